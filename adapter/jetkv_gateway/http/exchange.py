@@ -1,0 +1,173 @@
+"""One request and its answer: what every route needs, read once.
+
+The same object serves the key routes, which stand in front of FastAPI, and the FastAPI routes,
+which find it in the scope; so request ids, body limits and errors are one piece of code.
+"""
+
+import itertools
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from jetkv_gateway.http.errors import error_body, error_headers
+from jetkv_gateway.http.paths import JSON_BASE, parse_query
+from jetkv_gateway.http.views import View
+from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
+from jetkv_gateway.kv.errors import GatewayError, PermissionDenied, ValueTooLarge
+
+__all__ = ["ASGIApp", "ClientGone", "Exchange", "Headers", "Message", "Receive", "Scope", "Send"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_CLOSE_BEYOND = 64 * 1024 * 1024
+
+_process = secrets.token_hex(6).encode()
+_numbers = itertools.count(1)
+
+
+class ClientGone(Exception):
+    """The client went away before its request was whole: nothing is done, nobody to answer."""
+
+
+class Exchange:
+    """A request, and the way to answer it.
+
+    Attributes:
+        path: as it was sent, still percent-encoded, without the `/json` base.
+        headers: lower-case names; repeated lines are joined by a comma (RFC 9110 §5.3).
+        request_id: the caller's when it is sane, else one of ours.
+        view: how values are shown unless the request says otherwise.
+        answer_headers: what goes on every answer: the request id, and CORS where it applies.
+    """
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "answer_headers",
+        "headers",
+        "method",
+        "path",
+        "policy",
+        "principal",
+        "query",
+        "request_id",
+        "scope",
+        "started",
+        "view",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, policy: Policy) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.policy = policy
+        self.principal = ANONYMOUS
+        self.started = False
+        self.method: str = scope["method"]
+        self.query: bytes = scope["query_string"]
+        path: bytes = scope["raw_path"]
+        self.view = View.BASE64
+        if path.startswith(JSON_BASE):
+            path = path[len(JSON_BASE) - 1 :]
+            self.view = View.JSON
+        self.path = path
+        lines: Headers = scope["headers"]
+        headers = dict(lines)
+        if len(headers) != len(lines):
+            headers = {}
+            for name, value in lines:
+                headers[name] = headers[name] + b", " + value if name in headers else value
+        self.headers = headers
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or _SANE_REQUEST_ID.fullmatch(request_id) is None:
+            request_id = b"%s-%x" % (_process, next(_numbers))
+        self.request_id = request_id
+        self.answer_headers: Headers = [(b"x-request-id", request_id)]
+
+    def parameters(self, *allowed: str) -> dict[str, str]:
+        """Return the query's parameters; see `parse_query`."""
+        return parse_query(self.query, frozenset(allowed)) if self.query else {}
+
+    def require(self, verb: Verb, bucket: str | None = None, key: str | None = None) -> None:
+        """Ask whether the caller may.
+
+        Raises:
+            PermissionDenied: the text names verb and bucket.
+        """
+        if not self.policy(self.principal, verb, bucket, key):
+            where = f" in bucket {bucket}" if bucket is not None else ""
+            raise PermissionDenied(f"permission denied: {verb}{where}")
+
+    async def body(self, limit: int) -> bytes:
+        """Return the request's body.
+
+        Raises:
+            ValueTooLarge: it is over `limit` bytes; found before it has arrived.
+            ClientGone: it was cut off before its end.
+        """
+        declared = self.headers.get(b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise ValueTooLarge(limit)
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if not message.get("more_body", False):
+            whole: bytes = message.get("body", b"")
+            if len(whole) > limit:
+                raise ValueTooLarge(limit)
+            return whole
+        chunks = [message.get("body", b"")]
+        size = len(chunks[0])
+        while message.get("more_body", False):
+            if size > limit:
+                raise ValueTooLarge(limit)
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+        if size > limit:
+            raise ValueTooLarge(limit)
+        return b"".join(chunks)
+
+    async def respond(self, status: int, body: bytes, headers: Headers) -> None:
+        """Send an answer; `headers` come beside the length and `answer_headers`."""
+        if status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        headers += self.answer_headers
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Answer with an error."""
+        body = error_body(error, self.request_id.decode("ascii"))
+        headers = [JSON_TYPE, *error_headers(error)]
+        if isinstance(error, ValueTooLarge) and self._too_much_to_drain():
+            headers.append((b"connection", b"close"))
+        await self.respond(error.status, b"" if self.method == "HEAD" else body, headers)
+
+    def _too_much_to_drain(self) -> bool:
+        """Whether the rest of a refused body is better not read to its end."""
+        declared = self.headers.get(b"content-length")
+        return declared is None or int(declared) > _CLOSE_BEYOND
+
+    async def send_through(self, message: Message) -> None:
+        """Pass on what an inner ASGI app sends, with this exchange's headers on it."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            message["headers"] = [*message.get("headers", []), *self.answer_headers]
+        await self._send(message)
+
+    async def receive_through(self) -> Message:
+        """Pass on what the client sends."""
+        return await self._receive()

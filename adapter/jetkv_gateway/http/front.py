@@ -1,0 +1,94 @@
+"""The front door: every request passes here first, single keys then past FastAPI.
+
+In this order: host and origin, OPTIONS, who is calling, the route. Whatever goes wrong on the way
+becomes an answer of contract 1.4 here and nowhere else.
+"""
+
+import logging
+from collections.abc import Callable
+
+from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.http.entries import KEY_METHODS, EntryRoutes
+from jetkv_gateway.http.exchange import ASGIApp, ClientGone, Exchange, Receive, Scope, Send
+from jetkv_gateway.http.origins import Origins
+from jetkv_gateway.http.paths import key_route
+from jetkv_gateway.kv.access import Policy
+from jetkv_gateway.kv.errors import GatewayError, InternalError, NotFound
+
+__all__ = ["EXCHANGE", "Front"]
+
+EXCHANGE = "jetkv.exchange"
+"""Where FastAPI's routes find the exchange in their scope."""
+
+_PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
+
+_log = logging.getLogger("jetkv.http")
+
+
+class Front:
+    """An ASGI app.
+
+    Args:
+        entries: the routes of single keys.
+        inner: FastAPI, for all other routes; it routes on the path as it was sent.
+        methods_of: what methods a path of `inner` has, "" for no such path.
+    """
+
+    def __init__(
+        self,
+        *,
+        entries: EntryRoutes,
+        inner: ASGIApp,
+        methods_of: Callable[[bytes], str],
+        origins: Origins,
+        authenticator: Authenticator,
+        policy: Policy,
+    ) -> None:
+        self._entries = entries
+        self._inner = inner
+        self._methods_of = methods_of
+        self._origins = origins
+        self._authenticator = authenticator
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, self._policy)
+        try:
+            await self._answer(exchange)
+        except GatewayError as error:
+            await exchange.fail(error)
+        except ClientGone:
+            return
+        except Exception:  # the last resort: an answer with an id, and a traceback under it
+            if exchange.started:
+                raise
+            _log.exception("request %s failed", exchange.request_id.decode("ascii"))
+            await exchange.fail(InternalError(hint="report it with the request id"))
+
+    async def _answer(self, exchange: Exchange) -> None:
+        self._origins.check(exchange)
+        key = key_route(exchange.path)
+        if exchange.method == "OPTIONS":
+            methods = KEY_METHODS if key else self._methods_of(exchange.path)
+            await self._options(exchange, methods)
+            return
+        if exchange.path not in _PUBLIC:
+            exchange.principal = self._authenticator.authenticate(
+                exchange.headers.get(b"authorization")
+            )
+        if key is not None:
+            await self._entries(exchange, *key)
+            return
+        path = exchange.path.decode("ascii")
+        scope = {**exchange.scope, "path": path, "raw_path": exchange.path, EXCHANGE: exchange}
+        await self._inner(scope, exchange.receive_through, exchange.send_through)
+
+    async def _options(self, exchange: Exchange, methods: str) -> None:
+        if not methods:
+            raise NotFound
+        await exchange.respond(
+            204, b"", [(b"allow", methods.encode("ascii")), *self._origins.preflight(exchange)]
+        )

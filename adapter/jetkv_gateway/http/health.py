@@ -1,0 +1,83 @@
+"""`/health`, `/ready`, `/api/v1/capabilities` (contract 1.6). None needs a credential."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from jetkv_gateway import __version__
+from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.http.front import EXCHANGE
+from jetkv_gateway.http.schema import errors
+from jetkv_gateway.kv.store import Health
+
+__all__ = ["health_routes"]
+
+
+class HealthStatus(BaseModel):
+    status: Literal["ok"]
+    version: str
+    timestamp: str
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not ready"]
+    issues: dict[str, str]
+    warnings: dict[str, str]
+
+
+class Capabilities(BaseModel):
+    transports: list[str]
+    features: list[str]
+    version: str
+    auth_required: bool
+
+
+def health_routes(
+    health: Health, authenticator: Authenticator, startup_issues: dict[str, str]
+) -> APIRouter:
+    """Return the routes.
+
+    Args:
+        startup_issues: what start-up has not finished yet, by part; read at each request.
+    """
+    router = APIRouter(tags=["Health"])
+
+    @router.head("/health", include_in_schema=False)
+    @router.get("/health", response_model=HealthStatus, responses=errors(400, 403))
+    async def liveness(request: Request) -> HealthStatus:
+        """200 while the process lives."""
+        request.scope[EXCHANGE].parameters()
+        return HealthStatus(
+            status="ok", version=__version__, timestamp=datetime.now(UTC).isoformat()
+        )
+
+    @router.head("/ready", include_in_schema=False)
+    @router.get(
+        "/ready",
+        response_model=Readiness,
+        responses={**errors(400, 403), 503: {"model": Readiness, "description": "Not ready"}},
+    )
+    async def readiness(request: Request, response: Response) -> Readiness:
+        """200 while JetStream answers, else 503 with what is amiss."""
+        request.scope[EXCHANGE].parameters()
+        issues = {**startup_issues, **await health.issues()}
+        warnings = {"auth": authenticator.problem} if authenticator.problem else {}
+        response.status_code = 503 if issues else 200
+        return Readiness(
+            status="not ready" if issues else "ready", issues=issues, warnings=warnings
+        )
+
+    @router.get("/api/v1/capabilities", response_model=Capabilities, responses=errors(400, 403))
+    async def capabilities(request: Request) -> Capabilities:
+        """What this server can do."""
+        request.scope[EXCHANGE].parameters()
+        return Capabilities(
+            transports=["http"],
+            features=["kv"],
+            version=__version__,
+            auth_required=authenticator.required,
+        )
+
+    return router

@@ -1,0 +1,82 @@
+"""`If-Match` and `If-None-Match` (contract 1.4; RFC 9110 §13.1).
+
+Repeated header lines reach this module joined by a comma, as RFC 9110 §5.3 allows, so a doubled
+`If-Match` is a list, and a list is refused.
+"""
+
+import re
+
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.model import MUST_NOT_EXIST
+
+__all__ = ["expected_revision", "if_match", "not_modified", "parse_revision"]
+
+_REVISION = re.compile(r"[1-9][0-9]{0,18}")
+_IF_MATCH = re.compile(rb'(?:"([1-9][0-9]{0,18})"|([1-9][0-9]{0,18}))')
+_ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
+
+
+def parse_revision(text: str, what: str) -> int:
+    """Return a revision: a decimal number of at most 19 digits, from 1, without leading zeros.
+
+    Raises:
+        InvalidArgument
+    """
+    if _REVISION.fullmatch(text) is None:
+        raise InvalidArgument(f"invalid {what}: must be one decimal revision, 1 or more")
+    return int(text)
+
+
+def if_match(headers: dict[bytes, bytes]) -> int | None:
+    """Return the revision of `If-Match`, bare or quoted, or None where there is no such header.
+
+    Raises:
+        InvalidArgument: empty, 0, negative, weak, `*`, a list, or anything else.
+    """
+    value = headers.get(b"if-match")
+    if value is None:
+        return None
+    match = _IF_MATCH.fullmatch(value.strip())
+    if match is None:
+        raise InvalidArgument(
+            "invalid If-Match: must be one decimal revision",
+            hint='send If-Match: 7 or If-Match: "7"',
+        )
+    return int(match[1] or match[2])
+
+
+def expected_revision(headers: dict[bytes, bytes]) -> int | None:
+    """Return what a PUT expects: a revision, `MUST_NOT_EXIST`, or None for anything.
+
+    Raises:
+        InvalidArgument: as `if_match`; `If-None-Match` is not `*`; both are given.
+    """
+    revision = if_match(headers)
+    create = headers.get(b"if-none-match")
+    if create is None:
+        return revision
+    if revision is not None:
+        raise InvalidArgument("If-Match and If-None-Match exclude each other")
+    if create.strip() != b"*":
+        raise InvalidArgument(
+            "invalid If-None-Match: must be * on PUT", hint="it creates the key; If-Match compares"
+        )
+    return MUST_NOT_EXIST
+
+
+def not_modified(headers: dict[bytes, bytes], revision: int) -> bool:
+    """Return whether a GET's `If-None-Match` names the revision, by weak comparison.
+
+    Raises:
+        InvalidArgument: the header is no list of entity tags.
+    """
+    value = headers.get(b"if-none-match")
+    if value is None:
+        return False
+    if value.strip() == b"*":
+        return True
+    tags = [part.strip() for part in value.split(b",")]
+    matches = [_ENTITY_TAG.fullmatch(tag) for tag in tags]
+    if any(match is None for match in matches):
+        raise InvalidArgument('invalid If-None-Match: must be a list of tags like "7"')
+    return any(match is not None and match[1] == b"%d" % revision for match in matches)

@@ -1,0 +1,120 @@
+"""How an entry is shown: base64, ready JSON, or the bytes themselves (contract 2.2)."""
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.model import Entry
+
+__all__ = ["RAW_HEADERS", "View", "choose_view", "entry_json", "http_date", "ready_value"]
+
+OCTET_STREAM = "application/octet-stream"
+JSON = "application/json"
+
+RAW_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"x-content-type-options", b"nosniff"),
+    # A stored page must not run as one of the gateway's own.
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
+]
+
+_JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
+# What curl says of any `-d`: it tells nothing of the value.
+_UNTYPED = frozenset({"application/x-www-form-urlencoded"})
+
+
+class View(StrEnum):
+    BASE64 = "base64"
+    JSON = "json"
+    RAW = "raw"
+
+
+def choose_view(parameter: str | None, accept: bytes | None, default: View) -> View:
+    """Return the view that `?values=`, else `Accept`, else the base URL asks for.
+
+    Raises:
+        InvalidArgument: `values` is none of base64, json, raw.
+    """
+    if parameter is not None:
+        try:
+            return View(parameter)
+        except ValueError:
+            raise InvalidArgument("query parameter 'values' must be base64, json or raw") from None
+    if accept is not None and b"octet-stream" in accept and _prefers_octets(accept):
+        return View.RAW
+    return default
+
+
+def _prefers_octets(accept: bytes) -> bool:
+    weights: dict[str, float] = {}
+    for part in accept.decode("latin-1").split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+        weights[media.lower()] = weight
+    octets = weights.get(OCTET_STREAM, 0.0)
+    return octets > 0 and octets >= weights.get(JSON, 0.0)
+
+
+def entry_json(entry: Entry, view: View) -> bytes:
+    """Return a KVEntry as JSON; `view` is not RAW."""
+    fields: dict[str, Any] = {
+        "key": entry.key,
+        "value": entry.base64,
+        "revision": entry.revision,
+        "created_at": entry.created_at,
+        "operation": entry.operation,
+    }
+    if view is View.JSON:
+        fields["encoding"], fields["value"] = ready_value(entry)
+    return orjson.dumps(fields)
+
+
+def ready_value(entry: Entry) -> tuple[str, Any]:
+    """Return (encoding, value): what the value is, and the value ready to use.
+
+    The parsed JSON is embedded as it was stored, so that no number loses a digit.
+    """
+    value = entry.value
+    media = (entry.content_type or "").partition(";")[0].strip().lower()
+    untyped = not media or media in _UNTYPED
+    is_json = untyped or _JSON_TYPE.fullmatch(media) is not None
+    if not is_json and media == OCTET_STREAM:
+        # The official clients send strings and bytes so; the string "42" stays a string.
+        is_json = value.lstrip(b" \t\r\n")[:1] in (b"{", b"[")
+    if is_json and _is_json(value):
+        return "json", orjson.Fragment(value)
+    try:
+        return "text", value.decode()
+    except UnicodeDecodeError:
+        return "base64", entry.base64
+
+
+def _is_json(value: bytes) -> bool:
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _date_of_second(second: str) -> bytes:
+    moment = datetime.fromisoformat(second + "+00:00")
+    return format_datetime(moment, usegmt=True).encode("ascii")
+
+
+def http_date(created_at: str) -> bytes:
+    """Return an RFC 3339 time in UTC as an HTTP date (RFC 9110 §5.6.7)."""
+    return _date_of_second(created_at[:19])

@@ -1,0 +1,197 @@
+"""Names and JSON of the JetStream API: subjects, stream configurations, headers of messages."""
+
+from base64 import b64decode
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Operation, Storage
+
+__all__ = [
+    "CONTENT_TYPE",
+    "EXPECTED_REVISION",
+    "EXPECTED_STREAM",
+    "Naming",
+    "bucket_info",
+    "message_kind",
+    "misfit",
+    "stream_config",
+    "stream_value_limit",
+]
+
+EXPECTED_STREAM = "Nats-Expected-Stream"
+EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
+OPERATION = "KV-Operation"
+ROLLUP = "Nats-Rollup"
+MARKER_REASON = "Nats-Marker-Reason"
+CONTENT_TYPE = "Content-Type"
+
+_SECOND = 1_000_000_000
+_DUPLICATE_WINDOW = 120 * _SECOND
+
+VALUE_RESERVE = 512
+"""What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
+tombstone, which is all headers, must fit into the smallest bucket."""
+
+_VALUE_LIMIT = "jetkv.max_value_size"
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Where buckets and their API live: stream prefix and JetStream domain, both "" by default."""
+
+    prefix: str = ""
+    domain: str = ""
+
+    @property
+    def api(self) -> str:
+        return f"$JS.{self.domain}.API." if self.domain else "$JS.API."
+
+    def stream(self, bucket: str) -> str:
+        return f"KV_{self.prefix}{bucket}"
+
+    def stored(self, bucket: str, tokens: str) -> str:
+        """Return the subject that messages of a key (or filter) are stored under."""
+        return f"$KV.{self.prefix}{bucket}.{tokens}"
+
+    def written(self, bucket: str, tokens: str) -> str:
+        """Return the subject to publish to; in a domain its API prefix leads there."""
+        stored = self.stored(bucket, tokens)
+        return self.api + stored if self.domain else stored
+
+    def tokens(self, bucket: str, subject: str) -> str:
+        return subject[len(f"$KV.{self.prefix}{bucket}.") :]
+
+    def bucket(self, stream: str) -> str | None:
+        """Return the bucket of a stream's name, or None where the prefix is not ours."""
+        start = f"KV_{self.prefix}"
+        return stream[len(start) :] if stream.startswith(start) else None
+
+
+def stream_config(naming: Naming, spec: BucketSpec) -> dict[str, Any]:
+    """Return the stream of a bucket as NATS clients lay it out (ADR-8)."""
+    max_age = spec.ttl_seconds * _SECOND
+    config: dict[str, Any] = {
+        "name": naming.stream(spec.name),
+        "subjects": [naming.stored(spec.name, ">")],
+        "retention": "limits",
+        "discard": "new",
+        "storage": spec.storage.value,
+        "num_replicas": spec.replicas,
+        "max_msgs_per_subject": spec.history,
+        "max_msgs": -1,
+        "max_consumers": -1,
+        "max_bytes": spec.max_bytes or -1,
+        "max_age": max_age,
+        "max_msg_size": spec.max_value_size + VALUE_RESERVE if spec.max_value_size else -1,
+        "duplicate_window": min(max_age, _DUPLICATE_WINDOW) if max_age else _DUPLICATE_WINDOW,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+        "deny_delete": True,
+        "deny_purge": False,
+    }
+    if spec.description:
+        config["description"] = spec.description
+    if spec.max_value_size:
+        config["metadata"] = {_VALUE_LIMIT: str(spec.max_value_size)}
+    return config
+
+
+def misfit(config: dict[str, Any]) -> str | None:
+    """Return why a stream is not a KV bucket (contract 1.3), or None if it is one."""
+    name = config["name"]
+    if config.get("mirror"):
+        return (
+            f"stream {name} mirrors {config['mirror'].get('name')}: "
+            "a mirror holds the keys of its origin, use that bucket"
+        )
+    subjects = config.get("subjects") or []
+    if subjects != [f"$KV.{name[3:]}.>"]:
+        return f"stream {name} is not a KV bucket: its subjects are {', '.join(subjects) or 'none'}"
+    if not 1 <= config.get("max_msgs_per_subject", -1) <= MAX_HISTORY:
+        return f"stream {name} is not a KV bucket: its history is not 1 to {MAX_HISTORY}"
+    return None
+
+
+def stream_value_limit(config: dict[str, Any]) -> int | None:
+    """Return the largest value in bytes that a bucket allows, or None for no limit.
+
+    Buckets made here say it themselves, as long as nobody changed their stream since; of others
+    it is the stream's limit, from which the server subtracts headers.
+    """
+    size = int(config.get("max_msg_size", -1))
+    if size < 0:
+        return None
+    stated = (config.get("metadata") or {}).get(_VALUE_LIMIT, "")
+    if stated.isascii() and stated.isdigit() and int(stated) + VALUE_RESERVE == size:
+        return int(stated)
+    return size
+
+
+def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
+    """Read a stream's info as a bucket's; the stream must be no `misfit`."""
+    config, state = info["config"], info["state"]
+    age = config.get("max_age", 0)
+    return BucketInfo(
+        name=naming.bucket(config["name"]) or config["name"],
+        values=state["messages"],
+        bytes=state["bytes"],
+        history=config["max_msgs_per_subject"],
+        created_at=info["created"],
+        description=config.get("description", ""),
+        ttl_seconds=age // _SECOND if age % _SECOND == 0 else age / _SECOND,
+        max_value_size=stream_value_limit(config) or 0,
+        max_bytes=max(0, config.get("max_bytes", -1)),
+        storage=Storage(config["storage"]),
+        replicas=config["num_replicas"],
+    )
+
+
+def get_last(subject: str) -> bytes:
+    return orjson.dumps({"last_by_subj": subject})
+
+
+def get_sequence(sequence: int) -> bytes:
+    return orjson.dumps({"seq": sequence})
+
+
+def get_next(subject: str, sequence: int) -> bytes:
+    return orjson.dumps({"seq": sequence, "next_by_subj": subject})
+
+
+@lru_cache(maxsize=1024)
+def message_kind(headers: str | None) -> tuple[Operation, str | None]:
+    """Read (operation, content type) off a stored message's headers, base64 as the API has them.
+
+    A marker that the server leaves for an expired value is a tombstone too: nats-py reads it as
+    a live, empty value (nats-notes §0.2).
+    """
+    if not headers:
+        return Operation.PUT, None
+    return header_kind(parse_headers(b64decode(headers)))
+
+
+def header_kind(headers: dict[str, str]) -> tuple[Operation, str | None]:
+    """Read (operation, content type) off a message's headers."""
+    content_type = headers.get(CONTENT_TYPE)
+    operation = headers.get(OPERATION)
+    if operation == "DEL":
+        return Operation.DELETE, content_type
+    if operation == "PURGE":
+        return Operation.PURGE, content_type
+    reason = headers.get(MARKER_REASON)
+    if reason:
+        return (Operation.DELETE if reason == "Remove" else Operation.PURGE), content_type
+    return Operation.PUT, content_type
+
+
+def parse_headers(block: bytes) -> dict[str, str]:
+    """Parse a NATS header block; of a repeated header the first counts."""
+    headers: dict[str, str] = {}
+    for line in block.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            headers.setdefault(name.decode("latin-1"), value.strip().decode("utf-8", "replace"))
+    return headers

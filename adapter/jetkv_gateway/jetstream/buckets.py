@@ -1,0 +1,174 @@
+"""Buckets: create, describe, list, delete; and what writes need to know of them."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from jetkv_gateway.jetstream.api import (
+    Naming,
+    bucket_info,
+    misfit,
+    stream_config,
+    stream_value_limit,
+)
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.kv import model
+from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, BucketUnsuitable, InvalidArgument
+from jetkv_gateway.kv.keys import check_bucket
+
+__all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of"]
+
+_PROFILE_SECONDS = 5.0
+_PROFILES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BucketNames:
+    """The names of one bucket in NATS; key tokens go behind the prefixes."""
+
+    bucket: str
+    stream: str
+    stored: str
+    written: str
+    get: str
+
+
+@lru_cache(maxsize=4096)
+def names_of(naming: Naming, bucket: str) -> BucketNames:
+    """Return a bucket's names.
+
+    Raises:
+        InvalidBucketName
+    """
+    check_bucket(bucket)
+    stream = naming.stream(bucket)
+    return BucketNames(
+        bucket=bucket,
+        stream=stream,
+        stored=naming.stored(bucket, ""),
+        written=naming.written(bucket, ""),
+        get=f"STREAM.MSG.GET.{stream}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a write needs to know of a bucket: its limit in bytes, and until when to believe it."""
+
+    value_limit: int | None
+    until: float
+
+
+class JetStreamBuckets:
+    """`kv.store.Buckets` on JetStream."""
+
+    def __init__(self, js: JetStream) -> None:
+        self._js = js
+        self._naming = js.naming
+        self._loop = asyncio.get_running_loop()
+        self._profiles: dict[str, Profile] = {}
+        self._creating: dict[str, asyncio.Lock] = {}
+
+    async def create(self, spec: model.BucketSpec) -> model.BucketInfo:
+        # STREAM.CREATE succeeds when the same configuration stands already, and says that it
+        # created it, so the question is asked before, one create of a name at a time.
+        lock = self._creating.setdefault(spec.name, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._create(spec)
+        finally:
+            if not lock.locked():
+                self._creating.pop(spec.name, None)
+
+    async def _create(self, spec: model.BucketSpec) -> model.BucketInfo:
+        stream = self._naming.stream(spec.name)
+        try:
+            await self._js.call(f"STREAM.INFO.{stream}")
+        except BucketNotFound:
+            pass
+        else:
+            raise BucketExists
+        self.forget(spec.name)
+        info = await self._js.call(
+            f"STREAM.CREATE.{stream}",
+            orjson.dumps(stream_config(self._naming, spec)),
+            check=f"GET the bucket {spec.name!r}: it is listed once it was created",
+        )
+        return bucket_info(self._naming, info)
+
+    async def info(self, name: str) -> model.BucketInfo:
+        return bucket_info(self._naming, await self._stream(name))
+
+    async def list(self) -> list[model.BucketInfo]:
+        found: dict[str, model.BucketInfo] = {}
+        offset = 0
+        while True:
+            page = await self._js.call(
+                "STREAM.LIST", orjson.dumps({"offset": offset, "subject": "$KV.*.>"})
+            )
+            streams = page.get("streams") or []
+            for info in streams:
+                bucket = self._listed(info["config"])
+                if bucket is not None:
+                    found[bucket] = bucket_info(self._naming, info)
+            offset += len(streams)
+            if not streams or offset >= page["total"]:
+                return [found[name] for name in sorted(found)]
+
+    def _listed(self, config: dict[str, Any]) -> str | None:
+        bucket = self._naming.bucket(config["name"])
+        if bucket is None or misfit(config) is not None:
+            return None
+        try:
+            return check_bucket(bucket)
+        except InvalidArgument:
+            return None
+
+    async def delete(self, name: str) -> None:
+        await self._stream(name)
+        self.forget(name)
+        await self._js.call(
+            f"STREAM.DELETE.{self._naming.stream(name)}",
+            check=f"GET the bucket {name!r}: it answers 404 once it was deleted",
+        )
+
+    async def profile(self, name: str) -> Profile:
+        """Return a bucket's profile, a few seconds old at most.
+
+        Raises:
+            BucketNotFound, BucketUnsuitable
+        """
+        profile = self._profiles.get(name)
+        if profile is not None and profile.until > self._loop.time():
+            return profile
+        return await self.fresh_profile(name)
+
+    async def fresh_profile(self, name: str) -> Profile:
+        """Return a bucket's profile as it is now; raises as `profile`."""
+        self.forget(name)
+        info = await self._stream(name)
+        profile = Profile(stream_value_limit(info["config"]), self._loop.time() + _PROFILE_SECONDS)
+        if len(self._profiles) >= _PROFILES:
+            self._profiles.clear()
+        self._profiles[name] = profile
+        return profile
+
+    def forget(self, name: str) -> None:
+        self._profiles.pop(name, None)
+
+    async def _stream(self, name: str) -> dict[str, Any]:
+        """Return the info of a bucket's stream.
+
+        Raises:
+            BucketNotFound: there is none.
+            BucketUnsuitable: there is a stream of that name which is no bucket.
+        """
+        check_bucket(name)
+        info = await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}")
+        reason = misfit(info["config"])
+        if reason is not None:
+            raise BucketUnsuitable(reason)
+        return info

@@ -1,0 +1,223 @@
+"""The supervisor of the connection to NATS.
+
+nats-py closes for good on any `-ERR` but two (nats-notes §0.1), and buffers writes while it
+reconnects, which makes their outcome unknowable. So its own reconnection is switched off: when a
+client ends, for whatever reason, the supervisor builds a new one, with back-off; in between,
+requests fail at once and are certainly not sent.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from nats import errors as nats_errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotConnected
+
+__all__ = ["Connection", "NatsOptions"]
+
+_log = logging.getLogger("jetkv.nats")
+
+_CONNECT_TIMEOUT = 2.0
+_BACKOFF_FIRST = 0.05
+_BACKOFF_LAST = 1.0
+_FORBIDDEN = 'permissions violation for publish to "'
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """How to reach NATS.
+
+    Attributes:
+        servers: addresses, tried in turn.
+        domain: JetStream domain, or "".
+        tls: context for TLS, or None (an address with `tls://` uses the system's trust store).
+    """
+
+    servers: tuple[str, ...]
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    credentials: str | None = None
+    nkey_seed: str | None = None
+    tls: ssl.SSLContext | None = None
+    tls_hostname: str | None = None
+    domain: str = ""
+    name: str = "jetkv"
+
+    def client_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of `nats.aio.client.Client.connect` that are set."""
+        options = {
+            "user": self.user,
+            "password": self.password,
+            "token": self.token,
+            "user_credentials": self.credentials,
+            "nkeys_seed": self.nkey_seed,
+            "tls": self.tls,
+            "tls_hostname": self.tls_hostname,
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+
+class Connection:
+    """A connection that is rebuilt whenever it ends. `start()` returns at once."""
+
+    def __init__(self, options: NatsOptions) -> None:
+        self._options = options
+        self._servers = list(options.servers)
+        self._client: Client | None = None
+        self._mux: Multiplexer | None = None
+        self._ended = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._max_value_bytes = 1024 * 1024 - 1024
+        self.last_error: str | None = None
+        self.server_version: str = ""
+
+    def start(self) -> None:
+        """Start to connect, and to keep connected until `close`."""
+        self._supervisor = asyncio.create_task(self._supervise(), name="nats-supervisor")
+
+    async def close(self) -> None:
+        """Disconnect; requests still in flight end with `ConnectionLost`."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._supervisor
+            self._supervisor = None
+
+    async def wait_connected(self, timeout: float) -> bool:
+        """Return whether a connection stands, waiting up to `timeout` seconds for one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+        return self._mux is not None
+
+    @property
+    def connected(self) -> bool:
+        return self._mux is not None
+
+    @property
+    def mux(self) -> Multiplexer:
+        """The multiplexer of the connection that stands now.
+
+        Raises:
+            NotConnected: none stands.
+        """
+        if self._mux is None:
+            raise NotConnected
+        return self._mux
+
+    @property
+    def max_value_bytes(self) -> int:
+        """The largest payload that fits with our headers, by the server's max_payload."""
+        return self._max_value_bytes
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float,
+    ) -> Msg:
+        """Send one request; see `Multiplexer.request`."""
+        if self._mux is None:
+            raise NotConnected
+        return await self._mux.request(subject, payload, headers, timeout=timeout)
+
+    async def _supervise(self) -> None:
+        attempts = 0
+        for url in self._turns():
+            self._ended.clear()
+            client = Client()
+            try:
+                if await self._connect(client, url):
+                    attempts = 0
+                    await self._ended.wait()
+                    _log.warning("connection to NATS lost: %s", self.last_error or "closed")
+            finally:
+                self._drop()
+                # A cancelled supervisor still has a socket to close.
+                await asyncio.shield(_end(client))
+            backoff = _BACKOFF_FIRST * 2 ** min(attempts // len(self._servers), 10)
+            attempts += 1
+            await asyncio.sleep(min(backoff, _BACKOFF_LAST) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _turns(self) -> Iterator[str]:
+        """Yield addresses in turn for ever; the list grows as the cluster names its members."""
+        for turn in itertools.count():
+            yield self._servers[turn % len(self._servers)]
+
+    async def _connect(self, client: Client, url: str) -> bool:
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT * 2):
+                await client.connect(
+                    servers=[url],
+                    name=self._options.name,
+                    allow_reconnect=False,
+                    connect_timeout=_CONNECT_TIMEOUT,  # type: ignore[arg-type] # seconds, float works
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    pending_size=0,
+                    error_cb=self._on_error,
+                    closed_cb=self._on_closed,
+                    **self._options.client_options(),
+                )
+                mux = await Multiplexer.open(client)
+        except (OSError, TimeoutError, nats_errors.Error, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            if reason != self.last_error:
+                _log.warning("cannot reach NATS at %s: %s", _without_secret(url), reason)
+            self.last_error = reason
+            return False
+        self._client, self._mux = client, mux
+        self._max_value_bytes = mux.max_value_bytes
+        self.server_version = str(client.connected_server_version)
+        self.last_error = None
+        self._learn_servers(client)
+        self._connected.set()
+        _log.info("connected to NATS at %s", _without_secret(url))
+        return True
+
+    def _learn_servers(self, client: Client) -> None:
+        known = {address.rpartition("@")[2].rpartition("/")[2] for address in self._servers}
+        self._servers += [
+            server.geturl() for server in client.discovered_servers if server.netloc not in known
+        ]
+
+    def _drop(self) -> None:
+        self._connected.clear()
+        if self._mux is not None:
+            self._mux.close(ConnectionLost())
+        self._mux = self._client = None
+
+    async def _on_closed(self) -> None:
+        self._drop()
+        self._ended.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        text = str(error)
+        self.last_error = text or type(error).__name__
+        _, found, rest = text.lower().partition(_FORBIDDEN)
+        if found and self._mux is not None:
+            self._mux.refuse(rest.partition('"')[0])
+
+
+async def _end(client: Client) -> None:
+    with suppress(nats_errors.Error, OSError, TimeoutError, asyncio.CancelledError):
+        async with asyncio.timeout(1):
+            await client.close()
+
+
+def _without_secret(url: str) -> str:
+    scheme, sep, rest = url.partition("://")
+    return f"{scheme}{sep}{rest.rpartition('@')[2]}" if sep else url.rpartition("@")[2]

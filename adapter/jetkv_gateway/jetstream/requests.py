@@ -1,0 +1,225 @@
+"""One request multiplexer for a connection: a wildcard inbox, a table of waiters, one timer.
+
+nats-py's own `request` makes a future map without bounds, leaks an entry on a failed publish and
+checks only the payload's size; one oversized publish closes a nats-py client for good
+(`-ERR maximum payload`). Here sizes are checked before anything is sent, every wait has a
+deadline, and a lost connection ends all waits at once.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from nats import errors as nats_errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+__all__ = [
+    "HEADER_RESERVE",
+    "MAX_SUBJECT",
+    "ConnectionLost",
+    "Inbox",
+    "Multiplexer",
+    "NoResponders",
+    "NotConnected",
+    "NotPermitted",
+    "PayloadTooLarge",
+    "RequestTimeout",
+    "Signal",
+]
+
+HEADER_RESERVE = 1024
+"""Bytes of max_payload kept for headers, which the server counts: ours never reach this."""
+
+MAX_SUBJECT = 3072
+"""A longer control line than 4096 bytes closes the connection; verb, inbox and sizes need room."""
+
+_SWEEP_SECONDS = 0.05
+
+_NOTHING_SENT = (
+    nats_errors.OutboundBufferLimitError,
+    nats_errors.ConnectionClosedError,
+    nats_errors.ConnectionDrainingError,
+)
+
+
+class Signal(Exception):
+    """What became of a request that got no reply. Never leaves this package."""
+
+
+class NotConnected(Signal):
+    """Nothing was sent."""
+
+
+class PayloadTooLarge(Signal):
+    """Nothing was sent."""
+
+
+class NoResponders(Signal):
+    """Nobody listens on the subject: no such stream, no leader, or no JetStream. Not applied."""
+
+
+class NotPermitted(Signal):
+    """The server refused the publish. Not applied."""
+
+
+class RequestTimeout(Signal):
+    """Sent, and no reply in time: it may be applied, now or later."""
+
+
+class ConnectionLost(Signal):
+    """Sent, and the connection broke before the reply: it may be applied, now or later."""
+
+
+class _Waiter(NamedTuple):
+    future: asyncio.Future[Msg]
+    subject: str
+    deadline: float
+
+
+class Inbox:
+    """A subject of our own with a subscription behind it."""
+
+    def __init__(self, subject: str, subscription: Subscription) -> None:
+        self.subject = subject
+        self._subscription = subscription
+
+    async def close(self) -> None:
+        """Unsubscribe; a connection that is gone has done so already."""
+        with suppress(nats_errors.Error):
+            await self._subscription.unsubscribe()
+
+
+class Multiplexer:
+    """Requests over one connected client. Use `await Multiplexer.open(client)`."""
+
+    def __init__(self, client: Client, inbox: str) -> None:
+        self._client = client
+        self._inbox = inbox
+        self._cut = len(inbox)
+        self._loop = asyncio.get_running_loop()
+        self._tokens = itertools.count()
+        self._waiters: dict[str, _Waiter] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost: Signal | None = None
+        self.max_value_bytes = client.max_payload - HEADER_RESERVE
+
+    @classmethod
+    async def open(cls, client: Client) -> "Multiplexer":
+        self = cls(client, client.new_inbox() + ".")
+        # No limits on pending replies: they are answers to requests of ours, whose number is
+        # bounded, and nats-py would drop what is over a limit.
+        await client.subscribe(
+            self._inbox + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        return self
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float,
+    ) -> Msg:
+        """Send a request and return its reply.
+
+        Args:
+            timeout: seconds until `RequestTimeout`, to within a twentieth of a second.
+
+        Raises:
+            Signal: one of its kinds; each says whether anything was sent.
+        """
+        if self._lost is not None:
+            raise NotConnected
+        if len(payload) > self.max_value_bytes or len(subject) > MAX_SUBJECT:
+            raise PayloadTooLarge
+        token = str(next(self._tokens))
+        future: asyncio.Future[Msg] = self._loop.create_future()
+        self._waiters[token] = _Waiter(future, subject, self._loop.time() + timeout)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+        try:
+            await self._client.publish(subject, payload, self._inbox + token, headers)
+            message = await future
+        except _NOTHING_SENT as error:
+            raise NotConnected from error
+        finally:
+            self._waiters.pop(token, None)
+        if not message.data and message.headers and message.headers.get("Status") == "503":
+            raise NoResponders
+        return message
+
+    async def subscribe(self, on_message: Callable[[Msg], None]) -> "Inbox":
+        """Open an inbox of its own whose messages all go to `on_message`, in order.
+
+        Messages that JetStream delivers carry their stream's subject, so the shared inbox cannot
+        tell them apart. Close it when done; a lost connection closes it silently, see `lost`.
+
+        Raises:
+            NotConnected
+        """
+        subject = self._client.new_inbox()
+
+        async def deliver(message: Msg) -> None:
+            on_message(message)
+
+        if self._lost is not None:
+            raise NotConnected
+        try:
+            subscription = await self._client.subscribe(
+                subject, cb=deliver, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+        except nats_errors.Error as error:
+            raise NotConnected from error
+        return Inbox(subject, subscription)
+
+    async def send(self, subject: str, payload: bytes, reply: str) -> None:
+        """Publish without a wait for one reply; answers go to the inbox `reply`.
+
+        Raises:
+            NotConnected: nothing was sent.
+        """
+        if self._lost is not None:
+            raise NotConnected
+        try:
+            await self._client.publish(subject, payload, reply)
+        except _NOTHING_SENT as error:
+            raise NotConnected from error
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
+
+    def close(self, reason: Signal) -> None:
+        """End every wait with `reason`; later requests raise `NotConnected`."""
+        self._lost = reason
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiter in self._waiters.values():
+            if not waiter.future.done():
+                waiter.future.set_exception(reason)
+        self._waiters.clear()
+
+    def refuse(self, subject: str) -> None:
+        """End the waits on a subject that the server forbids; it names subjects in lower case."""
+        for waiter in self._waiters.values():
+            if waiter.subject.lower() == subject.lower() and not waiter.future.done():
+                waiter.future.set_exception(NotPermitted(subject))
+
+    async def _on_message(self, message: Msg) -> None:
+        token = message.subject[self._cut :]
+        waiter = self._waiters.get(token)
+        if waiter is not None and not waiter.future.done():
+            waiter.future.set_result(message)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for waiter in self._waiters.values():
+            if waiter.deadline <= now and not waiter.future.done():
+                waiter.future.set_exception(RequestTimeout(waiter.subject))
+        self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if self._waiters else None

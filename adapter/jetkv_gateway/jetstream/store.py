@@ -1,0 +1,27 @@
+"""The JetStream backend, put together."""
+
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.entries import JetStreamEntries
+from jetkv_gateway.jetstream.listing import JetStreamListings
+from jetkv_gateway.kv.store import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(connection: Connection, naming: Naming, *, timeout: float) -> Store:
+    """Return the backend over a connection, which may still be down.
+
+    Args:
+        timeout: seconds that one request to NATS waits for its reply.
+    """
+    js = JetStream(connection, naming, timeout)
+    buckets = JetStreamBuckets(js)
+    return Store(
+        entries=JetStreamEntries(js, buckets),
+        listings=JetStreamListings(js),
+        buckets=buckets,
+        health=js,
+    )

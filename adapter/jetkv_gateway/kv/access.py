@@ -1,0 +1,46 @@
+"""Who may do what: one pure function that every route asks.
+
+Today a known caller may do everything; what is fixed here is the question.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["ANONYMOUS", "Decision", "Policy", "Principal", "Verb", "full_access"]
+
+
+class Verb(StrEnum):
+    """What is asked for; the words appear in the text of a 403."""
+
+    READ = "read"
+    WRITE = "write"
+    DELETE = "delete"
+    LIST_KEYS = "list keys"
+    LIST_BUCKETS = "list buckets"
+    CREATE_BUCKET = "create bucket"
+    DELETE_BUCKET = "delete bucket"
+    BUCKET_INFO = "bucket info"
+    API_DESCRIPTION = "api description"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller by name, and how it proved that name ("none" with auth off)."""
+
+    name: str
+    method: str
+
+
+ANONYMOUS = Principal("anonymous", "none")
+
+Decision = bool
+Policy = Callable[[Principal, Verb, str | None, str | None], Decision]
+"""(principal, verb, bucket, key) → allowed; bucket and key are None where the verb has none."""
+
+
+def full_access(
+    _principal: Principal, _verb: Verb, _bucket: str | None, _key: str | None
+) -> Decision:
+    """Allow everything to everyone who got this far."""
+    return True

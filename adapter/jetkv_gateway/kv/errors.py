@@ -1,0 +1,258 @@
+"""Every error a caller of the gateway can meet, in one tree.
+
+    GatewayError
+    ├── InvalidArgument        400  a part of the request breaks a rule
+    │   └── InvalidBucketName  400
+    ├── Unauthenticated        401
+    ├── PermissionDenied       403
+    ├── NotFound               404  no such route
+    │   ├── BucketNotFound     404
+    │   └── KeyNotFound        404
+    ├── MethodNotAllowed       405
+    ├── BucketExists           409
+    ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
+    ├── PreconditionFailed     412
+    │   ├── KeyExists          412
+    │   └── RevisionMismatch   412
+    ├── ValueTooLarge          413
+    ├── TooManyRequests        429
+    ├── InternalError          500  a defect of the gateway
+    ├── Unavailable            503  certainly not applied; retry
+    ├── DeadlineExceeded       504  a read that got no answer in time; retry
+    │   └── OutcomeUnknown     504  a write that may or may not have been applied
+    └── BucketFull             507
+
+Status, code and text are those of contract 1.4. The text of an error is part of the API:
+official clients show it and some compare it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "BucketExists",
+    "BucketFull",
+    "BucketNotFound",
+    "BucketUnsuitable",
+    "DeadlineExceeded",
+    "GatewayError",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidBucketName",
+    "KeyExists",
+    "KeyNotFound",
+    "MethodNotAllowed",
+    "NotFound",
+    "OutcomeUnknown",
+    "PermissionDenied",
+    "PreconditionFailed",
+    "RevisionMismatch",
+    "TooManyRequests",
+    "Unauthenticated",
+    "Unavailable",
+    "ValueTooLarge",
+]
+
+
+class GatewayError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        message: the text of the answer's `error` field.
+        hint: what the caller can do next, or None.
+        details: machine-readable facts, JSON-serialisable.
+        retry_after: seconds after which a retry makes sense, or None.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    text: ClassVar[str] = "internal error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.message = message or self.text
+        self.hint = hint
+        self.details = dict(details) if details else None
+        self.retry_after = retry_after
+        super().__init__(self.message)
+
+
+class InternalError(GatewayError):
+    """Raised for a defect of the gateway; the log has the traceback under the request id."""
+
+
+class InvalidArgument(GatewayError):
+    """Raised when a part of the request breaks a rule; the text names the part and the rule."""
+
+    status = 400
+    code = "invalid_argument"
+    text = "invalid argument"
+
+
+class InvalidBucketName(InvalidArgument):
+    """Raised when a bucket name is not `[A-Za-z0-9_-]{1,200}` (contract 1.3)."""
+
+    text = "invalid bucket name"
+
+
+class Unauthenticated(GatewayError):
+    """Raised when a credential is needed and none, or a wrong one, was given."""
+
+    status = 401
+    code = "unauthenticated"
+    text = "authentication required"
+
+
+class PermissionDenied(GatewayError):
+    """Raised when the caller is known, and may not; the text names verb and bucket."""
+
+    status = 403
+    code = "permission_denied"
+    text = "permission denied"
+
+
+class NotFound(GatewayError):
+    """Raised for a route that does not exist."""
+
+    status = 404
+    code = "not_found"
+    text = "route not found"
+
+
+class BucketNotFound(NotFound):
+    """Raised when the bucket does not exist."""
+
+    text = "bucket not found"
+
+
+class KeyNotFound(NotFound):
+    """Raised when there is no live value under the key."""
+
+    text = "key not found"
+
+
+class MethodNotAllowed(GatewayError):
+    """Raised when the route exists and the method does not; `allow` lists those that do."""
+
+    status = 405
+    code = "invalid_argument"
+    text = "method not allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(hint=f"allowed here: {allow}")
+        self.allow = allow
+
+
+class BucketExists(GatewayError):
+    """Raised when a bucket to be created exists already, with whatever settings."""
+
+    status = 409
+    code = "already_exists"
+    text = "bucket already exists"
+
+
+class BucketUnsuitable(GatewayError):
+    """Raised when the bucket, as it is configured, cannot do what was asked (contract 1.3)."""
+
+    status = 409
+    code = "failed_precondition"
+    text = "the bucket cannot do this"
+
+
+class PreconditionFailed(GatewayError):
+    """Raised when a condition of the request does not hold."""
+
+    status = 412
+    code = "failed_precondition"
+    text = "precondition failed"
+
+    def __init__(self, current_revision: int | None = None) -> None:
+        details = None if current_revision is None else {"current_revision": current_revision}
+        super().__init__(details=details)
+        self.current_revision = current_revision
+
+
+class KeyExists(PreconditionFailed):
+    """Raised when a create finds a live value."""
+
+    text = "key already exists"
+
+
+class RevisionMismatch(PreconditionFailed):
+    """Raised when a compare-and-set finds another revision, or none."""
+
+    text = "revision mismatch"
+
+
+class ValueTooLarge(GatewayError):
+    """Raised when a value is over the bucket's or the server's limit; nothing was stored."""
+
+    status = 413
+    code = "invalid_argument"
+    text = "value too large"
+
+    def __init__(self, limit_bytes: int | None = None, *, hint: str | None = None) -> None:
+        details = None if limit_bytes is None else {"limit_bytes": limit_bytes}
+        super().__init__(hint=hint, details=details)
+        self.limit_bytes = limit_bytes
+
+
+class TooManyRequests(GatewayError):
+    """Raised when a limit on concurrent work is reached."""
+
+    status = 429
+    code = "resource_exhausted"
+    retryable = True
+    text = "too many requests"
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class Unavailable(GatewayError):
+    """Raised when NATS is down, or has no leader or quorum; nothing was applied."""
+
+    status = 503
+    code = "unavailable"
+    retryable = True
+    text = "NATS is not available"
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class DeadlineExceeded(GatewayError):
+    """Raised when a read got no answer in time; reading again is safe."""
+
+    status = 504
+    code = "deadline_exceeded"
+    retryable = True
+    text = "no answer from NATS in time"
+
+
+class OutcomeUnknown(DeadlineExceeded):
+    """Raised when a write got no answer in time: it may have been applied, or may be later.
+
+    Not retryable: a client that resends a create would lose to itself (contract 1.4).
+    """
+
+    retryable = False
+    text = "no answer from NATS in time: the write may or may not have been applied"
+
+    def __init__(self, hint: str) -> None:
+        super().__init__(hint=hint, details={"outcome": "unknown"})
+
+
+class BucketFull(GatewayError):
+    """Raised when the bucket or the account has no room left; retrying does not help."""
+
+    status = 507
+    code = "failed_precondition"
+    text = "bucket is full"

@@ -1,0 +1,100 @@
+"""Filters of keys, for listings and watches (contract 1.2).
+
+A filter has two halves: NATS subject filters, which the server applies and which may let too much
+through, and an exact matcher on decoded keys, which decides. `*` is one dot token, a final `>` the
+rest; `*` inside a token is a glob that stops at a dot; a filter without wildcards is that key, or
+a prefix where it ends in one of `. : / -`.
+
+Partial wildcards never reach the server: there they match in snapshots, by accident, and never
+live.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.keys import check_text, encode
+
+__all__ = ["EVERYTHING", "Filter", "compile_filter"]
+
+_PREFIX_ENDS = (".", ":", "/", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A compiled filter.
+
+    Attributes:
+        text: the filter as it was given, "" for all.
+        subjects: NATS subject filters without the bucket's prefix, none overlapping another;
+            together they pass every key that `matches` accepts.
+        matches: the exact decision on a decoded key.
+    """
+
+    text: str
+    subjects: tuple[str, ...]
+    matches: Callable[[str], bool]
+
+
+EVERYTHING = Filter("", (">",), lambda _key: True)
+
+
+def compile_filter(text: str | None) -> Filter:
+    """Compile a filter.
+
+    Raises:
+        InvalidArgument: `>` elsewhere than as the last token, control characters, over 512 bytes.
+    """
+    if not text:
+        return EVERYTHING
+    check_text(text, "filter")
+    if text == ">":
+        return EVERYTHING
+    tokens = text.split(".")
+    rest = tokens[-1] == ">"
+    if ">" in (text[:-1] if rest else text):
+        raise InvalidArgument("invalid filter: > is allowed only as the last token")
+    if "*" in text or rest:
+        return Filter(text, _wildcard_subjects(tokens), _matcher(tokens, rest))
+    if text.endswith(_PREFIX_ENDS):
+        return Filter(text, _prefix_subjects(text, tokens), _starts_with(text))
+    return Filter(text, (encode(text),), text.__eq__)
+
+
+def _starts_with(prefix: str) -> Callable[[str], bool]:
+    return lambda key: key.startswith(prefix)
+
+
+def _matcher(tokens: list[str], rest: bool) -> Callable[[str], bool]:
+    head = tokens[:-1] if rest else tokens
+    parts = [
+        r"[^.]+" if part == "*" else r"[^.]*".join(map(re.escape, part.split("*"))) for part in head
+    ]
+    if rest:
+        parts.append(".+")
+    fullmatch = re.compile(r"\.".join(parts), re.DOTALL).fullmatch
+    return lambda key: fullmatch(key) is not None
+
+
+def _wildcard_subjects(tokens: list[str]) -> tuple[str, ...]:
+    """Return the longest run of leading tokens that the server can filter on, then `>`."""
+    out: list[str] = []
+    for token in tokens:
+        if token in ("*", ">"):
+            out.append(token)
+        elif token and "*" not in token:
+            out.append(encode(token))
+        else:
+            return (".".join([*out, ">"]),)
+    return (".".join(out),)
+
+
+def _prefix_subjects(text: str, tokens: list[str]) -> tuple[str, ...]:
+    complete = tokens[:-1]
+    if "" in complete:
+        complete = complete[: complete.index("")]
+    elif tokens[-1] == "":
+        # The prefix is a key too, and as a key its last dot is escaped.
+        return (encode(text[:-1]) + ".>", encode(text))
+    return (".".join([*map(encode, complete), ">"]),)

@@ -1,0 +1,119 @@
+"""Bucket names, key rules, and the codec between keys and NATS subject tokens.
+
+A key is any UTF-8 string of 1 to 512 bytes without control characters (contract 1.2). A subject
+takes less, so `encode` escapes what NATS KV would refuse; a key that NATS KV accepts and that
+holds no escape look-alike is its own encoding, hence the same key to every NATS client.
+
+The codec (design decision 4), where XX is the upper-case hex of a byte that can be escaped:
+
+    byte outside [-/_=.A-Za-z0-9]            → =XX
+    dot that starts, ends or doubles a dot   → =2E
+    literal =(3D)*XX                         → one more 3D after its "="
+
+`encode` is injective, and `decode` is its inverse. A subject that is no encoding (a native client
+can write one, such as `a=2Eb`) decodes to None: it exists, but has no key of ours.
+"""
+
+import re
+from functools import lru_cache
+
+from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
+
+__all__ = [
+    "MAX_KEY_BYTES",
+    "check_bucket",
+    "check_text",
+    "decode",
+    "display",
+    "encode",
+]
+
+MAX_KEY_BYTES = 512
+
+_BUCKET = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+_PLAIN = re.compile(r"[-/_A-Za-z0-9]+(?:\.[-/_A-Za-z0-9]+)*")
+
+_SAFE = frozenset(b"-/_=.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+# Bytes that valid UTF-8 text without control characters can hold and a subject cannot, and the dot.
+_ESCAPABLE = sorted(
+    (set(range(0x20, 0x7F)) | set(range(0x80, 0xF5))) - {0xC0, 0xC1} - _SAFE | {ord(".")}
+)
+_HEX = "|".join(f"{byte:02X}" for byte in _ESCAPABLE)
+_LOOK_ALIKE = re.compile(f"=((?:3D)*(?:{_HEX}))")
+_ESCAPE = re.compile(f"=((?:3D)*)({_HEX})")
+_EMPTY_TOKEN_DOT = re.compile(r"(?:^|(?<=\.))\.|\.$")
+_TRANSLATION = {byte: f"={byte:02X}" for byte in _ESCAPABLE if byte != ord(".")}
+
+
+def check_bucket(name: str) -> str:
+    """Return `name` if it is a bucket name (contract 1.3).
+
+    Raises:
+        InvalidBucketName: it is not.
+    """
+    if _BUCKET.fullmatch(name) is None:
+        raise InvalidBucketName(hint="1 to 200 characters of A-Z a-z 0-9 _ -")
+    return name
+
+
+def check_text(text: str, what: str) -> bytes:
+    """Return `text` as UTF-8 if it can be a key or a filter (contract 1.2), else refuse it.
+
+    Raises:
+        InvalidArgument: empty, over 512 bytes, a control character, or not UTF-8.
+    """
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"invalid {what}: not valid UTF-8") from error
+    if not raw:
+        raise InvalidArgument(f"invalid {what}: empty")
+    if len(raw) > MAX_KEY_BYTES:
+        raise InvalidArgument(
+            f"invalid {what}: {len(raw)} bytes, the limit is {MAX_KEY_BYTES}",
+            details={"limit_bytes": MAX_KEY_BYTES},
+        )
+    if _CONTROL.search(text):
+        raise InvalidArgument(f"invalid {what}: control characters are not allowed")
+    return raw
+
+
+@lru_cache(maxsize=4096)
+def encode(key: str) -> str:
+    """Return the subject tokens that `key` is stored under, without the bucket's prefix.
+
+    Raises:
+        InvalidArgument: the key breaks a rule of contract 1.2.
+    """
+    if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
+        return key
+    text = check_text(key, "key").decode("latin-1")
+    if "=" in text:
+        text = _LOOK_ALIKE.sub(r"=3D\1", text)
+    return _EMPTY_TOKEN_DOT.sub("=2E", text).translate(_TRANSLATION)
+
+
+def decode(subject: str) -> str | None:
+    """Return the key whose encoding is `subject`, or None where no key has it."""
+    if _PLAIN.fullmatch(subject) and len(subject) <= MAX_KEY_BYTES:
+        return subject
+    try:
+        key = _ESCAPE.sub(_unescape, subject).encode("latin-1").decode()
+        return key if encode(key) == subject else None
+    except (UnicodeError, InvalidArgument):
+        return None
+
+
+def display(subject: str) -> str:
+    """Return the key of `subject`; where it has none, the subject itself, so that it shows."""
+    key = decode(subject)
+    return subject if key is None else key
+
+
+def _unescape(match: re.Match[str]) -> str:
+    stuffing, digits = match.groups()
+    if stuffing:
+        return "=" + stuffing[2:] + digits
+    return chr(int(digits, 16))

@@ -1,0 +1,149 @@
+"""What a bucket holds and how it is described. Plain values, no I/O."""
+
+import binascii
+from base64 import b64decode
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.keys import check_bucket
+
+__all__ = [
+    "MAX_HISTORY",
+    "MAX_REVISION",
+    "MUST_NOT_EXIST",
+    "BucketInfo",
+    "BucketSpec",
+    "Consistency",
+    "Entry",
+    "Operation",
+    "Storage",
+]
+
+MAX_HISTORY = 64
+MAX_REVISION = 2**63 - 1
+MAX_TTL_SECONDS = (2**63 - 1) // 10**9
+MAX_VALUE_SIZE = 2**31 - 1 - 1024
+MAX_BYTES = 2**63 - 1
+
+MUST_NOT_EXIST = 0
+"""The expected revision of a create: the key has no live value (contract 1.1)."""
+
+
+class Operation(StrEnum):
+    """What a revision of a key is: a value, or one of the two kinds of tombstone."""
+
+    PUT = "put"
+    DELETE = "delete"
+    PURGE = "purge"
+
+
+class Consistency(StrEnum):
+    """Who answers a read: the stream's leader, or any replica (contract 2.3)."""
+
+    STRONG = "strong"
+    EVENTUAL = "eventual"
+
+
+class Storage(StrEnum):
+    FILE = "file"
+    MEMORY = "memory"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One revision of a key.
+
+    Attributes:
+        key: decoded.
+        base64: the value, standard padded base64; "" for an empty value and for a tombstone.
+            JetStream hands it over in this form and most answers want it so: it is decoded only
+            where the bytes are asked for.
+        revision: stream sequence, unique within the bucket.
+        created_at: RFC 3339, UTC, as the server wrote it.
+        operation: put, delete or purge.
+        content_type: of the PUT, or None (other NATS clients store none).
+        consistency: who answered.
+    """
+
+    key: str
+    base64: str
+    revision: int
+    created_at: str
+    operation: Operation
+    content_type: str | None
+    consistency: Consistency = Consistency.STRONG
+
+    @property
+    def value(self) -> bytes:
+        return b64decode(self.base64)
+
+    @property
+    def size(self) -> int:
+        """Length of the value in bytes."""
+        padding = self.base64[-2:].count("=")
+        return len(self.base64) // 4 * 3 - padding
+
+    @property
+    def live(self) -> bool:
+        return self.operation is Operation.PUT
+
+
+def to_base64(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """The settings of a bucket to be created (contract 1.1, 1.3); 0 means unlimited or never.
+
+    Raises:
+        InvalidBucketName: see `check_bucket`.
+        InvalidArgument: a number is out of its range; the text names it.
+    """
+
+    name: str
+    description: str = ""
+    ttl_seconds: int = 0
+    history: int = 1
+    max_value_size: int = 0
+    max_bytes: int = 0
+    storage: Storage = Storage.FILE
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        check_bucket(self.name)
+        for field, low, high in (
+            ("ttl_seconds", 0, MAX_TTL_SECONDS),
+            ("history", 1, MAX_HISTORY),
+            ("max_value_size", 0, MAX_VALUE_SIZE),
+            ("max_bytes", 0, MAX_BYTES),
+            ("replicas", 1, 5),
+        ):
+            if not low <= getattr(self, field) <= high:
+                raise InvalidArgument(f"invalid {field}: must be from {low} to {high}")
+        if len(self.description.encode(errors="surrogatepass")) > 4096:
+            raise InvalidArgument("invalid description: over 4096 bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketInfo:
+    """A bucket as it stands (contract 1.1).
+
+    Attributes:
+        values: stored messages, history and tombstones included.
+        bytes: their size, headers included.
+        created_at: RFC 3339.
+    """
+
+    name: str
+    values: int
+    bytes: int
+    history: int
+    created_at: str
+    description: str
+    ttl_seconds: float
+    max_value_size: int
+    max_bytes: int
+    storage: Storage
+    replicas: int

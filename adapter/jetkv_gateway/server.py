@@ -1,0 +1,129 @@
+"""Run the ASGI app under uvicorn: sockets, workers, signals, and answers to broken HTTP."""
+
+import asyncio
+import functools
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from jetkv_gateway.app import gateway
+from jetkv_gateway.settings import Settings, SettingsError
+
+__all__ = ["GatewayServer", "JsonErrorProtocol", "config_for", "listen", "run"]
+
+_MAX_URL = 64 * 1024
+_SHUTDOWN_SECONDS = 10
+
+
+class JsonErrorProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose parse errors have the body of every other error, and whose URLs end."""
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > _MAX_URL:
+            raise ValueError("URL too long")
+
+    def send_400_response(self, msg: str) -> None:
+        body = orjson.dumps(
+            {
+                "error": f"invalid HTTP request: {msg}",
+                "code": "invalid_argument",
+                "retryable": False,
+                "request_id": "none",
+                "hint": "percent-encode the path; a URL has at most 64 KiB",
+            }
+        )
+        self.transport.write(
+            STATUS_LINE[400] + b"content-type: application/json\r\nx-request-id: none\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        )
+        self.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        SettingsError: the address is in use, or not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((host, port))
+        server.listen(2048)
+    except OSError as error:
+        server.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; "
+            "choose another with --port, or end what uses it"
+        ) from error
+    server.set_inheritable(True)
+    return server
+
+
+def config_for(settings: Settings) -> uvicorn.Config:
+    """Return uvicorn's configuration; it can be sent to another process."""
+    return uvicorn.Config(
+        functools.partial(gateway, settings),
+        factory=True,
+        http=JsonErrorProtocol,
+        workers=settings.workers,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        log_config=_logging(settings.log_level),
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server, telling when it serves."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
+def run(settings: Settings, server_socket: socket.socket, on_started: Callable[[], None]) -> int:
+    """Serve until SIGINT or SIGTERM, and return the exit code.
+
+    With one worker this process serves, with more it watches over them.
+    """
+    # uvicorn raises a signal again when it has shut down; by then there is nothing left to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    config = config_for(settings)
+    if settings.workers > 1:
+        on_started()
+        Multiprocess(config, sockets=[server_socket]).run()
+        return 0
+    server = GatewayServer(config, on_started)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[server_socket]))
+    return 0 if server.started else 1
+
+
+def _logging(level: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {
+            "jetkv": {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
+            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        },
+    }

@@ -1,0 +1,218 @@
+"""Settings: a flag, then `JETKV_*`, then a TOML file, then the default."""
+
+import json
+import ssl
+from collections.abc import Mapping
+from contextvars import ContextVar
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from jetkv_gateway.jetstream.connection import NatsOptions
+from jetkv_gateway.kv.errors import GatewayError
+from jetkv_gateway.kv.model import BucketSpec, Storage
+
+__all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
+
+_config_file: ContextVar[Path | None] = ContextVar("config_file", default=None)
+
+
+class SettingsError(Exception):
+    """Raised for settings that cannot be used; the text is one line for the operator."""
+
+
+class AuthMode(StrEnum):
+    OFF = "off"
+    TOKENS = "tokens"
+
+
+class BucketSetting(BaseModel):
+    """A bucket that has to exist, as `name[,setting=value…]` or a TOML table."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    description: str = ""
+    ttl_seconds: int = 0
+    history: int = 1
+    max_value_size: int = 0
+    max_bytes: int = 0
+    storage: Storage = Storage.FILE
+    replicas: int = 1
+
+    def spec(self) -> BucketSpec:
+        """Return the bucket in the gateway's language; raises as `BucketSpec`."""
+        return BucketSpec(**self.model_dump())
+
+    @classmethod
+    def parse(cls, text: str) -> "BucketSetting":
+        """Read `cache,ttl_seconds=300,history=5`.
+
+        Raises:
+            ValueError: a part is not `setting=value`, or no such setting.
+        """
+        name, *parts = text.split(",")
+        fields: dict[str, str] = {"name": name}
+        for part in parts:
+            field, equals, value = part.partition("=")
+            if not equals:
+                raise ValueError(f"bucket {name!r}: {part!r} is not setting=value")
+            fields[field.strip()] = value.strip()
+        return cls.model_validate(fields)
+
+
+class Settings(BaseSettings):
+    """All settings of the gateway. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="JETKV_", extra="forbid", validate_default=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9123
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    log_level: str = "info"
+
+    auth: AuthMode | None = None
+    auth_tokens: Path | None = None
+    cors_origins: Annotated[list[str], NoDecode] = []
+    loopback_host: bool = False
+
+    bucket_prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,40}$")] = ""
+    buckets: Annotated[list[BucketSetting], NoDecode] = []
+    request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_token: SecretStr | None = None
+    nats_creds: Path | None = None
+    nats_nkey: Path | None = None
+    nats_tls_ca: Path | None = None
+    nats_tls_cert: Path | None = None
+    nats_tls_key: Path | None = None
+    nats_tls_hostname: str | None = None
+    nats_domain: Annotated[str, Field(pattern="^[A-Za-z0-9_-]*$")] = ""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = _config_file.get()
+        files = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *files)
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _ignore_kubernetes_links(cls, value: object) -> object:
+        # Beside a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
+        return 9123 if isinstance(value, str) and value.startswith("tcp://") else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _read_buckets(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = json.loads(value) if value.lstrip().startswith("[") else value.split()
+        if isinstance(value, list):
+            return [BucketSetting.parse(item) if isinstance(item, str) else item for item in value]
+        return value
+
+    def bucket_specs(self) -> list[BucketSpec]:
+        """Return the buckets that have to exist.
+
+        Raises:
+            SettingsError: one cannot exist; the text names it.
+        """
+        try:
+            return [bucket.spec() for bucket in self.buckets]
+        except GatewayError as error:
+            raise SettingsError(f"buckets: {error.message}") from error
+
+    def check_auth(self) -> None:
+        """Make sure that somebody decided who may come in.
+
+        Raises:
+            SettingsError
+        """
+        if self.auth is None:
+            raise SettingsError(
+                "say who may come in: --auth off (everybody) or --auth tokens --auth-tokens FILE "
+                "(`jetkv token new NAME` makes a line for FILE)"
+            )
+        if self.auth is AuthMode.TOKENS and self.auth_tokens is None:
+            raise SettingsError("--auth tokens needs --auth-tokens FILE")
+
+    def nats_options(self) -> NatsOptions:
+        """Return how to reach NATS.
+
+        Raises:
+            SettingsError: a credential or TLS file cannot be used.
+        """
+        for path in (self.nats_creds, self.nats_nkey):
+            if path is not None and not path.is_file():
+                raise SettingsError(f"no such file: {path}")
+        return NatsOptions(
+            servers=tuple(self.nats_url.replace(",", " ").split()),
+            user=self.nats_user,
+            password=_secret(self.nats_password),
+            token=_secret(self.nats_token),
+            credentials=str(self.nats_creds) if self.nats_creds else None,
+            nkey_seed=str(self.nats_nkey) if self.nats_nkey else None,
+            tls=self._tls(),
+            tls_hostname=self.nats_tls_hostname,
+        )
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if not (self.nats_tls_ca or self.nats_tls_cert or self.nats_tls_key):
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.nats_tls_ca)
+            if self.nats_tls_cert:
+                context.load_cert_chain(self.nats_tls_cert, self.nats_tls_key)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"cannot use the TLS files for NATS: {error}") from error
+        return context
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
+
+
+def load(flags: Mapping[str, Any], config: Path | None) -> Settings:
+    """Return the settings; flags that are None count as not given.
+
+    Raises:
+        SettingsError: one line for each setting that cannot be used.
+    """
+    if config is not None and not config.is_file():
+        raise SettingsError(f"no such file: {config}")
+    token = _config_file.set(config)
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            for item in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise SettingsError("; ".join(lines)) from error
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    finally:
+        _config_file.reset(token)

@@ -1,0 +1,70 @@
+"""One nats-server and one gateway for all tests that break neither; a bucket for each test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jetkv_gateway.embedded import NatsServer
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket, Http
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A shared nats-server, of the version that JETKV_NATS_SERVER names, else the newest."""
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def http(nats: NatsServer) -> Iterator[Http]:
+    """A shared gateway on the shared nats-server."""
+    with running_gateway(nats.url) as client:
+        yield client
+
+
+@pytest.fixture
+def bucket_name() -> str:
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_bucket(http: Http) -> Iterator:
+    """Create buckets with settings; they are gone after the test."""
+    made: list[Bucket] = []
+
+    def make(**settings: object) -> Bucket:
+        name = f"t-{uuid.uuid4().hex[:12]}"
+        answer = http.post(BUCKETS, {"name": name, **settings})
+        assert answer.status == 201, answer
+        made.append(Bucket(http, name))
+        return made[-1]
+
+    yield make
+    for bucket in made:
+        http.delete(bucket.path)
+
+
+@pytest.fixture
+def bucket(make_bucket) -> Bucket:
+    """A bucket with default settings."""
+    return make_bucket()
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A nats-server of the test's own, to kill, pause and restart; not started yet."""
+    server = NatsServer(tmp_path / "own-nats")
+    yield server
+    server.resume()
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("JETKV_") and name != "JETKV_NATS_SERVER":
+            monkeypatch.delenv(name)

@@ -1,0 +1,45 @@
+"""A gateway in this process: real uvicorn, real sockets, a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jetkv_gateway.app import gateway as make_gateway
+from jetkv_gateway.kv.access import Policy, full_access
+from jetkv_gateway.server import GatewayServer, config_for, listen
+from jetkv_gateway.settings import load
+from tests.support.http import Http
+from tests.support.waiting import until
+
+
+@contextmanager
+def running_gateway(
+    nats_url: str, *, policy: Policy = full_access, ready: bool = True, **settings: object
+) -> Iterator[Http]:
+    """Serve on a free port; with `ready` only once NATS is connected."""
+    flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
+    loaded = load({**flags, "nats_url": nats_url}, None)
+    config = config_for(loaded)
+    config.factory = True
+    config.app = lambda: make_gateway(loaded, policy=policy)
+    started = threading.Event()
+    server = GatewayServer(config, started.set)
+    with listen("127.0.0.1", 0) as server_socket:
+        thread = threading.Thread(target=_serve, args=(server, config, server_socket), daemon=True)
+        thread.start()
+        assert started.wait(10), "the gateway did not start"
+        http = Http("127.0.0.1", server_socket.getsockname()[1])
+        try:
+            if ready:
+                until(lambda: http.get("/ready").status == 200, "the gateway is ready")
+            yield http
+        finally:
+            server.should_exit = True
+            thread.join(15)
+            assert not thread.is_alive(), "the gateway did not stop"
+
+
+def _serve(server, config, server_socket) -> None:
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[server_socket]))
