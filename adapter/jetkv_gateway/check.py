@@ -86,7 +86,7 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
         report.fail(EXIT_UNUSABLE, f"nats-server {report.server} is too old: 2.10 is the oldest")
     naming = Naming(settings.bucket_prefix, settings.nats_domain)
     try:
-        reply = await connection.request(f"{naming.api}INFO", timeout=3)
+        reply = await connection.mux.request(f"{naming.api}INFO", timeout=3)
         account = orjson.loads(reply.data)
     except NoResponders:
         report.fail(EXIT_UNUSABLE, "JetStream is not enabled: start nats-server with -js")

@@ -1,4 +1,4 @@
-"""Run the ASGI app under uvicorn: sockets, workers, signals, and answers to broken HTTP."""
+"""Run the ASGI app under uvicorn: sockets, workers, signals."""
 
 import asyncio
 import functools
@@ -7,43 +7,16 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from jetkv_gateway.app import gateway
+from jetkv_gateway.protocol import GatewayProtocol
 from jetkv_gateway.settings import Settings, SettingsError
 
-__all__ = ["GatewayServer", "JsonErrorProtocol", "config_for", "listen", "run"]
+__all__ = ["GatewayServer", "config_for", "listen", "run"]
 
-_MAX_URL = 64 * 1024
 _SHUTDOWN_SECONDS = 10
-
-
-class JsonErrorProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose parse errors have the body of every other error, and whose URLs end."""
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-        if len(self.url) > _MAX_URL:
-            raise ValueError("URL too long")
-
-    def send_400_response(self, msg: str) -> None:
-        body = orjson.dumps(
-            {
-                "error": f"invalid HTTP request: {msg}",
-                "code": "invalid_argument",
-                "retryable": False,
-                "request_id": "none",
-                "hint": "percent-encode the path; a URL has at most 64 KiB",
-            }
-        )
-        self.transport.write(
-            STATUS_LINE[400] + b"content-type: application/json\r\nx-request-id: none\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-        )
-        self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -73,7 +46,7 @@ def config_for(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         functools.partial(gateway, settings),
         factory=True,
-        http=JsonErrorProtocol,
+        http=GatewayProtocol,
         workers=settings.workers,
         access_log=False,
         server_header=False,

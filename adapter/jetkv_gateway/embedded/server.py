@@ -55,6 +55,7 @@ class NatsServer:
         data_dir: where JetStream keeps its data.
         port: on 127.0.0.1; 0 takes a free one at the first start and keeps it.
         config: more of nats-server's configuration language, such as `max_payload: 64KB`.
+        jetstream: more settings of its JetStream, such as `domain: hub`.
         binary: the server to run; `find_nats_server` when None.
     """
 
@@ -64,11 +65,13 @@ class NatsServer:
         *,
         port: int = 0,
         config: str = "",
+        jetstream: str = "",
         binary: Path | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._port = port
         self._config = config
+        self._jetstream = jetstream
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._log = data_dir / "nats-server.log"
@@ -100,7 +103,7 @@ class NatsServer:
             config = self._data_dir / "nats-server.conf"
             config.write_text(
                 f'listen: "127.0.0.1:{self._port or -1}"\n'
-                f'jetstream {{ store_dir: "{self._data_dir.resolve()}" }}\n'
+                f'jetstream {{ store_dir: "{self._data_dir.resolve()}"\n{self._jetstream} }}\n'
                 f'ports_file_dir: "{folder}"\n'
                 f"{self._config}\n"
             )

@@ -96,7 +96,8 @@ class EntryRoutes:
 
     async def _put(self, exchange: Exchange, bucket: str, key: str) -> None:
         exchange.require(Verb.WRITE, bucket, key)
-        exchange.parameters()
+        if exchange.query:
+            exchange.parameters()
         headers = exchange.headers
         for name in headers:
             if name.startswith(_OUR_HEADER):

@@ -16,7 +16,18 @@ from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import GatewayError, PermissionDenied, ValueTooLarge
 
-__all__ = ["ASGIApp", "ClientGone", "Exchange", "Headers", "Message", "Receive", "Scope", "Send"]
+__all__ = [
+    "ANSWER",
+    "ASGIApp",
+    "Answer",
+    "ClientGone",
+    "Exchange",
+    "Headers",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,6 +35,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+ANSWER = "jetkv.answer"
+"""Where the app finds an `Answer` in its scope."""
+
+Answer = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
+"""(status, headers, body) → whether it was sent; if not, send it as ASGI says.
+
+The headers have to hold the content-length and no line breaks in names or values.
+"""
 
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -50,6 +70,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_answer",
         "_receive",
         "_send",
         "answer_headers",
@@ -69,6 +90,7 @@ class Exchange:
         self.scope = scope
         self._receive = receive
         self._send = send
+        self._answer: Answer | None = scope.get(ANSWER)
         self.policy = policy
         self.principal = ANONYMOUS
         self.started = False
@@ -145,6 +167,8 @@ class Exchange:
             headers.append((b"content-length", b"%d" % len(body)))
         headers += self.answer_headers
         self.started = True
+        if self._answer is not None and self._answer(status, headers, body):
+            return
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 

@@ -52,6 +52,7 @@ def decode_segment(raw: bytes, what: str) -> str:
         raise InvalidArgument(f"invalid {what}: not valid UTF-8") from error
 
 
+@lru_cache(maxsize=4096)
 def bucket_name(raw: bytes) -> str:
     """Return a path's bucket.
 

@@ -1,5 +1,6 @@
 """Names and JSON of the JetStream API: subjects, stream configurations, headers of messages."""
 
+import re
 from base64 import b64decode
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,8 @@ _DUPLICATE_WINDOW = 120 * _SECOND
 VALUE_RESERVE = 512
 """What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
 tombstone, which is all headers, must fit into the smallest bucket."""
+
+_CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 
 _VALUE_LIMIT = "jetkv.max_value_size"
 
@@ -174,8 +177,14 @@ def message_kind(headers: str | None) -> tuple[Operation, str | None]:
 
 
 def header_kind(headers: dict[str, str]) -> tuple[Operation, str | None]:
-    """Read (operation, content type) off a message's headers."""
+    """Read (operation, content type) off a message's headers.
+
+    A content type that could not be one in an HTTP answer, which only other clients can have
+    stored, counts as none.
+    """
     content_type = headers.get(CONTENT_TYPE)
+    if content_type is not None and _CONTENT_TYPE.fullmatch(content_type) is None:
+        content_type = None
     operation = headers.get(OPERATION)
     if operation == "DEL":
         return Operation.DELETE, content_type

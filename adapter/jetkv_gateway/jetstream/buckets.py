@@ -141,10 +141,12 @@ class JetStreamBuckets:
         Raises:
             BucketNotFound, BucketUnsuitable
         """
+        return self.known_profile(name) or await self.fresh_profile(name)
+
+    def known_profile(self, name: str) -> Profile | None:
+        """Return a bucket's profile if it is known well enough."""
         profile = self._profiles.get(name)
-        if profile is not None and profile.until > self._loop.time():
-            return profile
-        return await self.fresh_profile(name)
+        return profile if profile is not None and profile.until > self._loop.time() else None
 
     async def fresh_profile(self, name: str) -> Profile:
         """Return a bucket's profile as it is now; raises as `profile`."""

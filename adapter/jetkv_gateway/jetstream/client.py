@@ -102,7 +102,7 @@ class JetStream:
         backoff: Backoff | None = None
         while True:
             try:
-                message = await self._connection.request(
+                message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=timeout or self._timeout
                 )
                 reply: dict[str, Any] = orjson.loads(message.data)
@@ -120,7 +120,7 @@ class JetStream:
     async def direct_get(self, stream: str, payload: bytes, *, timeout: float) -> Msg | None:
         """Return what a replica answers to a read, or None where none answers in time."""
         try:
-            return await self._connection.request(
+            return await self._connection.mux.request(
                 f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
             )
         except (NoResponders, RequestTimeout):
@@ -141,7 +141,7 @@ class JetStream:
         backoff: Backoff | None = None
         while True:
             try:
-                message = await self._connection.request(
+                message = await self._connection.mux.request(
                     subject, payload, headers, timeout=self._timeout
                 )
                 answer: dict[str, Any] = orjson.loads(message.data)
@@ -158,7 +158,9 @@ class JetStream:
     async def _require_stream(self, stream: str) -> None:
         """Tell a missing bucket from a missing leader: a publish that nobody heard does not."""
         try:
-            message = await self._connection.request(f"{self._api}STREAM.INFO.{stream}", timeout=1)
+            message = await self._connection.mux.request(
+                f"{self._api}STREAM.INFO.{stream}", timeout=1
+            )
         except Signal:
             return
         error = orjson.loads(message.data).get("error")
@@ -171,7 +173,7 @@ class JetStream:
             reason = self._connection.last_error or "still connecting"
             return {"nats": f"not connected: {reason}"}
         try:
-            message = await self._connection.request(f"{self._api}INFO", timeout=2)
+            message = await self._connection.mux.request(f"{self._api}INFO", timeout=2)
             error = orjson.loads(message.data).get("error")
             if error is not None:
                 raise refusal(error)

@@ -18,7 +18,6 @@ from typing import Any
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotConnected
 
@@ -121,19 +120,6 @@ class Connection:
         """The largest payload that fits with our headers, by the server's max_payload."""
         return self._max_value_bytes
 
-    async def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        headers: dict[str, str] | None = None,
-        *,
-        timeout: float,
-    ) -> Msg:
-        """Send one request; see `Multiplexer.request`."""
-        if self._mux is None:
-            raise NotConnected
-        return await self._mux.request(subject, payload, headers, timeout=timeout)
-
     async def _supervise(self) -> None:
         attempts = 0
         for url in self._turns():
@@ -168,6 +154,8 @@ class Connection:
                     ping_interval=10,
                     max_outstanding_pings=2,
                     pending_size=0,
+                    # Keys reach subjects through the codec alone, and the API's JSON is ours.
+                    skip_subject_validation=True,
                     error_cb=self._on_error,
                     closed_cb=self._on_closed,
                     **self._options.client_options(),

@@ -84,7 +84,9 @@ class JetStreamEntries:
     ) -> int:
         names = names_of(self._naming, bucket)
         tokens = encode(key)
-        await self._check_size(bucket, len(value))
+        profile = self._buckets.known_profile(bucket) or await self._buckets.fresh_profile(bucket)
+        if profile.value_limit is not None and len(value) > profile.value_limit:
+            await self._check_size(bucket, len(value))
         headers = {EXPECTED_STREAM: names.stream}
         if content_type is not None:
             headers[CONTENT_TYPE] = content_type
@@ -146,11 +148,10 @@ class JetStreamEntries:
         return entries
 
     async def _check_size(self, bucket: str, size: int) -> None:
-        limit = (await self._buckets.profile(bucket)).value_limit
+        """Refuse a value by the limit as it is now: it may have been raised a moment ago."""
+        limit = (await self._buckets.fresh_profile(bucket)).value_limit
         if limit is not None and size > limit:
-            limit = (await self._buckets.fresh_profile(bucket)).value_limit
-            if limit is not None and size > limit:
-                raise ValueTooLarge(limit)
+            raise ValueTooLarge(limit)
 
     async def _publish(
         self, names: BucketNames, tokens: str, value: bytes, headers: dict[str, str]

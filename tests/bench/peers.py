@@ -1,0 +1,137 @@
+"""The servers under test, each a process of its own on a free loopback port."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.apps import BUCKET
+from tests.bench.load import Call
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server, and how it says PUT and GET. `value` stands for the value to put."""
+
+    name: str
+    port: int
+    pid: int
+    put_path: str
+    get: Call
+    wrap: str = "%VALUE%"
+    put_method: str = "PUT"
+
+    def call(self, operation: str, value: str) -> Call:
+        if operation == "GET":
+            return self.get
+        return Call(self.put_method, self.put_path, self.wrap.replace("%VALUE%", value))
+
+    def cpu_seconds(self) -> float:
+        """User and system time used by the process so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(command: list[str], port: int, **environment: str) -> Iterator[int]:
+    """Run a server until the block ends; yield its process id once it listens."""
+    server = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise RuntimeError(f"did not start: {' '.join(command)}") from None
+                time.sleep(0.05)
+        yield server.pid
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def gateway(nats_url: str) -> Iterator[Peer]:
+    port = free_port()
+    command = [sys.executable, "-m", "jetkv_gateway", "serve", "--auth", "off"]
+    command += ["--port", str(port), "--nats-url", nats_url, "--bucket", BUCKET]
+    with process(command, port) as pid:
+        path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
+        _await_ready(f"http://127.0.0.1:{port}/ready")
+        yield Peer("gateway", port, pid, path, Call("GET", path))
+
+
+@contextmanager
+def uvicorn_app(name: str, nats_url: str) -> Iterator[Peer]:
+    """One of the apps of `apps.py`, under uvicorn as the gateway sets it up."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", f"tests.bench.apps:{name}", "--port", str(port)]
+    command += ["--no-access-log", "--no-server-header", "--no-proxy-headers"]
+    command += ["--log-level", "error", "--loop", "uvloop", "--http", "httptools"]
+    with process(command, port, BENCH_NATS=nats_url) as pid:
+        path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
+        yield Peer(name, port, pid, path, Call("GET", path))
+
+
+@contextmanager
+def etcd(data_dir: Path) -> Iterator[Peer]:
+    """etcd's JSON gateway, which is part of the etcd server."""
+    binary = shutil.which("etcd")
+    assert binary is not None
+    port, peer_port = free_port(), free_port()
+    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+    command = [binary, "--data-dir", str(data_dir), "--log-level", "error"]
+    command += ["--listen-client-urls", client, "--advertise-client-urls", client]
+    command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+    command += ["--initial-cluster", f"default={peer}"]
+    with process(command, port) as pid:
+        _await_ready(f"{client}/health")
+        yield Peer(
+            "etcd",
+            port,
+            pid,
+            "/v3/kv/put",
+            Call("POST", "/v3/kv/range", '{"key":"%KEY%"}'),
+            wrap='{"key":"%KEY%","value":"%VALUE%"}',
+            put_method="POST",
+        )
+
+
+def _await_ready(url: str) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
