@@ -7,8 +7,9 @@ small request. Where the app finds no `ANSWER` in its scope (another server or p
 as ASGI says.
 """
 
+import asyncio
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import (
@@ -22,15 +23,32 @@ from jetkv_gateway.http.exchange import ANSWER
 __all__ = ["GatewayProtocol"]
 
 _MAX_URL = 64 * 1024
+_LINGER_SECONDS = 5
+_LINGER_BYTES = 64 * 1024 * 1024
 
 
 class GatewayProtocol(HttpToolsProtocol):
     """One connection."""
 
+    _sent_url = b""
+    _broken_rule = "it is no HTTP/1.1, or its path is not percent-encoded"
+
     def on_url(self, url: bytes) -> None:
-        self.url += url
-        if len(self.url) > _MAX_URL:
-            raise ValueError("URL too long")
+        # It can come in pieces; on_message_begin empties self.url.
+        self._sent_url = url = self._sent_url + url if self.url else url
+        if len(url) > _MAX_URL:
+            self._refuse("a URL has at most 64 KiB")
+        if b"#" in url:
+            # The parser would drop what follows, and with it the end of a key.
+            self._refuse("a # in a key must be sent as %23")
+        if url.endswith(b"?") and (b"/keys/" in url or b"/history/" in url):
+            # The parser would drop this too. Doubled, it is a parameter that no route knows.
+            url += b"?"
+        self.url = url
+
+    def _refuse(self, rule: str) -> NoReturn:
+        self._broken_rule = rule
+        raise ValueError(rule)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -42,18 +60,46 @@ class GatewayProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         body = orjson.dumps(
             {
-                "error": f"invalid HTTP request: {msg}",
+                "error": f"invalid HTTP request: {self._broken_rule}",
                 "code": "invalid_argument",
                 "retryable": False,
                 "request_id": "none",
-                "hint": "percent-encode the path; a URL has at most 64 KiB",
             }
         )
         self.transport.write(
             STATUS_LINE[400] + b"content-type: application/json\r\nx-request-id: none\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
         )
-        self.transport.close()
+        if self.cycle is not None:
+            # A request whose body broke off: nothing comes of it, and it answers no more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.set_protocol(_LastWord(self))
+
+
+class _LastWord(asyncio.Protocol):
+    """Read on for a while after the last answer, then close.
+
+    To close at once would reset the connection of a client that still sends, and a reset throws
+    away an answer that was not read yet.
+    """
+
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self._bytes_left = _LINGER_BYTES
+        self._timer = protocol.loop.call_later(_LINGER_SECONDS, self._transport.close)
+        protocol.flow.resume_reading()
+        self._transport.write_eof()
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._protocol.connection_lost(exc)
 
 
 def _answer(

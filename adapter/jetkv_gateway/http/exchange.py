@@ -48,7 +48,6 @@ The headers have to hold the content-length and no line breaks in names or value
 JSON_TYPE = (b"content-type", b"application/json")
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_CLOSE_BEYOND = 64 * 1024 * 1024
 
 _process = secrets.token_hex(6).encode()
 _numbers = itertools.count(1)
@@ -176,14 +175,7 @@ class Exchange:
         """Answer with an error."""
         body = error_body(error, self.request_id.decode("ascii"))
         headers = [JSON_TYPE, *error_headers(error)]
-        if isinstance(error, ValueTooLarge) and self._too_much_to_drain():
-            headers.append((b"connection", b"close"))
         await self.respond(error.status, b"" if self.method == "HEAD" else body, headers)
-
-    def _too_much_to_drain(self) -> bool:
-        """Whether the rest of a refused body is better not read to its end."""
-        declared = self.headers.get(b"content-length")
-        return declared is None or int(declared) > _CLOSE_BEYOND
 
     async def send_through(self, message: Message) -> None:
         """Pass on what an inner ASGI app sends, with this exchange's headers on it."""

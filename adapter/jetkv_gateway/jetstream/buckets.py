@@ -15,8 +15,15 @@ from jetkv_gateway.jetstream.api import (
     stream_value_limit,
 )
 from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.kv import model
-from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, BucketUnsuitable, InvalidArgument
+from jetkv_gateway.kv.errors import (
+    BucketExists,
+    BucketNotFound,
+    BucketUnsuitable,
+    DeadlineExceeded,
+    InvalidArgument,
+)
 from jetkv_gateway.kv.keys import check_bucket
 
 __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of"]
@@ -79,6 +86,8 @@ class JetStreamBuckets:
         try:
             async with lock:
                 return await self._create(spec)
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
         finally:
             if not lock.locked():
                 self._creating.pop(spec.name, None)
@@ -128,12 +137,15 @@ class JetStreamBuckets:
             return None
 
     async def delete(self, name: str) -> None:
-        await self._stream(name)
-        self.forget(name)
-        await self._js.call(
-            f"STREAM.DELETE.{self._naming.stream(name)}",
-            check=f"GET the bucket {name!r}: it answers 404 once it was deleted",
-        )
+        try:
+            await self._stream(name)
+            self.forget(name)
+            await self._js.call(
+                f"STREAM.DELETE.{self._naming.stream(name)}",
+                check=f"GET the bucket {name!r}: it answers 404 once it was deleted",
+            )
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
 
     async def profile(self, name: str) -> Profile:
         """Return a bucket's profile, a few seconds old at most.

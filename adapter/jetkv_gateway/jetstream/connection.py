@@ -144,12 +144,16 @@ class Connection:
             yield self._servers[turn % len(self._servers)]
 
     async def _connect(self, client: Client, url: str) -> bool:
+        before = self.last_error
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT * 2):
                 await client.connect(
                     servers=[url],
                     name=self._options.name,
                     allow_reconnect=False,
+                    # Even so, nats-py tries an address that refuses again, with pauses of its own.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
                     connect_timeout=_CONNECT_TIMEOUT,  # type: ignore[arg-type] # seconds, float works
                     ping_interval=10,
                     max_outstanding_pings=2,
@@ -163,13 +167,16 @@ class Connection:
                 mux = await Multiplexer.open(client)
         except (OSError, TimeoutError, nats_errors.Error, ValueError) as error:
             reason = str(error) or type(error).__name__
-            if reason != self.last_error:
+            if isinstance(error, nats_errors.NoServersError) and self.last_error:
+                reason = self.last_error  # why it gave up, from `_on_error`
+            if reason != before:
                 _log.warning("cannot reach NATS at %s: %s", _without_secret(url), reason)
             self.last_error = reason
             return False
         self._client, self._mux = client, mux
         self._max_value_bytes = mux.max_value_bytes
-        self.server_version = str(client.connected_server_version)
+        version = client.connected_server_version
+        self.server_version = f"{version.major}.{version.minor}.{version.patch}"
         self.last_error = None
         self._learn_servers(client)
         self._connected.set()

@@ -22,10 +22,11 @@ from jetkv_gateway.jetstream.api import (
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.client import Backoff, JetStream
-from jetkv_gateway.jetstream.errors import MISMATCHES, refusal
+from jetkv_gateway.jetstream.errors import MISMATCHES, nothing_applied, refusal
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
     BucketUnsuitable,
+    DeadlineExceeded,
     KeyExists,
     KeyNotFound,
     RevisionMismatch,
@@ -84,17 +85,21 @@ class JetStreamEntries:
     ) -> int:
         names = names_of(self._naming, bucket)
         tokens = encode(key)
-        profile = self._buckets.known_profile(bucket) or await self._buckets.fresh_profile(bucket)
-        if profile.value_limit is not None and len(value) > profile.value_limit:
-            await self._check_size(bucket, len(value))
-        headers = {EXPECTED_STREAM: names.stream}
-        if content_type is not None:
-            headers[CONTENT_TYPE] = content_type
-        if expected is not None:
-            headers[EXPECTED_REVISION] = str(expected)
-        answer = await self._publish(names, tokens, value, headers)
-        if "error" in answer:
-            answer = await self._settle(names, tokens, key, value, headers, expected, answer)
+        try:
+            buckets = self._buckets
+            profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket)
+            if profile.value_limit is not None and len(value) > profile.value_limit:
+                await self._check_size(bucket, len(value))
+            headers = {EXPECTED_STREAM: names.stream}
+            if content_type is not None:
+                headers[CONTENT_TYPE] = content_type
+            if expected is not None:
+                headers[EXPECTED_REVISION] = str(expected)
+            answer = await self._publish(names, tokens, value, headers)
+            if "error" in answer:
+                answer = await self._settle(names, tokens, key, value, headers, expected, answer)
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
         revision: int = answer["seq"]
         return revision
 
@@ -103,6 +108,19 @@ class JetStreamEntries:
     ) -> None:
         names = names_of(self._naming, bucket)
         tokens = encode(key)
+        try:
+            await self._delete(names, tokens, key, purge, expected)
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
+        except ValueTooLarge as error:
+            raise BucketUnsuitable(
+                "the bucket's max_value_size is too small for a tombstone",
+                hint="NATS counts headers: it takes at least 256 bytes",
+            ) from error
+
+    async def _delete(
+        self, names: BucketNames, tokens: str, key: str, purge: bool, expected: int | None
+    ) -> None:
         current = await self._last(names, tokens, key)
         if current is None or not current.live:
             if expected is not None:
@@ -110,7 +128,7 @@ class JetStreamEntries:
             if purge and current is not None and current.operation is Operation.DELETE:
                 await self._drop_history(names, tokens, current.revision)
             if current is None:
-                await self._buckets.profile(bucket)
+                await self._buckets.profile(names.bucket)
             return
         if expected is not None and current.revision != expected:
             raise RevisionMismatch(current.revision)
@@ -119,15 +137,9 @@ class JetStreamEntries:
             headers[ROLLUP] = "sub"
         if expected is not None:
             headers[EXPECTED_REVISION] = str(expected)
-        try:
-            answer = await self._publish(names, tokens, b"", headers)
-            if "error" in answer:
-                await self._settle(names, tokens, key, b"", headers, expected, answer)
-        except ValueTooLarge as error:
-            raise BucketUnsuitable(
-                "the bucket's max_value_size is too small for a tombstone",
-                hint="NATS counts headers: it takes at least 256 bytes",
-            ) from error
+        answer = await self._publish(names, tokens, b"", headers)
+        if "error" in answer:
+            await self._settle(names, tokens, key, b"", headers, expected, answer)
 
     async def history(self, bucket: str, key: str) -> list[Entry]:
         names = names_of(self._naming, bucket)

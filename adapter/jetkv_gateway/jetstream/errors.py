@@ -27,6 +27,7 @@ __all__ = [
     "STREAM_NOT_FOUND",
     "TABLE",
     "Row",
+    "nothing_applied",
     "refusal",
     "unanswered",
 ]
@@ -57,6 +58,13 @@ def _hinted(kind: type[kv.GatewayError]) -> Callable[[str], kv.GatewayError]:
     return lambda text: kind(hint=f"NATS says: {text}")
 
 
+def _not_permitted(text: str) -> kv.GatewayError:
+    # The server calls these 500, as it does a failing disk; but it is the bucket's own setting.
+    if "not permitted" in text:
+        return kv.BucketUnsuitable(f"NATS refuses this: {text}", hint="DELETE without purge works")
+    return kv.Unavailable(f"NATS cannot do this now: {text}")
+
+
 def _store_failed(text: str) -> kv.GatewayError:
     # One code for "the limit is reached", which is permanent, and for a failing disk.
     return kv.BucketFull() if "maximum" in text else kv.Unavailable(f"NATS cannot store: {text}")
@@ -84,6 +92,8 @@ TABLE: dict[int, Row] = {
         Row(10074, "replicas need a cluster", kv.InvalidArgument),
         Row(10076, "JetStream not enabled", kv.Unavailable),
         Row(10077, "store failed, mostly because a limit is reached", _store_failed),
+        Row(10110, "the stream does not allow purges", _not_permitted),
+        Row(10111, "the stream does not allow roll-ups", _not_permitted),
         Row(IN_FLIGHT, "a write on the same key is in flight", _plain(kv.RevisionMismatch)),
         Row(10165, "invalid per-message TTL", kv.InvalidArgument),
     )
@@ -126,3 +136,14 @@ def unanswered(signal: Signal, check: str | None) -> kv.GatewayError:
             return kv.DeadlineExceeded()
         case _:
             return kv.Unavailable("the connection to NATS was lost")
+
+
+def nothing_applied(error: kv.DeadlineExceeded) -> kv.GatewayError:
+    """Return what a write answers when a request of its own got no answer in time.
+
+    Only the write itself can have an unknown outcome. A read that goes before it, or after it was
+    refused, leaves nothing behind: 503, and a retry is safe (contract 1.4).
+    """
+    if isinstance(error, kv.OutcomeUnknown):
+        return error
+    return kv.Unavailable("no answer from NATS in time; nothing was applied")

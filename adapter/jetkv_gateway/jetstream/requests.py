@@ -191,6 +191,11 @@ class Multiplexer:
             raise NotConnected from error
 
     @property
+    def in_flight(self) -> int:
+        """Requests that wait for a reply."""
+        return len(self._waiters)
+
+    @property
     def lost(self) -> bool:
         return self._lost is not None
 
@@ -209,7 +214,7 @@ class Multiplexer:
         """End the waits on a subject that the server forbids; it names subjects in lower case."""
         for waiter in self._waiters.values():
             if waiter.subject.lower() == subject.lower() and not waiter.future.done():
-                waiter.future.set_exception(NotPermitted(subject))
+                waiter.future.set_exception(NotPermitted(waiter.subject))
 
     async def _on_message(self, message: Msg) -> None:
         token = message.subject[self._cut :]

@@ -1,0 +1,92 @@
+"""Running `jetkv` as a user does: as a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.http import Http
+from tests.support.waiting import until
+
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("JETKV_") or name == "JETKV_NATS_SERVER"
+}
+
+
+class Process:
+    """One `jetkv` process, its output in a file."""
+
+    def __init__(self, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "jetkv_gateway", *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**ENVIRONMENT, **environment},
+                cwd=log.parent,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, pattern: str, seconds: float = 15) -> re.Match[str]:
+        """Wait until the output holds `pattern`."""
+        found: list[re.Match[str]] = []
+
+        def look() -> bool:
+            match = re.search(pattern, self.output)
+            if match:
+                found.append(match)
+            assert match or self.popen.poll() is None, f"ended: {self.output}"
+            return match is not None
+
+        until(look, f"the output has {pattern!r}", seconds)
+        return found[0]
+
+    def http(self) -> Http:
+        """A client of the gateway, whose address is in the output."""
+        match = self.wait_for(r"http://(?:localhost|127\.0\.0\.1):(\d+)")
+        return Http("127.0.0.1", int(match[1]))
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
+        """Send a signal, and return the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(seconds)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start `jetkv` with arguments, and environment as keywords."""
+    processes: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> Process:
+        log = tmp_path / f"jetkv-{len(processes)}-{time.monotonic_ns()}.log"
+        processes.append(Process(list(arguments), log, environment))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.stop()
+
+
+@pytest.fixture
+def finish(start: Callable[..., Process]) -> Callable[..., tuple[int, str]]:
+    """Run `jetkv` to its end, and return (exit code, output)."""
+
+    def finish(*arguments: str, **environment: str) -> tuple[int, str]:
+        process = start(*arguments, **environment)
+        code = process.popen.wait(30)
+        return code, process.output
+
+    return finish

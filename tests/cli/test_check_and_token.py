@@ -1,0 +1,104 @@
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jetkv_gateway
+from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.embedded.server import NatsServer as Server
+from tests.bench.peers import free_port
+
+PASSWORD = 'authorization { user: "app", password: "secret" }'
+
+
+def test_check_says_what_it_found(finish, nats: NatsServer, bucket) -> None:
+    code, output = finish("check", "--nats-url", nats.url)
+    assert code == 0
+    assert re.search(r"nats-server \d+\.\d+\.\d+", output)
+    assert bucket.name in output
+    assert output.strip().endswith("works")
+
+
+def test_check_as_json_is_for_scripts(finish, nats: NatsServer, bucket) -> None:
+    code, output = finish("check", "--nats-url", nats.url, "--json")
+    report = json.loads(output)
+    assert (code, report["exit_code"], report["missing"]) == (0, 0, [])
+    assert bucket.name in report["buckets"]
+
+
+def test_check_without_nats_is_3_try_again(finish) -> None:
+    code, output = finish("check", "--nats-url", f"nats://127.0.0.1:{free_port()}")
+    assert code == 3
+    assert "is NATS running?" in output
+    assert "Traceback" not in output
+
+
+def test_check_with_wrong_credentials_is_5(finish, tmp_path: Path) -> None:
+    with Server(tmp_path / "nats", config=PASSWORD) as server:
+        code, output = finish(
+            "check", "--nats-url", server.url, "--nats-user", "app", "--nats-password", "wrong"
+        )
+        assert code == 5
+        assert "check --nats-user" in output
+        assert (
+            finish(
+                "check",
+                "--nats-url",
+                server.url,
+                JETKV_NATS_USER="app",
+                JETKV_NATS_PASSWORD="secret",
+            )[0]
+            == 0
+        )
+
+
+def test_check_without_jetstream_is_6(finish, tmp_path: Path) -> None:
+    accounts = 'accounts { A { users: [{ user: "a", password: "a" }] } }'
+    with Server(tmp_path / "nats", config=accounts) as server:
+        url = server.url.replace("nats://", "nats://a:a@")
+        code, output = finish("check", "--nats-url", url)
+    assert code == 6
+    assert "JetStream" in output
+
+
+@pytest.mark.parametrize("flag", ["--help", "serve --help", "dev --help", "check --help"])
+def test_help_is_there(finish, flag: str) -> None:
+    code, output = finish(*flag.split())
+    assert code == 0
+    assert "Usage" in output
+
+
+def test_a_new_token_and_its_line_belong_together(finish) -> None:
+    code, output = finish("token", "new", "app-1")
+    assert code == 0
+    token = re.search(r"^token  (\S+)$", output, re.MULTILINE)[1]
+    assert f"app-1:{hashlib.sha256(token.encode()).hexdigest()}" in output
+
+
+def test_a_token_needs_a_plain_name(finish) -> None:
+    code, output = finish("token", "new", "a:b")
+    assert (code, output.splitlines()[0].startswith("jetkv: a token's name is")) == (4, True)
+
+
+@pytest.mark.parametrize("missing", ["typer", "fastapi", "nats", "uvicorn"])
+def test_a_plain_install_says_in_one_line_which_extra_is_missing(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\nfrom jetkv_gateway.main import main\nmain()"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        f"jetkv: {missing} is not installed; the gateway needs an extra: "
+        'pip install "jetkv[gateway]", or "jetkv[gateway,embedded]" for `jetkv dev`'
+    ]
+
+
+def test_the_version_is_that_of_the_distribution(finish) -> None:
+    assert finish("--version") == (0, f"jetkv {jetkv_gateway.__version__}\n")

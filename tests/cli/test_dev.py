@@ -1,0 +1,122 @@
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.http import BUCKETS
+from tests.support.waiting import until
+
+PATH = f"{BUCKETS}/demo/keys/user:123"
+
+
+def nats_pid(process) -> int:
+    """The child of a `jetkv dev` process."""
+    pid = process.popen.pid
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ready(http) -> None:
+    until(lambda: http.get("/ready").status == 200, "the gateway is ready")
+
+
+def test_dev_serves_and_says_what_to_paste(start) -> None:
+    dev = start("dev", "--port", "0", "--bucket", "demo")
+    http = dev.http()
+    ready(http)
+    assert http.put(PATH, '{"n":1}').json == {"revision": 1}
+    assert re.search(r"curl -X PUT http://localhost:\d+/api/v1/kv/buckets/", dev.output)
+    assert re.search(r"nats://127\.0\.0\.1:\d+", dev.output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_gateway_and_nats_server(start, number: int) -> None:
+    dev = start("dev", "--port", "0")
+    ready(dev.http())
+    nats = nats_pid(dev)
+    assert dev.stop(number) == 0
+    assert not is_running(nats)
+    assert "Traceback" not in dev.output
+
+
+def test_a_killed_dev_takes_its_nats_server_along(start) -> None:
+    dev = start("dev", "--port", "0")
+    ready(dev.http())
+    nats = nats_pid(dev)
+    dev.popen.kill()
+    until(lambda: not is_running(nats), "nats-server has ended")
+
+
+def test_data_is_kept_between_runs(start, tmp_path) -> None:
+    folder = str(tmp_path / "data")
+    first = start("dev", "--port", "0", "--data-dir", folder, "--bucket", "demo")
+    ready(first.http())
+    first.http().put(PATH, "kept")
+    first.stop()
+    second = start("dev", "--port", "0", "--data-dir", folder, "--bucket", "demo")
+    ready(second.http())
+    assert second.http().get(PATH).value == b"kept"
+
+
+def test_a_busy_port_is_one_clear_line(finish) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        code, output = finish("dev", "--port", str(port))
+    assert code == 4
+    assert output.strip().splitlines() == [
+        f"jetkv: cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another with --port, or end what uses it"
+    ]
+
+
+def test_a_missing_nats_server_is_one_clear_line(finish) -> None:
+    code, output = finish("dev", "--port", "0", JETKV_NATS_SERVER="/nowhere/nats-server")
+    assert code == 4
+    assert output == "jetkv: JETKV_NATS_SERVER names no file: /nowhere/nats-server\n"
+
+
+def test_a_nats_server_that_does_not_start_is_one_clear_line(finish, tmp_path) -> None:
+    broken = tmp_path / "nats-server"
+    broken.write_text("#!/bin/sh\necho no such thing; exit 1\n")
+    broken.chmod(0o755)
+    code, output = finish("dev", "--port", "0", JETKV_NATS_SERVER=str(broken))
+    assert (code, output) == (4, "jetkv: nats-server ended at once: no such thing\n")
+
+
+def test_a_second_dev_on_the_same_data_is_refused(start, finish, tmp_path) -> None:
+    folder = str(tmp_path / "data")
+    ready(start("dev", "--port", "0", "--data-dir", folder).http())
+    code, output = finish("dev", "--port", "0", "--data-dir", folder)
+    assert code == 4
+    assert f"another `jetkv dev` uses {folder}" in output
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_clear_line(finish, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    code, output = finish("dev", "--port", "0", "--data-dir", str(tmp_path / "file" / "data"))
+    assert code == 4
+    assert output.startswith("jetkv: cannot use the data folder")
+
+
+def test_a_page_of_another_site_cannot_reach_dev(start) -> None:
+    http = start("dev", "--port", "0", "--bucket", "demo").http()
+    ready(http)
+    assert http.put(PATH, "x", Origin="https://evil.example").status == 403
+    assert http.get(PATH, Host=f"rebound.example:{http.port}").status == 403
+    assert http.put(PATH, "x", Origin="http://localhost:5173").status == 200
+
+
+def test_dev_runs_alone_in_its_folder_by_default(start, tmp_path) -> None:
+    dev = start("dev", "--port", "0")
+    ready(dev.http())
+    assert (tmp_path / ".jetkv" / "nats").is_dir()

@@ -1,0 +1,98 @@
+"""Every example in the README and in docs/ is run, and answers what it says."""
+
+import argparse
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.settings import Settings
+from tests.support.gateway import running_gateway
+from tests.support.http import Http
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = {page: page.read_text() for page in PAGES}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT[page], re.MULTILINE | re.DOTALL)
+
+
+def examples(page: Path) -> list[tuple[str, str]]:
+    """Return (command, what it prints) of a page, in order."""
+    found = []
+    for block in blocks(page, "console"):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = step.partition("\n")
+            found.append((command, output.strip()))
+    return found
+
+
+def curl(http: Http, command: str) -> str:
+    """Do what curl would do with these arguments: not every machine has one."""
+    name, *words = shlex.split(command)
+    assert name == "curl"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("-X", dest="method")
+    parser.add_argument("-d", dest="data")
+    parser.add_argument("-H", dest="headers", action="append", default=[])
+    given = parser.parse_args(words)
+    headers = dict(header.split(": ", 1) for header in given.headers)
+    if given.data is not None:
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+    method = given.method or ("GET" if given.data is None else "POST")
+    path = given.url.removeprefix("localhost:9123")
+    assert path.startswith("/")
+    return http.request(method, path, given.data, **headers).body.decode()
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Http]:
+    """What `make dev` gives: a fresh nats-server and a bucket `demo`."""
+    with (
+        NatsServer(tmp_path / "nats") as nats,
+        running_gateway(nats.url, buckets=["demo"]) as http,
+    ):
+        yield http
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if examples(p)], ids=lambda page: page.name)
+def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
+    for command, expected in examples(page):
+        printed = curl(dev, command)
+        pattern = ".+?".join(map(re.escape, expected.split("…")))
+        assert re.fullmatch(pattern, printed.strip()), f"{command}\n{printed}"
+
+
+@pytest.mark.official_client
+def test_python_of_the_readme_runs(dev: Http) -> None:
+    (code,) = blocks(ROOT / "README.md", "python")
+    exec(compile(code.replace("http://localhost:9123", dev.url), "README.md", "exec"), {})
+
+
+def test_the_toml_example_is_one_that_settings_take() -> None:
+    (text,) = blocks(ROOT / "docs" / "configuration.md", "toml")
+    assert set(tomllib.loads(text)) <= set(Settings.model_fields)
+
+
+def test_every_setting_is_described() -> None:
+    described = set(re.findall(r"`([a-z_]+)`", TEXT[ROOT / "docs" / "configuration.md"]))
+    assert set(Settings.model_fields) <= described
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", TEXT[page]):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_commands_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {t for text in TEXT.values() for t in re.findall(r"make ([a-z-]+)", text)}
+    assert named <= targets
