@@ -1,7 +1,9 @@
 """Settings: a flag, then `JETKV_*`, then a TOML file, then the default."""
 
 import json
+import re
 import ssl
+import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import StrEnum
@@ -11,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -22,6 +25,8 @@ from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketSpec, Storage
 
 __all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/A-Z\s]+")
 
 _config_file: ContextVar[Path | None] = ContextVar("config_file", default=None)
 
@@ -66,19 +71,32 @@ class BucketSetting(BaseModel):
             field, equals, value = part.partition("=")
             if not equals:
                 raise ValueError(f"bucket {name!r}: {part!r} is not setting=value")
+            if field.strip() in fields:
+                raise ValueError(f"bucket {name!r}: {field.strip()!r} is given twice")
             fields[field.strip()] = value.strip()
         return cls.model_validate(fields)
+
+
+class _Environment(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        # Beside a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
+        if str(values.get("port", "")).startswith("tcp://"):
+            del values["port"]
+        return values
 
 
 class Settings(BaseSettings):
     """All settings of the gateway. Times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="JETKV_", extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="JETKV_", env_ignore_empty=True, extra="forbid", validate_default=True
+    )
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9123
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    log_level: str = "info"
+    log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
 
     auth: AuthMode | None = None
     auth_tokens: Path | None = None
@@ -106,24 +124,29 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = _config_file.get()
         files = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
-        return (init_settings, env_settings, *files)
-
-    @field_validator("port", mode="before")
-    @classmethod
-    def _ignore_kubernetes_links(cls, value: object) -> object:
-        # Beside a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
-        return 9123 if isinstance(value, str) and value.startswith("tcp://") else value
+        return (init_settings, _Environment(settings_cls), *files)
 
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            return json.loads(value)
         return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if origin not in ("*", "loopback") and _ORIGIN.fullmatch(origin) is None:
+                # A browser sends scheme, host and port, in lower case; nothing else ever matches.
+                raise ValueError(f"{origin!r} must be like https://app.example or *")
+        return value
 
     @field_validator("buckets", mode="before")
     @classmethod
@@ -212,6 +235,8 @@ def load(flags: Mapping[str, Any], config: Path | None) -> Settings:
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise SettingsError("; ".join(lines)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config}: {error}") from error
     except ValueError as error:
         raise SettingsError(str(error)) from error
     finally:

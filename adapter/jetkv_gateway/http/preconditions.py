@@ -14,6 +14,8 @@ __all__ = ["expected_revision", "if_match", "not_modified", "parse_revision"]
 _REVISION = re.compile(r"[1-9][0-9]{0,18}")
 _IF_MATCH = re.compile(rb'(?:"([1-9][0-9]{0,18})"|([1-9][0-9]{0,18}))')
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
+# A list may have empty elements (RFC 9110 §5.6.1.2), but no element of two tags.
+_ENTITY_TAGS = re.compile(rb'[ \t,]*+(?:W/)?"[^"]*"(?:[ \t]*+,[ \t,]*+(?:W/)?"[^"]*")*+[ \t,]*+')
 
 
 def parse_revision(text: str, what: str) -> int:
@@ -75,8 +77,6 @@ def not_modified(headers: dict[bytes, bytes], revision: int) -> bool:
         return False
     if value.strip() == b"*":
         return True
-    tags = [part.strip() for part in value.split(b",")]
-    matches = [_ENTITY_TAG.fullmatch(tag) for tag in tags]
-    if any(match is None for match in matches):
+    if _ENTITY_TAGS.fullmatch(value) is None:
         raise InvalidArgument('invalid If-None-Match: must be a list of tags like "7"')
-    return any(match is not None and match[1] == b"%d" % revision for match in matches)
+    return b"%d" % revision in _ENTITY_TAG.findall(value)

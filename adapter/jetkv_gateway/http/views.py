@@ -45,7 +45,7 @@ def choose_view(parameter: str | None, accept: bytes | None, default: View) -> V
             return View(parameter)
         except ValueError:
             raise InvalidArgument("query parameter 'values' must be base64, json or raw") from None
-    if accept is not None and b"octet-stream" in accept and _prefers_octets(accept):
+    if accept is not None and b"octet-stream" in accept.lower() and _prefers_octets(accept):
         return View.RAW
     return default
 
@@ -74,7 +74,7 @@ def entry_json(entry: Entry, view: View) -> bytes:
         "value": entry.base64,
         "revision": entry.revision,
         "created_at": entry.created_at,
-        "operation": entry.operation,
+        "operation": entry.operation.value,
     }
     if view is View.JSON:
         fields["encoding"], fields["value"] = ready_value(entry)

@@ -51,7 +51,7 @@ def compile_filter(text: str | None) -> Filter:
     check_text(text, "filter")
     if text == ">":
         return EVERYTHING
-    tokens = text.split(".")
+    tokens = re.sub(r"\*+", "*", text).split(".")
     rest = tokens[-1] == ">"
     if ">" in (text[:-1] if rest else text):
         raise InvalidArgument("invalid filter: > is allowed only as the last token")
@@ -68,17 +68,29 @@ def _starts_with(prefix: str) -> Callable[[str], bool]:
 
 def _matcher(tokens: list[str], rest: bool) -> Callable[[str], bool]:
     head = tokens[:-1] if rest else tokens
-    parts = [
-        r"[^.]+" if part == "*" else r"[^.]*".join(map(re.escape, part.split("*"))) for part in head
-    ]
+    parts = [_part_pattern(part) for part in head]
     if rest:
         parts.append(".+")
     fullmatch = re.compile(r"\.".join(parts), re.DOTALL).fullmatch
     return lambda key: fullmatch(key) is not None
 
 
+def _part_pattern(part: str) -> str:
+    if part == "*":
+        return r"[^.]+"
+    first, *others = map(re.escape, part.split("*"))
+    if not others:
+        return first
+    *middle, last = others
+    # Atomic groups: what was found is not looked for again, or a few stars would take hours.
+    return first + "".join(f"(?>[^.]*?{text})" for text in middle) + f"[^.]*{last}"
+
+
 def _wildcard_subjects(tokens: list[str]) -> tuple[str, ...]:
     """Return the longest run of leading tokens that the server can filter on, then `>`."""
+    if tokens[-1] == "":
+        # A last dot is escaped, so a subject has one token less here than the filter.
+        tokens = [*tokens[:-2], ""]
     out: list[str] = []
     for token in tokens:
         if token in ("*", ">"):

@@ -1,0 +1,294 @@
+"""Bearer tokens of a file (contract 1.4): who is let in, and what an edit of the file does."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from jetkv_gateway.http import auth
+from jetkv_gateway.http.auth import NoAuth, TokenFile, TokenFileError, new_token, token_line
+from jetkv_gateway.kv.access import ANONYMOUS, Principal
+from jetkv_gateway.kv.errors import Unauthenticated
+
+
+@pytest.fixture(autouse=True)
+def _look_at_the_file_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_LOOK_AGAIN_SECONDS", 0.0)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A token file that lets ann and bob in."""
+    path = tmp_path / "tokens"
+    path.write_text(token_line("ann", "secret-a") + "\n" + token_line("bob", "secret-b") + "\n")
+    return path
+
+
+def bearer(token: str) -> bytes:
+    return f"Bearer {token}".encode()
+
+
+def is_let_in(tokens: TokenFile, token: str) -> bool:
+    try:
+        tokens.authenticate(bearer(token))
+    except Unauthenticated:
+        return False
+    return True
+
+
+# --- who is let in
+
+
+def test_a_token_is_its_owner(file: Path) -> None:
+    tokens = TokenFile(file)
+    assert tokens.authenticate(b"Bearer secret-a") == Principal("ann", "token")
+    assert tokens.authenticate(b"Bearer secret-b") == Principal("bob", "token")
+
+
+@pytest.mark.parametrize("scheme", [b"bearer ", b"BEARER ", b"Bearer  "])
+def test_the_word_bearer_is_read_in_any_case(file: Path, scheme: bytes) -> None:
+    assert TokenFile(file).authenticate(scheme + b"secret-a").name == "ann"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, b"", b"Bearer", b"Bearer ", b"Basic secret-a", b"secret-a", b"Bearersecret-a", b" "],
+)
+def test_a_request_without_a_bearer_token_is_told_to_send_one(
+    file: Path, authorization: bytes | None
+) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        TokenFile(file).authenticate(authorization)
+    assert refused.value.message == "authentication required"
+    assert refused.value.hint == "send Authorization: Bearer <token>"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        b"secret-c",
+        b"secret-",
+        b"secret-aa",
+        b"SECRET-A",
+        b"secret-a, Bearer secret-b",
+        b"\xff\xfe",
+        hashlib.sha256(b"secret-a").hexdigest().encode(),
+    ],
+)
+def test_a_token_that_is_not_in_the_file_is_refused(file: Path, token: bytes) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        TokenFile(file).authenticate(b"Bearer " + token)
+    assert refused.value.message == "authentication required"
+    assert refused.value.hint == "this token is not known here"
+
+
+def test_a_refusal_does_not_repeat_the_token(file: Path) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        TokenFile(file).authenticate(b"Bearer top-secret")
+    error = refused.value
+    assert "top-secret" not in f"{error.message} {error.hint} {error.details}"
+
+
+def test_a_token_beyond_ascii_is_compared_by_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(token_line("ann", "schlüssel"))
+    assert is_let_in(TokenFile(path), "schlüssel")
+
+
+def test_one_name_may_have_two_tokens_while_they_are_changed(file: Path) -> None:
+    with file.open("a") as lines:
+        lines.write(token_line("ann", "new-secret"))
+    tokens = TokenFile(file)
+    assert tokens.authenticate(b"Bearer secret-a") == Principal("ann", "token")
+    assert tokens.authenticate(b"Bearer new-secret") == Principal("ann", "token")
+
+
+def test_with_auth_off_everybody_comes_in_and_a_credential_is_ignored() -> None:
+    assert NoAuth().authenticate(None) is ANONYMOUS
+    assert NoAuth().authenticate(b"Bearer whatever") is ANONYMOUS
+    assert (NoAuth().required, NoAuth().problem) == (False, None)
+
+
+def test_with_a_token_file_a_credential_is_required(file: Path) -> None:
+    assert TokenFile(file).required is True
+    assert TokenFile(file).problem is None
+
+
+# --- the form of the file
+
+
+def test_comments_blank_lines_and_windows_line_ends_are_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    lines = ["# who may come in", "", "   ", token_line("ann", "a"), "  # bob left", "\t"]
+    path.write_bytes("\r\n".join([*lines, f"  {token_line('eve', 'e')}  "]).encode())
+    tokens = TokenFile(path)
+    assert is_let_in(tokens, "a")
+    assert is_let_in(tokens, "e")
+
+
+def test_a_file_without_tokens_lets_nobody_in(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("# nobody yet\n")
+    assert not is_let_in(TokenFile(path), "")
+    assert not is_let_in(TokenFile(path), "a")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "secret",
+        "ann",
+        "ann:",
+        "ann:secret",
+        ":" + "0" * 64,
+        "ann:" + "0" * 63,
+        "ann:" + "0" * 65,
+        "ann:" + "A" * 64,
+        "ann:" + "g" * 64,
+        "ann : " + "0" * 64,
+        "an n:" + "0" * 64,
+        "ann:" + "0" * 64 + " # a comment",
+        "ann:sha256:" + "0" * 64,
+        "a" * 65 + ":" + "0" * 64,
+        "ännchen:" + "0" * 64,
+    ],
+)
+def test_a_line_that_is_no_token_is_refused_by_its_number(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"# first\n{line}\n", encoding="utf-8")
+    with pytest.raises(TokenFileError) as refused:
+        TokenFile(path)
+    assert str(refused.value) == (
+        f"{path}, line 2: must be name:sha256, as `jetkv token new NAME` prints it"
+    )
+
+
+def test_a_refused_line_is_not_repeated_since_it_could_be_a_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("ann:my-plain-secret\n")
+    with pytest.raises(TokenFileError) as refused:
+        TokenFile(path)
+    assert "my-plain-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_refused_at_the_start(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "tokens"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TokenFileError) as refused:
+        TokenFile(path)
+    assert str(refused.value).startswith(f"cannot read the token file {path}: ")
+
+
+def test_a_folder_is_no_token_file(tmp_path: Path) -> None:
+    with pytest.raises(TokenFileError, match="cannot read the token file"):
+        TokenFile(tmp_path)
+
+
+# --- the file changes
+
+
+def test_a_token_that_is_added_is_let_in(file: Path) -> None:
+    tokens = TokenFile(file)
+    assert not is_let_in(tokens, "secret-c")
+    with file.open("a") as lines:
+        lines.write(token_line("eve", "secret-c"))
+    assert is_let_in(tokens, "secret-c")
+    assert is_let_in(tokens, "secret-a")
+
+
+def test_a_token_that_is_taken_out_is_refused(file: Path) -> None:
+    tokens = TokenFile(file)
+    assert is_let_in(tokens, "secret-a")
+    file.write_text(token_line("bob", "secret-b"))
+    assert not is_let_in(tokens, "secret-a")
+    assert is_let_in(tokens, "secret-b")
+
+
+def test_a_file_that_is_put_in_the_place_of_the_old_one_is_read(file: Path) -> None:
+    tokens = TokenFile(file)
+    other = file.with_name("new")
+    other.write_text(file.read_text().replace("ann", "eve"))
+    before = file.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.rename(file)
+    assert tokens.authenticate(b"Bearer secret-a").name == "eve"
+
+
+@pytest.mark.parametrize("content", ["ann:oops\n", None])
+def test_a_file_that_breaks_leaves_the_last_good_one_in_force_and_says_so(
+    file: Path, content: str | None
+) -> None:
+    tokens = TokenFile(file)
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    assert is_let_in(tokens, "secret-a")
+    assert not is_let_in(tokens, "oops")
+    assert tokens.problem is not None
+    assert str(file) in tokens.problem
+    assert tokens.problem.endswith("; the tokens read before are still in force")
+    assert is_let_in(tokens, "secret-a"), "and again"
+
+
+def test_a_broken_file_that_is_mended_is_read_and_no_problem_any_more(file: Path) -> None:
+    tokens = TokenFile(file)
+    good = file.read_text()
+    file.write_text("broken")
+    assert is_let_in(tokens, "secret-a")
+    file.write_text(good + token_line("eve", "secret-c"))
+    assert is_let_in(tokens, "secret-c")
+    assert tokens.problem is None
+
+
+def test_a_file_that_goes_and_comes_back_as_it_was_is_no_problem_any_more(file: Path) -> None:
+    tokens = TokenFile(file)
+    away = file.rename(file.with_name("away"))
+    assert is_let_in(tokens, "secret-a")
+    assert tokens.problem is not None
+    away.rename(file)
+    assert is_let_in(tokens, "secret-a")
+    assert tokens.problem is None
+
+
+def test_the_file_is_looked_at_once_a_second_at_most(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_LOOK_AGAIN_SECONDS", 3600.0)
+    tokens = TokenFile(file)
+    file.unlink()
+    assert is_let_in(tokens, "secret-a")
+    assert tokens.problem is None
+
+
+# --- new tokens
+
+
+def test_a_new_token_is_long_and_never_the_same() -> None:
+    tokens = {new_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(token.startswith("jetkv_") and len(token) == 49 for token in tokens)
+
+
+def test_the_line_of_a_token_holds_its_hash_and_not_the_token() -> None:
+    assert token_line("ann", "secret") == (
+        "ann:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+    )
+
+
+@pytest.mark.parametrize("name", ["a", "ann.b_c-1", "A" * 64])
+def test_a_line_is_read_as_it_was_made(tmp_path: Path, name: str) -> None:
+    token = new_token()
+    path = tmp_path / "tokens"
+    path.write_text(token_line(name, token))
+    assert TokenFile(path).authenticate(bearer(token)).name == name
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a:b", "a#b", "é", "a\n", "../x"])
+def test_a_token_with_a_bad_name_is_not_made(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^a token's name is 1 to 64 characters"):
+        token_line(name, "secret")

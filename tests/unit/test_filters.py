@@ -1,0 +1,296 @@
+"""Filters of keys (contract 1.2): which keys they keep, and what the server is asked for them."""
+
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
+from jetkv_gateway.kv.keys import encode
+
+# --- a naive reference: tokens, and characters of a token, one after another
+
+
+def keeps(filter: str, key: str) -> bool:
+    if not filter:
+        return True
+    if "*" in filter or filter == ">" or filter.endswith(".>"):
+        return tokens_keep(filter.split("."), key.split("."))
+    return key.startswith(filter) if filter[-1] in ".:/-" else key == filter
+
+
+def tokens_keep(filter: Sequence[str], key: Sequence[str]) -> bool:
+    if filter == [">"]:
+        return len(key) > 1 or (len(key) == 1 and key[0] != "")
+    if not filter or not key:
+        return not filter and not key
+    return token_keeps(filter[0], key[0]) and tokens_keep(filter[1:], key[1:])
+
+
+def token_keeps(pattern: str, token: str) -> bool:
+    if pattern and set(pattern) == {"*"}:
+        return token != ""
+    return glob(pattern, token)
+
+
+def glob(pattern: str, text: str) -> bool:
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return glob(pattern[1:], text) or (text != "" and glob(pattern, text[1:]))
+    return text != "" and text[0] == pattern[0] and glob(pattern[1:], text[1:])
+
+
+def passes(subject_filter: Sequence[str], subject: Sequence[str]) -> bool:
+    """Whether a NATS server lets a subject through, both as tokens."""
+    if not subject_filter or not subject:
+        return not subject_filter and not subject
+    head = subject_filter[0]
+    if head == ">":
+        return True
+    return head in ("*", subject[0]) and passes(subject_filter[1:], subject[1:])
+
+
+def overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether some subject is let through by both."""
+    if not one or not other:
+        return not one and not other
+    if ">" in (one[0], other[0]):
+        return True
+    alike = one[0] == other[0] or "*" in (one[0], other[0])
+    return alike and overlap(one[1:], other[1:])
+
+
+# --- keys and filters that often meet
+
+_ALPHABET = "ab:=/-é "
+_tokens = st.one_of(
+    st.sampled_from(["", "a", "b", "=3A", "=3D3A", "a:", "é", "*", ">"]),
+    st.text(_ALPHABET, max_size=4),
+)
+keys = st.lists(_tokens, min_size=1, max_size=4).map(".".join).filter(bool)
+_filter_tokens = st.one_of(
+    st.just("*"),
+    st.sampled_from(["", "a", "b", "=3A", "é", "**", "a*", "*a", "*b*", "a*b", "*:*", "a*a*"]),
+    st.text(_ALPHABET + "**", max_size=4),
+)
+_ends = st.sampled_from(["", "", "", ".>", ".", ":", "/", "-", "*"])
+filters = st.builds(
+    lambda parts, end: ".".join(parts) + end,
+    st.lists(_filter_tokens, min_size=1, max_size=4),
+    _ends,
+)
+
+
+@st.composite
+def filters_with_a_key(draw: st.DrawFn) -> tuple[str, str]:
+    """A filter, and a key that it was made to keep, or nearly."""
+    filter = draw(filters)
+    stem = filter.removesuffix(">")
+    key = "".join(draw(st.text("ab:=", max_size=3)) if char == "*" else char for char in stem)
+    if stem != filter or draw(st.booleans()):
+        key += draw(keys)
+    return filter, key or "a"
+
+
+either = st.one_of(filters_with_a_key(), st.tuples(filters, keys))
+
+
+@settings(max_examples=1000)
+@given(either)
+@example(("a.*.", "a.b."))
+@example(("*.", "a."))
+@example(("a.**", "a."))
+@example(("a.>", "a."))
+@example(("a.>", "a.."))
+def test_a_filter_keeps_what_the_reference_keeps(pair: tuple[str, str]) -> None:
+    filter, key = pair
+    assert compile_filter(filter).matches(key) == keeps(filter, key)
+
+
+@settings(max_examples=1000)
+@given(either)
+@example(("a.*.", "a.b."))
+@example(("*.", "a."))
+@example(("a.**", "a."))
+@example(("a..*", "a..b"))
+@example(("a.*..>", "a.b..c"))
+@example(("a.", "a."))
+@example(("..", ".."))
+def test_the_server_lets_through_every_key_that_a_filter_keeps(pair: tuple[str, str]) -> None:
+    compiled = compile_filter(pair[0])
+    if compiled.matches(pair[1]):
+        subject = encode(pair[1]).split(".")
+        assert any(passes(asked.split("."), subject) for asked in compiled.subjects), compiled
+
+
+@settings(max_examples=300)
+@given(filters)
+def test_no_two_subjects_of_a_filter_overlap(filter: str) -> None:
+    subjects = [subject.split(".") for subject in compile_filter(filter).subjects]
+    for number, one in enumerate(subjects):
+        assert not any(overlap(one, other) for other in subjects[number + 1 :]), subjects
+
+
+@settings(max_examples=300)
+@given(filters)
+def test_the_server_gets_whole_tokens_and_wildcards_alone(filter: str) -> None:
+    for subject in compile_filter(filter).subjects:
+        *head, last = subject.split(".")
+        assert all(re.fullmatch(r"\*|[-/_=A-Za-z0-9]+", token) for token in head), subject
+        assert re.fullmatch(r"\*|>|[-/_=A-Za-z0-9]+", last), subject
+
+
+@settings(max_examples=300)
+@given(keys, keys)
+def test_the_exact_filter_of_a_key_finds_no_other_key(one: str, other: str) -> None:
+    if ">" in one or "*" in one or one[-1] in ".:/-":
+        return
+    exact = compile_filter(one)
+    assert exact.subjects == (encode(one),)
+    assert exact.matches(other) == (one == other)
+    assert passes(encode(one).split("."), encode(other).split(".")) == (one == other)
+
+
+# --- what the server is asked
+
+
+@pytest.mark.parametrize(
+    ("filter", "subjects"),
+    [
+        # wildcards of whole tokens are the server's
+        (">", (">",)),
+        ("*", ("*",)),
+        ("user.*", ("user.*",)),
+        ("*.name", ("*.name",)),
+        ("a.*.c", ("a.*.c",)),
+        ("session.>", ("session.>",)),
+        ("*.>", ("*.>",)),
+        ("a.**", ("a.*",)),
+        # literal tokens are escaped as the keys are
+        ("a:b.*", ("a=3Ab.*",)),
+        ("é.>", ("=C3=A9.>",)),
+        ("=20.*", ("=3D20.*",)),
+        # partial wildcards are not
+        ("user-*", (">",)),
+        ("user:*", (">",)),
+        ("user.1*", ("user.>",)),
+        ("a.b*.c", ("a.>",)),
+        ("a.*.b*.c.*", ("a.*.>",)),
+        # one key
+        ("user", ("user",)),
+        ("user:123", ("user=3A123",)),
+        ("a..b", ("a.=2Eb",)),
+        ("=3A", ("=3D3A",)),
+        # prefixes
+        ("user:", (">",)),
+        ("a.user:", ("a.>",)),
+        ("a.b-", ("a.>",)),
+        ("a.", ("a.>", "a=2E")),
+        ("a.b.", ("a.b.>", "a.b=2E")),
+        ("a:.", ("a=3A.>", "a=3A=2E")),
+        (".", (">",)),
+        ("a..", ("a.>",)),
+        # an empty token is escaped: the server cannot be asked for it
+        ("a..*", ("a.>",)),
+        (".*", (">",)),
+        ("a.*.", ("a.>",)),
+        ("*.", (">",)),
+        ("*..", ("*.>",)),
+        ("a..>", ("a.>",)),
+    ],
+)
+def test_the_server_is_asked_for_as_little_as_it_can_tell_apart(
+    filter: str, subjects: tuple[str, ...]
+) -> None:
+    assert compile_filter(filter).subjects == subjects
+
+
+@pytest.mark.parametrize("text", [None, "", ">"])
+def test_no_filter_and_the_bare_rest_are_everything(text: str | None) -> None:
+    assert compile_filter(text) is EVERYTHING
+    assert EVERYTHING.subjects == (">",)
+    assert EVERYTHING.matches("any.key:at all")
+
+
+# --- what is kept
+
+
+@pytest.mark.parametrize(
+    ("filter", "kept", "dropped"),
+    [
+        ("user.*", ["user.1", "user.a:b"], ["user", "user.1.x", "user.", "user..", "Xuser.1"]),
+        ("*.1", ["a.1", "é.1"], [".1", "1", "a.b.1", "a.11"]),
+        ("session.>", ["session.a", "session.a.b", "session..a"], ["session", "sessions.a"]),
+        ("user-*", ["user-", "user-1", "user-a:b"], ["user-1.x", "user", "Xuser-1"]),
+        ("user:*", ["user:", "user:1", "user:1:x"], ["user:1.x", "user.1"]),
+        ("user:*.name", ["user:1.name", "user:.name"], ["user:1.2.name", "user:1.names"]),
+        ("a*b*a", ["aba", "abba", "aXbXa"], ["aa", "ab", "aba.a"]),
+        ("a*a", ["aa", "aaa"], ["a"]),
+        ("**", ["a", "a:b"], ["a.b", "."]),
+        ("user:", ["user:", "user:1", "user:1.x.y"], ["user", "user.1", "a.user:1"]),
+        ("a.", ["a.", "a.b", "a..b", "a.b.c"], ["a", "ab", "b.a."]),
+        ("a/b/", ["a/b/", "a/b/c.d"], ["a/b", "a/bc"]),
+        ("a-", ["a-", "a-b"], ["a"]),
+        ("user:1", ["user:1"], ["user:12", "user:1.x", "user=3A1"]),
+        ("(a|b)+.*", ["(a|b)+.x"], ["a.x", "b.x"]),
+        ("a.b?", ["a.b?"], ["a.b", "a.bc"]),
+    ],
+)
+def test_a_filter_keeps_these_and_drops_those(
+    filter: str, kept: list[str], dropped: list[str]
+) -> None:
+    matches = compile_filter(filter).matches
+    assert [key for key in kept + dropped if matches(key)] == kept
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("filter", "key"),
+    [
+        pytest.param("*a" * 255 + "b", "a" * 511, id="many stars, one token"),
+        pytest.param("*" * 511 + "b", "a" * 511, id="a run of stars"),
+        pytest.param("*a*a*a.*a*a*a.*a*b", ("a" * 160 + ".") * 3, id="many stars, many tokens"),
+        pytest.param("*." * 255 + "b", "a." * 255 + "a", id="many tokens"),
+        pytest.param("*a*a*a*a.>", "a" * 500, id="a rest that is not there"),
+    ],
+)
+def test_no_filter_takes_long_over_a_key_that_it_drops(filter: str, key: str) -> None:
+    matches = compile_filter(filter).matches
+    assert not any(matches(key) for _ in range(20))
+
+
+# --- what is no filter
+
+
+@pytest.mark.parametrize(
+    ("filter", "text"),
+    [
+        ("a.>.b", "invalid filter: > is allowed only as the last token"),
+        ("a>", "invalid filter: > is allowed only as the last token"),
+        (">a", "invalid filter: > is allowed only as the last token"),
+        (">.>", "invalid filter: > is allowed only as the last token"),
+        (">>", "invalid filter: > is allowed only as the last token"),
+        ("*>", "invalid filter: > is allowed only as the last token"),
+        ("a.>.", "invalid filter: > is allowed only as the last token"),
+        ("a>:", "invalid filter: > is allowed only as the last token"),
+        ("a\x00", "invalid filter: control characters are not allowed"),
+        ("a.*\n", "invalid filter: control characters are not allowed"),
+        ("\x7f*", "invalid filter: control characters are not allowed"),
+        ("\ud800*", "invalid filter: not valid UTF-8"),
+        ("*" * 513, "invalid filter: 513 bytes, the limit is 512"),
+        ("é" * 257, "invalid filter: 514 bytes, the limit is 512"),
+    ],
+)
+def test_a_bad_filter_is_refused_by_the_name_of_its_rule(filter: str, text: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        compile_filter(filter)
+    assert refused.value.message == text
+
+
+@pytest.mark.parametrize("filter", ["k" * 512, "*" * 512, "a*" * 256, "a:" * 256, "*." * 255 + ">"])
+def test_a_filter_of_512_bytes_is_one(filter: str) -> None:
+    assert compile_filter(filter).text == filter
