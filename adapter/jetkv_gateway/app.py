@@ -15,7 +15,7 @@ from jetkv_gateway.http.buckets import bucket_routes
 from jetkv_gateway.http.entries import EntryRoutes
 from jetkv_gateway.http.errors import error_body, error_headers
 from jetkv_gateway.http.exchange import ASGIApp, Exchange
-from jetkv_gateway.http.front import EXCHANGE, Front
+from jetkv_gateway.http.front import EXCHANGE, Defects, Front
 from jetkv_gateway.http.health import health_routes
 from jetkv_gateway.http.openapi import openapi_routes
 from jetkv_gateway.http.origins import Origins
@@ -92,6 +92,7 @@ def build(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     routers = (
         bucket_routes(store.buckets, store.listings, store.entries),
@@ -127,6 +128,8 @@ def build(
     async def answer_routing(request: Request, _error: Exception) -> Response:
         methods = methods_of(request.scope["raw_path"])
         return await answer_error(request, MethodNotAllowed(methods) if methods else NotFound())
+
+    app.add_middleware(Defects)
 
     return Front(
         entries=EntryRoutes(store.entries),

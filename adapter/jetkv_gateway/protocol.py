@@ -56,8 +56,10 @@ class GatewayProtocol(HttpToolsProtocol):
         # The app's task is made by now, and runs later.
         if cycle is not None and cycle.scope is self.scope:
             cast(dict[str, Any], self.scope)[ANSWER] = partial(_answer, cycle)
+            if not cycle.keep_alive:
+                cycle.transport = _ClosingTransport(self, cycle)
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it names no rule
         body = orjson.dumps(
             {
                 "error": f"invalid HTTP request: {self._broken_rule}",
@@ -75,6 +77,23 @@ class GatewayProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.set_protocol(_LastWord(self))
+
+
+class _ClosingTransport(asyncio.Transport):
+    """What a request that closes its connection writes to."""
+
+    def __init__(self, protocol: HttpToolsProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self.write = protocol.transport.write  # type: ignore[method-assign]
+        self.is_closing = protocol.transport.is_closing  # type: ignore[method-assign]
+
+    def close(self) -> None:
+        transport = self._protocol.transport
+        if self._cycle.more_body and not transport.is_closing():
+            transport.set_protocol(_LastWord(self._protocol))
+        else:
+            transport.close()
 
 
 class _LastWord(asyncio.Protocol):

@@ -110,5 +110,11 @@ class Bucket:
         keys: list[str] = answer.json["keys"]
         return keys
 
+    def info(self) -> dict[str, Any]:
+        answer = self.http.get(self.path)
+        assert answer.status == 200, answer
+        info: dict[str, Any] = answer.json
+        return info
+
     def history(self, key: str) -> Answer:
         return self.http.get(f"{self.path}/history/{quote(key, safe='')}")

@@ -34,7 +34,11 @@ _FILTER = {
         "`*` is one dot token, a final `>` the rest, `*` inside a token a glob that stops at a "
         "dot; without wildcards that key, or a prefix where it ends in one of `. : / -`"
     ),
-    "schema": {"type": "string", "maxLength": 512},
+    "schema": {
+        "type": "string",
+        "pattern": r"^([^>\x00-\x1f\x7f]*|([^>\x00-\x1f\x7f]*\.)?>)$",
+        "maxLength": 512,
+    },
 }
 _VALUES = {
     "name": "values",

@@ -15,12 +15,13 @@ from jetkv_gateway.http.paths import key_route
 from jetkv_gateway.kv.access import Policy
 from jetkv_gateway.kv.errors import GatewayError, InternalError, NotFound
 
-__all__ = ["EXCHANGE", "Front"]
+__all__ = ["EXCHANGE", "PUBLIC", "Defects", "Front"]
 
 EXCHANGE = "jetkv.exchange"
 """Where FastAPI's routes find the exchange in their scope."""
 
-_PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
+PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
+"""The paths that need no credential (contract 1.6)."""
 
 _log = logging.getLogger("jetkv.http")
 
@@ -62,11 +63,10 @@ class Front:
             await exchange.fail(error)
         except ClientGone:
             return
-        except Exception:  # the last resort: an answer with an id, and a traceback under it
+        except Exception:  # the last resort
             if exchange.started:
                 raise
-            _log.exception("request %s failed", exchange.request_id.decode("ascii"))
-            await exchange.fail(InternalError(hint="report it with the request id"))
+            await _fail_as_defect(exchange)
 
     async def _answer(self, exchange: Exchange) -> None:
         self._origins.check(exchange)
@@ -75,7 +75,7 @@ class Front:
             methods = KEY_METHODS if key else self._methods_of(exchange.path)
             await self._options(exchange, methods)
             return
-        if exchange.path not in _PUBLIC:
+        if exchange.path not in PUBLIC:
             exchange.principal = self._authenticator.authenticate(
                 exchange.headers.get(b"authorization")
             )
@@ -92,3 +92,27 @@ class Front:
         await exchange.respond(
             204, b"", [(b"allow", methods.encode("ascii")), *self._origins.preflight(exchange)]
         )
+
+
+class Defects:
+    """Starlette's own last resort answers in plain text; this stands inside it and is first."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except ClientGone:
+            raise
+        except Exception:
+            exchange = scope.get(EXCHANGE)
+            if exchange is None or exchange.started:
+                raise
+            await _fail_as_defect(exchange)
+
+
+async def _fail_as_defect(exchange: Exchange) -> None:
+    """Answer with an id, and log the traceback under it."""
+    _log.exception("request %s failed", exchange.request_id.decode("ascii"))
+    await exchange.fail(InternalError(hint="report it with the request id"))

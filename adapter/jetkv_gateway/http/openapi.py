@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from jetkv_gateway import __version__
-from jetkv_gateway.http.front import EXCHANGE
+from jetkv_gateway.http.front import EXCHANGE, PUBLIC
 from jetkv_gateway.http.schema import BucketCreate, EntryOut, Error, errors
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES
@@ -43,11 +43,24 @@ _BUCKET = _parameter("bucket", "path", "Bucket name", pattern="^[A-Za-z0-9_-]{1,
 _KEY = _parameter(
     "key",
     "path",
-    "Any UTF-8 text without control characters; slashes may be sent as they are or as %2F",
-    minLength=1,
+    f"1 to {MAX_KEY_BYTES} bytes of UTF-8 without control characters; slashes may be sent as they "
+    "are or as %2F",
+    pattern=r"^[^\x00-\x1f\x7f]+$",
     maxLength=MAX_KEY_BYTES,
 )
-_IF_MATCH = _parameter("If-Match", "header", 'One revision, `7` or `"7"`')
+_NAMES = {"bucket": _BUCKET, "key": _KEY}
+_IF_MATCH = _parameter(
+    "If-Match",
+    "header",
+    'One revision, `7` or `"7"`',
+    pattern='^([1-9][0-9]{0,18}|"[1-9][0-9]{0,18}")$',
+)
+_IF_NONE_MATCH = _parameter(
+    "If-None-Match",
+    "header",
+    'Revisions known already, such as `"7"`; answers 304',
+    pattern=r'^(\*|(W/)?"[0-9]*"(, (W/)?"[0-9]*")*)$',
+)
 
 
 def _failures(*statuses: int) -> dict[str, Any]:
@@ -70,7 +83,7 @@ def _read(operation: str, summary: str) -> dict[str, Any]:
             _parameter("consistency", "query", "Who may answer", enum=["strong", "eventual"]),
             _parameter("revision", "query", "An older revision", pattern="^[1-9][0-9]{0,18}$"),
             _IF_MATCH,
-            _parameter("If-None-Match", "header", "Revisions known already; answers 304"),
+            _IF_NONE_MATCH,
         ],
         "responses": {
             "200": {
@@ -151,13 +164,18 @@ def openapi_document(app: FastAPI, *, auth_required: bool) -> dict[str, Any]:
         ),
         routes=app.routes,
     )
-    document["paths"][_KEY_PATH] = _key_operations()
-    for item in document["paths"].values():
+    for path, item in document["paths"].items():
         for operation in item.values():
-            if isinstance(operation, dict):
-                # Nothing here answers 422; FastAPI documents it for every parameter.
-                operation["responses"].pop("422", None)
-                # No answer is null: a field without a value is left out.
+            # Nothing here answers 422; FastAPI documents it for every parameter.
+            operation["responses"].pop("422", None)
+            if "parameters" in operation:
+                operation["parameters"] = [
+                    _NAMES.get(parameter["name"], parameter)
+                    for parameter in operation["parameters"]
+                ]
+            if auth_required and path.encode() in PUBLIC:
+                operation["security"] = []
+    document["paths"][_KEY_PATH] = _key_operations()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for model in (BucketCreate, EntryOut, Error):
         schemas[model.__name__] = model.model_json_schema(ref_template=_REF + "{model}")
@@ -185,7 +203,10 @@ def openapi_routes(app: FastAPI, *, auth_required: bool) -> APIRouter:
         _admit(request)
         return JSONResponse(document())
 
-    @router.get("/docs", response_class=HTMLResponse, responses=errors(400, 401, 403))
+    html = {"description": "The page", "content": {"text/html": {"schema": {"type": "string"}}}}
+
+    # With HTMLResponse as its class, the errors would be described as HTML, too.
+    @router.get("/docs", response_class=Response, responses={200: html, **errors(400, 401, 403)})
     async def docs(request: Request) -> Response:
         """The same as a page."""
         _admit(request)

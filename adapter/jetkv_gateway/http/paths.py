@@ -9,7 +9,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.keys import check_bucket
+from jetkv_gateway.kv.keys import MAX_KEY_BYTES, check_bucket, check_text
 
 __all__ = [
     "BUCKETS",
@@ -41,15 +41,18 @@ def key_route(path: bytes) -> tuple[bytes, bytes] | None:
 
 @lru_cache(maxsize=4096)
 def decode_segment(raw: bytes, what: str) -> str:
-    """Percent-decode a key or bucket once; a `%` that starts no valid escape is itself.
+    """Percent-decode a key once; a `%` that starts no valid escape is itself.
 
     Raises:
-        InvalidArgument: the result is not UTF-8.
+        InvalidArgument: the result is not UTF-8, or far too long.
     """
     try:
-        return unquote_to_bytes(raw).decode()
+        text = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"invalid {what}: not valid UTF-8") from error
+    if len(raw) > 3 * MAX_KEY_BYTES:
+        check_text(text, what)  # over its limit for sure, and the cache must not keep it
+    return text
 
 
 @lru_cache(maxsize=4096)

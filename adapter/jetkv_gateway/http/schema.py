@@ -34,8 +34,22 @@ _DESCRIPTIONS = {
 }
 
 
-class Error(BaseModel):
-    """Every error (contract 1.4)."""
+def _without_nulls(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        if kinds:
+            del field["anyOf"]
+            field.pop("default", None)
+            field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
+
+
+class _Answer(BaseModel):
+    # A field without a value is left out of an answer, so none is ever null.
+    model_config = ConfigDict(json_schema_extra=_without_nulls)
+
+
+class Error(_Answer):
+    """Every error."""
 
     error: str
     code: str
@@ -107,8 +121,8 @@ def _explain(error: ValidationError) -> InvalidArgument:
     return InvalidArgument(f"invalid {field or 'body'}: {first['msg']}")
 
 
-class BucketOut(BaseModel):
-    """BucketInfo (contract 1.1)."""
+class BucketOut(_Answer):
+    """A bucket as it stands."""
 
     name: str
     values: Annotated[int, Field(description="Stored messages, history and tombstones included")]
@@ -149,8 +163,8 @@ class KeyList(BaseModel):
     count: int
 
 
-class EntryOut(BaseModel):
-    """KVEntry (contract 1.1); `encoding` only where values are shown ready to use (2.2)."""
+class EntryOut(_Answer):
+    """One revision of a key; `encoding` only where values are shown ready to use."""
 
     key: str
     value: Annotated[Any, Field(description="base64, or the ready value with values=json")]

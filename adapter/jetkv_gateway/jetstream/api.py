@@ -32,7 +32,7 @@ CONTENT_TYPE = "Content-Type"
 _SECOND = 1_000_000_000
 _DUPLICATE_WINDOW = 120 * _SECOND
 
-VALUE_RESERVE = 512
+VALUE_RESERVE = 1024
 """What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
 tombstone, which is all headers, must fit into the smallest bucket."""
 
@@ -41,9 +41,12 @@ _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 _VALUE_LIMIT = "jetkv.max_value_size"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Naming:
-    """Where buckets and their API live: stream prefix and JetStream domain, both "" by default."""
+    """Where buckets and their API live: stream prefix and JetStream domain, both "" by default.
+
+    Compared by identity, since it is part of a cache's key on the hot path.
+    """
 
     prefix: str = ""
     domain: str = ""

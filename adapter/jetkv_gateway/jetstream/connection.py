@@ -165,10 +165,13 @@ class Connection:
                     **self._options.client_options(),
                 )
                 mux = await Multiplexer.open(client)
-        except (OSError, TimeoutError, nats_errors.Error, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - nothing may end the supervisor
             reason = str(error) or type(error).__name__
             if isinstance(error, nats_errors.NoServersError) and self.last_error:
                 reason = self.last_error  # why it gave up, from `_on_error`
+            elif not isinstance(error, (OSError, TimeoutError, nats_errors.Error)):
+                # A credential file that is damaged, or just being written, raises anything.
+                reason += f" ({type(error).__name__}): is this NATS, are the credentials whole?"
             if reason != before:
                 _log.warning("cannot reach NATS at %s: %s", _without_secret(url), reason)
             self.last_error = reason
@@ -208,7 +211,8 @@ class Connection:
 
 
 async def _end(client: Client) -> None:
-    with suppress(nats_errors.Error, OSError, TimeoutError, asyncio.CancelledError):
+    # A client whose connecting failed early cannot be closed, and says so by an AssertionError.
+    with suppress(Exception, asyncio.CancelledError):
         async with asyncio.timeout(1):
             await client.close()
 

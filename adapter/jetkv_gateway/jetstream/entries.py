@@ -132,6 +132,7 @@ class JetStreamEntries:
             return
         if expected is not None and current.revision != expected:
             raise RevisionMismatch(current.revision)
+        await self._buckets.profile(names.bucket)
         headers = {EXPECTED_STREAM: names.stream, OPERATION: "PURGE" if purge else "DEL"}
         if purge:
             headers[ROLLUP] = "sub"

@@ -1,0 +1,147 @@
+"""The request multiplexer on a real connection."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.aio.msg import Msg
+
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.requests import (
+    MAX_SUBJECT,
+    Multiplexer,
+    NoResponders,
+    PayloadTooLarge,
+    RequestTimeout,
+)
+from tests.support.link import connected
+from tests.support.native import Native
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def connection(nats) -> AsyncIterator[Connection]:
+    async with connected(nats.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def mux(connection: Connection) -> Multiplexer:
+    return connection.mux
+
+
+@pytest.fixture
+async def silent(native: Native) -> asyncio.Queue[Msg]:
+    """The requests that came to the subject `silent`, which answers none of them by itself."""
+    came: asyncio.Queue[Msg] = asyncio.Queue()
+
+    async def take(message: Msg) -> None:
+        came.put_nowait(message)
+
+    await native.client.subscribe("silent", cb=take)
+    await native.settled()
+    return came
+
+
+async def test_each_of_many_requests_at_once_gets_its_own_reply(
+    mux: Multiplexer, native: Native
+) -> None:
+    async def echo(message: Msg) -> None:
+        await message.respond(message.data)
+
+    await native.client.subscribe("echo", cb=echo)
+    await native.settled()
+    sent = [str(number).encode() for number in range(1000)]
+    replies = await asyncio.gather(*(mux.request("echo", data, timeout=5) for data in sent))
+    assert [reply.data for reply in replies] == sent
+    assert mux.in_flight == 0
+
+
+async def test_a_request_that_nobody_listens_to_fails_at_once(mux: Multiplexer) -> None:
+    with pytest.raises(NoResponders):
+        await mux.request("nobody", timeout=30)
+    assert mux.in_flight == 0
+
+
+async def test_a_request_without_a_reply_times_out(
+    mux: Multiplexer, silent: asyncio.Queue[Msg]
+) -> None:
+    with pytest.raises(RequestTimeout):
+        await mux.request("silent", timeout=0.2)
+    assert mux.in_flight == 0
+
+
+async def test_each_request_has_a_deadline_of_its_own(
+    mux: Multiplexer, silent: asyncio.Queue[Msg]
+) -> None:
+    long = asyncio.create_task(mux.request("silent", b"long", timeout=30))
+    first = await silent.get()
+    with pytest.raises(RequestTimeout):
+        await mux.request("silent", timeout=0.2)
+    await first.respond(b"at last")
+    assert (await long).data == b"at last"
+
+
+async def test_a_cancelled_request_leaves_no_waiter(
+    mux: Multiplexer, silent: asyncio.Queue[Msg]
+) -> None:
+    requests = [asyncio.create_task(mux.request("silent", timeout=30)) for _ in range(20)]
+    for _ in requests:
+        await silent.get()
+    assert mux.in_flight == 20
+    for request in requests:
+        request.cancel()
+    await asyncio.gather(*requests, return_exceptions=True)
+    assert mux.in_flight == 0
+
+
+async def test_a_reply_that_comes_too_late_disturbs_nobody(
+    mux: Multiplexer, silent: asyncio.Queue[Msg]
+) -> None:
+    with pytest.raises(RequestTimeout):
+        await mux.request("silent", timeout=0.1)
+    late = await silent.get()
+    request = asyncio.create_task(mux.request("silent", timeout=30))
+    current = await silent.get()
+    await late.respond(b"late")
+    await current.respond(b"mine")
+    assert (await request).data == b"mine"
+
+
+async def test_what_is_too_large_is_refused_before_it_closes_the_connection(
+    mux: Multiplexer,
+) -> None:
+    with pytest.raises(PayloadTooLarge):
+        await mux.request("x", bytes(mux.max_value_bytes + 1), timeout=5)
+    with pytest.raises(PayloadTooLarge):
+        await mux.request("x" * (MAX_SUBJECT + 1), timeout=5)
+    assert mux.in_flight == 0
+    with pytest.raises(NoResponders):
+        await mux.request("nobody", timeout=5)
+
+
+async def test_the_longest_subject_and_payload_leave_the_connection_alone(mux: Multiplexer) -> None:
+    with pytest.raises(NoResponders):
+        await mux.request("x" * MAX_SUBJECT, bytes(mux.max_value_bytes), timeout=5)
+    with pytest.raises(NoResponders):
+        await mux.request("nobody", timeout=5)
+
+
+async def test_a_closed_inbox_gets_no_more_messages(mux: Multiplexer, native: Native) -> None:
+    came: list[bytes] = []
+    inbox = await mux.subscribe(lambda message: came.append(message.data))
+    with pytest.raises(NoResponders):  # a round trip later, the server knows of it
+        await mux.request("nobody", timeout=5)
+    await native.client.publish(inbox.subject, b"one")
+    await native.settled()
+
+    async def arrived() -> bool:
+        return came == [b"one"]
+
+    await eventually(arrived, "the first message is there")
+    await inbox.close()
+    await native.client.publish(inbox.subject, b"two")
+    await native.settled()
+    with pytest.raises(NoResponders):
+        await mux.request("nobody", timeout=5)
+    assert came == [b"one"]
