@@ -1,8 +1,6 @@
 """A bare TCP connection to a gateway, for what no HTTP client would send."""
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Self
 
 from tests.support.http import Answer, Http
@@ -61,12 +59,3 @@ class Wire:
     def is_closed(self) -> bool:
         """Return whether the gateway closes the connection; a reset is an error."""
         return self._reader.read() == b""
-
-
-@contextmanager
-def slow_upload(http: Http, path: str, length: int, start: bytes) -> Iterator[Wire]:
-    """Begin a PUT of `length` bytes and send only `start` of them."""
-    with Wire(http) as wire:
-        wire.head("PUT", path, f"Content-Length: {length}")
-        wire.send(start)
-        yield wire

@@ -88,9 +88,12 @@ class Connection:
     async def close(self) -> None:
         """Disconnect; requests still in flight end with `ConnectionLost`."""
         if self._supervisor is not None:
-            self._supervisor.cancel()
+            # nats-py swallows a cancellation that meets it while it closes: one may not do.
+            while not self._supervisor.done():
+                self._supervisor.cancel()
+                await asyncio.wait([self._supervisor], timeout=0.2)
             with suppress(asyncio.CancelledError):
-                await self._supervisor
+                self._supervisor.result()
             self._supervisor = None
 
     async def wait_connected(self, timeout: float) -> bool:
