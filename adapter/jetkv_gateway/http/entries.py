@@ -5,6 +5,8 @@ about a quarter of the throughput. Their OpenAPI is in `openapi.py`.
 """
 
 import re
+from collections.abc import Coroutine
+from typing import Any
 
 from jetkv_gateway.http.exchange import JSON_TYPE, Exchange, Headers
 from jetkv_gateway.http.paths import bucket_name, decode_segment, flag
@@ -46,19 +48,24 @@ class EntryRoutes:
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
 
-    async def __call__(self, exchange: Exchange, raw_bucket: bytes, raw_key: bytes) -> None:
-        """Answer one request; both names are still percent-encoded."""
+    def answer(
+        self, exchange: Exchange, raw_bucket: bytes, raw_key: bytes
+    ) -> Coroutine[Any, Any, None]:
+        """Answer one request; both names are still percent-encoded.
+
+        Raises:
+            InvalidArgument, MethodNotAllowed: at once; what else can go wrong, when awaited.
+        """
         bucket = bucket_name(raw_bucket)
         key = decode_segment(raw_key, "key")
         method = exchange.method
         if method in ("GET", "HEAD"):
-            await self._get(exchange, bucket, key)
-        elif method == "PUT":
-            await self._put(exchange, bucket, key)
-        elif method == "DELETE":
-            await self._delete(exchange, bucket, key)
-        else:
-            raise MethodNotAllowed(KEY_METHODS)
+            return self._get(exchange, bucket, key)
+        if method == "PUT":
+            return self._put(exchange, bucket, key)
+        if method == "DELETE":
+            return self._delete(exchange, bucket, key)
+        raise MethodNotAllowed(KEY_METHODS)
 
     async def _get(self, exchange: Exchange, bucket: str, key: str) -> None:
         exchange.require(Verb.READ, bucket, key)

@@ -17,9 +17,7 @@ from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import GatewayError, PermissionDenied, ValueTooLarge
 
 __all__ = [
-    "ANSWER",
     "ASGIApp",
-    "Answer",
     "ClientGone",
     "Exchange",
     "Headers",
@@ -35,15 +33,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-
-ANSWER = "jetkv.answer"
-"""Where the app finds an `Answer` in its scope."""
-
-Answer = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
-"""(status, headers, body) → whether it was sent; if not, send it as ASGI says.
-
-The headers have to hold the content-length and no line breaks in names or values.
-"""
 
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -69,7 +58,6 @@ class Exchange:
     """
 
     __slots__ = (
-        "_answer",
         "_receive",
         "_send",
         "answer_headers",
@@ -89,7 +77,6 @@ class Exchange:
         self.scope = scope
         self._receive = receive
         self._send = send
-        self._answer: Answer | None = scope.get(ANSWER)
         self.policy = policy
         self.principal = ANONYMOUS
         self.started = False
@@ -166,8 +153,6 @@ class Exchange:
             headers.append((b"content-length", b"%d" % len(body)))
         headers += self.answer_headers
         self.started = True
-        if self._answer is not None and self._answer(status, headers, body):
-            return
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 

@@ -58,7 +58,13 @@ class Front:
             return
         exchange = Exchange(scope, receive, send, self._policy)
         try:
-            await self._answer(exchange)
+            self._origins.check(exchange)
+            key = key_route(exchange.path)
+            if key is None or exchange.method == "OPTIONS":
+                await self._answer_other(exchange, key is not None)
+            else:
+                self._authenticate(exchange)
+                await self._entries.answer(exchange, *key)
         except GatewayError as error:
             await exchange.fail(error)
         except ClientGone:
@@ -68,20 +74,19 @@ class Front:
                 raise
             await _fail_as_defect(exchange)
 
-    async def _answer(self, exchange: Exchange) -> None:
-        self._origins.check(exchange)
-        key = key_route(exchange.path)
+    def _authenticate(self, exchange: Exchange) -> None:
+        exchange.principal = self._authenticator.authenticate(
+            exchange.headers.get(b"authorization")
+        )
+
+    async def _answer_other(self, exchange: Exchange, is_key: bool) -> None:
         if exchange.method == "OPTIONS":
-            methods = KEY_METHODS if key else self._methods_of(exchange.path)
-            await self._options(exchange, methods)
+            await self._options(
+                exchange, KEY_METHODS if is_key else self._methods_of(exchange.path)
+            )
             return
         if exchange.path not in PUBLIC:
-            exchange.principal = self._authenticator.authenticate(
-                exchange.headers.get(b"authorization")
-            )
-        if key is not None:
-            await self._entries(exchange, *key)
-            return
+            self._authenticate(exchange)
         path = exchange.path.decode("ascii")
         scope = {**exchange.scope, "path": path, "raw_path": exchange.path, EXCHANGE: exchange}
         await self._inner(scope, exchange.receive_through, exchange.send_through)

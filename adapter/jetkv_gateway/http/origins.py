@@ -51,13 +51,15 @@ class Origins:
         Raises:
             PermissionDenied
         """
+        origin = exchange.headers.get(b"origin")
+        if origin is None and not self.loopback_host:
+            return
         host = exchange.headers.get(b"host", b"")
         if self.loopback_host and host and _LOOPBACK_HOST.fullmatch(host) is None:
             raise PermissionDenied(
                 f"permission denied: host {_shown(host)} is not this machine's loopback",
                 hint="call it as localhost, or run `jetkv serve` with --auth",
             )
-        origin = exchange.headers.get(b"origin")
         if origin is None:
             return
         if self._is_allowed(origin):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.keys import MAX_KEY_BYTES, check_bucket, check_text
+from jetkv_gateway.kv.keys import check_bucket
 
 __all__ = [
     "BUCKETS",
@@ -39,20 +39,16 @@ def key_route(path: bytes) -> tuple[bytes, bytes] | None:
     return bucket, rest[5:]
 
 
-@lru_cache(maxsize=4096)
 def decode_segment(raw: bytes, what: str) -> str:
     """Percent-decode a key once; a `%` that starts no valid escape is itself.
 
     Raises:
-        InvalidArgument: the result is not UTF-8, or far too long.
+        InvalidArgument: the result is not UTF-8.
     """
     try:
-        text = unquote_to_bytes(raw).decode()
+        return (unquote_to_bytes(raw) if b"%" in raw else raw).decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"invalid {what}: not valid UTF-8") from error
-    if len(raw) > 3 * MAX_KEY_BYTES:
-        check_text(text, what)  # over its limit for sure, and the cache must not keep it
-    return text
 
 
 @lru_cache(maxsize=4096)

@@ -68,7 +68,11 @@ class JetStreamEntries:
         if consistency is Consistency.EVENTUAL:
             entry = await self._from_replica(names, subject, key, query)
         if entry is None:
-            entry = await self._from_leader(names, subject, key, query)
+            try:
+                reply = await self._js.call(names.get, query)
+                entry = _entry(reply["message"], subject, key)
+            except KeyNotFound:
+                entry = None
         if entry is None or entry.operation is not Operation.PUT:
             await self._buckets.profile(bucket)
             raise KeyNotFound
@@ -95,9 +99,15 @@ class JetStreamEntries:
                 headers[CONTENT_TYPE] = content_type
             if expected is not None:
                 headers[EXPECTED_REVISION] = str(expected)
-            answer = await self._publish(names, tokens, value, headers)
+            answer = await self._js.publish(
+                names.stream, names.written + tokens, value, headers, _HOW_TO_CHECK
+            )
             if "error" in answer:
+                await self._raise_refusal(names, answer["error"])
                 answer = await self._settle(names, tokens, key, value, headers, expected, answer)
+        except BucketNotFound:
+            await self._buckets.fresh_profile(bucket)
+            raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
         revision: int = answer["seq"]
@@ -110,6 +120,9 @@ class JetStreamEntries:
         tokens = encode(key)
         try:
             await self._delete(names, tokens, key, purge, expected)
+        except BucketNotFound:
+            await self._buckets.fresh_profile(bucket)
+            raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
         except ValueTooLarge as error:
@@ -170,23 +183,22 @@ class JetStreamEntries:
         self, names: BucketNames, tokens: str, value: bytes, headers: dict[str, str]
     ) -> dict[str, Any]:
         """Publish one write; raises all refusals but those that a read has to settle."""
-        try:
-            answer = await self._js.publish(
-                names.stream, names.written + tokens, value, headers, _HOW_TO_CHECK
-            )
-        except BucketNotFound:
-            await self._buckets.fresh_profile(names.bucket)
-            raise
-        error = answer.get("error")
-        if error is not None and error.get("err_code") not in MISMATCHES:
-            failure = refusal(error)
-            if isinstance(failure, ValueTooLarge):
-                limit = (await self._buckets.fresh_profile(names.bucket)).value_limit
-                raise ValueTooLarge(limit, hint="NATS counts the headers of a value, too")
-            if isinstance(failure, BucketNotFound):
-                await self._buckets.fresh_profile(names.bucket)
-            raise failure
+        answer = await self._js.publish(
+            names.stream, names.written + tokens, value, headers, _HOW_TO_CHECK
+        )
+        if "error" in answer:
+            await self._raise_refusal(names, answer["error"])
         return answer
+
+    async def _raise_refusal(self, names: BucketNames, error: dict[str, Any]) -> None:
+        """Raise what a refusal means, unless a read has to settle it."""
+        if error.get("err_code") in MISMATCHES:
+            return
+        failure = refusal(error)
+        if isinstance(failure, ValueTooLarge):
+            limit = (await self._buckets.fresh_profile(names.bucket)).value_limit
+            raise ValueTooLarge(limit, hint="NATS counts the headers of a value, too")
+        raise failure
 
     async def _settle(
         self,
@@ -231,20 +243,10 @@ class JetStreamEntries:
         self, names: BucketNames, subject: str, key: str, query: bytes
     ) -> Entry | None:
         try:
-            message = (await self._js.call(names.get, query))["message"]
+            reply = await self._js.call(names.get, query)
         except KeyNotFound:
             return None
-        if message["subject"] != subject:
-            return None
-        operation, content_type = message_kind(message.get("hdrs"))
-        return Entry(
-            key,
-            message.get("data", ""),
-            message["seq"],
-            message["time"],
-            operation,
-            content_type,
-        )
+        return _entry(reply["message"], subject, key)
 
     async def _from_replica(
         self, names: BucketNames, subject: str, key: str, query: bytes
@@ -282,3 +284,13 @@ _HOW_TO_CHECK = (
     "GET the key: another revision than before means that it was applied; "
     "it may still be applied later, and If-Match guards against that"
 )
+
+
+def _entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
+    """Read a stored message; None where it belongs to another key."""
+    if message["subject"] != subject:
+        return None
+    operation, content_type = message_kind(message.get("hdrs"))
+    return Entry(
+        key, message.get("data", ""), message["seq"], message["time"], operation, content_type
+    )

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
@@ -74,10 +73,8 @@ class ConnectionLost(Signal):
     """Sent, and the connection broke before the reply: it may be applied, now or later."""
 
 
-class _Waiter(NamedTuple):
-    future: asyncio.Future[Msg]
-    subject: str
-    deadline: float
+# (future, subject, deadline); a bare tuple, since one is made for every request
+_Waiter = tuple[asyncio.Future[Msg], str, float]
 
 
 class Inbox:
@@ -139,7 +136,7 @@ class Multiplexer:
             raise PayloadTooLarge
         token = str(next(self._tokens))
         future: asyncio.Future[Msg] = self._loop.create_future()
-        self._waiters[token] = _Waiter(future, subject, self._loop.time() + timeout)
+        self._waiters[token] = (future, subject, self._loop.time() + timeout)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         try:
@@ -205,26 +202,26 @@ class Multiplexer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for waiter in self._waiters.values():
-            if not waiter.future.done():
-                waiter.future.set_exception(reason)
+        for future, _, _ in self._waiters.values():
+            if not future.done():
+                future.set_exception(reason)
         self._waiters.clear()
 
     def refuse(self, subject: str) -> None:
         """End the waits on a subject that the server forbids; it names subjects in lower case."""
-        for waiter in self._waiters.values():
-            if waiter.subject.lower() == subject.lower() and not waiter.future.done():
-                waiter.future.set_exception(NotPermitted(waiter.subject))
+        for future, asked, _ in self._waiters.values():
+            if asked.lower() == subject.lower() and not future.done():
+                future.set_exception(NotPermitted(asked))
 
     async def _on_message(self, message: Msg) -> None:
         token = message.subject[self._cut :]
         waiter = self._waiters.get(token)
-        if waiter is not None and not waiter.future.done():
-            waiter.future.set_result(message)
+        if waiter is not None and not waiter[0].done():
+            waiter[0].set_result(message)
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        for waiter in self._waiters.values():
-            if waiter.deadline <= now and not waiter.future.done():
-                waiter.future.set_exception(RequestTimeout(waiter.subject))
+        for future, asked, deadline in self._waiters.values():
+            if deadline <= now and not future.done():
+                future.set_exception(RequestTimeout(asked))
         self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if self._waiters else None
