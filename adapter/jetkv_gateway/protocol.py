@@ -5,7 +5,8 @@ silence, and an answer that comes before the end of the request's body is not lo
 """
 
 import asyncio
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn, cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import (
@@ -13,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+
+from jetkv_gateway.http.exchange import WRITER
 
 __all__ = ["GatewayProtocol"]
 
@@ -48,8 +51,11 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         cycle = self.cycle
         # The app's task is made by now, and runs later.
-        if cycle is not None and not cycle.keep_alive and cycle.scope is self.scope:
-            cycle.transport = _ClosingTransport(self, cycle)
+        if cycle is not None and cycle.scope is self.scope:
+            if cycle.keep_alive:
+                cast(dict[str, Any], self.scope)[WRITER] = partial(_write, cycle)
+            else:
+                cycle.transport = _ClosingTransport(self, cycle)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it names no rule
         body = orjson.dumps(
@@ -111,3 +117,19 @@ class _LastWord(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         self._protocol.connection_lost(exc)
+
+
+def _write(cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes) -> bool:
+    """Write a whole answer at once; the steps are those of `RequestResponseCycle.send`."""
+    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        return False
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    date = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])
+    if cycle.scope["method"] == "HEAD":
+        body = b""
+    cycle.transport.write(b"%s%s%s\r\n%s" % (STATUS_LINE[status], date, lines, body))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    cycle.on_response()
+    return True

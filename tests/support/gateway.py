@@ -15,13 +15,23 @@ from tests.support.waiting import until
 
 @contextmanager
 def running_gateway(
-    nats_url: str, *, policy: Policy = full_access, ready: bool = True, **settings: object
+    nats_url: str,
+    *,
+    policy: Policy = full_access,
+    ready: bool = True,
+    protocol: str | None = None,
+    **settings: object,
 ) -> Iterator[Http]:
-    """Serve on a free port; with `ready` only once NATS is connected."""
+    """Serve on a free port; with `ready` only once NATS is connected.
+
+    `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own.
+    """
     flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
     loaded = load({**flags, "nats_url": nats_url}, None)
     config = config_for(loaded)
     config.factory = True
+    if protocol is not None:
+        config.http = protocol
     config.app = lambda: make_gateway(loaded, policy=policy)
     started = threading.Event()
     server = GatewayServer(config, started.set)

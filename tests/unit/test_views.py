@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jetkv_gateway.http.views import RAW_HEADERS, View, choose_view, entry_json, http_date
+from jetkv_gateway.http.views import View, choose_view, entry_json, http_date
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import Entry, Operation, to_base64
 
@@ -323,13 +323,6 @@ def test_any_other_client_gets_the_view_of_its_base_url(
 
 
 # --- around it
-
-
-def test_raw_bytes_run_nowhere() -> None:
-    assert RAW_HEADERS == [
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", b"sandbox; default-src 'none'"),
-    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Coroutine
 from typing import Any
 
-from jetkv_gateway.http.exchange import JSON_TYPE, Exchange, Headers
+from jetkv_gateway.http.exchange import Exchange
 from jetkv_gateway.http.paths import bucket_name, decode_segment, flag
 from jetkv_gateway.http.preconditions import (
     expected_revision,
@@ -18,7 +18,6 @@ from jetkv_gateway.http.preconditions import (
 )
 from jetkv_gateway.http.views import (
     OCTET_STREAM,
-    RAW_HEADERS,
     View,
     choose_view,
     entry_json,
@@ -36,10 +35,19 @@ KEY_METHODS = "GET, HEAD, PUT, DELETE, OPTIONS"
 _CONTENT_TYPE = re.compile(rb"[\x20-\x7e]{1,255}")
 _OUR_HEADER = b"jetkv-"
 
-# Without it a browser may answer from its cache, by a share of the age in Last-Modified.
-_REVALIDATE = (b"cache-control", b"no-cache")
-_VARY = (b"vary", b"Accept")
-_CONSISTENCY = {kind: (b"jetkv-consistency", kind.value.encode()) for kind in Consistency}
+# Without no-cache a browser may answer from its cache, by a share of the age in Last-Modified.
+_READ_LINES = (
+    b'etag: "%d"\r\nlast-modified: %s\r\ncache-control: no-cache\r\nvary: Accept\r\n'
+    b"jetkv-consistency: %s\r\n"
+)
+_JSON_LINE = b"content-type: application/json\r\n"
+_WRITE_LINES = _JSON_LINE + b'etag: "%d"\r\n'
+# A stored page must not run as one of the gateway's own.
+_RAW_LINES = (
+    b"content-type: %s\r\nx-content-type-options: nosniff\r\n"
+    b"content-security-policy: sandbox; default-src 'none'\r\n"
+)
+_CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
 
 
 class EntryRoutes:
@@ -84,22 +92,19 @@ class EntryRoutes:
         entry = await self._entries.get(bucket, key, revision=revision, consistency=consistency)
         if condition is not None and condition != entry.revision:
             raise RevisionMismatch(entry.revision)
-        answer: Headers = [
-            (b"etag", b'"%d"' % entry.revision),
-            (b"last-modified", http_date(entry.created_at)),
-            _REVALIDATE,
-            _VARY,
+        revision = entry.revision
+        lines = _READ_LINES % (
+            revision,
+            http_date(entry.created_at),
             _CONSISTENCY[entry.consistency],
-        ]
-        if not_modified(headers, entry.revision):
-            await exchange.respond(304, b"", answer)
+        )
+        if not_modified(headers, revision):
+            await exchange.respond_lines(304, b"", lines)
         elif view is View.RAW:
-            answer.append((b"content-type", (entry.content_type or OCTET_STREAM).encode("latin-1")))
-            answer += RAW_HEADERS
-            await exchange.respond(200, entry.value, answer)
+            lines += _RAW_LINES % (entry.content_type or OCTET_STREAM).encode("ascii")
+            await exchange.respond_lines(200, entry.value, lines)
         else:
-            answer.append(JSON_TYPE)
-            await exchange.respond(200, entry_json(entry, view), answer)
+            await exchange.respond_lines(200, entry_json(entry, view), lines + _JSON_LINE)
 
     async def _put(self, exchange: Exchange, bucket: str, key: str) -> None:
         exchange.require(Verb.WRITE, bucket, key)
@@ -121,9 +126,7 @@ class EntryRoutes:
             content_type=content_type.decode("ascii") if content_type else None,
             expected=expected,
         )
-        await exchange.respond(
-            200, b'{"revision":%d}' % revision, [JSON_TYPE, (b"etag", b'"%d"' % revision)]
-        )
+        await exchange.respond_lines(200, b'{"revision":%d}' % revision, _WRITE_LINES % revision)
 
     async def _delete(self, exchange: Exchange, bucket: str, key: str) -> None:
         exchange.require(Verb.DELETE, bucket, key)
@@ -131,7 +134,7 @@ class EntryRoutes:
         if b"if-none-match" in exchange.headers:
             raise InvalidArgument("If-None-Match has no meaning on DELETE")
         await self._entries.delete(bucket, key, purge=purge, expected=if_match(exchange.headers))
-        await exchange.respond(204, b"", [])
+        await exchange.respond_lines(204, b"", b"")
 
 
 def _consistency(parameter: str | None) -> Consistency:

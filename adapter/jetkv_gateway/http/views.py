@@ -12,16 +12,10 @@ import orjson
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import Entry
 
-__all__ = ["RAW_HEADERS", "View", "choose_view", "entry_json", "http_date", "ready_value"]
+__all__ = ["View", "choose_view", "entry_json", "http_date", "ready_value"]
 
 OCTET_STREAM = "application/octet-stream"
 JSON = "application/json"
-
-RAW_HEADERS: list[tuple[bytes, bytes]] = [
-    (b"x-content-type-options", b"nosniff"),
-    # A stored page must not run as one of the gateway's own.
-    (b"content-security-policy", b"sandbox; default-src 'none'"),
-]
 
 _JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 # What curl says of any `-d`: it tells nothing of the value.
