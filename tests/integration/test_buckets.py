@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from jetkv_gateway.embedded import NatsServer
+from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
 from tests.support.native import Native
 
@@ -33,6 +35,19 @@ def test_of_many_creates_of_one_name_at_once_one_succeeds(http: Http, bucket_nam
             pool.map(lambda _: http.post(BUCKETS, {"name": bucket_name}), range(12)),
         )
     assert sorted(answer.status for answer in answers) == [201] + [409] * 11
+    assert http.delete(f"{BUCKETS}/{bucket_name}").status == 204
+
+
+def test_of_creates_through_two_gateways_at_once_one_succeeds(
+    http: Http, nats: NatsServer, bucket_name: str
+) -> None:
+    with running_gateway(nats.url) as other, ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(
+                lambda gateway: gateway.post(BUCKETS, {"name": bucket_name}), [http, other] * 4
+            )
+        )
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 7
     assert http.delete(f"{BUCKETS}/{bucket_name}").status == 204
 
 

@@ -169,6 +169,8 @@ class NatsServer:
         """Freeze it: connections stand, nothing answers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            # The signal is on its way; what it does has to be done when this returns.
+            os.waitpid(self._process.pid, os.WUNTRACED)
 
     def resume(self) -> None:
         """End `pause`."""

@@ -1,6 +1,7 @@
 """Names and JSON of the JetStream API: subjects, stream configurations, headers of messages."""
 
 import re
+import secrets
 from base64 import b64decode
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +39,7 @@ tombstone, which is all headers, must fit into the smallest bucket."""
 
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 
+_CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
 
 
@@ -77,7 +79,11 @@ class Naming:
 
 
 def stream_config(naming: Naming, spec: BucketSpec) -> dict[str, Any]:
-    """Return the stream of a bucket as NATS clients lay it out (ADR-8)."""
+    """Return the stream of a bucket as NATS clients lay it out (ADR-8).
+
+    JetStream answers a create with success when the same configuration stands already, whoever
+    made it. The metadata makes each one unique, so that of several creates one succeeds.
+    """
     max_age = spec.ttl_seconds * _SECOND
     config: dict[str, Any] = {
         "name": naming.stream(spec.name),
@@ -100,8 +106,10 @@ def stream_config(naming: Naming, spec: BucketSpec) -> dict[str, Any]:
     }
     if spec.description:
         config["description"] = spec.description
+    metadata = {_CREATION: secrets.token_hex(8)}
     if spec.max_value_size:
-        config["metadata"] = {_VALUE_LIMIT: str(spec.max_value_size)}
+        metadata[_VALUE_LIMIT] = str(spec.max_value_size)
+    config["metadata"] = metadata
     return config
 
 

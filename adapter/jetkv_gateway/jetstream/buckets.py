@@ -18,8 +18,6 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.kv import model
 from jetkv_gateway.kv.errors import (
-    BucketExists,
-    BucketNotFound,
     BucketUnsuitable,
     DeadlineExceeded,
     InvalidArgument,
@@ -77,32 +75,11 @@ class JetStreamBuckets:
         self._naming = js.naming
         self._loop = asyncio.get_running_loop()
         self._profiles: dict[str, Profile] = {}
-        self._creating: dict[str, asyncio.Lock] = {}
 
     async def create(self, spec: model.BucketSpec) -> model.BucketInfo:
-        # STREAM.CREATE succeeds when the same configuration stands already, and says that it
-        # created it, so the question is asked before, one create of a name at a time.
-        lock = self._creating.setdefault(spec.name, asyncio.Lock())
-        try:
-            async with lock:
-                return await self._create(spec)
-        except DeadlineExceeded as error:
-            raise nothing_applied(error) from error.__cause__
-        finally:
-            if not lock.locked():
-                self._creating.pop(spec.name, None)
-
-    async def _create(self, spec: model.BucketSpec) -> model.BucketInfo:
-        stream = self._naming.stream(spec.name)
-        try:
-            await self._js.call(f"STREAM.INFO.{stream}")
-        except BucketNotFound:
-            pass
-        else:
-            raise BucketExists
         self.forget(spec.name)
         info = await self._js.call(
-            f"STREAM.CREATE.{stream}",
+            f"STREAM.CREATE.{self._naming.stream(spec.name)}",
             orjson.dumps(stream_config(self._naming, spec)),
             check=f"GET the bucket {spec.name!r}: it is listed once it was created",
         )

@@ -124,14 +124,18 @@ class Connection:
         return self._max_value_bytes
 
     async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
         attempts = 0
         for url in self._turns():
             self._ended.clear()
             client = Client()
             try:
                 if await self._connect(client, url):
-                    attempts = 0
+                    since = loop.time()
                     await self._ended.wait()
+                    if loop.time() - since > _BACKOFF_LAST:
+                        # A server that drops each connection at once is no reason to hurry.
+                        attempts = 0
                     _log.warning("connection to NATS lost: %s", self.last_error or "closed")
             finally:
                 self._drop()
