@@ -24,6 +24,7 @@ from tests.bench.load import Result
 SIZES = (128, 16 * 1024)
 CONNECTIONS = (1, 32)
 OPERATIONS = ("PUT", "GET")
+MEMORY = Path("/dev/shm")
 
 Scenario = tuple[str, int, int]
 
@@ -62,10 +63,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("all", "bar"), default="all", help="bar: 128 B alone")
     options = parser.parse_args()
     sizes = SIZES if options.only == "all" else SIZES[:1]
-    # Memory-backed where there is such a place: etcd syncs each write to disk and nats-server does
-    # not, and this is no comparison of disks.
-    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="jetkv-bench-", dir=place) as folder:
+    with tempfile.TemporaryDirectory(prefix="jetkv-bench-") as folder:
         figures = measure(Path(folder), sizes, options.rounds, options.seconds)
     print(report(figures, options.rounds, options.seconds))
     return 0 if all(met for _, _, _, met in bar(figures)) else 1
@@ -82,7 +80,11 @@ def measure(folder: Path, sizes: tuple[int, ...], rounds: int, seconds: float) -
             stack.enter_context(peers.uvicorn_app("nothing", nats.url)),
         ]
         if shutil.which("etcd"):
-            servers.append(stack.enter_context(peers.etcd(folder / "etcd")))
+            servers.append(stack.enter_context(peers.etcd("etcd", folder / "etcd")))
+            if MEMORY.is_dir():
+                # etcd syncs each write to the disk and nats-server does not: without a disk, too.
+                memory = stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY))
+                servers.append(stack.enter_context(peers.etcd("etcd in memory", Path(memory))))
         for number, (operation, connections, size) in itertools.product(range(rounds), scenarios):
             scenario = operation, connections, size
             progress(f"round {number + 1} of {rounds}: {name_of(scenario)}")
@@ -105,7 +107,7 @@ def measure(folder: Path, sizes: tuple[int, ...], rounds: int, seconds: float) -
 
 
 def value_for(server: str, size: int) -> str:
-    return b64encode(b"v" * size).decode() if server == "etcd" else "v" * size
+    return b64encode(b"v" * size).decode() if server.startswith("etcd") else "v" * size
 
 
 def fill(server: peers.Peer, size: int) -> None:

@@ -102,7 +102,7 @@ def uvicorn_app(name: str, nats_url: str) -> Iterator[Peer]:
 
 
 @contextmanager
-def etcd(data_dir: Path) -> Iterator[Peer]:
+def etcd(name: str, data_dir: Path) -> Iterator[Peer]:
     """etcd's JSON gateway, which is part of the etcd server."""
     binary = shutil.which("etcd")
     assert binary is not None
@@ -115,7 +115,7 @@ def etcd(data_dir: Path) -> Iterator[Peer]:
     with process(command, port) as pid:
         _await_ready(f"{client}/health")
         yield Peer(
-            "etcd",
+            name,
             port,
             pid,
             "/v3/kv/put",
