@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from nats.aio.client import Client
 
-from jetkv_gateway.jetstream.requests import Multiplexer
+from jetkv_gateway.jetstream.requests import Multiplexer, ReplyClient
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 BUCKET = "bench"
@@ -65,7 +64,7 @@ class Barest:
         await _respond(send, body)
 
     async def _connect(self) -> None:
-        client = Client()
+        client = ReplyClient()
         await client.connect(os.environ["BENCH_NATS"], pending_size=0)
         self.mux = await Multiplexer.open(client)
 

@@ -1,9 +1,11 @@
 """The request multiplexer on a real connection."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from jetkv_gateway.jetstream.connection import Connection
@@ -12,6 +14,7 @@ from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NoResponders,
     PayloadTooLarge,
+    ReplyClient,
     RequestTimeout,
 )
 from tests.support.link import connected
@@ -145,3 +148,20 @@ async def test_a_closed_inbox_gets_no_more_messages(mux: Multiplexer, native: Na
     with pytest.raises(NoResponders):
         await mux.request("nobody", timeout=5)
     assert came == [b"one"]
+
+
+def test_nats_py_still_dispatches_by_the_name_that_the_short_cut_overrides() -> None:
+    ours = inspect.signature(ReplyClient._process_msg)
+    theirs = inspect.signature(Client._process_msg)
+    assert list(ours.parameters) == list(theirs.parameters)
+
+
+async def test_plain_replies_take_the_short_cut(mux: Multiplexer, native: Native) -> None:
+    async def echo(message: Msg) -> None:
+        await message.respond(message.data)
+
+    await native.client.subscribe("echo-short", cb=echo)
+    await native.settled()
+    assert (await mux.request("echo-short", b"hello", timeout=5)).data == b"hello"
+    (inbox,) = [sub for sub in mux._client._subs.values() if sub.subject.endswith(".*")]
+    assert inbox._received == 0

@@ -3,6 +3,7 @@
 import re
 import secrets
 from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -187,7 +188,7 @@ def message_kind(headers: str | None) -> tuple[Operation, str | None]:
     return header_kind(parse_headers(b64decode(headers)))
 
 
-def header_kind(headers: dict[str, str]) -> tuple[Operation, str | None]:
+def header_kind(headers: Mapping[str, str]) -> tuple[Operation, str | None]:
     """Read (operation, content type) off a message's headers.
 
     A content type that could not be one in an HTTP answer, which only other clients can have

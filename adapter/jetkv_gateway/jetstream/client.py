@@ -10,7 +10,6 @@ import random
 from typing import Any
 
 import orjson
-from nats.aio.msg import Msg
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
@@ -19,6 +18,7 @@ from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NoResponders,
     NotConnected,
+    Reply,
     RequestTimeout,
     Signal,
 )
@@ -117,7 +117,7 @@ class JetStream:
             if not await backoff.pause():
                 raise failure
 
-    async def direct_get(self, stream: str, payload: bytes, *, timeout: float) -> Msg | None:
+    async def direct_get(self, stream: str, payload: bytes, *, timeout: float) -> Reply | None:
         """Return what a replica answers to a read, or None where none answers in time."""
         try:
             return await self._connection.mux.request(

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nats import errors as nats_errors
-from nats.aio.client import Client
 
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotConnected
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotConnected, ReplyClient
 
 __all__ = ["Connection", "NatsOptions"]
 
@@ -72,7 +71,7 @@ class Connection:
     def __init__(self, options: NatsOptions) -> None:
         self._options = options
         self._servers = list(options.servers)
-        self._client: Client | None = None
+        self._client: ReplyClient | None = None
         self._mux: Multiplexer | None = None
         self._ended = asyncio.Event()
         self._connected = asyncio.Event()
@@ -128,7 +127,7 @@ class Connection:
         attempts = 0
         for url in self._turns():
             self._ended.clear()
-            client = Client()
+            client = ReplyClient()
             try:
                 if await self._connect(client, url):
                     since = loop.time()
@@ -150,7 +149,7 @@ class Connection:
         for turn in itertools.count():
             yield self._servers[turn % len(self._servers)]
 
-    async def _connect(self, client: Client, url: str) -> bool:
+    async def _connect(self, client: ReplyClient, url: str) -> bool:
         before = self.last_error
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT * 2):
@@ -193,7 +192,7 @@ class Connection:
         _log.info("connected to NATS at %s", _without_secret(url))
         return True
 
-    def _learn_servers(self, client: Client) -> None:
+    def _learn_servers(self, client: ReplyClient) -> None:
         known = {address.rpartition("@")[2].rpartition("/")[2] for address in self._servers}
         self._servers += [
             server.geturl() for server in client.discovered_servers if server.netloc not in known
@@ -217,7 +216,7 @@ class Connection:
             self._mux.refuse(rest.partition('"')[0])
 
 
-async def _end(client: Client) -> None:
+async def _end(client: ReplyClient) -> None:
     # A client whose connecting failed early cannot be closed, and says so by an AssertionError.
     with suppress(Exception, asyncio.CancelledError):
         async with asyncio.timeout(1):

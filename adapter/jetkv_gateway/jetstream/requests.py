@@ -8,8 +8,9 @@ deadline, and a lost connection ends all waits at once.
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
@@ -26,6 +27,8 @@ __all__ = [
     "NotConnected",
     "NotPermitted",
     "PayloadTooLarge",
+    "Reply",
+    "ReplyClient",
     "RequestTimeout",
     "Signal",
 ]
@@ -73,8 +76,41 @@ class ConnectionLost(Signal):
     """Sent, and the connection broke before the reply: it may be applied, now or later."""
 
 
+class Reply(NamedTuple):
+    """The answer to a request."""
+
+    data: bytes
+    headers: Mapping[str, str] | None
+
+
+class ReplyClient(Client):
+    """nats-py's client with a short cut for plain replies.
+
+    nats-py hands each message to its subscription's task through a queue, which is a tenth of the
+    time of a small request. A reply needs neither: it ends one wait. Messages with headers take
+    nats-py's way, and all do should a later nats-py dispatch by another name.
+    """
+
+    _reply_prefix: bytes | None = None
+    _take_reply: Callable[[str, Reply], None]
+
+    def short_cut(self, prefix: str, take: Callable[[str, Reply], None]) -> None:
+        """Hand replies below the subject `prefix` to `take`, with the rest of their subject."""
+        self._take_reply = take
+        self._reply_prefix = prefix.encode("ascii")
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        prefix = self._reply_prefix
+        if prefix is not None and not headers and subject.startswith(prefix):
+            self._take_reply(subject[len(prefix) :].decode("ascii"), Reply(data, None))
+        else:
+            await super()._process_msg(sid, subject, reply, data, headers)
+
+
 # (future, subject, deadline); a bare tuple, since one is made for every request
-_Waiter = tuple[asyncio.Future[Msg], str, float]
+_Waiter = tuple[asyncio.Future[Reply], str, float]
 
 
 class Inbox:
@@ -93,7 +129,7 @@ class Inbox:
 class Multiplexer:
     """Requests over one connected client. Use `await Multiplexer.open(client)`."""
 
-    def __init__(self, client: Client, inbox: str) -> None:
+    def __init__(self, client: ReplyClient, inbox: str) -> None:
         self._client = client
         self._inbox = inbox
         self._cut = len(inbox)
@@ -105,13 +141,14 @@ class Multiplexer:
         self.max_value_bytes = client.max_payload - HEADER_RESERVE
 
     @classmethod
-    async def open(cls, client: Client) -> "Multiplexer":
+    async def open(cls, client: ReplyClient) -> "Multiplexer":
         self = cls(client, client.new_inbox() + ".")
         # No limits on pending replies: they are answers to requests of ours, whose number is
         # bounded, and nats-py would drop what is over a limit.
         await client.subscribe(
             self._inbox + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
         )
+        client.short_cut(self._inbox, self._take)
         return self
 
     async def request(
@@ -121,7 +158,7 @@ class Multiplexer:
         headers: dict[str, str] | None = None,
         *,
         timeout: float,
-    ) -> Msg:
+    ) -> Reply:
         """Send a request and return its reply.
 
         Args:
@@ -135,20 +172,20 @@ class Multiplexer:
         if len(payload) > self.max_value_bytes or len(subject) > MAX_SUBJECT:
             raise PayloadTooLarge
         token = str(next(self._tokens))
-        future: asyncio.Future[Msg] = self._loop.create_future()
+        future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiters[token] = (future, subject, self._loop.time() + timeout)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         try:
             await self._client.publish(subject, payload, self._inbox + token, headers)
-            message = await future
+            reply = await future
         except _NOTHING_SENT as error:
             raise NotConnected from error
         finally:
             self._waiters.pop(token, None)
-        if not message.data and message.headers and message.headers.get("Status") == "503":
+        if not reply.data and reply.headers and reply.headers.get("Status") == "503":
             raise NoResponders
-        return message
+        return reply
 
     async def subscribe(self, on_message: Callable[[Msg], None]) -> "Inbox":
         """Open an inbox of its own whose messages all go to `on_message`, in order.
@@ -214,10 +251,12 @@ class Multiplexer:
                 future.set_exception(NotPermitted(asked))
 
     async def _on_message(self, message: Msg) -> None:
-        token = message.subject[self._cut :]
+        self._take(message.subject[self._cut :], Reply(message.data, message.headers))
+
+    def _take(self, token: str, reply: Reply) -> None:
         waiter = self._waiters.get(token)
         if waiter is not None and not waiter[0].done():
-            waiter[0].set_result(message)
+            waiter[0].set_result(reply)
 
     def _sweep(self) -> None:
         now = self._loop.time()
