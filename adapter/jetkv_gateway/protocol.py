@@ -1,6 +1,6 @@
-"""HTTP/1.1 as uvicorn speaks it, where it is broken or breaks off.
+"""HTTP/1.1 as uvicorn speaks it, with better manners where it is broken or breaks off.
 
-Broken HTTP gets the JSON body of every other error, a URL ends, no part of a key is dropped in
+An answer that is there in full is written at once (`WRITER`). Broken HTTP gets the JSON body of every other error, a URL ends, no part of a key is dropped in
 silence, and an answer that comes before the end of the request's body is not lost to a reset.
 """
 
