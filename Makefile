@@ -35,7 +35,7 @@ $(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
 	@touch $@
 
 dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123
-	@$(BIN)/jetkv dev --bucket demo --bucket counters --bucket feature-flags
+	@$(BIN)/jetkv dev --bucket counters --bucket feature-flags
 
 test: $(VENV)/.client ## all tests on the newest nats-server
 	$(BIN)/python -m pytest

@@ -6,7 +6,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 try again later, 4 settings that 
 
 import asyncio
 import fcntl
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +107,10 @@ def dev(
     log_level: LogLevel = None,
     config: Config = None,
 ) -> None:
-    """Run the gateway with a nats-server of its own, on loopback, without authentication."""
+    """Run the gateway with a nats-server of its own, on loopback, without authentication.
+
+    It makes a bucket `demo` beside those of --bucket.
+    """
     flags = {
         "host": "127.0.0.1",
         "port": port,
@@ -112,7 +118,7 @@ def dev(
         "auth": AuthMode.OFF,
         "cors_origins": [LOOPBACK],
         "loopback_host": True,
-        "buckets": bucket or None,
+        "buckets": ["demo", *(text for text in bucket or () if text != "demo")],
         "log_level": log_level,
     }
     settings = _settings(flags, config)
@@ -120,10 +126,11 @@ def dev(
         settings.bucket_specs()
         with listen(settings.host, settings.port) as server_socket, _only_user(data_dir):
             nats = NatsServer(data_dir / "nats", port=nats_port)
-            with nats:
+            with nats, _ends_with(nats):
                 settings = settings.model_copy(update={"nats_url": nats.url})
                 address = f"http://localhost:{server_socket.getsockname()[1]}"
                 code = run(settings, server_socket, lambda: _banner(address, nats.url, data_dir))
+                code = code if nats.pid is not None else 1
     except (SettingsError, NatsServerError) as error:
         _fail(error, EXIT_INPUT)
     raise typer.Exit(code)
@@ -147,8 +154,29 @@ def _only_user(data_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _ends_with(nats: NatsServer) -> Iterator[None]:
+    """End this process when its nats-server does: nothing would ever bring that back."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            if nats.pid is None:
+                typer.echo(f"jetkv: the embedded nats-server ended: {nats.last_words()}", err=True)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
 def _banner(address: str, nats_url: str, data_dir: Path) -> None:
-    bucket = f"{address}/api/v1/kv/buckets"
+    key = f"{address}/api/v1/kv/buckets/demo/keys/user:123"
     typer.echo(
         f"""jetkv {__version__}
   gateway  {address}   API description at {address}/docs
@@ -156,9 +184,8 @@ def _banner(address: str, nats_url: str, data_dir: Path) -> None:
   data     {data_dir}
 
 Try it:
-  curl {bucket} -d '{{"name":"demo"}}'
-  curl -X PUT {bucket}/demo/keys/user:123 -d '{{"n":1}}'
-  curl {bucket}/demo/keys/user:123?values=json
+  curl -X PUT '{key}' -d '{{"n":1}}'
+  curl '{key}?values=json'
 
 Ctrl-C ends both."""
     )
@@ -197,7 +224,10 @@ def serve(
     log_level: LogLevel = None,
     config: Config = None,
 ) -> None:
-    """Run the gateway beside your NATS. Every flag is also JETKV_<FLAG> and a line in --config."""
+    """Run the gateway beside your NATS.
+
+    Settings can also be JETKV_<NAME> and lines of --config; see docs/configuration.md.
+    """
     flags = {
         **_nats_flags(locals()),
         "host": host,

@@ -1,23 +1,28 @@
 """HTTP/1.1 as uvicorn speaks it, with better manners where it is broken or breaks off.
 
-An answer that is there in full is written at once (`WRITER`). Broken HTTP gets the JSON body of every other error, a URL ends, no part of a key is dropped in
-silence, and an answer that comes before the end of the request's body is not lost to a reset.
+An answer that is there in full is written at once (`WRITER`). Broken HTTP gets the JSON body of
+every other error, a URL ends, no part of a key is dropped in silence, and an answer that comes
+before the end of the request's body is not lost to a reset.
 """
 
 import asyncio
+import logging
 from functools import partial
 from typing import Any, NoReturn, cast
 
-import orjson
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from jetkv_gateway.http.exchange import WRITER
+from jetkv_gateway.http.errors import error_body
+from jetkv_gateway.http.exchange import WRITER, new_request_id
+from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["GatewayProtocol"]
+
+_log = logging.getLogger("jetkv.http")
 
 _MAX_URL = 64 * 1024
 _LINGER_SECONDS = 5
@@ -28,7 +33,9 @@ class GatewayProtocol(HttpToolsProtocol):
     """One connection."""
 
     _sent_url = b""
-    _broken_rule = "it is no HTTP/1.1, or its path is not percent-encoded"
+    _broken_rule = (
+        "its method, path or headers break a rule of HTTP/1.1; a path has to be percent-encoded"
+    )
 
     def on_url(self, url: bytes) -> None:
         # It can come in pieces; on_message_begin empties self.url.
@@ -58,17 +65,13 @@ class GatewayProtocol(HttpToolsProtocol):
                 cycle.transport = _ClosingTransport(self, cycle)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it names no rule
-        body = orjson.dumps(
-            {
-                "error": f"invalid HTTP request: {self._broken_rule}",
-                "code": "invalid_argument",
-                "retryable": False,
-                "request_id": "none",
-            }
-        )
+        request_id = new_request_id()
+        error = InvalidArgument(f"invalid HTTP request: {self._broken_rule}")
+        body = error_body(error, request_id.decode("ascii"))
+        _log.info("request %s: %s", request_id.decode("ascii"), error.message)
         self.transport.write(
-            STATUS_LINE[400] + b"content-type: application/json\r\nx-request-id: none\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            b"%scontent-type: application/json\r\nx-request-id: %s\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%s" % (STATUS_LINE[400], request_id, len(body), body)
         )
         if self.cycle is not None:
             # A request whose body broke off: nothing comes of it, and it answers no more.

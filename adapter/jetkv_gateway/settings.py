@@ -132,6 +132,15 @@ class Settings(BaseSettings):
         files = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
         return (init_settings, _Environment(settings_cls), *files)
 
+    @field_validator("nats_url")
+    @classmethod
+    def _check_addresses(cls, value: str) -> str:
+        for address in value.replace(",", " ").split():
+            scheme, found, _ = address.partition("://")
+            if found and scheme not in ("nats", "tls", "ws", "wss"):
+                raise ValueError(f"{address!r} must start with nats://, tls://, ws:// or wss://")
+        return value
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
@@ -231,7 +240,8 @@ def load(flags: Mapping[str, Any], config: Path | None) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            f"{'.'.join(map(str, item['loc']))}: "
+            + ("no such setting" if item["type"] == "extra_forbidden" else item["msg"])
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise SettingsError("; ".join(lines)) from error

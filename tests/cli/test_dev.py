@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import socket
@@ -33,7 +34,7 @@ def test_dev_serves_and_says_what_to_paste(start) -> None:
     http = dev.http()
     ready(http)
     assert http.put(PATH, '{"n":1}').json == {"revision": 1}
-    assert re.search(r"curl -X PUT http://localhost:\d+/api/v1/kv/buckets/", dev.output)
+    assert re.search(r"curl -X PUT 'http://localhost:\d+/api/v1/kv/buckets/demo/", dev.output)
     assert re.search(r"nats://127\.0\.0\.1:\d+", dev.output)
 
 
@@ -120,3 +121,12 @@ def test_dev_runs_alone_in_its_folder_by_default(start, tmp_path) -> None:
     dev = start("dev", "--port", "0")
     ready(dev.http())
     assert (tmp_path / ".jetkv" / "nats").is_dir()
+
+
+def test_dev_ends_with_a_clear_line_when_its_nats_server_does(start) -> None:
+    dev = start("dev", "--port", "0")
+    ready(dev.http())
+    os.kill(nats_pid(dev), signal.SIGKILL)
+    assert dev.popen.wait(15) == 1
+    assert "jetkv: the embedded nats-server ended: " in dev.output
+    assert "Traceback" not in dev.output

@@ -189,7 +189,7 @@ def test_an_if_match_that_is_no_single_revision_is_400(
     bucket.put("k", "v")
     sent = value.encode().decode("latin-1")
     answer = bucket.http.request(method, bucket.key("k"), b"w", If_Match=sent)
-    error = "invalid If-Match: must be one decimal revision"
+    error = "invalid If-Match: must be one decimal revision of at most 19 digits, from 1"
     assert failed(answer) == (400, error, "invalid_argument")
     assert bucket.get("k").json["revision"] == 1
 
@@ -268,24 +268,40 @@ def test_a_list_of_tags_over_two_lines_is_one_list(bucket: Bucket) -> None:
         ("DELETE", "/keys/k?purge", "query parameter 'purge' must be true or false"),
         ("DELETE", "/keys/k?purge=true&purge=true", "query parameter 'purge' is given twice"),
         ("DELETE", "/keys/k?purge=true;x", "query parameter 'purge' must be true or false"),
-        ("GET", "/keys/k?revision=0", "invalid revision: must be one decimal revision, 1 or more"),
-        ("GET", "/keys/k?revision=-1", "invalid revision: must be one decimal revision, 1 or more"),
-        ("GET", "/keys/k?revision=01", "invalid revision: must be one decimal revision, 1 or more"),
+        (
+            "GET",
+            "/keys/k?revision=0",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
+        ),
+        (
+            "GET",
+            "/keys/k?revision=-1",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
+        ),
+        (
+            "GET",
+            "/keys/k?revision=01",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
+        ),
         (
             "GET",
             "/keys/k?revision=1.0",
-            "invalid revision: must be one decimal revision, 1 or more",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
         ),
         (
             "GET",
             "/keys/k?revision=%22",
-            "invalid revision: must be one decimal revision, 1 or more",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
         ),
-        ("GET", "/keys/k?revision=", "invalid revision: must be one decimal revision, 1 or more"),
+        (
+            "GET",
+            "/keys/k?revision=",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
+        ),
         (
             "GET",
             f"/keys/k?revision={10**19}",
-            "invalid revision: must be one decimal revision, 1 or more",
+            "invalid revision: must be one decimal revision of at most 19 digits, from 1",
         ),
         (
             "GET",
@@ -332,7 +348,7 @@ def test_the_hint_for_an_unknown_parameter_says_how_a_question_mark_is_sent(
 ) -> None:
     answer = bucket.http.get(f"{bucket.path}/keys/what?now")
     assert answer.json["hint"] == (
-        "known here: consistency, revision, values; a ? in a key must be sent as %3F"
+        "known here: consistency, revision, values; where it belongs to a key, send the ? as %3F"
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.connection import Connection, NatsOptions
-from jetkv_gateway.jetstream.requests import ConnectionLost
+from jetkv_gateway.jetstream.requests import ConnectionLost, Signal
 from tests.support.cluster import free_ports, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
@@ -118,3 +118,52 @@ def test_a_damaged_credential_file_is_named_and_read_again_once_it_is_whole(tmp_
 def _nats_issue(http: Http) -> str:
     issue: str = http.get("/ready").json["issues"].get("nats", "")
     return issue
+
+
+async def test_a_client_that_closes_without_a_word_is_replaced(
+    own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As under load: something waits to be written when the connection breaks, and the last flush
+    # raises inside nats-py's close, which then calls no callback.
+    async def broken() -> None:
+        raise ConnectionResetError("Connection lost")
+
+    own_nats.start()
+    async with connected(own_nats.url) as connection:
+        mux, client = connection.mux, connection._client
+        monkeypatch.setattr(client._transport, "drain", broken)
+        client._pending.append(b"PING\r\n")
+        client._pending_data_size += 6
+        own_nats.kill()
+        own_nats.start()
+
+        async def moved() -> bool:
+            return connection.connected and connection.mux is not mux
+
+        await eventually(moved, "the connection stands again")
+
+
+async def test_writers_get_through_after_every_kill(own_nats: NatsServer) -> None:
+    own_nats.start()
+    async with connected(own_nats.url) as connection:
+
+        async def write() -> None:
+            while True:
+                try:
+                    await connection.mux.request("$JS.API.INFO", b"x" * 50_000, timeout=5)
+                except Signal:
+                    await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            writers = [group.create_task(write()) for _ in range(8)]
+            for _ in range(5):
+                mux = connection.mux
+                own_nats.kill()
+                own_nats.start()
+
+                async def moved(before=mux) -> bool:
+                    return connection.connected and connection.mux is not before
+
+                await eventually(moved, "the connection stands again")
+            for writer in writers:
+                writer.cancel()

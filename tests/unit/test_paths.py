@@ -179,8 +179,8 @@ def test_a_query_that_the_route_does_not_know_is_refused(query: bytes, message: 
 @pytest.mark.parametrize(
     ("known", "hint"),
     [
-        ({"purge", "a"}, "known here: a, purge; a ? in a key must be sent as %3F"),
-        (set(), "known here: none; a ? in a key must be sent as %3F"),
+        ({"purge", "a"}, "known here: a, purge; where it belongs to a key, send the ? as %3F"),
+        (set(), "known here: none; where it belongs to a key, send the ? as %3F"),
     ],
 )
 def test_an_unknown_parameter_is_answered_with_the_known_ones(known: set[str], hint: str) -> None:

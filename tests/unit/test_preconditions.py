@@ -71,7 +71,10 @@ def test_if_match_is_one_revision_bare_or_quoted(value: bytes, revision: int) ->
 def test_if_match_of_anything_else_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidArgument) as refused:
         if_match({b"if-match": value})
-    assert refused.value.message == "invalid If-Match: must be one decimal revision"
+    assert (
+        refused.value.message
+        == "invalid If-Match: must be one decimal revision of at most 19 digits, from 1"
+    )
 
 
 # --- what a PUT expects
@@ -162,7 +165,10 @@ def test_a_revision_is_a_decimal_number(text: str, revision: int) -> None:
 def test_a_revision_of_anything_else_is_refused_by_the_name_of_its_part(text: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         parse_revision(text, "revision")
-    assert refused.value.message == "invalid revision: must be one decimal revision, 1 or more"
+    assert (
+        refused.value.message
+        == "invalid revision: must be one decimal revision of at most 19 digits, from 1"
+    )
 
 
 def test_a_list_of_known_revisions_may_have_empty_elements_and_commas_in_tags() -> None:

@@ -125,12 +125,12 @@ class NatsServer:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise NatsServerError(f"nats-server ended at once: {self._last_words()}")
+                raise NatsServerError(f"nats-server ended at once: {self.last_words()}")
             if self._listening(ports):
                 return
             time.sleep(0.01)
         self.kill()
-        raise NatsServerError(f"nats-server did not start in time: {self._last_words()}")
+        raise NatsServerError(f"nats-server did not start in time: {self.last_words()}")
 
     def _listening(self, ports: Path) -> bool:
         try:
@@ -141,7 +141,8 @@ class NatsServer:
         except (OSError, ValueError, KeyError, IndexError):
             return False
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the last line of its log."""
         try:
             return self._log.read_text(errors="replace").strip().splitlines()[-1]
         except (OSError, IndexError):

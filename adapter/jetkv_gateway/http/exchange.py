@@ -48,6 +48,11 @@ _process = secrets.token_hex(6).encode()
 _numbers = itertools.count(1)
 
 
+def new_request_id() -> bytes:
+    """Return an id that no other request of any gateway has."""
+    return b"%s-%x" % (_process, next(_numbers))
+
+
 class ClientGone(Exception):
     """The client went away before its request was whole: nothing is done, nobody to answer."""
 
@@ -103,7 +108,7 @@ class Exchange:
         self.headers = headers
         request_id = headers.get(b"x-request-id")
         if request_id is None or _SANE_REQUEST_ID.fullmatch(request_id) is None:
-            request_id = b"%s-%x" % (_process, next(_numbers))
+            request_id = new_request_id()
         self.request_id = request_id
         self.answer_headers: Headers = [(b"x-request-id", request_id)]
 

@@ -80,7 +80,7 @@ def parse_query(query: bytes, allowed: frozenset[str]) -> dict[str, str]:
             known = ", ".join(sorted(allowed)) or "none"
             raise InvalidArgument(
                 f"unknown query parameter {name[:100]!r}",
-                hint=f"known here: {known}; a ? in a key must be sent as %3F",
+                hint=f"known here: {known}; where it belongs to a key, send the ? as %3F",
             )
         if name in parameters:
             raise InvalidArgument(f"query parameter {name!r} is given twice")

@@ -25,7 +25,9 @@ def parse_revision(text: str, what: str) -> int:
         InvalidArgument
     """
     if _REVISION.fullmatch(text) is None:
-        raise InvalidArgument(f"invalid {what}: must be one decimal revision, 1 or more")
+        raise InvalidArgument(
+            f"invalid {what}: must be one decimal revision of at most 19 digits, from 1"
+        )
     return int(text)
 
 
@@ -41,7 +43,7 @@ def if_match(headers: dict[bytes, bytes]) -> int | None:
     match = _IF_MATCH.fullmatch(value.strip())
     if match is None:
         raise InvalidArgument(
-            "invalid If-Match: must be one decimal revision",
+            "invalid If-Match: must be one decimal revision of at most 19 digits, from 1",
             hint='send If-Match: 7 or If-Match: "7"',
         )
     return int(match[1] or match[2])

@@ -27,6 +27,7 @@ _log = logging.getLogger("jetkv.nats")
 _CONNECT_TIMEOUT = 2.0
 _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 1.0
+_LOOK_SECONDS = 0.1
 _FORBIDDEN = 'permissions violation for publish to "'
 
 
@@ -131,7 +132,7 @@ class Connection:
             try:
                 if await self._connect(client, url):
                     since = loop.time()
-                    await self._ended.wait()
+                    await self._end_of(client)
                     if loop.time() - since > _BACKOFF_LAST:
                         # A server that drops each connection at once is no reason to hurry.
                         attempts = 0
@@ -143,6 +144,18 @@ class Connection:
             backoff = _BACKOFF_FIRST * 2 ** min(attempts // len(self._servers), 10)
             attempts += 1
             await asyncio.sleep(min(backoff, _BACKOFF_LAST) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    async def _end_of(self, client: ReplyClient) -> None:
+        """Wait until a client has ended.
+
+        nats-py says so by `closed_cb`, but not always: when the last flush of a broken connection
+        raises, it is closed and says nothing. So its state is looked at, too.
+        """
+        while client.is_connected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._ended.wait()
+                    return
 
     def _turns(self) -> Iterator[str]:
         """Yield addresses in turn for ever; the list grows as the cluster names its members."""
