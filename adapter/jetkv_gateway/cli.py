@@ -21,7 +21,7 @@ from jetkv_gateway import __version__
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
 from jetkv_gateway.embedded import NatsServer, NatsServerError
-from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
+from jetkv_gateway.http.auth import TokenFile, TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
 from jetkv_gateway.server import listen, run
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
@@ -246,8 +246,6 @@ def serve(
         settings.bucket_specs()
         settings.nats_options()
         if settings.auth_tokens is not None and settings.auth is AuthMode.TOKENS:
-            from jetkv_gateway.http.auth import TokenFile
-
             TokenFile(settings.auth_tokens)
         with listen(settings.host, settings.port) as server_socket:
             name = server_socket.getsockname()

@@ -12,12 +12,21 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.connection import Connection, NatsOptions
-from jetkv_gateway.jetstream.requests import ConnectionLost, Signal
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
 from tests.support.cluster import free_ports, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
 from tests.support.link import connected
 from tests.support.waiting import eventually, until
+
+
+async def stands_again(connection: Connection, before: Multiplexer) -> None:
+    """Wait until another connection than that of `before` stands."""
+
+    async def moved() -> bool:
+        return connection.connected and connection.mux is not before
+
+    await eventually(moved, "the connection stands again")
 
 
 async def test_an_address_that_refuses_does_not_hold_up_the_next_one(nats: NatsServer) -> None:
@@ -38,10 +47,7 @@ async def test_a_connection_moves_to_another_member_of_the_cluster(tmp_path: Pat
             mux = connection.mux
             members[0].kill()
 
-            async def moved() -> bool:
-                return connection.connected and connection.mux is not mux
-
-            await eventually(moved, "the connection stands again")
+            await stands_again(connection, mux)
 
 
 async def test_closing_a_connection_ends_its_requests(own_nats: NatsServer) -> None:
@@ -137,10 +143,7 @@ async def test_a_client_that_closes_without_a_word_is_replaced(
         own_nats.kill()
         own_nats.start()
 
-        async def moved() -> bool:
-            return connection.connected and connection.mux is not mux
-
-        await eventually(moved, "the connection stands again")
+        await stands_again(connection, mux)
 
 
 async def test_writers_get_through_after_every_kill(own_nats: NatsServer) -> None:
@@ -160,10 +163,6 @@ async def test_writers_get_through_after_every_kill(own_nats: NatsServer) -> Non
                 mux = connection.mux
                 own_nats.kill()
                 own_nats.start()
-
-                async def moved(before=mux) -> bool:
-                    return connection.connected and connection.mux is not before
-
-                await eventually(moved, "the connection stands again")
+                await stands_again(connection, mux)
             for writer in writers:
                 writer.cancel()

@@ -18,7 +18,13 @@ from typing import Any
 
 from nats import errors as nats_errors
 
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotConnected, ReplyClient
+from jetkv_gateway.jetstream.requests import (
+    HEADER_RESERVE,
+    ConnectionLost,
+    Multiplexer,
+    NotConnected,
+    ReplyClient,
+)
 
 __all__ = ["Connection", "NatsOptions"]
 
@@ -28,6 +34,7 @@ _CONNECT_TIMEOUT = 2.0
 _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 1.0
 _LOOK_SECONDS = 0.1
+_USUAL_MAX_PAYLOAD = 1024 * 1024  # until a server has said its own
 _FORBIDDEN = 'permissions violation for publish to "'
 
 
@@ -77,7 +84,7 @@ class Connection:
         self._ended = asyncio.Event()
         self._connected = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._max_value_bytes = 1024 * 1024 - 1024
+        self._max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
         self.last_error: str | None = None
         self.server_version: str = ""
 
