@@ -14,11 +14,12 @@ from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.buckets import bucket_routes
 from jetkv_gateway.http.entries import EntryRoutes
 from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import ASGIApp, Exchange
-from jetkv_gateway.http.front import EXCHANGE, Defects, Front
+from jetkv_gateway.http.exchange import EXCHANGE, ASGIApp, Exchange
+from jetkv_gateway.http.front import Defects, Front
 from jetkv_gateway.http.health import health_routes
 from jetkv_gateway.http.openapi import openapi_routes
 from jetkv_gateway.http.origins import Origins
+from jetkv_gateway.http.watch import Watches, watch_routes
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
@@ -27,6 +28,7 @@ from jetkv_gateway.kv.errors import BucketExists, GatewayError, MethodNotAllowed
 from jetkv_gateway.kv.model import BucketSpec
 from jetkv_gateway.kv.store import Buckets, Store
 from jetkv_gateway.settings import AuthMode, Settings
+from jetkv_gateway.watch.hub import Hub, WatchLimits
 
 __all__ = ["build", "gateway"]
 
@@ -52,6 +54,7 @@ def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
         authenticator=authenticator,
         origins=Origins(frozenset(settings.cors_origins), settings.loopback_host),
         ensure=settings.bucket_specs(),
+        watch_limits=settings.watch_limits(),
         policy=policy,
     )
 
@@ -63,10 +66,13 @@ def build(
     authenticator: Authenticator,
     origins: Origins,
     ensure: list[BucketSpec],
+    watch_limits: WatchLimits,
     policy: Policy = full_access,
 ) -> ASGIApp:
     """Join the parts; `ensure` are buckets that have to exist once NATS is there."""
     startup_issues: dict[str, str] = {}
+    hub = Hub(store.changes, watch_limits)
+    watches = Watches(hub)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +89,7 @@ def build(
             ensuring.cancel()
             with suppress(asyncio.CancelledError):
                 await ensuring
+            await hub.close()
             await connection.close()
 
     app = FastAPI(
@@ -96,6 +103,7 @@ def build(
     )
     routers = (
         bucket_routes(store.buckets, store.listings, store.entries),
+        watch_routes(watches),
         health_routes(store.health, authenticator, startup_issues),
         openapi_routes(app, auth_required=authenticator.required),
     )
@@ -133,6 +141,7 @@ def build(
 
     return Front(
         entries=EntryRoutes(store.entries),
+        watches=watches,
         inner=app,
         methods_of=methods_of,
         origins=origins,

@@ -79,7 +79,7 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
             + ("check --nats-user, --nats-creds and so on" if refused else "is NATS running?"),
         )
         return report
-    report.server = connection.server_version
+    report.server = ".".join(map(str, connection.server_version))
     report.max_value_bytes = connection.max_value_bytes
     version = re.findall(r"\d+", report.server)
     if tuple(map(int, version[:2])) < OLDEST_SERVER:

@@ -211,6 +211,19 @@ def serve(
     request_timeout: Annotated[
         float | None, typer.Option(help="Seconds that one request to NATS may take. [5]")
     ] = None,
+    max_watches: Annotated[
+        int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")
+    ] = None,
+    max_watches_per_address: Annotated[
+        int | None, typer.Option(help="Watches of a client address, 0 = no limit. [2000]")
+    ] = None,
+    watch_queue: Annotated[
+        int | None, typer.Option(help="Changes that may wait for a slow watcher. [4096]")
+    ] = None,
+    watch_queue_bytes: Annotated[int | None, typer.Option(help="Bytes of them. [4194304]")] = None,
+    watch_ping_seconds: Annotated[
+        float | None, typer.Option(help="Between pings of a WebSocket, and for the answer. [20]")
+    ] = None,
     nats_user: NatsUser = None,
     nats_password: NatsPassword = None,
     nats_token: NatsToken = None,
@@ -238,6 +251,11 @@ def serve(
         "cors_origins": cors_origin or None,
         "buckets": bucket or None,
         "request_timeout": request_timeout,
+        "max_watches": max_watches,
+        "max_watches_per_address": max_watches_per_address,
+        "watch_queue": watch_queue,
+        "watch_queue_bytes": watch_queue_bytes,
+        "watch_ping_seconds": watch_ping_seconds,
         "log_level": log_level,
     }
     settings = _settings(flags, config)

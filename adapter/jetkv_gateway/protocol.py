@@ -7,6 +7,7 @@ before the end of the request's body is not lost to a reset.
 
 import asyncio
 import logging
+import socket
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from jetkv_gateway.http.errors import error_body
-from jetkv_gateway.http.exchange import WRITER, new_request_id
+from jetkv_gateway.http.exchange import ABORT, STOPPING, WRITER, new_request_id
 from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["GatewayProtocol"]
@@ -25,7 +26,10 @@ __all__ = ["GatewayProtocol"]
 _log = logging.getLogger("jetkv.http")
 
 _MAX_URL = 64 * 1024
+# What websockets reads of a request line.
+_MAX_SOCKET_URL = 8000
 _LINGER_SECONDS = 5
+_SILENCE_MILLISECONDS = 40_000
 _LINGER_BYTES = 64 * 1024 * 1024
 
 
@@ -33,6 +37,7 @@ class GatewayProtocol(HttpToolsProtocol):
     """One connection."""
 
     _sent_url = b""
+    _stopping: asyncio.Event | None = None
     _broken_rule = (
         "its method, path or headers break a rule of HTTP/1.1; a path has to be percent-encoded"
     )
@@ -54,15 +59,34 @@ class GatewayProtocol(HttpToolsProtocol):
         self._broken_rule = rule
         raise ValueError(rule)
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self._stopping is not None:
+            self._stopping.set()
+
     def on_headers_complete(self) -> None:
+        if len(self.url) > _MAX_SOCKET_URL and self.parser.should_upgrade():
+            self._refuse("the URL of a WebSocket has at most 8,000 bytes")
         super().on_headers_complete()
         cycle = self.cycle
         # The app's task is made by now, and runs later.
         if cycle is not None and cycle.scope is self.scope:
+            if b"/watch" in self.url:
+                self._stopping = self._stopping or asyncio.Event()
+                scope = cast(dict[str, Any], self.scope)
+                scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
+                self._notice_silence()
             if cycle.keep_alive:
                 cast(dict[str, Any], self.scope)[WRITER] = partial(_write, cycle)
             else:
                 cycle.transport = _ClosingTransport(self, cycle)
+
+    def _notice_silence(self) -> None:
+        """Have the kernel end the connection of a peer that takes in nothing any more."""
+        raw = self.transport.get_extra_info("socket")
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if option is not None and raw is not None and raw.family != socket.AF_UNIX:
+            raw.setsockopt(socket.IPPROTO_TCP, option, _SILENCE_MILLISECONDS)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it names no rule
         request_id = new_request_id()

@@ -13,10 +13,12 @@ from uvicorn.supervisors import Multiprocess
 from jetkv_gateway.app import gateway
 from jetkv_gateway.protocol import GatewayProtocol
 from jetkv_gateway.settings import Settings, SettingsError
+from jetkv_gateway.sockets import WatchProtocol
 
 __all__ = ["GatewayServer", "config_for", "listen", "run"]
 
 _SHUTDOWN_SECONDS = 10
+_MAX_MESSAGE = 4096  # of what a watcher sends, which nobody reads
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -47,6 +49,11 @@ def config_for(settings: Settings) -> uvicorn.Config:
         functools.partial(gateway, settings),
         factory=True,
         http=GatewayProtocol,
+        ws=WatchProtocol,
+        ws_max_size=_MAX_MESSAGE,
+        ws_per_message_deflate=False,
+        ws_ping_interval=settings.watch_ping_seconds,
+        ws_ping_timeout=settings.watch_ping_seconds,
         workers=settings.workers,
         access_log=False,
         server_header=False,

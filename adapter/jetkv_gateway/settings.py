@@ -23,6 +23,8 @@ from pydantic_settings import (
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketSpec, Storage
+from jetkv_gateway.watch.hub import WatchLimits
+from jetkv_gateway.watch.session import Limits
 
 __all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
 
@@ -53,6 +55,7 @@ class BucketSetting(BaseModel):
     max_bytes: int = 0
     storage: Storage = Storage.FILE
     replicas: int = 1
+    expiry_markers: bool | None = None
 
     def spec(self) -> BucketSpec:
         """Return the bucket in the gateway's language; raises as `BucketSpec`."""
@@ -106,6 +109,12 @@ class Settings(BaseSettings):
     bucket_prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,40}$")] = ""
     buckets: Annotated[list[BucketSetting], NoDecode] = []
     request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+
+    max_watches: Annotated[int, Field(ge=0)] = 10_000
+    max_watches_per_address: Annotated[int, Field(ge=0)] = 2_000
+    watch_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
+    watch_queue_bytes: Annotated[int, Field(ge=64 * 1024, le=2**30)] = 4 * 1024 * 1024
+    watch_ping_seconds: Annotated[float, Field(gt=0, le=600)] = 20.0
 
     nats_url: str = "nats://127.0.0.1:4222"
     nats_user: str | None = None
@@ -176,6 +185,14 @@ class Settings(BaseSettings):
             return [bucket.spec() for bucket in self.buckets]
         except GatewayError as error:
             raise SettingsError(f"buckets: {error.message}") from error
+
+    def watch_limits(self) -> WatchLimits:
+        """Return the limits of watches."""
+        return WatchLimits(
+            watches=self.max_watches,
+            watches_per_address=self.max_watches_per_address,
+            queue=Limits(changes=self.watch_queue, bytes=self.watch_queue_bytes),
+        )
 
     def check_auth(self) -> None:
         """Make sure that somebody decided who may come in.

@@ -11,16 +11,27 @@ import logging
 import re
 import secrets
 import time
+from base64 import b64decode
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from jetkv_gateway.kv.access import ANONYMOUS, Principal
 from jetkv_gateway.kv.errors import Unauthenticated
 
-__all__ = ["Authenticator", "NoAuth", "TokenFile", "TokenFileError", "new_token", "token_line"]
+__all__ = [
+    "Authenticator",
+    "NoAuth",
+    "TokenFile",
+    "TokenFileError",
+    "new_token",
+    "socket_credential",
+    "token_line",
+]
 
 _log = logging.getLogger("jetkv.auth")
 
+_SUBPROTOCOL = "ironflow.auth.bearer."
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LINE = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
 _LOOK_AGAIN_SECONDS = 1.0
@@ -56,6 +67,26 @@ class NoAuth:
 
     def authenticate(self, _authorization: bytes | None) -> Principal:
         return ANONYMOUS
+
+
+def socket_credential(authorization: bytes | None, subprotocols: Iterable[str]) -> bytes | None:
+    """Return the credential of a WebSocket handshake as an `Authorization` header has it.
+
+    A browser can send no header there, so its clients offer the token as a subprotocol
+    (contract 1.5). A header, where there is one, is what counts.
+    """
+    if authorization is not None:
+        return authorization
+    for offered in subprotocols:
+        encoded = offered.removeprefix(_SUBPROTOCOL)
+        if encoded != offered:
+            try:
+                padding = "=" * (-len(encoded) % 4)
+                token = b64decode(encoded + padding, altchars=b"-_", validate=True)
+            except ValueError:
+                token = b""
+            return b"Bearer " + token
+    return None
 
 
 class TokenFileError(Exception):

@@ -5,8 +5,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from jetkv_gateway.http.exchange import Exchange
-from jetkv_gateway.http.front import EXCHANGE
+from jetkv_gateway.http.exchange import EXCHANGE, Exchange
 from jetkv_gateway.http.paths import bucket_name, decode_segment
 from jetkv_gateway.http.schema import (
     BucketCreate,

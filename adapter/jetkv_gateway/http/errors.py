@@ -4,7 +4,12 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.kv.errors import GatewayError, MethodNotAllowed, Unauthenticated
+from jetkv_gateway.kv.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    Unauthenticated,
+    UpgradeRequired,
+)
 
 __all__ = ["error_body", "error_headers"]
 
@@ -35,4 +40,6 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))
+    if isinstance(error, UpgradeRequired):
+        headers.append((b"upgrade", b"websocket"))
     return headers

@@ -11,12 +11,17 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.paths import JSON_BASE, parse_query
+from jetkv_gateway.http.paths import JSON_BASE, parse_lists, parse_query
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import GatewayError, PermissionDenied, ValueTooLarge
 
 __all__ = [
+    "ABORT",
+    "EXCHANGE",
+    "SOCKET",
+    "STOPPING",
+    "WRITER",
     "ASGIApp",
     "ClientGone",
     "Exchange",
@@ -34,8 +39,20 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+EXCHANGE = "jetkv.exchange"
+"""Where FastAPI's routes find the exchange in their scope."""
+
 WRITER = "jetkv.writer"
 """Where a protocol that can write a whole answer at once leaves a `Writer` in the scope."""
+
+SOCKET = "jetkv.socket"
+"""Where a protocol that writes WebSocket frames as they are leaves itself in the scope."""
+
+STOPPING = "jetkv.stopping"
+"""Where a protocol leaves an `asyncio.Event`, which is set when the server stops."""
+
+ABORT = "jetkv.abort"
+"""Where a protocol leaves what ends a connection whose reader does not read any more."""
 
 Writer = Callable[[int, bytes, bytes], bool]
 """(status, header lines, body) → whether it was written; if not, send it as ASGI says."""
@@ -115,6 +132,10 @@ class Exchange:
     def parameters(self, *allowed: str) -> dict[str, str]:
         """Return the query's parameters; see `parse_query`."""
         return parse_query(self.query, frozenset(allowed)) if self.query else {}
+
+    def parameter_lists(self, *allowed: str, repeated: str) -> dict[str, list[str]]:
+        """Return the query's parameters, of which one may come repeatedly; see `parse_query`."""
+        return parse_lists(self.query, frozenset(allowed), repeated)
 
     def require(self, verb: Verb, bucket: str | None = None, key: str | None = None) -> None:
         """Ask whether the caller may.

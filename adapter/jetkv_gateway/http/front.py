@@ -5,20 +5,27 @@ becomes an answer of contract 1.4 here and nowhere else.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.http.auth import Authenticator, socket_credential
 from jetkv_gateway.http.entries import KEY_METHODS, EntryRoutes
-from jetkv_gateway.http.exchange import ASGIApp, ClientGone, Exchange, Receive, Scope, Send
+from jetkv_gateway.http.exchange import (
+    EXCHANGE,
+    ASGIApp,
+    ClientGone,
+    Exchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from jetkv_gateway.http.origins import Origins
-from jetkv_gateway.http.paths import key_route
+from jetkv_gateway.http.paths import key_route, watch_route
+from jetkv_gateway.http.watch import Watches
 from jetkv_gateway.kv.access import Policy
 from jetkv_gateway.kv.errors import GatewayError, InternalError, NotFound
 
-__all__ = ["EXCHANGE", "PUBLIC", "Defects", "Front"]
-
-EXCHANGE = "jetkv.exchange"
-"""Where FastAPI's routes find the exchange in their scope."""
+__all__ = ["PUBLIC", "Defects", "Front"]
 
 PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
 """The paths that need no credential (contract 1.6)."""
@@ -31,6 +38,7 @@ class Front:
 
     Args:
         entries: the routes of single keys.
+        watches: WebSockets.
         inner: FastAPI, for all other routes; it routes on the path as it was sent.
         methods_of: what methods a path of `inner` has, "" for no such path.
     """
@@ -39,6 +47,7 @@ class Front:
         self,
         *,
         entries: EntryRoutes,
+        watches: Watches,
         inner: ASGIApp,
         methods_of: Callable[[bytes], str],
         origins: Origins,
@@ -46,6 +55,7 @@ class Front:
         policy: Policy,
     ) -> None:
         self._entries = entries
+        self._watches = watches
         self._inner = inner
         self._methods_of = methods_of
         self._origins = origins
@@ -53,18 +63,27 @@ class Front:
         self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._guard(Exchange(scope, receive, send, self._policy), self._answer)
+        elif scope["type"] == "websocket":
+            # What is refused before the upgrade is a plain answer: the same, by other names.
+            async def refuse(message: Message) -> None:
+                await send({**message, "type": f"websocket.{message['type']}"})
+
+            async def open_socket(exchange: Exchange) -> None:
+                await self._open_socket(exchange, send)
+
+            asked = {**scope, "method": "GET"}
+            await self._guard(Exchange(asked, receive, refuse, self._policy), open_socket)
+        else:
             await self._inner(scope, receive, send)
-            return
-        exchange = Exchange(scope, receive, send, self._policy)
+
+    async def _guard(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         try:
             self._origins.check(exchange)
-            key = key_route(exchange.path)
-            if key is None or exchange.method == "OPTIONS":
-                await self._answer_other(exchange, key is not None)
-            else:
-                self._authenticate(exchange)
-                await self._entries.answer(exchange, *key)
+            await answer(exchange)
         except GatewayError as error:
             await exchange.fail(error)
         except ClientGone:
@@ -73,6 +92,25 @@ class Front:
             if exchange.started:
                 raise
             await _fail_as_defect(exchange)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        key = key_route(exchange.path)
+        if key is None or exchange.method == "OPTIONS":
+            await self._answer_other(exchange, key is not None)
+        else:
+            self._authenticate(exchange)
+            await self._entries.answer(exchange, *key)
+
+    async def _open_socket(self, exchange: Exchange, send: Send) -> None:
+        bucket = watch_route(exchange.path)
+        if bucket is None:
+            raise NotFound(hint="only …/{bucket}/watch is a WebSocket")
+        exchange.principal = self._authenticator.authenticate(
+            socket_credential(
+                exchange.headers.get(b"authorization"), exchange.scope.get("subprotocols", ())
+            )
+        )
+        await self._watches.websocket(exchange, bucket, send)
 
     def _authenticate(self, exchange: Exchange) -> None:
         exchange.principal = self._authenticator.authenticate(

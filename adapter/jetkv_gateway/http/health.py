@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from jetkv_gateway import __version__
 from jetkv_gateway.http.auth import Authenticator
-from jetkv_gateway.http.front import EXCHANGE
+from jetkv_gateway.http.exchange import EXCHANGE
 from jetkv_gateway.http.schema import errors
 from jetkv_gateway.kv.store import Health
 
@@ -74,8 +74,8 @@ def health_routes(
         """What this server can do."""
         request.scope[EXCHANGE].parameters()
         return Capabilities(
-            transports=["http"],
-            features=["kv"],
+            transports=["http", "websocket", "sse"],
+            features=["kv", "watch"],
             version=__version__,
             auth_required=authenticator.required,
         )

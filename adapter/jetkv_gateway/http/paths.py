@@ -18,7 +18,9 @@ __all__ = [
     "decode_segment",
     "flag",
     "key_route",
+    "parse_lists",
     "parse_query",
+    "watch_route",
 ]
 
 BUCKETS = b"/api/v1/kv/buckets/"
@@ -37,6 +39,14 @@ def key_route(path: bytes) -> tuple[bytes, bytes] | None:
     if not bucket or not rest.startswith(b"keys/"):
         return None
     return bucket, rest[5:]
+
+
+def watch_route(path: bytes) -> bytes | None:
+    """Return the bucket of `/api/v1/kv/buckets/{bucket}/watch`, still encoded, else None."""
+    if not path.startswith(BUCKETS):
+        return None
+    bucket, _, rest = path[len(BUCKETS) :].partition(b"/")
+    return bucket if bucket and rest == b"watch" else None
 
 
 def decode_segment(raw: bytes, what: str) -> str:
@@ -68,13 +78,18 @@ def parse_query(query: bytes, allowed: frozenset[str]) -> dict[str, str]:
         InvalidArgument: one is not known to the route (an unescaped `?` in a key must not pass
             for an option), comes twice, or is not UTF-8.
     """
+    return {name: values[0] for name, values in parse_lists(query, allowed).items()}
+
+
+def parse_lists(query: bytes, allowed: frozenset[str], repeated: str = "") -> dict[str, list[str]]:
+    """Return a query's parameters as `parse_query` does; `repeated` may come more than once."""
     if not query:
         return {}
     try:
         pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError as error:
         raise InvalidArgument("invalid query: not valid UTF-8") from error
-    parameters: dict[str, str] = {}
+    parameters: dict[str, list[str]] = {}
     for name, value in pairs:
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
@@ -82,9 +97,9 @@ def parse_query(query: bytes, allowed: frozenset[str]) -> dict[str, str]:
                 f"unknown query parameter {name[:100]!r}",
                 hint=f"known here: {known}; where it belongs to a key, send the ? as %3F",
             )
-        if name in parameters:
+        if name in parameters and name != repeated:
             raise InvalidArgument(f"query parameter {name!r} is given twice")
-        parameters[name] = value
+        parameters.setdefault(name, []).append(value)
     if not pairs:
         raise InvalidArgument(f"invalid query {query[:100].decode(errors='replace')!r}")
     return parameters

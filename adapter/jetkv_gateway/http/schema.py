@@ -27,6 +27,7 @@ _DESCRIPTIONS = {
     409: "bucket already exists, or the bucket cannot do this; the text says why",
     412: "key already exists, or revision mismatch",
     413: "value too large",
+    426: "Neither a WebSocket nor an event stream was asked for",
     429: "too many requests; see Retry-After",
     503: "NATS is not available; nothing was applied; see Retry-After",
     504: "No answer in time; a write may or may not have been applied",
@@ -86,6 +87,10 @@ class BucketCreate(BaseModel):
     ] = None
     storage: Literal["file", "memory"] | None = None
     replicas: Annotated[int | None, Field(ge=1, le=5)] = None
+    expiry_markers: Annotated[
+        bool | None,
+        Field(description="Watchers see keys expire; default: with a TTL, on nats-server 2.11+"),
+    ] = None
 
     @classmethod
     def read(cls, body: bytes) -> "BucketCreate":
@@ -135,6 +140,9 @@ class BucketOut(_Answer):
     max_bytes: Annotated[int | None, Field(description="Left out when unlimited")] = None
     storage: Literal["file", "memory"]
     replicas: int
+    expiry_markers: Annotated[
+        bool | None, Field(description="Whether watchers see keys expire; left out without a TTL")
+    ] = None
 
     @classmethod
     def of(cls, info: model.BucketInfo) -> "BucketOut":
@@ -150,6 +158,7 @@ class BucketOut(_Answer):
             max_bytes=info.max_bytes or None,
             storage=info.storage.value,
             replicas=info.replicas,
+            expiry_markers=info.expiry_markers if info.ttl_seconds else None,
         )
 
 

@@ -18,6 +18,9 @@ __all__ = [
     "EXPECTED_STREAM",
     "Naming",
     "bucket_info",
+    "delivery",
+    "forgets_after",
+    "marks_expiry",
     "message_kind",
     "misfit",
     "stream_config",
@@ -79,8 +82,11 @@ class Naming:
         return stream[len(start) :] if stream.startswith(start) else None
 
 
-def stream_config(naming: Naming, spec: BucketSpec) -> dict[str, Any]:
+def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[str, Any]:
     """Return the stream of a bucket as NATS clients lay it out (ADR-8).
+
+    With `markers` the server leaves a tombstone for a value whose time is up (ADR-43). It goes
+    when its own time is up, so it does not have to be given more than the bucket's.
 
     JetStream answers a create with success when the same configuration stands already, whoever
     made it. The metadata makes each one unique, so that of several creates one succeeds.
@@ -105,6 +111,9 @@ def stream_config(naming: Naming, spec: BucketSpec) -> dict[str, Any]:
         "deny_delete": True,
         "deny_purge": False,
     }
+    if markers:
+        config["allow_msg_ttl"] = True
+        config["subject_delete_marker_ttl"] = max_age
     if spec.description:
         config["description"] = spec.description
     metadata = {_CREATION: secrets.token_hex(8)}
@@ -145,6 +154,26 @@ def stream_value_limit(config: dict[str, Any]) -> int | None:
     return size
 
 
+def marks_expiry(config: dict[str, Any]) -> bool:
+    """Return whether a value whose time is up leaves a tombstone."""
+    return bool(config.get("subject_delete_marker_ttl"))
+
+
+def forgets_after(config: dict[str, Any]) -> float | None:
+    """Return the seconds after which a message can be gone without a trace, None for never.
+
+    A newer revision of its key is a trace, and so is an expiry marker, until its own time is up.
+    """
+    evicts = config.get("discard") == "old" and (
+        config.get("max_bytes", -1) > 0 or config.get("max_msgs", -1) > 0
+    )
+    marker_age = config.get("subject_delete_marker_ttl", 0)
+    if evicts or (config.get("allow_msg_ttl") and not marker_age):
+        return 0.0
+    ages = [age for age in (config.get("max_age", 0), marker_age) if age]
+    return min(ages) / _SECOND if ages else None
+
+
 def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
     """Read a stream's info as a bucket's; the stream must be no `misfit`."""
     config, state = info["config"], info["state"]
@@ -161,6 +190,7 @@ def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
         max_bytes=max(0, config.get("max_bytes", -1)),
         storage=Storage(config["storage"]),
         replicas=config["num_replicas"],
+        expiry_markers=marks_expiry(config),
     )
 
 
@@ -206,6 +236,16 @@ def header_kind(headers: Mapping[str, str]) -> tuple[Operation, str | None]:
     if reason:
         return (Operation.DELETE if reason == "Remove" else Operation.PURGE), content_type
     return Operation.PUT, content_type
+
+
+def delivery(reply: str) -> tuple[int, int]:
+    """Read (stream sequence, consumer sequence) off a delivery's reply subject (ADR-15).
+
+    It has 9 tokens, or 11 and more once a domain and an account are among them.
+    """
+    tokens = reply.split(".")
+    first = 5 if len(tokens) == 9 else 7
+    return int(tokens[first]), int(tokens[first + 1])
 
 
 def parse_headers(block: bytes) -> dict[str, str]:

@@ -28,6 +28,7 @@ __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of"]
 
 _PROFILE_SECONDS = 5.0
 _PROFILES = 4096
+_MARKERS_SINCE = (2, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,23 @@ class JetStreamBuckets:
 
     async def create(self, spec: model.BucketSpec) -> model.BucketInfo:
         self.forget(spec.name)
+        config = stream_config(self._naming, spec, markers=self._marks_expiry(spec))
         info = await self._js.call(
             f"STREAM.CREATE.{self._naming.stream(spec.name)}",
-            orjson.dumps(stream_config(self._naming, spec)),
+            orjson.dumps(config),
             check=f"GET the bucket {spec.name!r}: it is listed once it was created",
         )
         return bucket_info(self._naming, info)
 
+    def _marks_expiry(self, spec: model.BucketSpec) -> bool:
+        can = self._js.server_version >= _MARKERS_SINCE
+        if spec.expiry_markers and not can:
+            version = ".".join(map(str, _MARKERS_SINCE))
+            raise BucketUnsuitable(f"expiry_markers need nats-server {version} or newer")
+        return can and bool(spec.ttl_seconds) and spec.expiry_markers is not False
+
     async def info(self, name: str) -> model.BucketInfo:
-        return bucket_info(self._naming, await self._stream(name))
+        return bucket_info(self._naming, await self.stream(name))
 
     async def list(self) -> list[model.BucketInfo]:
         found: dict[str, model.BucketInfo] = {}
@@ -115,7 +124,7 @@ class JetStreamBuckets:
 
     async def delete(self, name: str) -> None:
         try:
-            await self._stream(name)
+            await self.stream(name)
             self.forget(name)
             await self._js.call(
                 f"STREAM.DELETE.{self._naming.stream(name)}",
@@ -140,7 +149,7 @@ class JetStreamBuckets:
     async def fresh_profile(self, name: str) -> Profile:
         """Return a bucket's profile as it is now; raises as `profile`."""
         self.forget(name)
-        info = await self._stream(name)
+        info = await self.stream(name)
         profile = Profile(stream_value_limit(info["config"]), self._loop.time() + _PROFILE_SECONDS)
         if len(self._profiles) >= _PROFILES:
             self._profiles.clear()
@@ -150,7 +159,7 @@ class JetStreamBuckets:
     def forget(self, name: str) -> None:
         self._profiles.pop(name, None)
 
-    async def _stream(self, name: str) -> dict[str, Any]:
+    async def stream(self, name: str) -> dict[str, Any]:
         """Return the info of a bucket's stream.
 
         Raises:

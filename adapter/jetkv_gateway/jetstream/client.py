@@ -68,6 +68,15 @@ class JetStream:
         return self._connection.max_value_bytes
 
     @property
+    def server_version(self) -> tuple[int, int, int]:
+        """Of the server that the connection is, or was last, with."""
+        return self._connection.server_version
+
+    async def available(self, timeout: float) -> None:
+        """Wait until a connection stands, `timeout` seconds at most."""
+        await self._connection.wait_connected(timeout)
+
+    @property
     def mux(self) -> Multiplexer:
         """The multiplexer that stands now.
 

@@ -86,7 +86,7 @@ class Connection:
         self._supervisor: asyncio.Task[None] | None = None
         self._max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
         self.last_error: str | None = None
-        self.server_version: str = ""
+        self.server_version: tuple[int, int, int] = (0, 0, 0)
 
     def start(self) -> None:
         """Start to connect, and to keep connected until `close`."""
@@ -205,7 +205,7 @@ class Connection:
         self._client, self._mux = client, mux
         self._max_value_bytes = mux.max_value_bytes
         version = client.connected_server_version
-        self.server_version = f"{version.major}.{version.minor}.{version.patch}"
+        self.server_version = version.major, version.minor, version.patch
         self.last_error = None
         self._learn_servers(client)
         self._connected.set()

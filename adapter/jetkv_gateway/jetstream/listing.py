@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 from nats.aio.msg import Msg
 
-from jetkv_gateway.jetstream.api import get_last, header_kind, message_kind, misfit
+from jetkv_gateway.jetstream.api import delivery, get_last, header_kind, message_kind, misfit
 from jetkv_gateway.jetstream.buckets import BucketNames, names_of
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
@@ -240,17 +240,11 @@ class _Scan:
             return
         self.found[message.subject] = header_kind(headers)[0] is Operation.PUT
         self.taken += 1
-        if _stream_sequence(message.reply) <= self._boundary:
+        if delivery(message.reply)[0] <= self._boundary:
             self.older += 1
         if self.taken >= self._wanted:
             self.whole = True
             self.ended.set()
-
-
-def _stream_sequence(reply: str) -> int:
-    """Read the stream sequence off a delivery's reply subject, in both of its forms (ADR-15)."""
-    tokens = reply.split(".")
-    return int(tokens[5] if len(tokens) == 9 else tokens[7])
 
 
 def _consumer(stream: str, name: str, filters: Iterable[str]) -> dict[str, Any]:

@@ -116,12 +116,16 @@ _Waiter = tuple[asyncio.Future[Reply], str, float]
 class Inbox:
     """A subject of our own with a subscription behind it."""
 
-    def __init__(self, subject: str, subscription: Subscription) -> None:
+    def __init__(
+        self, subject: str, subscription: Subscription, forget: "Callable[[Inbox], None]"
+    ) -> None:
         self.subject = subject
         self._subscription = subscription
+        self._forget = forget
 
     async def close(self) -> None:
         """Unsubscribe; a connection that is gone has done so already."""
+        self._forget(self)
         with suppress(nats_errors.Error):
             await self._subscription.unsubscribe()
 
@@ -138,6 +142,7 @@ class Multiplexer:
         self._waiters: dict[str, _Waiter] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._lost: Signal | None = None
+        self._inboxes: dict[Inbox, Callable[[], None] | None] = {}
         self.max_value_bytes = client.max_payload - HEADER_RESERVE
 
     @classmethod
@@ -187,11 +192,14 @@ class Multiplexer:
             raise NoResponders
         return reply
 
-    async def subscribe(self, on_message: Callable[[Msg], None]) -> "Inbox":
+    async def subscribe(
+        self, on_message: Callable[[Msg], None], on_lost: Callable[[], None] | None = None
+    ) -> "Inbox":
         """Open an inbox of its own whose messages all go to `on_message`, in order.
 
         Messages that JetStream delivers carry their stream's subject, so the shared inbox cannot
-        tell them apart. Close it when done; a lost connection closes it silently, see `lost`.
+        tell them apart. Close it when done. `on_lost` is called when the connection is lost, which
+        closes it, too.
 
         Raises:
             NotConnected
@@ -209,7 +217,12 @@ class Multiplexer:
             )
         except nats_errors.Error as error:
             raise NotConnected from error
-        return Inbox(subject, subscription)
+        inbox = Inbox(subject, subscription, self._forget)
+        self._inboxes[inbox] = on_lost
+        return inbox
+
+    def _forget(self, inbox: Inbox) -> None:
+        self._inboxes.pop(inbox, None)
 
     async def send(self, subject: str, payload: bytes, reply: str) -> None:
         """Publish without a wait for one reply; answers go to the inbox `reply`.
@@ -243,6 +256,10 @@ class Multiplexer:
             if not future.done():
                 future.set_exception(reason)
         self._waiters.clear()
+        for on_lost in list(self._inboxes.values()):
+            if on_lost is not None:
+                on_lost()
+        self._inboxes.clear()
 
     def refuse(self, subject: str) -> None:
         """End the waits on a subject that the server forbids; it names subjects in lower case."""

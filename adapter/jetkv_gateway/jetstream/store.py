@@ -2,6 +2,7 @@
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.changes import JetStreamChanges
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.entries import JetStreamEntries
@@ -23,5 +24,6 @@ def open_store(connection: Connection, naming: Naming, *, timeout: float) -> Sto
         entries=JetStreamEntries(js, buckets),
         listings=JetStreamListings(js),
         buckets=buckets,
+        changes=JetStreamChanges(js, buckets),
         health=js,
     )

@@ -17,6 +17,7 @@ class Verb(StrEnum):
     WRITE = "write"
     DELETE = "delete"
     LIST_KEYS = "list keys"
+    WATCH = "watch"
     LIST_BUCKETS = "list buckets"
     CREATE_BUCKET = "create bucket"
     DELETE_BUCKET = "delete bucket"

@@ -16,6 +16,11 @@
     │   └── RevisionMismatch   412
     ├── ValueTooLarge          413
     ├── TooManyRequests        429
+    ├── WatchEnded             500  a watch cannot go on; its kinds are seen in frames only
+    │   ├── BucketDeleted      410  or another one of the same name by now
+    │   ├── Resync             409
+    │   └── SlowConsumer       429
+    ├── UpgradeRequired        426
     ├── InternalError          500  a defect of the gateway
     ├── Unavailable            503  certainly not applied; retry
     ├── DeadlineExceeded       504  a read that got no answer in time; retry
@@ -23,13 +28,15 @@
     └── BucketFull             507
 
 Status, code and text are those of contract 1.4. The text of an error is part of the API:
-official clients show it and some compare it.
+official clients show it and some compare it. `close_code` is what a WebSocket is closed with when
+the error comes after its upgrade (contract 1.5).
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "BucketDeleted",
     "BucketExists",
     "BucketFull",
     "BucketNotFound",
@@ -46,11 +53,15 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDenied",
     "PreconditionFailed",
+    "Resync",
     "RevisionMismatch",
+    "SlowConsumer",
     "TooManyRequests",
     "Unauthenticated",
     "Unavailable",
+    "UpgradeRequired",
     "ValueTooLarge",
+    "WatchEnded",
 ]
 
 
@@ -68,6 +79,7 @@ class GatewayError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
     text: ClassVar[str] = "internal error"
+    close_code: ClassVar[int] = 1011
 
     def __init__(
         self,
@@ -130,12 +142,60 @@ class BucketNotFound(NotFound):
     """Raised when the bucket does not exist."""
 
     text = "bucket not found"
+    close_code = 4404
 
 
 class KeyNotFound(NotFound):
     """Raised when there is no live value under the key."""
 
     text = "key not found"
+
+
+class WatchEnded(GatewayError):
+    """Raised when a watch cannot keep its promises any longer; the reader has to start anew."""
+
+    text = "the watch ended"
+
+
+class BucketDeleted(WatchEnded):
+    """Raised when the watched bucket was deleted, or is another one of the same name by now."""
+
+    status = 410
+    code = "bucket_deleted"
+    text = "bucket deleted"
+    close_code = 4410
+
+
+class Resync(WatchEnded):
+    """Raised when changes may be missing between a revision and now (contract 2.9)."""
+
+    status = 409
+    code = "resync"
+    text = "resync"
+    close_code = 4409
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"resync: {reason}")
+
+
+class SlowConsumer(WatchEnded):
+    """Raised when a reader is so slow that its queue is full; it can resume where it stopped."""
+
+    status = 429
+    code = "slow_consumer"
+    text = "slow consumer"
+    close_code = 1013
+
+
+class UpgradeRequired(GatewayError):
+    """Raised for a watch that asks for neither a WebSocket nor an event stream (contract 1.4)."""
+
+    status = 426
+    code = "invalid_argument"
+    text = "a watch is a WebSocket or an event stream"
+
+    def __init__(self) -> None:
+        super().__init__(hint="upgrade to a WebSocket, or send Accept: text/event-stream")
 
 
 class MethodNotAllowed(GatewayError):

@@ -10,13 +10,13 @@ live.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_text, encode
 
-__all__ = ["EVERYTHING", "Filter", "compile_filter"]
+__all__ = ["EVERYTHING", "Filter", "compile_filter", "covers", "disjoint"]
 
 _PREFIX_ENDS = (".", ":", "/", "-")
 
@@ -30,11 +30,13 @@ class Filter:
         subjects: NATS subject filters without the bucket's prefix, none overlapping another;
             together they pass every key that `matches` accepts.
         matches: the exact decision on a decoded key.
+        key: the one key that is accepted, or None where it can be more.
     """
 
     text: str
     subjects: tuple[str, ...]
     matches: Callable[[str], bool]
+    key: str | None = None
 
 
 EVERYTHING = Filter("", (">",), lambda _key: True)
@@ -59,7 +61,7 @@ def compile_filter(text: str | None) -> Filter:
         return Filter(text, _wildcard_subjects(tokens), _matcher(tokens, rest))
     if text.endswith(_PREFIX_ENDS):
         return Filter(text, _prefix_subjects(text, tokens), _starts_with(text))
-    return Filter(text, (encode(text),), text.__eq__)
+    return Filter(text, (encode(text),), text.__eq__, key=text)
 
 
 def _starts_with(prefix: str) -> Callable[[str], bool]:
@@ -110,3 +112,42 @@ def _prefix_subjects(text: str, tokens: list[str]) -> tuple[str, ...]:
         # The prefix is a key too, and as a key its last dot is escaped.
         return (encode(text[:-1]) + ".>", encode(text))
     return (".".join([*map(encode, complete), ">"]),)
+
+
+def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
+    """Return subject filters that pass at least what `subjects` pass, none overlapping another.
+
+    A consumer takes only such filters, and would deliver twice what two of them pass.
+    """
+    kept: list[str] = []
+    for subject in sorted(set(subjects), key=lambda subject: (subject.count("."), subject)):
+        for other in kept:
+            if covers(other, subject):
+                break
+            if _collide(other, subject):
+                return (">",)
+        else:
+            kept.append(subject)
+    return tuple(kept)
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Return whether a subject filter passes all that `subject`, a filter too, passes."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for index, part in enumerate(wanted):
+        if part == ">":
+            return len(given) > index
+        if index == len(given) or part not in ("*", given[index]) or given[index] == ">":
+            return False
+    return len(wanted) == len(given)
+
+
+def _collide(one: str, other: str) -> bool:
+    """Return whether there is a subject that both pass."""
+    left, right = one.split("."), other.split(".")
+    for a, b in zip(left, right, strict=False):
+        if ">" in (a, b):
+            return True
+        if a != b and "*" not in (a, b):
+            return False
+    return len(left) == len(right)

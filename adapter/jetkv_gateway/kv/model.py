@@ -2,7 +2,8 @@
 
 import binascii
 from base64 import b64decode
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jetkv_gateway.kv.errors import InvalidArgument
@@ -14,6 +15,8 @@ __all__ = [
     "MUST_NOT_EXIST",
     "BucketInfo",
     "BucketSpec",
+    "BucketState",
+    "Change",
     "Consistency",
     "Entry",
     "Operation",
@@ -89,13 +92,61 @@ class Entry:
         return self.operation is Operation.PUT
 
 
+@dataclass(slots=True, eq=False)
+class Change:
+    """One revision of a key, as watchers see it. One object for all who watch.
+
+    Attributes:
+        key: decoded.
+        value: the bytes; empty for a tombstone.
+        revision: stream sequence.
+        expired: whether the tombstone is the mark of a value that ran out of time.
+        content_type: of the PUT, or None.
+        shown: what was made of it so far, by whoever made it: each form is made once.
+    """
+
+    key: str
+    value: bytes
+    revision: int
+    operation: Operation
+    expired: bool = False
+    content_type: str | None = None
+    shown: dict[Hashable, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def live(self) -> bool:
+        return self.operation is Operation.PUT
+
+
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """Where a bucket's revisions stand, by its leader.
+
+    Attributes:
+        created_at: RFC 3339; another one means another bucket of the same name.
+        age: seconds since then.
+        first: the first stored revision; `last` + 1 when nothing is stored.
+        last: the newest revision that was ever given.
+        forgets_after: seconds after which what was stored can go without any trace (a TTL, even
+            with expiry markers: those go, too), or None where nothing does.
+    """
+
+    created_at: str
+    age: float
+    first: int
+    last: int
+    forgets_after: float | None
+
+
 def to_base64(value: bytes) -> str:
     return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """The settings of a bucket to be created (contract 1.1, 1.3); 0 means unlimited or never.
+    """The settings of a bucket to be created (contract 1.1, 1.3, 2.6); 0: unlimited or never.
+
+    `expiry_markers` None means: where there is a TTL and the server can.
 
     Raises:
         InvalidBucketName: see `check_bucket`.
@@ -110,18 +161,21 @@ class BucketSpec:
     max_bytes: int = 0
     storage: Storage = Storage.FILE
     replicas: int = 1
+    expiry_markers: bool | None = None
 
     def __post_init__(self) -> None:
         check_bucket(self.name)
-        for field, low, high in (
+        for name, low, high in (
             ("ttl_seconds", 0, MAX_TTL_SECONDS),
             ("history", 1, MAX_HISTORY),
             ("max_value_size", 0, MAX_VALUE_SIZE),
             ("max_bytes", 0, MAX_BYTES),
             ("replicas", 1, 5),
         ):
-            if not low <= getattr(self, field) <= high:
-                raise InvalidArgument(f"invalid {field}: must be from {low} to {high}")
+            if not low <= getattr(self, name) <= high:
+                raise InvalidArgument(f"invalid {name}: must be from {low} to {high}")
+        if self.expiry_markers and not self.ttl_seconds:
+            raise InvalidArgument("invalid expiry_markers: only a bucket with ttl_seconds has them")
         if len(self.description.encode(errors="surrogatepass")) > 4096:
             raise InvalidArgument("invalid description: over 4096 bytes")
 
@@ -134,6 +188,7 @@ class BucketInfo:
         values: stored messages, history and tombstones included.
         bytes: their size, headers included.
         created_at: RFC 3339.
+        expiry_markers: whether watchers see a key expire.
     """
 
     name: str
@@ -147,3 +202,4 @@ class BucketInfo:
     max_bytes: int
     storage: Storage
     replicas: int
+    expiry_markers: bool

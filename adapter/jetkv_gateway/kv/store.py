@@ -6,13 +6,32 @@ Any method can raise `Unavailable` (nothing was applied); reads also `DeadlineEx
 that name a key raise `InvalidArgument` for a key that breaks a rule of contract 1.2.
 """
 
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from jetkv_gateway.kv.filters import Filter
-from jetkv_gateway.kv.model import BucketInfo, BucketSpec, Consistency, Entry
+from jetkv_gateway.kv.filters import EVERYTHING, Filter
+from jetkv_gateway.kv.model import (
+    BucketInfo,
+    BucketSpec,
+    BucketState,
+    Change,
+    Consistency,
+    Entry,
+)
 
-__all__ = ["Buckets", "Entries", "Health", "Listings", "Store"]
+__all__ = [
+    "Batch",
+    "Buckets",
+    "Changes",
+    "Entries",
+    "Feed",
+    "Health",
+    "Listings",
+    "Newest",
+    "Store",
+]
 
 
 class Entries(Protocol):
@@ -93,6 +112,75 @@ class Listings(Protocol):
         ...
 
 
+class Batch(NamedTuple):
+    """What a feed has delivered since it was read last.
+
+    Attributes:
+        changes: in revision order; may be empty.
+        reached: every change up to this revision that the feed is to deliver was delivered.
+    """
+
+    changes: list[Change]
+    reached: int
+
+
+class Newest(NamedTuple):
+    """The newest revision that a bucket still holds, and under which name."""
+
+    revision: int
+    tokens: str
+
+
+class Feed(Protocol):
+    """The changes of a bucket from some revision on, as they happen."""
+
+    async def read(self) -> Batch:
+        """Wait for the next changes, or for word that there are none, which comes each second.
+
+        Nothing is fetched while nobody reads.
+
+        Raises:
+            Unavailable: the feed is at its end, by a gap, silence or loss; open another one after
+                what was read last.
+        """
+        ...
+
+
+class Changes(Protocol):
+    """What watches are made of."""
+
+    async def state(self, bucket: str) -> BucketState:
+        """Return where a bucket's revisions stand."""
+        ...
+
+    async def newest(self, bucket: str) -> Newest | None:
+        """Return the newest stored revision by the leader, None in an empty bucket."""
+        ...
+
+    def follow(
+        self,
+        bucket: str,
+        *,
+        after: int,
+        latest: bool = False,
+        filters: Sequence[Filter] = (EVERYTHING,),
+        through: Newest | None = None,
+    ) -> AbstractAsyncContextManager[Feed]:
+        """Open a feed; leaving the context removes it from the server.
+
+        Args:
+            after: the revision before the first one wanted; without meaning where `latest` is set.
+            latest: begin with the newest change of each key, then go on as ever.
+            filters: keys wanted. More may come: the exact decision is the reader's.
+            through: a revision that has to be reached for sure and soon, whatever the filters.
+        """
+        ...
+
+    async def available(self, timeout: float) -> None:
+        """Wait until there is a connection again, `timeout` seconds at most."""
+        ...
+
+
 class Buckets(Protocol):
     """Buckets themselves."""
 
@@ -132,4 +220,5 @@ class Store:
     entries: Entries
     listings: Listings
     buckets: Buckets
+    changes: Changes
     health: Health

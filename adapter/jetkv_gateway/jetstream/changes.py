@@ -1,0 +1,244 @@
+"""What watches are made of: where a bucket stands, and its changes from some revision on.
+
+A feed is one named, ephemeral pull consumer. Pulled and not pushed: what nobody has read is not
+fetched, so a burst waits in the server and not in this process. Its end is noticed by a gap in the
+consumer's sequence, by the server's word, or by three seconds without the heartbeat of each one;
+whoever reads it then opens another one.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import orjson
+from nats.aio.msg import Msg
+
+from jetkv_gateway.jetstream.api import (
+    MARKER_REASON,
+    delivery,
+    forgets_after,
+    get_last,
+    header_kind,
+)
+from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.requests import Inbox, Multiplexer, Signal
+from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, Unavailable
+from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers, disjoint
+from jetkv_gateway.kv.keys import display
+from jetkv_gateway.kv.model import BucketState, Change, Operation
+from jetkv_gateway.kv.store import Batch, Newest
+
+__all__ = ["JetStreamChanges"]
+
+_SECOND = 1_000_000_000
+_BATCH = 256
+_BATCH_BYTES = 2 * 1024 * 1024
+_EXPIRES_SECONDS = 30
+_HEARTBEAT_SECONDS = 1
+_SILENCE_SECONDS = 3.0
+_INACTIVE_SECONDS = 5
+"""After this long without us the server removes a consumer; a reader that comes back finds a gap
+at worst, and opens another one."""
+
+_WAITED_LONG_ENOUGH = frozenset({"404", "408"})
+
+
+class JetStreamChanges:
+    """`kv.store.Changes` on JetStream."""
+
+    def __init__(self, js: JetStream, buckets: JetStreamBuckets) -> None:
+        self._js = js
+        self._buckets = buckets
+
+    async def available(self, timeout: float) -> None:
+        await self._js.available(timeout)
+
+    async def state(self, bucket: str) -> BucketState:
+        info = await self._buckets.stream(bucket)
+        state = info["state"]
+        last: int = state["last_seq"]
+        age = _time(info["ts"]) - _time(info["created"]) if "ts" in info else 0.0
+        return BucketState(
+            created_at=info["created"],
+            age=age,
+            first=state["first_seq"] if state["messages"] else last + 1,
+            last=last,
+            forgets_after=forgets_after(info["config"]),
+        )
+
+    async def newest(self, bucket: str) -> Newest | None:
+        names = names_of(self._js.naming, bucket)
+        try:
+            reply = await self._js.call(names.get, get_last(names.stored + ">"))
+        except KeyNotFound:
+            return None
+        message = reply["message"]
+        return Newest(message["seq"], message["subject"][len(names.stored) :])
+
+    @asynccontextmanager
+    async def follow(
+        self,
+        bucket: str,
+        *,
+        after: int,
+        latest: bool = False,
+        filters: Sequence[Filter] = (EVERYTHING,),
+        through: Newest | None = None,
+    ) -> AsyncIterator["_Feed"]:
+        names = names_of(self._js.naming, bucket)
+        wanted = disjoint(subject for keep in filters for subject in keep.subjects)
+        if through is not None and not any(covers(subject, through.tokens) for subject in wanted):
+            wanted = (*wanted, through.tokens)
+        start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
+        if not latest:
+            start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+        consumer = f"jetkv-watch-{secrets.token_hex(8)}"
+        config = {
+            "name": consumer,
+            **start,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "filter_subjects": [names.stored + subject for subject in wanted],
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": _INACTIVE_SECONDS * _SECOND,
+        }
+        mux = self._js.mux
+        feed = _Feed(
+            mux, names, f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
+        )
+        await feed.open()
+        try:
+            await self._js.call(
+                f"CONSUMER.CREATE.{names.stream}.{consumer}",
+                orjson.dumps({"stream_name": names.stream, "config": config}),
+            )
+            yield feed
+        finally:
+            # Also when its creation got no answer: it may be there.
+            await asyncio.shield(self._close(feed, names.stream, consumer))
+
+    async def _close(self, feed: "_Feed", stream: str, consumer: str) -> None:
+        await feed.close()
+        try:
+            await self._js.call(f"CONSUMER.DELETE.{stream}.{consumer}", timeout=2)
+        except GatewayError:
+            return  # gone already, or its inactive_threshold removes it
+
+
+class _Feed:
+    """`kv.store.Feed` on one consumer."""
+
+    _inbox: Inbox
+
+    def __init__(self, mux: Multiplexer, names: BucketNames, next_subject: str) -> None:
+        self._mux = mux
+        self._cut = len(names.stored)
+        self._next_subject = next_subject
+        self._arrived: list[Change] = []
+        self._reached = 0
+        self._delivered = 0
+        self._credit = 0
+        self._batch_bytes = max(_BATCH_BYTES, 2 * mux.max_value_bytes)
+        self._news = asyncio.Event()
+        self._end: str | None = None
+
+    async def open(self) -> None:
+        try:
+            self._inbox = await self._mux.subscribe(
+                self._take, lambda: self._finish("the connection to NATS was lost")
+            )
+        except Signal as signal:
+            raise unanswered(signal, None) from signal
+
+    async def close(self) -> None:
+        await self._inbox.close()
+
+    async def read(self) -> Batch:
+        if not self._arrived:
+            if self._credit <= 0:
+                await self._pull()
+            if not self._news.is_set():
+                await self._wait()
+        self._news.clear()
+        if not self._arrived and self._end is not None:
+            raise Unavailable(f"the feed ended: {self._end}")
+        changes, self._arrived = self._arrived, []
+        return Batch(changes, self._reached)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            self._finish("no heartbeat")
+
+    async def _pull(self) -> None:
+        self._credit = _BATCH
+        body = {
+            "batch": _BATCH,
+            "max_bytes": self._batch_bytes,
+            "expires": _EXPIRES_SECONDS * _SECOND,
+            "idle_heartbeat": _HEARTBEAT_SECONDS * _SECOND,
+        }
+        try:
+            await self._mux.send(self._next_subject, orjson.dumps(body), self._inbox.subject)
+        except Signal as signal:
+            raise unanswered(signal, None) from signal
+
+    def _finish(self, reason: str) -> None:
+        self._end = self._end or reason
+        self._news.set()
+
+    def _take(self, message: Msg) -> None:
+        if self._end is not None:
+            return
+        headers = message.headers
+        if not message.reply:
+            self._take_status(headers or {})
+            return
+        revision, number = delivery(message.reply)
+        if number != self._delivered + 1:
+            self._finish("a gap")
+            return
+        self._delivered = number
+        self._credit -= 1
+        change = Change(
+            display(message.subject[self._cut :]), message.data, revision, Operation.PUT
+        )
+        if headers:
+            change.operation, change.content_type = header_kind(headers)
+            if not change.live:
+                change.value = b""
+                change.expired = headers.get(MARKER_REASON) == "MaxAge"
+        self._reached = revision
+        self._arrived.append(change)
+        self._news.set()
+
+    def _take_status(self, headers: dict[str, str]) -> None:
+        status = headers.get("Status", "")
+        text = headers.get("Description", "")
+        if status == "100":
+            if headers.get("Nats-Last-Consumer", "0") != str(self._delivered):
+                self._finish("a gap")
+            else:
+                # The consumer has looked this far, whatever its filters let through.
+                self._reached = max(self._reached, int(headers.get("Nats-Last-Stream", "0")))
+        elif status in _WAITED_LONG_ENOUGH or "MaxBytes" in text:
+            if "MaxBytes" in text and self._credit == _BATCH:
+                self._batch_bytes *= 2
+            self._credit = 0
+        else:
+            self._finish(text or f"status {status}")
+        self._news.set()
+
+
+def _time(text: str) -> float:
+    """Read an RFC 3339 time as seconds; Python takes no nanoseconds."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")

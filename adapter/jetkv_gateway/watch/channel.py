@@ -1,0 +1,229 @@
+"""One bucket's live feed, and all the sessions that it feeds.
+
+However many watch a bucket, one consumer serves them. The channel opens it with the first session
+and removes it with the last; when the feed ends, it opens another one after the last revision
+seen, and before that makes sure that nothing can have gone missing in between. If it cannot, every
+session ends with a word.
+"""
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from typing import TypeVar
+
+from jetkv_gateway.kv.errors import (
+    BucketDeleted,
+    BucketNotFound,
+    GatewayError,
+    InternalError,
+    Resync,
+)
+from jetkv_gateway.kv.model import BucketState, Change
+from jetkv_gateway.kv.store import Changes, Feed
+from jetkv_gateway.watch.session import Session
+
+__all__ = ["Channel", "Pauses"]
+
+_log = logging.getLogger("jetkv.watch")
+
+_PAUSE_FIRST = 0.05
+_PAUSE_LAST = 1.0
+_OFFERS_AT_ONCE = 2000
+_SECOND_LOOKS = 5
+
+_Name = TypeVar("_Name")
+
+
+class Pauses:
+    """Pauses between tries that may go on for ever: they double up to a second, with jitter."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._pause = _PAUSE_FIRST
+
+    def reset(self) -> None:
+        self._pause = _PAUSE_FIRST
+
+    async def wait(self) -> None:
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        self._pause = min(self._pause * 2, _PAUSE_LAST)
+        await self._changes.available(60)
+
+
+class Channel:
+    """The feed of a bucket.
+
+    Attributes:
+        position: every change up to this revision was offered to the sessions; None until the
+            bucket was looked at.
+        created_at: of the bucket that is watched.
+        trouble: why there is no feed now, or None.
+        over: whether it has ended, and all sessions with it.
+    """
+
+    def __init__(self, changes: Changes, bucket: str) -> None:
+        self.bucket = bucket
+        self.position: int | None = None
+        self.created_at: str | None = None
+        self.trouble: GatewayError | None = None
+        self.over = False
+        self._changes = changes
+        self._sessions: set[Session] = set()
+        self._by_key: dict[str, set[Session]] = {}
+        self._by_filters: dict[tuple[str, ...], set[Session]] = {}
+        self._moved = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._in_step_at = 0.0
+        self._opened = False
+        self._task = asyncio.create_task(self._run(), name=f"watch {bucket}")
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def join(self, session: Session) -> None:
+        """Offer changes to a session from now on."""
+        self._sessions.add(session)
+        for key in session.keys:
+            self._by_key.setdefault(key, set()).add(session)
+        if not session.keys:
+            self._by_filters.setdefault(session.name, set()).add(session)
+
+    def leave(self, session: Session) -> None:
+        self._sessions.discard(session)
+        for key in session.keys:
+            _remove(self._by_key, key, session)
+        if not session.keys:
+            _remove(self._by_filters, session.name, session)
+
+    async def tried(self) -> None:
+        """Wait until the feed was opened, or could not be."""
+        await self._tried.wait()
+
+    async def reached(self, revision: int, timeout: float) -> bool:
+        """Return whether `position` is at `revision`, waiting up to `timeout` seconds for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self.over and (self.position is None or self.position < revision):
+                    self._moved.clear()
+                    await self._moved.wait()
+        return self.position is not None and self.position >= revision
+
+    def end(self, reason: GatewayError) -> None:
+        """End all sessions, and the feed."""
+        self.over = True
+        self.trouble = reason
+        for session in self._sessions:
+            session.close(reason)
+        self._moved.set()
+        self._tried.set()
+
+    async def close(self) -> None:
+        """Remove the feed; sessions, if there are any, hear nothing more."""
+        self.over = True
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        pauses = Pauses(self._changes)
+        try:
+            while not self.over:
+                try:
+                    await self._follow(pauses)
+                except BucketNotFound as error:
+                    self.end(BucketDeleted() if self._opened else error)
+                except GatewayError as error:
+                    if not error.retryable:
+                        self.end(error)
+                        return
+                    _log.info("bucket %s: %s", self.bucket, error.message)
+                    self.trouble = error
+                    self._tried.set()
+                    await pauses.wait()
+        except Exception:  # noqa: BLE001 - it must not end unseen
+            # A watch that nobody feeds any more may not look like one where nothing happens.
+            _log.exception("the feed of bucket %s failed", self.bucket)
+            self.end(InternalError())
+
+    async def _follow(self, pauses: Pauses) -> None:
+        state = await self._changes.state(self.bucket)
+        await self._check(state)
+        if self.position is None:
+            self.position = state.last
+        self.created_at = state.created_at
+        async with self._changes.follow(self.bucket, after=self.position) as feed:
+            self._opened = True
+            self.trouble = None
+            self._tried.set()
+            self._moved.set()
+            await self._read(feed, pauses)
+
+    async def _check(self, state: BucketState) -> None:
+        """Make sure that what follows `position` is all that happened since.
+
+        Raises:
+            BucketDeleted, Resync
+        """
+        position = self.position
+        if position is None:
+            return
+        if state.created_at != self.created_at:
+            raise BucketDeleted
+        for _ in range(_SECOND_LOOKS):
+            if state.last >= position:
+                break
+            # A leader of this very moment may not have taken in all that it is the leader of.
+            await asyncio.sleep(0.2)
+            state = await self._changes.state(self.bucket)
+            if state.created_at != self.created_at:
+                raise BucketDeleted
+        else:
+            raise Resync(f"the bucket is at revision {state.last}, before {position}")
+        away = asyncio.get_running_loop().time() - self._in_step_at
+        if (
+            state.forgets_after is not None
+            and state.first > position + 1
+            and away >= state.forgets_after
+        ):
+            raise Resync("changes have expired unseen")
+
+    async def _read(self, feed: Feed, pauses: Pauses) -> None:
+        loop = asyncio.get_running_loop()
+        offers = 0
+        while True:
+            changes, reached = await feed.read()
+            pauses.reset()
+            self._in_step_at = loop.time()
+            for change in changes:
+                offers += self._offer(change)
+                if offers > _OFFERS_AT_ONCE:
+                    # Readers first, or all that keep up would look slow.
+                    offers = 0
+                    await asyncio.sleep(0)
+            if self.position is None or reached > self.position:
+                self.position = reached
+            self._moved.set()
+
+    def _offer(self, change: Change) -> int:
+        """Offer a change to those who want it; return how many did."""
+        key = change.key
+        self.position = change.revision
+        offers = 1
+        for session in self._by_key.get(key, ()):
+            session.live(change)
+            offers += 1
+        for sessions in self._by_filters.values():
+            # All of a group have the same filters: one answers for all.
+            if next(iter(sessions)).wants(key):
+                for session in sessions:
+                    session.live(change)
+                offers += len(sessions)
+        return offers
+
+
+def _remove(index: dict[_Name, set[Session]], name: _Name, session: Session) -> None:
+    group = index[name]
+    group.discard(session)
+    if not group:
+        del index[name]

@@ -1,0 +1,191 @@
+"""All watches of a worker: one channel for each watched bucket, and a session for each watcher."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from jetkv_gateway.kv.errors import BucketDeleted, TooManyRequests, Unavailable
+from jetkv_gateway.kv.store import Changes
+from jetkv_gateway.watch.channel import Channel
+from jetkv_gateway.watch.past import Past, WatchRequest
+from jetkv_gateway.watch.session import Item, Limits, Session, State
+
+__all__ = ["Hub", "Watch", "WatchLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimits:
+    """Limits of one worker; 0 = none.
+
+    Attributes:
+        watches: at the same time.
+        watches_per_address: of one client address.
+        queue: what may wait for one watcher.
+    """
+
+    watches: int = 0
+    watches_per_address: int = 0
+    queue: Limits = field(default_factory=Limits)
+
+
+class Hub:
+    """The watches of one worker."""
+
+    def __init__(self, changes: Changes, limits: WatchLimits) -> None:
+        self._changes = changes
+        self._limits = limits
+        self._channels: dict[str, Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._count = 0
+        self._by_address: dict[str, int] = {}
+
+    @property
+    def watches(self) -> int:
+        """Watches open now."""
+        return self._count
+
+    @asynccontextmanager
+    async def watch(
+        self, bucket: str, request: WatchRequest, *, address: str = ""
+    ) -> AsyncIterator["Watch"]:
+        """Open a watch: it gets every change from here on. Leaving the context ends it.
+
+        Raises:
+            TooManyRequests: a limit is reached.
+            GatewayError: the bucket cannot be watched, or not now.
+        """
+        with self._admitted(address):
+            channel = self._channel(bucket)
+            watch = Watch(self._changes, channel, request, self._limits.queue)
+            channel.join(watch.session)
+            try:
+                await self._start(watch)
+                yield watch
+            finally:
+                channel.leave(watch.session)
+                if not channel:
+                    self._retire(channel)
+
+    async def close(self) -> None:
+        """Remove all feeds."""
+        for channel in list(self._channels.values()):
+            self._retire(channel)
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+    @contextmanager
+    def _admitted(self, address: str) -> Iterator[None]:
+        limits = self._limits
+        if limits.watches and self._count >= limits.watches:
+            raise TooManyRequests("too many watches")
+        of_address = self._by_address.get(address, 0)
+        if limits.watches_per_address and of_address >= limits.watches_per_address:
+            raise TooManyRequests("too many watches from this address")
+        self._count += 1
+        self._by_address[address] = of_address + 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    def _channel(self, bucket: str) -> Channel:
+        channel = self._channels.get(bucket)
+        if channel is None or channel.over:
+            channel = self._channels[bucket] = Channel(self._changes, bucket)
+        return channel
+
+    def _retire(self, channel: Channel) -> None:
+        if self._channels.get(channel.bucket) is channel:
+            del self._channels[channel.bucket]
+        closing = asyncio.create_task(channel.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _start(self, watch: "Watch") -> None:
+        if watch.request.patient:
+            return
+        channel = watch.channel
+        await channel.tried()
+        if channel.position is None:
+            raise channel.trouble or Unavailable
+        state = await self._changes.state(channel.bucket)
+        if state.created_at != channel.created_at:
+            # Made anew, and the feed has not noticed yet; the next try gets a feed of its own.
+            channel.end(BucketDeleted())
+            raise Unavailable("the bucket was made anew this moment")
+        watch.start(state.last)
+
+
+class Watch:
+    """One watcher's side.
+
+    Attributes:
+        session: its `end` says why the watch ended.
+    """
+
+    def __init__(
+        self, changes: Changes, channel: Channel, request: WatchRequest, limits: Limits
+    ) -> None:
+        self.channel = channel
+        self.request = request
+        self.session = Session(
+            request.filters,
+            ignore_deletes=request.ignore_deletes,
+            snapshot_end=request.snapshot,
+            limits=limits,
+            on_news=self._on_news,
+        )
+        self._past = Past(changes, channel, self.session, request)
+        self._news: asyncio.Future[None] | None = None
+        self._on_end: Callable[[], None] | None = None
+
+    @property
+    def bookmark(self) -> int | None:
+        """The revision to resume after, None where that is not known yet.
+
+        It moves on with the bucket, also while nothing happens that this watcher wants.
+        """
+        session = self.session
+        if session.state is not State.LIVE or not session.idle:
+            return None
+        return max(session.position, self.channel.position or 0)
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the session is closed, whatever is still to be read."""
+        self._on_end = callback
+        if self.session.state is State.CLOSED:
+            callback()
+
+    def start(self, last: int) -> None:
+        """Go live after the bucket's `last` revision, unless the past is wanted, too."""
+        if self.request.resume_after is None and not self.request.snapshot:
+            self.session.joined(max(last, self.channel.position or 0))
+
+    async def items(self) -> AsyncGenerator[list[Item], None]:
+        """Yield what the watcher is owed, in order; ends when the session is closed.
+
+        The past is read no faster than this is iterated over. Close the iterator when done.
+        """
+        session = self.session
+        async with aclosing(self._past.read()) as parts:
+            async for _ in parts:
+                while items := session.take():
+                    yield items
+        while True:
+            if items := session.take():
+                yield items
+            elif session.state is State.CLOSED:
+                return
+            else:
+                self._news = asyncio.get_running_loop().create_future()
+                await self._news
+
+    def _on_news(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+        if self._on_end is not None and self.session.state is State.CLOSED:
+            self._on_end()

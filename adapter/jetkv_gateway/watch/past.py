@@ -1,0 +1,179 @@
+"""How a session reads the past, snapshot or resume, and joins the live feed at a revision.
+
+The session is in its channel before a round begins, so every live change from then on is kept
+while the round reads up to the newest revision of its moment. What was written over meanwhile is
+missing in what was read, and is among what was kept. Where too much was kept, it was dropped, and
+another round reads on from where this one ended: each is shorter than the one before, and none
+costs memory.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from jetkv_gateway.kv.errors import BucketDeleted, BucketNotFound, GatewayError, Resync, Unavailable
+from jetkv_gateway.kv.filters import EVERYTHING, Filter
+from jetkv_gateway.kv.model import BucketState
+from jetkv_gateway.kv.store import Changes, Newest
+from jetkv_gateway.watch.channel import Channel, Pauses
+from jetkv_gateway.watch.session import Session, State
+
+__all__ = ["Past", "WatchRequest"]
+
+_REACH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """What is asked for (contract 2.9).
+
+    Attributes:
+        filters: a change is wanted when any of them accepts its key.
+        snapshot: begin with the current values, and say when they are complete.
+        resume_after: begin with what changed since this revision instead.
+        created_at: of the bucket that `resume_after` is a revision of, where the caller knows: the
+            number alone cannot tell a bucket from a later one of the same name.
+        ignore_deletes: leave tombstones out.
+        patient: begin without NATS, and wait for it.
+    """
+
+    filters: tuple[Filter, ...] = (EVERYTHING,)
+    snapshot: bool = False
+    resume_after: int | None = None
+    created_at: str | None = None
+    ignore_deletes: bool = False
+    patient: bool = False
+
+
+class Past:
+    """The past of one session; `read` it until the session is live."""
+
+    def __init__(
+        self, changes: Changes, channel: Channel, session: Session, request: WatchRequest
+    ) -> None:
+        self._changes = changes
+        self._channel = channel
+        self._bucket = channel.bucket
+        self._session = session
+        self._request = request
+        self._latest = request.snapshot and request.resume_after is None
+        self._through = request.resume_after or 0
+        self._created_at: str | None = None
+        self._looked_at: float | None = None
+        self._absent_through: int | None = None
+
+    async def read(self) -> AsyncGenerator[None, None]:
+        """Read round after round, yielding after each part; ends when the session is not behind.
+
+        What ends the watch for good closes the session; anything else is tried again.
+        """
+        pauses = Pauses(self._changes)
+        while self._session.state is State.CATCHING_UP:
+            try:
+                async with aclosing(self._round()) as parts:
+                    async for _ in parts:
+                        pauses.reset()
+                        yield
+            except BucketNotFound as error:
+                self._session.close(BucketDeleted() if self._created_at else error)
+            except GatewayError as error:
+                if not error.retryable:
+                    self._session.close(error)
+                else:
+                    await pauses.wait()
+
+    async def _round(self) -> AsyncGenerator[None, None]:
+        session = self._session
+        await self._channel.tried()
+        if self._channel.position is None:
+            raise self._channel.trouble or Unavailable
+        session.restart()
+        kept_from = self._channel.position
+        state = await self._changes.state(self._bucket)
+        self._check(state, kept_from)
+        newest = await self._changes.newest(self._bucket)
+        if newest is not None and newest.revision > self._through:
+            async with aclosing(self._read_through(newest)) as parts:
+                async for _ in parts:
+                    yield
+        # Beyond the newest stored revision nothing is stored.
+        self._through = max(self._through, state.last)
+        self._latest = False
+        if self._request.snapshot:
+            await self._wait_for_overwritten()
+        session.joined(self._through)
+
+    def _check(self, state: BucketState, kept_from: int) -> None:
+        """Make sure that reading on from `_through` shows all that changed since.
+
+        Raises:
+            BucketDeleted, Resync: it would not.
+            Unavailable: not yet.
+        """
+        if self._created_at is None:
+            resumes = self._request.resume_after is not None
+            if resumes and self._request.created_at not in (None, state.created_at):
+                raise Resync("the bucket is another one by now")
+            self._created_at = state.created_at
+        if self._created_at != state.created_at:
+            raise BucketDeleted
+        if self._channel.created_at != state.created_at:
+            # Made anew, and the feed has not noticed yet.
+            self._channel.end(BucketDeleted())
+            return
+        if self._through > state.last and self._looked_at is None:
+            raise Resync(
+                f"revision {self._through} lies in the future, the bucket's newest is {state.last}"
+            )
+        if state.last < kept_from:
+            raise Unavailable("the leader is behind")
+        now = asyncio.get_running_loop().time()
+        away = state.age if self._looked_at is None else now - self._looked_at
+        self._looked_at = now
+        begins = self._latest and self._absent_through is None
+        if (
+            not begins
+            and state.forgets_after is not None
+            and state.first > self._through + 1
+            and away >= state.forgets_after
+        ):
+            raise Resync(f"changes after revision {self._through} have expired unseen")
+
+    async def _read_through(self, newest: Newest) -> AsyncGenerator[None, None]:
+        session = self._session
+        if self._latest and self._absent_through is None:
+            # A key that was deleted before the reader saw anything is simply not there.
+            self._absent_through = newest.revision
+        absent_through = self._absent_through or 0
+        async with self._changes.follow(
+            self._bucket,
+            after=self._through,
+            latest=self._latest,
+            filters=self._request.filters,
+            through=newest,
+        ) as feed:
+            reached = 0
+            while reached < newest.revision:
+                changes, reached = await feed.read()
+                for change in changes:
+                    if change.revision > newest.revision:
+                        break
+                    shown = change.live or change.revision > absent_through
+                    if shown and session.wants(change.key):
+                        session.caught(change)
+                if not self._latest:
+                    self._through = max(self._through, min(reached, newest.revision))
+                yield
+                if session.state is not State.CATCHING_UP:
+                    return
+        self._through = max(self._through, newest.revision)
+
+    async def _wait_for_overwritten(self) -> None:
+        """Wait until what was written over while it was to be read has come by the live feed.
+
+        Only then is the snapshot complete.
+        """
+        newest = await self._changes.newest(self._bucket)
+        if newest is not None and not await self._channel.reached(newest.revision, _REACH_SECONDS):
+            raise Unavailable("the live feed is behind")

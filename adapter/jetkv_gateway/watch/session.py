@@ -1,0 +1,200 @@
+"""What one watcher is owed, as a state machine without I/O (design decision 9).
+
+    CATCHING_UP ──▶ LIVE ──▶ CLOSED
+
+| In          | comes    | then                                                               |
+|-------------|----------|--------------------------------------------------------------------|
+| CATCHING_UP | `caught` | it is handed out, if it is newer than all handed out before        |
+| CATCHING_UP | `live`   | it is kept; where too much is kept, all is dropped and `missed` set |
+| CATCHING_UP | `joined` | not `missed`: what is kept and newer is handed out → LIVE          |
+| CATCHING_UP | `joined` | `missed`: it stays, and another round of catching up is needed     |
+| LIVE        | `live`   | it is handed out, if it is newer than all handed out before        |
+| LIVE        | `live`   | too much waits to be taken: → CLOSED, slow consumer                |
+| any         | `close`  | → CLOSED with a reason; what was handed out can still be taken     |
+| CLOSED      | anything | nothing                                                            |
+
+Catching up reads on a feed of its own, at the reader's pace: a history of any length costs no
+memory, and only a reader that cannot keep up with the present is too slow. Because each revision
+is compared with the last one handed out, repeats do no harm, wherever they come from.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
+from jetkv_gateway.kv.filters import EVERYTHING, Filter
+from jetkv_gateway.kv.model import Change
+
+__all__ = ["Item", "Limits", "Session", "SnapshotEnd", "State"]
+
+_CHANGE_WEIGHT = 256
+
+
+class State(StrEnum):
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEnd:
+    """All that was current at `revision` has been handed out (contract 2.9)."""
+
+    revision: int
+
+
+Item = Change | SnapshotEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for one reader: changes, and bytes of values with some for each change."""
+
+    changes: int = 4096
+    bytes: int = 4 * 1024 * 1024
+
+
+class Session:
+    """One watcher.
+
+    Args:
+        filters: a change is wanted when any of them accepts its key.
+        ignore_deletes: whether tombstones are left out.
+        snapshot_end: whether to say when it has caught up.
+        limits: of what may wait to be taken, and of what is kept while it catches up.
+        on_news: called when there is something to take, or the session was closed.
+
+    Attributes:
+        keys: the keys wanted, where no filter accepts more than one; else empty.
+        name: the same for all sessions with the same filters.
+        position: every wanted change up to this revision was handed out, or a newer one of its key.
+        missed: whether live changes were dropped since `restart`.
+        end: why it is closed.
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[Filter] = (EVERYTHING,),
+        *,
+        ignore_deletes: bool = False,
+        snapshot_end: bool = False,
+        limits: Limits | None = None,
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.filters = tuple(filters)
+        keys = frozenset(keep.key for keep in filters if keep.key is not None)
+        self.keys = keys if all(keep.key is not None for keep in filters) else frozenset()
+        self.name = tuple(sorted({keep.text for keep in filters}))
+        self.state = State.CATCHING_UP
+        self.position = 0
+        self.missed = False
+        self.end: GatewayError | None = None
+        self._ignore_deletes = ignore_deletes
+        self._snapshot_end = snapshot_end
+        self._limits = limits or Limits()
+        self._on_news = on_news
+        self._kept: deque[Change] = deque()
+        self._kept_bytes = 0
+        self._waiting: deque[Item] = deque()
+        self._waiting_bytes = 0
+
+    def wants(self, key: str) -> bool:
+        return any(keep.matches(key) for keep in self.filters)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return not self._waiting
+
+    def restart(self) -> None:
+        """Begin a round of catching up: live changes are kept from here on."""
+        self.missed = False
+        self._forget()
+
+    def caught(self, change: Change) -> None:
+        """Take in a change that catching up has read."""
+        if self.state is State.CATCHING_UP and change.revision > self.position:
+            self._hand_out(change)
+
+    def live(self, change: Change) -> None:
+        """Take in a change, as it happens; its key must be one of those wanted."""
+        if self.state is State.LIVE:
+            if change.revision > self.position:
+                self._hand_out(change)
+                if self._full(len(self._waiting), self._waiting_bytes):
+                    self.close(SlowConsumer())
+        elif self.state is State.CATCHING_UP and not self.missed:
+            self._kept.append(change)
+            self._kept_bytes += _weight(change)
+            if self._full(2 * len(self._kept), 2 * self._kept_bytes):
+                self.missed = True
+                self._forget()
+
+    def joined(self, through: int) -> bool:
+        """Go live; the changes up to `through` have been read.
+
+        Returns:
+            False where live changes were dropped meanwhile: `restart`, and read on from `through`.
+        """
+        if self.state is not State.CATCHING_UP:
+            return self.state is State.LIVE
+        self.position = max(self.position, through)
+        if self.missed:
+            return False
+        for change in self._kept:
+            if change.revision > self.position:
+                self._hand_out(change)
+        self._forget()
+        self.state = State.LIVE
+        if self._snapshot_end:
+            self._waiting.append(SnapshotEnd(self.position))
+            self._on_news()
+        return True
+
+    def close(self, reason: GatewayError) -> None:
+        """End it; the first reason counts. A slow reader gets nothing of what waits for it."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        self.end = reason
+        self._forget()
+        if isinstance(reason, SlowConsumer):
+            self._waiting.clear()
+            self._waiting_bytes = 0
+        self._on_news()
+
+    def take(self, max_bytes: int = 64 * 1024) -> list[Item]:
+        """Return what waits, in order: as much as fits into `max_bytes`, but one at least."""
+        taken: list[Item] = []
+        size = 0
+        while self._waiting:
+            item = self._waiting[0]
+            weight = _weight(item)
+            if taken and size + weight > max_bytes:
+                break
+            taken.append(self._waiting.popleft())
+            size += weight
+        self._waiting_bytes -= size
+        return taken
+
+    def _hand_out(self, change: Change) -> None:
+        self.position = change.revision
+        if self._ignore_deletes and not change.live:
+            return
+        self._waiting.append(change)
+        self._waiting_bytes += _weight(change)
+        self._on_news()
+
+    def _full(self, changes: int, size: int) -> bool:
+        # A single change has to fit, however large its value is.
+        return changes > self._limits.changes or (changes > 2 and size > self._limits.bytes)
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._kept_bytes = 0
+
+
+def _weight(item: Item) -> int:
+    return _CHANGE_WEIGHT + len(item.value) if isinstance(item, Change) else 0
