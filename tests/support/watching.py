@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,13 +54,13 @@ class Watcher:
     async def closed(self, timeout: float = SECONDS) -> tuple[list[Frame], int]:
         """What still comes until the server closes, and the code it closes with."""
         frames: list[Frame] = []
-        try:
+        with suppress(ConnectionClosed):
             async with asyncio.timeout(timeout):
                 while True:
                     frames.append(json.loads(await self.connection.recv()))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "the connection broke without a close frame"
-            return frames, closed.rcvd.code
+        code = self.connection.close_code
+        assert code not in (None, 1006), "the connection broke without a close frame"
+        return frames, code
 
 
 @asynccontextmanager

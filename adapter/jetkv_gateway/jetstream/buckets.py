@@ -159,15 +159,18 @@ class JetStreamBuckets:
     def forget(self, name: str) -> None:
         self._profiles.pop(name, None)
 
-    async def stream(self, name: str) -> dict[str, Any]:
+    async def stream(self, name: str, *, timeout: float | None = None) -> dict[str, Any]:
         """Return the info of a bucket's stream.
+
+        Args:
+            timeout: seconds, where the call's own differs from that of all.
 
         Raises:
             BucketNotFound: there is none.
             BucketUnsuitable: there is a stream of that name which is no bucket.
         """
         check_bucket(name)
-        info = await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}")
+        info = await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}", timeout=timeout)
         reason = misfit(info["config"])
         if reason is not None:
             raise BucketUnsuitable(reason)

@@ -45,6 +45,11 @@ _INACTIVE_SECONDS = 5
 """After this long without us the server removes a consumer; a reader that comes back finds a gap
 at worst, and opens another one."""
 
+_ANSWER_SECONDS = 2.0
+"""Shorter than for other calls: all of these are tried again, and a leader that is gone for good
+answers none of them."""
+
+_COMPLETED = "Batch Completed"
 _WAITED_LONG_ENOUGH = frozenset({"404", "408"})
 
 
@@ -54,12 +59,13 @@ class JetStreamChanges:
     def __init__(self, js: JetStream, buckets: JetStreamBuckets) -> None:
         self._js = js
         self._buckets = buckets
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def available(self, timeout: float) -> None:
         await self._js.available(timeout)
 
     async def state(self, bucket: str) -> BucketState:
-        info = await self._buckets.stream(bucket)
+        info = await self._buckets.stream(bucket, timeout=_ANSWER_SECONDS)
         state = info["state"]
         last: int = state["last_seq"]
         age = _time(info["ts"]) - _time(info["created"]) if "ts" in info else 0.0
@@ -74,7 +80,9 @@ class JetStreamChanges:
     async def newest(self, bucket: str) -> Newest | None:
         names = names_of(self._js.naming, bucket)
         try:
-            reply = await self._js.call(names.get, get_last(names.stored + ">"))
+            reply = await self._js.call(
+                names.get, get_last(names.stored + ">"), timeout=_ANSWER_SECONDS
+            )
         except KeyNotFound:
             return None
         message = reply["message"]
@@ -113,15 +121,25 @@ class JetStreamChanges:
             mux, names, f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
         )
         await feed.open()
+        lost = False
         try:
             await self._js.call(
                 f"CONSUMER.CREATE.{names.stream}.{consumer}",
                 orjson.dumps({"stream_name": names.stream, "config": config}),
+                timeout=_ANSWER_SECONDS,
             )
             yield feed
+        except Unavailable:
+            lost = True
+            raise
         finally:
             # Also when its creation got no answer: it may be there.
-            await asyncio.shield(self._close(feed, names.stream, consumer))
+            closing = asyncio.create_task(self._close(feed, names.stream, consumer))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            if not lost:
+                # Nobody waits for a server that does not know this consumer any more.
+                await asyncio.shield(closing)
 
     async def _close(self, feed: "_Feed", stream: str, consumer: str) -> None:
         await feed.close()
@@ -229,6 +247,9 @@ class _Feed:
             else:
                 # The consumer has looked this far, whatever its filters let through.
                 self._reached = max(self._reached, int(headers.get("Nats-Last-Stream", "0")))
+        elif text == _COMPLETED:
+            # Said by some servers after the last message of a batch; they were counted.
+            return
         elif status in _WAITED_LONG_ENOUGH or "MaxBytes" in text:
             if "MaxBytes" in text and self._credit == _BATCH:
                 self._batch_bytes *= 2

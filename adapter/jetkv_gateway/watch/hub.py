@@ -14,6 +14,9 @@ from jetkv_gateway.watch.session import Item, Limits, Session, State
 __all__ = ["Hub", "Watch", "WatchLimits"]
 
 
+_TRIES = 3
+
+
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
     """Limits of one worker; 0 = none.
@@ -56,16 +59,11 @@ class Hub:
             GatewayError: the bucket cannot be watched, or not now.
         """
         with self._admitted(address):
-            channel = self._channel(bucket)
-            watch = Watch(self._changes, channel, request, self._limits.queue)
-            channel.join(watch.session)
+            watch = await self._open(bucket, request)
             try:
-                await self._start(watch)
                 yield watch
             finally:
-                channel.leave(watch.session)
-                if not channel:
-                    self._retire(channel)
+                self._leave(watch)
 
     async def close(self) -> None:
         """Remove all feeds."""
@@ -92,6 +90,25 @@ class Hub:
             if not self._by_address[address]:
                 del self._by_address[address]
 
+    async def _open(self, bucket: str, request: WatchRequest) -> "Watch":
+        for _ in range(_TRIES):
+            watch = Watch(self._changes, self._channel(bucket), request, self._limits.queue)
+            watch.channel.join(watch.session)
+            opened = False
+            try:
+                opened = request.patient or await self._start(watch)
+            finally:
+                if not opened:
+                    self._leave(watch)
+            if opened:
+                return watch
+        raise Unavailable("the bucket is made anew again and again")
+
+    def _leave(self, watch: "Watch") -> None:
+        watch.channel.leave(watch.session)
+        if not watch.channel:
+            self._retire(watch.channel)
+
     def _channel(self, bucket: str) -> Channel:
         channel = self._channels.get(bucket)
         if channel is None or channel.over:
@@ -105,9 +122,8 @@ class Hub:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _start(self, watch: "Watch") -> None:
-        if watch.request.patient:
-            return
+    async def _start(self, watch: "Watch") -> bool:
+        """Return whether the watch goes on from the bucket's present."""
         channel = watch.channel
         await channel.tried()
         if channel.position is None:
@@ -116,8 +132,9 @@ class Hub:
         if state.created_at != channel.created_at:
             # Made anew, and the feed has not noticed yet; the next try gets a feed of its own.
             channel.end(BucketDeleted())
-            raise Unavailable("the bucket was made anew this moment")
+            return False
         watch.start(state.last)
+        return True
 
 
 class Watch:
