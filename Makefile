@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check format bench test-servers requirements clean
+.PHONY: help setup dev test test-browser check format bench test-servers requirements clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123
 
 test: $(VENV)/.client ## all tests on the newest nats-server
 	$(BIN)/python -m pytest
+
+test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package chromium)
+	$(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/.dev ## format, lint, types, import rules
 	$(BIN)/ruff format --check adapter sdk tests

@@ -1,5 +1,6 @@
 """Buckets: create, describe, list, delete, and every rule of their settings (contract 1.1, 1.3)."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 
@@ -8,6 +9,9 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.native import native_client
+from tests.support.waiting import until
+from tests.support.watching import watching
 
 
 @pytest.fixture
@@ -267,3 +271,65 @@ def test_a_prefix_sets_buckets_apart(nats: NatsServer, http: Http, bucket_name: 
         assert prefixed.delete(own.path).status == 204
         assert prefixed.get(BUCKETS).json["count"] == 0
         assert other.get("k").error == "bucket not found"
+
+
+async def test_a_watch_of_a_prefixed_bucket_names_bucket_and_keys_without_the_prefix(
+    nats: NatsServer, bucket_name: str
+) -> None:
+    with running_gateway(nats.url, bucket_prefix="APP_") as prefixed:
+        assert prefixed.post(BUCKETS, {"name": bucket_name}).status == 201
+        bucket = Bucket(prefixed, bucket_name)
+        async with watching(prefixed, bucket_name) as watcher:
+            await asyncio.to_thread(bucket.put, "user:1", "v")
+            frame = await watcher.next()
+        assert (frame["bucket"], frame["key"]) == (bucket_name, "user:1")
+        prefixed.delete(bucket.path)
+
+
+# --- expiry markers
+
+
+@pytest.fixture
+async def can_mark(nats: NatsServer) -> bool:
+    """Whether this nats-server has expiry markers."""
+    async with native_client(nats.url) as native:
+        return native.version >= (2, 11)
+
+
+def test_a_bucket_with_a_ttl_marks_expiry_where_the_server_can(make_bucket, can_mark) -> None:
+    assert make_bucket(ttl_seconds=60).info()["expiry_markers"] is can_mark
+
+
+def test_expiry_markers_can_be_declined(make_bucket) -> None:
+    bucket = make_bucket(ttl_seconds=60, expiry_markers=False)
+    assert bucket.info()["expiry_markers"] is False
+
+
+def test_expiry_markers_that_are_asked_for_are_there_or_refused(
+    http: Http, can_mark: bool, new_name: str
+) -> None:
+    answer = http.post(BUCKETS, {"name": new_name, "ttl_seconds": 60, "expiry_markers": True})
+    if can_mark:
+        assert (answer.status, answer.json["expiry_markers"]) == (201, True)
+    else:
+        assert (answer.status, answer.json["code"]) == (409, "failed_precondition")
+        assert "2.11" in answer.error
+
+
+def test_expiry_markers_without_a_ttl_are_refused(http: Http, new_name: str) -> None:
+    answer = http.post(BUCKETS, {"name": new_name, "expiry_markers": True})
+    assert answer.status == 400
+    assert "expiry_markers" in answer.error
+
+
+def test_a_bucket_without_a_ttl_says_nothing_of_expiry(bucket: Bucket) -> None:
+    assert "expiry_markers" not in bucket.info()
+
+
+def test_a_key_that_expired_can_be_created_again_at_once(make_bucket) -> None:
+    bucket = make_bucket(ttl_seconds=1)
+    assert bucket.put("k", "v", If_None_Match="*").status == 200
+    until(lambda: bucket.get("k").status == 404, "the key expires")
+    assert bucket.keys() == []
+    assert bucket.put("k", "w", If_None_Match="*").status == 200
+    assert bucket.get("k").value == b"w"

@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -33,12 +34,16 @@ def examples(page: Path) -> list[tuple[str, str]]:
     return found
 
 
-def curl(http: Http, command: str) -> str:
-    """Do what curl would do with these arguments: not every machine has one."""
+def curl(http: Http, command: str, lines: int) -> str:
+    """Do what curl would do with these arguments: not every machine has one.
+
+    With `-N`, what is printed goes on; it ends here with the `lines` that are expected.
+    """
     name, *words = shlex.split(command)
     assert name == "curl"
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
+    parser.add_argument("-N", dest="stream", action="store_true")
     parser.add_argument("-X", dest="method")
     parser.add_argument("-d", dest="data")
     parser.add_argument("-H", dest="headers", action="append", default=[])
@@ -49,6 +54,9 @@ def curl(http: Http, command: str) -> str:
     method = given.method or ("GET" if given.data is None else "POST")
     path = given.url.removeprefix("localhost:9123")
     assert path.startswith("/")
+    if given.stream:
+        with urlopen(Request(http.url + path, headers=headers), timeout=10) as answer:
+            return b"".join(answer.readline() for _ in range(lines)).decode()
     return http.request(method, path, given.data, **headers).body.decode()
 
 
@@ -65,7 +73,7 @@ def dev(tmp_path: Path) -> Iterator[Http]:
 @pytest.mark.parametrize("page", [p for p in PAGES if examples(p)], ids=lambda page: page.name)
 def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
     for command, expected in examples(page):
-        printed = curl(dev, command)
+        printed = curl(dev, command, expected.count("\n") + 1)
         pattern = ".+?".join(map(re.escape, expected.split("…")))
         assert re.fullmatch(pattern, printed.strip()), f"{command}\n{printed}"
 

@@ -1,5 +1,6 @@
 """A JetStream domain: on the server that has it, and through a leaf node that has no JetStream."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import native_client
 from tests.support.waiting import until
+from tests.support.watching import updates, watching
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,13 @@ def test_a_domain_that_does_not_exist_is_not_ready(nats: NatsServer) -> None:
 
         until(issue, "the gateway has connected")
         assert "no leader for this, or is not enabled" in issue()
+
+
+async def test_a_watch_works_in_a_domain_with_snapshot_and_what_follows(bucket: Bucket) -> None:
+    await asyncio.to_thread(bucket.put, "user:1", "before")
+    async with watching(bucket.http, bucket.name, "?key=user:*&snapshot=true") as watcher:
+        await asyncio.to_thread(bucket.put, "other", "x")
+        await asyncio.to_thread(bucket.put, "user:2", "after")
+        frames = await watcher.until(lambda frame: frame.get("key") == "user:2")
+    assert updates(frames) == [("user:1", "put", 1), ("user:2", "put", 3)]
+    assert any(frame["type"] == "kv_snapshot_end" for frame in frames)

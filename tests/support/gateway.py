@@ -20,9 +20,10 @@ def running_gateway(
     policy: Policy = full_access,
     ready: bool = True,
     protocol: str | None = None,
+    port: int = 0,
     **settings: object,
 ) -> Iterator[Http]:
-    """Serve on a free port; with `ready` only once NATS is connected.
+    """Serve on a free port, or on `port`; with `ready` only once NATS is connected.
 
     `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own.
     """
@@ -35,7 +36,7 @@ def running_gateway(
     config.app = lambda: make_gateway(loaded, policy=policy)
     started = threading.Event()
     server = GatewayServer(config, started.set)
-    with listen("127.0.0.1", 0) as server_socket:
+    with listen("127.0.0.1", port) as server_socket:
         thread = threading.Thread(target=_serve, args=(server, config, server_socket), daemon=True)
         thread.start()
         assert started.wait(10), "the gateway did not start"

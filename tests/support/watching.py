@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,14 @@ from tests.support.http import BUCKETS, Http
 Frame = dict[str, Any]
 
 SECONDS = 10
+
+UPGRADE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+"""The header lines of a handshake."""
 
 
 def watch_path(bucket: str, query: str = "") -> str:
@@ -184,6 +193,28 @@ async def streaming(
         yield EventStream(reader, writer, status, found)
     finally:
         writer.close()
+
+
+@asynccontextmanager
+async def unread(
+    http: Http, bucket: str, query: str = "", *, lines: tuple[str, ...] = UPGRADE
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a watch by hand, read the head of its answer and no more than a few KiB behind it."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, (http.host, http.port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=16 * 1024)
+    try:
+        path = f"{http.base}{watch_path(bucket, query)}"
+        head = [f"GET {path} HTTP/1.1", f"Host: {http.host}:{http.port}", *lines, "", ""]
+        writer.write("\r\n".join(head).encode())
+        async with asyncio.timeout(SECONDS):
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.split()[1] in (b"101", b"200"), answer
+        yield reader, writer
+    finally:
+        writer.transport.abort()
 
 
 def value_of(frame: Frame) -> bytes:

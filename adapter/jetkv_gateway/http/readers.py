@@ -155,24 +155,22 @@ class EventReader:
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def keep_alive(self, watch: Watch) -> None:
-        await self._show(watch)
+        if watch.bookmark is not None:
+            await self._chunk(last_id(watch.bookmark))
         while True:
             before = self._sent
             await asyncio.sleep(self._keep_alive)
             if self._sent == before:
-                await self._show(watch)
+                await self._chunk(b": keep-alive\n" + self._where(watch))
 
     def abort(self) -> None:
         if self._abort is not None:
             self._abort()
 
-    async def _show(self, watch: Watch) -> None:
+    def _where(self, watch: Watch) -> bytes:
         # While items are on their way, the bookmark is ahead of what the peer has.
         bookmark = None if self._sending else watch.bookmark
-        if bookmark is None:
-            await self._chunk(b": keep-alive\n\n")
-        else:
-            await self._chunk(b": keep-alive\n" + last_id(bookmark))
+        return b"\n" if bookmark is None else last_id(bookmark)
 
     async def _chunk(self, body: bytes) -> None:
         self._sent += 1

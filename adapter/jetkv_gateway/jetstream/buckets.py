@@ -10,6 +10,7 @@ import orjson
 from jetkv_gateway.jetstream.api import (
     Naming,
     bucket_info,
+    get_last,
     misfit,
     stream_config,
     stream_value_limit,
@@ -21,8 +22,10 @@ from jetkv_gateway.kv.errors import (
     BucketUnsuitable,
     DeadlineExceeded,
     InvalidArgument,
+    KeyNotFound,
 )
 from jetkv_gateway.kv.keys import check_bucket
+from jetkv_gateway.kv.store import Newest
 
 __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of"]
 
@@ -132,6 +135,20 @@ class JetStreamBuckets:
             )
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
+
+    async def newest(self, name: str, *, timeout: float | None = None) -> Newest | None:
+        """Return the newest stored revision by the leader, None in an empty bucket.
+
+        Consumers may sit on a replica that is behind: one whose filters pass `tokens`, too, has
+        caught up with this moment when it delivers this revision or a newer one.
+        """
+        names = names_of(self._naming, name)
+        try:
+            reply = await self._js.call(names.get, get_last(names.stored + ">"), timeout=timeout)
+        except KeyNotFound:
+            return None
+        message = reply["message"]
+        return Newest(message["seq"], message["subject"][len(names.stored) :])
 
     async def profile(self, name: str) -> Profile:
         """Return a bucket's profile, a few seconds old at most.

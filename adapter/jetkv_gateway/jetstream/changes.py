@@ -20,14 +20,13 @@ from jetkv_gateway.jetstream.api import (
     MARKER_REASON,
     delivery,
     forgets_after,
-    get_last,
     header_kind,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import Inbox, Multiplexer, Signal
-from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, Unavailable
+from jetkv_gateway.kv.errors import GatewayError, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers, disjoint
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import BucketState, Change, Operation
@@ -42,8 +41,9 @@ _EXPIRES_SECONDS = 30
 _HEARTBEAT_SECONDS = 1
 _SILENCE_SECONDS = 3.0
 _INACTIVE_SECONDS = 5
-"""After this long without us the server removes a consumer; a reader that comes back finds a gap
-at worst, and opens another one."""
+_INACTIVE_SECONDS_OF_PAST = 60
+"""After this long without us the server removes a consumer. One that is read at the pace of a slow
+watcher may rest for longer than the live one, which never does."""
 
 _ANSWER_SECONDS = 2.0
 """Shorter than for other calls: all of these are tried again, and a leader that is gone for good
@@ -78,15 +78,7 @@ class JetStreamChanges:
         )
 
     async def newest(self, bucket: str) -> Newest | None:
-        names = names_of(self._js.naming, bucket)
-        try:
-            reply = await self._js.call(
-                names.get, get_last(names.stored + ">"), timeout=_ANSWER_SECONDS
-            )
-        except KeyNotFound:
-            return None
-        message = reply["message"]
-        return Newest(message["seq"], message["subject"][len(names.stored) :])
+        return await self._buckets.newest(bucket, timeout=_ANSWER_SECONDS)
 
     @asynccontextmanager
     async def follow(
@@ -105,6 +97,7 @@ class JetStreamChanges:
         start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
         if not latest:
             start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+        inactive = _INACTIVE_SECONDS if through is None else _INACTIVE_SECONDS_OF_PAST
         consumer = f"jetkv-watch-{secrets.token_hex(8)}"
         config = {
             "name": consumer,
@@ -114,7 +107,7 @@ class JetStreamChanges:
             "filter_subjects": [names.stored + subject for subject in wanted],
             "mem_storage": True,
             "num_replicas": 1,
-            "inactive_threshold": _INACTIVE_SECONDS * _SECOND,
+            "inactive_threshold": inactive * _SECOND,
         }
         mux = self._js.mux
         feed = _Feed(

@@ -5,10 +5,12 @@ when the last one was taken in, so a slow reader slows the server, and memory is
 batch beside the list itself.
 
 A consumer alone cannot tell that it was complete. The count that its creation names is met by
-other messages when keys change meanwhile, and a message's own `num_pending` drifts (nats-notes
-§0.3). So every key counted at creation is looked for among the messages that are older than the
-listing; when one is missing there, because it was written, purged or expired, the server's own
-list of subjects is compared, and what was not delivered is read from the leader one by one.
+other messages when keys change meanwhile, a message's own `num_pending` drifts (nats-notes §0.3),
+and it may sit on a replica that has not taken in the newest writes. So it has to deliver the
+newest revision that the leader has, and every key counted at creation is looked for among the
+messages that are older than the listing; when one is missing there, because it was written, purged
+or expired, the server's own list of subjects is compared, and what was not delivered is read from
+the leader one by one.
 """
 
 import asyncio
@@ -20,19 +22,18 @@ from typing import Any
 import orjson
 from nats.aio.msg import Msg
 
-from jetkv_gateway.jetstream.api import delivery, get_last, header_kind, message_kind, misfit
-from jetkv_gateway.jetstream.buckets import BucketNames, names_of
+from jetkv_gateway.jetstream.api import delivery, get_last, header_kind, message_kind
+from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
 from jetkv_gateway.kv.errors import (
-    BucketUnsuitable,
     GatewayError,
     KeyNotFound,
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.kv.filters import Filter
+from jetkv_gateway.kv.filters import Filter, covers
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import Operation
 
@@ -55,15 +56,18 @@ class JetStreamListings:
         wait: seconds that a further one waits for its turn.
     """
 
-    def __init__(self, js: JetStream, *, at_once: int = 4, wait: float = 5.0) -> None:
+    def __init__(
+        self, js: JetStream, buckets: JetStreamBuckets, *, at_once: int = 4, wait: float = 5.0
+    ) -> None:
         self._js = js
+        self._buckets = buckets
         self._turns = asyncio.Semaphore(at_once)
         self._wait = wait
 
     async def keys(self, bucket: str, keep: Filter) -> list[str]:
         names = names_of(self._js.naming, bucket)
         async with self._turn():
-            live = await self._live_subjects(names, keep)
+            live = await self._live_subjects(bucket, names, keep)
         cut = len(names.stored)
         shown = {display(subject[cut:]) for subject in live}
         # Code points sort as their UTF-8 bytes do.
@@ -81,23 +85,25 @@ class JetStreamListings:
         finally:
             self._turns.release()
 
-    async def _live_subjects(self, names: BucketNames, keep: Filter) -> list[str]:
+    async def _live_subjects(self, bucket: str, names: BucketNames, keep: Filter) -> list[str]:
         filters = [names.stored + subject for subject in keep.subjects]
         for _ in range(_ATTEMPTS):
-            info = await self._js.call(f"STREAM.INFO.{names.stream}")
-            reason = misfit(info["config"])
-            if reason is not None:
-                raise BucketUnsuitable(reason)
-            scan = _Scan(older_than=info["state"]["last_seq"])
-            if info["state"]["messages"] == 0:
+            info = await self._buckets.stream(bucket)
+            newest = await self._buckets.newest(bucket)
+            if newest is None:
                 return []
-            complete = await self._scan(names, filters, scan)
+            scan = _Scan(older_than=info["state"]["last_seq"])
+            wanted = list(filters)
+            if not any(covers(subject, newest.tokens) for subject in keep.subjects):
+                wanted.append(names.stored + newest.tokens)
+            counted = await self._scan(names, wanted, scan)
+            complete = counted and scan.reached >= newest.revision
             if complete or await self._repair(names, filters, scan):
                 return [subject for subject, alive in scan.found.items() if alive]
         raise Unavailable("the bucket changes faster than it can be listed")
 
     async def _scan(self, names: BucketNames, filters: list[str], scan: "_Scan") -> bool:
-        """Run one consumer to its end, and return whether `scan` is complete by itself."""
+        """Run one consumer to its end, and return whether all that it counted came."""
         mux = self._js.mux
         consumer = f"jetkv-list-{secrets.token_hex(8)}"
         created = False
@@ -214,6 +220,7 @@ class _Scan:
         found: subject → whether its newest message is a value.
         taken: messages delivered.
         older: messages delivered that were stored when the listing began.
+        reached: the newest revision delivered.
         ended: set when the batch asked for has come, or will not.
         whole: whether it has come in full.
     """
@@ -222,6 +229,7 @@ class _Scan:
         self.found: dict[str, bool] = {}
         self.taken = 0
         self.older = 0
+        self.reached = 0
         self.ended = asyncio.Event()
         self.whole = False
         self._boundary = older_than
@@ -240,7 +248,9 @@ class _Scan:
             return
         self.found[message.subject] = header_kind(headers)[0] is Operation.PUT
         self.taken += 1
-        if delivery(message.reply)[0] <= self._boundary:
+        revision, _ = delivery(message.reply)
+        self.reached = max(self.reached, revision)
+        if revision <= self._boundary:
             self.older += 1
         if self.taken >= self._wanted:
             self.whole = True

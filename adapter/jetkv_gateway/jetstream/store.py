@@ -22,7 +22,7 @@ def open_store(connection: Connection, naming: Naming, *, timeout: float) -> Sto
     buckets = JetStreamBuckets(js)
     return Store(
         entries=JetStreamEntries(js, buckets),
-        listings=JetStreamListings(js),
+        listings=JetStreamListings(js, buckets),
         buckets=buckets,
         changes=JetStreamChanges(js, buckets),
         health=js,
