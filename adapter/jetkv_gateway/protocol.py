@@ -26,8 +26,9 @@ __all__ = ["GatewayProtocol"]
 _log = logging.getLogger("jetkv.http")
 
 _MAX_URL = 64 * 1024
-# What websockets reads of a request line.
-_MAX_SOCKET_URL = 8000
+# What websockets reads of a handshake is a little more.
+_MAX_SOCKET_LINE = 8000
+_MAX_SOCKET_HEADERS = 100
 _LINGER_SECONDS = 5
 _SILENCE_MILLISECONDS = 40_000
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -65,8 +66,19 @@ class GatewayProtocol(HttpToolsProtocol):
             self._stopping.set()
 
     def on_headers_complete(self) -> None:
-        if len(self.url) > _MAX_SOCKET_URL and self.parser.should_upgrade():
-            self._refuse("the URL of a WebSocket has at most 8,000 bytes")
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self._check_handshake()
+        streaming = self.cycle
+        if (
+            streaming is not None
+            and streaming.response_started
+            and not streaming.response_complete
+            and STOPPING in streaming.scope
+        ):
+            # An event stream has no end that a further request could wait for, and while one
+            # waits, nothing is read, not even that the peer is gone.
+            self.transport.close()
+            return
         super().on_headers_complete()
         cycle = self.cycle
         # The app's task is made by now, and runs later.
@@ -80,6 +92,20 @@ class GatewayProtocol(HttpToolsProtocol):
                 cast(dict[str, Any], self.scope)[WRITER] = partial(_write, cycle)
             else:
                 cycle.transport = _ClosingTransport(self, cycle)
+
+    def _check_handshake(self) -> None:
+        """Refuse what websockets could not read, and would leave without an answer."""
+        # Cookies of all ports of a host come along, and nobody here eats any.
+        self.headers[:] = [header for header in self.headers if header[0] != b"cookie"]
+        if len(self.url) > _MAX_SOCKET_LINE:
+            self._refuse("the URL of a WebSocket has at most 8,000 bytes")
+        if len(self.headers) > _MAX_SOCKET_HEADERS:
+            self._refuse("a WebSocket handshake has at most 100 headers")
+        for name, value in self.headers:
+            if len(name) + len(value) > _MAX_SOCKET_LINE:
+                self._refuse("a header of a WebSocket handshake has at most 8,000 bytes")
+            if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+                self._refuse("a WebSocket handshake has no body")
 
     def _notice_silence(self) -> None:
         """Have the kernel end the connection of a peer that takes in nothing any more."""

@@ -43,6 +43,7 @@ class _Handshake(ServerProtocol):
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
         response.headers["X-Request-Id"] = request_id
+        response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.2.2
         return response
 
 
@@ -117,11 +118,6 @@ class WatchProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
     def handle_parser_exception(self) -> None:
-        if self.conn.close_sent is None:
-            # Not even a handshake; it was answered where that could be.
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-            return
         super().handle_parser_exception()
         self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
