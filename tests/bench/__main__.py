@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetkv_gateway.embedded import NatsServer
-from tests.bench import load, native, peers
+from tests.bench import load, native, peers, watch
 from tests.bench.load import Result
 
 SIZES = (128, 16 * 1024)
@@ -60,13 +60,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds [3]")
     parser.add_argument("--seconds", type=float, default=3, help="of load in each [3]")
-    parser.add_argument("--only", choices=("all", "bar"), default="all", help="bar: 128 B alone")
+    parser.add_argument(
+        "--only",
+        choices=("all", "bar", "watch"),
+        default="all",
+        help="bar: requests of 128 B alone; watch: watches alone [all]",
+    )
     options = parser.parse_args()
+    rounds, seconds = options.rounds, options.seconds
     sizes = SIZES if options.only == "all" else SIZES[:1]
+    lines, met = [headline(rounds, seconds)], True
     with tempfile.TemporaryDirectory(prefix="jetkv-bench-") as folder:
-        figures = measure(Path(folder), sizes, options.rounds, options.seconds)
-    print(report(figures, options.rounds, options.seconds))
-    return 0 if all(met for _, _, _, met in bar(figures)) else 1
+        if options.only != "watch":
+            figures = measure(Path(folder), sizes, rounds, seconds)
+            rows = bar(figures)
+            lines += ["", *tables(figures), "", *bar_table("Bar (128 B)", rows)]
+            met = met and all(row[-1] for row in rows)
+        if options.only != "bar":
+            watched = watch.measure(Path(folder), rounds, seconds, progress)
+            rows = watch.bar(watched)
+            lines += ["", *watch.tables(watched), "", *bar_table("Bar (watch)", rows)]
+            met = met and all(row[-1] for row in rows)
+    print("\n".join(lines))
+    return 0 if met else 1
 
 
 def measure(folder: Path, sizes: tuple[int, ...], rounds: int, seconds: float) -> Figures:
@@ -128,11 +144,15 @@ def name_of(scenario: Scenario) -> str:
     return f"{operation} {amount}, {connections} connection{'s' if connections > 1 else ''}"
 
 
-def report(figures: Figures, rounds: int, seconds: float) -> str:
-    lines = [
+def headline(rounds: int, seconds: float) -> str:
+    return (
         f"{platform.machine()}, Python {platform.python_version()}, load by {load.generator()}; "
-        f"medians of {rounds} alternating rounds of {seconds:g} s",
-        "",
+        f"medians of {rounds} alternating rounds of {seconds:g} s"
+    )
+
+
+def tables(figures: Figures) -> list[str]:
+    lines = [
         "| Scenario | Server | req/s | p50 ms | p99 ms | CPU s / 10,000 | gateway is |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
@@ -146,10 +166,14 @@ def report(figures: Figures, rounds: int, seconds: float) -> str:
                 f"| {name_of(scenario)} | {name} | {series.rate:,.0f}{note} | "
                 f"{series.p50 * 1000:.2f} | {series.p99 * 1000:.2f} | {cpu:.2f} | {ratio} |"
             )
-    lines += ["", "| Bar (128 B) | wanted | reached | |", "|---|---:|---:|---|"]
-    for text, wanted, reached, met in bar(figures):
+    return lines
+
+
+def bar_table(heading: str, rows: list[tuple[str, str, str, bool]]) -> list[str]:
+    lines = [f"| {heading} | wanted | reached | |", "|---|---:|---:|---|"]
+    for text, wanted, reached, met in rows:
         lines.append(f"| {text} | {wanted} | {reached} | {'met' if met else 'MISSED'} |")
-    return "\n".join(lines)
+    return lines
 
 
 def bar(figures: Figures) -> list[tuple[str, str, str, bool]]:

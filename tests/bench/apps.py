@@ -1,12 +1,15 @@
-"""The two yardsticks on the gateway's own uvicorn: an app that does nothing, and the barest path.
+"""The yardsticks on the gateway's own uvicorn: what it would be without a contract.
 
-`NOTHING` reads the request and answers a constant. `BAREST` makes one multiplexed JetStream
-request a call and checks nothing: what the gateway would be without a contract.
+`nothing` reads the request and answers a constant. `barest` makes one multiplexed JetStream
+request a call and checks nothing. `broadcast` sends a constant text to all its WebSockets.
 """
 
+import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -14,6 +17,8 @@ from jetkv_gateway.jetstream.requests import Multiplexer, ReplyClient
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 BUCKET = "bench"
+
+_SENDS_A_TURN = 2000
 
 
 async def _respond(send: Any, body: bytes) -> None:
@@ -69,6 +74,51 @@ class Barest:
         self.mux = await Multiplexer.open(client)
 
 
+class Broadcast:
+    """Takes in WebSockets; `GET /?seconds=S&size=N` sends texts of N bytes to all of them.
+
+    The answer is how many texts each was sent. Other tasks get their turn after every
+    `_SENDS_A_TURN` texts: what nobody lets go out would not be a broadcast.
+    """
+
+    def __init__(self) -> None:
+        self._sends: list[Any] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await self._keep(receive, send)
+        else:
+            query = parse_qs(scope["query_string"].decode())
+            sent = await self._send(float(query["seconds"][0]), int(query["size"][0]))
+            await _respond(send, b"%d" % sent)
+
+    async def _keep(self, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        self._sends.append(send)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        self._sends.remove(send)
+
+    async def _send(self, seconds: float, size: int) -> int:
+        message = {"type": "websocket.send", "text": "x" * size}
+        sends = list(self._sends)
+        sent = 0
+        in_turn = 0
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            for send in sends:
+                await send(message)
+            sent += 1
+            in_turn += len(sends)
+            if in_turn >= _SENDS_A_TURN:
+                in_turn = 0
+                await asyncio.sleep(0)
+        return sent
+
+
 async def _lifespan(
     receive: Any, send: Any, start: Callable[[], Awaitable[None]] | None = None
 ) -> None:
@@ -81,3 +131,4 @@ async def _lifespan(
 
 
 barest = Barest()
+broadcast = Broadcast()

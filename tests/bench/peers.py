@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,35 @@ class Peer:
         """User and system time used by the process so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def resident_bytes(self) -> int:
+        """Memory of the process that is in RAM now."""
+        return self._status("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """The most that was in RAM since `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        # Where the kernel cannot, the peak counts from the start of the process: it is no smaller.
+        with suppress(OSError):
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def _status(self, name: str) -> int:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        line = next(line for line in lines if line.startswith(f"{name}:"))
+        return int(line.split()[1]) * 1024
+
+    def holds(self, client_port: int) -> bool:
+        """Whether its connection with this port of 127.0.0.1 is still open on its side.
+
+        What the kernel alone still tries to send belongs to no process, and has no inode.
+        """
+        ends = [f"0100007F:{port:04X}" for port in (self.port, client_port)]
+        lines = [
+            line.split() for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()
+        ]
+        return any(fields[1:3] == ends and fields[9] != "0" for fields in lines)
 
 
 def free_port() -> int:
@@ -79,23 +108,23 @@ def process(command: list[str], port: int, **environment: str) -> Iterator[int]:
 
 
 @contextmanager
-def gateway(nats_url: str) -> Iterator[Peer]:
+def gateway(nats_url: str, **environment: str) -> Iterator[Peer]:
     port = free_port()
     command = [sys.executable, "-m", "jetkv_gateway", "serve", "--auth", "off"]
     command += ["--port", str(port), "--nats-url", nats_url, "--bucket", BUCKET]
-    with process(command, port) as pid:
+    with process(command, port, **environment) as pid:
         path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
         _await_ready(f"http://127.0.0.1:{port}/ready")
         yield Peer("gateway", port, pid, path, Call("GET", path))
 
 
 @contextmanager
-def uvicorn_app(name: str, nats_url: str) -> Iterator[Peer]:
+def uvicorn_app(name: str, nats_url: str, *flags: str) -> Iterator[Peer]:
     """One of the apps of `apps.py`, under uvicorn as the gateway sets it up."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"tests.bench.apps:{name}", "--port", str(port)]
     command += ["--no-access-log", "--no-server-header", "--no-proxy-headers"]
-    command += ["--log-level", "error", "--loop", "uvloop", "--http", "httptools"]
+    command += ["--log-level", "error", "--loop", "uvloop", "--http", "httptools", *flags]
     with process(command, port, BENCH_NATS=nats_url) as pid:
         path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
         yield Peer(name, port, pid, path, Call("GET", path))

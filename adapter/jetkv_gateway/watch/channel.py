@@ -29,7 +29,7 @@ _log = logging.getLogger("jetkv.watch")
 
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
-_OFFERS_AT_ONCE = 2000
+_OFFERS_AT_ONCE = 8000
 _SECOND_LOOKS = 5
 
 _Name = TypeVar("_Name")
