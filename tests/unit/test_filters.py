@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
+from jetkv_gateway.kv.filters import EVERYTHING, compile_filter, covers, disjoint
 from jetkv_gateway.kv.keys import encode
 
 # --- a naive reference: tokens, and characters of a token, one after another
@@ -294,3 +295,118 @@ def test_a_bad_filter_is_refused_by_the_name_of_its_rule(filter: str, text: str)
 @pytest.mark.parametrize("filter", ["k" * 512, "*" * 512, "a*" * 256, "a:" * 256, "*." * 255 + ">"])
 def test_a_filter_of_512_bytes_is_one(filter: str) -> None:
     assert compile_filter(filter).text == filter
+
+
+# --- subject filters side by side
+
+_subject_tokens = st.sampled_from(["a", "b", "c"])
+subjects = st.lists(_subject_tokens, min_size=1, max_size=4)
+
+
+@st.composite
+def subject_filters(draw: st.DrawFn) -> str:
+    parts = draw(st.lists(st.one_of(_subject_tokens, st.just("*")), max_size=3))
+    if not parts or draw(st.booleans()):
+        parts.append(draw(st.one_of(_subject_tokens, st.sampled_from(["*", ">", ">"]))))
+    return ".".join(parts)
+
+
+@st.composite
+def made_to_pass(draw: st.DrawFn, subject_filter: str) -> list[str]:
+    """A subject that a filter lets through."""
+    subject: list[str] = []
+    for part in subject_filter.split("."):
+        if part == ">":
+            subject += draw(subjects)
+        else:
+            subject.append(draw(_subject_tokens) if part == "*" else part)
+    return subject
+
+
+@settings(max_examples=300)
+@given(st.data(), st.lists(subject_filters(), min_size=1, max_size=5))
+def test_disjoint_filters_let_through_all_that_was_asked_for(
+    data: st.DataObject, asked: list[str]
+) -> None:
+    subject = data.draw(made_to_pass(data.draw(st.sampled_from(asked))))
+    assert any(passes(given.split("."), subject) for given in disjoint(asked))
+
+
+@settings(max_examples=300)
+@given(st.lists(subject_filters(), max_size=6))
+@example(["a.*", "*.b"])
+@example(["a.>", "a.b.c", "a"])
+@example([">", "*", "a"])
+@example(["*.b.>", "a.*"])
+@example(["a.>", "*.b"])
+def test_no_subject_passes_two_disjoint_filters(asked: list[str]) -> None:
+    given = [subject_filter.split(".") for subject_filter in disjoint(asked)]
+    for number, one in enumerate(given):
+        assert not any(overlap(one, other) for other in given[number + 1 :]), given
+
+
+@given(st.lists(subject_filters(), max_size=6))
+def test_filters_that_do_not_overlap_stay_as_they_are(asked: list[str]) -> None:
+    parts = [subject_filter.split(".") for subject_filter in asked]
+    if not any(
+        overlap(one, other) for number, one in enumerate(parts) for other in parts[number + 1 :]
+    ):
+        assert sorted(disjoint(asked)) == sorted(asked)
+
+
+@given(st.lists(subject_filters(), max_size=6), st.randoms(use_true_random=False))
+def test_the_order_of_filters_does_not_matter(asked: list[str], random: Random) -> None:
+    shuffled = random.sample(asked, len(asked))
+    assert disjoint(shuffled) == disjoint(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ([], ()),
+        (["a"], ("a",)),
+        (["a", "a"], ("a",)),
+        (["a", "b.c", "b.d"], ("a", "b.c", "b.d")),
+        (["a.b", "a.*"], ("a.*",)),
+        (["a.b.c", "a.>", "b"], ("b", "a.>")),
+        (["a.>", "a"], ("a", "a.>")),
+        (["a.*", "*.b"], (">",)),
+        (["a.*", "*.b", "c"], (">",)),
+        ([">", "a.b"], (">",)),
+    ],
+)
+def test_overlapping_filters_are_joined(asked: list[str], given: tuple[str, ...]) -> None:
+    assert disjoint(asked) == given
+
+
+@settings(max_examples=300)
+@given(st.data(), subject_filters(), subject_filters())
+def test_a_filter_that_covers_another_lets_through_all_that_it_does(
+    data: st.DataObject, pattern: str, other: str
+) -> None:
+    subject = data.draw(made_to_pass(other))
+    if covers(pattern, other):
+        assert passes(pattern.split("."), subject)
+
+
+@settings(max_examples=300)
+@given(subject_filters(), subject_filters())
+def test_a_filter_that_covers_no_other_drops_some_of_what_it_lets_through(
+    pattern: str, other: str
+) -> None:
+    # A token that no filter names stands for all others; `>` is one of them or many.
+    strange = [
+        [
+            part
+            for given in other.split(".")
+            for part in (["x"] * length if given == ">" else ["x" if given == "*" else given])
+        ]
+        for length in (1, 2, 5)
+    ]
+    dropped = not all(passes(pattern.split("."), subject) for subject in strange)
+    assert covers(pattern, other) is not dropped
+
+
+@given(subject_filters(), subjects)
+def test_a_filter_covers_a_subject_that_it_lets_through(pattern: str, subject: list[str]) -> None:
+    assert covers(pattern, ".".join(subject)) == passes(pattern.split("."), subject)

@@ -153,6 +153,9 @@ class Channel:
             self.position = state.last
         self.created_at = state.created_at
         async with self._changes.follow(self.bucket, after=self.position) as feed:
+            # It may have been made anew between the look and the feed.
+            if (await self._changes.state(self.bucket)).created_at != state.created_at:
+                raise BucketDeleted
             self._opened = True
             self.trouble = None
             self._tried.set()

@@ -22,6 +22,8 @@ from jetkv_gateway.watch.session import Session, State
 __all__ = ["Past", "WatchRequest"]
 
 _REACH_SECONDS = 2.0
+_SECOND_LOOKS = 2
+_LOOKS_FOR_A_PAUSE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Past:
         self._through = request.resume_after or 0
         self._created_at: str | None = None
         self._looked_at: float | None = None
+        self._looks = 0
         self._absent_through: int | None = None
 
     async def read(self) -> AsyncGenerator[None, None]:
@@ -122,11 +125,14 @@ class Past:
             # Made anew, and the feed has not noticed yet.
             self._channel.end(BucketDeleted())
             return
-        if self._through > state.last and self._looked_at is None:
-            raise Resync(
-                f"revision {self._through} lies in the future, the bucket's newest is {state.last}"
-            )
-        if state.last < kept_from:
+        if state.last < max(kept_from, self._through):
+            # A leader of this very moment may not have taken in all that it is the leader of.
+            self._looks += 1
+            if self._looks > _SECOND_LOOKS and self._through > state.last >= kept_from:
+                raise Resync(
+                    f"revision {self._through} lies in the future, the bucket's newest is "
+                    f"{state.last}"
+                )
             raise Unavailable("the leader is behind")
         now = asyncio.get_running_loop().time()
         away = state.age if self._looked_at is None else now - self._looked_at
@@ -172,8 +178,13 @@ class Past:
     async def _wait_for_overwritten(self) -> None:
         """Wait until what was written over while it was to be read has come by the live feed.
 
-        Only then is the snapshot complete.
+        It has for sure when the feed had delivered all there was, at one moment since. Where
+        writes never pause there is no such moment; then the feed was close behind them for a while.
         """
-        newest = await self._changes.newest(self._bucket)
-        if newest is not None and not await self._channel.reached(newest.revision, _REACH_SECONDS):
-            raise Unavailable("the live feed is behind")
+        for _ in range(_LOOKS_FOR_A_PAUSE):
+            shown = self._channel.position or 0
+            newest = await self._changes.newest(self._bucket)
+            if newest is None or shown >= newest.revision:
+                return
+            if not await self._channel.reached(newest.revision, _REACH_SECONDS):
+                raise Unavailable("the live feed is behind")

@@ -1,0 +1,750 @@
+"""What one watcher is owed: the state machine of `watch/session.py`, row by row and at random."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from jetkv_gateway.kv.errors import BucketDeleted, Resync, SlowConsumer, Unavailable
+from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
+from jetkv_gateway.kv.model import Change, Operation
+from jetkv_gateway.watch import session as module
+from jetkv_gateway.watch.session import Item, Limits, Session, SnapshotEnd, State
+
+_WEIGHT = 256
+"""What a change weighs beside its value."""
+
+
+def put(revision: int, key: str = "k", value: bytes = b"v") -> Change:
+    return Change(key, value, revision, Operation.PUT)
+
+
+def tombstone(revision: int, key: str = "k", operation: Operation = Operation.DELETE) -> Change:
+    return Change(key, b"", revision, operation)
+
+
+def live_session(through: int = 0, **options: object) -> Session:
+    session = Session(**options)
+    assert session.joined(through)
+    session.take()
+    return session
+
+
+def everything(session: Session) -> list[Item]:
+    return session.take(max_bytes=2**60)
+
+
+def revisions(items: Sequence[Item]) -> list[int]:
+    return [item.revision for item in items]
+
+
+_rows: set[tuple[str, str]] = set()
+
+
+def row(state: str, comes: str) -> Callable:
+    """Mark a test as one of a row of the table."""
+    _rows.add((state, comes))
+    return lambda test: test
+
+
+def test_each_row_of_the_table_has_a_test_here() -> None:
+    table = re.findall(r"^\| (\w+) +\| `?(\w+)`? +\|", module.__doc__, re.MULTILINE)
+    assert table[0] == ("In", "comes")
+    assert _rows == set(table[1:])
+
+
+# --- catching up
+
+
+def test_a_session_begins_by_catching_up() -> None:
+    session = Session()
+    assert session.state is State.CATCHING_UP
+    assert (session.position, session.missed, session.end, session.idle) == (0, False, None, True)
+
+
+@row("CATCHING_UP", "caught")
+def test_what_catching_up_reads_is_handed_out_in_order() -> None:
+    session = Session()
+    changes = [put(3), put(4, "other"), tombstone(9)]
+    for change in changes:
+        session.caught(change)
+    assert session.position == 9
+    assert everything(session) == changes
+
+
+@row("CATCHING_UP", "caught")
+def test_what_catching_up_reads_again_is_not_handed_out_again() -> None:
+    session = Session()
+    for revision in (3, 5, 3, 4, 5, 6):
+        session.caught(put(revision))
+    assert revisions(everything(session)) == [3, 5, 6]
+
+
+@row("CATCHING_UP", "live")
+def test_a_live_change_is_kept_while_it_catches_up() -> None:
+    session = Session()
+    session.live(put(7))
+    assert session.idle
+    assert session.position == 0
+
+
+@row("CATCHING_UP", "live")
+@pytest.mark.parametrize(("kept", "missed"), [(2, False), (3, True)])
+def test_half_of_the_changes_that_may_wait_are_kept(kept: int, missed: bool) -> None:
+    session = Session(limits=Limits(changes=5))
+    for revision in range(1, kept + 1):
+        session.live(put(revision))
+    assert session.missed is missed
+
+
+@row("CATCHING_UP", "live")
+@pytest.mark.parametrize(("size", "missed"), [(100, False), (101, True)])
+def test_half_of_the_bytes_that_may_wait_are_kept(size: int, missed: bool) -> None:
+    session = Session(limits=Limits(bytes=4 * (_WEIGHT + 100)))
+    session.live(put(1, value=bytes(100)))
+    session.live(put(2, value=bytes(size)))
+    assert session.missed is missed
+
+
+@row("CATCHING_UP", "live")
+def test_what_was_kept_is_dropped_where_too_much_is_kept() -> None:
+    session = Session(limits=Limits(changes=4))
+    for revision in (1, 2, 3, 4):
+        session.live(put(revision))
+    session.joined(0)
+    assert session.idle
+
+
+@row("CATCHING_UP", "live")
+def test_a_single_change_is_kept_however_large_it_is() -> None:
+    session = Session(limits=Limits(changes=2, bytes=1))
+    session.live(put(1, value=bytes(1000)))
+    assert not session.missed
+    session.joined(0)
+    assert revisions(everything(session)) == [1]
+
+
+@row("CATCHING_UP", "joined")
+def test_joining_hands_out_what_was_kept_and_is_newer() -> None:
+    session = Session()
+    session.caught(put(3))
+    for revision in (2, 4, 6, 8):
+        session.live(put(revision, f"k{revision}"))
+    assert session.joined(through=5)
+    assert session.state is State.LIVE
+    assert session.position == 8
+    assert revisions(everything(session)) == [3, 6, 8]
+
+
+@row("CATCHING_UP", "joined")
+def test_joining_hands_out_a_change_that_was_kept_twice_once() -> None:
+    session = Session()
+    for revision in (5, 6, 4, 5, 6, 7):
+        session.live(put(revision))
+    session.joined(through=4)
+    assert revisions(everything(session)) == [5, 6, 7]
+
+
+@row("CATCHING_UP", "joined")
+def test_joining_never_takes_the_position_back() -> None:
+    session = Session()
+    session.caught(put(9))
+    session.live(put(8))
+    assert session.joined(through=5)
+    assert session.position == 9
+    assert revisions(everything(session)) == [9]
+
+
+@row("CATCHING_UP", "joined")
+def test_a_session_that_missed_something_does_not_join() -> None:
+    session = Session(limits=Limits(changes=1), snapshot_end=True)
+    session.live(put(7))
+    assert not session.joined(through=6)
+    assert session.state is State.CATCHING_UP
+    assert session.position == 6
+    assert session.idle
+
+
+@row("CATCHING_UP", "joined")
+def test_another_round_makes_up_for_what_was_missed() -> None:
+    session = Session(limits=Limits(changes=2))
+    session.caught(put(1, "a"))
+    for revision in (2, 3):
+        session.live(put(revision, "b"))
+    assert not session.joined(through=1)
+    session.restart()
+    session.caught(put(3, "b"))
+    session.live(put(4, "c"))
+    assert session.joined(through=3)
+    assert revisions(everything(session)) == [1, 3, 4]
+
+
+def test_a_new_round_forgets_what_was_kept_before() -> None:
+    session = Session()
+    session.live(put(7))
+    session.restart()
+    assert session.joined(through=3)
+    assert session.idle
+    assert session.position == 3
+
+
+def test_a_new_round_keeps_changes_again_after_some_were_missed() -> None:
+    session = Session(limits=Limits(changes=2))
+    session.live(put(1))
+    session.live(put(2))
+    assert session.missed
+    session.restart()
+    assert not session.missed
+    session.live(put(3))
+    assert session.joined(through=2)
+    assert revisions(everything(session)) == [3]
+
+
+# --- live
+
+
+@row("LIVE", "live")
+def test_a_live_change_is_handed_out() -> None:
+    session = live_session(through=4)
+    change = put(5)
+    session.live(change)
+    assert everything(session) == [change]
+    assert session.position == 5
+
+
+@row("LIVE", "live")
+def test_a_live_change_that_is_repeated_is_not_handed_out_again() -> None:
+    session = live_session(through=4)
+    for revision in (3, 4, 5, 6, 5, 6, 7):
+        session.live(put(revision))
+    assert revisions(everything(session)) == [5, 6, 7]
+
+
+@row("LIVE", "live")
+def test_as_many_changes_as_are_allowed_may_wait() -> None:
+    session = live_session(limits=Limits(changes=3))
+    for revision in (1, 2, 3):
+        session.live(put(revision))
+    assert session.state is State.LIVE
+    assert revisions(everything(session)) == [1, 2, 3]
+
+
+@row("LIVE", "live")
+def test_a_reader_for_whom_too_many_changes_wait_is_too_slow() -> None:
+    session = live_session(limits=Limits(changes=3))
+    for revision in (1, 2, 3, 4, 5):
+        session.live(put(revision))
+    assert session.state is State.CLOSED
+    assert isinstance(session.end, SlowConsumer)
+
+
+@row("LIVE", "live")
+@pytest.mark.parametrize(("size", "state"), [(10, State.LIVE), (11, State.CLOSED)])
+def test_a_reader_for_whom_too_many_bytes_wait_is_too_slow(size: int, state: State) -> None:
+    session = live_session(limits=Limits(bytes=3 * (_WEIGHT + 10)))
+    session.live(put(1, value=bytes(10)))
+    session.live(put(2, value=bytes(10)))
+    session.live(put(3, value=bytes(size)))
+    assert session.state is state
+
+
+@row("LIVE", "live")
+def test_what_was_taken_does_not_wait_any_more() -> None:
+    session = live_session(limits=Limits(changes=3, bytes=3 * (_WEIGHT + 10)))
+    for revision in range(1, 50):
+        session.live(put(revision, value=bytes(10)))
+        if revision % 3 == 0:
+            assert len(everything(session)) == 3
+    assert session.state is State.LIVE
+
+
+@row("LIVE", "live")
+def test_a_single_change_may_wait_however_large_it_is() -> None:
+    session = live_session(limits=Limits(bytes=1))
+    session.live(put(1, value=bytes(1000)))
+    assert session.state is State.LIVE
+    assert revisions(everything(session)) == [1]
+
+
+def test_what_catching_up_reads_late_is_nothing_to_a_live_session() -> None:
+    session = live_session(through=4)
+    session.caught(put(9))
+    assert session.idle
+    assert session.position == 4
+
+
+def test_joining_a_live_session_changes_nothing() -> None:
+    session = live_session(through=4)
+    assert session.joined(through=9)
+    assert session.position == 4
+
+
+# --- closed
+
+
+@row("any", "close")
+@pytest.mark.parametrize("live", [False, True])
+def test_a_session_is_closed_with_a_reason(live: bool) -> None:
+    session = live_session() if live else Session()
+    reason = BucketDeleted()
+    session.close(reason)
+    assert session.state is State.CLOSED
+    assert session.end is reason
+
+
+@row("any", "close")
+def test_the_first_reason_counts() -> None:
+    session = Session()
+    first = Resync("one")
+    session.close(first)
+    session.close(BucketDeleted())
+    assert session.end is first
+
+
+@row("any", "close")
+def test_a_reader_that_is_too_slow_first_stays_so_and_gets_nothing() -> None:
+    session = live_session()
+    session.live(put(1))
+    session.close(SlowConsumer())
+    session.close(BucketDeleted())
+    assert isinstance(session.end, SlowConsumer)
+    assert session.idle
+
+
+@row("any", "close")
+def test_what_waits_for_a_reader_that_is_too_slow_is_dropped() -> None:
+    session = live_session(limits=Limits(changes=2))
+    for revision in (1, 2, 3):
+        session.live(put(revision))
+    assert session.idle
+    assert everything(session) == []
+
+
+@row("any", "close")
+@pytest.mark.parametrize("reason", [BucketDeleted(), Resync("gone"), Unavailable()])
+def test_what_was_handed_out_can_be_taken_after_any_other_end(reason: BucketDeleted) -> None:
+    session = live_session()
+    session.live(put(1))
+    session.live(put(2))
+    session.close(reason)
+    assert not session.idle
+    assert revisions(everything(session)) == [1, 2]
+
+
+@row("any", "close")
+def test_what_was_only_kept_is_not_handed_out_at_the_end() -> None:
+    session = Session()
+    session.caught(put(1))
+    session.live(put(2))
+    session.close(BucketDeleted())
+    assert revisions(everything(session)) == [1]
+
+
+@row("CLOSED", "anything")
+def test_a_closed_session_takes_in_nothing() -> None:
+    session = live_session(through=1)
+    session.close(BucketDeleted())
+    session.restart()
+    session.live(put(2))
+    session.caught(put(3))
+    assert not session.joined(through=4)
+    assert session.state is State.CLOSED
+    assert session.position == 1
+    assert everything(session) == []
+
+
+@row("CLOSED", "anything")
+def test_a_session_closed_while_it_catches_up_says_no_end_of_a_snapshot() -> None:
+    session = Session(snapshot_end=True)
+    session.close(BucketDeleted())
+    assert not session.joined(through=4)
+    assert everything(session) == []
+
+
+# --- taking
+
+
+def test_as_much_is_taken_at_once_as_fits() -> None:
+    session = live_session()
+    for revision in (1, 2, 3, 4, 5):
+        session.live(put(revision, value=bytes(44)))
+    assert revisions(session.take(max_bytes=2 * 300)) == [1, 2]
+    assert revisions(session.take(max_bytes=3 * 300 - 1)) == [3, 4]
+    assert revisions(session.take(max_bytes=300)) == [5]
+    assert session.take() == []
+
+
+def test_one_is_taken_however_large_it_is() -> None:
+    session = live_session()
+    session.live(put(1, value=bytes(5000)))
+    session.live(put(2))
+    assert revisions(session.take(max_bytes=10)) == [1]
+    assert revisions(session.take(max_bytes=10)) == [2]
+
+
+def test_a_session_is_idle_when_all_was_taken() -> None:
+    session = live_session()
+    session.live(put(1))
+    assert not session.idle
+    session.take()
+    assert session.idle
+
+
+# --- news
+
+
+def test_the_reader_is_told_when_there_is_something_to_take() -> None:
+    idle: list[bool] = []
+    session = Session(on_news=lambda: idle.append(session.idle))
+    session.caught(put(1))
+    assert idle == [False]
+    session.live(put(2))
+    assert idle == [False], "what is kept cannot be taken"
+    session.joined(1)
+    assert idle == [False, False]
+    session.live(put(3))
+    assert idle == [False, False, False]
+
+
+def test_the_reader_is_told_of_the_end_once() -> None:
+    states: list[State] = []
+    session = Session(on_news=lambda: states.append(session.state))
+    session.close(BucketDeleted())
+    session.close(BucketDeleted())
+    assert states == [State.CLOSED]
+
+
+def test_the_reader_is_told_of_nothing_new_by_a_repeat() -> None:
+    calls: list[None] = []
+    session = live_session(through=5, on_news=lambda: calls.append(None))
+    session.live(put(5))
+    assert calls == []
+
+
+# --- the end of a snapshot
+
+
+def test_the_end_of_a_snapshot_comes_after_what_was_kept_and_names_the_newest() -> None:
+    session = Session(snapshot_end=True)
+    session.caught(put(2))
+    session.live(put(7))
+    session.joined(through=4)
+    session.live(put(8))
+    items = everything(session)
+    assert items[2] == SnapshotEnd(7)
+    assert revisions(items) == [2, 7, 7, 8]
+
+
+def test_the_end_of_an_empty_snapshot_names_where_the_bucket_stands() -> None:
+    told: list[None] = []
+    session = Session(snapshot_end=True, on_news=lambda: told.append(None))
+    session.joined(through=4)
+    assert everything(session) == [SnapshotEnd(4)]
+    assert told == [None]
+
+
+def test_the_end_of_a_snapshot_is_said_once() -> None:
+    session = Session(snapshot_end=True)
+    session.joined(through=4)
+    session.joined(through=5)
+    assert everything(session) == [SnapshotEnd(4)]
+
+
+def test_no_end_of_a_snapshot_is_said_where_none_was_asked_for() -> None:
+    session = Session()
+    session.joined(through=4)
+    assert session.idle
+
+
+# --- tombstones
+
+
+@pytest.mark.parametrize("operation", [Operation.DELETE, Operation.PURGE])
+def test_tombstones_are_left_out_where_they_are_not_wanted(operation: Operation) -> None:
+    session = Session(ignore_deletes=True)
+    session.caught(put(1))
+    session.caught(tombstone(2, operation=operation))
+    session.live(tombstone(3, operation=operation))
+    session.joined(2)
+    session.live(tombstone(4, operation=operation))
+    session.live(put(5))
+    assert revisions(everything(session)) == [1, 5]
+
+
+def test_the_position_moves_past_a_tombstone_that_is_left_out() -> None:
+    calls: list[None] = []
+    session = live_session(ignore_deletes=True, on_news=lambda: calls.append(None))
+    session.live(tombstone(4))
+    assert session.position == 4
+    assert session.idle
+    assert calls == []
+
+
+def test_tombstones_that_are_left_out_do_not_make_a_reader_slow() -> None:
+    session = live_session(ignore_deletes=True, limits=Limits(changes=2))
+    for revision in range(1, 10):
+        session.live(tombstone(revision))
+    assert session.state is State.LIVE
+
+
+# --- filters
+
+
+def filters(*texts: str) -> list[Filter]:
+    return [compile_filter(text) for text in texts]
+
+
+def test_a_change_is_wanted_when_any_filter_accepts_its_key() -> None:
+    session = Session(filters("a.*", "b"))
+    assert [key for key in ("a.1", "b", "a", "b.1", "c") if session.wants(key)] == ["a.1", "b"]
+
+
+def test_everything_is_wanted_where_no_filter_is_given() -> None:
+    session = Session()
+    assert session.wants("any:key")
+    assert session.filters == (EVERYTHING,)
+
+
+@pytest.mark.parametrize(
+    ("texts", "keys"),
+    [
+        (["a"], {"a"}),
+        (["a", "b:1", "a"], {"a", "b:1"}),
+        (["a", "b.*"], set()),
+        (["a."], set()),
+        ([""], set()),
+    ],
+)
+def test_the_keys_of_a_session_are_known_where_no_filter_accepts_more(
+    texts: list[str], keys: set[str]
+) -> None:
+    assert Session(filters(*texts)).keys == keys
+
+
+def test_sessions_with_the_same_filters_have_the_same_name() -> None:
+    assert Session(filters("b", "a.*", "b")).name == Session(filters("a.*", "b")).name
+    assert Session(filters("b", "a.*")).name != Session(filters("b")).name
+    assert Session().name == Session(filters("")).name
+
+
+# --- at random
+
+
+class Watching(RuleBasedStateMachine):
+    """A bucket of history 1, its live feed, and a reader, as channel, past and hub drive them.
+
+    Catching up reads what is still stored; the live feed shows every revision, and repeats some.
+    """
+
+    @initialize(
+        limits=st.builds(
+            Limits, changes=st.sampled_from([3, 6, 12]), bytes=st.sampled_from([1500, 10**6])
+        ),
+        filter=st.sampled_from(["", "a", "a.*"]),
+        before=st.lists(st.sampled_from(["a", "a.1", "a.2", "b"]), max_size=6),
+        snapshot_end=st.booleans(),
+    )
+    def begin(self, limits: Limits, filter: str, before: list[str], snapshot_end: bool) -> None:
+        self.limits = limits
+        self.session = Session(
+            filters(filter), limits=limits, snapshot_end=snapshot_end, on_news=self.told
+        )
+        self.log: list[Change] = []
+        self.stored: dict[str, Change] = {}
+        self.last = 0
+        self.taken: list[Item] = []
+        self.caught_since_taken = 0
+        self.news = 0
+        self.through = 0
+        self.target: int | None = None
+        self.missed = self.kept = self.kept_bytes = 0
+        self.closed = False
+        for key in before:
+            self.write(key, True, 1, 1)
+        self.offered = self.last
+        self.joined_at: int | None = None
+
+    def told(self) -> None:
+        self.news += 1
+
+    # the bucket
+
+    @rule(
+        key=st.sampled_from(["a", "a.1", "a.2", "b"]),
+        live=st.booleans(),
+        size=st.sampled_from([0, 1, 600]),
+        step=st.sampled_from([1, 1, 1, 3]),
+    )
+    def write(self, key: str, live: bool, size: int, step: int) -> None:
+        self.last += step
+        change = put(self.last, key, bytes(size)) if live else tombstone(self.last, key)
+        self.log.append(change)
+        self.stored.pop(key, None)
+        self.stored[key] = change
+
+    # the channel
+
+    @rule(count=st.integers(1, 8))
+    def the_feed_moves_on(self, count: int) -> None:
+        for change in [change for change in self.log if change.revision > self.offered][:count]:
+            self.offer(change)
+            self.offered = change.revision
+
+    @rule(back=st.integers(1, 6))
+    def the_feed_repeats(self, back: int) -> None:
+        for change in [change for change in self.log if change.revision <= self.offered][-back:]:
+            self.offer(change)
+
+    def offer(self, change: Change) -> None:
+        if not self.session.wants(change.key):
+            return
+        if self.session.state is State.CATCHING_UP and not self.missed:
+            self.kept += 1
+            self.kept_bytes += _WEIGHT + len(change.value)
+            self.missed = 2 * self.kept > self.limits.changes or (
+                self.kept > 1 and 2 * self.kept_bytes > self.limits.bytes
+            )
+        self.session.live(change)
+
+    @rule()
+    def the_bucket_is_deleted(self) -> None:
+        if self.last > 12:
+            self.session.close(BucketDeleted())
+
+    # the past
+
+    @precondition(lambda self: self.session.state is State.CATCHING_UP)
+    @rule()
+    def a_round_begins(self) -> None:
+        """Also where one is under way: it is given up, as after a gap."""
+        self.session.restart()
+        self.missed = self.kept = self.kept_bytes = 0
+        self.target = self.last
+
+    @precondition(lambda self: self.target is not None)
+    @rule(count=st.integers(1, 4))
+    def a_part_is_read(self, count: int) -> None:
+        left = [c for c in self.stored.values() if self.through < c.revision <= self.target]
+        for change in left[:count]:
+            if self.session.wants(change.key):
+                self.session.caught(change)
+                self.caught_since_taken += 1
+            self.through = change.revision
+        if len(left) <= count:
+            self.through = self.target
+        self.take(2**60)
+
+    @precondition(lambda self: self.target is not None)
+    @rule()
+    def a_part_is_read_again(self) -> None:
+        for change in list(self.stored.values()):
+            if change.revision <= self.through and self.session.wants(change.key):
+                self.session.caught(change)
+                self.caught_since_taken += 1
+
+    @precondition(lambda self: self.target is not None and self.through >= self.target)
+    @rule()
+    def it_joins(self) -> None:
+        newest = self.last
+        while self.offered < newest:
+            self.the_feed_moves_on(1)
+        was = self.session.state
+        joined = self.session.joined(self.through)
+        if was is State.CATCHING_UP:
+            assert joined is (not self.missed)
+            assert self.session.state is (State.LIVE if joined else State.CATCHING_UP)
+        else:
+            assert joined is (was is State.LIVE)
+        self.target = None
+
+    # the reader
+
+    @rule(max_bytes=st.sampled_from([1, 700, 2**60]))
+    def take(self, max_bytes: int) -> None:
+        items = self.session.take(max_bytes)
+        assert bool(items) or self.session.idle
+        weights = [_WEIGHT + len(item.value) for item in items if isinstance(item, Change)]
+        assert len(items) <= 1 or sum(weights) <= max_bytes
+        assert len(items) <= self.limits.changes + self.caught_since_taken
+        waiting_bytes = self.limits.bytes + (self.caught_since_taken + 2) * (_WEIGHT + 600)
+        assert sum(weights) <= waiting_bytes
+        self.taken += items
+        if self.session.idle:
+            self.caught_since_taken = 0
+
+    # what holds at all times
+
+    @invariant()
+    def revisions_increase_strictly(self) -> None:
+        seen = [item.revision for item in self.taken if isinstance(item, Change)]
+        assert all(one < other for one, other in pairwise(seen)), seen
+
+    @invariant()
+    def only_what_is_wanted_is_handed_out(self) -> None:
+        changes = [item for item in self.taken if isinstance(item, Change)]
+        assert all(self.session.wants(change.key) for change in changes)
+
+    @invariant()
+    def a_live_session_has_handed_out_all_up_to_its_position(self) -> None:
+        if self.session.state is not State.LIVE:
+            return
+        while not self.session.idle:
+            self.take(2**60)
+        position = self.session.position
+        truth: dict[str, bytes] = {}
+        for change in self.log:
+            if change.revision <= position and self.session.wants(change.key):
+                fold(truth, change)
+        seen: dict[str, bytes] = {}
+        for item in self.taken:
+            if isinstance(item, Change):
+                fold(seen, item)
+        assert seen == truth
+
+    @invariant()
+    def nothing_is_handed_out_after_the_end(self) -> None:
+        if self.session.state is not State.CLOSED:
+            return
+        if not self.closed:
+            self.closed = True
+            if isinstance(self.session.end, SlowConsumer):
+                assert self.session.idle
+            while not self.session.idle:
+                self.take(2**60)
+            self.news_at_the_end = self.news
+        assert self.session.idle
+        assert self.news == self.news_at_the_end
+
+    @invariant()
+    def the_end_of_the_snapshot_is_said_once_and_is_the_newest(self) -> None:
+        ends = [index for index, item in enumerate(self.taken) if isinstance(item, SnapshotEnd)]
+        assert len(ends) <= 1
+        for index in ends:
+            end = self.taken[index].revision
+            assert all(item.revision <= end for item in self.taken[:index])
+            assert all(item.revision > end for item in self.taken[index + 1 :])
+
+
+def fold(known: dict[str, bytes], change: Change) -> None:
+    if change.live:
+        known[change.key] = change.value
+    else:
+        known.pop(change.key, None)
+
+
+class WatchingSlowly(Watching):
+    """The same, by a reader that takes only when it likes: overflow while live is common."""
+
+    @invariant()
+    def a_live_session_has_handed_out_all_up_to_its_position(self) -> None:
+        """Only what was taken can be seen, and a slow reader does not take all."""
+
+
+Watching.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+WatchingSlowly.TestCase.settings = Watching.TestCase.settings
+TestWatching = Watching.TestCase
+TestWatchingSlowly = WatchingSlowly.TestCase
