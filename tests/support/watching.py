@@ -215,6 +215,8 @@ async def unread(
         yield reader, writer
     finally:
         writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 def value_of(frame: Frame) -> bytes:
