@@ -97,6 +97,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Refuse what websockets could not read, and would leave without an answer."""
         # Cookies of all ports of a host come along, and nobody here eats any.
         self.headers[:] = [header for header in self.headers if header[0] != b"cookie"]
+        if self.parser.get_http_version() != "1.1":
+            self._refuse("a WebSocket handshake is HTTP/1.1")
         if len(self.url) > _MAX_SOCKET_LINE:
             self._refuse("the URL of a WebSocket has at most 8,000 bytes")
         if len(self.headers) > _MAX_SOCKET_HEADERS:

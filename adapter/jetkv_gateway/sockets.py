@@ -15,14 +15,15 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from jetkv_gateway.http.errors import error_body
+from jetkv_gateway.http.errors import error_body, error_headers
 from jetkv_gateway.http.exchange import SOCKET, new_request_id
-from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.errors import GatewayError, InternalError, InvalidArgument, Unavailable
 
 __all__ = ["WatchProtocol"]
 
@@ -106,7 +107,27 @@ class WatchProtocol(WebSocketsSansIOProtocol):
             self.finish(b"", _GOING_AWAY, "")
             self.queue.put_nowait({"type": "websocket.disconnect", "code": _GOING_AWAY})
         else:
+            self._refuse(Unavailable("the gateway stops"))
             super().shutdown()
+
+    def send_500_response(self) -> None:
+        self._refuse(InternalError(hint="report it with the request id"))
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer a handshake that the app has not answered, and will not."""
+        if self.initial_response is not None or self.handshake_complete:
+            return
+        request_id = new_request_id().decode("ascii")
+        headers = Headers({"Content-Type": "application/json", "X-Request-Id": request_id})
+        headers.update({name.decode(): value.decode() for name, value in error_headers(error)})
+        body = error_body(error, request_id)
+        headers.update({"Content-Length": str(len(body)), "Connection": "close"})
+        phrase = http.HTTPStatus(error.status).phrase
+        self.conn.send_response(Response(error.status, phrase, headers, body))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = self.close_sent = self.disconnected = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.transport.close()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()

@@ -85,6 +85,7 @@ class Bucket:
     """A bucket of history 1, as a server holds it.
 
     Attributes:
+        history: what it says of itself: with 1, nobody asks for the newest of each key alone.
         log: every change there ever was.
         stored: the newest of each key, in revision order.
         lazy: whether feeds look at what is new only when they are read, and miss what is written
@@ -96,6 +97,7 @@ class Bucket:
         self.age = 3600.0
         self.last = 0
         self.forgets_after: float | None = None
+        self.history = 5
         self.log: list[Change] = []
         self.stored: dict[str, Change] = {}
         self.feeds: set[MemoryFeed] = set()
@@ -216,7 +218,9 @@ class MemoryChanges:
 
     async def state(self, bucket: str) -> BucketState:
         held = await self._bucket(bucket)
-        state = BucketState(held.created_at, held.age, held.first, held.last, held.forgets_after)
+        state = BucketState(
+            held.created_at, held.age, held.first, held.last, held.history, held.forgets_after
+        )
         if self.states:
             state = self.states.pop(0)
         await self._answered("state")
@@ -633,7 +637,7 @@ async def test_a_leader_that_is_behind_for_a_moment_is_asked_again() -> None:
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k", "l", "m")
         await seen.got(1, 2, 3)
-        behind = BucketState(bucket.created_at, bucket.age, 1, 2, None)
+        behind = BucketState(bucket.created_at, bucket.age, 1, 2, 5, None)
         changes.states = [behind, behind]
         bucket.end_feeds()
         bucket.put("n")
@@ -1098,8 +1102,8 @@ async def test_a_resume_is_not_refused_for_a_leader_that_is_behind_for_a_moment(
     bucket = changes.buckets["b"]
     bucket.put("a", "b", "c")
     async with a_hub(changes) as hub, watching(hub):
-        behind = BucketState(bucket.created_at, bucket.age, 1, 1, None)
-        now = BucketState(bucket.created_at, bucket.age, 1, 3, None)
+        behind = BucketState(bucket.created_at, bucket.age, 1, 1, 5, None)
+        now = BucketState(bucket.created_at, bucket.age, 1, 3, 5, None)
         changes.states = [now, behind]
         async with watching(hub, WatchRequest(resume_after=2)) as seen:
             await seen.got(3)
@@ -1210,6 +1214,7 @@ class Storm:
     ) -> None:
         self._random = random
         self._bucket = bucket
+        bucket.history = random.choice([1, 5])
         self._writes = writes
         self._breaks = breaks
         self._lazy = lazy

@@ -25,7 +25,7 @@ from jetkv_gateway.jetstream.api import (
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.requests import Inbox, Multiplexer, Signal
+from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
 from jetkv_gateway.kv.errors import GatewayError, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers, disjoint
 from jetkv_gateway.kv.keys import display
@@ -37,6 +37,7 @@ __all__ = ["JetStreamChanges"]
 _SECOND = 1_000_000_000
 _BATCH = 256
 _BATCH_BYTES = 2 * 1024 * 1024
+_LATEST_BYTES = 8 * 1024 * 1024
 _EXPIRES_SECONDS = 30
 _HEARTBEAT_SECONDS = 1
 _SILENCE_SECONDS = 3.0
@@ -74,6 +75,7 @@ class JetStreamChanges:
             age=age,
             first=state["first_seq"] if state["messages"] else last + 1,
             last=last,
+            history=info["config"]["max_msgs_per_subject"],
             forgets_after=forgets_after(info["config"]),
         )
 
@@ -111,7 +113,7 @@ class JetStreamChanges:
         }
         mux = self._js.mux
         feed = _Feed(
-            mux, names, f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
+            mux, names, latest, f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
         )
         await feed.open()
         lost = False
@@ -147,15 +149,23 @@ class _Feed:
 
     _inbox: Inbox
 
-    def __init__(self, mux: Multiplexer, names: BucketNames, next_subject: str) -> None:
+    def __init__(
+        self, mux: Multiplexer, names: BucketNames, latest: bool, next_subject: str
+    ) -> None:
         self._mux = mux
+        self._batch = _BATCH
+        self._batch_bytes: int | None = max(_BATCH_BYTES, 2 * mux.max_value_bytes)
+        if latest:
+            # Such a consumer loses the message that goes over max_bytes, without a gap in its
+            # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
+            self._batch = max(1, _LATEST_BYTES // (mux.max_value_bytes + HEADER_RESERVE))
+            self._batch_bytes = None
         self._cut = len(names.stored)
         self._next_subject = next_subject
         self._arrived: list[Change] = []
         self._reached = 0
         self._delivered = 0
         self._credit = 0
-        self._batch_bytes = max(_BATCH_BYTES, 2 * mux.max_value_bytes)
         self._news = asyncio.Event()
         self._end: str | None = None
 
@@ -190,13 +200,14 @@ class _Feed:
             self._finish("no heartbeat")
 
     async def _pull(self) -> None:
-        self._credit = _BATCH
+        self._credit = self._batch
         body = {
-            "batch": _BATCH,
-            "max_bytes": self._batch_bytes,
+            "batch": self._batch,
             "expires": _EXPIRES_SECONDS * _SECOND,
             "idle_heartbeat": _HEARTBEAT_SECONDS * _SECOND,
         }
+        if self._batch_bytes is not None:
+            body["max_bytes"] = self._batch_bytes
         try:
             await self._mux.send(self._next_subject, orjson.dumps(body), self._inbox.subject)
         except Signal as signal:
@@ -244,7 +255,7 @@ class _Feed:
             # Said by some servers after the last message of a batch; they were counted.
             return
         elif status in _WAITED_LONG_ENOUGH or "MaxBytes" in text:
-            if "MaxBytes" in text and self._credit == _BATCH:
+            if self._batch_bytes is not None and "MaxBytes" in text and self._credit == self._batch:
                 self._batch_bytes *= 2
             self._credit = 0
         else:

@@ -127,6 +127,7 @@ class BucketState:
         age: seconds since then.
         first: the first stored revision; `last` + 1 when nothing is stored.
         last: the newest revision that was ever given.
+        history: how many revisions of a key are kept.
         forgets_after: seconds after which what was stored can go without any trace (a TTL, even
             with expiry markers: those go, too), or None where nothing does.
     """
@@ -135,6 +136,7 @@ class BucketState:
     age: float
     first: int
     last: int
+    history: int
     forgets_after: float | None
 
 

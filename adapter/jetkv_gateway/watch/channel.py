@@ -29,7 +29,7 @@ _log = logging.getLogger("jetkv.watch")
 
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
-_OFFERS_AT_ONCE = 8000
+_A_TURN = 8000
 _SECOND_LOOKS = 5
 
 _Name = TypeVar("_Name")
@@ -200,7 +200,7 @@ class Channel:
             self._in_step_at = loop.time()
             for change in changes:
                 offers += self._offer(change)
-                if offers > _OFFERS_AT_ONCE:
+                if offers > _A_TURN:
                     # Readers first, or all that keep up would look slow.
                     offers = 0
                     await asyncio.sleep(0)
@@ -209,19 +209,17 @@ class Channel:
             self._moved.set()
 
     def _offer(self, change: Change) -> int:
-        """Offer a change to those who want it; return how many did."""
+        """Offer a change to those who want it; return how many did, or more where one is full."""
         key = change.key
         self.position = change.revision
         offers = 1
         for session in self._by_key.get(key, ()):
-            session.live(change)
-            offers += 1
+            offers += _A_TURN if session.live(change) else 1
         for sessions in self._by_filters.values():
             # All of a group have the same filters: one answers for all.
             if next(iter(sessions)).wants(key):
                 for session in sessions:
-                    session.live(change)
-                offers += len(sessions)
+                    offers += _A_TURN if session.live(change) else 1
         return offers
 
 

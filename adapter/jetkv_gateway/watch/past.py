@@ -59,7 +59,8 @@ class Past:
         self._bucket = channel.bucket
         self._session = session
         self._request = request
-        self._latest = request.snapshot and request.resume_after is None
+        self._snapshot = request.snapshot and request.resume_after is None
+        self._latest = self._snapshot
         self._through = request.resume_after or 0
         self._created_at: str | None = None
         self._looked_at: float | None = None
@@ -95,6 +96,9 @@ class Past:
         kept_from = self._channel.position
         state = await self._changes.state(self._bucket)
         self._check(state, kept_from)
+        if state.history == 1:
+            # All that is stored is the newest of its key: no need to have it picked out.
+            self._latest = False
         newest = await self._changes.newest(self._bucket)
         if newest is not None and newest.revision > self._through:
             async with aclosing(self._read_through(newest)) as parts:
@@ -137,7 +141,7 @@ class Past:
         now = asyncio.get_running_loop().time()
         away = state.age if self._looked_at is None else now - self._looked_at
         self._looked_at = now
-        begins = self._latest and self._absent_through is None
+        begins = self._snapshot and self._absent_through is None
         if (
             not begins
             and state.forgets_after is not None
@@ -148,7 +152,7 @@ class Past:
 
     async def _read_through(self, newest: Newest) -> AsyncGenerator[None, None]:
         session = self._session
-        if self._latest and self._absent_through is None:
+        if self._snapshot and self._absent_through is None:
             # A key that was deleted before the reader saw anything is simply not there.
             self._absent_through = newest.revision
         absent_through = self._absent_through or 0

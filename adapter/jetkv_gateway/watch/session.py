@@ -118,19 +118,27 @@ class Session:
         if self.state is State.CATCHING_UP and change.revision > self.position:
             self._hand_out(change)
 
-    def live(self, change: Change) -> None:
-        """Take in a change, as it happens; its key must be one of those wanted."""
+    def live(self, change: Change) -> bool:
+        """Take in a change, as it happens; its key must be one of those wanted.
+
+        Returns:
+            Whether just now a quarter of what may wait is reached: a reader who keeps up needs a
+            turn to show it.
+        """
         if self.state is State.LIVE:
             if change.revision > self.position:
+                before = self._quarters()
                 self._hand_out(change)
                 if self._full(len(self._waiting), self._waiting_bytes):
                     self.close(SlowConsumer())
+                return before < 1 <= self._quarters()
         elif self.state is State.CATCHING_UP and not self.missed:
             self._kept.append(change)
             self._kept_bytes += _weight(change)
             if self._full(2 * len(self._kept), 2 * self._kept_bytes):
                 self.missed = True
                 self._forget()
+        return False
 
     def joined(self, through: int) -> bool:
         """Go live; the changes up to `through` have been read.
@@ -186,6 +194,10 @@ class Session:
         self._waiting.append(change)
         self._waiting_bytes += _weight(change)
         self._on_news()
+
+    def _quarters(self) -> float:
+        limits = self._limits
+        return 4 * max(len(self._waiting) / limits.changes, self._waiting_bytes / limits.bytes)
 
     def _full(self, changes: int, size: int) -> bool:
         # A single change has to fit, however large its value is.
