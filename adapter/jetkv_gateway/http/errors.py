@@ -41,5 +41,5 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))
     if isinstance(error, UpgradeRequired):
-        headers.append((b"upgrade", b"websocket"))
+        headers += [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
     return headers

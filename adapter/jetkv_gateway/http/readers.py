@@ -25,6 +25,7 @@ __all__ = ["EventReader", "FrameReader", "Reader", "Socket", "TextReader"]
 
 _GOING_AWAY = 1001
 _KEEP_ALIVE_SECONDS = 15.0
+_FIRST_BOOKMARK_SECONDS = 1.0
 _RETRY_MILLISECONDS = 1000
 _RETRY_AFTER_ERROR_MILLISECONDS = 5000
 
@@ -157,6 +158,10 @@ class EventReader:
     async def keep_alive(self, watch: Watch) -> None:
         if watch.bookmark is not None:
             await self._chunk(last_id(watch.bookmark))
+        else:
+            # One that resumes has caught up soon, and a peer that breaks off often gets on, too.
+            await asyncio.sleep(_FIRST_BOOKMARK_SECONDS)
+            await self._chunk(b": caught up\n" + self._where(watch))
         while True:
             before = self._sent
             await asyncio.sleep(self._keep_alive)

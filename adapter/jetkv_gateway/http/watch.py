@@ -25,6 +25,7 @@ __all__ = ["SUBPROTOCOL", "Watches", "watch_routes"]
 SUBPROTOCOL = "ironflow.v1"
 
 _REVISION = re.compile(r"[0-9]{1,19}")
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
 _MAX_FILTERS = 64
 _GRACE_SECONDS = 5.0
 
@@ -100,7 +101,7 @@ class Watches:
                 ) as watch:
                     await begin()
                     if await _pump(watch, reader, gone, stopping):
-                        await _finish(reader, watch)
+                        await _finish(reader, watch, gone)
             except BucketNotFound as error:
                 # Known before the upgrade, and said after it: there is where clients look for it.
                 await begin()
@@ -153,12 +154,15 @@ async def _pump(watch: Watch, reader: Reader, gone: _Gone, stopping: asyncio.Eve
     return left.cancelled()
 
 
-async def _finish(reader: Reader, watch: Watch) -> None:
+async def _finish(reader: Reader, watch: Watch, gone: _Gone) -> None:
     try:
         async with asyncio.timeout(_GRACE_SECONDS):
             await reader.finish(watch.session.end)
     except TimeoutError:
         reader.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await gone.wait()
 
 
 class EventStream(Response):
@@ -254,7 +258,7 @@ def _read(exchange: Exchange, raw_bucket: bytes) -> _Asked:
             filters=tuple(compile_filter(key) for key in keys) or (EVERYTHING,),
             snapshot=snapshot,
             resume_after=resume_after,
-            created_at=single.get("bucket_created_at"),
+            created_at=_moment(single.get("bucket_created_at")),
             ignore_deletes=flag(single, "ignore_deletes"),
             # A browser that comes back and is refused gives up for good.
             patient=last_event is not None,
@@ -270,6 +274,14 @@ def _revision(text: str | None, part: str) -> int | None:
     if _REVISION.fullmatch(text) is None:
         raise InvalidArgument(f"{part} must be a revision, a decimal number")
     return int(text)
+
+
+def _moment(text: str | None) -> str | None:
+    if text is not None and _RFC_3339.fullmatch(text) is None:
+        raise InvalidArgument(
+            "query parameter 'bucket_created_at' must be the created_at of a bucket, in UTC"
+        )
+    return text
 
 
 def _wants_events(exchange: Exchange) -> bool:

@@ -9,7 +9,7 @@ whoever reads it then opens another one.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,8 @@ from jetkv_gateway.jetstream.api import (
     forgets_after,
     header_kind,
 )
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
@@ -36,9 +37,12 @@ __all__ = ["JetStreamChanges"]
 
 _SECOND = 1_000_000_000
 _BATCH = 256
-_BATCH_BYTES = 2 * 1024 * 1024
+_BATCH_BYTES = 256 * 1024
+_BATCH_BYTES_OF_PAST = 128 * 1024
+"""To begin with; a larger value doubles it, for as often as it takes."""
 _LATEST_BYTES = 8 * 1024 * 1024
 _EXPIRES_SECONDS = 30
+_EXPIRES_SECONDS_OF_PAST = 3
 _HEARTBEAT_SECONDS = 1
 _SILENCE_SECONDS = 3.0
 _INACTIVE_SECONDS = 5
@@ -46,6 +50,12 @@ _INACTIVE_SECONDS_OF_PAST = 60
 """After this long without us the server removes a consumer. One that is read at the pace of a slow
 watcher may rest for longer than the live one, which never does."""
 
+_PASTS_AT_ONCE = 128
+_BYTES_OF_PAST = 16 * 1024 * 1024
+"""All that catches up shares one connection with everything else, and the server ends a connection
+that it has 64 MiB for; and a stream has a thousand consumers at most by default."""
+
+_TRIES_TO_REMOVE = 3
 _ANSWER_SECONDS = 2.0
 """Shorter than for other calls: all of these are tried again, and a leader that is gone for good
 answers none of them."""
@@ -61,6 +71,8 @@ class JetStreamChanges:
         self._js = js
         self._buckets = buckets
         self._closing: set[asyncio.Task[None]] = set()
+        self._pasts = asyncio.Semaphore(_PASTS_AT_ONCE)
+        self._bytes_of_past = Budget(_BYTES_OF_PAST)
 
     async def available(self, timeout: float) -> None:
         await self._js.available(timeout)
@@ -92,6 +104,22 @@ class JetStreamChanges:
         filters: Sequence[Filter] = (EVERYTHING,),
         through: Newest | None = None,
     ) -> AsyncIterator["_Feed"]:
+        async with AsyncExitStack() as stack:
+            if through is not None:
+                await stack.enter_async_context(self._pasts)
+            yield await stack.enter_async_context(
+                self._follow(bucket, after, latest, filters, through)
+            )
+
+    @asynccontextmanager
+    async def _follow(
+        self,
+        bucket: str,
+        after: int,
+        latest: bool,
+        filters: Sequence[Filter],
+        through: Newest | None,
+    ) -> AsyncIterator["_Feed"]:
         names = names_of(self._js.naming, bucket)
         wanted = disjoint(subject for keep in filters for subject in keep.subjects)
         if through is not None and not any(covers(subject, through.tokens) for subject in wanted):
@@ -113,7 +141,11 @@ class JetStreamChanges:
         }
         mux = self._js.mux
         feed = _Feed(
-            mux, names, latest, f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
+            mux,
+            len(names.stored),
+            f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}",
+            budget=self._bytes_of_past if through is not None else None,
+            latest=latest,
         )
         await feed.open()
         lost = False
@@ -129,38 +161,60 @@ class JetStreamChanges:
             raise
         finally:
             # Also when its creation got no answer: it may be there.
-            closing = asyncio.create_task(self._close(feed, names.stream, consumer))
+            closing = asyncio.create_task(self._close(feed, names.stream, consumer, lost))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             if not lost:
                 # Nobody waits for a server that does not know this consumer any more.
                 await asyncio.shield(closing)
 
-    async def _close(self, feed: "_Feed", stream: str, consumer: str) -> None:
+    async def _close(self, feed: "_Feed", stream: str, consumer: str, lost: bool) -> None:
         await feed.close()
-        try:
-            await self._js.call(f"CONSUMER.DELETE.{stream}.{consumer}", timeout=2)
-        except GatewayError:
-            return  # gone already, or its inactive_threshold removes it
+        for _ in range(_TRIES_TO_REMOVE if lost else 1):
+            try:
+                await self._js.call(f"CONSUMER.DELETE.{stream}.{consumer}", timeout=_ANSWER_SECONDS)
+            except Unavailable:
+                # Should it never succeed, the inactive_threshold removes it.
+                await self._js.available(_INACTIVE_SECONDS_OF_PAST if lost else 0)
+            except GatewayError:
+                return  # gone already
+            else:
+                return
 
 
 class _Feed:
-    """`kv.store.Feed` on one consumer."""
+    """`kv.store.Feed` on one consumer.
+
+    Args:
+        cut: length of what stands before a key in its subject.
+        next_subject: where to ask for messages.
+        budget: of all that catch up, for a feed that does.
+        latest: whether its consumer picks out the newest of each key.
+    """
 
     _inbox: Inbox
 
     def __init__(
-        self, mux: Multiplexer, names: BucketNames, latest: bool, next_subject: str
+        self,
+        mux: Multiplexer,
+        cut: int,
+        next_subject: str,
+        *,
+        budget: Budget | None,
+        latest: bool,
     ) -> None:
         self._mux = mux
+        self._budget = budget
+        self._taken = 0
         self._batch = _BATCH
-        self._batch_bytes: int | None = max(_BATCH_BYTES, 2 * mux.max_value_bytes)
+        self._batch_bytes: int | None = _BATCH_BYTES if budget is None else _BATCH_BYTES_OF_PAST
+        self._max_message = mux.max_value_bytes + HEADER_RESERVE
         if latest:
             # Such a consumer loses the message that goes over max_bytes, without a gap in its
             # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
-            self._batch = max(1, _LATEST_BYTES // (mux.max_value_bytes + HEADER_RESERVE))
+            self._batch = max(1, _LATEST_BYTES // self._max_message)
             self._batch_bytes = None
-        self._cut = len(names.stored)
+        self._cut = cut
         self._next_subject = next_subject
         self._arrived: list[Change] = []
         self._reached = 0
@@ -178,6 +232,7 @@ class _Feed:
             raise unanswered(signal, None) from signal
 
     async def close(self) -> None:
+        self._finish("closed")
         await self._inbox.close()
 
     async def read(self) -> Batch:
@@ -200,10 +255,15 @@ class _Feed:
             self._finish("no heartbeat")
 
     async def _pull(self) -> None:
+        expires = _EXPIRES_SECONDS
+        if self._budget is not None:
+            expires = _EXPIRES_SECONDS_OF_PAST
+            wanted = self._batch_bytes or self._batch * self._max_message
+            self._taken = await self._budget.take(wanted)
         self._credit = self._batch
         body = {
             "batch": self._batch,
-            "expires": _EXPIRES_SECONDS * _SECOND,
+            "expires": expires * _SECOND,
             "idle_heartbeat": _HEARTBEAT_SECONDS * _SECOND,
         }
         if self._batch_bytes is not None:
@@ -215,7 +275,14 @@ class _Feed:
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
+        self._batch_is_over()
         self._news.set()
+
+    def _batch_is_over(self) -> None:
+        self._credit = 0
+        if self._budget is not None and self._taken:
+            self._budget.give(self._taken)
+            self._taken = 0
 
     def _take(self, message: Msg) -> None:
         if self._end is not None:
@@ -230,6 +297,8 @@ class _Feed:
             return
         self._delivered = number
         self._credit -= 1
+        if self._credit <= 0:
+            self._batch_is_over()
         change = Change(
             display(message.subject[self._cut :]), message.data, revision, Operation.PUT
         )
@@ -244,7 +313,7 @@ class _Feed:
 
     def _take_status(self, headers: dict[str, str]) -> None:
         status = headers.get("Status", "")
-        text = headers.get("Description", "")
+        text = headers.get("Description", "").partition("\n")[0].strip()
         if status == "100":
             if headers.get("Nats-Last-Consumer", "0") != str(self._delivered):
                 self._finish("a gap")
@@ -257,7 +326,7 @@ class _Feed:
         elif status in _WAITED_LONG_ENOUGH or "MaxBytes" in text:
             if self._batch_bytes is not None and "MaxBytes" in text and self._credit == self._batch:
                 self._batch_bytes *= 2
-            self._credit = 0
+            self._batch_is_over()
         else:
             self._finish(text or f"status {status}")
         self._news.set()

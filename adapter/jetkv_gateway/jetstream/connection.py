@@ -241,6 +241,11 @@ async def _end(client: ReplyClient) -> None:
     with suppress(Exception, asyncio.CancelledError):
         async with asyncio.timeout(1):
             await client.close()
+    for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
+        # What ended them is known by now, and would be logged once more, with a traceback.
+        task: asyncio.Task[None] | None = getattr(client, name, None)
+        if task is not None and task.done() and not task.cancelled():
+            task.exception()
 
 
 def _without_secret(url: str) -> str:

@@ -126,6 +126,10 @@ class Inbox:
     async def close(self) -> None:
         """Unsubscribe; a connection that is gone has done so already."""
         self._forget(self)
+        # nats-py leaves the task of a subscription behind when its connection is gone.
+        stop = getattr(self._subscription, "_stop_processing", None)
+        if stop is not None:
+            stop()
         with suppress(nats_errors.Error):
             await self._subscription.unsubscribe()
 

@@ -30,6 +30,7 @@ _log = logging.getLogger("jetkv.watch")
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
 _A_TURN = 8000
+_TESTS_AS_AN_OFFER = 4
 _SECOND_LOOKS = 5
 
 _Name = TypeVar("_Name")
@@ -212,15 +213,17 @@ class Channel:
         """Offer a change to those who want it; return how many did, or more where one is full."""
         key = change.key
         self.position = change.revision
-        offers = 1
+        offers, tests = 1, 0
         for session in self._by_key.get(key, ()):
             offers += _A_TURN if session.live(change) else 1
         for sessions in self._by_filters.values():
             # All of a group have the same filters: one answers for all.
-            if next(iter(sessions)).wants(key):
+            one = next(iter(sessions))
+            tests += len(one.filters)
+            if one.wants(key):
                 for session in sessions:
                     offers += _A_TURN if session.live(change) else 1
-        return offers
+        return offers + tests // _TESTS_AS_AN_OFFER
 
 
 def _remove(index: dict[_Name, set[Session]], name: _Name, session: Session) -> None:

@@ -19,7 +19,7 @@ from jetkv_gateway.kv.store import Changes, Newest
 from jetkv_gateway.watch.channel import Channel, Pauses
 from jetkv_gateway.watch.session import Session, State
 
-__all__ = ["Past", "WatchRequest"]
+__all__ = ["Past", "WatchRequest", "same_moment"]
 
 _REACH_SECONDS = 2.0
 _SECOND_LOOKS = 2
@@ -120,7 +120,8 @@ class Past:
         """
         if self._created_at is None:
             resumes = self._request.resume_after is not None
-            if resumes and self._request.created_at not in (None, state.created_at):
+            given = self._request.created_at
+            if resumes and given is not None and not same_moment(given, state.created_at):
                 raise Resync("the bucket is another one by now")
             self._created_at = state.created_at
         if self._created_at != state.created_at:
@@ -192,3 +193,13 @@ class Past:
                 return
             if not await self._channel.reached(newest.revision, _REACH_SECONDS):
                 raise Unavailable("the live feed is behind")
+
+
+def same_moment(given: str, precise: str) -> bool:
+    """Return whether two RFC 3339 times in UTC are one, as far as `given` goes.
+
+    Most languages keep fewer than the nine digits of a second that a server prints.
+    """
+    second, _, digits = given.removesuffix("Z").removesuffix("+00:00").partition(".")
+    precise_second, _, precise_digits = precise.removesuffix("Z").partition(".")
+    return second == precise_second and precise_digits.ljust(9, "0").startswith(digits)
