@@ -13,8 +13,8 @@ from tests.support.native import Native, native_client
 from tests.support.waiting import eventually
 from tests.support.watching import streaming
 
-READERS = 300
-KEYS = 500
+READERS = 200
+KEYS = 250
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_snapshots_of_many_readers_at_once_leave_other_requests_alone(
             lambda: asyncio.to_thread(lambda: other.put("k").status == 200), "the buckets are there"
         )
         await asyncio.gather(
-            *(native.publish(f"$KV.large.k{number}", b"v" * 1024) for number in range(KEYS))
+            *(native.publish(f"$KV.large.k{number}", b"v" * 4096) for number in range(KEYS))
         )
         over = asyncio.Event()
         statuses: list[int] = []
