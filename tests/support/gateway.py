@@ -25,7 +25,8 @@ def running_gateway(
 ) -> Iterator[Http]:
     """Serve on a free port, or on `port`; with `ready` only once NATS is connected.
 
-    `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own.
+    `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own; WebSockets,
+    too, are then uvicorn's.
     """
     flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
     loaded = load({**flags, "nats_url": nats_url}, None)
@@ -33,6 +34,7 @@ def running_gateway(
     config.factory = True
     if protocol is not None:
         config.http = protocol
+        config.ws = "websockets-sansio"
     config.app = lambda: make_gateway(loaded, policy=policy)
     started = threading.Event()
     server = GatewayServer(config, started.set)

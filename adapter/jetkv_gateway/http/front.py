@@ -5,7 +5,7 @@ becomes an answer of contract 1.4 here and nowhere else.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from jetkv_gateway.http.auth import Authenticator, socket_credential
 from jetkv_gateway.http.entries import KEY_METHODS, EntryRoutes
@@ -63,43 +63,36 @@ class Front:
         self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._guard(Exchange(scope, receive, send, self._policy), self._answer)
-        elif scope["type"] == "websocket":
-            # What is refused before the upgrade is a plain answer: the same, by other names.
-            async def refuse(message: Message) -> None:
-                await send({**message, "type": f"websocket.{message['type']}"})
-
-            async def open_socket(exchange: Exchange) -> None:
-                await self._open_socket(exchange, send)
-
-            asked = {**scope, "method": "GET"}
-            await self._guard(Exchange(asked, receive, refuse, self._policy), open_socket)
-        else:
-            await self._inner(scope, receive, send)
-
-    async def _guard(
-        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
-    ) -> None:
+        if scope["type"] != "http":
+            await self._answer_no_request(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, self._policy)
         try:
             self._origins.check(exchange)
-            await answer(exchange)
-        except GatewayError as error:
-            await exchange.fail(error)
-        except ClientGone:
-            return
-        except Exception:  # the last resort
-            if exchange.started:
-                raise
-            await _fail_as_defect(exchange)
+            key = key_route(exchange.path)
+            if key is None or exchange.method == "OPTIONS":
+                await self._answer_other(exchange, key is not None)
+            else:
+                self._authenticate(exchange)
+                await self._entries.answer(exchange, *key)
+        except Exception as error:  # noqa: BLE001 - all of them become answers
+            await _answer_trouble(exchange, error)
 
-    async def _answer(self, exchange: Exchange) -> None:
-        key = key_route(exchange.path)
-        if key is None or exchange.method == "OPTIONS":
-            await self._answer_other(exchange, key is not None)
-        else:
-            self._authenticate(exchange)
-            await self._entries.answer(exchange, *key)
+    async def _answer_no_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self._inner(scope, receive, send)
+            return
+
+        async def refuse(message: Message) -> None:
+            # What is refused before the upgrade is a plain answer: the same, by other names.
+            await send({**message, "type": f"websocket.{message['type']}"})
+
+        exchange = Exchange({**scope, "method": "GET"}, receive, refuse, self._policy)
+        try:
+            self._origins.check(exchange)
+            await self._open_socket(exchange, send)
+        except Exception as error:  # noqa: BLE001 - all of them become answers
+            await _answer_trouble(exchange, error)
 
     async def _open_socket(self, exchange: Exchange, send: Send) -> None:
         bucket = watch_route(exchange.path)
@@ -153,6 +146,18 @@ class Defects:
             if exchange is None or exchange.started:
                 raise
             await _fail_as_defect(exchange)
+
+
+async def _answer_trouble(exchange: Exchange, error: Exception) -> None:
+    """Make an answer of whatever went wrong; the last resort."""
+    if isinstance(error, GatewayError):
+        await exchange.fail(error)
+    elif isinstance(error, ClientGone):
+        return
+    elif exchange.started:
+        raise error
+    else:
+        await _fail_as_defect(exchange)
 
 
 async def _fail_as_defect(exchange: Exchange) -> None:
