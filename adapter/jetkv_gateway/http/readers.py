@@ -159,9 +159,9 @@ class EventReader:
         if watch.bookmark is not None:
             await self._chunk(last_id(watch.bookmark))
         else:
-            # One that resumes has caught up soon, and a peer that breaks off often gets on, too.
+            # One that resumes has caught up soon; a peer that breaks off often gets on, too.
             await asyncio.sleep(_FIRST_BOOKMARK_SECONDS)
-            await self._chunk(b": caught up\n" + self._where(watch))
+            await self._chunk(b": keep-alive\n" + self._where(watch))
         while True:
             before = self._sent
             await asyncio.sleep(self._keep_alive)
