@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.native import Native, native_client
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,13 @@ def make_bucket(http: Http) -> Iterator:
 def bucket(make_bucket) -> Bucket:
     """A bucket with default settings."""
     return make_bucket()
+
+
+@pytest.fixture
+async def native(nats: NatsServer) -> AsyncIterator[Native]:
+    """A NATS client on the shared nats-server, beside the gateway."""
+    async with native_client(nats.url) as client:
+        yield client
 
 
 @pytest.fixture

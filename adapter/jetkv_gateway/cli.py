@@ -177,6 +177,7 @@ def _ends_with(nats: NatsServer) -> Iterator[None]:
 
 def _banner(address: str, nats_url: str, data_dir: Path) -> None:
     key = f"{address}/api/v1/kv/buckets/demo/keys/user:123"
+    watch = f"{address}/json/api/v1/kv/buckets/demo/watch"
     typer.echo(
         f"""jetkv {__version__}
   gateway  {address}   API description at {address}/docs
@@ -186,6 +187,7 @@ def _banner(address: str, nats_url: str, data_dir: Path) -> None:
 Try it:
   curl -X PUT '{key}' -d '{{"n":1}}'
   curl '{key}?values=json'
+  curl -N -H 'Accept: text/event-stream' '{watch}?snapshot=true'
 
 Ctrl-C ends both."""
     )

@@ -1,7 +1,7 @@
 """The event stream: what a WebSocket watcher is told, for `EventSource` (contract 2.9)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.http.readers import EventReader
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
-from tests.support.native import Native, native_client
+from tests.support.native import Native
 from tests.support.waiting import eventually, until
 from tests.support.watching import Event, EventStream, streaming, updates, watch_path, watching
 
@@ -25,12 +25,6 @@ EVENTS = {"Accept": "text/event-stream"}
 def bucket(make_bucket) -> Bucket:
     """A bucket that keeps history: with one revision a key, a fast second write hides the first."""
     return make_bucket(history=20)
-
-
-@pytest.fixture
-async def native(nats: NatsServer) -> AsyncIterator[Native]:
-    async with native_client(nats.url) as client:
-        yield client
 
 
 def stream_of(bucket: Bucket, query: str = "", **headers: str):

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import itertools
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from urllib.parse import quote
 
@@ -13,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
-from tests.support.native import Native, native_client
+from tests.support.native import Native
 from tests.support.waiting import eventually
 from tests.support.watching import Frame, Watcher, state_of, updates, value_of, watching
 
@@ -22,12 +21,6 @@ from tests.support.watching import Frame, Watcher, state_of, updates, value_of, 
 def bucket(make_bucket) -> Bucket:
     """A bucket that keeps history: with one revision a key, a fast second write hides the first."""
     return make_bucket(history=20)
-
-
-@pytest.fixture
-async def native(nats: NatsServer) -> AsyncIterator[Native]:
-    async with native_client(nats.url) as client:
-        yield client
 
 
 def watch(bucket: Bucket, query: str = ""):

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -12,19 +12,13 @@ from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
-from tests.support.native import Native, native_client
+from tests.support.native import Native
 from tests.support.raw import Wire
 from tests.support.waiting import eventually, until
 from tests.support.watching import UPGRADE, unread, updates, watch_path, watching
 
 APP = "https://app.example"
 EVIL = "https://evil.example"
-
-
-@pytest.fixture
-async def native(nats: NatsServer) -> AsyncIterator[Native]:
-    async with native_client(nats.url) as client:
-        yield client
 
 
 def handshake(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import Answer, Bucket, Http
-from tests.support.native import Native, native_client
+from tests.support.native import Native
 from tests.support.raw import Wire
 from tests.support.waiting import eventually
 from tests.support.watching import (
@@ -36,12 +36,6 @@ WRITES = 30
 def bucket(make_bucket) -> Bucket:
     """A bucket that keeps history: with one revision a key, a fast second write hides the first."""
     return make_bucket(history=20)
-
-
-@pytest.fixture
-async def native(nats: NatsServer) -> AsyncIterator[Native]:
-    async with native_client(nats.url) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Beside the shared gateway: NATS without it, and a cluster."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,14 +8,6 @@ from jetkv_gateway.embedded import NatsServer
 from tests.support.cluster import running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
-from tests.support.native import Native, native_client
-
-
-@pytest.fixture
-async def native(nats: NatsServer) -> AsyncIterator[Native]:
-    """A NATS client on the shared nats-server, beside the gateway."""
-    async with native_client(nats.url) as client:
-        yield client
 
 
 @pytest.fixture(scope="session")
