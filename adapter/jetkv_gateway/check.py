@@ -1,7 +1,6 @@
 """`jetkv check`: can the gateway work with this NATS?"""
 
 import asyncio
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -81,8 +80,7 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
         return report
     report.server = ".".join(map(str, connection.server_version))
     report.max_value_bytes = connection.max_value_bytes
-    version = re.findall(r"\d+", report.server)
-    if tuple(map(int, version[:2])) < OLDEST_SERVER:
+    if connection.server_version[:2] < OLDEST_SERVER:
         report.fail(EXIT_UNUSABLE, f"nats-server {report.server} is too old: 2.10 is the oldest")
     naming = Naming(settings.bucket_prefix, settings.nats_domain)
     try:

@@ -37,13 +37,8 @@ class _Handshake(ServerProtocol):
     def reject(self, status: http.HTTPStatus | int, text: str) -> Response:
         if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
             return super().reject(status, text)
-        request_id = new_request_id().decode("ascii")
         rule = text.partition("\n")[0].removeprefix("Failed to open a WebSocket connection: ")
-        body = error_body(InvalidArgument(f"invalid WebSocket handshake: {rule}"), request_id)
-        response = super().reject(http.HTTPStatus.BAD_REQUEST, body.decode())
-        del response.headers["Content-Type"]
-        response.headers["Content-Type"] = "application/json"
-        response.headers["X-Request-Id"] = request_id
+        response = _answer(InvalidArgument(f"invalid WebSocket handshake: {rule}"))
         response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.2.2
         return response
 
@@ -117,13 +112,7 @@ class WatchProtocol(WebSocketsSansIOProtocol):
         """Answer a handshake that the app has not answered, and will not."""
         if self.initial_response is not None or self.handshake_complete:
             return
-        request_id = new_request_id().decode("ascii")
-        headers = Headers({"Content-Type": "application/json", "X-Request-Id": request_id})
-        headers.update({name.decode(): value.decode() for name, value in error_headers(error)})
-        body = error_body(error, request_id)
-        headers.update({"Content-Length": str(len(body)), "Connection": "close"})
-        phrase = http.HTTPStatus(error.status).phrase
-        self.conn.send_response(Response(error.status, phrase, headers, body))
+        self.conn.send_response(_answer(error))
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.handshake_complete = self.close_sent = self.disconnected = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
@@ -136,11 +125,11 @@ class WatchProtocol(WebSocketsSansIOProtocol):
 
     def handle_close(self, event: Frame) -> None:
         super().handle_close(event)
-        self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+        self._end_soon()
 
     def handle_parser_exception(self) -> None:
         super().handle_parser_exception()
-        self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+        self._end_soon()
 
     def handle_text(self, event: Frame) -> None:
         self._utf8.reset()
@@ -166,3 +155,13 @@ class WatchProtocol(WebSocketsSansIOProtocol):
         if self.close_timer is not None:
             self.close_timer.cancel()
         self.close_timer = self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+
+
+def _answer(error: GatewayError) -> Response:
+    """Return an error as the answer to a handshake."""
+    request_id = new_request_id().decode("ascii")
+    body = error_body(error, request_id)
+    headers = Headers({"Content-Type": "application/json", "X-Request-Id": request_id})
+    headers.update({name.decode(): value.decode() for name, value in error_headers(error)})
+    headers.update({"Content-Length": str(len(body)), "Connection": "close"})
+    return Response(error.status, http.HTTPStatus(error.status).phrase, headers, body)

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.bench.children import until
+from tests.support.native import bucket_stream
 
 FIRST_REVISION = 1_000_000_000
 """So that all revisions, and all frames, have the same length."""
@@ -108,18 +109,7 @@ async def request(client: Client, subject: str, document: dict) -> dict:
 
 async def create(client: Client, bucket: str) -> None:
     """Make a bucket whose revisions all have the same length."""
-    stream = {
-        "name": f"KV_{bucket}",
-        "subjects": [f"$KV.{bucket}.>"],
-        "max_msgs_per_subject": 1,
-        "discard": "new",
-        "storage": "file",
-        "num_replicas": 1,
-        "allow_rollup_hdrs": True,
-        "allow_direct": True,
-        "deny_delete": True,
-        "first_seq": FIRST_REVISION,
-    }
+    stream = bucket_stream(bucket, first_seq=FIRST_REVISION)
     await request(client, f"STREAM.CREATE.KV_{bucket}", stream)
 
 

@@ -310,7 +310,6 @@ async def test_a_reader_that_takes_in_nothing_at_all_is_cut_off_after_a_while(
         await write(bucket, quick)
 
         async def let_go() -> bool:
-            await asyncio.sleep(0.1)
             return not any(is_held() for is_held in held)
 
         await eventually(let_go, "both connections are ended", 15)

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from jetkv_gateway import __version__
 from jetkv_gateway.http.exchange import EXCHANGE
 from jetkv_gateway.http.front import PUBLIC
-from jetkv_gateway.http.schema import BucketCreate, EntryOut, Error, errors
+from jetkv_gateway.http.schema import BucketCreate, EntryOut, Error, errors, parameter
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES
 
@@ -30,18 +30,8 @@ _READ_HEADERS = {
 }
 
 
-def _parameter(name: str, where: str, description: str, **schema: object) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": where,
-        "required": where == "path",
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
-
-
-_BUCKET = _parameter("bucket", "path", "Bucket name", pattern="^[A-Za-z0-9_-]{1,200}$")
-_KEY = _parameter(
+_BUCKET = parameter("bucket", "path", "Bucket name", pattern="^[A-Za-z0-9_-]{1,200}$")
+_KEY = parameter(
     "key",
     "path",
     f"1 to {MAX_KEY_BYTES} bytes of UTF-8 without control characters; slashes may be sent as they "
@@ -50,13 +40,13 @@ _KEY = _parameter(
     maxLength=MAX_KEY_BYTES,
 )
 _NAMES = {"bucket": _BUCKET, "key": _KEY}
-_IF_MATCH = _parameter(
+_IF_MATCH = parameter(
     "If-Match",
     "header",
     'One revision, `7` or `"7"`',
     pattern='^([1-9][0-9]{0,18}|"[1-9][0-9]{0,18}")$',
 )
-_IF_NONE_MATCH = _parameter(
+_IF_NONE_MATCH = parameter(
     "If-None-Match",
     "header",
     'Revisions known already, such as `"7"`; answers 304',
@@ -80,9 +70,9 @@ def _read(operation: str, summary: str) -> dict[str, Any]:
         "operationId": operation,
         "summary": summary,
         "parameters": [
-            _parameter("values", "query", "How the value is shown", enum=["base64", "json", "raw"]),
-            _parameter("consistency", "query", "Who may answer", enum=["strong", "eventual"]),
-            _parameter("revision", "query", "An older revision", pattern="^[1-9][0-9]{0,18}$"),
+            parameter("values", "query", "How the value is shown", enum=["base64", "json", "raw"]),
+            parameter("consistency", "query", "Who may answer", enum=["strong", "eventual"]),
+            parameter("revision", "query", "An older revision", pattern="^[1-9][0-9]{0,18}$"),
             _IF_MATCH,
             _IF_NONE_MATCH,
         ],
@@ -112,7 +102,7 @@ def _key_operations() -> dict[str, Any]:
             "summary": "Store a value, byte for byte; create or compare-and-set by condition",
             "parameters": [
                 _IF_MATCH,
-                _parameter("If-None-Match", "header", "`*` creates the key", enum=["*"]),
+                parameter("If-None-Match", "header", "`*` creates the key", enum=["*"]),
             ],
             "requestBody": {
                 "content": {
@@ -143,7 +133,7 @@ def _key_operations() -> dict[str, Any]:
             "operationId": "delete_entry",
             "summary": "Delete a key; with purge its history, too",
             "parameters": [
-                _parameter("purge", "query", "Drop the history", enum=["true", "false"]),
+                parameter("purge", "query", "Drop the history", enum=["true", "false"]),
                 _IF_MATCH,
             ],
             "responses": {

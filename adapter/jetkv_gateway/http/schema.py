@@ -16,6 +16,7 @@ __all__ = [
     "History",
     "KeyList",
     "errors",
+    "parameter",
 ]
 
 _DESCRIPTIONS = {
@@ -64,6 +65,17 @@ class Error(_Answer):
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI responses for error statuses."""
     return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
+def parameter(name: str, where: str, description: str, **schema: object) -> dict[str, Any]:
+    """Return an OpenAPI parameter, a string; `where` is `path`, `query` or `header`."""
+    return {
+        "name": name,
+        "in": where,
+        "required": where == "path",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
 
 
 class BucketCreate(BaseModel):

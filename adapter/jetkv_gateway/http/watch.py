@@ -12,7 +12,7 @@ from jetkv_gateway.http.exchange import EXCHANGE, SOCKET, STOPPING, Exchange, Re
 from jetkv_gateway.http.frames import Form
 from jetkv_gateway.http.paths import bucket_name, flag
 from jetkv_gateway.http.readers import EventReader, FrameReader, Reader, TextReader
-from jetkv_gateway.http.schema import errors
+from jetkv_gateway.http.schema import errors, parameter
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
@@ -205,26 +205,17 @@ def watch_routes(watches: Watches) -> APIRouter:
     return router
 
 
-def _parameter(name: str, description: str, **schema: object) -> dict[str, object]:
-    return {
-        "name": name,
-        "in": "query",
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
-
-
 _FLAG = {"enum": ["true", "false"]}
 _DESCRIBED = [
-    _parameter("key", "A filter as in listings; may be given up to 64 times", maxLength=512),
-    _parameter("snapshot", "Begin with the current values, then `kv_snapshot_end`", **_FLAG),
-    _parameter("resume_after", "Begin with what changed since", pattern="^[0-9]{1,19}$"),
-    _parameter("bucket_created_at", "The bucket that `resume_after` is a revision of"),
-    _parameter("ignore_deletes", "Leave deletes out", **_FLAG),
-    _parameter("meta_only", "Send sizes instead of values", **_FLAG),
-    _parameter("env", "Accepted and ignored"),
+    parameter("key", "query", "A filter as in listings; up to 64 times", maxLength=512),
+    parameter("snapshot", "query", "Begin with what is there, then `kv_snapshot_end`", **_FLAG),
+    parameter("resume_after", "query", "Begin with what changed since", pattern="^[0-9]{1,19}$"),
+    parameter("bucket_created_at", "query", "The bucket that `resume_after` is a revision of"),
+    parameter("ignore_deletes", "query", "Leave deletes out", **_FLAG),
+    parameter("meta_only", "query", "Send sizes instead of values", **_FLAG),
+    parameter("env", "query", "Accepted and ignored"),
 ]
-_NAMES = tuple(str(parameter["name"]) for parameter in _DESCRIBED)
+_NAMES = tuple(str(described["name"]) for described in _DESCRIBED)
 
 
 def _read(exchange: Exchange, raw_bucket: bytes) -> _Asked:

@@ -3,7 +3,7 @@
 import re
 import secrets
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ __all__ = [
     "EXPECTED_STREAM",
     "Naming",
     "bucket_info",
+    "consumer_request",
     "delivery",
     "forgets_after",
     "marks_expiry",
@@ -236,6 +237,31 @@ def header_kind(headers: Mapping[str, str]) -> tuple[Operation, str | None]:
     if reason:
         return (Operation.DELETE if reason == "Remove" else Operation.PURGE), content_type
     return Operation.PUT, content_type
+
+
+def consumer_request(
+    stream: str, name: str, subjects: Iterable[str], *, inactive_seconds: int, **config: Any
+) -> bytes:
+    """Return the body that creates an ephemeral pull consumer which acknowledges nothing.
+
+    Args:
+        config: where it begins, and whatever else it has of its own.
+    """
+    return orjson.dumps(
+        {
+            "stream_name": stream,
+            "config": {
+                "name": name,
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "filter_subjects": list(subjects),
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": inactive_seconds * _SECOND,
+                **config,
+            },
+        }
+    )
 
 
 def delivery(reply: str) -> tuple[int, int]:

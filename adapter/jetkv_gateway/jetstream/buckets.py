@@ -24,10 +24,11 @@ from jetkv_gateway.kv.errors import (
     InvalidArgument,
     KeyNotFound,
 )
+from jetkv_gateway.kv.filters import covers
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.store import Newest
 
-__all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of"]
+__all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of", "passing"]
 
 _PROFILE_SECONDS = 5.0
 _PROFILES = 4096
@@ -69,6 +70,17 @@ class Profile:
 
     value_limit: int | None
     until: float
+
+
+def passing(subjects: tuple[str, ...], newest: Newest) -> tuple[str, ...]:
+    """Return subject filters that pass the subject of `newest`, too; see `JetStreamBuckets.newest`.
+
+    Args:
+        subjects: without the bucket's prefix, none overlapping another; so are those returned.
+    """
+    if any(covers(subject, newest.tokens) for subject in subjects):
+        return subjects
+    return (*subjects, newest.tokens)
 
 
 class JetStreamBuckets:

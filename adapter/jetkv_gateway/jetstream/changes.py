@@ -9,7 +9,7 @@ whoever reads it then opens another one.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -18,17 +18,18 @@ from nats.aio.msg import Msg
 
 from jetkv_gateway.jetstream.api import (
     MARKER_REASON,
+    consumer_request,
     delivery,
     forgets_after,
     header_kind,
 )
-from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
 from jetkv_gateway.kv.errors import GatewayError, Unavailable
-from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers, disjoint
+from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import BucketState, Change, Operation
 from jetkv_gateway.kv.store import Batch, Newest
@@ -104,69 +105,50 @@ class JetStreamChanges:
         filters: Sequence[Filter] = (EVERYTHING,),
         through: Newest | None = None,
     ) -> AsyncIterator["_Feed"]:
-        async with AsyncExitStack() as stack:
+        async with nullcontext() if through is None else self._pasts:
+            names = names_of(self._js.naming, bucket)
+            wanted = disjoint(subject for keep in filters for subject in keep.subjects)
             if through is not None:
-                await stack.enter_async_context(self._pasts)
-            yield await stack.enter_async_context(
-                self._follow(bucket, after, latest, filters, through)
+                wanted = passing(wanted, through)
+            start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
+            if not latest:
+                start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+            consumer = f"jetkv-watch-{secrets.token_hex(8)}"
+            inactive = _INACTIVE_SECONDS if through is None else _INACTIVE_SECONDS_OF_PAST
+            mux = self._js.mux
+            feed = _Feed(
+                mux,
+                len(names.stored),
+                f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}",
+                budget=self._bytes_of_past if through is not None else None,
+                latest=latest,
             )
-
-    @asynccontextmanager
-    async def _follow(
-        self,
-        bucket: str,
-        after: int,
-        latest: bool,
-        filters: Sequence[Filter],
-        through: Newest | None,
-    ) -> AsyncIterator["_Feed"]:
-        names = names_of(self._js.naming, bucket)
-        wanted = disjoint(subject for keep in filters for subject in keep.subjects)
-        if through is not None and not any(covers(subject, through.tokens) for subject in wanted):
-            wanted = (*wanted, through.tokens)
-        start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
-        if not latest:
-            start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
-        inactive = _INACTIVE_SECONDS if through is None else _INACTIVE_SECONDS_OF_PAST
-        consumer = f"jetkv-watch-{secrets.token_hex(8)}"
-        config = {
-            "name": consumer,
-            **start,
-            "ack_policy": "none",
-            "replay_policy": "instant",
-            "filter_subjects": [names.stored + subject for subject in wanted],
-            "mem_storage": True,
-            "num_replicas": 1,
-            "inactive_threshold": inactive * _SECOND,
-        }
-        mux = self._js.mux
-        feed = _Feed(
-            mux,
-            len(names.stored),
-            f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}",
-            budget=self._bytes_of_past if through is not None else None,
-            latest=latest,
-        )
-        await feed.open()
-        lost = False
-        try:
-            await self._js.call(
-                f"CONSUMER.CREATE.{names.stream}.{consumer}",
-                orjson.dumps({"stream_name": names.stream, "config": config}),
-                timeout=_ANSWER_SECONDS,
-            )
-            yield feed
-        except Unavailable:
-            lost = True
-            raise
-        finally:
-            # Also when its creation got no answer: it may be there.
-            closing = asyncio.create_task(self._close(feed, names.stream, consumer, lost))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-            if not lost:
-                # Nobody waits for a server that does not know this consumer any more.
-                await asyncio.shield(closing)
+            await feed.open()
+            lost = False
+            try:
+                await self._js.call(
+                    f"CONSUMER.CREATE.{names.stream}.{consumer}",
+                    consumer_request(
+                        names.stream,
+                        consumer,
+                        [names.stored + subject for subject in wanted],
+                        inactive_seconds=inactive,
+                        **start,
+                    ),
+                    timeout=_ANSWER_SECONDS,
+                )
+                yield feed
+            except Unavailable:
+                lost = True
+                raise
+            finally:
+                # Also when its creation got no answer: it may be there.
+                closing = asyncio.create_task(self._close(feed, names.stream, consumer, lost))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+                if not lost:
+                    # Nobody waits for a server that does not know this consumer any more.
+                    await asyncio.shield(closing)
 
     async def _close(self, feed: "_Feed", stream: str, consumer: str, lost: bool) -> None:
         await feed.close()

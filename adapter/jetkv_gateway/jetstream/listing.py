@@ -15,15 +15,20 @@ the leader one by one.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
 from nats.aio.msg import Msg
 
-from jetkv_gateway.jetstream.api import delivery, get_last, header_kind, message_kind
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.api import (
+    consumer_request,
+    delivery,
+    get_last,
+    header_kind,
+    message_kind,
+)
+from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
@@ -33,7 +38,7 @@ from jetkv_gateway.kv.errors import (
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.kv.filters import Filter, covers
+from jetkv_gateway.kv.filters import Filter
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import Operation
 
@@ -93,9 +98,7 @@ class JetStreamListings:
             if newest is None:
                 return []
             scan = _Scan(older_than=info["state"]["last_seq"])
-            wanted = list(filters)
-            if not any(covers(subject, newest.tokens) for subject in keep.subjects):
-                wanted.append(names.stored + newest.tokens)
+            wanted = [names.stored + subject for subject in passing(keep.subjects, newest)]
             counted = await self._scan(names, wanted, scan)
             complete = counted and scan.reached >= newest.revision
             if complete or await self._repair(names, filters, scan):
@@ -114,7 +117,14 @@ class JetStreamListings:
         try:
             reply = await self._js.call(
                 f"CONSUMER.CREATE.{names.stream}.{consumer}",
-                orjson.dumps(_consumer(names.stream, consumer, filters)),
+                consumer_request(
+                    names.stream,
+                    consumer,
+                    filters,
+                    inactive_seconds=30,
+                    deliver_policy="last_per_subject",
+                    headers_only=True,
+                ),
             )
             created = True
             expected: int = reply["num_pending"]
@@ -255,20 +265,3 @@ class _Scan:
         if self.taken >= self._wanted:
             self.whole = True
             self.ended.set()
-
-
-def _consumer(stream: str, name: str, filters: Iterable[str]) -> dict[str, Any]:
-    return {
-        "stream_name": stream,
-        "config": {
-            "name": name,
-            "deliver_policy": "last_per_subject",
-            "ack_policy": "none",
-            "replay_policy": "instant",
-            "headers_only": True,
-            "filter_subjects": list(filters),
-            "mem_storage": True,
-            "num_replicas": 1,
-            "inactive_threshold": 30 * _SECOND,
-        },
-    }

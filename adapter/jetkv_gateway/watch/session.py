@@ -127,11 +127,11 @@ class Session:
         """
         if self.state is State.LIVE:
             if change.revision > self.position:
-                before = self._quarters()
+                crowded = self._crowded()
                 self._hand_out(change)
                 if self._full(len(self._waiting), self._waiting_bytes):
                     self.close(SlowConsumer())
-                return before < 1 <= self._quarters()
+                return not crowded and self._crowded()
         elif self.state is State.CATCHING_UP and not self.missed:
             self._kept.append(change)
             self._kept_bytes += _weight(change)
@@ -195,9 +195,9 @@ class Session:
         self._waiting_bytes += _weight(change)
         self._on_news()
 
-    def _quarters(self) -> float:
+    def _crowded(self) -> bool:
         limits = self._limits
-        return 4 * max(len(self._waiting) / limits.changes, self._waiting_bytes / limits.bytes)
+        return 4 * len(self._waiting) >= limits.changes or 4 * self._waiting_bytes >= limits.bytes
 
     def _full(self, changes: int, size: int) -> bool:
         # A single change has to fit, however large its value is.
