@@ -44,14 +44,16 @@ test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package ch
 	$(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/.dev ## format, lint, types, import rules
-	$(BIN)/ruff format --check adapter sdk tests
-	$(BIN)/ruff check adapter sdk tests
+	$(BIN)/python tools/unasync.py --check
+	$(BIN)/ruff format --check adapter sdk tests tools
+	$(BIN)/ruff check adapter sdk tests tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## format and fix what can be fixed
-	$(BIN)/ruff format adapter sdk tests
-	$(BIN)/ruff check --fix adapter sdk tests
+	$(BIN)/ruff check --fix adapter sdk tests tools
+	$(BIN)/ruff format adapter sdk tests tools
+	$(BIN)/python tools/unasync.py
 
 bench: $(VENV)/.dev ## all figures of docs/benchmarks.md, side by side
 	$(BIN)/python -m tests.bench

@@ -18,6 +18,9 @@ from jetkv_gateway.sockets import WatchProtocol
 __all__ = ["GatewayServer", "config_for", "listen", "run"]
 
 _SHUTDOWN_SECONDS = 10
+# Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
+# request goes out leaves a write unknown.
+_KEEP_ALIVE_SECONDS = 120
 _MAX_MESSAGE = 4096  # of what a watcher sends, which nobody reads
 
 
@@ -61,6 +64,7 @@ def config_for(settings: Settings) -> uvicorn.Config:
         lifespan="on",
         log_config=_logging(settings.log_level),
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
 
 

@@ -1,5 +1,96 @@
-"""jetkv: key-value buckets on NATS JetStream over HTTP."""
+"""jetkv: key-value buckets on NATS JetStream over HTTP.
 
+    from jetkv import Client
+
+    with Client("http://localhost:9123") as client:
+        users = client.kv().bucket("users")
+        users.put("user:1", {"name": "Ada"})
+
+`AsyncClient` has the same names, awaited. What is built of them is in `jetkv.recipes`, what tests
+need in `jetkv.testing`.
+"""
+
+from jetkv._async.bucket import AsyncBucket
+from jetkv._async.client import AsyncClient
+from jetkv._async.kv import AsyncKV
+from jetkv._async.watch import AsyncWatch
+from jetkv._core.retry import Retry
+from jetkv._sync.bucket import Bucket
+from jetkv._sync.client import Client
+from jetkv._sync.kv import KV
+from jetkv._sync.watch import Watch
 from jetkv._version import __version__
+from jetkv.codec import Codec
+from jetkv.errors import (
+    AuthenticationError,
+    BucketExistsError,
+    BucketFullError,
+    BucketNotFoundError,
+    BucketUnsuitableError,
+    ClientClosedError,
+    DeadlineExceededError,
+    GatewayError,
+    InvalidArgumentError,
+    JetKVError,
+    KeyExistsError,
+    KeyNotFoundError,
+    LockError,
+    LockLostError,
+    LockTimeoutError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    PreconditionFailedError,
+    RevisionMismatchError,
+    TooManyRequestsError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    ValueDecodeError,
+    ValueTooLargeError,
+    WatchLostError,
+)
+from jetkv.models import BucketInfo, Entry, Operation, Update
 
-__all__ = ["__version__"]
+__all__ = [
+    "KV",
+    "AsyncBucket",
+    "AsyncClient",
+    "AsyncKV",
+    "AsyncWatch",
+    "AuthenticationError",
+    "Bucket",
+    "BucketExistsError",
+    "BucketFullError",
+    "BucketInfo",
+    "BucketNotFoundError",
+    "BucketUnsuitableError",
+    "Client",
+    "ClientClosedError",
+    "Codec",
+    "DeadlineExceededError",
+    "Entry",
+    "GatewayError",
+    "InvalidArgumentError",
+    "JetKVError",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "LockError",
+    "LockLostError",
+    "LockTimeoutError",
+    "NotFoundError",
+    "Operation",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "PreconditionFailedError",
+    "Retry",
+    "RevisionMismatchError",
+    "TooManyRequestsError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+    "Update",
+    "ValueDecodeError",
+    "ValueTooLargeError",
+    "Watch",
+    "WatchLostError",
+    "__version__",
+]

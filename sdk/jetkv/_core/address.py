@@ -1,0 +1,110 @@
+"""Where a gateway is, and how it is reached."""
+
+import ssl
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from jetkv._version import __version__
+from jetkv.errors import InvalidArgumentError
+
+__all__ = ["Address"]
+
+_SCHEMES = {"http": 80, "https": 443}
+_CREDENTIAL = "A token goes in the argument `token`"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A gateway's address, checked.
+
+    Attributes:
+        origin: scheme, host and port, without a path.
+        base: what stands before `/api/v1`, empty for most.
+        proxy: the proxy's URL, None for a direct way.
+        ssl_context: of an https address; None = the system's trust.
+        headers: go with every request, the token among them.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    base: str = ""
+    proxy: str | None = None
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def origin(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.origin + self.base
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        *,
+        token: str | None = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> "Address":
+        """Check what a client was given.
+
+        Args:
+            proxy: None takes what the environment says (`HTTP_PROXY`, `HTTPS_PROXY`,
+                `NO_PROXY`), an empty text none.
+
+        Raises:
+            InvalidArgumentError: the URL, the token or the proxy cannot be used.
+        """
+        scheme, host, port, base = _split(url)
+        if base == "/json":
+            raise InvalidArgumentError(
+                f"the SDK decodes values itself: give it {url.rstrip('/').removesuffix('/json')!r}"
+            )
+        if proxy is None:
+            proxy = None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
+        if proxy and "://" not in proxy:
+            proxy = f"http://{proxy}"
+        if proxy and urlsplit(proxy).scheme not in _SCHEMES:
+            raise InvalidArgumentError(f"no http or https proxy: {urlsplit(proxy).scheme!r}")
+        return cls(scheme, host, port, base, proxy or None, ssl_context, _headers(token))
+
+
+def _split(url: str) -> tuple[str, str, int, str]:
+    if not isinstance(url, str):
+        raise InvalidArgumentError(f"a URL is text, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidArgumentError(f"no URL: {url!r}: {error}") from error
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise InvalidArgumentError(
+            f"no http or https URL: {url!r}", hint="such as http://localhost:9123"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise InvalidArgumentError("a URL with a password in it", hint=_CREDENTIAL)
+    if parts.query or parts.fragment:
+        raise InvalidArgumentError(f"a base URL has neither query nor fragment: {url!r}")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidArgumentError(f"a URL is printable ASCII: {url!r}")
+    base = parts.path.rstrip("/")
+    if base.endswith("/api/v1"):
+        raise InvalidArgumentError(
+            f"the base URL stands without /api/v1: {url!r}", hint="such as http://localhost:9123"
+        )
+    return parts.scheme, parts.hostname, port or _SCHEMES[parts.scheme], base
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": f"jetkv-python/{__version__}"}
+    if token is not None:
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            # Not shown: it may be the right one with a stray line break.
+            raise InvalidArgumentError("a token is printable ASCII without spaces")
+        headers["Authorization"] = f"Bearer {token}"
+    return headers

@@ -1,0 +1,246 @@
+"""Answers as values and errors (contract 1.1, 1.4)."""
+
+import json
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from jetkv import errors
+from jetkv._core.wire import Answer, Request
+from jetkv.codec import Codec
+from jetkv.models import BucketInfo, Entry, Operation, Reason, Update, parse_time
+
+__all__ = [
+    "Decode",
+    "check",
+    "decoder",
+    "error_of",
+    "read_bucket",
+    "read_buckets",
+    "read_entries",
+    "read_entry",
+    "read_features",
+    "read_keys",
+    "read_revision",
+    "read_update",
+    "retry_after",
+    "said",
+]
+
+T = TypeVar("T")
+
+Decode = Callable[[str, bytes], T]
+
+_BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
+    "bucket not found": errors.BucketNotFoundError,
+    "key not found": errors.KeyNotFoundError,
+    "key already exists": errors.KeyExistsError,
+    "revision mismatch": errors.RevisionMismatchError,
+    "bucket already exists": errors.BucketExistsError,
+    "bucket is full": errors.BucketFullError,
+}
+_BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
+    400: errors.InvalidArgumentError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.BucketUnsuitableError,
+    412: errors.PreconditionFailedError,
+    413: errors.ValueTooLargeError,
+    429: errors.TooManyRequestsError,
+    503: errors.UnavailableError,
+    504: errors.DeadlineExceededError,
+    507: errors.BucketFullError,
+}
+
+
+def decoder(codec: Codec[T], bucket: str) -> Decode[T]:
+    """Return what decodes the values of a bucket, and says which one does not fit."""
+
+    def decode(key: str, raw: bytes) -> T:
+        try:
+            return codec.decode(raw)
+        except ValueError as error:
+            raise errors.ValueDecodeError(
+                f"the value of {key!r} in bucket {bucket!r} does not fit: {error}",
+                hint="`raw` of this error has the bytes; kv.bucket(name, bytes) reads any value",
+                raw=raw,
+            ) from error
+
+    return decode
+
+
+def check(answer: Answer, request: Request, status: int = 200) -> None:
+    """Check that a request did what it should.
+
+    Raises:
+        JetKVError: it did not; the one that the answer stands for.
+    """
+    if answer.status != status:
+        raise error_of(answer, request)
+
+
+def said(answer: Answer) -> dict[str, Any] | None:
+    """Return the body of a gateway's own error, None for an answer of anybody else."""
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) and isinstance(body.get("error"), str) else None
+
+
+def error_of(answer: Answer, request: Request) -> errors.JetKVError:
+    """Return the error that an answer stands for."""
+    body = said(answer)
+    if body is None or answer.status < 400:
+        return _not_ours(answer, request)
+    kind = _BY_TEXT.get(body["error"]) or _BY_STATUS.get(answer.status)
+    details = body.get("details")
+    hint = body.get("hint")
+    if kind is errors.DeadlineExceededError and request.check:
+        kind = errors.OutcomeUnknownError
+        hint = hint or request.check
+    if kind is None:
+        kind = errors.InvalidArgumentError if answer.status < 500 else errors.GatewayError
+    if kind is errors.AuthenticationError:
+        hint = hint or "Client(url, token=…); `jetkv token new NAME` makes one"
+    return kind(
+        f"{request.what}: {body['error']}",
+        hint=hint if isinstance(hint, str) else None,
+        status=answer.status,
+        code=body["code"] if isinstance(body.get("code"), str) else None,
+        retryable=body.get("retryable") is True,
+        request_id=answer.headers.get("X-Request-Id"),
+        details=details if isinstance(details, dict) else None,
+    )
+
+
+def _not_ours(answer: Answer, request: Request) -> errors.JetKVError:
+    if 300 <= answer.status < 400:
+        where = answer.headers.get("Location", "another place")
+        text = f"{request.what}: the answer is a redirect to {where}"
+        hint = "give the client that address; redirects are not followed"
+    else:
+        kind = answer.headers.get("Content-Type", "no content type")
+        text = f"{request.what}: the answer, {answer.status} with {kind}, is not a jetkv gateway's"
+        hint = "check the address, and what stands before the gateway"
+    return errors.UnexpectedAnswerError(
+        text,
+        hint=hint,
+        status=answer.status,
+        # A proxy that cannot reach its gateway may reach it later.
+        retryable=answer.status in (502, 503, 504) and not request.check,
+        request_id=answer.headers.get("X-Request-Id"),
+    )
+
+
+def retry_after(answer: Answer) -> float:
+    """Return the seconds to wait, 0 when the answer does not say (RFC 9110 §10.2.3)."""
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
+
+
+def _document(answer: Answer, request: Request) -> dict[str, Any]:
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise _not_ours(answer, request)
+    return document
+
+
+def _read(answer: Answer, request: Request, read: Callable[[dict[str, Any]], T]) -> T:
+    check(answer, request)
+    document = _document(answer, request)
+    try:
+        return read(document)
+    except (KeyError, TypeError, ValueError, Base64Error) as error:
+        raise _not_ours(answer, request) from error
+
+
+def _entry(document: Mapping[str, Any], decode: Decode[T]) -> Entry[T]:
+    return Entry(
+        document["key"],
+        b64decode(document["value"], validate=True),
+        int(document["revision"]),
+        Operation(document["operation"]),
+        decode,
+        parse_time(document["created_at"]),
+    )
+
+
+def read_entry(answer: Answer, request: Request, decode: Decode[T]) -> Entry[T]:
+    return _read(answer, request, lambda document: _entry(document, decode))
+
+
+def read_entries(answer: Answer, request: Request, decode: Decode[T]) -> list[Entry[T | None]]:
+    return _read(
+        answer,
+        request,
+        lambda document: [_entry(entry, decode) for entry in document["entries"]],
+    )
+
+
+def read_revision(answer: Answer, request: Request) -> int:
+    return _read(answer, request, lambda document: int(document["revision"]))
+
+
+def read_keys(answer: Answer, request: Request) -> list[str]:
+    return _read(answer, request, lambda document: [str(key) for key in document["keys"]])
+
+
+def read_features(answer: Answer, request: Request) -> frozenset[str]:
+    return _read(answer, request, lambda document: frozenset(map(str, document["features"])))
+
+
+def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | None]:
+    """Return a frame of a watch.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    reason: Reason | None = document.get("reason")
+    return Update(
+        document["key"],
+        b64decode(document["value"], validate=True),
+        int(document["revision"]),
+        Operation(document["operation"]),
+        decode,
+        reason,
+    )
+
+
+_KNOWN = frozenset(BucketInfo.__slots__) - {"more", "ttl"} | {"ttl_seconds"}
+
+
+def _bucket_info(document: Mapping[str, Any]) -> BucketInfo:
+    seconds = document.get("ttl_seconds", 0)
+    return BucketInfo(
+        name=document["name"],
+        values=int(document["values"]),
+        bytes=int(document["bytes"]),
+        history=int(document["history"]),
+        created_at=parse_time(document["created_at"]),
+        description=document.get("description", ""),
+        ttl=timedelta(seconds=seconds) if seconds else None,
+        storage=document.get("storage", "file"),
+        replicas=document.get("replicas", 1),
+        expiry_markers=document.get("expiry_markers") is True,
+        more={name: value for name, value in document.items() if name not in _KNOWN},
+    )
+
+
+def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketInfo:
+    check(answer, request, status)
+    return _read(
+        Answer(200, answer.headers, answer.body), request, lambda document: _bucket_info(document)
+    )
+
+
+def read_buckets(answer: Answer, request: Request) -> list[BucketInfo]:
+    return _read(
+        answer, request, lambda document: [_bucket_info(found) for found in document["buckets"]]
+    )

@@ -1,0 +1,72 @@
+"""Server-sent events, as WHATWG HTML §9.2 reads them, from chunks of any size."""
+
+from dataclasses import dataclass
+
+__all__ = ["Event", "EventParser", "TooLong"]
+
+_LONGEST = 64 * 1024 * 1024
+
+
+class TooLong(ValueError):
+    """Raised for a line that no gateway sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A block of an event stream.
+
+    Attributes:
+        data: its `data:` lines joined, None in a block without any.
+        id: its `id:`, None in a block without one; empty takes the last one back.
+    """
+
+    data: bytes | None
+    id: str | None
+
+
+class EventParser:
+    """Turns chunks into events; what a chunk breaks off waits for the next one."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._searched = 0
+        self._data: list[bytes] = []
+        self._id: str | None = None
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that are whole by now.
+
+        Raises:
+            TooLong: a line does not end.
+        """
+        self._rest += chunk
+        last = self._rest.rfind(b"\n", self._searched)
+        if last < 0:
+            self._searched = len(self._rest)
+            if len(self._rest) > _LONGEST:
+                raise TooLong(f"a line of over {_LONGEST} bytes in an event stream")
+            return []
+        lines = bytes(self._rest[:last]).split(b"\n")
+        del self._rest[: last + 1]
+        self._searched = 0
+        found = []
+        for line in lines:
+            event = self._line(line.removesuffix(b"\r"))
+            if event is not None:
+                found.append(event)
+        return found
+
+    def _line(self, line: bytes) -> Event | None:
+        if not line:
+            if not self._data and self._id is None:
+                return None
+            event = Event(b"\n".join(self._data) if self._data else None, self._id)
+            self._data, self._id = [], None
+            return event
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"id":
+            self._id = value.decode("latin-1")
+        return None

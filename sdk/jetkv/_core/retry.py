@@ -1,0 +1,125 @@
+"""When a request is sent again, and what it comes to when it is not.
+
+| What happened | Read | Write with an idempotency key | Other write |
+|---|---|---|---|
+| no connection was made | again | again | again |
+| 429, 503 of a gateway | again, after `Retry-After` | same | same |
+| 504; a broken connection; no answer; 502 to 504 of a proxy | again | again, where the gateway \
+honours the key | no: `OutcomeUnknownError` |
+| any other answer | no | no | no |
+"""
+
+import random
+from dataclasses import dataclass
+from enum import Enum
+
+from jetkv import errors
+from jetkv._core.answers import error_of, retry_after, said
+from jetkv._core.wire import Answer, Kind, NoAnswer, NotSent, Request, TransportError
+
+__all__ = ["Again", "Retry", "Verdict", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how long to try again.
+
+    Attributes:
+        attempts: requests of one call, the first included; 1 = never again.
+        first_delay: seconds before the second, doubling from there.
+        longest_delay: seconds, where the gateway asks for no more.
+    """
+
+    attempts: int = 4
+    first_delay: float = 0.1
+    longest_delay: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_delay < 0 or self.longest_delay < 0:
+            raise errors.InvalidArgumentError(f"attempts from 1, delays from 0: {self!r}")
+
+    def delay(self, tried: int, at_least: float, jitter: float) -> float:
+        """Return the seconds to wait after the `tried`-th request; `jitter` is from 0 to 1."""
+        back_off: float = min(self.longest_delay, self.first_delay * 2 ** (tried - 1))
+        return at_least + back_off * (0.5 + 0.5 * jitter)
+
+
+class Again(Enum):
+    """May a request be sent again?"""
+
+    YES = "yes"
+    IF_HONOURED = "where the gateway honours its idempotency key"
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one try came to.
+
+    Attributes:
+        error: what is raised when it was the last one; None for an answer that stands.
+        at_least: seconds to wait before the next one.
+    """
+
+    again: Again
+    error: errors.JetKVError | None = None
+    at_least: float = 0.0
+
+
+_ANSWERED = Verdict(Again.NO)
+_UNKNOWN = {
+    Kind.READ: Again.YES,
+    Kind.KEYED: Again.IF_HONOURED,
+    Kind.WRITE: Again.NO,
+}
+
+
+def judge(request: Request, outcome: Answer | TransportError, address: object) -> Verdict:
+    """Return what a try came to.
+
+    Args:
+        address: of the gateway, for the text of errors.
+    """
+    if isinstance(outcome, Answer):
+        return _judge_answer(request, outcome)
+    if isinstance(outcome, NotSent):
+        error: errors.JetKVError = errors.UnavailableError(
+            f"{request.what}: no connection to {address}: {outcome}",
+            hint="nothing was sent; check the address, and that the gateway runs",
+            retryable=not outcome.permanent,
+        )
+        return Verdict(Again.NO if outcome.permanent else Again.YES, error)
+    return Verdict(_UNKNOWN[request.kind], _unknown(request, outcome))
+
+
+def _judge_answer(request: Request, answer: Answer) -> Verdict:
+    if answer.status not in (429, 502, 503, 504):
+        return _ANSWERED
+    error = error_of(answer, request)
+    if said(answer) is None:
+        # Not the gateway speaks, but what stands before it: it may have passed the request on.
+        if request.kind is not Kind.READ:
+            error = errors.OutcomeUnknownError(
+                f"{error.message}; it may have been applied",
+                hint=request.check,
+                status=answer.status,
+            )
+        return Verdict(_UNKNOWN[request.kind], error, retry_after(answer))
+    if answer.status in (429, 503):
+        return Verdict(Again.YES, error, retry_after(answer))
+    return Verdict(_UNKNOWN[request.kind], error, retry_after(answer))
+
+
+def _unknown(request: Request, outcome: TransportError) -> errors.JetKVError:
+    if request.kind is not Kind.READ:
+        return errors.OutcomeUnknownError(
+            f"{request.what}: {outcome}; it may or may not have been applied", hint=request.check
+        )
+    if isinstance(outcome, NoAnswer):
+        return errors.DeadlineExceededError(f"{request.what}: {outcome}")
+    return errors.UnavailableError(f"{request.what}: {outcome}")
+
+
+def jitter() -> float:
+    """Return a random part of a delay, so that many who failed at once do not return at once."""
+    return random.random()  # noqa: S311 - spreads load, guards nothing

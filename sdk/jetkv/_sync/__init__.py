@@ -1,0 +1,1 @@
+"""The sync client, made from `_async`, but for the drivers `transport` and `runtime`."""

@@ -1,0 +1,123 @@
+# Made from sdk/jetkv/_async/client.py by `make format`; edit that one.
+"""The client: calls, tried again where that is safe."""
+
+import ssl
+from types import TracebackType
+from typing import Self
+
+from jetkv._core import requests
+from jetkv._core.address import Address
+from jetkv._core.answers import read_features
+from jetkv._core.retry import Again, Retry, jitter, judge
+from jetkv._core.wire import Answer, Request, TransportError
+from jetkv._sync.kv import KV
+from jetkv._sync.runtime import now, sleep
+from jetkv.errors import InvalidArgumentError, JetKVError
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A jetkv gateway's client.
+
+    It keeps connections and reuses them: make one for a program, and close it at the end, best
+    by `with`. The sync client may be used by any number of threads, and after a fork; the async
+    one belongs to the event loop that first used it.
+
+    Args:
+        url: of the gateway, such as `https://kv.example.org`.
+        token: for a gateway with `--auth tokens`; never logged.
+        timeout: seconds that a call may take, further tries included.
+        retry: how often to try again what is safe to repeat.
+        proxy: a proxy's URL; None takes `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the
+            environment, an empty text none.
+        ssl_context: for https; None trusts what this system trusts.
+        max_connections: at once; watches have connections of their own.
+
+    Raises:
+        InvalidArgumentError: one of these cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://localhost:9123",
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        retry: Retry | None = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        max_connections: int = 100,
+    ) -> None:
+        # Here, since a program that uses one of the two clients need not wait for the other's.
+        from jetkv._sync.transport import Transport
+
+        if not timeout > 0 or max_connections < 1:
+            raise InvalidArgumentError("timeout and max_connections are above 0")
+        self._address = Address.parse(url, token=token, proxy=proxy, ssl_context=ssl_context)
+        self._timeout = timeout
+        self._retry = retry or Retry()
+        self._transport = Transport(self._address, max_connections=max_connections)
+        self._honours_keys = False
+
+    def kv(self) -> KV:
+        """Return the buckets of this gateway."""
+        return KV(self)
+
+    def close(self) -> None:
+        """Close all connections; watches that are open raise `ClientClosedError`."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self._address}>"
+
+    def _call(self, request: Request) -> Answer:
+        """Send a request, again where that is safe, and return an answer.
+
+        Raises:
+            JetKVError: there is none, or one that says to try again, too often.
+        """
+        deadline = now() + self._timeout
+        tried = 0
+        while True:
+            tried += 1
+            outcome: Answer | TransportError
+            try:
+                outcome = self._transport.send(request, deadline - now())
+            except TransportError as failure:
+                outcome = failure
+            verdict = judge(request, outcome, self._address)
+            if verdict.error is None:
+                assert isinstance(outcome, Answer)
+                return outcome
+            delay = self._retry.delay(tried, verdict.at_least, jitter())
+            if (
+                verdict.again is Again.NO
+                or tried >= self._retry.attempts
+                or now() + delay >= deadline
+                or (verdict.again is Again.IF_HONOURED and not self._idempotent(deadline))
+            ):
+                raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
+            sleep(delay)
+
+    def _idempotent(self, deadline: float) -> bool:
+        """Return whether the gateway honours idempotency keys; False when it does not say."""
+        if not self._honours_keys:
+            request = requests.CAPABILITIES
+            try:
+                answer = self._transport.send(request, max(deadline - now(), 0.1))
+                self._honours_keys = "idempotency" in read_features(answer, request)
+            except (TransportError, JetKVError):
+                return False
+        return self._honours_keys

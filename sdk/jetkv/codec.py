@@ -1,0 +1,148 @@
+"""Values as bytes and back: JSON, text, bytes, or any type that pydantic validates."""
+
+import functools
+import json
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+
+from jetkv.errors import InvalidArgumentError
+
+__all__ = ["Codec", "codec_for"]
+
+T = TypeVar("T")
+
+
+class Codec(Protocol[T]):
+    """How a bucket's values are stored.
+
+    Attributes:
+        content_type: what other clients are told about the bytes; it decides how the gateway's
+            `values=json` shows them (contract 2.2).
+    """
+
+    @property
+    def content_type(self) -> str: ...
+
+    def encode(self, value: T) -> bytes:
+        """Return the bytes to store.
+
+        Raises:
+            ValueError, TypeError: it cannot be stored; the text says why.
+        """
+        ...
+
+    def decode(self, raw: bytes) -> T:
+        """Return the value of stored bytes.
+
+        Raises:
+            ValueError: they are no such value; the text says why.
+        """
+        ...
+
+
+class JsonCodec:
+    """JSON of RFC 8259: no NaN, no infinities, so that every other client can read it."""
+
+    content_type = "application/json"
+
+    def encode(self, value: Any) -> bytes:
+        try:
+            text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+            return text.encode()
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+
+    def decode(self, raw: bytes) -> Any:
+        try:
+            return json.loads(raw.decode(), parse_constant=_no_constant)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class BytesCodec:
+    """Bytes, as they are."""
+
+    content_type = "application/octet-stream"
+
+    def encode(self, value: bytes) -> bytes:
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise TypeError(f"a bytes bucket takes bytes, not {type(value).__name__}")
+        return bytes(value)
+
+    def decode(self, raw: bytes) -> bytes:
+        return raw
+
+
+class TextCodec:
+    """Text as UTF-8."""
+
+    content_type = "text/plain; charset=utf-8"
+
+    def encode(self, value: str) -> bytes:
+        if not isinstance(value, str):
+            raise TypeError(f"a str bucket takes str, not {type(value).__name__}")
+        return value.encode()
+
+    def decode(self, raw: bytes) -> str:
+        return raw.decode()
+
+
+class PydanticCodec(Generic[T]):
+    """JSON of a type that pydantic validates: a model, a dataclass, `list[int]`, `int | None`.
+
+    What is stored can be read again: a value is validated before it goes out, too.
+    """
+
+    content_type = "application/json"
+
+    def __init__(self, kind: Any) -> None:
+        # The import takes longer than all the rest of the SDK; JSON, text and bytes do without.
+        from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
+        try:
+            self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+            raise InvalidArgumentError(
+                f"{kind!r} is no type that pydantic can validate",
+                hint="use a model, a dataclass, a typed dict, bytes, str, or a codec of your own",
+            ) from error
+
+    def encode(self, value: T) -> bytes:
+        raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+        self._adapter.validate_json(raw)
+        return raw
+
+    def decode(self, raw: bytes) -> T:
+        return self._adapter.validate_json(raw)
+
+
+JSON = JsonCodec()
+_SIMPLE: dict[Any, Codec[Any]] = {None: JSON, bytes: BytesCodec(), str: TextCodec()}
+
+
+def codec_for(kind: Any) -> Codec[Any]:
+    """Return the codec of a bucket's type; a codec is its own.
+
+    Raises:
+        InvalidArgumentError: pydantic cannot validate such a type.
+    """
+    try:
+        simple = _SIMPLE.get(kind)
+    except TypeError:  # a type with unhashable parts, such as Annotated[int, []]
+        return PydanticCodec(kind)
+    if simple is not None:
+        return simple
+    if not isinstance(kind, type) and all(
+        hasattr(kind, name) for name in ("encode", "decode", "content_type")
+    ):
+        codec: Codec[Any] = kind
+        return codec
+    return _pydantic(kind)
+
+
+@functools.lru_cache(maxsize=256)
+def _pydantic(kind: Any) -> Codec[Any]:
+    return PydanticCodec(kind)

@@ -1,0 +1,190 @@
+"""What the SDK returns: entries, updates, buckets."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeVar
+
+__all__ = ["BucketInfo", "Consistency", "Entry", "Operation", "Reason", "Storage", "Update"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+Consistency = Literal["strong", "eventual"]
+Storage = Literal["file", "memory"]
+Reason = Literal["purge", "expired"]
+
+_UNDECODED: Any = object()
+
+
+class Operation(StrEnum):
+    """What was done to a key. In a watch, a purge is a delete with the reason `purge`."""
+
+    PUT = "put"
+    DELETE = "delete"
+    PURGE = "purge"
+
+
+class _Stored(Generic[T_co]):
+    """A key's value at one revision, decoded when it is first asked for."""
+
+    __slots__ = ("_decode", "_value", "key", "operation", "raw", "revision")
+
+    key: str
+    raw: bytes
+    revision: int
+    operation: Operation
+
+    def __init__(
+        self,
+        key: str,
+        raw: bytes,
+        revision: int,
+        operation: Operation,
+        decode: Callable[[str, bytes], T_co],
+    ) -> None:
+        self.key = key
+        self.raw = raw
+        self.revision = revision
+        self.operation = operation
+        self._decode = decode
+        self._value: Any = _UNDECODED
+
+    @property
+    def value(self) -> T_co:
+        """The value, decoded by the bucket's type; None where there is none (a tombstone).
+
+        Raises:
+            ValueDecodeError: the stored bytes are not of that type; `raw` has them.
+        """
+        if self._value is _UNDECODED:
+            live = self.operation is Operation.PUT
+            self._value = self._decode(self.key, self.raw) if live else None
+        value: T_co = self._value
+        return value
+
+    def _shown(self) -> str:
+        size = f"{len(self.raw)} bytes" if self.operation is Operation.PUT else "no value"
+        return f"key={self.key!r} revision={self.revision} {self.operation.value} {size}"
+
+
+class Entry(_Stored[T_co]):
+    """A key's value at one revision.
+
+    Attributes:
+        key: as it was written.
+        raw: the stored bytes, empty for a tombstone.
+        revision: the bucket-wide sequence number of the write.
+        created_at: when it was written, in UTC. For what a write has just returned (`modify`) it
+            is when the answer came, by this machine's clock.
+        operation: `put`; in a history also `delete` and `purge`.
+    """
+
+    __slots__ = ("created_at",)
+
+    def __init__(
+        self,
+        key: str,
+        raw: bytes,
+        revision: int,
+        operation: Operation,
+        decode: Callable[[str, bytes], T_co],
+        created_at: datetime,
+    ) -> None:
+        super().__init__(key, raw, revision, operation, decode)
+        self.created_at = created_at
+
+    def __repr__(self) -> str:
+        return f"<Entry {self._shown()}>"
+
+
+class Update(_Stored[T_co]):
+    """A change that a watch saw.
+
+    Attributes:
+        key: as it was written.
+        raw: the stored bytes, empty on a delete.
+        revision: the place to resume after.
+        operation: `put` or `delete`.
+        reason: why a key is gone, where it was no plain delete: `purge` or `expired`.
+    """
+
+    __slots__ = ("reason",)
+
+    def __init__(
+        self,
+        key: str,
+        raw: bytes,
+        revision: int,
+        operation: Operation,
+        decode: Callable[[str, bytes], T_co],
+        reason: Reason | None = None,
+    ) -> None:
+        super().__init__(key, raw, revision, operation, decode)
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        reason = f" {self.reason}" if self.reason else ""
+        return f"<Update {self._shown()}{reason}>"
+
+
+@dataclass(frozen=True, slots=True)
+class BucketInfo:
+    """A bucket as the gateway describes it.
+
+    Attributes:
+        values: stored messages, history and tombstones included.
+        bytes: their size.
+        history: revisions kept of each key.
+        ttl: how long after its write a key expires; None = never.
+        expiry_markers: watchers see keys expire.
+        more: fields of a newer gateway.
+    """
+
+    name: str
+    values: int
+    bytes: int
+    history: int
+    created_at: datetime
+    description: str = ""
+    ttl: timedelta | None = None
+    storage: str = "file"
+    replicas: int = 1
+    expiry_markers: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def differences(
+    found: BucketInfo, *, ttl: timedelta | None, history: int, storage: str | None, replicas: int
+) -> list[str]:
+    """Return in what a bucket falls short of what was asked for, in words."""
+    other = []
+    if found.ttl != ttl:
+        other.append(f"ttl is {found.ttl or 'never'}, not {ttl or 'never'}")
+    if found.history < history:
+        other.append(f"history is {found.history}, not {history}")
+    if storage is not None and found.storage != storage:
+        other.append(f"storage is {found.storage}, not {storage}")
+    if found.replicas < replicas:
+        other.append(f"replicas is {found.replicas}, not {replicas}")
+    return other
+
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def parse_time(text: str) -> datetime:
+    """Return a moment of RFC 3339, cut to microseconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _RFC_3339.fullmatch(text) is None:
+        raise ValueError(f"no moment of RFC 3339: {text!r}")
+    return datetime.fromisoformat(text)
+
+
+def format_time(moment: datetime) -> str:
+    """Return a moment as RFC 3339 in UTC."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
