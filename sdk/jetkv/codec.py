@@ -100,11 +100,15 @@ class PydanticCodec(Generic[T]):
 
     def __init__(self, kind: Any) -> None:
         # The import takes longer than all the rest of the SDK; JSON, text and bytes do without.
-        from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+        import pydantic
 
+        self._invalid = pydantic.ValidationError
         try:
-            self._adapter: TypeAdapter[T] = TypeAdapter(kind)
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+            # A name in quotes would be looked up among ours.
+            if isinstance(kind, str):
+                raise pydantic.PydanticUserError("a name, not a type", code=None)
+            self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(kind)
+        except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError) as error:
             raise InvalidArgumentError(
                 f"{kind!r} is no type that pydantic can validate",
                 hint="use a model, a dataclass, a typed dict, bytes, str, or a codec of your own",
@@ -112,11 +116,19 @@ class PydanticCodec(Generic[T]):
 
     def encode(self, value: T) -> bytes:
         raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
-        self._adapter.validate_json(raw)
+        self.decode(raw)
         return raw
 
     def decode(self, raw: bytes) -> T:
-        return self._adapter.validate_json(raw)
+        try:
+            return self._adapter.validate_json(raw)
+        except self._invalid as error:
+            # pydantic's own text shows the values, and this one ends in logs.
+            found = error.errors(include_url=False, include_input=False, include_context=False)
+            parts = [
+                f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in found[:3]
+            ]
+            raise ValueError("; ".join(parts)) from None
 
 
 JSON = JsonCodec()

@@ -15,6 +15,8 @@ from jetkv.errors import InvalidArgumentError, JetKVError
 
 __all__ = ["AsyncClient"]
 
+_LEAST = 0.01  # seconds; transports take no less
+
 
 class AsyncClient:
     """A jetkv gateway's client.
@@ -89,17 +91,20 @@ class AsyncClient:
         """
         deadline = now() + self._timeout
         tried = 0
+        doubt: JetKVError | None = None
         while True:
             tried += 1
             outcome: Answer | TransportError
             try:
-                outcome = await self._transport.send(request, deadline - now())
+                outcome = await self._transport.send(request, max(deadline - now(), _LEAST))
             except TransportError as failure:
                 outcome = failure
             verdict = judge(request, outcome, self._address)
             if verdict.error is None:
                 assert isinstance(outcome, Answer)
                 return outcome
+            if verdict.again is Again.IF_HONOURED:
+                doubt = verdict.error
             delay = self._retry.delay(tried, verdict.at_least, jitter())
             if (
                 verdict.again is Again.NO
@@ -107,7 +112,9 @@ class AsyncClient:
                 or now() + delay >= deadline
                 or (verdict.again is Again.IF_HONOURED and not await self._idempotent(deadline))
             ):
-                raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
+                cause = outcome if isinstance(outcome, TransportError) else None
+                # What refuses a later try says nothing of one that may have been applied.
+                raise (doubt or verdict.error) from cause
             await sleep(delay)
 
     async def _idempotent(self, deadline: float) -> bool:
@@ -115,7 +122,7 @@ class AsyncClient:
         if not self._honours_keys:
             request = requests.CAPABILITIES
             try:
-                answer = await self._transport.send(request, max(deadline - now(), 0.1))
+                answer = await self._transport.send(request, max(deadline - now(), _LEAST))
                 self._honours_keys = "idempotency" in read_features(answer, request)
             except (TransportError, JetKVError):
                 return False
