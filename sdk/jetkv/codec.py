@@ -103,16 +103,13 @@ class PydanticCodec(Generic[T]):
         import pydantic
 
         self._invalid = pydantic.ValidationError
+        # A name in quotes would be looked up among ours.
+        if isinstance(kind, str):
+            raise _no_type(kind)
         try:
-            # A name in quotes would be looked up among ours.
-            if isinstance(kind, str):
-                raise pydantic.PydanticUserError("a name, not a type", code=None)
             self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(kind)
         except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError) as error:
-            raise InvalidArgumentError(
-                f"{kind!r} is no type that pydantic can validate",
-                hint="use a model, a dataclass, a typed dict, bytes, str, or a codec of your own",
-            ) from error
+            raise _no_type(kind) from error
 
     def encode(self, value: T) -> bytes:
         raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
@@ -129,6 +126,13 @@ class PydanticCodec(Generic[T]):
                 f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in found[:3]
             ]
             raise ValueError("; ".join(parts)) from None
+
+
+def _no_type(kind: object) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"{kind!r} is no type that pydantic can validate",
+        hint="use a model, a dataclass, a typed dict, bytes, str, or a codec of your own",
+    )
 
 
 JSON = JsonCodec()

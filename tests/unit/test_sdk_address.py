@@ -40,6 +40,9 @@ def test_an_address_is_its_origin_and_what_stands_before_the_api(url: str, shown
         ("http://localhost:port", "no URL"),
         ("http://localhost:99999", "no URL"),
         ("http://me:secret@localhost:9123", "password"),
+        ("http://localhost:0", "no host"),
+        ("http://a..b", "no host"),
+        ("http://" + "a" * 64, "no host"),
         ("http://localhost:9123?x=1", "query"),
         ("http://localhost:9123/#x", "fragment"),
         ("http://localhost:9123/a b", "printable"),
@@ -54,9 +57,18 @@ def test_an_address_that_cannot_be_used_is_refused_with_the_reason(url, reason: 
         Address.parse(url)
 
 
-def test_a_password_in_a_url_is_not_repeated_in_the_error() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:hunter2@localhost:9123",
+        "ftp://me:hunter2@h",
+        "http://me:hunter2@h:x",
+        "me:hunter2@h",
+    ],
+)
+def test_a_password_in_a_url_is_not_repeated_in_the_error(url: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        Address.parse("http://me:hunter2@localhost:9123")
+        Address.parse(url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -96,5 +108,5 @@ def test_a_proxy_without_a_scheme_is_an_http_one() -> None:
 
 
 def test_a_kind_of_proxy_that_is_not_spoken_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="socks5"):
+    with pytest.raises(InvalidArgumentError, match="no http or https"):
         Address.parse("http://a", proxy="socks5://proxy:1080")

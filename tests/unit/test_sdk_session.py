@@ -46,6 +46,11 @@ def error(code: str, message: str = "trouble") -> bytes:
     )
 
 
+def feed(watch: WatchSession, chunk: bytes) -> None:
+    watch.feed(chunk)
+    watch.check()
+
+
 def asked(watch: WatchSession) -> tuple[dict[str, str], dict[str, str]]:
     request = watch.request(MADE)
     return dict(parse_qsl(urlsplit(request.target).query)), dict(request.headers)
@@ -131,21 +136,21 @@ def test_what_resuming_cannot_cure_is_a_lost_watch_with_its_reason(code: str) ->
     watch = session()
     watch.feed(update(3))
     with pytest.raises(errors.WatchLostError) as caught:
-        watch.feed(error(code))
+        feed(watch, error(code))
     assert (caught.value.reason, caught.value.last_revision) == (code, 3)
     assert "snapshot=True" in str(caught.value)
 
 
 def test_a_bucket_that_was_never_there_is_not_found() -> None:
     with pytest.raises(errors.BucketNotFoundError):
-        session().feed(error("not_found", "bucket not found"))
+        feed(session(), error("not_found", "bucket not found"))
 
 
 def test_a_bucket_that_is_gone_when_the_watch_comes_back_was_deleted() -> None:
     watch = session()
     watch.feed(update(3))
     with pytest.raises(errors.WatchLostError) as caught:
-        watch.feed(error("not_found"))
+        feed(watch, error("not_found"))
     assert caught.value.reason == "bucket_deleted"
 
 
@@ -154,7 +159,7 @@ def test_any_other_end_is_a_connection_that_broke(code: str) -> None:
     watch = session()
     watch.feed(update(3))
     with pytest.raises(Broken):
-        watch.feed(error(code))
+        feed(watch, error(code))
     assert asked(watch)[1]["Last-Event-ID"] == "3"
 
 
@@ -163,7 +168,18 @@ def test_any_other_end_is_a_connection_that_broke(code: str) -> None:
 )
 def test_what_is_no_frame_is_a_connection_that_broke(junk: bytes) -> None:
     with pytest.raises(Broken):
-        session().feed(junk)
+        feed(session(), junk)
+
+
+def test_what_came_before_the_end_in_the_same_chunk_is_handed_on() -> None:
+    watch = session()
+    assert [
+        item.revision for item in watch.feed(update(1) + update(2) + error("slow_consumer"))
+    ] == [1, 2]
+    with pytest.raises(Broken):
+        watch.check()
+    assert asked(watch)[1]["Last-Event-ID"] == "2"
+    watch.check()
 
 
 def test_a_frame_of_a_later_gateway_is_passed_over() -> None:

@@ -104,7 +104,7 @@ class AsyncBucket(Generic[T]):
             ValueTooLargeError, BucketFullError: nothing was written.
             OutcomeUnknownError: it may have been written, or may be later.
         """
-        request = requests.put_key(self.name, key, value, self._codec)
+        request = requests.put_key(self.name, key, value, self._codec, requests.ALWAYS)
         return read_revision(await self._client._call(request), request)
 
     async def create(self, key: str, value: T) -> int:
@@ -114,7 +114,7 @@ class AsyncBucket(Generic[T]):
             KeyExistsError: there is a live value.
             InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
         """
-        request = requests.put_key(self.name, key, value, self._codec, create=True)
+        request = requests.put_key(self.name, key, value, self._codec, requests.IF_ABSENT)
         return read_revision(await self._client._call(request), request)
 
     async def update(self, key: str, value: T, revision: int) -> int:
@@ -124,7 +124,8 @@ class AsyncBucket(Generic[T]):
             RevisionMismatchError: it is not; `current_revision` says where it is.
             InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
         """
-        request = requests.put_key(self.name, key, value, self._codec, revision=revision)
+        condition = requests.if_at(revision)
+        request = requests.put_key(self.name, key, value, self._codec, condition)
         return read_revision(await self._client._call(request), request)
 
     async def delete(self, key: str, *, revision: int | None = None) -> None:
@@ -233,8 +234,7 @@ class AsyncBucket(Generic[T]):
                 key,
                 value,
                 self._codec,
-                create=found is None,
-                revision=None if found is None else found.revision,
+                requests.IF_ABSENT if found is None else requests.if_at(found.revision),
             )
             try:
                 revision = read_revision(await self._client._call(request), request)

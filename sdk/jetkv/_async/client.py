@@ -53,8 +53,12 @@ class AsyncClient:
         # Here, since a program that uses one of the two clients need not wait for the other's.
         from jetkv._async.transport import Transport
 
-        if not timeout > 0 or max_connections < 1:
-            raise InvalidArgumentError("timeout and max_connections are above 0")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+            raise InvalidArgumentError(f"timeout is a number of seconds above 0: {timeout!r}")
+        if not isinstance(max_connections, int) or max_connections < 1:
+            raise InvalidArgumentError(f"max_connections is a number from 1: {max_connections!r}")
+        if not isinstance(retry, Retry | None):
+            raise InvalidArgumentError(f"retry is a Retry: {retry!r}", hint="Retry(attempts=3)")
         self._address = Address.parse(url, token=token, proxy=proxy, ssl_context=ssl_context)
         self._timeout = timeout
         self._retry = retry or Retry()

@@ -12,6 +12,7 @@ __all__ = [
     "AsyncMutex",
     "AsyncSignal",
     "MaybeAwaitable",
+    "current",
     "now",
     "resolve",
     "sleep",
@@ -24,6 +25,7 @@ MaybeAwaitable: TypeAlias = T | Awaitable[T]
 AsyncMutex = asyncio.Lock
 now = time.monotonic
 sleep = asyncio.sleep
+current = asyncio.current_task
 
 
 async def resolve(value: MaybeAwaitable[T]) -> T:
@@ -41,6 +43,9 @@ class AsyncSignal:
 
     def set(self) -> None:
         self._event.set()
+
+    def clear(self) -> None:
+        self._event.clear()
 
     def is_set(self) -> bool:
         return self._event.is_set()

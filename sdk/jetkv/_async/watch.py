@@ -2,6 +2,7 @@
 
 from collections import deque
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -35,6 +36,7 @@ class AsyncWatch(Generic[T]):
         self._pending: deque[Update[T | None] | SnapshotEnd] = deque()
         self._stream: Stream | None = None
         self._created_at: datetime | None = None
+        self._place: int | None = None
         self._tried = 0
         self._closing = AsyncSignal()
 
@@ -42,14 +44,16 @@ class AsyncWatch(Generic[T]):
     def last_revision(self) -> int | None:
         """Where this watch stands: a later one with `resume_after` goes on here.
 
-        None before it is open.
+        It counts what was returned, not what has come and waits. None before it is open.
         """
-        return self._session.last_revision
+        return self._place if self._pending else self._session.last_revision
 
     @property
     def synced(self) -> bool:
-        """Whether the snapshot is complete: all of it has been received."""
-        return self._session.synced
+        """Whether the snapshot is complete: all of it has been returned."""
+        return self._session.synced and not any(
+            isinstance(item, SnapshotEnd) for item in islice(self._pending, 1, None)
+        )
 
     async def __aenter__(self) -> Self:
         while not (self._placed or self._closing.is_set()):
@@ -95,7 +99,9 @@ class AsyncWatch(Generic[T]):
             except JetKVError:
                 await self.aclose()
                 raise
-        return self._pending.popleft()
+        item = self._pending.popleft()
+        self._place = item.revision
+        return item
 
     async def _step(self) -> None:
         """Take one step: open a connection, read what has come, or wait for the next try.
@@ -107,9 +113,11 @@ class AsyncWatch(Generic[T]):
             stream = self._stream or await self._open()
             if stream is None:
                 return
+            self._session.check()
             chunk = await stream.read()
             if not chunk:
                 raise Broken("the gateway closed the connection")
+            self._place = self._session.last_revision
             self._pending.extend(self._session.feed(chunk))
         except TransportError as failure:
             self._drop()

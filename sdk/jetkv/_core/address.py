@@ -1,5 +1,6 @@
 """Where a gateway is, and how it is reached."""
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -67,16 +68,15 @@ class Address:
             )
         if proxy is None:
             proxy = None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
-        if proxy and "://" not in proxy:
-            proxy = f"http://{proxy}"
-        if proxy and urlsplit(proxy).scheme not in _SCHEMES:
-            raise InvalidArgumentError(f"no http or https proxy: {urlsplit(proxy).scheme!r}")
-        return cls(scheme, host, port, base, proxy or None, ssl_context, _headers(token))
+        return cls(scheme, host, port, base, _proxy(proxy), ssl_context, _headers(token))
 
 
 def _split(url: str) -> tuple[str, str, int, str]:
     if not isinstance(url, str):
         raise InvalidArgumentError(f"a URL is text, not {type(url).__name__}")
+    # First of all, since the other texts show the URL.
+    if "@" in re.split("[/?#]", url.rpartition("://")[2])[0]:
+        raise InvalidArgumentError("a URL with a user or password in it", hint=_CREDENTIAL)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -86,8 +86,8 @@ def _split(url: str) -> tuple[str, str, int, str]:
         raise InvalidArgumentError(
             f"no http or https URL: {url!r}", hint="such as http://localhost:9123"
         )
-    if parts.username is not None or parts.password is not None:
-        raise InvalidArgumentError("a URL with a password in it", hint=_CREDENTIAL)
+    if port == 0 or not _is_host(parts.hostname):
+        raise InvalidArgumentError(f"no host that can be reached: {url!r}")
     if parts.query or parts.fragment:
         raise InvalidArgumentError(f"a base URL has neither query nor fragment: {url!r}")
     if not url.isascii() or not url.isprintable() or " " in url:
@@ -100,9 +100,33 @@ def _split(url: str) -> tuple[str, str, int, str]:
     return parts.scheme, parts.hostname, port or _SCHEMES[parts.scheme], base
 
 
+def _is_host(host: str) -> bool:
+    """Return whether a name can be looked up at all (RFC 1123 §2.1); an address passes, too."""
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(0 < len(label) <= 63 for label in labels)
+
+
+def _proxy(proxy: str | None) -> str | None:
+    if not proxy:
+        return None
+    if not isinstance(proxy, str):
+        raise InvalidArgumentError(f"a proxy is a URL, not {type(proxy).__name__}")
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        # Not shown: it may have a password in it.
+        raise InvalidArgumentError("the proxy is no http or https URL")
+    return parts.geturl()
+
+
 def _headers(token: str | None) -> dict[str, str]:
     headers = {"Accept": "application/json", "User-Agent": f"jetkv-python/{__version__}"}
     if token is not None:
+        if not isinstance(token, str):
+            raise InvalidArgumentError(f"a token is text, not {type(token).__name__}")
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             # Not shown: it may be the right one with a stray line break.
             raise InvalidArgumentError("a token is printable ASCII without spaces")

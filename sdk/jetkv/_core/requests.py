@@ -2,7 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,13 +14,17 @@ from jetkv.errors import InvalidArgumentError
 from jetkv.models import Consistency, format_time
 
 __all__ = [
+    "ALWAYS",
     "CAPABILITIES",
+    "IF_ABSENT",
+    "Condition",
     "create_bucket",
     "delete_bucket",
     "delete_key",
     "get_bucket",
     "get_history",
     "get_key",
+    "if_at",
     "list_buckets",
     "list_keys",
     "open_watch",
@@ -34,32 +39,48 @@ CAPABILITIES = Request("GET", "/api/v1/capabilities", Kind.READ, "capabilities o
 
 
 def _bucket(name: str) -> str:
-    if not isinstance(name, str):
-        raise InvalidArgumentError(f"a bucket's name is text, not {type(name).__name__}")
+    quoted = _quoted(name, "bucket name")
     if not name:
-        raise InvalidArgumentError("a bucket's name is empty", hint="1 to 200 of A-Z a-z 0-9 _ -")
-    return f"{_BUCKETS}/{_quoted(name, 'bucket name')}"
+        raise InvalidArgumentError("a bucket name is empty", hint="1 to 200 of A-Z a-z 0-9 _ -")
+    return f"{_BUCKETS}/{quoted}"
 
 
 def _key(key: str) -> str:
-    if not isinstance(key, str):
-        raise InvalidArgumentError(f"a key is text, not {type(key).__name__}")
+    quoted = _quoted(key, "key")
     if not key:
         raise InvalidArgumentError("a key is empty", hint="a key has 1 to 512 bytes")
-    return _DOTS.get(key) or _quoted(key, "key")
+    return _DOTS.get(key, quoted)
 
 
 def _quoted(text: str, part: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"a {part} is text, not {type(text).__name__}")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"{part} is no valid Unicode: {text!r}") from error
+        raise InvalidArgumentError(f"a {part} is valid Unicode: {text!r}") from error
 
 
 def _revision(revision: int) -> str:
     if isinstance(revision, bool) or not isinstance(revision, int) or revision < 1:
         raise InvalidArgumentError(f"a revision is a whole number from 1: {revision!r}")
     return str(revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What has to hold for a write, and what it is called."""
+
+    verb: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+ALWAYS = Condition("put")
+IF_ABSENT = Condition("create", {"If-None-Match": "*"})
+
+
+def if_at(revision: int) -> Condition:
+    return Condition("update", {"If-Match": _revision(revision)})
 
 
 def get_key(
@@ -81,17 +102,14 @@ def put_key(
     key: str,
     value: Any,
     codec: Codec[Any],
-    *,
-    create: bool = False,
-    revision: int | None = None,
+    condition: Condition,
 ) -> Request:
     target = f"{_bucket(bucket)}/keys/{_key(key)}"
-    verb = "put"
-    headers = {"Content-Type": codec.content_type, "Idempotency-Key": secrets.token_urlsafe(16)}
-    if create:
-        verb, headers["If-None-Match"] = "create", "*"
-    elif revision is not None:
-        verb, headers["If-Match"] = "update", _revision(revision)
+    headers = {
+        "Content-Type": codec.content_type,
+        "Idempotency-Key": secrets.token_urlsafe(16),
+        **condition.headers,
+    }
     try:
         body = codec.encode(value)
     except (ValueError, TypeError) as error:
@@ -104,7 +122,7 @@ def put_key(
         "PUT",
         target,
         Kind.KEYED,
-        f"{verb} of {key!r} in bucket {bucket!r}",
+        f"{condition.verb} of {key!r} in bucket {bucket!r}",
         headers,
         body,
         check="get the key: your value or a new revision means that it was applied; it may still "
@@ -211,9 +229,8 @@ def open_watch(
     """An event stream; `last_seen` wins over `snapshot` and `resume_after` (contract 2.9)."""
     query: list[tuple[str, str]] = []
     for name in filters:
-        if not isinstance(name, str) or not name:
-            raise InvalidArgumentError(f"a filter is text of 1 to 512 bytes: {name!r}")
-        _quoted(name, "filter")
+        if not _quoted(name, "filter"):
+            raise InvalidArgumentError("a filter is empty", hint="leave it out to watch all keys")
         query.append(("key", name))
     query.append(("bucket_created_at", format_time(created_at)))
     if snapshot:

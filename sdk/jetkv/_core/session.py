@@ -75,6 +75,7 @@ class WatchSession(Generic[T]):
         self._resume_after = resume_after
         self._ignore_deletes = ignore_deletes
         self._parser = EventParser()
+        self._failure: Broken | errors.JetKVError | None = None
         self._failures = 0
         self._begun = False
         self.last_revision: int | None = resume_after
@@ -90,6 +91,7 @@ class WatchSession(Generic[T]):
             InvalidArgumentError: a filter is no text.
         """
         self._parser = EventParser()
+        self._failure = None
         return open_watch(
             self._bucket,
             self._filters,
@@ -106,22 +108,29 @@ class WatchSession(Generic[T]):
         return self._begun
 
     def feed(self, chunk: bytes) -> list[Update[T | None] | SnapshotEnd]:
-        """Return what a chunk brings.
-
-        Raises:
-            Broken: the stream is none, or has to be opened again.
-            WatchLostError: it cannot go on.
-            BucketNotFoundError: there is no bucket to watch.
-        """
+        """Return what a chunk brings; `check` says whether its stream goes on."""
         found: list[Update[T | None] | SnapshotEnd] = []
         try:
             for event in self._parser.feed(chunk):
                 item = self._take(event)
                 if item is not None:
                     found.append(item)
+        except (Broken, errors.JetKVError) as failure:
+            self._failure = failure
         except (TooLong, KeyError, TypeError, ValueError) as error:
-            raise Broken(f"what came is no frame of a watch: {error}") from error
+            self._failure = Broken(f"what came is no frame of a watch: {error}")
         return found
+
+    def check(self) -> None:
+        """Raise what ended the stream; whoever calls has handed on what came before that.
+
+        Raises:
+            Broken: the stream is none, or has to be opened again.
+            WatchLostError: it cannot go on.
+            BucketNotFoundError: there is no bucket to watch.
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def _take(self, event: Event) -> Update[T | None] | SnapshotEnd | None:
         item = None if event.data is None else self._frame(json.loads(event.data))

@@ -105,7 +105,7 @@ class Bucket(Generic[T]):
             ValueTooLargeError, BucketFullError: nothing was written.
             OutcomeUnknownError: it may have been written, or may be later.
         """
-        request = requests.put_key(self.name, key, value, self._codec)
+        request = requests.put_key(self.name, key, value, self._codec, requests.ALWAYS)
         return read_revision(self._client._call(request), request)
 
     def create(self, key: str, value: T) -> int:
@@ -115,7 +115,7 @@ class Bucket(Generic[T]):
             KeyExistsError: there is a live value.
             InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
         """
-        request = requests.put_key(self.name, key, value, self._codec, create=True)
+        request = requests.put_key(self.name, key, value, self._codec, requests.IF_ABSENT)
         return read_revision(self._client._call(request), request)
 
     def update(self, key: str, value: T, revision: int) -> int:
@@ -125,7 +125,8 @@ class Bucket(Generic[T]):
             RevisionMismatchError: it is not; `current_revision` says where it is.
             InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
         """
-        request = requests.put_key(self.name, key, value, self._codec, revision=revision)
+        condition = requests.if_at(revision)
+        request = requests.put_key(self.name, key, value, self._codec, condition)
         return read_revision(self._client._call(request), request)
 
     def delete(self, key: str, *, revision: int | None = None) -> None:
@@ -234,8 +235,7 @@ class Bucket(Generic[T]):
                 key,
                 value,
                 self._codec,
-                create=found is None,
-                revision=None if found is None else found.revision,
+                requests.IF_ABSENT if found is None else requests.if_at(found.revision),
             )
             try:
                 revision = read_revision(self._client._call(request), request)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["Background", "Mutex", "Signal", "now", "resolve", "sleep"]
+__all__ = ["Background", "Mutex", "Signal", "current", "now", "resolve", "sleep"]
 
 T = TypeVar("T")
 
@@ -13,6 +13,7 @@ Mutex = threading.Lock
 Signal = threading.Event
 now = time.monotonic
 sleep = time.sleep
+current = threading.get_ident
 
 
 def resolve(value: T) -> T:

@@ -1,0 +1,111 @@
+"""A server on loopback that does to each request what a test says, as no gateway would."""
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Step = bytes | None | Callable[[socket.socket], None]
+"""What is done to a request: these bytes go out, or the connection is closed, or what it says."""
+
+
+def http(status: int, body: bytes | str, *headers: str, kind: str = "application/json") -> bytes:
+    """Return an answer; the connection stays open."""
+    data = body.encode() if isinstance(body, str) else body
+    lines = [
+        f"HTTP/1.1 {status} Said",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(data)}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+@dataclass
+class Scripted:
+    """The server: what it was asked, and what it will do, one step for each request."""
+
+    url: str
+    steps: deque[Step]
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def calls(self) -> list[str]:
+        return [f"{asked.method} {asked.target}" for asked in self.asked]
+
+
+@contextmanager
+def scripted(*steps: Step) -> Iterator[Scripted]:
+    """Serve until the steps are used up; what comes after them finds its connection closed."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = Scripted(f"http://127.0.0.1:{listener.getsockname()[1]}", deque(steps))
+    connections: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections.append(connection)
+                thread = threading.Thread(target=_serve, args=(server, connection), daemon=True)
+                threads.append(thread)
+                thread.start()
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    try:
+        yield server
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in (accepting, *threads):
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def _serve(server: Scripted, connection: socket.socket) -> None:
+    reader = connection.makefile("rb")
+    with suppress(OSError, ValueError):
+        while (asked := _read(reader)) is not None:
+            server.asked.append(asked)
+            step = server.steps.popleft() if server.steps else None
+            if step is None:
+                connection.shutdown(socket.SHUT_RDWR)
+                return
+            if callable(step):
+                step(connection)
+            else:
+                connection.sendall(step)
+
+
+def _read(reader) -> Asked | None:
+    line = reader.readline()
+    if not line:
+        return None
+    method, target, _ = line.decode("latin-1").split(" ", 2)
+    headers = {}
+    for line in iter(reader.readline, b"\r\n"):
+        if not line:
+            return None
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    body = reader.read(int(headers.get("content-length", "0")))
+    return Asked(method, target, headers, body)
