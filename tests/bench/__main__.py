@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetkv_gateway.embedded import NatsServer
-from tests.bench import load, native, peers, watch
+from tests.bench import clients, load, native, peers, watch
 from tests.bench.load import Result
 
 SIZES = (128, 16 * 1024)
@@ -62,24 +62,29 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3, help="of load in each [3]")
     parser.add_argument(
         "--only",
-        choices=("all", "bar", "watch"),
+        choices=("all", "bar", "watch", "clients"),
         default="all",
-        help="bar: requests of 128 B alone; watch: watches alone [all]",
+        help="bar: requests of 128 B alone; watch, clients: these alone [all]",
     )
     options = parser.parse_args()
     rounds, seconds = options.rounds, options.seconds
     sizes = SIZES if options.only == "all" else SIZES[:1]
     lines, met = [headline(rounds, seconds)], True
     with tempfile.TemporaryDirectory(prefix="jetkv-bench-") as folder:
-        if options.only != "watch":
+        if options.only in ("all", "bar"):
             figures = measure(Path(folder), sizes, rounds, seconds)
             rows = bar(figures)
             lines += ["", *tables(figures), "", *bar_table("Bar (128 B)", rows)]
             met = met and all(row[-1] for row in rows)
-        if options.only != "bar":
+        if options.only in ("all", "watch"):
             watched = watch.measure(Path(folder), rounds, seconds, progress)
             rows = watch.bar(watched)
             lines += ["", *watch.tables(watched), "", *bar_table("Bar (watch)", rows)]
+            met = met and all(row[-1] for row in rows)
+        if options.only in ("all", "clients"):
+            called = clients.measure(Path(folder), rounds, progress)
+            rows = clients.bar(called)
+            lines += ["", *clients.tables(called), "", *bar_table("Bar (clients)", rows)]
             met = met and all(row[-1] for row in rows)
     print("\n".join(lines))
     return 0 if met else 1
