@@ -42,6 +42,8 @@ def test_an_address_is_its_origin_and_what_stands_before_the_api(url: str, shown
         ("http://me:secret@localhost:9123", "password"),
         ("http://localhost:0", "no host"),
         ("http://a..b", "no host"),
+        ("http://[fe80::1%eth0]:9123", "no host"),
+        ("http://a%20b", "no host"),
         ("http://" + "a" * 64, "no host"),
         ("http://localhost:9123?x=1", "query"),
         ("http://localhost:9123/#x", "fragment"),

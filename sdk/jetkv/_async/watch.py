@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from jetkv._async.runtime import AsyncSignal
-from jetkv._core.retry import Again, Verdict, jitter
+from jetkv._core.retry import Again, jitter
 from jetkv._core.session import SILENCE_SECONDS, SnapshotEnd, WatchSession
-from jetkv._core.wire import Broken, TransportError
+from jetkv._core.wire import Answer, Broken, TransportError
 from jetkv.errors import JetKVError
 from jetkv.models import Update
 
@@ -123,7 +123,7 @@ class AsyncWatch(Generic[T]):
             self._drop()
             if self._closing.is_set():
                 return
-            await self._again(self._session.judge(failure, self._client._address))
+            await self._again(failure)
 
     async def _open(self) -> "Stream | None":
         if self._created_at is None:
@@ -137,23 +137,23 @@ class AsyncWatch(Generic[T]):
             if self._closing.is_set():
                 self._drop()
             return self._stream
-        answer = await stream.answer()
-        await self._again(self._session.judge(answer, self._client._address))
+        await self._again(await stream.answer())
         return None
 
-    async def _again(self, verdict: Verdict) -> None:
+    async def _again(self, outcome: Answer | TransportError) -> None:
         """Wait before the next connection.
 
         Raises:
             JetKVError: there will be none.
         """
+        verdict = self._session.judge(outcome, self._client._address)
         assert verdict.error is not None
         self._tried += 1
         first = not self._session.opened
         if verdict.again is not Again.YES or (
             first and self._tried >= self._client._retry.attempts
         ):
-            raise verdict.error
+            raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
         await self._closing.wait(self._session.delay(verdict.at_least, jitter()))
 
     def _drop(self) -> None:

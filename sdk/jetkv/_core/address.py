@@ -3,6 +3,7 @@
 import re
 import ssl
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -11,6 +12,7 @@ from jetkv.errors import InvalidArgumentError
 
 __all__ = ["Address"]
 
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _SCHEMES = {"http": 80, "https": 443}
 _CREDENTIAL = "A token goes in the argument `token`"
 
@@ -101,9 +103,19 @@ def _split(url: str) -> tuple[str, str, int, str]:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a name can be looked up at all (RFC 1123 §2.1); an address passes, too."""
-    labels = host.removesuffix(".").split(".")
-    return len(host) <= 253 and all(0 < len(label) <= 63 for label in labels)
+    """Return whether it is an address, or a name that can be looked up at all (RFC 1123 §2.1)."""
+    if ":" in host:
+        return _is_ipv6(host)
+    return len(host) <= 253 and all(
+        _LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")
+    )
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return IPv6Address(host).scope_id is None
+    except ValueError:
+        return False
 
 
 def _proxy(proxy: str | None) -> str | None:

@@ -102,7 +102,7 @@ def put_key(
     key: str,
     value: Any,
     codec: Codec[Any],
-    condition: Condition,
+    condition: Condition = ALWAYS,
 ) -> Request:
     target = f"{_bucket(bucket)}/keys/{_key(key)}"
     headers = {

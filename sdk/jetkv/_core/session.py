@@ -119,6 +119,7 @@ class WatchSession(Generic[T]):
             self._failure = failure
         except (TooLong, KeyError, TypeError, ValueError) as error:
             self._failure = Broken(f"what came is no frame of a watch: {error}")
+            self._failure.__cause__ = error
         return found
 
     def check(self) -> None:

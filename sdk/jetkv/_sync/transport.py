@@ -84,6 +84,7 @@ class Transport:
             )
         except (exceptions.HTTPError, OSError) as error:
             raise _translated(error, timeout) from error
+        _check_head(response)
         return Answer(response.status, response.headers, response.data)
 
     def stream(self, request: Request, silence: float) -> "Stream":
@@ -110,6 +111,7 @@ class Transport:
             )
         except (exceptions.HTTPError, OSError) as error:
             raise _translated(error, silence) from error
+        _check_head(response)
         stream = Stream(response, pool, silence)
         with self._lock:
             self._streams.add(stream)
@@ -217,6 +219,19 @@ def _close(pool: urllib3.HTTPConnectionPool | urllib3.PoolManager) -> None:
         pool.clear()
     else:
         pool.close()
+
+
+def _check_head(response: urllib3.BaseHTTPResponse) -> None:
+    """Check that an answer's head came whole: http.client takes one that breaks off for all of it.
+
+    Raises:
+        Broken: nothing says where the body ends (RFC 9112 §6.3).
+    """
+    headers = response.headers
+    ends = "Content-Length" in headers or "Transfer-Encoding" in headers
+    closes = response.version == 10 or "close" in headers.get("Connection", "").lower()
+    if not (ends or closes or response.status in (204, 304)):
+        raise Broken("the connection broke: the answer's head broke off")
 
 
 def _translated(error: Exception, timeout: float) -> TransportError:
