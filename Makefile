@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-browser check format bench test-servers requirements clean
+.PHONY: help setup dev test test-browser test-containers check format bench test-servers requirements clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,19 +43,22 @@ test: $(VENV)/.client ## all tests on the newest nats-server
 test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package chromium)
 	$(BIN)/python -m pytest tests/browser
 
+test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
+	$(BIN)/python -m pytest tests/containers
+
 check: $(VENV)/.dev ## format, lint, types, import rules
 	$(BIN)/python tools/unasync.py --check
-	$(BIN)/ruff format --check adapter sdk tests tools
-	$(BIN)/ruff check adapter sdk tests tools
+	$(BIN)/ruff format --check adapter sdk tests tools docs/recipes
+	$(BIN)/ruff check adapter sdk tests tools docs/recipes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## format and fix what can be fixed
-	$(BIN)/ruff check --fix adapter sdk tests tools
-	$(BIN)/ruff format adapter sdk tests tools
+	$(BIN)/ruff check --fix adapter sdk tests tools docs/recipes
+	$(BIN)/ruff format adapter sdk tests tools docs/recipes
 	$(BIN)/python tools/unasync.py
 
-bench: $(VENV)/.dev ## all figures of docs/benchmarks.md, side by side
+bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side
 	$(BIN)/python -m tests.bench
 
 test-servers: $(VENV)/.client ## the integration tests on older nats-servers

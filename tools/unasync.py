@@ -19,7 +19,7 @@ BY_HAND = {"__init__.py", "transport.py", "runtime.py"}
 BANNER = "# Made from {source} by `make format`; edit that one.\n"
 RULES = [
     (r"MaybeAwaitable\[((?:[^\[\]]|\[[^\]]*\])*)\]", r"\1"),
-    (r"\bMaybeAwaitable, ", ""),
+    (r"\b(Maybe)?Awaitable, ", ""),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\b_async\b", "_sync"),
@@ -38,7 +38,7 @@ def sync_of(source: Path) -> str:
         text = re.sub(pattern, replacement, text)
     formatted = BANNER.format(source=source.relative_to(ROOT)) + text
     ruff = Path(sysconfig.get_path("scripts")) / "ruff"
-    for command in (["check", "--select", "I", "--fix", "-q"], ["format", "-q"]):
+    for command in (["check", "--select", "I,RUF022", "--fix", "-q"], ["format", "-q"]):
         done = subprocess.run(
             [ruff, *command, "--stdin-filename", str(source), "-"],
             input=formatted,

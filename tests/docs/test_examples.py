@@ -4,15 +4,12 @@ import argparse
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
-from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.settings import Settings
-from tests.support.gateway import running_gateway
 from tests.support.http import Http
 
 ROOT = Path(__file__).parents[2]
@@ -60,16 +57,6 @@ def curl(http: Http, command: str, lines: int) -> str:
     return http.request(method, path, given.data, **headers).body.decode()
 
 
-@pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Http]:
-    """What `make dev` gives: a fresh nats-server and a bucket `demo`."""
-    with (
-        NatsServer(tmp_path / "nats") as nats,
-        running_gateway(nats.url, buckets=["demo"]) as http,
-    ):
-        yield http
-
-
 @pytest.mark.parametrize("page", [p for p in PAGES if examples(p)], ids=lambda page: page.name)
 def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
     for command, expected in examples(page):
@@ -80,8 +67,10 @@ def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
 
 @pytest.mark.official_client
 def test_python_of_the_readme_runs(dev: Http) -> None:
-    (code,) = blocks(ROOT / "README.md", "python")
-    exec(compile(code.replace("http://localhost:9123", dev.url), "README.md", "exec"), {})
+    codes = blocks(ROOT / "README.md", "python")
+    assert len(codes) == 2
+    for code in codes:
+        exec(compile(code.replace("http://localhost:9123", dev.url), "README.md", "exec"), {})
 
 
 def test_the_toml_example_is_one_that_settings_take() -> None:

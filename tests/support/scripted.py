@@ -1,6 +1,7 @@
 """A server on loopback that does to each request what a test says, as no gateway would."""
 
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class Scripted:
     url: str
     steps: deque[Step]
     asked: list[Asked] = field(default_factory=list)
+    connections: int = 0
 
     @property
     def calls(self) -> list[str]:
@@ -48,10 +50,11 @@ class Scripted:
 
 
 @contextmanager
-def scripted(*steps: Step) -> Iterator[Scripted]:
+def scripted(*steps: Step, tls: ssl.SSLContext | None = None) -> Iterator[Scripted]:
     """Serve until the steps are used up; what comes after them finds its connection closed."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Scripted(f"http://127.0.0.1:{listener.getsockname()[1]}", deque(steps))
+    scheme = "http" if tls is None else "https"
+    server = Scripted(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", deque(steps))
     connections: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
@@ -60,7 +63,10 @@ def scripted(*steps: Step) -> Iterator[Scripted]:
             while True:
                 connection, _ = listener.accept()
                 connections.append(connection)
-                thread = threading.Thread(target=_serve, args=(server, connection), daemon=True)
+                server.connections += 1
+                thread = threading.Thread(
+                    target=_serve, args=(server, connection, tls), daemon=True
+                )
                 threads.append(thread)
                 thread.start()
 
@@ -81,9 +87,11 @@ def scripted(*steps: Step) -> Iterator[Scripted]:
             assert not thread.is_alive()
 
 
-def _serve(server: Scripted, connection: socket.socket) -> None:
-    reader = connection.makefile("rb")
+def _serve(server: Scripted, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
     with suppress(OSError, ValueError):
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_side=True)
+        reader = connection.makefile("rb")
         while (asked := _read(reader)) is not None:
             server.asked.append(asked)
             step = server.steps.popleft() if server.steps else None

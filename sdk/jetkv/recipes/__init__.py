@@ -1,0 +1,43 @@
+"""What is built of buckets: caching, counters, flags, sessions, locks, elections, dedup.
+
+    from jetkv.recipes import Lock, cached
+
+Each says what it guarantees and what it does not. Names with `Async` take an `AsyncBucket`, the
+others a `Bucket`; `cached` takes both. docs/recipes.md has them side by side.
+"""
+
+from jetkv.recipes._async.cache import AsyncCached
+from jetkv.recipes._async.counter import AsyncCounter
+from jetkv.recipes._async.dedup import AsyncCommandDedup
+from jetkv.recipes._async.election import AsyncElection
+from jetkv.recipes._async.flags import AsyncFlags
+from jetkv.recipes._async.lock import AsyncLock
+from jetkv.recipes._async.sessions import AsyncSessions
+from jetkv.recipes._claim import Claim
+from jetkv.recipes._decorator import cached
+from jetkv.recipes._sync.cache import Cached
+from jetkv.recipes._sync.counter import Counter
+from jetkv.recipes._sync.dedup import CommandDedup
+from jetkv.recipes._sync.election import Election
+from jetkv.recipes._sync.flags import Flags
+from jetkv.recipes._sync.lock import Lock
+from jetkv.recipes._sync.sessions import Sessions
+
+__all__ = [
+    "AsyncCached",
+    "AsyncCommandDedup",
+    "AsyncCounter",
+    "AsyncElection",
+    "AsyncFlags",
+    "AsyncLock",
+    "AsyncSessions",
+    "Cached",
+    "Claim",
+    "CommandDedup",
+    "Counter",
+    "Election",
+    "Flags",
+    "Lock",
+    "Sessions",
+    "cached",
+]

@@ -1,0 +1,1 @@
+"""The async recipes. `_sync` is made from them by `make format`."""

@@ -1,0 +1,157 @@
+"""A function whose values are kept in a bucket."""
+
+import functools
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
+
+from jetkv._async.bucket import AsyncBucket
+from jetkv._async.runtime import AsyncSignal, current
+from jetkv._core import requests
+from jetkv._core.answers import read_revision
+from jetkv.errors import (
+    InvalidArgumentError,
+    JetKVError,
+    KeyNotFoundError,
+    ValueDecodeError,
+)
+from jetkv.recipes._keys import KeyOf
+
+__all__ = ["AsyncCached"]
+
+log = logging.getLogger("jetkv.recipes")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AsyncCached(Generic[P, R]):
+    """A cached function, made by `jetkv.recipes.cached`, which says what it guarantees.
+
+    `__wrapped__` is the function itself.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, Awaitable[R]],
+        bucket: AsyncBucket[Any],
+        key_of: KeyOf,
+        on_error: Literal["compute", "raise"],
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._bucket = bucket
+        self._key_of = key_of
+        self._on_error = on_error
+        self._flights: dict[str, AsyncFlight] = {}
+        self._guard = threading.Lock()
+        self._in_trouble = False
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return the value: the stored one, or a computed one.
+
+        Raises:
+            InvalidArgumentError: no key can be made of the arguments, or the value cannot be
+                stored in a bucket of this type.
+            JetKVError: with `on_error="raise"`: the bucket could not be read or written.
+        """
+        key = self._key_of(args, kwargs)
+        raw = await self._raw(key, functools.partial(self._fn, *args, **kwargs))
+        # Decoded for each caller: what one does to its value is not seen by another.
+        value: R = self._bucket._decode(key, raw)
+        return value
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Forget the value for these arguments; what is being computed here is not stored.
+
+        Raises:
+            JetKVError: whatever `on_error` says; do it again.
+        """
+        key = self._key_of(args, kwargs)
+        with self._guard:
+            flight = self._flights.pop(key, None)
+            if flight is not None:
+                flight.outdated = True
+        await self._bucket.delete(key)
+
+    async def _raw(self, key: str, compute: Callable[[], Awaitable[R]]) -> bytes:
+        while True:
+            with self._guard:
+                flight = self._flights.get(key)
+                if flight is None:
+                    mine = self._flights[key] = AsyncFlight()
+            if flight is None:
+                return await self._lead(mine, key, compute)
+            if flight.by == current():
+                raise RecursionError(f"the value for {key!r} needs itself")
+            # As long as the call would take that it stands for.
+            await flight.done.wait()
+            if flight.error is not None:
+                raise flight.error
+            if flight.raw is not None:
+                return flight.raw
+
+    async def _lead(
+        self, flight: "AsyncFlight", key: str, compute: Callable[[], Awaitable[R]]
+    ) -> bytes:
+        try:
+            flight.raw = await self._found(flight, key, compute)
+        except Exception as error:
+            flight.error = error
+            raise
+        finally:
+            # Cancelled, it leaves neither: then one of those who wait computes.
+            with self._guard:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+            flight.done.set()
+        return flight.raw
+
+    async def _found(
+        self, flight: "AsyncFlight", key: str, compute: Callable[[], Awaitable[R]]
+    ) -> bytes:
+        readable = True
+        try:
+            return (await self._bucket.get(key)).raw
+        except (KeyNotFoundError, ValueDecodeError):
+            pass
+        except InvalidArgumentError:
+            raise
+        except JetKVError as error:
+            self._trouble(error)
+            readable = False
+        value = await compute()
+        request = requests.put_key(
+            self._bucket.name, key, value, self._bucket._codec, requests.ALWAYS
+        )
+        assert request.body is not None
+        if readable and not flight.outdated:
+            try:
+                read_revision(await self._bucket._client._call(request), request)
+                self._in_trouble = False
+                if flight.outdated:
+                    await self._bucket.delete(key)
+            except InvalidArgumentError:
+                raise
+            except JetKVError as error:
+                self._trouble(error)
+        return request.body
+
+    def _trouble(self, error: JetKVError) -> None:
+        if self._on_error == "raise":
+            raise error
+        if not self._in_trouble:
+            log.warning("bucket %r caches nothing now: %s", self._bucket.name, error)
+        self._in_trouble = True
+
+
+class AsyncFlight:
+    """One computation, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.by = current()
+        self.done = AsyncSignal()
+        self.raw: bytes | None = None
+        self.error: Exception | None = None
+        self.outdated = False

@@ -1,0 +1,139 @@
+"""Leader election: one of many candidates leads, and everybody can know which."""
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+from jetkv._async.bucket import AsyncBucket
+from jetkv._core.session import SnapshotEnd
+from jetkv.errors import InvalidArgumentError, WatchLostError
+from jetkv.models import Operation, Update
+from jetkv.recipes._async.lock import AsyncLock
+from jetkv.recipes._async.tenure import OnLost
+from jetkv.recipes._async.view import view
+from jetkv.recipes._documents import DOCUMENTS
+
+__all__ = ["AsyncElection"]
+
+
+class AsyncElection:
+    """An election among those who name the same bucket and key.
+
+        election = AsyncElection(bucket, "scheduler", candidate="host-7")
+        await election.campaign()
+        while election.is_leader:
+            await run_one(term=election.term)
+
+    It is a lock whose holder has a name, so all that `AsyncLock` guarantees, and does not, holds
+    here: there is never more than one who *may* believe to lead by the server's time, a leader
+    that crashes is followed after at most the bucket's TTL, `is_leader` goes by the clock of this
+    machine and turns False by itself, and `term` is the fencing revision that what the leader
+    writes to should check. A leader that lost does not campaign again by itself.
+
+    Not guaranteed: that the best, or the first, candidate wins; that `leader()` is still true
+    when it returns.
+
+    Args:
+        bucket: of any type, made with a ttl of 1 s or more.
+        name: the key.
+        candidate: what the others see as the leader; two may have the same and are two still.
+        on_lost: called once when leadership is lost, in the heartbeat's thread (async: task).
+    """
+
+    def __init__(
+        self,
+        bucket: AsyncBucket[Any],
+        name: str,
+        candidate: str,
+        *,
+        on_lost: OnLost | None = None,
+    ) -> None:
+        if not isinstance(candidate, str) or not candidate:
+            raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
+        self.candidate = candidate
+        self._name = name
+        self._bucket = view(bucket, DOCUMENTS)
+        self._lock = AsyncLock(bucket, name, holder=candidate, on_lost=on_lost)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this candidate leads now. No I/O: it goes by the clock."""
+        return self._lock.held
+
+    @property
+    def term(self) -> int:
+        """The revision that this candidate was elected with; it grows from leader to leader.
+
+        Raises:
+            LockError: it was not elected, or resigned.
+        """
+        return self._lock.fencing
+
+    def check(self) -> None:
+        """Return if this candidate leads now.
+
+        Raises:
+            LockLostError: it does not.
+        """
+        self._lock.check()
+
+    async def campaign(self, timeout: float | None = None) -> None:
+        """Wait until this candidate leads; arguments and errors are those of `acquire`.
+
+        Raises:
+            LockTimeoutError: another led all the time.
+        """
+        await self._lock.acquire(timeout)
+
+    async def resign(self) -> None:
+        """Lead no more; another can at once. Nothing happens when it does not lead."""
+        await self._lock.release()
+
+    async def leader(self) -> str | None:
+        """Return who leads, as the gateway says now; None when nobody does."""
+        found = await self._bucket.get_or_none(self._name)
+        return None if found is None else _candidate(found.value)
+
+    async def observe(self) -> AsyncIterator[str | None]:
+        """Yield who leads, now and whenever that changes; None while nobody does.
+
+        It goes on through restarts of gateway and NATS; short terms in between may be left out.
+        Where the bucket has no expiry markers, a leader that crashed is seen until the next one.
+
+        Raises:
+            BucketNotFoundError: there is no such bucket, or no more.
+        """
+        told: tuple[str | None] | None = None
+        while True:
+            leader: str | None = None
+            complete = False
+            try:
+                async with self._bucket.watch(self._name, snapshot=True) as watch:
+                    while True:
+                        item = await watch._next()
+                        if isinstance(item, Update) and item.key == self._name:
+                            live = item.operation is Operation.PUT
+                            leader = _candidate(item.value or {}) if live else None
+                        complete = complete or isinstance(item, SnapshotEnd)
+                        if complete and told != (leader,):
+                            told = (leader,)
+                            yield leader
+            except WatchLostError:
+                continue
+
+    async def __aenter__(self) -> Self:
+        await self.campaign()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.resign()
+
+
+def _candidate(document: Any) -> str | None:
+    holder = document.get("holder")
+    return holder if isinstance(holder, str) else None

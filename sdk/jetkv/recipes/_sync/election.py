@@ -1,0 +1,140 @@
+# Made from sdk/jetkv/recipes/_async/election.py by `make format`; edit that one.
+"""Leader election: one of many candidates leads, and everybody can know which."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from jetkv._core.session import SnapshotEnd
+from jetkv._sync.bucket import Bucket
+from jetkv.errors import InvalidArgumentError, WatchLostError
+from jetkv.models import Operation, Update
+from jetkv.recipes._documents import DOCUMENTS
+from jetkv.recipes._sync.lock import Lock
+from jetkv.recipes._sync.tenure import OnLost
+from jetkv.recipes._sync.view import view
+
+__all__ = ["Election"]
+
+
+class Election:
+    """An election among those who name the same bucket and key.
+
+        election = Election(bucket, "scheduler", candidate="host-7")
+        election.campaign()
+        while election.is_leader:
+            run_one(term=election.term)
+
+    It is a lock whose holder has a name, so all that `Lock` guarantees, and does not, holds
+    here: there is never more than one who *may* believe to lead by the server's time, a leader
+    that crashes is followed after at most the bucket's TTL, `is_leader` goes by the clock of this
+    machine and turns False by itself, and `term` is the fencing revision that what the leader
+    writes to should check. A leader that lost does not campaign again by itself.
+
+    Not guaranteed: that the best, or the first, candidate wins; that `leader()` is still true
+    when it returns.
+
+    Args:
+        bucket: of any type, made with a ttl of 1 s or more.
+        name: the key.
+        candidate: what the others see as the leader; two may have the same and are two still.
+        on_lost: called once when leadership is lost, in the heartbeat's thread (async: task).
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket[Any],
+        name: str,
+        candidate: str,
+        *,
+        on_lost: OnLost | None = None,
+    ) -> None:
+        if not isinstance(candidate, str) or not candidate:
+            raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
+        self.candidate = candidate
+        self._name = name
+        self._bucket = view(bucket, DOCUMENTS)
+        self._lock = Lock(bucket, name, holder=candidate, on_lost=on_lost)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this candidate leads now. No I/O: it goes by the clock."""
+        return self._lock.held
+
+    @property
+    def term(self) -> int:
+        """The revision that this candidate was elected with; it grows from leader to leader.
+
+        Raises:
+            LockError: it was not elected, or resigned.
+        """
+        return self._lock.fencing
+
+    def check(self) -> None:
+        """Return if this candidate leads now.
+
+        Raises:
+            LockLostError: it does not.
+        """
+        self._lock.check()
+
+    def campaign(self, timeout: float | None = None) -> None:
+        """Wait until this candidate leads; arguments and errors are those of `acquire`.
+
+        Raises:
+            LockTimeoutError: another led all the time.
+        """
+        self._lock.acquire(timeout)
+
+    def resign(self) -> None:
+        """Lead no more; another can at once. Nothing happens when it does not lead."""
+        self._lock.release()
+
+    def leader(self) -> str | None:
+        """Return who leads, as the gateway says now; None when nobody does."""
+        found = self._bucket.get_or_none(self._name)
+        return None if found is None else _candidate(found.value)
+
+    def observe(self) -> Iterator[str | None]:
+        """Yield who leads, now and whenever that changes; None while nobody does.
+
+        It goes on through restarts of gateway and NATS; short terms in between may be left out.
+        Where the bucket has no expiry markers, a leader that crashed is seen until the next one.
+
+        Raises:
+            BucketNotFoundError: there is no such bucket, or no more.
+        """
+        told: tuple[str | None] | None = None
+        while True:
+            leader: str | None = None
+            complete = False
+            try:
+                with self._bucket.watch(self._name, snapshot=True) as watch:
+                    while True:
+                        item = watch._next()
+                        if isinstance(item, Update) and item.key == self._name:
+                            live = item.operation is Operation.PUT
+                            leader = _candidate(item.value or {}) if live else None
+                        complete = complete or isinstance(item, SnapshotEnd)
+                        if complete and told != (leader,):
+                            told = (leader,)
+                            yield leader
+            except WatchLostError:
+                continue
+
+    def __enter__(self) -> Self:
+        self.campaign()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.resign()
+
+
+def _candidate(document: Any) -> str | None:
+    holder = document.get("holder")
+    return holder if isinstance(holder, str) else None

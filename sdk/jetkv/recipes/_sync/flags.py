@@ -1,0 +1,276 @@
+# Made from sdk/jetkv/recipes/_async/flags.py by `make format`; edit that one.
+"""Feature flags that keep themselves up to date."""
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from jetkv._core.retry import Retry, jitter
+from jetkv._core.session import SnapshotEnd
+from jetkv._sync.bucket import Bucket
+from jetkv._sync.runtime import Background, Signal, now, resolve
+from jetkv._sync.watch import Watch
+from jetkv.codec import JSON
+from jetkv.errors import (
+    ClientClosedError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    JetKVError,
+    UnavailableError,
+    ValueDecodeError,
+    WatchLostError,
+)
+from jetkv.models import Operation, Update
+from jetkv.recipes._flags import check_flag, is_on
+from jetkv.recipes._sync.view import view
+
+__all__ = ["Flags"]
+
+log = logging.getLogger("jetkv.recipes")
+
+OnChange = Callable[[str, Any], None]
+
+# A gateway says something every 15 s.
+_SILENCE_SECONDS = 20.0
+_STOP_SECONDS = 2.0
+_BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
+_MISSING: Any = object()
+
+
+class Flags:
+    """Feature flags, read from memory and kept up to date by a watch.
+
+        flags = Flags(client.kv().bucket("feature-flags"), {"dark-mode": False})
+        with flags:
+            if flags.enabled("dark-mode", user="ada"):
+                ...
+
+    A flag is a key with JSON: `true`, `{"enabled": true}`, `{"enabled": true, "rollout": 0.5}`
+    (on for half of the users), or any other value for `get`.
+
+    Guaranteed:
+        - Once `start` has returned, all flags of the bucket are there, and every change comes by
+          itself, in order, without a restart; reading does no I/O and never raises.
+        - While the gateway is away the last known flags stand, and `stale` says for how long they
+          have. When a watch cannot go on (`WatchLostError`), a new snapshot replaces them at
+          once: what vanished meanwhile is gone here, too.
+        - A value that is no flag is skipped with a warning in the log, and the last good one
+          stands, or else the default.
+        - The same user gets the same answer of the same rollout everywhere, and keeps what is on
+          when the rollout grows.
+
+    Not guaranteed: that all processes change at the same moment, or that every value in between
+    is seen; that flags of a bucket with a TTL but without expiry markers go when they expire
+    (they go with the next snapshot). A connection that dies without a word is noticed after
+    40 s, and shows in `stale` after 20 s.
+
+    Args:
+        bucket: of any type; the values are JSON.
+        defaults: what a flag is that is not in the bucket.
+        filter: of keys, as of `bucket.keys`; None = all. A flag's name is its whole key.
+        on_change: called with a flag's name and its new value, its default where it is gone, for
+            each that changed after the first snapshot, one after the other, from the thread
+            (async: task) that keeps them; while it runs, later changes wait.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket[Any],
+        defaults: Mapping[str, Any] | None = None,
+        *,
+        filter: str | None = None,
+        on_change: OnChange | None = None,
+    ) -> None:
+        self._defaults = dict(defaults or {})
+        for name, value in self._defaults.items():
+            try:
+                check_flag(value)
+            except ValueError as error:
+                raise InvalidArgumentError(f"default of flag {name!r}: {error}") from error
+        self._bucket = view(bucket, JSON)
+        self._filters = () if filter is None else (filter,)
+        self._on_change = on_change
+        self._flags: Mapping[str, Any] = {}
+        self._seen_at: float | None = None
+        self._watch: Watch[Any] | None = None
+        self._problem: JetKVError | None = None
+        self._begun = False
+        self._complete = False
+        self._settled = Signal()
+        self._closing = Signal()
+        self._work = Background(self._follow, f"jetkv flags of {bucket.name}")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a copy of a flag's value: the stored one, else its default, else `default`."""
+        value = self._flags.get(name, _MISSING)
+        if value is _MISSING:
+            value = self._defaults.get(name, default)
+        return copy.deepcopy(value) if isinstance(value, dict | list) else value
+
+    def enabled(self, name: str, user: str | None = None) -> bool:
+        """Return whether a flag is on: `true`, or an object whose `enabled` is true.
+
+        Args:
+            name: of the flag; one that is nowhere is off.
+            user: whom a rollout asks about. Without one, a flag that is on for a part of the
+                users is off.
+        """
+        value = self._flags.get(name, _MISSING)
+        if value is _MISSING:
+            value = self._defaults.get(name)
+        return is_on(name, value, user)
+
+    @property
+    def stale(self) -> float:
+        """Seconds for which the flags may be out of date: 0 while the gateway speaks.
+
+        Infinite before the first snapshot, when there are defaults only.
+        """
+        if self._seen_at is None:
+            return math.inf
+        watch = self._watch
+        silence = now() - self._seen_at
+        speaks = watch is not None and watch._stream is not None and self._complete
+        return 0.0 if speaks and silence < _SILENCE_SECONDS else silence
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Begin to follow the flags, and return when all of them are there.
+
+        When it raises, nothing goes on; make another object to try again.
+
+        Args:
+            timeout: seconds to wait for the first snapshot.
+
+        Raises:
+            BucketNotFoundError, PermissionDeniedError, …: there is nothing to follow.
+            UnavailableError: the gateway is away.
+            DeadlineExceededError: the snapshot did not come in time.
+            InvalidArgumentError: the filter breaks a rule, or it was started before.
+        """
+        if self._begun:
+            raise InvalidArgumentError("these flags were started before", hint="make another one")
+        self._begun = True
+        self._work.start()
+        self._settled.wait(timeout)
+        if self._seen_at is None:
+            problem = self._problem
+            self.close()
+            raise problem or DeadlineExceededError(
+                f"the flags of bucket {self._bucket.name!r} were not there within {timeout:g} s"
+            )
+
+    def close(self) -> None:
+        """Stop following; what is known stands, and gets stale."""
+        self._closing.set()
+        watch = self._watch
+        if watch is not None:
+            watch.close()
+        self._work.stop(_STOP_SECONDS)
+        self._watch = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _follow(self) -> None:
+        failed = 0
+        while not self._closing.is_set():
+            self._watch = self._bucket.watch(*self._filters, snapshot=True)
+            self._complete = False
+            try:
+                self._read(self._watch)
+            except WatchLostError as error:
+                log.info("flags of bucket %r begin again: %s", self._bucket.name, error)
+            except JetKVError as error:
+                self._problem = error
+                if self._hopeless(error):
+                    self._settled.set()
+                    return
+                log.debug("flags of bucket %r: %s", self._bucket.name, error)
+            except Exception:  # a defect must not end what nobody waits for
+                log.exception("flags of bucket %r begin again", self._bucket.name)
+            failed = 1 if self._complete else failed + 1
+            self._closing.wait(_BACK_OFF.delay(failed, 0.0, jitter()))
+
+    def _hopeless(self, error: JetKVError) -> bool:
+        """Return whether nobody needs to try again."""
+        if isinstance(error, ClientClosedError):
+            log.warning("flags of bucket %r are followed no more: %s", self._bucket.name, error)
+            return True
+        # Once they were there, whatever stands in the way may be mended while this runs.
+        return self._seen_at is None and not isinstance(error, UnavailableError)
+
+    def _read(self, watch: Watch[Any]) -> None:
+        """Follow one watch, step by step, so that it is seen when the gateway speaks."""
+        snapshot: dict[str, Any] = {}
+        while not self._closing.is_set():
+            watch._step()
+            while watch._pending:
+                item = watch._pending.popleft()
+                if isinstance(item, SnapshotEnd):
+                    self._complete = True
+                    self._replace(snapshot)
+                elif self._complete:
+                    self._change(item)
+                else:
+                    self._collect(snapshot, item)
+            if self._complete and watch._stream is not None:
+                self._seen_at = now()
+                self._settled.set()
+
+    def _collect(self, snapshot: dict[str, Any], update: Update[Any]) -> None:
+        value = self._value(update)
+        if value is _MISSING:
+            snapshot.pop(update.key, None)
+        else:
+            snapshot[update.key] = value
+
+    def _change(self, update: Update[Any]) -> None:
+        flags = dict(self._flags)
+        self._collect(flags, update)
+        self._replace(flags)
+
+    def _replace(self, flags: dict[str, Any]) -> None:
+        # A new mapping each time: a reader in another thread sees the one or the other.
+        before, self._flags = self._flags, flags
+        if self._seen_at is None or self._on_change is None:
+            return
+        for name in sorted(before.keys() | flags.keys()):
+            if _differ(before.get(name, _MISSING), flags.get(name, _MISSING)):
+                try:
+                    resolve(self._on_change(name, self.get(name)))
+                except Exception:  # it is the caller's, and the flags go on
+                    log.exception("on_change of flag %r", name)
+
+    def _value(self, update: Update[Any]) -> Any:
+        """Return what an update makes of its flag; `_MISSING` where it takes it away."""
+        if update.operation is not Operation.PUT:
+            return _MISSING
+        try:
+            check_flag(update.value)
+        except (ValueDecodeError, ValueError) as error:
+            log.warning(
+                "flag %r in bucket %r at revision %d is none, and the last good one stands: %s",
+                update.key,
+                self._bucket.name,
+                update.revision,
+                error,
+            )
+            return self._flags.get(update.key, _MISSING)
+        return update.value
+
+
+def _differ(one: Any, other: Any) -> bool:
+    # True == 1 in Python; in a flag it is not.
+    return type(one) is not type(other) or one != other

@@ -1,0 +1,89 @@
+"""Clients of the shared gateway, and a wire to it that can be cut."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import pytest
+
+from jetkv import KV, AsyncClient, AsyncKV, Client, Retry
+from tests.recipes.wires import Wire, wire_to
+from tests.support.http import Http
+
+T = TypeVar("T")
+
+RACERS = 8
+Race = Callable[[Callable[[KV, int], T]], list[T]]
+
+
+@pytest.fixture
+async def kv(http: Http) -> AsyncIterator[AsyncKV]:
+    async with AsyncClient(http.url) as client:
+        yield client.kv()
+
+
+@pytest.fixture
+def sync_kv(http: Http) -> Iterator[KV]:
+    with Client(http.url) as client:
+        yield client.kv()
+
+
+@pytest.fixture
+def wire(http: Http) -> Iterator[Wire]:
+    with wire_to(http) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def wired(wire: Wire) -> AsyncIterator[AsyncKV]:
+    """A client on the wire, which gives up soon."""
+    retry = Retry(attempts=2, first_delay=0.01, longest_delay=0.05)
+    async with AsyncClient(wire.url, timeout=2, retry=retry) as client:
+        yield client.kv()
+
+
+class Words(logging.Handler):
+    """What was logged, whatever the gateway in this process makes of its parents' loggers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+    def count(self, words: str) -> int:
+        return sum(words in text for text in self.said)
+
+
+@pytest.fixture
+def words() -> Iterator[Words]:
+    logger = logging.getLogger("jetkv.recipes")
+    level = logger.level
+    heard = Words()
+    logger.addHandler(heard)
+    logger.setLevel(logging.INFO)
+    yield heard
+    logger.setLevel(level)
+    logger.removeHandler(heard)
+
+
+@pytest.fixture
+def race(http: Http) -> Iterator[Race[Any]]:
+    """Run a function at once in eight threads, each with a client of its own."""
+    with ExitStack() as clients, ThreadPoolExecutor(RACERS) as pool:
+        kvs = [clients.enter_context(Client(http.url)).kv() for _ in range(RACERS)]
+
+        def run(work: Callable[[KV, int], Any]) -> list[Any]:
+            start = threading.Barrier(RACERS, timeout=10)
+
+            def racer(number: int) -> Any:
+                start.wait()
+                return work(kvs[number], number)
+
+            return [done.result(60) for done in [pool.submit(racer, n) for n in range(RACERS)]]
+
+        yield run

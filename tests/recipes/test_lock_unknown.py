@@ -1,0 +1,148 @@
+"""A lock whose writes get no answer: what it believes is true."""
+
+import pytest
+
+from jetkv import LockLostError, LockTimeoutError, OutcomeUnknownError, UnavailableError
+from jetkv.recipes import AsyncLock
+from tests.recipes.waits import soon
+from tests.recipes.wires import Loss
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def lasting(make_bucket) -> str:
+    return make_bucket(ttl_seconds=60).name
+
+
+@pytest.fixture
+def locks(make_bucket) -> str:
+    return make_bucket(ttl_seconds=1).name
+
+
+async def test_an_acquire_that_was_applied_without_an_answer_is_found_and_held(
+    kv, wire, wired, lasting
+) -> None:
+    wire.lose("PUT", Loss.ANSWER)
+    lock = AsyncLock(wired.bucket(lasting), "x")
+    await lock.acquire(timeout=0)
+    assert wire.lost == ["ANSWER of PUT"]
+    lock.check()
+    assert lock.fencing <= (await kv.bucket(lasting).get("x")).revision
+    await lock.release()
+    assert not await kv.bucket(lasting).exists("x")
+
+
+async def test_an_acquire_that_never_arrived_is_tried_again(wire, wired, lasting) -> None:
+    wire.lose("PUT", Loss.REQUEST)
+    async with AsyncLock(wired.bucket(lasting), "x") as lock:
+        assert wire.lost == ["REQUEST of PUT"]
+        lock.check()
+
+
+async def test_an_acquire_that_arrives_late_does_not_disturb_the_one_that_did(
+    kv, wire, wired, lasting
+) -> None:
+    wire.lose("PUT", Loss.LATE)
+    async with AsyncLock(wired.bucket(lasting), "x") as lock:
+        before = (await kv.bucket(lasting).get("x")).revision
+        wire.let_through()
+        assert (await kv.bucket(lasting).get("x")).revision == before
+        lock.check()
+
+
+async def test_an_acquire_that_lands_after_all_is_not_held_by_who_gave_up(
+    kv, wire, wired, locks
+) -> None:
+    wire.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)
+    lock = AsyncLock(wired.bucket(locks), "x")
+    with pytest.raises(OutcomeUnknownError):
+        await lock.acquire(timeout=0)
+    wire.let_through()
+    assert await kv.bucket(locks).exists("x")
+    assert not lock.held
+    async with AsyncLock(kv.bucket(locks), "x", timeout=10):
+        assert not lock.held
+
+
+async def test_a_lock_of_another_is_not_taken_for_ones_own(kv, wire, wired, lasting) -> None:
+    async with AsyncLock(kv.bucket(lasting), "x") as other:
+        wire.lose("PUT", Loss.REQUEST)
+        lock = AsyncLock(wired.bucket(lasting), "x")
+        with pytest.raises(LockTimeoutError):
+            await lock.acquire(timeout=0)
+        assert wire.lost == ["REQUEST of PUT"]
+        assert not lock.held
+        other.check()
+
+
+async def test_what_cannot_be_settled_is_said_and_not_held(wire, wired, lasting) -> None:
+    lock = AsyncLock(wired.bucket(lasting), "x")
+    await lock.acquire()
+    await lock.release()
+    wire.lose("PUT", Loss.ANSWER)
+    wire.lose("GET", *[Loss.REQUEST] * 6)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await lock.acquire(timeout=0)
+    assert isinstance(caught.value.__cause__, UnavailableError)
+    assert not lock.held
+
+
+@pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
+async def test_a_renewal_without_an_answer_does_not_lose_the_lock(
+    loss, kv, wire, wired, make_bucket
+) -> None:
+    name = make_bucket(ttl_seconds=2).name
+    lock = AsyncLock(wired.bucket(name), "x")
+    await lock.acquire()
+    first = (await kv.bucket(name).get("x")).revision
+    wire.lose("PUT", loss)
+
+    async def renewed() -> bool:
+        entry = await kv.bucket(name).get_or_none("x")
+        return bool(wire.lost) and entry is not None and entry.revision > first + 1
+
+    await eventually(renewed, "it was renewed after the loss")
+    lock.check()
+    await lock.release()
+
+
+async def test_a_renewal_that_arrives_after_the_release_brings_nothing_back(
+    kv, wire, wired, locks
+) -> None:
+    lock = AsyncLock(wired.bucket(locks), "x")
+    await lock.acquire()
+    wire.lose("PUT", Loss.LATE)
+    await soon(lambda: wire.lost, "a renewal is late")
+    await lock.release()
+    wire.let_through()
+    assert not await kv.bucket(locks).exists("x")
+
+
+@pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
+async def test_a_release_without_an_answer_frees_the_lock(loss, kv, wire, wired, lasting) -> None:
+    lock = AsyncLock(wired.bucket(lasting), "x")
+    await lock.acquire()
+    wire.lose("DELETE", loss)
+    await lock.release()
+    assert wire.lost == [f"{loss.name} of DELETE"]
+    assert not await kv.bucket(lasting).exists("x")
+
+
+async def test_a_release_that_cannot_be_done_is_logged_and_left_to_the_ttl(
+    kv, wire, wired, lasting, words
+) -> None:
+    lock = AsyncLock(wired.bucket(lasting), "x")
+    await lock.acquire()
+    wire.cut()
+    await lock.release()
+    assert not lock.held
+    assert words.count("could not be given back") == 1
+    assert await kv.bucket(lasting).exists("x")
+
+
+async def test_a_block_that_lost_the_answer_of_its_release_ends_well(wire, wired, lasting) -> None:
+    async with AsyncLock(wired.bucket(lasting), "x") as lock:
+        wire.lose("DELETE", Loss.ANSWER)
+    assert wire.lost == ["ANSWER of DELETE"]
+    with pytest.raises(LockLostError):
+        lock.check()

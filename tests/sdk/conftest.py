@@ -1,0 +1,38 @@
+"""Three ways in, both clients, and an address where nobody is."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.sdk.ways import Way
+from tests.sdk.ways_in import WAYS, enter
+from tests.support.clients import BOTH, MakeClient
+from tests.support.http import BUCKETS, Http
+
+
+@pytest.fixture(params=BOTH)
+def make(request: pytest.FixtureRequest) -> MakeClient:
+    return BOTH[request.param]
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address where a connection is refused, for as long as the test runs."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture(params=WAYS)
+async def way(request: pytest.FixtureRequest, http: Http) -> AsyncIterator[Way]:
+    async with AsyncExitStack() as stack:
+        yield await enter(stack, request.param, http)
+
+
+@pytest.fixture
+def new_bucket(http: Http, bucket_name: str) -> Iterator[str]:
+    """The name of a bucket that a test creates itself; it is gone afterwards."""
+    yield bucket_name
+    http.delete(f"{BUCKETS}/{bucket_name}")

@@ -1,0 +1,140 @@
+"""The ways in by the SDK: `Client` and `AsyncClient`, by the same code."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any
+
+from jetkv import BucketInfo, Entry, errors
+from tests.sdk.ways import ENDINGS, SECONDS, About, Change, Changes, Failed, Found, Kind, facts
+
+_KINDS: dict[type[errors.JetKVError], Kind] = {
+    errors.InvalidArgumentError: Kind.INVALID,
+    errors.BucketNotFoundError: Kind.BUCKET_NOT_FOUND,
+    errors.KeyNotFoundError: Kind.KEY_NOT_FOUND,
+    errors.BucketExistsError: Kind.BUCKET_EXISTS,
+    errors.KeyExistsError: Kind.KEY_EXISTS,
+    errors.RevisionMismatchError: Kind.REVISION_MISMATCH,
+    errors.ValueTooLargeError: Kind.TOO_LARGE,
+}
+
+
+@contextmanager
+def _normalised() -> Iterator[None]:
+    try:
+        yield
+    except errors.WatchLostError as lost:
+        raise Failed(ENDINGS[lost.reason], lost.status, {}) from lost
+    except errors.JetKVError as error:
+        raise Failed(_KINDS[type(error)], error.status, facts(error.details)) from error
+
+
+def _found(entry: Entry[Any]) -> Found:
+    return Found(entry.key, entry.raw, entry.revision, str(entry.operation), entry.created_at)
+
+
+def _about(info: BucketInfo) -> About:
+    return About(
+        info.name,
+        info.values,
+        info.history,
+        None if info.ttl is None else int(info.ttl.total_seconds()),
+        info.description,
+        info.storage,
+        info.created_at,
+    )
+
+
+class _SdkChanges(Changes):
+    def __init__(self, watch: Any) -> None:
+        super().__init__()
+        self._watch = watch
+
+    @property
+    def synced(self) -> bool:
+        synced: bool = self._watch.synced
+        return synced
+
+    async def _next(self) -> Change:
+        with _normalised():
+            update = await anext(self._watch)
+        return Change(update.key, update.raw, update.revision, str(update.operation), update.reason)
+
+
+class Sdk:
+    """A client whose calls are awaited (`tests.support.clients`); values are bytes."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def create_bucket(self, name: str, *, ttl: int | None = None, **settings: Any) -> About:
+        age = None if ttl is None else timedelta(seconds=ttl)
+        with _normalised():
+            return _about(await self._client.kv().create_bucket(name, ttl=age, **settings))
+
+    async def buckets(self) -> list[About]:
+        with _normalised():
+            return [_about(found) for found in await self._client.kv().buckets()]
+
+    async def bucket_info(self, name: str) -> About:
+        with _normalised():
+            return _about(await self._client.kv().bucket_info(name))
+
+    async def delete_bucket(self, name: str) -> None:
+        with _normalised():
+            await self._client.kv().delete_bucket(name)
+
+    def _bucket(self, name: str) -> Any:
+        return self._client.kv().bucket(name, bytes)
+
+    async def get(self, bucket: str, key: str, **options: Any) -> Found:
+        with _normalised():
+            entry = await self._bucket(bucket).get(key, **options)
+        assert entry.value == entry.raw
+        return _found(entry)
+
+    async def put(self, bucket: str, key: str, value: bytes) -> int:
+        with _normalised():
+            revision: int = await self._bucket(bucket).put(key, value)
+        return revision
+
+    async def create(self, bucket: str, key: str, value: bytes) -> int:
+        with _normalised():
+            revision: int = await self._bucket(bucket).create(key, value)
+        return revision
+
+    async def update(self, bucket: str, key: str, value: bytes, revision: int) -> int:
+        with _normalised():
+            new: int = await self._bucket(bucket).update(key, value, revision)
+        return new
+
+    async def delete(self, bucket: str, key: str, *, revision: int | None = None) -> None:
+        with _normalised():
+            await self._bucket(bucket).delete(key, revision=revision)
+
+    async def purge(self, bucket: str, key: str, *, revision: int | None = None) -> None:
+        with _normalised():
+            await self._bucket(bucket).purge(key, revision=revision)
+
+    async def keys(self, bucket: str, filter: str | None = None) -> list[str]:
+        with _normalised():
+            keys: list[str] = await self._bucket(bucket).keys(filter)
+        return keys
+
+    async def history(self, bucket: str, key: str) -> list[Found]:
+        with _normalised():
+            return [_found(entry) for entry in await self._bucket(bucket).history(key)]
+
+    @asynccontextmanager
+    async def watch(self, bucket: str, *filters: str, **options: Any) -> AsyncIterator[Changes]:
+        with _normalised():
+            watch = self._bucket(bucket).watch(*filters, **options)
+            async with asyncio.timeout(SECONDS):
+                await watch.__aenter__()
+        changes = _SdkChanges(watch)
+        try:
+            yield changes
+        finally:
+            await watch.aclose()
+            await changes.stop()

@@ -1,0 +1,217 @@
+"""One set of words for every way into a gateway: raw HTTP, `Client` and `AsyncClient`.
+
+What a way returns or raises does not show which one it was, so that a test says what has to
+hold once for all of them. The ways are in `way_http` and `way_sdk`.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+import pytest
+
+from tests.support.waiting import eventually
+
+SECONDS = 10
+
+ODD_KEYS = [
+    "user:123",
+    "a b",
+    "a/b/c",
+    "/",
+    "//a//",
+    ".",
+    "..",
+    "...",
+    "a/../b",
+    ".hidden.",
+    "a..b",
+    "%2F",
+    "100%",
+    "a?b=c&d#e",
+    "a+b",
+    "*",
+    ">",
+    "user.*",
+    "=3A",
+    "=",
+    "日本",
+    "🔑",
+    "e\u0301",
+    "\u00e9",
+    "'\"\\",
+    "k" * 512,
+]
+
+
+class Kind(Enum):
+    """What a call can come to, in words that belong to no way."""
+
+    INVALID = "a part of the call breaks a rule"
+    BUCKET_NOT_FOUND = "there is no such bucket"
+    KEY_NOT_FOUND = "there is no live value"
+    BUCKET_EXISTS = "the bucket exists"
+    KEY_EXISTS = "there is a live value"
+    REVISION_MISMATCH = "the key is at another revision"
+    TOO_LARGE = "the value is too large"
+    BUCKET_DELETED = "the watched bucket is gone"
+    RESYNC = "a watch may have missed something"
+
+
+ENDINGS = {
+    "not_found": Kind.BUCKET_NOT_FOUND,
+    "bucket_deleted": Kind.BUCKET_DELETED,
+    "resync": Kind.RESYNC,
+}
+"""What a watch's last frame says by its code."""
+
+
+def facts(details: Any) -> dict[str, Any]:
+    """Return what of an error's details a test can rely on."""
+    names = ("current_revision", "limit_bytes")
+    return {name: details[name] for name in names if details and details.get(name) is not None}
+
+
+class Failed(Exception):
+    """Raised by a way when the gateway refuses.
+
+    Attributes:
+        status: of the answer, None for the end of a watch.
+        facts: `current_revision` or `limit_bytes`, where the gateway told.
+    """
+
+    def __init__(self, kind: Kind, status: int | None, facts: dict[str, Any]) -> None:
+        super().__init__(kind, status, facts)
+        self.kind = kind
+        self.status = status
+        self.facts = facts
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stored value."""
+
+    key: str
+    value: bytes
+    revision: int
+    operation: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a watch saw."""
+
+    key: str
+    value: bytes
+    revision: int
+    operation: str = "put"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """A bucket's description."""
+
+    name: str
+    values: int
+    history: int
+    ttl: int | None
+    description: str
+    storage: str
+    created_at: datetime
+
+
+class Changes(ABC):
+    """An open watch. Every wait has a deadline."""
+
+    def __init__(self) -> None:
+        self._coming: asyncio.Future[Change] | None = None
+
+    @property
+    @abstractmethod
+    def synced(self) -> bool:
+        """Whether the snapshot is complete."""
+
+    @abstractmethod
+    async def _next(self) -> Change: ...
+
+    async def take(self, count: int) -> list[Change]:
+        """Return the next changes."""
+        return [await self._await_next() for _ in range(count)]
+
+    async def complete(self) -> None:
+        """Wait until the snapshot is complete, with nothing more of it to come."""
+
+        async def is_complete() -> bool:
+            assert not self._reading().done(), "something came that the test did not expect"
+            return self.synced
+
+        await eventually(is_complete, "the snapshot is complete")
+
+    async def failure(self) -> Failed:
+        """Return what the watch ends with, the next thing that has to happen."""
+        try:
+            change = await self._await_next()
+        except Failed as failed:
+            return failed
+        raise AssertionError(f"the watch went on: {change}")
+
+    async def stop(self) -> None:
+        """Let go of what is still awaited."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
+
+    def _reading(self) -> "asyncio.Future[Change]":
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(self._next())
+        return self._coming
+
+    async def _await_next(self) -> Change:
+        reading = self._reading()
+        async with asyncio.timeout(SECONDS):
+            await asyncio.wait({reading})
+        self._coming = None
+        return reading.result()
+
+
+class Way(Protocol):
+    """One way in. Each call does what the bucket's method of that name says."""
+
+    async def create_bucket(
+        self, name: str, *, ttl: int | None = None, **settings: Any
+    ) -> About: ...
+    async def buckets(self) -> list[About]: ...
+    async def bucket_info(self, name: str) -> About: ...
+    async def delete_bucket(self, name: str) -> None: ...
+    async def get(
+        self, bucket: str, key: str, *, revision: int | None = None, consistency: str = "strong"
+    ) -> Found: ...
+    async def put(self, bucket: str, key: str, value: bytes) -> int: ...
+    async def create(self, bucket: str, key: str, value: bytes) -> int: ...
+    async def update(self, bucket: str, key: str, value: bytes, revision: int) -> int: ...
+    async def delete(self, bucket: str, key: str, *, revision: int | None = None) -> None: ...
+    async def purge(self, bucket: str, key: str, *, revision: int | None = None) -> None: ...
+    async def keys(self, bucket: str, filter: str | None = None) -> list[str]: ...
+    async def history(self, bucket: str, key: str) -> list[Found]: ...
+    def watch(
+        self,
+        bucket: str,
+        *filters: str,
+        snapshot: bool = False,
+        resume_after: int | None = None,
+        ignore_deletes: bool = False,
+    ) -> AbstractAsyncContextManager[Changes]: ...
+
+
+async def refused(call: Awaitable[Any]) -> Failed:
+    """Return what a call failed with; it has to."""
+    with pytest.raises(Failed) as caught:
+        await call
+    return caught.value
