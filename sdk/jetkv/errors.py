@@ -104,17 +104,6 @@ class JetKVError(Exception):
         text = f"{self.message} ({self.hint})" if self.hint else self.message
         return f"{text} [request {self.request_id}]" if self.request_id else text
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword arguments would be lost on the way to another process.
-        return _rebuild, (type(self), self.message, self.__dict__)
-
-
-def _rebuild(kind: type[JetKVError], message: str, state: dict[str, Any]) -> JetKVError:
-    error = kind.__new__(kind, message)
-    Exception.__init__(error, message)
-    error.__dict__.update(state)
-    return error
-
 
 class InvalidArgumentError(JetKVError):
     """Raised when a part of the call breaks a rule; the text names the part and the rule."""

@@ -4,7 +4,7 @@ import pytest
 
 from jetkv import OutcomeUnknownError, Retry, UnavailableError, UnexpectedAnswerError
 from jetkv.errors import DeadlineExceededError
-from tests.support.clients import BOTH, MakeClient
+from tests.support.clients import MakeClient
 from tests.support.scripted import http, scripted
 
 ENTRY = (
@@ -20,11 +20,6 @@ UNAVAILABLE = http(
 UNKNOWN = http(504, '{"error":"no answer from NATS in time","code":"deadline_exceeded"}')
 KEY = "/api/v1/kv/buckets/b/keys/k"
 BREAK = None
-
-
-@pytest.fixture(params=BOTH)
-def make(request) -> MakeClient:
-    return BOTH[request.param]
 
 
 def quick(make: MakeClient, url: str, **options):

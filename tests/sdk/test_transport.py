@@ -13,14 +13,9 @@ from jetkv import AsyncClient, Client, Retry, UnavailableError
 from jetkv._async import transport as async_transport
 from jetkv._sync import transport as sync_transport
 from tests.sdk.test_retry import GET, PUT
-from tests.support.clients import BOTH, MakeClient
+from tests.support.clients import BOTH
 from tests.support.scripted import scripted
 from tests.support.waiting import until
-
-
-@pytest.fixture(params=BOTH)
-def make(request) -> MakeClient:
-    return BOTH[request.param]
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,10 @@ from jetkv import (
     WatchLostError,
 )
 from jetkv_gateway.server import listen
-from tests.support.clients import BOTH, MakeClient
+from tests.support.clients import BOTH
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket
 from tests.support.waiting import eventually, until
-
-
-@pytest.fixture(params=BOTH)
-def make(request) -> MakeClient:
-    return BOTH[request.param]
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class AsyncWatch(Generic[T]):
         self._pending: deque[Update[T | None] | SnapshotEnd] = deque()
         self._stream: Stream | None = None
         self._created_at: datetime | None = None
-        self._place: int | None = None
+        self._place = session.last_revision
         self._tried = 0
         self._closing = AsyncSignal()
 
@@ -46,7 +46,7 @@ class AsyncWatch(Generic[T]):
 
         It counts what was returned, not what has come and waits. None before it is open.
         """
-        return self._place if self._pending else self._session.last_revision
+        return self._place
 
     @property
     def synced(self) -> bool:
@@ -100,7 +100,8 @@ class AsyncWatch(Generic[T]):
                 await self.aclose()
                 raise
         item = self._pending.popleft()
-        self._place = item.revision
+        # With nothing left, a bookmark may be further on.
+        self._place = item.revision if self._pending else self._session.last_revision
         return item
 
     async def _step(self) -> None:
@@ -117,8 +118,9 @@ class AsyncWatch(Generic[T]):
             chunk = await stream.read()
             if not chunk:
                 raise Broken("the gateway closed the connection")
-            self._place = self._session.last_revision
             self._pending.extend(self._session.feed(chunk))
+            if not self._pending:
+                self._place = self._session.last_revision
         except TransportError as failure:
             self._drop()
             if self._closing.is_set():
