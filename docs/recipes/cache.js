@@ -19,7 +19,8 @@ export async function openCache() {
   }
 }
 
-/** The stored value, or what `compute` returns: anything that JSON can say; a text in an object. */
+/** The stored value, or what `compute` returns: any JSON. A text goes into an object, since one
+ * that looks like an object or array itself would come back parsed. */
 export function getCached(key, compute) {
   let value = computing.get(key);
   if (value === undefined) {
@@ -36,7 +37,7 @@ export async function forget(key) {
 
 async function load(key, compute) {
   // The client sends keys as they are: a `?` or `#` would end the path.
-  const path = key;
+  const path = encodeURIComponent(key);
   try {
     return (await cache.get(path)).value;
   } catch (error) {

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,46 @@ from tests.support.http import BUCKETS, Bucket, Http
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
 STAND_IN = Path(__file__).with_name("ironflow.js")
+
+OpenPage = Callable[..., Page]
+Run = Callable[[str], Page]
+
+SETTINGS = {"cors_origins": ["loopback"]}
+"""Of a gateway that these pages may call."""
+
+FOREVER_MS = 2**31 - 1
+"""The longest that a page can wait."""
+
+AWAY = """
+const ready = () => fetch(`${gateway}/ready`).then((answer) => answer.ok, () => false);
+while (await ready()) await new Promise((resolve) => setTimeout(resolve, 20));
+"""
+"""Wait until the gateway is not there, or not ready."""
+
+SHOW_WATCHES = """
+WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("open", () => tell("watching"));
+  }
+};
+"""
+"""The client does not tell when a watch opens; a test has to know."""
+
+FOLLOW = f"""
+const onChange = (name) => tell("changed", {{ name, on: recipe.isEnabled(name) }});
+await recipe.followFlags({{ onChange, rereadMs: {FOREVER_MS} }});
+tell("following");
+"""
+
+OUTAGE = f"""
+await recipe.openCache();
+await recipe.getCached("k", async () => 1);
+tell("stored");
+{AWAY}
+await recipe.getCached("k", async () => tell("computed"));
+"""
+"""Ask a cache for a key that it holds, when it cannot be asked."""
 
 
 def module(source: str) -> str:
@@ -56,3 +97,15 @@ def told(page: Page, what: str) -> dict[str, Any]:
     thing = page.next()
     assert thing.pop("what") == what, thing
     return thing
+
+
+def following(page: Page) -> None:
+    """Wait until the flags are there and the watch is open, whichever comes first."""
+    missing = {"watching", "following"}
+
+    def complete(thing: dict[str, Any]) -> bool:
+        assert thing["what"] != "failed", thing
+        missing.discard(thing["what"])
+        return not missing
+
+    page.until(complete)

@@ -6,55 +6,38 @@ The official client is not in the registry here: ironflow.js beside this file st
 import json
 import socket
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from jetkv import Client
 from jetkv.recipes import Sessions
 from jetkv_gateway.embedded import NatsServer
-from tests.browser.conftest import Page
-from tests.browser.recipes import make_bucket, put_json, script, told
+from tests.browser.recipes import (
+    FOLLOW,
+    OUTAGE,
+    SETTINGS,
+    SHOW_WATCHES,
+    OpenPage,
+    Run,
+    following,
+    make_bucket,
+    put_json,
+    script,
+    told,
+)
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
-
-SETTINGS = {"cors_origins": ["loopback"]}
-FOREVER_MS = 2**31 - 1
-"""The longest that a page can wait."""
-
-AWAY = """
-const ready = () => fetch(`${gateway}/ready`).then((answer) => answer.ok, () => false);
-while (await ready()) await new Promise((resolve) => setTimeout(resolve, 20));
-"""
-"""Wait until the gateway is not there, or not ready."""
-
-SHOW_WATCHES = """
-WebSocket = class extends WebSocket {
-  constructor(...given) {
-    super(...given);
-    this.addEventListener("open", () => tell("watching"));
-  }
-};
-"""
-"""The client does not tell when a watch opens; a test has to know."""
-
-FOLLOW = f"""
-const onChange = (name) => tell("changed", {{ name, on: recipe.isEnabled(name) }});
-globalThis.stop = await recipe.followFlags({{ onChange, rereadMs: {FOREVER_MS} }});
-tell("following");
-"""
-
-OpenPage = Callable[..., Page]
-Run = Callable[[str], Page]
 
 
 @pytest.fixture
 def gateway(nats: NatsServer) -> Iterator[Http]:
     """A gateway whose buckets are this test's own, whatever their names."""
-    with running_gateway(nats.url, bucket_prefix=prefix(), **SETTINGS) as http:
+    prefix = f"t{uuid.uuid4().hex[:12]}-"
+    with running_gateway(nats.url, bucket_prefix=prefix, **SETTINGS) as http:
         yield http
-        drop_buckets(http)
+        for bucket in http.get(BUCKETS).json["buckets"]:
+            http.delete(f"{BUCKETS}/{bucket['name']}")
 
 
 @pytest.fixture
@@ -77,32 +60,8 @@ def counter_page(open_page: OpenPage, gateway: Http) -> Run:
     return lambda body: open_page(script("optimistic-locking", gateway, body))
 
 
-def prefix() -> str:
-    return f"t{uuid.uuid4().hex[:12]}-"
-
-
-def drop_buckets(http: Http) -> None:
-    for bucket in http.get(BUCKETS).json["buckets"]:
-        http.delete(f"{BUCKETS}/{bucket['name']}")
-
-
-def following(page: Page) -> None:
-    """Wait until the flags are there and the watch is open, whichever comes first."""
-    missing = {"watching", "following"}
-
-    def complete(thing: dict[str, Any]) -> bool:
-        assert thing["what"] != "failed", thing
-        missing.discard(thing["what"])
-        return not missing
-
-    page.until(complete)
-
-
-def test_a_miss_is_computed_once_for_all_who_ask_and_then_is_a_hit(
-    gateway: Http, cache_page: Run
-) -> None:
+def test_a_miss_is_computed_once_and_then_is_a_hit(gateway: Http, cache_page: Run) -> None:
     page = cache_page("""
-        await recipe.openCache();
         await recipe.openCache();
         let computed = 0;
         const compute = async () => ({ name: "Ada", computed: ++computed });
@@ -116,11 +75,9 @@ def test_a_miss_is_computed_once_for_all_who_ask_and_then_is_a_hit(
     assert stored.json["value"] == value
 
 
-def test_a_cached_value_expires_with_its_bucket_of_five_minutes(
-    gateway: Http, cache_page: Run
-) -> None:
-    page = cache_page("await recipe.openCache(); tell('made');")
-    told(page, "made")
+def test_cached_values_live_for_five_minutes(gateway: Http, cache_page: Run) -> None:
+    page = cache_page("await recipe.openCache(); await recipe.openCache(); tell('open');")
+    told(page, "open")
     assert Bucket(gateway, "cache").info()["ttl_seconds"] == 300
 
 
@@ -136,9 +93,7 @@ def test_a_value_that_is_forgotten_is_computed_anew(gateway: Http, cache_page: R
     assert told(page, "values") == {"first": 1, "second": 2}
 
 
-def test_a_key_with_characters_of_urls_is_cached_under_that_key(
-    gateway: Http, cache_page: Run
-) -> None:
+def test_a_key_with_characters_of_urls_is_that_key(gateway: Http, cache_page: Run) -> None:
     page = cache_page("""
         await recipe.openCache();
         await recipe.getCached("a/b c?d=1#e%2F日", async () => null);
@@ -148,9 +103,7 @@ def test_a_key_with_characters_of_urls_is_cached_under_that_key(
     assert Bucket(gateway, "cache").keys() == ["a/b c?d=1#e%2F日"]
 
 
-def test_a_value_that_somebody_stored_while_it_was_computed_stands(
-    gateway: Http, cache_page: Run
-) -> None:
+def test_a_value_that_somebody_stored_meanwhile_stands(gateway: Http, cache_page: Run) -> None:
     page = cache_page("""
         await recipe.openCache();
         const { createClient } = await import("@ironflow/node");
@@ -174,15 +127,6 @@ def test_nothing_is_kept_of_a_computation_that_fails(gateway: Http, cache_page: 
         tell("values", { error, next: await recipe.getCached("k", async () => 2) });
         """)
     assert told(page, "values") == {"error": "no database", "next": 2}
-
-
-OUTAGE = f"""
-await recipe.openCache();
-await recipe.getCached("k", async () => 1);
-tell("stored");
-{AWAY}
-await recipe.getCached("k", async () => tell("computed"));
-"""
 
 
 def test_an_outage_of_nats_is_thrown_and_is_no_miss(
@@ -264,9 +208,7 @@ def test_flags_that_change_while_the_gateway_is_away_are_right_when_it_is_back(
     }
 
 
-def test_a_change_that_no_watch_told_of_comes_with_the_next_reading(
-    gateway: Http, flag_page: Run
-) -> None:
+def test_what_no_watch_told_of_comes_with_the_next_reading(gateway: Http, flag_page: Run) -> None:
     flags = make_bucket(gateway, "feature-flags")
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         # It takes the connection and never answers, so the watch never opens.
@@ -282,21 +224,24 @@ def test_a_change_that_no_watch_told_of_comes_with_the_next_reading(
         assert told(page, "changed") == {"name": "dark-mode", "on": True}
 
 
-def test_nothing_is_told_of_flags_once_that_was_ended(gateway: Http, flag_page: Run) -> None:
-    flags = make_bucket(gateway, "feature-flags")
-    page = flag_page(f"""
-        {FOLLOW}
+def test_ending_closes_the_watch_and_it_stays_closed(gateway: Http, flag_page: Run) -> None:
+    make_bucket(gateway, "feature-flags")
+    page = flag_page("""
+        const later = setTimeout;
+        setTimeout = (work) => later(work, 0);
+        let opened = 0;
+        WebSocket = class extends WebSocket {
+          constructor(url) {
+            super(url);
+            opened++;
+            // Twice: what is to be opened again has its turn between.
+            this.addEventListener("close", () => later(() => later(() => tell("end", { opened }))));
+          }
+        };
+        const stop = await recipe.followFlags();
         stop();
-        {SHOW_WATCHES}
-        const {{ ironflow }} = await import("@ironflow/browser");
-        const onUpdate = ({{ key }}) => tell("witnessed", {{ key }});
-        ironflow.kv().bucket("feature-flags").watch({{ onUpdate }});
         """)
-    page.until(lambda thing: thing["what"] == "watching")
-    put_json(flags, "dark-mode", True)
-    put_json(flags, "last", True)
-    assert told(page, "witnessed") == {"key": "dark-mode"}
-    assert told(page, "witnessed") == {"key": "last"}
+    assert told(page, "end") == {"opened": 1}
 
 
 def test_flags_of_a_bucket_that_is_not_there_are_refused(gateway: Http, flag_page: Run) -> None:
