@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from jetkv_gateway.embedded import NatsServer
+from jetkv.testing import LocalNats
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
 
 
 @pytest.fixture(scope="session")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNats]:
     """A shared nats-server, of the version that JETKV_NATS_SERVER names, else the newest."""
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+    with LocalNats(tmp_path_factory.mktemp("nats")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def http(nats: NatsServer) -> Iterator[Http]:
+def http(nats: LocalNats) -> Iterator[Http]:
     """A shared gateway on the shared nats-server."""
     with running_gateway(nats.url) as client:
         yield client
@@ -56,16 +56,16 @@ def bucket(make_bucket) -> Bucket:
 
 
 @pytest.fixture
-async def native(nats: NatsServer) -> AsyncIterator[Native]:
+async def native(nats: LocalNats) -> AsyncIterator[Native]:
     """A NATS client on the shared nats-server, beside the gateway."""
     async with native_client(nats.url) as client:
         yield client
 
 
 @pytest.fixture
-def own_nats(tmp_path: Path) -> Iterator[NatsServer]:
+def own_nats(tmp_path: Path) -> Iterator[LocalNats]:
     """A nats-server of the test's own, to kill, pause and restart; not started yet."""
-    server = NatsServer(tmp_path / "own-nats")
+    server = LocalNats(tmp_path / "own-nats")
     yield server
     server.resume()
     server.stop()

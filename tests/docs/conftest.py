@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jetkv_gateway.embedded import NatsServer
+from jetkv.testing import LocalNats
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
 
@@ -14,7 +14,7 @@ from tests.support.http import Http
 def dev(tmp_path: Path) -> Iterator[Http]:
     """What `make dev` gives: a fresh nats-server and a bucket `demo`."""
     with (
-        NatsServer(tmp_path / "nats") as nats,
+        LocalNats(tmp_path / "nats") as nats,
         running_gateway(nats.url, buckets=["demo"]) as http,
     ):
         yield http

@@ -26,9 +26,9 @@ FOLDER = ROOT / "docs" / "recipes"
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_a_recipe_prints_what_it_should(dev, capsys, name: str) -> None:
+def test_a_recipe_prints_what_it_should(jetkv_url, capsys, name: str) -> None:
     recipe = runpy.run_path(str(FOLDER / f"{name}.py"), run_name="recipe")
-    recipe["main"](dev.url)
+    recipe["main"](jetkv_url)
     assert capsys.readouterr().out.splitlines() == PRINTED[name]
 
 
