@@ -196,7 +196,7 @@ async def test_what_is_computed_while_it_is_invalidated_is_not_kept(kv, bucket, 
     await load.invalidate("a")
     source.go.set()
     assert await asking == ["a", "1"]
-    assert bucket.keys() == []
+    assert bucket.info()["values"] == 0
     assert await load("a") == ["a", "2"]
 
 

@@ -125,3 +125,9 @@ async def test_a_result_that_is_no_json_leaves_the_claim_as_it_is(dedup) -> None
 async def test_a_bucket_without_a_ttl_is_refused(kv, bucket) -> None:
     with pytest.raises(InvalidArgumentError, match="a claim needs a bucket whose keys expire"):
         await AsyncCommandDedup(kv.bucket(bucket.name)).claim("c")
+
+
+@pytest.mark.parametrize("id", [7, None, ""])
+async def test_an_id_that_is_none_is_refused(id, dedup) -> None:
+    with pytest.raises(InvalidArgumentError, match="a command's id"):
+        await dedup.claim(id)

@@ -39,16 +39,6 @@ async def test_it_rings_when_the_key_is_deleted_and_not_when_it_is_written(
         await waiting
 
 
-async def test_it_rings_when_the_key_expires(kv, make_bucket) -> None:
-    bucket = make_bucket(ttl_seconds=1)
-    bucket.put("x", "1")
-    bell = AsyncDoorbell(kv.bucket(bucket.name), "x")
-    async with asyncio.timeout(10):
-        await bell.wait(LONG)
-        await bell.wait(LONG)
-    await bell.aclose()
-
-
 async def test_without_a_bucket_it_does_not_ring_and_the_wait_ends_in_time(kv, bucket_name) -> None:
     bell = AsyncDoorbell(kv.bucket(bucket_name), "x")
     await bell.wait(0.05)

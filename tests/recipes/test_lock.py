@@ -15,6 +15,7 @@ from jetkv import (
 )
 from jetkv.recipes import AsyncLock, Lock
 from tests.recipes.waits import soon
+from tests.recipes.wires import Loss
 from tests.support.waiting import eventually, until
 
 TTL = 1
@@ -29,10 +30,6 @@ def locks(make_bucket) -> str:
 def lasting(make_bucket) -> str:
     """A bucket in which nothing expires while a test runs."""
     return make_bucket(ttl_seconds=60).name
-
-
-async def lost(lock: AsyncLock) -> None:
-    await soon(lambda: not lock.held, "the lock is lost")
 
 
 async def test_an_acquired_lock_is_held_until_it_is_released(kv, lasting) -> None:
@@ -113,30 +110,22 @@ async def test_an_expired_lock_is_found_free_without_expiry_markers(kv, http, bu
     await kv.delete_bucket(bucket_name)
 
 
-async def test_a_holder_that_is_cut_off_knows_by_its_clock_and_is_told_once(
-    wire, wired, locks
+async def test_a_holder_that_is_cut_off_knows_by_its_clock_is_told_once_and_stays_without(
+    kv, wire, wired, locks
 ) -> None:
     told = []
     lock = AsyncLock(wired.bucket(locks), "x", on_lost=lambda: told.append(lock.held))
     await lock.acquire()
     wire.cut()
-    await lost(lock)
     await soon(lambda: told, "on_lost was called")
     with pytest.raises(LockLostError, match=r"lock 'x' .* is lost"):
         lock.check()
-    await lock.release()
-    assert told == [False]
-
-
-async def test_a_lost_lock_stays_lost_when_the_wire_is_mended(kv, wire, wired, locks) -> None:
-    lock = AsyncLock(wired.bucket(locks), "x")
-    await lock.acquire()
-    wire.cut()
-    await lost(lock)
     wire.mend()
-    async with AsyncLock(kv.bucket(locks), "x", timeout=10):
+    async with AsyncLock(kv.bucket(locks), "x", timeout=10) as other:
         assert not lock.held
         await lock.release()
+        other.check()
+    assert told == [False]
 
 
 async def test_a_short_cut_does_not_lose_a_lock(kv, wire, wired, make_bucket) -> None:
@@ -158,17 +147,18 @@ async def test_a_short_cut_does_not_lose_a_lock(kv, wire, wired, make_bucket) ->
     await lock.release()
 
 
-async def test_a_lock_that_somebody_deleted_is_lost_with_the_next_heartbeat(kv, locks) -> None:
+async def test_a_lock_that_somebody_deleted_is_lost_before_its_time_is_up(kv, make_bucket) -> None:
+    bucket = kv.bucket(make_bucket(ttl_seconds=4).name)
     told = []
 
     async def on_lost() -> None:
         told.append(True)
 
-    lock = AsyncLock(kv.bucket(locks), "x", on_lost=on_lost)
+    lock = AsyncLock(bucket, "x", on_lost=on_lost)
     await lock.acquire()
-    await kv.bucket(locks).delete("x")
-    await lost(lock)
-    await soon(lambda: told, "on_lost was called")
+    await bucket.delete("x")
+    await soon(lambda: told, "on_lost was called by the next heartbeat", seconds=3.8)
+    assert not lock.held
     await lock.release()
 
 
@@ -256,18 +246,16 @@ async def test_a_gateway_that_is_away_is_said_at_once(wire, wired, lasting) -> N
     assert not lock.held
 
 
-async def test_who_waits_already_waits_through_a_cut(kv, wire, wired, lasting) -> None:
-    first = AsyncLock(kv.bucket(lasting), "x")
-    second = AsyncLock(wired.bucket(lasting), "x")
+async def test_who_waits_already_waits_through_trouble(kv, wire, wired, locks) -> None:
+    first = AsyncLock(kv.bucket(locks), "x")
+    second = AsyncLock(wired.bucket(locks), "x")
     await first.acquire()
     waiting = asyncio.create_task(second.acquire(timeout=20))
-    asked = len(wire.served)
-    await soon(lambda: len(wire.served) > asked + 3, "it waits")
-    wire.cut()
+    await soon(lambda: wire.served.count("PUT") > 2, "it waits")
+    wire.lose("PUT", Loss.REQUEST)
+    wire.lose("GET", Loss.REQUEST, Loss.REQUEST)
+    await soon(lambda: len(wire.lost) == 3, "its try is lost, and so is the look at what became")
     await first.release()
-    refused = len(wire.refused)
-    await soon(lambda: len(wire.refused) > refused, "it was cut off")
-    wire.mend()
     await waiting
     assert second.held
     await second.release()

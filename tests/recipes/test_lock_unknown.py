@@ -1,8 +1,16 @@
 """A lock whose writes get no answer: what it believes is true."""
 
+import asyncio
+
 import pytest
 
-from jetkv import LockLostError, LockTimeoutError, OutcomeUnknownError, UnavailableError
+from jetkv import (
+    AsyncClient,
+    LockLostError,
+    LockTimeoutError,
+    OutcomeUnknownError,
+    UnavailableError,
+)
 from jetkv.recipes import AsyncLock
 from tests.recipes.waits import soon
 from tests.recipes.wires import Loss
@@ -146,3 +154,31 @@ async def test_a_block_that_lost_the_answer_of_its_release_ends_well(wire, wired
     assert wire.lost == ["ANSWER of DELETE"]
     with pytest.raises(LockLostError):
         lock.check()
+
+
+async def test_a_release_that_gets_no_answer_ends_when_the_ttl_would_end_the_lock(
+    wire, locks
+) -> None:
+    async with AsyncClient(wire.url, timeout=600) as client:
+        lock = AsyncLock(client.kv().bucket(locks), "x")
+        await lock.acquire()
+        wire.lose("DELETE", *[Loss.SILENCE] * 3)
+        wire.lose("GET", *[Loss.SILENCE] * 3)
+        async with asyncio.timeout(10):
+            await lock.release()
+        assert not lock.held
+
+
+async def test_a_renewal_that_gets_no_answer_does_not_delay_the_word_of_the_loss(
+    wire, locks
+) -> None:
+    told = []
+    async with AsyncClient(wire.url, timeout=600) as client:
+        lock = AsyncLock(client.kv().bucket(locks), "x", on_lost=lambda: told.append(lock.held))
+        await lock.acquire()
+        wire.lose("PUT", *[Loss.SILENCE] * 20)
+        wire.lose("GET", *[Loss.SILENCE] * 20)
+        await soon(lambda: told, "on_lost was called")
+        assert told == [False]
+        wire.cut()
+        await lock.release()

@@ -16,6 +16,7 @@ class Loss(Enum):
     ANSWER = "the request arrives, its answer does not"
     REQUEST = "the request never arrives"
     LATE = "the request arrives when it is let through, its answer does not"
+    SILENCE = "the request never arrives, and nobody says so until the wire is cut"
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Wire:
         self._late: list[Letter] = []
         self._open: set[socket.socket] = set()
         self._cut = False
+        self._silence = threading.Event()
 
     def lose(self, method: str, *losses: Loss) -> None:
         """Lose the next requests of a method, one after the other."""
@@ -56,6 +58,7 @@ class Wire:
 
     def cut(self) -> None:
         """Break all connections, and every later one, until `mend`."""
+        self._silence.set()
         with self._guard:
             self._cut = True
             connections = list(self._open)
@@ -90,6 +93,9 @@ class Wire:
             return False
         loss = self._loss(letter.method)
         if loss is Loss.REQUEST:
+            return False
+        if loss is Loss.SILENCE:
+            self._silence.wait(60)
             return False
         if loss is Loss.LATE:
             with self._guard:

@@ -58,6 +58,8 @@ class AsyncCommandDedup:
             InvalidArgumentError: the bucket has no TTL, or the id is no key.
             OutcomeUnknownError: it may be claimed, for nobody, until the TTL is up.
         """
+        if not isinstance(id, str) or not id:
+            raise InvalidArgumentError(f"a command's id is text, and not empty: {id!r}")
         if self._ttl is None:
             self._ttl = ttl_of(await self._bucket.info(), "a claim")
         owned = AsyncOwned(self._bucket, self._prefix + id, self._ttl)

@@ -107,11 +107,12 @@ class AsyncOwned:
                 break
         raise problem
 
-    async def drop(self, hold: Hold, *, strict: bool = False) -> bool:
+    async def drop(self, hold: Hold, *, strict: bool = False, until: float | None = None) -> bool:
         """Delete the key if it is still held; return False when it certainly was not.
 
         Args:
             strict: what its holder has written since stays, too.
+            until: of `clock`, when to give up.
 
         Raises:
             OutcomeUnknownError: it may have been deleted, or may be later.
@@ -119,13 +120,13 @@ class AsyncOwned:
         problem: JetKVError
         for _ in range(_TRIES):
             try:
-                await self._view().delete(self._key, revision=hold.revision)
+                await self._view(until).delete(self._key, revision=hold.revision)
             except RevisionMismatchError as error:
                 problem = error
-                found = await self._view().get_or_none(self._key)
+                found = await self._view(until).get_or_none(self._key)
             except OutcomeUnknownError as error:
                 problem = error
-                found = await self._settled(error)
+                found = await self._settled(error, until)
             else:
                 return True
             if not self._ours(found):
@@ -133,6 +134,8 @@ class AsyncOwned:
             if strict and found.revision != hold.revision:
                 return False
             hold = dataclasses.replace(hold, revision=found.revision)
+            if until is not None and clock() >= until:
+                break
         raise problem
 
     async def _settled(

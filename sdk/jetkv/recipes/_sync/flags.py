@@ -19,7 +19,6 @@ from jetkv.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
     JetKVError,
-    UnavailableError,
     ValueDecodeError,
     WatchLostError,
 )
@@ -209,7 +208,7 @@ class Flags:
             log.warning("flags of bucket %r are followed no more: %s", self._bucket.name, error)
             return True
         # Once they were there, whatever stands in the way may be mended while this runs.
-        return self._seen_at is None and not isinstance(error, UnavailableError)
+        return self._seen_at is None and not error.retryable
 
     def _read(self, watch: Watch[Any]) -> None:
         """Follow one watch, step by step, so that it is seen when the gateway speaks."""

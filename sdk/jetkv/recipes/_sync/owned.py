@@ -104,11 +104,12 @@ class Owned:
                 break
         raise problem
 
-    def drop(self, hold: Hold, *, strict: bool = False) -> bool:
+    def drop(self, hold: Hold, *, strict: bool = False, until: float | None = None) -> bool:
         """Delete the key if it is still held; return False when it certainly was not.
 
         Args:
             strict: what its holder has written since stays, too.
+            until: of `clock`, when to give up.
 
         Raises:
             OutcomeUnknownError: it may have been deleted, or may be later.
@@ -116,13 +117,13 @@ class Owned:
         problem: JetKVError
         for _ in range(_TRIES):
             try:
-                self._view().delete(self._key, revision=hold.revision)
+                self._view(until).delete(self._key, revision=hold.revision)
             except RevisionMismatchError as error:
                 problem = error
-                found = self._view().get_or_none(self._key)
+                found = self._view(until).get_or_none(self._key)
             except OutcomeUnknownError as error:
                 problem = error
-                found = self._settled(error)
+                found = self._settled(error, until)
             else:
                 return True
             if not self._ours(found):
@@ -130,6 +131,8 @@ class Owned:
             if strict and found.revision != hold.revision:
                 return False
             hold = dataclasses.replace(hold, revision=found.revision)
+            if until is not None and clock() >= until:
+                break
         raise problem
 
     def _settled(

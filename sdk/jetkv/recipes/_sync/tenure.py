@@ -54,10 +54,13 @@ class Tenure:
         # A renewal on its way may end as it likes: giving back finds what it did.
         self._heart.stop(self.lease.ttl / 3)
         kept = self.lease.alive
+        hold = self.lease.hold
         # Before anybody else can have it.
         self.lease.end()
         try:
-            kept = self._owned.drop(self.lease.hold) and kept
+            # Later than that it is given back already.
+            until = hold.since + self.lease.ttl
+            kept = self._owned.drop(hold, until=until) and kept
         except JetKVError as error:
             log.warning("%s could not be given back; its TTL frees it: %s", self._name, error)
         return kept
@@ -102,4 +105,4 @@ class Tenure:
                 log.exception("on_lost of %s", self._name)
         # Where only time ran out, the key may still say that it is held.
         with suppress(JetKVError):
-            self._owned.drop(self.lease.hold)
+            self._owned.drop(self.lease.hold, until=clock() + self.lease.ttl / 3)
