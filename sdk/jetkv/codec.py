@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from jetkv.errors import InvalidArgumentError
@@ -93,7 +94,10 @@ class TextCodec:
 class PydanticCodec(Generic[T]):
     """JSON of a type that pydantic validates: a model, a dataclass, `list[int]`, `int | None`.
 
-    What is stored can be read again: a value is validated before it goes out, too.
+    What is stored reads back as the same value, or is refused before it goes out: a secret that is
+    shown as stars, a field that is written under another name than it is read by, the fields of
+    a subclass. What a type leaves out on purpose (`exclude=True`, private attributes) is not
+    stored.
     """
 
     content_type = "application/json"
@@ -105,20 +109,43 @@ class PydanticCodec(Generic[T]):
         self._invalid = pydantic.ValidationError
         # A name in quotes would be looked up among ours.
         if isinstance(kind, str):
-            raise _no_type(kind)
+            raise _no_type(kind, "it is a name")
         try:
             self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(kind)
-        except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError) as error:
-            raise _no_type(kind) from error
+            if not self._adapter.pydantic_complete:
+                self._adapter.rebuild(raise_errors=True)
+        except (
+            pydantic.PydanticSchemaGenerationError,
+            pydantic.PydanticUndefinedAnnotation,
+            pydantic.PydanticUserError,
+        ) as error:
+            raise _no_type(kind, str(error).partition("\n")[0]) from error
 
     def encode(self, value: T) -> bytes:
-        raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
-        self.decode(raw)
+        try:
+            raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+        except ValueError:
+            # pydantic's own text shows the value; asked this way it names the place.
+            self._validated(lambda: self._adapter.validate_python(value))
+            raise TypeError(f"{type(value).__name__} is not the type of this bucket") from None
+        if self._plain(self.decode(raw)) != self._plain(value):
+            raise ValueError(
+                "it would not read back as it is: a field is hidden, of a subclass, or written "
+                "under another name than it is read by"
+            )
         return raw
 
     def decode(self, raw: bytes) -> T:
+        return self._validated(lambda: self._adapter.validate_json(raw))
+
+    def _plain(self, value: T) -> Any:
+        return self._adapter.dump_python(
+            value, round_trip=True, warnings=False, serialize_as_any=True
+        )
+
+    def _validated(self, validate: Callable[[], T]) -> T:
         try:
-            return self._adapter.validate_json(raw)
+            return validate()
         except self._invalid as error:
             # pydantic's own text shows the values, and this one ends in logs.
             found = error.errors(include_url=False, include_input=False, include_context=False)
@@ -128,9 +155,9 @@ class PydanticCodec(Generic[T]):
             raise ValueError("; ".join(parts)) from None
 
 
-def _no_type(kind: object) -> InvalidArgumentError:
+def _no_type(kind: object, reason: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"{kind!r} is no type that pydantic can validate",
+        f"{kind!r} is no type that pydantic can validate: {reason}",
         hint="use a model, a dataclass, a typed dict, bytes, str, or a codec of your own",
     )
 

@@ -162,3 +162,64 @@ def test_a_value_that_does_not_fit_is_named_by_its_place_and_not_shown() -> None
         codec_for(Session).decode(b'{"user":"a-secret","age":-41}')
     assert "-41" not in str(caught.value)
     assert "a-secret" not in str(caught.value)
+
+
+def test_a_value_of_another_type_is_refused_without_being_shown() -> None:
+    with pytest.raises((ValueError, TypeError)) as caught:
+        codec_for(Session).encode({"user": "a-secret"})
+    assert "a-secret" not in str(caught.value)
+
+
+class Hidden(pydantic.BaseModel):
+    secret: pydantic.SecretStr
+
+
+class Renamed(pydantic.BaseModel):
+    name: str = pydantic.Field("nobody", serialization_alias="n")
+
+
+class Admin(Session):
+    rights: list[str] = []
+
+
+class Halved(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(ser_json_bytes="base64")
+    data: bytes
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Hidden, Hidden(secret="s")),
+        (Renamed, Renamed(name="ada")),
+        (Session, Admin(user="ada", age=36, rights=["all"])),
+        (Halved, Halved(data=b"bytes")),
+    ],
+)
+def test_a_value_that_would_read_back_as_another_one_is_refused(kind, value) -> None:
+    with pytest.raises(ValueError, match="read back"):
+        codec_for(kind).encode(value)
+
+
+def test_what_a_type_keeps_for_itself_is_no_part_of_its_value() -> None:
+    class Counted(pydantic.BaseModel):
+        name: str
+        cache: int = pydantic.Field(0, exclude=True)
+        _reads: int = pydantic.PrivateAttr(0)
+
+    value = Counted(name="ada", cache=7)
+    value._reads = 9
+    codec = codec_for(Counted)
+    assert codec.decode(codec.encode(value)).name == "ada"
+
+
+class Unfinished(pydantic.BaseModel):
+    part: "NotYet"  # noqa: F821 - the point of it
+
+
+def test_a_type_with_a_name_that_is_nowhere_is_refused_at_once_and_not_remembered() -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidArgumentError, match="NotYet"):
+            codec_for(Unfinished)
+    Unfinished.model_rebuild(_types_namespace={"NotYet": int})
+    assert codec_for(Unfinished).decode(b'{"part":7}').part == 7

@@ -44,8 +44,16 @@ class AsyncBucket(Generic[T]):
     NATS is away, and the other errors of `jetkv.errors` that apply to all calls.
     """
 
-    def __init__(self, client: "AsyncClient", name: str, codec: Codec[T]) -> None:
+    def __init__(
+        self,
+        client: "AsyncClient",
+        name: str,
+        codec: Codec[T],
+        *,
+        within: float | None = None,
+    ) -> None:
         self._client = client
+        self._within = within
         self._codec = codec
         self._decode = decoder(codec, name)
         self.name = name
@@ -73,7 +81,7 @@ class AsyncBucket(Generic[T]):
             ValueDecodeError: the stored bytes are not a value of this bucket's type.
         """
         request = requests.get_key(self.name, key, revision, consistency)
-        entry = read_entry(await self._client._call(request), request, self._decode)
+        entry = read_entry(await self._client._call(request, self._within), request, self._decode)
         # Decoded here, so that what does not fit is said where it is asked for.
         _ = entry.value
         return entry
@@ -91,7 +99,7 @@ class AsyncBucket(Generic[T]):
         """Return whether a key has a live value."""
         request = requests.get_key(self.name, key)
         try:
-            read_entry(await self._client._call(request), request, self._decode)
+            read_entry(await self._client._call(request, self._within), request, self._decode)
         except KeyNotFoundError:
             return False
         return True
@@ -105,7 +113,7 @@ class AsyncBucket(Generic[T]):
             OutcomeUnknownError: it may have been written, or may be later.
         """
         request = requests.put_key(self.name, key, value, self._codec, requests.ALWAYS)
-        return read_revision(await self._client._call(request), request)
+        return read_revision(await self._client._call(request, self._within), request)
 
     async def create(self, key: str, value: T) -> int:
         """Store a value where there is none, and return its revision.
@@ -115,7 +123,7 @@ class AsyncBucket(Generic[T]):
             InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
         """
         request = requests.put_key(self.name, key, value, self._codec, requests.IF_ABSENT)
-        return read_revision(await self._client._call(request), request)
+        return read_revision(await self._client._call(request, self._within), request)
 
     async def update(self, key: str, value: T, revision: int) -> int:
         """Store a value if the key is at `revision` (compare-and-set); return the new revision.
@@ -126,7 +134,7 @@ class AsyncBucket(Generic[T]):
         """
         condition = requests.if_at(revision)
         request = requests.put_key(self.name, key, value, self._codec, condition)
-        return read_revision(await self._client._call(request), request)
+        return read_revision(await self._client._call(request, self._within), request)
 
     async def delete(self, key: str, *, revision: int | None = None) -> None:
         """Delete a key, leaving a tombstone; its history stays. No error when it is not there.
@@ -140,12 +148,12 @@ class AsyncBucket(Generic[T]):
             OutcomeUnknownError: it may have been deleted, or may be later.
         """
         request = requests.delete_key(self.name, key, revision=revision, purge=False)
-        check(await self._client._call(request), request, 204)
+        check(await self._client._call(request, self._within), request, 204)
 
     async def purge(self, key: str, *, revision: int | None = None) -> None:
         """Delete a key and its history. No error when it is not there; raises as `delete`."""
         request = requests.delete_key(self.name, key, revision=revision, purge=True)
-        check(await self._client._call(request), request, 204)
+        check(await self._client._call(request, self._within), request, 204)
 
     async def keys(self, filter: str | None = None) -> list[str]:
         """Return the keys with a live value, sorted by their UTF-8 bytes.
@@ -158,7 +166,7 @@ class AsyncBucket(Generic[T]):
             InvalidArgumentError: the filter breaks a rule.
         """
         request = requests.list_keys(self.name, filter)
-        return read_keys(await self._client._call(request), request)
+        return read_keys(await self._client._call(request, self._within), request)
 
     async def history(self, key: str) -> list[Entry[T | None]]:
         """Return the stored revisions of a key, tombstones included, oldest first.
@@ -167,7 +175,7 @@ class AsyncBucket(Generic[T]):
             KeyNotFoundError: nothing is stored of it.
         """
         request = requests.get_history(self.name, key)
-        return read_entries(await self._client._call(request), request, self._decode)
+        return read_entries(await self._client._call(request, self._within), request, self._decode)
 
     def watch(
         self,
@@ -237,7 +245,7 @@ class AsyncBucket(Generic[T]):
                 requests.IF_ABSENT if found is None else requests.if_at(found.revision),
             )
             try:
-                revision = read_revision(await self._client._call(request), request)
+                revision = read_revision(await self._client._call(request, self._within), request)
             except (RevisionMismatchError, KeyExistsError):
                 delay = _CONTENTION.delay(tried, 0.0, jitter())
                 if now() + delay >= deadline:

@@ -45,8 +45,16 @@ class Bucket(Generic[T]):
     NATS is away, and the other errors of `jetkv.errors` that apply to all calls.
     """
 
-    def __init__(self, client: "Client", name: str, codec: Codec[T]) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        name: str,
+        codec: Codec[T],
+        *,
+        within: float | None = None,
+    ) -> None:
         self._client = client
+        self._within = within
         self._codec = codec
         self._decode = decoder(codec, name)
         self.name = name
@@ -74,7 +82,7 @@ class Bucket(Generic[T]):
             ValueDecodeError: the stored bytes are not a value of this bucket's type.
         """
         request = requests.get_key(self.name, key, revision, consistency)
-        entry = read_entry(self._client._call(request), request, self._decode)
+        entry = read_entry(self._client._call(request, self._within), request, self._decode)
         # Decoded here, so that what does not fit is said where it is asked for.
         _ = entry.value
         return entry
@@ -92,7 +100,7 @@ class Bucket(Generic[T]):
         """Return whether a key has a live value."""
         request = requests.get_key(self.name, key)
         try:
-            read_entry(self._client._call(request), request, self._decode)
+            read_entry(self._client._call(request, self._within), request, self._decode)
         except KeyNotFoundError:
             return False
         return True
@@ -106,7 +114,7 @@ class Bucket(Generic[T]):
             OutcomeUnknownError: it may have been written, or may be later.
         """
         request = requests.put_key(self.name, key, value, self._codec, requests.ALWAYS)
-        return read_revision(self._client._call(request), request)
+        return read_revision(self._client._call(request, self._within), request)
 
     def create(self, key: str, value: T) -> int:
         """Store a value where there is none, and return its revision.
@@ -116,7 +124,7 @@ class Bucket(Generic[T]):
             InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
         """
         request = requests.put_key(self.name, key, value, self._codec, requests.IF_ABSENT)
-        return read_revision(self._client._call(request), request)
+        return read_revision(self._client._call(request, self._within), request)
 
     def update(self, key: str, value: T, revision: int) -> int:
         """Store a value if the key is at `revision` (compare-and-set); return the new revision.
@@ -127,7 +135,7 @@ class Bucket(Generic[T]):
         """
         condition = requests.if_at(revision)
         request = requests.put_key(self.name, key, value, self._codec, condition)
-        return read_revision(self._client._call(request), request)
+        return read_revision(self._client._call(request, self._within), request)
 
     def delete(self, key: str, *, revision: int | None = None) -> None:
         """Delete a key, leaving a tombstone; its history stays. No error when it is not there.
@@ -141,12 +149,12 @@ class Bucket(Generic[T]):
             OutcomeUnknownError: it may have been deleted, or may be later.
         """
         request = requests.delete_key(self.name, key, revision=revision, purge=False)
-        check(self._client._call(request), request, 204)
+        check(self._client._call(request, self._within), request, 204)
 
     def purge(self, key: str, *, revision: int | None = None) -> None:
         """Delete a key and its history. No error when it is not there; raises as `delete`."""
         request = requests.delete_key(self.name, key, revision=revision, purge=True)
-        check(self._client._call(request), request, 204)
+        check(self._client._call(request, self._within), request, 204)
 
     def keys(self, filter: str | None = None) -> list[str]:
         """Return the keys with a live value, sorted by their UTF-8 bytes.
@@ -159,7 +167,7 @@ class Bucket(Generic[T]):
             InvalidArgumentError: the filter breaks a rule.
         """
         request = requests.list_keys(self.name, filter)
-        return read_keys(self._client._call(request), request)
+        return read_keys(self._client._call(request, self._within), request)
 
     def history(self, key: str) -> list[Entry[T | None]]:
         """Return the stored revisions of a key, tombstones included, oldest first.
@@ -168,7 +176,7 @@ class Bucket(Generic[T]):
             KeyNotFoundError: nothing is stored of it.
         """
         request = requests.get_history(self.name, key)
-        return read_entries(self._client._call(request), request, self._decode)
+        return read_entries(self._client._call(request, self._within), request, self._decode)
 
     def watch(
         self,
@@ -238,7 +246,7 @@ class Bucket(Generic[T]):
                 requests.IF_ABSENT if found is None else requests.if_at(found.revision),
             )
             try:
-                revision = read_revision(self._client._call(request), request)
+                revision = read_revision(self._client._call(request, self._within), request)
             except (RevisionMismatchError, KeyExistsError):
                 delay = _CONTENTION.delay(tried, 0.0, jitter())
                 if now() + delay >= deadline:

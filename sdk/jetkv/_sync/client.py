@@ -88,13 +88,16 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self._address}>"
 
-    def _call(self, request: Request) -> Answer:
+    def _call(self, request: Request, within: float | None = None) -> Answer:
         """Send a request, again where that is safe, and return an answer.
+
+        Args:
+            within: seconds, where they are fewer than the client's timeout.
 
         Raises:
             JetKVError: there is none, or one that says to try again, too often.
         """
-        deadline = now() + self._timeout
+        deadline = now() + min(self._timeout, within or self._timeout)
         tried = 0
         doubt: JetKVError | None = None
         while True:

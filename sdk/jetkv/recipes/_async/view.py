@@ -1,6 +1,5 @@
 """A bucket seen with another codec, or with less patience."""
 
-import copy
 from typing import Any, TypeVar
 
 from jetkv._async.bucket import AsyncBucket
@@ -19,9 +18,4 @@ def view(
     Args:
         within: seconds that a call may take, where the client would allow more.
     """
-    client = bucket._client
-    if within is not None and within < client._timeout:
-        # It shares the connections.
-        client = copy.copy(client)
-        client._timeout = within
-    return AsyncBucket(client, bucket.name, codec)
+    return AsyncBucket(bucket._client, bucket.name, codec, within=within)
