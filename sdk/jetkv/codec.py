@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
@@ -107,6 +108,7 @@ class PydanticCodec(Generic[T]):
         import pydantic
 
         self._invalid = pydantic.ValidationError
+        self._name = getattr(kind, "__name__", None) or str(kind)
         # A name in quotes would be looked up among ours.
         if isinstance(kind, str):
             raise _no_type(kind, "it is a name")
@@ -124,10 +126,10 @@ class PydanticCodec(Generic[T]):
     def encode(self, value: T) -> bytes:
         try:
             raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
-        except ValueError:
-            # pydantic's own text shows the value; asked this way it names the place.
+        except ValueError as error:
+            # Asked this way, pydantic names the place.
             self._validated(lambda: self._adapter.validate_python(value))
-            raise TypeError(f"{type(value).__name__} is not the type of this bucket") from None
+            raise ValueError(f"no {self._name}: {_without_values(str(error))}") from None
         if self._plain(self.decode(raw)) != self._plain(value):
             raise ValueError(
                 "it would not read back as it is: a field is hidden, of a subclass, or written "
@@ -147,12 +149,26 @@ class PydanticCodec(Generic[T]):
         try:
             return validate()
         except self._invalid as error:
-            # pydantic's own text shows the values, and this one ends in logs.
             found = error.errors(include_url=False, include_input=False, include_context=False)
             parts = [
                 f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in found[:3]
             ]
-            raise ValueError("; ".join(parts)) from None
+            raise ValueError(f"no {self._name}: {'; '.join(parts)}") from None
+
+
+# pydantic's texts show values, and these end in logs.
+_UNEXPECTED = re.compile(
+    r"^\s*PydanticSerializationUnexpectedValue\(Expected `([^`]+)`[^\[]*"
+    r"\[(?:field_name='([^']*)')?",
+    re.MULTILINE,
+)
+
+
+def _without_values(text: str) -> str:
+    found = _UNEXPECTED.findall(text)
+    if not found:
+        return "it cannot be stored" if "input_value" in text else text
+    return "; ".join(f"{place or 'value'}: {wanted} is wanted" for wanted, place in found[:3])
 
 
 def _no_type(kind: object, reason: str) -> InvalidArgumentError:

@@ -64,6 +64,23 @@ class _Stored(Generic[T_co]):
         value: T_co = self._value
         return value
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # What decodes may not be able to travel to another process: its work is done before.
+        names = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
+        state = {name: getattr(self, name) for name in names}
+        return None, state | {"_value": self.value, "_decode": None}
+
+    def _identity(self) -> tuple[Any, ...]:
+        return self.key, self.raw, self.revision, self.operation
+
     def _shown(self) -> str:
         size = f"{len(self.raw)} bytes" if self.operation is Operation.PUT else "no value"
         return f"key={self.key!r} revision={self.revision} {self.operation.value} {size}"

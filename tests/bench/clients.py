@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
+import httpcore
 import httpx
-import urllib3
 from ironflow import IronflowClient
 from yarl import URL
 
@@ -52,23 +52,20 @@ def measure(folder: Path, rounds: int, progress: Callable[[str], None]) -> Figur
 
 
 def _sync_turn(url: str) -> dict[tuple[str, str], float]:
-    pool = urllib3.HTTPConnectionPool(url.removeprefix("http://"), maxsize=1)
+    pool = httpcore.ConnectionPool()
     official = IronflowClient(server_url=url)
     with Client(url) as client, httpx.Client(base_url=url) as other:
         bucket = client.kv().bucket(BUCKET)
 
         def bare(method: str, body: bytes | None, headers: dict[str, str]) -> bytes:
-            answer = pool.urlopen(
-                method, PATH, body=body, headers=headers, retries=False, redirect=False
-            )
-            return answer.data
+            return pool.request(method, url + PATH, headers=headers, content=body).content
 
         calls: dict[tuple[str, str], Callable[[], object]] = {
-            ("put", "bare urllib3"): lambda: bare("PUT", BODY, WRITE),
+            ("put", "bare httpcore"): lambda: bare("PUT", BODY, WRITE),
             ("put", "jetkv.Client"): lambda: bucket.put(KEY, VALUE),
             ("put", "httpx.Client"): lambda: other.put(PATH, json=VALUE).json()["revision"],
             ("put", "ironflow-py"): lambda: official.kv_update_buckets_keys(BUCKET, KEY, VALUE),
-            ("get", "bare urllib3"): lambda: bare("GET", None, READ),
+            ("get", "bare httpcore"): lambda: bare("GET", None, READ),
             ("get", "jetkv.Client"): lambda: bucket.get(KEY).value,
             ("get", "httpx.Client"): lambda: _value(other.get(PATH).json()),
             ("get", "ironflow-py"): lambda: _value(official.kv_get_buckets_keys(BUCKET, KEY)),
@@ -156,7 +153,7 @@ def bar(figures: Figures) -> list[tuple[str, str, str, bool]]:
     """Return (what, wanted, reached, met) for each line of the bar."""
     rows = []
     for ours, limits in {
-        "jetkv.Client": {"bare urllib3": 1.3, "httpx.Client": 1.0, "ironflow-py": 1.0},
+        "jetkv.Client": {"bare httpcore": 1.3, "httpx.Client": 1.0, "ironflow-py": 1.0},
         "jetkv.AsyncClient": {"bare aiohttp": 1.3, "httpx.AsyncClient": 1.0, "ironflow-py": 1.0},
     }.items():
         for other, limit in limits.items():

@@ -44,7 +44,7 @@ class Wire:
         self._silence = threading.Event()
 
     def lose(self, method: str, *losses: Loss) -> None:
-        """Lose the next requests of a method, one after the other."""
+        """Lose the next requests of a method on keys, one after the other."""
         self._losses.extend((method, loss) for loss in losses)
 
     def let_through(self) -> None:
@@ -89,9 +89,10 @@ class Wire:
         self.served.append(letter.method)
         # A gateway that does not say that it honours idempotency keys gets no write twice, so that
         # what these tests lose stays lost.
-        if b"/capabilities " in letter.data.partition(b"\r\n")[0]:
+        asked = letter.data.partition(b"\r\n")[0]
+        if b"/capabilities " in asked:
             return False
-        loss = self._loss(letter.method)
+        loss = self._loss(letter.method) if b"/keys/" in asked else None
         if loss is Loss.REQUEST:
             return False
         if loss is Loss.SILENCE:

@@ -224,7 +224,7 @@ def heard(said: of_gateway.GatewayError, request: Request | None = None) -> JetK
     """Return what the SDK makes of an answer of the gateway."""
     if request is None:
         request = WRITE if isinstance(said, of_gateway.OutcomeUnknown) else READ
-    headers = {"X-Request-Id": "r-1"}
+    headers = {"x-request-id": "r-1"}
     return error_of(Answer(said.status, headers, error_body(said, "r-1")), request)
 
 

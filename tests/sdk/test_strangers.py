@@ -144,7 +144,7 @@ BREAKS: dict[str, Step] = {
     "a head that breaks off": stops_in_its_head,
     "a connection that is closed": None,
     "garbage": b"\x00\x01garbage\r\n\r\n",
-    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
 }
 
 

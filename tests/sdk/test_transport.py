@@ -51,7 +51,7 @@ async def test_one_connection_serves_one_call_after_the_other(make) -> None:
 async def test_a_connection_that_was_quiet_for_long_is_not_used_again(
     monkeypatch, driver, name
 ) -> None:
-    monkeypatch.setattr(driver, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "IDLE_SECONDS", 0.05)
     with scripted(GET, GET) as server:
         async with BOTH[name](server.url) as client:
             bucket = client.kv().bucket("b")

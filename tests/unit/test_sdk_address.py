@@ -112,3 +112,10 @@ def test_a_proxy_without_a_scheme_is_an_http_one() -> None:
 def test_a_kind_of_proxy_that_is_not_spoken_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="no http or https"):
         Address.parse("http://a", proxy="socks5://proxy:1080")
+
+
+def test_a_proxys_password_goes_apart_from_its_address_and_is_never_shown() -> None:
+    address = Address.parse("http://a", proxy="http://me:p%40ss@proxy:3128")
+    assert (address.proxy, address.proxy_login) == ("http://proxy:3128", ("me", "p@ss"))
+    assert "ss@" not in repr(address)
+    assert "p%40ss" not in repr(address)

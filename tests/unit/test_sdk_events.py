@@ -51,3 +51,11 @@ def test_a_line_without_an_end_is_refused_rather_than_kept(monkeypatch) -> None:
     assert parser.feed(b"data: " + b"x" * 90) == []
     with pytest.raises(TooLong):
         parser.feed(b"x" * 10)
+
+
+def test_an_event_without_an_end_is_refused_rather_than_kept(monkeypatch) -> None:
+    monkeypatch.setattr(events, "_LONGEST", 100)
+    parser = EventParser()
+    assert parser.feed(b"data: 0123456789\n" * 9) == []
+    with pytest.raises(TooLong):
+        parser.feed(b"data: 0123456789\n")

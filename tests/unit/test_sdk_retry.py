@@ -14,7 +14,7 @@ WRITE = Request("POST", "/b", Kind.WRITE, "creation of 'b'", check="ask for it")
 
 
 def answer(status: int, error: str = "trouble", **headers: str) -> Answer:
-    body = {"error": error, "code": "unavailable", "retryable": True}
+    body = {"error": error, "code": "unavailable", "retryable": True, "request_id": "r"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, named, json.dumps(body).encode())
 
@@ -92,7 +92,7 @@ def test_a_request_that_was_not_sent_names_the_address_and_the_reason() -> None:
     ("header", "seconds"), [("3", 3.0), ("", 0.0), ("soon", 0.0), ("-1", 0.0), ("9" * 9, 0.0)]
 )
 def test_the_wait_is_at_least_what_the_gateway_asks_for(header: str, seconds: float) -> None:
-    assert judge(READ, answer(503, Retry_After=header), "here").at_least == seconds
+    assert judge(READ, answer(503, retry_after=header), "here").at_least == seconds
 
 
 def test_delays_double_up_to_the_longest_and_half_of_each_is_random() -> None:
@@ -100,6 +100,14 @@ def test_delays_double_up_to_the_longest_and_half_of_each_is_random() -> None:
     assert [retry.delay(tried, 0.0, 1.0) for tried in (1, 2, 3, 4)] == [0.1, 0.2, 0.4, 0.5]
     assert retry.delay(4, 0.0, 0.0) == 0.25
     assert retry.delay(1, 2.0, 1.0) == 2.1
+    assert retry.delay(5000, 0.0, 1.0) == 0.5
+
+
+def test_json_of_a_proxy_is_no_word_of_the_gateway() -> None:
+    body = b'{"timestamp":"now","path":"/","status":503,"error":"Service Unavailable"}'
+    verdict = judge(KEYED, Answer(503, {}, body), "here")
+    assert verdict.again is Again.IF_HONOURED
+    assert type(verdict.error) is errors.OutcomeUnknownError
 
 
 @pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_delay": -1}, {"longest_delay": -1}])

@@ -166,8 +166,8 @@ def test_any_other_end_is_a_connection_that_broke(code: str) -> None:
 @pytest.mark.parametrize(
     "junk", [b"data: no json\n\n", b"data: []\n\n", b'data: {"type":"kv_update"}\n\n']
 )
-def test_what_is_no_frame_is_a_connection_that_broke(junk: bytes) -> None:
-    with pytest.raises(Broken):
+def test_what_is_no_frame_ends_the_watch_since_it_would_come_again(junk: bytes) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match="no frame"):
         feed(session(), junk)
 
 
@@ -186,17 +186,40 @@ def test_a_frame_of_a_later_gateway_is_passed_over() -> None:
     assert session().feed(b'id: 1\ndata: {"type":"kv_news"}\n\n') == []
 
 
-def test_the_first_connection_comes_back_at_once_and_the_next_ones_later_and_later() -> None:
+def test_a_connection_that_brought_something_comes_back_at_once_and_the_next_ones_later() -> None:
     watch = session()
-    assert [watch.delay(0.0, 1.0) for _ in range(9)] == [
-        0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0,
-    ]  # fmt: skip
+    delays = [watch.delay(0.0, 1.0, stood=0.0) for _ in range(9)]
+    assert delays == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     watch.feed(update(1))
-    assert watch.delay(0.0, 1.0) == 0.0
+    assert watch.delay(0.0, 1.0, stood=0.0) == 0.0
+
+
+def test_a_connection_that_stood_for_a_while_comes_back_at_once() -> None:
+    watch = session()
+    for _ in range(5):
+        watch.delay(0.0, 1.0, stood=0.0)
+    assert watch.delay(0.0, 1.0, stood=60.0) == 0.0
+
+
+def test_connections_that_end_right_after_the_same_bookmark_come_back_later_and_later() -> None:
+    watch = session()
+    for expected in (0.0, 0.1, 0.2):
+        watch.feed(b"id: 7\n\n")
+        assert watch.delay(0.0, 1.0, stood=0.0) == expected
+
+
+def test_hours_of_trouble_are_outlasted() -> None:
+    watch = session()
+    assert max(watch.delay(0.0, 1.0, stood=0.0) for _ in range(3000)) == 5.0
+
+
+def test_nobody_on_the_way_can_put_a_watch_to_sleep() -> None:
+    assert session().delay(86_400.0, 1.0, stood=0.0) == 30.0
 
 
 def test_an_answer_that_is_no_stream_ends_the_watch_with_what_it_says() -> None:
-    body = json.dumps({"error": "permission denied: watch of 'flags'"}).encode()
+    said = {"error": "permission denied", "code": "permission_denied", "retryable": False}
+    body = json.dumps(said | {"request_id": "r"}).encode()
     verdict = session().judge(Answer(403, {}, body), "here")
     assert verdict.again is Again.NO
     assert type(verdict.error) is errors.PermissionDeniedError

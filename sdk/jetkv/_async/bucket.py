@@ -19,6 +19,7 @@ from jetkv._core.retry import Retry, jitter
 from jetkv._core.session import WatchSession
 from jetkv.codec import Codec
 from jetkv.errors import (
+    InvalidArgumentError,
     KeyExistsError,
     KeyNotFoundError,
     RevisionMismatchError,
@@ -81,7 +82,9 @@ class AsyncBucket(Generic[T]):
             ValueDecodeError: the stored bytes are not a value of this bucket's type.
         """
         request = requests.get_key(self.name, key, revision, consistency)
-        entry = read_entry(await self._client._call(request, self._within), request, self._decode)
+        entry = read_entry(
+            await self._client._call(request, self._within), request, key, self._decode
+        )
         # Decoded here, so that what does not fit is said where it is asked for.
         _ = entry.value
         return entry
@@ -99,7 +102,7 @@ class AsyncBucket(Generic[T]):
         """Return whether a key has a live value."""
         request = requests.get_key(self.name, key)
         try:
-            read_entry(await self._client._call(request, self._within), request, self._decode)
+            read_entry(await self._client._call(request, self._within), request, key, self._decode)
         except KeyNotFoundError:
             return False
         return True
@@ -182,23 +185,27 @@ class AsyncBucket(Generic[T]):
         *filters: str,
         snapshot: bool = False,
         resume_after: int | None = None,
+        bucket_created_at: datetime | None = None,
         ignore_deletes: bool = False,
     ) -> AsyncWatch[T]:
         """Return an iterator over what happens, as it happens.
 
         It opens with the first step of a loop, or on entering `with`. It goes on through
-        restarts of gateway and NATS, and misses nothing; leaving the loop closes the connection.
+        restarts of gateway and NATS, and misses nothing. Leaving a loop over it closes the
+        connection; one that you keep by a name is closed by `with` or `close`.
 
         Args:
             filters: as of `keys`, up to 64; none = all.
-            snapshot: begin with the current values; `synced` of the watch says when they are all
-                there.
+            snapshot: begin with the current values; `snapshot()` of the watch returns them all.
             resume_after: begin with every key that changed since this revision.
+            bucket_created_at: of the watch that saw that revision: a bucket that was made anew
+                since counts from 1 again, and may have grown past it.
             ignore_deletes: no deletes; a key that goes is then never missed.
 
         Raises:
             WatchLostError: something may have been missed; begin again with a snapshot.
             InvalidArgumentError: a filter breaks a rule; both snapshot and resume_after.
+            UnexpectedAnswerError: what came cannot be read.
         """
         session = WatchSession(
             self.name,
@@ -208,7 +215,12 @@ class AsyncBucket(Generic[T]):
             resume_after=resume_after,
             ignore_deletes=ignore_deletes,
         )
-        return AsyncWatch(self._client, self.name, session)
+        if bucket_created_at is not None and (resume_after is None or not bucket_created_at.tzinfo):
+            raise InvalidArgumentError(
+                "bucket_created_at belongs to a resume_after, and has a time zone",
+                hint="both are attributes of a watch",
+            )
+        return AsyncWatch(self._client, self.name, session, bucket_created_at)
 
     async def modify(
         self,
@@ -223,11 +235,13 @@ class AsyncBucket(Generic[T]):
 
         Args:
             key: any text of 1 to 512 bytes.
-            fn: gets the value, or None where there is none; it may be called several times.
+            fn: gets the value, or None where there is none, and returns the new one; it may be
+                called several times.
             timeout: seconds after which a loser gives up.
 
         Raises:
             RevisionMismatchError, KeyExistsError: others were faster all the time.
+            InvalidArgumentError: `fn` returned None, as one does that forgets its `return`.
             ValueDecodeError: what is there is not of this bucket's type.
             OutcomeUnknownError: the write may have been applied, or may be later.
         """
@@ -237,6 +251,11 @@ class AsyncBucket(Generic[T]):
             tried += 1
             found = await self.get_or_none(key)
             value = await resolve(fn(None if found is None else found.value))
+            if value is None:
+                raise InvalidArgumentError(
+                    f"what modify() of {key!r} was given returned None; nothing was written",
+                    hint="return the new value; put(key, None) stores a null, delete() removes",
+                )
             request = requests.put_key(
                 self.name,
                 key,

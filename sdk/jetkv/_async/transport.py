@@ -3,23 +3,32 @@
 import asyncio
 import ssl
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import aiohttp
 from yarl import URL
 
 from jetkv._core.address import Address
-from jetkv._core.wire import Answer, Broken, NoAnswer, NotSent, Request, TransportError
+from jetkv._core.wire import (
+    CONNECT_SECONDS,
+    IDLE_SECONDS,
+    REFUSAL_BYTES,
+    REFUSAL_SECONDS,
+    Answer,
+    Broken,
+    NoAnswer,
+    NotSent,
+    Request,
+    TransportError,
+)
 from jetkv.errors import ClientClosedError, InvalidArgumentError
 
 __all__ = ["Stream", "Transport"]
 
-_CONNECT_SECONDS = 5.0
-# Shorter than servers and proxies keep a quiet connection: one that they close just as a request
-# goes out leaves a write unknown.
-_IDLE_SECONDS = 50.0
 _CHUNK = 256 * 1024
+# Less than the whole: what was only waited for, a connection, is known not to have been sent.
+_SHARE = 0.95
 
 
 class Transport:
@@ -44,47 +53,40 @@ class Transport:
         session = self._calls if self._ready() else self._open()
         assert session is not None
         limits = aiohttp.ClientTimeout(
-            total=timeout, sock_connect=min(_CONNECT_SECONDS, timeout * 0.9)
+            total=timeout,
+            connect=timeout * _SHARE,
+            sock_connect=min(CONNECT_SECONDS, timeout * _SHARE),
         )
         try:
-            async with session.request(
-                request.method,
-                URL(self._base + request.target, encoded=True),
-                headers=request.headers,
-                data=request.body,
-                allow_redirects=False,
-                timeout=limits,
-                proxy=self._address.proxy,
-            ) as response:
-                return Answer(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, timeout) from error
+            with _translating(timeout):
+                async with session.request(
+                    request.method,
+                    URL(self._base + request.target, encoded=True),
+                    headers=request.headers,
+                    data=request.body,
+                    allow_redirects=False,
+                    timeout=limits,
+                    proxy=self._address.proxy,
+                    proxy_auth=_login(self._address),
+                ) as response:
+                    return Answer(response.status, response.headers, await response.read())
+        except asyncio.CancelledError:
+            # Of a session that is closed, aiohttp cancels whoever waits for a connection.
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                self._ready()
+            raise
 
-    async def stream(self, request: Request, silence: float) -> "Stream":
-        """Send a request whose answer goes on, on a connection of its own.
-
-        Args:
-            silence: seconds without a byte after which the connection is dead.
+    def stream(self) -> "Stream":
+        """Return what can become an answer that goes on, on a connection of its own.
 
         Raises:
-            TransportError, ClientClosedError
+            ClientClosedError
         """
         if not self._ready():
             self._open()
         assert self._watches is not None
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
-        try:
-            response = await self._watches.request(
-                request.method,
-                URL(self._base + request.target, encoded=True),
-                headers=request.headers,
-                allow_redirects=False,
-                timeout=limits,
-                proxy=self._address.proxy,
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, silence) from error
-        stream = Stream(response, silence)
+        stream = Stream(self._watches, self._address)
         self._streams.add(stream)
         return stream
 
@@ -119,7 +121,7 @@ class Transport:
         context: ssl.SSLContext | bool = self._address.ssl_context or True
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=limit, keepalive_timeout=_IDLE_SECONDS, ssl=context
+                limit=limit, keepalive_timeout=IDLE_SECONDS, ssl=context
             ),
             headers=self._address.headers,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -133,13 +135,59 @@ class Transport:
 
 
 class Stream:
-    """An answer that goes on."""
+    """An answer that goes on. `abort` may be called at any time."""
 
-    def __init__(self, response: aiohttp.ClientResponse, silence: float) -> None:
-        self._response = response
+    def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
+        self._session = session
+        self._address = address
+        self._opening: asyncio.Task[aiohttp.ClientResponse] | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        self._silence = 0.0
+        self._aborted = False
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+
+    async def open(self, request: Request, within: float, silence: float) -> None:
+        """Send a request, and return when its answer begins.
+
+        Args:
+            within: seconds that it may take to begin.
+            silence: seconds without a byte after which the connection is dead.
+
+        Raises:
+            TransportError
+        """
+        if self._aborted:
+            raise Broken("the connection was closed")
         self._silence = silence
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+        opening = self._opening = asyncio.ensure_future(self._ask(request, silence))
+        try:
+            async with asyncio.timeout(within):
+                self._response = await opening
+        except TimeoutError:
+            raise NoAnswer(f"no answer within {within:g} s") from None
+        except asyncio.CancelledError:
+            if opening.done() and self._aborted:
+                raise Broken("the connection was closed") from None
+            opening.cancel()
+            raise
+        finally:
+            self._opening = None
+        self.status = self._response.status
+        self.headers = self._response.headers
+
+    async def _ask(self, request: Request, silence: float) -> aiohttp.ClientResponse:
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        with _translating(silence):
+            return await self._session.request(
+                request.method,
+                URL(str(self._address) + request.target, encoded=True),
+                headers=request.headers,
+                allow_redirects=False,
+                timeout=limits,
+                proxy=self._address.proxy,
+                proxy_auth=_login(self._address),
+            )
 
     async def read(self) -> bytes:
         """Return what has come, empty at the end.
@@ -147,10 +195,10 @@ class Stream:
         Raises:
             TransportError
         """
-        try:
+        if self._response is None:
+            raise Broken("the connection was closed")
+        with _translating(self._silence):
             return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, self._silence) from error
 
     async def answer(self) -> Answer:
         """Return the whole of an answer that is no stream.
@@ -158,27 +206,54 @@ class Stream:
         Raises:
             TransportError
         """
+        body = b""
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                body = await self._response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, _CONNECT_SECONDS) from error
+            async with asyncio.timeout(REFUSAL_SECONDS):
+                while chunk := await self.read():
+                    body += chunk
+                    if len(body) > REFUSAL_BYTES:
+                        raise Broken("the answer does not end")
+        except TimeoutError:
+            raise NoAnswer(f"no whole answer within {REFUSAL_SECONDS:g} s") from None
         finally:
             self.abort()
         return Answer(self.status, self.headers, body)
 
     def abort(self) -> None:
-        """Close the connection; a `read` that waits ends."""
+        """Close the connection; whatever waits on it ends."""
+        self._aborted = True
         # A loop that is closed has closed its connections.
         with suppress(RuntimeError):
-            self._response.close()
+            if self._opening is not None:
+                self._opening.cancel()
+            if self._response is not None:
+                self._response.close()
 
 
-def _translated(error: Exception, timeout: float) -> TransportError:
+def _login(address: Address) -> aiohttp.BasicAuth | None:
+    return aiohttp.BasicAuth(*address.proxy_login) if address.proxy_login else None
+
+
+@contextmanager
+def _translating(seconds: float) -> Iterator[None]:
+    """Turn what the transport raises into what became of the request."""
+    failed: Exception | None = None
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        failed = error
+    if failed is not None:
+        # Out here, so that nothing of it sticks to ours: one of an answer has all headers in its
+        # repr, the token among them.
+        tells = isinstance(failed, aiohttp.ClientResponseError)
+        raise _translated(failed, seconds) from (None if tells else failed)
+
+
+def _translated(error: Exception, seconds: float) -> TransportError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NotSent("it does not answer")
+        return NotSent(f"no connection was free, or made, within {seconds:g} s")
     if isinstance(error, TimeoutError):
-        return NoAnswer(f"no answer within {timeout:g} s")
+        return NoAnswer(f"no answer within {seconds:g} s")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         permanent = isinstance(
             error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError
@@ -188,5 +263,9 @@ def _translated(error: Exception, timeout: float) -> TransportError:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy: {error.status} {error.message}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return str(error.message)
     cause = getattr(error, "os_error", None) or error
     return str(getattr(cause, "strerror", None) or cause) or type(error).__name__

@@ -1,16 +1,19 @@
 """A watch: one session over as many connections as it takes."""
 
+import math
 from collections import deque
+from collections.abc import Mapping
 from datetime import datetime
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from jetkv._async.runtime import AsyncSignal
+from jetkv._async.runtime import AsyncSignal, now
+from jetkv._core import requests
+from jetkv._core.answers import read_bucket
 from jetkv._core.retry import Again, jitter
 from jetkv._core.session import SILENCE_SECONDS, SnapshotEnd, WatchSession
 from jetkv._core.wire import Answer, Broken, TransportError
-from jetkv.errors import JetKVError
+from jetkv.errors import ClientClosedError, InvalidArgumentError, JetKVError
 from jetkv.models import Update
 
 if TYPE_CHECKING:
@@ -25,20 +28,30 @@ T = TypeVar("T")
 class AsyncWatch(Generic[T]):
     """An iterator over updates; made by `bucket.watch(…)`.
 
-    On leaving `with` or the loop the connection is closed; `close` (of the async client:
-    `aclose`) does it from elsewhere, such as another thread, and ends the loop.
+    On leaving `with` the connection is closed, and so it is on leaving a loop over a watch that
+    has no name. `close` (of the async client: `aclose`) does it from elsewhere, such as another
+    thread, and ends the loop. One thread or task reads a watch at a time.
     """
 
-    def __init__(self, client: "AsyncClient", bucket: str, session: WatchSession[T]) -> None:
+    def __init__(
+        self,
+        client: "AsyncClient",
+        bucket: str,
+        session: WatchSession[T],
+        created_at: datetime | None = None,
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._session = session
         self._pending: deque[Update[T | None] | SnapshotEnd] = deque()
         self._stream: Stream | None = None
-        self._created_at: datetime | None = None
+        self._created_at = created_at
         self._place = session.last_revision
         self._tried = 0
+        self._opened_at = math.inf
         self._closing = AsyncSignal()
+        self._reading = False
+        self._complete = False
 
     @property
     def last_revision(self) -> int | None:
@@ -51,9 +64,37 @@ class AsyncWatch(Generic[T]):
     @property
     def synced(self) -> bool:
         """Whether the snapshot is complete: all of it has been returned."""
-        return self._session.synced and not any(
-            isinstance(item, SnapshotEnd) for item in islice(self._pending, 1, None)
-        )
+        ends = bool(self._pending) and isinstance(self._pending[0], SnapshotEnd)
+        return ends or self._complete
+
+    @property
+    def bucket_created_at(self) -> datetime | None:
+        """Of which bucket `last_revision` is a place; None before it is open."""
+        return self._created_at
+
+    async def snapshot(self) -> list[Update[T | None]]:
+        """Return all of the snapshot, once it is complete; a loop then has what comes after.
+
+        Of keys that changed while it was read, an older update may come before a newer one.
+
+        Raises:
+            InvalidArgumentError: the watch was not made with `snapshot=True`, or is further on.
+            WatchLostError: as the loop.
+            ClientClosedError: the watch was closed meanwhile.
+        """
+        if self._complete or not self._session.snapshot:
+            raise InvalidArgumentError(
+                "this watch has no snapshot to come", hint="watch(snapshot=True), then this first"
+            )
+        found: list[Update[T | None]] = []
+        while not self._complete:
+            try:
+                item = await self._next()
+            except StopAsyncIteration:
+                raise ClientClosedError("the watch was closed before its snapshot") from None
+            if isinstance(item, Update):
+                found.append(item)
+        return found
 
     async def __aenter__(self) -> Self:
         while not (self._placed or self._closing.is_set()):
@@ -91,6 +132,22 @@ class AsyncWatch(Generic[T]):
         return self._session.opened or (self._session.definite and self._stream is not None)
 
     async def _next(self) -> Update[T | None] | SnapshotEnd:
+        if self._reading:
+            raise InvalidArgumentError(
+                "a watch is read by one thread or task at a time", hint="make one for each"
+            )
+        self._reading = True
+        try:
+            await self._fill()
+        finally:
+            self._reading = False
+        item = self._pending.popleft()
+        self._complete = self._complete or isinstance(item, SnapshotEnd)
+        # With nothing left, a bookmark may be further on.
+        self._place = item.revision if self._pending else self._session.last_revision
+        return item
+
+    async def _fill(self) -> None:
         while not self._pending:
             if self._closing.is_set():
                 raise StopAsyncIteration
@@ -99,10 +156,6 @@ class AsyncWatch(Generic[T]):
             except JetKVError:
                 await self.aclose()
                 raise
-        item = self._pending.popleft()
-        # With nothing left, a bookmark may be further on.
-        self._place = item.revision if self._pending else self._session.last_revision
-        return item
 
     async def _step(self) -> None:
         """Take one step: open a connection, read what has come, or wait for the next try.
@@ -111,8 +164,9 @@ class AsyncWatch(Generic[T]):
             JetKVError: the watch cannot begin, or cannot go on.
         """
         try:
-            stream = self._stream or await self._open()
+            stream = self._stream
             if stream is None:
+                await self._open()
                 return
             self._session.check()
             chunk = await stream.read()
@@ -123,24 +177,28 @@ class AsyncWatch(Generic[T]):
                 self._place = self._session.last_revision
         except TransportError as failure:
             self._drop()
-            if self._closing.is_set():
-                return
-            await self._again(failure)
+            if not self._closing.is_set():
+                await self._again(failure)
 
-    async def _open(self) -> "Stream | None":
-        if self._created_at is None:
-            self._created_at = (await self._client.kv().bucket_info(self._bucket)).created_at
-        request = self._session.request(self._created_at)
-        stream = await self._client._transport.stream(request, SILENCE_SECONDS)
-        if stream.status == 200 and stream.headers.get("Content-Type", "").startswith(
-            "text/event-stream"
-        ):
-            self._stream = stream
-            if self._closing.is_set():
-                self._drop()
-            return self._stream
-        await self._again(await stream.answer())
-        return None
+    async def _open(self) -> None:
+        """Ask for the bucket's description, or once that is there, for the events."""
+        info = requests.get_bucket(self._bucket)
+        request = info if self._created_at is None else self._session.request(self._created_at)
+        # Known from here on, so that closing the watch ends whatever is waited for.
+        stream = self._stream = self._client._transport.stream()
+        if self._closing.is_set():
+            raise Broken("the watch was closed")
+        within = SILENCE_SECONDS if self._session.opened else self._client._timeout
+        await stream.open(request, within, SILENCE_SECONDS)
+        if self._created_at is not None and _is_event_stream(stream.status, stream.headers):
+            self._opened_at = now()
+            return
+        answer = await stream.answer()
+        self._drop()
+        if self._created_at is None and answer.status == 200:
+            self._created_at = read_bucket(answer, info).created_at
+        else:
+            await self._again(answer)
 
     async def _again(self, outcome: Answer | TransportError) -> None:
         """Wait before the next connection.
@@ -156,9 +214,14 @@ class AsyncWatch(Generic[T]):
             first and self._tried >= self._client._retry.attempts
         ):
             raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
-        await self._closing.wait(self._session.delay(verdict.at_least, jitter()))
+        stood, self._opened_at = now() - self._opened_at, math.inf
+        await self._closing.wait(self._session.delay(verdict.at_least, jitter(), stood))
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.abort()
+
+
+def _is_event_stream(status: int, headers: Mapping[str, str]) -> bool:
+    return status == 200 and headers.get("content-type", "").startswith("text/event-stream")

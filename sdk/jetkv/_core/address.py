@@ -4,7 +4,7 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from jetkv._version import __version__
@@ -25,6 +25,7 @@ class Address:
         origin: scheme, host and port, without a path.
         base: what stands before `/api/v1`, empty for most.
         proxy: the proxy's URL, None for a direct way.
+        proxy_login: user and password for it.
         ssl_context: of an https address; None = the system's trust.
         headers: go with every request, the token among them.
     """
@@ -34,6 +35,7 @@ class Address:
     port: int
     base: str = ""
     proxy: str | None = None
+    proxy_login: tuple[str, str] | None = field(default=None, repr=False)
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -70,7 +72,9 @@ class Address:
             )
         if proxy is None:
             proxy = None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
-        return cls(scheme, host, port, base, _proxy(proxy), ssl_context, _headers(token))
+        where, login = _proxy(proxy)
+        headers = _headers(token)
+        return cls(scheme, host, port, base, where, login, ssl_context, headers)
 
 
 def _split(url: str) -> tuple[str, str, int, str]:
@@ -118,9 +122,10 @@ def _is_ipv6(host: str) -> bool:
         return False
 
 
-def _proxy(proxy: str | None) -> str | None:
+def _proxy(proxy: str | None) -> tuple[str | None, tuple[str, str] | None]:
+    """Return a proxy's address, and user and password apart from it."""
     if not proxy:
-        return None
+        return None, None
     if not isinstance(proxy, str):
         raise InvalidArgumentError(f"a proxy is a URL, not {type(proxy).__name__}")
     try:
@@ -131,7 +136,9 @@ def _proxy(proxy: str | None) -> str | None:
     if not usable:
         # Not shown: it may have a password in it.
         raise InvalidArgumentError("the proxy is no http or https URL")
-    return parts.geturl()
+    login = None if parts.username is None else (parts.username, parts.password or "")
+    where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return where, login and (unquote(login[0]), unquote(login[1]))
 
 
 def _headers(token: str | None) -> dict[str, str]:

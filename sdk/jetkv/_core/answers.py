@@ -17,6 +17,7 @@ __all__ = [
     "check",
     "decoder",
     "error_of",
+    "is_gateways",
     "read_bucket",
     "read_buckets",
     "read_entries",
@@ -83,12 +84,24 @@ def check(answer: Answer, request: Request, status: int = 200) -> None:
 
 
 def said(answer: Answer) -> dict[str, Any] | None:
-    """Return the body of a gateway's own error, None for an answer of anybody else."""
+    """Return the body of an error, None for an answer that says none in JSON."""
     try:
         body = json.loads(answer.body)
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) and isinstance(body.get("error"), str) else None
+
+
+def is_gateways(answer: Answer) -> bool:
+    """Return whether an error is a gateway's own word: it has all that contract 1.4 promises.
+
+    Proxies say `error` in JSON, too.
+    """
+    body = said(answer) or {}
+    return all(
+        isinstance(body.get(name), kind)
+        for name, kind in (("code", str), ("retryable", bool), ("request_id", str))
+    )
 
 
 def error_of(answer: Answer, request: Request) -> errors.JetKVError:
@@ -104,6 +117,12 @@ def error_of(answer: Answer, request: Request) -> errors.JetKVError:
         hint = hint or request.check
     if kind is None:
         kind = errors.InvalidArgumentError if answer.status < 500 else errors.GatewayError
+    if kind in (errors.RevisionMismatchError, errors.KeyExistsError) and isinstance(details, dict):
+        revision = details.get("current_revision")
+        hint = hint or (f"it is at revision {revision}" if revision else None)
+    if kind is errors.ValueTooLargeError and isinstance(details, dict) and request.body:
+        limit = details.get("limit_bytes", "unknown")
+        hint = hint or f"it has {len(request.body)} bytes, the limit is {limit}"
     if kind is errors.AuthenticationError:
         hint = hint or "Client(url, token=…); `jetkv token new NAME` makes one"
     return kind(
@@ -112,18 +131,18 @@ def error_of(answer: Answer, request: Request) -> errors.JetKVError:
         status=answer.status,
         code=body["code"] if isinstance(body.get("code"), str) else None,
         retryable=body.get("retryable") is True,
-        request_id=answer.headers.get("X-Request-Id"),
+        request_id=answer.headers.get("x-request-id"),
         details=details if isinstance(details, dict) else None,
     )
 
 
 def _not_ours(answer: Answer, request: Request) -> errors.JetKVError:
     if 300 <= answer.status < 400:
-        where = answer.headers.get("Location", "another place")
+        where = answer.headers.get("location", "another place")
         text = f"{request.what}: the answer is a redirect to {where}"
         hint = "give the client that address; redirects are not followed"
     else:
-        kind = answer.headers.get("Content-Type", "no content type")
+        kind = answer.headers.get("content-type", "no content type")
         text = f"{request.what}: the answer, {answer.status} with {kind}, is not a jetkv gateway's"
         hint = "check the address, and what stands before the gateway"
     return errors.UnexpectedAnswerError(
@@ -132,13 +151,13 @@ def _not_ours(answer: Answer, request: Request) -> errors.JetKVError:
         status=answer.status,
         # A proxy that cannot reach its gateway may reach it later.
         retryable=answer.status in (502, 503, 504) and not request.check,
-        request_id=answer.headers.get("X-Request-Id"),
+        request_id=answer.headers.get("x-request-id"),
     )
 
 
 def retry_after(answer: Answer) -> float:
     """Return the seconds to wait, 0 when the answer does not say (RFC 9110 §10.2.3)."""
-    text = answer.headers.get("Retry-After", "")
+    text = answer.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
@@ -172,8 +191,12 @@ def _entry(document: Mapping[str, Any], decode: Decode[T]) -> Entry[T]:
     )
 
 
-def read_entry(answer: Answer, request: Request, decode: Decode[T]) -> Entry[T]:
-    return _read(answer, request, lambda document: _entry(document, decode))
+def read_entry(answer: Answer, request: Request, key: str, decode: Decode[T]) -> Entry[T]:
+    """Return an entry; one of another key is no answer to what was asked."""
+    entry = _read(answer, request, lambda document: _entry(document, decode))
+    if entry.key != key:
+        raise _not_ours(answer, request)
+    return entry
 
 
 def read_entries(answer: Answer, request: Request, decode: Decode[T]) -> list[Entry[T | None]]:

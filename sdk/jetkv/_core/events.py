@@ -8,7 +8,7 @@ _LONGEST = 64 * 1024 * 1024
 
 
 class TooLong(ValueError):
-    """Raised for a line that no gateway sends."""
+    """Raised for a line or an event that no gateway sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,13 @@ class EventParser:
         self._searched = 0
         self._data: list[bytes] = []
         self._id: str | None = None
+        self._size = 0
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that are whole by now.
 
         Raises:
-            TooLong: a line does not end.
+            TooLong: a line or an event does not end.
         """
         self._rest += chunk
         last = self._rest.rfind(b"\n", self._searched)
@@ -61,12 +62,15 @@ class EventParser:
             if not self._data and self._id is None:
                 return None
             event = Event(b"\n".join(self._data) if self._data else None, self._id)
-            self._data, self._id = [], None
+            self._data, self._id, self._size = [], None, 0
             return event
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
+            self._size += len(value) + 1
+            if self._size > _LONGEST:
+                raise TooLong(f"an event of over {_LONGEST} bytes in an event stream")
         elif name == b"id":
             self._id = value.decode("latin-1")
         return None

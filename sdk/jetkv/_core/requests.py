@@ -1,6 +1,7 @@
 """Calls as requests (contract 1.1, 2.1, 2.3, 2.4, 2.9)."""
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ __all__ = [
 _BUCKETS = "/api/v1/kv/buckets"
 # Percent-encoded, they are still what they are, and no proxy on the way cleans them.
 _DOTS = {".": "%2E", "..": "%2E%2E"}
+
+_CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 
 CAPABILITIES = Request("GET", "/api/v1/capabilities", Kind.READ, "capabilities of the gateway")
 
@@ -105,6 +108,10 @@ def put_key(
     condition: Condition = ALWAYS,
 ) -> Request:
     target = f"{_bucket(bucket)}/keys/{_key(key)}"
+    if _CONTENT_TYPE.fullmatch(codec.content_type) is None:
+        raise InvalidArgumentError(
+            f"the content_type of {type(codec).__name__} is 1 to 255 printable ASCII characters"
+        )
     headers = {
         "Content-Type": codec.content_type,
         "Idempotency-Key": secrets.token_urlsafe(16),

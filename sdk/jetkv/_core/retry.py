@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from jetkv import errors
-from jetkv._core.answers import error_of, retry_after, said
+from jetkv._core.answers import error_of, is_gateways, retry_after
 from jetkv._core.wire import Answer, Kind, NoAnswer, NotSent, Request, TransportError
 
 __all__ = ["Again", "Retry", "Verdict", "judge"]
+
+
+_DOUBLINGS = 30  # 2.0 ** 1024 is an OverflowError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Retry:
         longest_delay: seconds, where the gateway asks for no more.
     """
 
-    attempts: int = 4
+    attempts: int = 6
     first_delay: float = 0.1
     longest_delay: float = 2.0
 
@@ -40,7 +43,7 @@ class Retry:
 
     def delay(self, tried: int, at_least: float, jitter: float) -> float:
         """Return the seconds to wait after the `tried`-th request; `jitter` is from 0 to 1."""
-        back_off: float = min(self.longest_delay, self.first_delay * 2 ** (tried - 1))
+        back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(tried - 1, _DOUBLINGS))
         return at_least + back_off * (0.5 + 0.5 * jitter)
 
 
@@ -96,7 +99,7 @@ def _judge_answer(request: Request, answer: Answer) -> Verdict:
     if answer.status not in (429, 502, 503, 504):
         return _ANSWERED
     error = error_of(answer, request)
-    if said(answer) is None:
+    if not is_gateways(answer):
         # Not the gateway speaks, but what stands before it: it may have passed the request on.
         if request.kind is not Kind.READ:
             error = errors.OutcomeUnknownError(

@@ -14,7 +14,7 @@ from jetkv import errors
 from jetkv._core.answers import Decode, error_of, read_update
 from jetkv._core.events import Event, EventParser, TooLong
 from jetkv._core.requests import open_watch
-from jetkv._core.retry import Again, Verdict, judge
+from jetkv._core.retry import Again, Retry, Verdict, judge
 from jetkv._core.wire import Answer, Broken, Kind, Request, TransportError
 from jetkv.models import Update
 
@@ -25,7 +25,9 @@ T = TypeVar("T")
 SILENCE_SECONDS = 40.0
 """After so long without a byte a connection is dead: a gateway sends a comment every 15 s."""
 
-_LONGEST_DELAY = 5.0
+_BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
+_GOOD_SECONDS = 5.0
+_LONGEST_DELAY = 30.0  # whatever somebody on the way asks for: nobody sees that a watch sleeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class WatchSession(Generic[T]):
     is a next one, and `delay` when.
 
     Attributes:
+        snapshot: it begins with the current values.
         definite: where it begins does not depend on when its first connection stands.
         last_revision: where it stands, None before it has begun.
         synced: the snapshot is complete.
@@ -71,7 +74,7 @@ class WatchSession(Generic[T]):
         self.definite = snapshot or resume_after is not None
         self._filters = tuple(filters)
         self._decode = decode
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._resume_after = resume_after
         self._ignore_deletes = ignore_deletes
         self._parser = EventParser()
@@ -95,7 +98,7 @@ class WatchSession(Generic[T]):
         return open_watch(
             self._bucket,
             self._filters,
-            snapshot=self._snapshot,
+            snapshot=self.snapshot,
             resume_after=self._resume_after if not self._begun else None,
             last_seen=self.last_revision if self._begun else None,
             created_at=created_at,
@@ -118,7 +121,12 @@ class WatchSession(Generic[T]):
         except (Broken, errors.JetKVError) as failure:
             self._failure = failure
         except (TooLong, KeyError, TypeError, ValueError) as error:
-            self._failure = Broken(f"what came is no frame of a watch: {error}")
+            # It would come again.
+            self._failure = errors.UnexpectedAnswerError(
+                f"watch of bucket {self._bucket!r} after revision {self.last_revision}: what came "
+                f"is no frame of a watch: {error}",
+                hint="is there a gateway, and is this SDK as new as it?",
+            )
             self._failure.__cause__ = error
         return found
 
@@ -126,7 +134,8 @@ class WatchSession(Generic[T]):
         """Raise what ended the stream; whoever calls has handed on what came before that.
 
         Raises:
-            Broken: the stream is none, or has to be opened again.
+            Broken: the stream has to be opened again.
+            UnexpectedAnswerError: what came cannot be read.
             WatchLostError: it cannot go on.
             BucketNotFoundError: there is no bucket to watch.
         """
@@ -137,9 +146,11 @@ class WatchSession(Generic[T]):
         item = None if event.data is None else self._frame(json.loads(event.data))
         if event.id is not None and event.id.isascii() and event.id.isdigit():
             # Only now: what came before the id belongs to it.
-            self.last_revision = max(int(event.id), self.last_revision or 0)
+            place = max(int(event.id), self.last_revision or 0)
+            if place != self.last_revision:
+                self._failures = 0
+            self.last_revision = place
             self._begun = True
-            self._failures = 0
         return item
 
     def _frame(self, frame: dict[str, Any]) -> Update[T | None] | SnapshotEnd | None:
@@ -177,10 +188,16 @@ class WatchSession(Generic[T]):
             verdict = Verdict(Again.NO, error_of(outcome, self._described))
         return verdict
 
-    def delay(self, at_least: float, jitter: float) -> float:
-        """Return the seconds to wait before the next connection; none before the first."""
+    def delay(self, at_least: float, jitter: float, stood: float) -> float:
+        """Return the seconds to wait before the next connection; none after a good one.
+
+        Args:
+            stood: seconds for which the last one did.
+        """
+        if stood >= _GOOD_SECONDS:
+            self._failures = 0
+        at_least = min(at_least, _LONGEST_DELAY)
         self._failures += 1
         if self._failures == 1:
             return at_least
-        back_off: float = min(_LONGEST_DELAY, 0.1 * 2.0 ** (self._failures - 2))
-        return at_least + back_off * (0.5 + 0.5 * jitter)
+        return _BACK_OFF.delay(self._failures - 1, at_least, jitter)

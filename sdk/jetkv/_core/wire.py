@@ -4,7 +4,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Answer", "Broken", "Kind", "NoAnswer", "NotSent", "Request", "TransportError"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "IDLE_SECONDS",
+    "REFUSAL_BYTES",
+    "REFUSAL_SECONDS",
+    "Answer",
+    "Broken",
+    "Kind",
+    "NoAnswer",
+    "NotSent",
+    "Request",
+    "TransportError",
+]
+
+CONNECT_SECONDS = 5.0
+
+IDLE_SECONDS = 50.0
+"""Shorter than servers and proxies keep a quiet connection: one that they close just as a request
+goes out leaves a write unknown."""
+
+REFUSAL_SECONDS = 5.0
+REFUSAL_BYTES = 1024 * 1024
+"""What is read of an answer that should have been a stream and is none."""
 
 
 class Kind(Enum):
@@ -39,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; names of headers are looked up in any case."""
+    """One answer; names of headers are looked up in lower case."""
 
     status: int
     headers: Mapping[str, str]

@@ -17,6 +17,7 @@ from jetkv.errors import InvalidArgumentError, JetKVError
 __all__ = ["Client"]
 
 _LEAST = 0.01  # seconds; transports take no less
+_LONGEST = 86_400.0
 
 
 class Client:
@@ -54,8 +55,10 @@ class Client:
         # Here, since a program that uses one of the two clients need not wait for the other's.
         from jetkv._sync.transport import Transport
 
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-            raise InvalidArgumentError(f"timeout is a number of seconds above 0: {timeout!r}")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise InvalidArgumentError(f"timeout is a number of seconds: {timeout!r}")
+        if not 0 < timeout <= _LONGEST:
+            raise InvalidArgumentError(f"timeout is above 0 and at most a day: {timeout!r}")
         if not isinstance(max_connections, int) or max_connections < 1:
             raise InvalidArgumentError(f"max_connections is a number from 1: {max_connections!r}")
         if not isinstance(retry, Retry | None):
@@ -119,6 +122,7 @@ class Client:
                 or tried >= self._retry.attempts
                 or now() + delay >= deadline
                 or (verdict.again is Again.IF_HONOURED and not self._idempotent(deadline))
+                or now() + delay >= deadline
             ):
                 cause = outcome if isinstance(outcome, TransportError) else None
                 # What refuses a later try says nothing of one that may have been applied.

@@ -1,52 +1,64 @@
-"""The driver of the sync client: urllib3."""
+"""The driver of the sync client: httpcore."""
 
 import os
 import ssl
 import threading
 import time
 import weakref
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
-import urllib3
-from urllib3 import exceptions
-from urllib3.connection import HTTPConnection, HTTPSConnection
+import httpcore
 
 from jetkv._core.address import Address
-from jetkv._core.wire import Answer, Broken, NoAnswer, NotSent, Request, TransportError
+from jetkv._core.wire import (
+    CONNECT_SECONDS,
+    IDLE_SECONDS,
+    REFUSAL_BYTES,
+    REFUSAL_SECONDS,
+    Answer,
+    Broken,
+    NoAnswer,
+    NotSent,
+    Request,
+    TransportError,
+)
+from jetkv._sync.wires import Backend, Call
 from jetkv.errors import ClientClosedError
 
 __all__ = ["Stream", "Transport"]
 
-_CONNECT_SECONDS = 5.0
-# Shorter than servers and proxies keep a quiet connection: one that they close just as a request
-# goes out leaves a write unknown.
-_IDLE_SECONDS = 50.0
-_CHUNK = 256 * 1024
 
+class _Connections:
+    """What belongs to one process: a forked child must not speak on its parent's connections."""
 
-class _Fresh:
-    """A connection that counts as dropped when it was quiet for too long."""
-
-    _used: float | None = None
+    def __init__(self, address: Address, max_connections: int) -> None:
+        self.pid = os.getpid()
+        self.backend = Backend()
+        self.lock = threading.Lock()
+        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._address = address
+        self._context = address.ssl_context
+        if address.scheme == "https" and self._context is None:
+            self._context = ssl.create_default_context()
+        self.calls = self.pool(max_connections)
 
     @property
-    def is_connected(self) -> bool:
-        fresh = self._used is None or time.monotonic() - self._used < _IDLE_SECONDS
-        connected: bool = fresh and super().is_connected  # type: ignore[misc]  # of the other base
-        return connected
+    def ours(self) -> bool:
+        return self.pid == os.getpid()
 
-    def getresponse(self) -> Any:
-        self._used = time.monotonic()
-        return super().getresponse()  # type: ignore[misc]  # of the other base
-
-
-class _Plain(_Fresh, HTTPConnection):
-    pass
-
-
-class _Secure(_Fresh, HTTPSConnection):
-    pass
+    def pool(self, size: int) -> httpcore.ConnectionPool:
+        address = self._address
+        proxy = None
+        if address.proxy is not None:
+            proxy = httpcore.Proxy(address.proxy, auth=address.proxy_login)
+        return httpcore.ConnectionPool(
+            ssl_context=self._context,
+            proxy=proxy,
+            max_connections=size,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=self.backend,
+        )
 
 
 class Transport:
@@ -54,13 +66,10 @@ class Transport:
 
     def __init__(self, address: Address, *, max_connections: int) -> None:
         self._address = address
+        self._base = str(address)
         self._max_connections = max_connections
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._connections: _Connections | None = None
         self._closed = False
-        self._pid = 0
-        self._pool: urllib3.HTTPConnectionPool | urllib3.PoolManager
-        self._prefix = ""
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send a request, and return the whole answer.
@@ -68,118 +77,91 @@ class Transport:
         Raises:
             TransportError, ClientClosedError
         """
-        self._ready()
-        limits = urllib3.Timeout(total=timeout, connect=min(_CONNECT_SECONDS, timeout * 0.9))
-        try:
-            response = self._pool.urlopen(
+        connections = self.ready()
+        call = connections.backend.call = Call(timeout)
+        with _translating(call, timeout):
+            response = connections.calls.request(
                 request.method,
-                self._prefix + request.target,
-                body=request.body,
-                headers={**self._address.headers, **request.headers},
-                retries=False,
-                redirect=False,
-                timeout=limits,
-                decode_content=False,
-                **self._waiting(timeout),
+                self._base + request.target,
+                headers=[*self._address.headers.items(), *request.headers.items()],
+                content=request.body,
+                extensions={"timeout": {"pool": timeout, "connect": CONNECT_SECONDS}},
             )
-        except (exceptions.HTTPError, OSError) as error:
-            raise _translated(error, timeout) from error
-        _check_head(response)
-        return Answer(response.status, response.headers, response.data)
+        return Answer(response.status, _mapping(response), response.content)
 
-    def stream(self, request: Request, silence: float) -> "Stream":
-        """Send a request whose answer goes on, on a connection of its own.
-
-        Args:
-            silence: seconds without a byte after which the connection is dead.
+    def stream(self) -> "Stream":
+        """Return what can become an answer that goes on, on a connection of its own.
 
         Raises:
-            TransportError, ClientClosedError
+            ClientClosedError
         """
-        self._ready()
-        pool, prefix = self._make(1)
-        try:
-            response = pool.urlopen(
-                request.method,
-                prefix + request.target,
-                headers={**self._address.headers, **request.headers},
-                retries=False,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=silence),
-                decode_content=False,
-                preload_content=False,
-            )
-        except (exceptions.HTTPError, OSError) as error:
-            raise _translated(error, silence) from error
-        _check_head(response)
-        stream = Stream(response, pool, silence)
-        with self._lock:
-            self._streams.add(stream)
-        if self._closed:
-            stream.abort()
+        connections = self.ready()
+        stream = Stream(connections, self._address)
+        with connections.lock:
+            connections.streams.add(stream)
         return stream
 
     def close(self) -> None:
         """Close all connections; what still goes on there ends."""
         self._closed = True
-        with self._lock:
-            streams = list(self._streams)
+        connections = self._connections
+        if connections is None or not connections.ours:
+            return
+        with connections.lock:
+            streams = list(connections.streams)
         for stream in streams:
             stream.abort()
-        if self._pid:
-            _close(self._pool)
+        connections.calls.close()
 
-    def _ready(self) -> None:
+    def ready(self) -> _Connections:
         if self._closed:
             raise ClientClosedError("the client is closed", hint="make another one")
-        # A forked child must not speak on its parent's connections.
-        if self._pid != os.getpid():
-            with self._lock:
-                if self._pid != os.getpid():
-                    self._pool, self._prefix = self._make(self._max_connections)
-                    self._pid = os.getpid()
-
-    def _waiting(self, timeout: float) -> dict[str, Any]:
-        # A ProxyManager hands this on to the pool, too, but does not declare it.
-        return {"pool_timeout": timeout}
-
-    def _make(self, size: int) -> tuple[urllib3.HTTPConnectionPool | urllib3.PoolManager, str]:
-        """Return a pool, and what stands before a target in its requests."""
-        address = self._address
-        context: ssl.SSLContext | None = address.ssl_context
-        if address.scheme == "https" and context is None:
-            context = ssl.create_default_context()
-        if address.proxy:
-            manager = urllib3.ProxyManager(
-                address.proxy, maxsize=size, block=True, ssl_context=context
-            )
-            return manager, str(address)
-        pool: urllib3.HTTPConnectionPool
-        if address.scheme == "https":
-            pool = urllib3.HTTPSConnectionPool(
-                address.host, address.port, maxsize=size, block=True, ssl_context=context
-            )
-            pool.ConnectionCls = _Secure
-        else:
-            pool = urllib3.HTTPConnectionPool(address.host, address.port, maxsize=size, block=True)
-            pool.ConnectionCls = _Plain
-        return pool, address.base
+        connections = self._connections
+        if connections is None or not connections.ours:
+            connections = _Connections(self._address, self._max_connections)
+            self._connections = connections
+        return connections
 
 
 class Stream:
-    """An answer that goes on."""
+    """An answer that goes on. One thread reads; any may `abort`, at any time."""
 
-    def __init__(
-        self,
-        response: urllib3.BaseHTTPResponse,
-        pool: urllib3.HTTPConnectionPool | urllib3.PoolManager,
-        silence: float,
-    ) -> None:
-        self._response = response
-        self._pool = pool
+    def __init__(self, connections: _Connections, address: Address) -> None:
+        self._connections = connections
+        self._address = address
+        self._call = Call(0)
+        self._silence = 0.0
+        self._pool = connections.pool(1)
+        self._opening: AbstractContextManager[httpcore.Response] | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._guard = threading.Lock()
+        self._busy = False
+        self._aborted = False
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+
+    def open(self, request: Request, within: float, silence: float) -> None:
+        """Send a request, and return when its answer begins.
+
+        Args:
+            within: seconds that it may take to begin.
+            silence: seconds without a byte after which the connection is dead.
+
+        Raises:
+            TransportError
+        """
         self._silence = silence
-        self.status = response.status
-        self.headers = response.headers
+        with self._using(within):
+            self._opening = self._pool.stream(
+                request.method,
+                str(self._address) + request.target,
+                headers=[*self._address.headers.items(), *request.headers.items()],
+                extensions={"timeout": {"connect": CONNECT_SECONDS}},
+            )
+            response = self._opening.__enter__()
+            self.status = response.status
+            self.headers = _mapping(response)
+            self._chunks = response.iter_stream()
 
     def read(self) -> bytes:
         """Return what has come, empty at the end.
@@ -187,10 +169,8 @@ class Stream:
         Raises:
             TransportError
         """
-        try:
-            return self._response.read1(_CHUNK)
-        except (exceptions.HTTPError, OSError, ValueError) as error:
-            raise _translated(error, self._silence) from error
+        with self._using(self._silence):
+            return next(self._chunks, b"")
 
     def answer(self) -> Answer:
         """Return the whole of an answer that is no stream.
@@ -198,61 +178,98 @@ class Stream:
         Raises:
             TransportError
         """
+        body = b""
+        deadline = time.monotonic() + REFUSAL_SECONDS
         try:
-            body = self._response.data
-        except (exceptions.HTTPError, OSError) as error:
-            raise _translated(error, self._silence) from error
+            while (left := deadline - time.monotonic()) > 0:
+                with self._using(left):
+                    chunk = next(self._chunks, b"")
+                body += chunk
+                if not chunk:
+                    return Answer(self.status, self.headers, body)
+                if len(body) > REFUSAL_BYTES:
+                    raise Broken("the answer does not end")
         finally:
             self.abort()
-        return Answer(self.status, self.headers, body)
+        raise NoAnswer(f"no whole answer within {REFUSAL_SECONDS:g} s")
 
     def abort(self) -> None:
-        """Close the connection; a `read` that waits in another thread ends."""
-        # What has ended already cannot be shut down.
-        with suppress(OSError, RuntimeError, ValueError):
-            self._response.shutdown()
-        _close(self._pool)
+        """Close the connection; whatever waits on it in another thread ends."""
+        # A forked child would shut down what is its parent's.
+        if not self._connections.ours:
+            return
+        with self._guard:
+            self._aborted = True
+            busy = self._busy
+        if busy:
+            # Who is at it closes it: the number of a closed socket may be another one's by then.
+            self._call.abort()
+        else:
+            self._pool.close()
+
+    @contextmanager
+    def _using(self, seconds: float) -> Iterator[None]:
+        call = Call(seconds)
+        with self._guard:
+            if self._aborted:
+                raise Broken("the connection was closed")
+            self._busy = True
+            call.continues(self._call)
+            self._call = self._connections.backend.call = call
+        try:
+            with _translating(call, seconds):
+                yield
+        finally:
+            with self._guard:
+                self._busy = False
+                aborted = self._aborted
+            if aborted:
+                self._pool.close()
 
 
-def _close(pool: urllib3.HTTPConnectionPool | urllib3.PoolManager) -> None:
-    if isinstance(pool, urllib3.PoolManager):
-        pool.clear()
-    else:
-        pool.close()
+@contextmanager
+def _translating(call: Call, seconds: float) -> Iterator[None]:
+    """Turn what the transport raises into what became of the request."""
+    try:
+        yield
+    except (
+        httpcore.NetworkError,
+        httpcore.TimeoutException,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        OSError,
+    ) as error:
+        raise _translated(error, call, seconds) from _cause(error)
 
 
-def _check_head(response: urllib3.BaseHTTPResponse) -> None:
-    """Check that an answer's head came whole: http.client takes one that breaks off for all of it.
-
-    Raises:
-        Broken: nothing says where the body ends (RFC 9112 §6.3).
-    """
-    headers = response.headers
-    ends = "Content-Length" in headers or "Transfer-Encoding" in headers
-    closes = response.version == 10 or "close" in headers.get("Connection", "").lower()
-    if not (ends or closes or response.status in (204, 304)):
-        raise Broken("the connection broke: the answer's head broke off")
-
-
-def _translated(error: Exception, timeout: float) -> TransportError:
-    if isinstance(error, exceptions.ProxyError):
-        return NotSent(f"the proxy: {_reason(error.original_error)}")
-    if isinstance(error, exceptions.ReadTimeoutError):
-        return NoAnswer(f"no answer within {timeout:g} s")
-    if isinstance(error, exceptions.EmptyPoolError):
-        return NotSent(f"all connections of this client were in use for {timeout:g} s")
-    if isinstance(error, exceptions.NewConnectionError):
-        return NotSent(_reason(error.__cause__ or error))
-    if isinstance(error, exceptions.ConnectTimeoutError):
-        return NotSent("it does not answer")
-    if isinstance(error, exceptions.SSLError):
-        reason = error.args[0] if error.args else error
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            return NotSent(_reason(reason), permanent=True)
-    return Broken(f"the connection broke: {_reason(error)}")
+def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
+    reason = _reason(error)
+    if isinstance(error, httpcore.PoolTimeout):
+        return NotSent(f"all connections of this client were in use for {seconds:g} s")
+    if not call.sent:
+        if isinstance(error, httpcore.ConnectTimeout):
+            reason = "it does not answer"
+        elif isinstance(error, httpcore.ProxyError):
+            reason = f"the proxy: {reason}"
+        return NotSent(reason, permanent=isinstance(_cause(error), ssl.SSLCertVerificationError))
+    if isinstance(error, httpcore.TimeoutException):
+        return NoAnswer(f"no answer within {seconds:g} s")
+    return Broken(f"the connection broke: {reason}")
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, exceptions.ProtocolError) and len(error.args) > 1:
-        error = error.args[1]
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+    cause = _cause(error)
+    return str(getattr(cause, "strerror", None) or cause) or type(error).__name__
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what the system said; httpcore's pool hides it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
+
+
+def _mapping(response: httpcore.Response) -> Mapping[str, str]:
+    return {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+    }

@@ -2,9 +2,11 @@
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from string import Formatter
 from typing import Any
 from uuid import UUID
 
@@ -31,15 +33,33 @@ def key_of(fn: Callable[..., Any], rule: KeyRule | None) -> KeyOf:
         return lambda args, named: rule(*args, **named)
     signature = inspect.signature(fn)
     if rule is not None:
+        _check_names(rule, signature)
         return lambda args, named: rule.format(**_bound(signature, args, named))
     name = f"{fn.__module__}.{fn.__qualname__}"
     return lambda args, named: _named(name, _bound(signature, args, named))
 
 
+def _check_names(rule: str, signature: inspect.Signature) -> None:
+    for _, field, _, _ in Formatter().parse(rule):
+        if field is not None and re.split(r"[.\[]", field)[0] not in signature.parameters:
+            raise InvalidArgumentError(
+                f"the key {rule!r} names {field!r}, which is no argument",
+                hint=f"arguments are: {', '.join(signature.parameters) or 'none'}",
+            )
+
+
 def _bound(
     signature: inspect.Signature, args: tuple[Any, ...], named: Mapping[str, Any]
 ) -> dict[str, Any]:
-    bound = signature.bind(*args, **named)
+    try:
+        bound = signature.bind(*args, **named)
+    except TypeError as error:
+        if "self" not in signature.parameters:
+            raise
+        raise InvalidArgumentError(
+            f"a method cannot be cached: {error}",
+            hint="cache a plain function, which the method calls",
+        ) from error
     bound.apply_defaults()
     return bound.arguments
 

@@ -70,13 +70,18 @@ class Lease:
         self._pid = os.getpid()
 
     @property
+    def ours(self) -> bool:
+        """Whether this process made it, rather than its parent before a fork."""
+        return self._pid == os.getpid()
+
+    @property
     def hold(self) -> Hold:
         return self._hold
 
     @property
     def alive(self) -> bool:
         # The guard may have been taken at the moment of a fork: a child does not touch it.
-        if self._pid != os.getpid():
+        if not self.ours:
             return False
         with self._guard:
             return self._alive()

@@ -2,8 +2,10 @@
 
 import functools
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from jetkv._async.bucket import AsyncBucket
@@ -46,6 +48,7 @@ class AsyncCached(Generic[P, R]):
         self._on_error = on_error
         self._flights: dict[str, AsyncFlight] = {}
         self._guard = threading.Lock()
+        self._pid = os.getpid()
         self._in_trouble = False
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,6 +72,7 @@ class AsyncCached(Generic[P, R]):
             JetKVError: whatever `on_error` says; do it again.
         """
         key = self._key_of(args, kwargs)
+        self._after_fork()
         with self._guard:
             flight = self._flights.pop(key, None)
             if flight is not None:
@@ -76,6 +80,7 @@ class AsyncCached(Generic[P, R]):
         await self._bucket.delete(key)
 
     async def _raw(self, key: str, compute: Callable[[], Awaitable[R]]) -> bytes:
+        self._after_fork()
         while True:
             with self._guard:
                 flight = self._flights.get(key)
@@ -135,8 +140,17 @@ class AsyncCached(Generic[P, R]):
             except InvalidArgumentError:
                 raise
             except JetKVError as error:
+                if flight.outdated:
+                    # It may have been stored all the same.
+                    with suppress(JetKVError):
+                        await self._bucket.delete(key)
                 self._trouble(error)
         return request.body
+
+    def _after_fork(self) -> None:
+        # A forked child has none of the threads that compute, nor what they hold.
+        if self._pid != os.getpid():
+            self._pid, self._guard, self._flights = os.getpid(), threading.Lock(), {}
 
     def _trouble(self, error: JetKVError) -> None:
         if self._on_error == "raise":

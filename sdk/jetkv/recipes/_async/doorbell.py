@@ -7,7 +7,7 @@ from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import AsyncBackground, AsyncSignal
 from jetkv.errors import JetKVError
 from jetkv.models import Operation
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import exactly, view
 from jetkv.recipes._documents import DOCUMENTS
 
 __all__ = ["AsyncDoorbell"]
@@ -26,7 +26,7 @@ class AsyncDoorbell:
 
     def __init__(self, bucket: AsyncBucket[Any], key: str) -> None:
         self._key = key
-        self._watch = view(bucket, DOCUMENTS).watch(key)
+        self._watch = view(bucket, DOCUMENTS).watch(*exactly(key))
         self._rung = AsyncSignal()
         self._listener: AsyncBackground | None = None
 
@@ -50,7 +50,7 @@ class AsyncDoorbell:
                 # What happened before the watch stood was not seen.
                 self._rung.set()
                 async for update in changes:
-                    if update.operation is not Operation.PUT:
+                    if update.key == self._key and update.operation is not Operation.PUT:
                         self._rung.set()
         except JetKVError as error:
             log.debug("no watch on %r, which is polled: %s", self._key, error)

@@ -10,7 +10,7 @@ from jetkv.errors import InvalidArgumentError, WatchLostError
 from jetkv.models import Operation, Update
 from jetkv.recipes._async.lock import AsyncLock
 from jetkv.recipes._async.tenure import OnLost
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import exactly, view
 from jetkv.recipes._documents import DOCUMENTS
 
 __all__ = ["AsyncElection"]
@@ -108,7 +108,7 @@ class AsyncElection:
             leader: str | None = None
             complete = False
             try:
-                async with self._bucket.watch(self._name, snapshot=True) as watch:
+                async with self._bucket.watch(*exactly(self._name), snapshot=True) as watch:
                     while True:
                         item = await watch._next()
                         if isinstance(item, Update) and item.key == self._name:

@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -96,6 +97,7 @@ class AsyncFlags:
         self._watch: AsyncWatch[Any] | None = None
         self._problem: JetKVError | None = None
         self._begun = False
+        self._pid = os.getpid()
         self._complete = False
         self._settled = AsyncSignal()
         self._closing = AsyncSignal()
@@ -125,9 +127,10 @@ class AsyncFlags:
     def stale(self) -> float:
         """Seconds for which the flags may be out of date: 0 while the gateway speaks.
 
-        Infinite before the first snapshot, when there are defaults only.
+        Infinite before the first snapshot, when there are defaults only, and in a forked child,
+        where nothing follows them.
         """
-        if self._seen_at is None:
+        if self._seen_at is None or self._pid != os.getpid():
             return math.inf
         watch = self._watch
         silence = now() - self._seen_at
@@ -151,8 +154,12 @@ class AsyncFlags:
         if self._begun:
             raise InvalidArgumentError("these flags were started before", hint="make another one")
         self._begun = True
-        await self._work.start()
-        await self._settled.wait(timeout)
+        try:
+            await self._work.start()
+            await self._settled.wait(timeout)
+        except BaseException:
+            await self.aclose()
+            raise
         if self._seen_at is None:
             problem = self._problem
             await self.aclose()

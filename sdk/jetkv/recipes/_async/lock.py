@@ -59,9 +59,9 @@ class AsyncLock:
         - Progress of the holder: the heartbeat says that its process lives, not that it works.
 
     It is not re-entrant, and an object is one holder: make one for each thread or task. What is
-    stored is JSON of its own, whatever the type of the bucket; the bucket needs a TTL, which is
-    read once. An `acquire` that is cancelled may leave the name taken for up to the TTL: give it
-    a timeout instead.
+    stored is JSON of its own, whatever the type of the bucket. The bucket needs a TTL, which each
+    `acquire` reads; one that is shortened while the lock is held ends it early, unseen. An
+    `acquire` that is cancelled may leave the name taken for up to the TTL: give it a timeout.
 
     Args:
         bucket: made with a ttl of 1 s or more. It bounds how long a crash blocks others, and how
@@ -86,7 +86,6 @@ class AsyncLock:
         self._facts = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout
         self._on_lost = on_lost
-        self._ttl: float | None = None
         self._tenure: AsyncTenure | None = None
         self._guard = threading.Lock()
         self._busy = False
@@ -152,11 +151,11 @@ class AsyncLock:
             self._busy = True
         try:
             await self._end()
-            if self._ttl is None:
-                self._ttl = ttl_of(await self._bucket.info(), "a lock")
-            owned = AsyncOwned(self._bucket, self._name, self._ttl)
-            hold = await self._take(owned, self._ttl, timeout)
-            lease = Lease(hold, self._ttl)
+            # Each time: the bucket may be another one by now.
+            ttl = ttl_of(await self._bucket.info(), "a lock")
+            owned = AsyncOwned(self._bucket, self._name, ttl)
+            hold = await self._take(owned, ttl, timeout)
+            lease = Lease(hold, ttl)
             self._tenure = AsyncTenure(self._what, owned, self._facts, lease, self._on_lost)
             await self._tenure.start()
         finally:

@@ -47,8 +47,11 @@ class AsyncTenure:
     async def end(self) -> bool:
         """Give the key back, and return whether it was held until now.
 
-        What goes wrong is logged: the key's time ends it then.
+        What goes wrong is logged: the key's time ends it then. A forked child leaves its parent's
+        key alone.
         """
+        if not self.lease.ours:
+            return True
         self._ended.set()
         # A renewal on its way may end as it likes: giving back finds what it did.
         await self._heart.stop(self.lease.ttl / 3)

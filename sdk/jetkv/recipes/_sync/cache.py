@@ -3,8 +3,10 @@
 
 import functools
 import logging
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from jetkv._core import requests
@@ -47,6 +49,7 @@ class Cached(Generic[P, R]):
         self._on_error = on_error
         self._flights: dict[str, Flight] = {}
         self._guard = threading.Lock()
+        self._pid = os.getpid()
         self._in_trouble = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,6 +73,7 @@ class Cached(Generic[P, R]):
             JetKVError: whatever `on_error` says; do it again.
         """
         key = self._key_of(args, kwargs)
+        self._after_fork()
         with self._guard:
             flight = self._flights.pop(key, None)
             if flight is not None:
@@ -77,6 +81,7 @@ class Cached(Generic[P, R]):
         self._bucket.delete(key)
 
     def _raw(self, key: str, compute: Callable[[], R]) -> bytes:
+        self._after_fork()
         while True:
             with self._guard:
                 flight = self._flights.get(key)
@@ -132,8 +137,17 @@ class Cached(Generic[P, R]):
             except InvalidArgumentError:
                 raise
             except JetKVError as error:
+                if flight.outdated:
+                    # It may have been stored all the same.
+                    with suppress(JetKVError):
+                        self._bucket.delete(key)
                 self._trouble(error)
         return request.body
+
+    def _after_fork(self) -> None:
+        # A forked child has none of the threads that compute, nor what they hold.
+        if self._pid != os.getpid():
+            self._pid, self._guard, self._flights = os.getpid(), threading.Lock(), {}
 
     def _trouble(self, error: JetKVError) -> None:
         if self._on_error == "raise":

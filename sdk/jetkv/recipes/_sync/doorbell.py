@@ -9,7 +9,7 @@ from jetkv._sync.runtime import Background, Signal
 from jetkv.errors import JetKVError
 from jetkv.models import Operation
 from jetkv.recipes._documents import DOCUMENTS
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import exactly, view
 
 __all__ = ["Doorbell"]
 
@@ -27,7 +27,7 @@ class Doorbell:
 
     def __init__(self, bucket: Bucket[Any], key: str) -> None:
         self._key = key
-        self._watch = view(bucket, DOCUMENTS).watch(key)
+        self._watch = view(bucket, DOCUMENTS).watch(*exactly(key))
         self._rung = Signal()
         self._listener: Background | None = None
 
@@ -51,7 +51,7 @@ class Doorbell:
                 # What happened before the watch stood was not seen.
                 self._rung.set()
                 for update in changes:
-                    if update.operation is not Operation.PUT:
+                    if update.key == self._key and update.operation is not Operation.PUT:
                         self._rung.set()
         except JetKVError as error:
             log.debug("no watch on %r, which is polled: %s", self._key, error)

@@ -12,7 +12,7 @@ from jetkv.models import Operation, Update
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._sync.lock import Lock
 from jetkv.recipes._sync.tenure import OnLost
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import exactly, view
 
 __all__ = ["Election"]
 
@@ -109,7 +109,7 @@ class Election:
             leader: str | None = None
             complete = False
             try:
-                with self._bucket.watch(self._name, snapshot=True) as watch:
+                with self._bucket.watch(*exactly(self._name), snapshot=True) as watch:
                     while True:
                         item = watch._next()
                         if isinstance(item, Update) and item.key == self._name:

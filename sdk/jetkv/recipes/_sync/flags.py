@@ -4,6 +4,7 @@
 import copy
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -97,6 +98,7 @@ class Flags:
         self._watch: Watch[Any] | None = None
         self._problem: JetKVError | None = None
         self._begun = False
+        self._pid = os.getpid()
         self._complete = False
         self._settled = Signal()
         self._closing = Signal()
@@ -126,9 +128,10 @@ class Flags:
     def stale(self) -> float:
         """Seconds for which the flags may be out of date: 0 while the gateway speaks.
 
-        Infinite before the first snapshot, when there are defaults only.
+        Infinite before the first snapshot, when there are defaults only, and in a forked child,
+        where nothing follows them.
         """
-        if self._seen_at is None:
+        if self._seen_at is None or self._pid != os.getpid():
             return math.inf
         watch = self._watch
         silence = now() - self._seen_at
@@ -152,8 +155,12 @@ class Flags:
         if self._begun:
             raise InvalidArgumentError("these flags were started before", hint="make another one")
         self._begun = True
-        self._work.start()
-        self._settled.wait(timeout)
+        try:
+            self._work.start()
+            self._settled.wait(timeout)
+        except BaseException:
+            self.close()
+            raise
         if self._seen_at is None:
             problem = self._problem
             self.close()

@@ -6,9 +6,15 @@ from typing import Any, TypeVar
 from jetkv._sync.bucket import Bucket
 from jetkv.codec import Codec
 
-__all__ = ["view"]
+__all__ = ["exactly", "view"]
 
 T = TypeVar("T")
+
+
+def exactly(key: str) -> tuple[str, ...]:
+    """Return filters that take in a key, and perhaps others: whoever watches compares."""
+    # As a filter, it would be no valid one, or another one.
+    return () if ">" in key else (key,)
 
 
 def view(bucket: Bucket[Any], codec: Codec[T], *, within: float | None = None) -> Bucket[T]:

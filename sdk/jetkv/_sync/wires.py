@@ -1,0 +1,140 @@
+"""TCP connections that keep a call's deadline, and know whether anything of it went out."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import httpcore
+
+__all__ = ["Backend", "Call"]
+
+_PIECE = 64 * 1024
+
+
+class Call:
+    """One request on its way.
+
+    Attributes:
+        deadline: by `time.monotonic`, when it has to be over.
+        sent: whether a byte of it may have reached a server. What a proxy is told to make a
+            tunnel is none of it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.sent = False
+        self._aborted = False
+        self._wire: _Wire | None = None
+
+    def left(self, late: type[Exception]) -> float:
+        """Return the seconds until the deadline; raise `late` when it has passed."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise late("the time is up")
+        return left
+
+    def continues(self, before: "Call") -> None:
+        """Take over the connection of a call that has got its answer's beginning."""
+        self.sent = before.sent
+        self._wire = before._wire
+
+    def runs_on(self, wire: "_Wire") -> None:
+        self._wire = wire
+        if self._aborted:
+            wire.cut()
+
+    def abort(self) -> None:
+        """End it, from any thread: whatever waits on its connection fails at once."""
+        self._aborted = True
+        if self._wire is not None:
+            self._wire.cut()
+
+
+class Backend(httpcore.NetworkBackend):
+    """Makes connections. `call` is what the current thread does with them."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.SyncBackend()
+        self._current = threading.local()
+
+    @property
+    def call(self) -> Call:
+        call: Call = self._current.call
+        return call
+
+    @call.setter
+    def call(self, call: Call) -> None:
+        self._current.call = call
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = _addresses(host, port)
+        failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for number, address in enumerate(addresses):
+            # All of them share the time: the last one may be the one that lives.
+            left = self.call.left(httpcore.ConnectTimeout) / (len(addresses) - number)
+            try:
+                wire = self._inner.connect_tcp(
+                    address, port, min(left, timeout or left), local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+            else:
+                return _Wire(wire, self)
+        assert failed is not None
+        raise failed
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+class _Wire(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, backend: Backend) -> None:
+        self._inner = inner
+        self._backend = backend
+        backend.call.runs_on(self)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        left = self._backend.call.left(httpcore.ReadTimeout)
+        return self._inner.read(max_bytes, min(left, timeout or left))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        call = self._backend.call
+        call.runs_on(self)
+        if not buffer.startswith(b"CONNECT "):
+            call.sent = True
+        for start in range(0, len(buffer), _PIECE):
+            left = call.left(httpcore.WriteTimeout)
+            self._inner.write(buffer[start : start + _PIECE], min(left, timeout or left))
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = self._backend.call.left(httpcore.ConnectTimeout)
+        inner = self._inner.start_tls(ssl_context, server_hostname, min(left, timeout or left))
+        return _Wire(inner, self._backend)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def cut(self) -> None:
+        """Shut it down for whoever waits on it, who closes it then."""
+        with suppress(OSError):
+            self._inner.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
