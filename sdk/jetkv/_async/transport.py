@@ -165,7 +165,7 @@ class Stream:
             async with asyncio.timeout(within):
                 self._response = await opening
         except TimeoutError:
-            raise NoAnswer(f"no answer within {within:g} s") from None
+            raise NoAnswer(f"no answer within {within:.3g} s") from None
         except asyncio.CancelledError:
             if opening.done() and self._aborted:
                 raise Broken("the connection was closed") from None
@@ -251,9 +251,9 @@ def _translating(seconds: float) -> Iterator[None]:
 
 def _translated(error: Exception, seconds: float) -> TransportError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NotSent(f"no connection was free, or made, within {seconds:g} s")
+        return NotSent(f"no connection was free, or made, within {seconds:.3g} s")
     if isinstance(error, TimeoutError):
-        return NoAnswer(f"no answer within {seconds:g} s")
+        return NoAnswer(f"no answer within {seconds:.3g} s")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         permanent = isinstance(
             error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError

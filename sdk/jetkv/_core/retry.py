@@ -119,7 +119,9 @@ def _unknown(request: Request, outcome: TransportError) -> errors.JetKVError:
             f"{request.what}: {outcome}; it may or may not have been applied", hint=request.check
         )
     if isinstance(outcome, NoAnswer):
-        return errors.DeadlineExceededError(f"{request.what}: {outcome}")
+        return errors.DeadlineExceededError(
+            f"{request.what}: {outcome}", hint="Client(timeout=…) gives calls more time"
+        )
     return errors.UnavailableError(f"{request.what}: {outcome}")
 
 

@@ -245,7 +245,7 @@ def _translating(call: Call, seconds: float) -> Iterator[None]:
 def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
     reason = _reason(error)
     if isinstance(error, httpcore.PoolTimeout):
-        return NotSent(f"all connections of this client were in use for {seconds:g} s")
+        return NotSent(f"all connections of this client were in use for {seconds:.3g} s")
     if not call.sent:
         if isinstance(error, httpcore.ConnectTimeout):
             reason = "it does not answer"
@@ -253,7 +253,7 @@ def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
             reason = f"the proxy: {reason}"
         return NotSent(reason, permanent=isinstance(_cause(error), ssl.SSLCertVerificationError))
     if isinstance(error, httpcore.TimeoutException):
-        return NoAnswer(f"no answer within {seconds:g} s")
+        return NoAnswer(f"no answer within {seconds:.3g} s")
     return Broken(f"the connection broke: {reason}")
 
 

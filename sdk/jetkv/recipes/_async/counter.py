@@ -4,7 +4,7 @@ from typing import Any
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv.errors import InvalidArgumentError
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import given, view
 from jetkv.recipes._documents import NUMBERS
 
 __all__ = ["AsyncCounter"]
@@ -32,7 +32,7 @@ class AsyncCounter:
     """
 
     def __init__(self, bucket: AsyncBucket[Any], key: str, *, timeout: float = 30.0) -> None:
-        self._bucket = view(bucket, NUMBERS)
+        self._bucket = view(given(bucket, self), NUMBERS)
         self._key = key
         self._timeout = timeout
 

@@ -5,6 +5,7 @@ from typing import Any
 from jetkv._async.bucket import AsyncBucket
 from jetkv.errors import InvalidArgumentError
 from jetkv.recipes._async.owned import AsyncOwned
+from jetkv.recipes._async.view import given
 from jetkv.recipes._claim import Claim
 from jetkv.recipes._lease import Hold, ttl_of
 
@@ -43,7 +44,7 @@ class AsyncCommandDedup:
     """
 
     def __init__(self, bucket: AsyncBucket[Any], *, prefix: str = "") -> None:
-        self._bucket = bucket
+        self._bucket = given(bucket, self)
         self._prefix = prefix
         self._ttl: float | None = None
 

@@ -10,7 +10,7 @@ from jetkv.errors import InvalidArgumentError, WatchLostError
 from jetkv.models import Operation, Update
 from jetkv.recipes._async.lock import AsyncLock
 from jetkv.recipes._async.tenure import OnLost
-from jetkv.recipes._async.view import exactly, view
+from jetkv.recipes._async.view import exactly, given, view
 from jetkv.recipes._documents import DOCUMENTS
 
 __all__ = ["AsyncElection"]
@@ -52,7 +52,7 @@ class AsyncElection:
             raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
         self.candidate = candidate
         self._name = name
-        self._bucket = view(bucket, DOCUMENTS)
+        self._bucket = view(given(bucket, self), DOCUMENTS)
         self._lock = AsyncLock(bucket, name, holder=candidate, on_lost=on_lost)
 
     @property

@@ -23,7 +23,7 @@ from jetkv.errors import (
     WatchLostError,
 )
 from jetkv.models import Operation, Update
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import given, view
 from jetkv.recipes._flags import check_flag, is_on
 
 __all__ = ["AsyncFlags"]
@@ -89,7 +89,7 @@ class AsyncFlags:
                 check_flag(value)
             except ValueError as error:
                 raise InvalidArgumentError(f"default of flag {name!r}: {error}") from error
-        self._bucket = view(bucket, JSON)
+        self._bucket = view(given(bucket, self), JSON)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
         self._flags: Mapping[str, Any] = {}

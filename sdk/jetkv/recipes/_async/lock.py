@@ -22,6 +22,7 @@ from jetkv.errors import (
 from jetkv.recipes._async.doorbell import AsyncDoorbell
 from jetkv.recipes._async.owned import AsyncOwned
 from jetkv.recipes._async.tenure import AsyncTenure, OnLost
+from jetkv.recipes._async.view import given
 from jetkv.recipes._lease import Hold, Lease, clock, ttl_of
 
 __all__ = ["AsyncLock"]
@@ -81,7 +82,7 @@ class AsyncLock:
         timeout: float | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
-        self._bucket = bucket
+        self._bucket = given(bucket, self)
         self._name = name
         self._facts = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout

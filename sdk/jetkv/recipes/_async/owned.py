@@ -105,7 +105,7 @@ class AsyncOwned:
             hold = dataclasses.replace(hold, revision=found.revision)
             if until is not None and clock() >= until:
                 break
-        raise problem
+        raise _still_unknown(problem)
 
     async def drop(self, hold: Hold, *, strict: bool = False, until: float | None = None) -> bool:
         """Delete the key if it is still held; return False when it certainly was not.
@@ -136,7 +136,7 @@ class AsyncOwned:
             hold = dataclasses.replace(hold, revision=found.revision)
             if until is not None and clock() >= until:
                 break
-        raise problem
+        raise _still_unknown(problem)
 
     async def _settled(
         self, unknown: OutcomeUnknownError | None, until: float | None = None
@@ -158,3 +158,15 @@ class AsyncOwned:
     def _view(self, until: float | None = None) -> AsyncBucket[Mapping[str, Any]]:
         seconds = self._seconds if until is None else min(self._seconds, until - clock())
         return view(self._bucket, DOCUMENTS, within=max(seconds, _SHORTEST_CALL))
+
+
+def _still_unknown(problem: JetKVError) -> JetKVError:
+    """Return what is raised of a key that is held while writes to it come late."""
+    if not isinstance(problem, RevisionMismatchError):
+        return problem
+    error = OutcomeUnknownError(
+        f"{problem.message}: an earlier write of the same holder came in between",
+        hint="do it again",
+    )
+    error.__cause__ = problem
+    return error

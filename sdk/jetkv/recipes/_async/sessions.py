@@ -9,7 +9,7 @@ from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
 from jetkv._core.retry import Retry, jitter
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import given, view
 from jetkv.recipes._documents import Raw
 from jetkv.recipes._lease import ttl_of
 
@@ -45,7 +45,7 @@ class AsyncSessions(Generic[T]):
     """
 
     def __init__(self, bucket: AsyncBucket[T], *, prefix: str = "") -> None:
-        self._bucket = bucket
+        self._bucket = given(bucket, self)
         self._raw = view(bucket, Raw(bucket._codec.content_type))
         self._prefix = prefix
         self._checked = False

@@ -6,7 +6,7 @@ from typing import Any
 from jetkv._sync.bucket import Bucket
 from jetkv.errors import InvalidArgumentError
 from jetkv.recipes._documents import NUMBERS
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import given, view
 
 __all__ = ["Counter"]
 
@@ -33,7 +33,7 @@ class Counter:
     """
 
     def __init__(self, bucket: Bucket[Any], key: str, *, timeout: float = 30.0) -> None:
-        self._bucket = view(bucket, NUMBERS)
+        self._bucket = view(given(bucket, self), NUMBERS)
         self._key = key
         self._timeout = timeout
 

@@ -8,6 +8,7 @@ from jetkv.errors import InvalidArgumentError
 from jetkv.recipes._claim import Claim
 from jetkv.recipes._lease import Hold, ttl_of
 from jetkv.recipes._sync.owned import Owned
+from jetkv.recipes._sync.view import given
 
 __all__ = ["CommandDedup"]
 
@@ -44,7 +45,7 @@ class CommandDedup:
     """
 
     def __init__(self, bucket: Bucket[Any], *, prefix: str = "") -> None:
-        self._bucket = bucket
+        self._bucket = given(bucket, self)
         self._prefix = prefix
         self._ttl: float | None = None
 

@@ -12,7 +12,7 @@ from jetkv.models import Operation, Update
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._sync.lock import Lock
 from jetkv.recipes._sync.tenure import OnLost
-from jetkv.recipes._sync.view import exactly, view
+from jetkv.recipes._sync.view import exactly, given, view
 
 __all__ = ["Election"]
 
@@ -53,7 +53,7 @@ class Election:
             raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
         self.candidate = candidate
         self._name = name
-        self._bucket = view(bucket, DOCUMENTS)
+        self._bucket = view(given(bucket, self), DOCUMENTS)
         self._lock = Lock(bucket, name, holder=candidate, on_lost=on_lost)
 
     @property

@@ -25,7 +25,7 @@ from jetkv.errors import (
 )
 from jetkv.models import Operation, Update
 from jetkv.recipes._flags import check_flag, is_on
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import given, view
 
 __all__ = ["Flags"]
 
@@ -90,7 +90,7 @@ class Flags:
                 check_flag(value)
             except ValueError as error:
                 raise InvalidArgumentError(f"default of flag {name!r}: {error}") from error
-        self._bucket = view(bucket, JSON)
+        self._bucket = view(given(bucket, self), JSON)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
         self._flags: Mapping[str, Any] = {}

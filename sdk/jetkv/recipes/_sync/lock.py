@@ -24,6 +24,7 @@ from jetkv.recipes._lease import Hold, Lease, clock, ttl_of
 from jetkv.recipes._sync.doorbell import Doorbell
 from jetkv.recipes._sync.owned import Owned
 from jetkv.recipes._sync.tenure import OnLost, Tenure
+from jetkv.recipes._sync.view import given
 
 __all__ = ["Lock"]
 
@@ -82,7 +83,7 @@ class Lock:
         timeout: float | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
-        self._bucket = bucket
+        self._bucket = given(bucket, self)
         self._name = name
         self._facts = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout

@@ -12,7 +12,7 @@ from jetkv._sync.runtime import now, resolve, sleep
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
 from jetkv.recipes._documents import Raw
 from jetkv.recipes._lease import ttl_of
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import given, view
 
 __all__ = ["Sessions"]
 
@@ -46,7 +46,7 @@ class Sessions(Generic[T]):
     """
 
     def __init__(self, bucket: Bucket[T], *, prefix: str = "") -> None:
-        self._bucket = bucket
+        self._bucket = given(bucket, self)
         self._raw = view(bucket, Raw(bucket._codec.content_type))
         self._prefix = prefix
         self._checked = False

@@ -60,6 +60,8 @@ class Tenure:
         hold = self.lease.hold
         # Before anybody else can have it.
         self.lease.end()
+        if not kept:
+            self._tell()
         try:
             # Later than that it is given back already.
             until = hold.since + self.lease.ttl
@@ -101,11 +103,15 @@ class Tenure:
     def _lost(self) -> None:
         self.lease.end()
         log.warning("%s is lost", self._name)
-        if self._on_lost is not None:
-            try:
-                resolve(self._on_lost())
-            except Exception:  # whatever it is, it is the caller's, and has nobody else to go to
-                log.exception("on_lost of %s", self._name)
+        self._tell()
         # Where only time ran out, the key may still say that it is held.
         with suppress(JetKVError):
             self._owned.drop(self.lease.hold, until=clock() + self.lease.ttl / 3)
+
+    def _tell(self) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            try:
+                resolve(on_lost())
+            except Exception:  # whatever it is, it is the caller's, and has nobody else to go to
+                log.exception("on_lost of %s", self._name)

@@ -5,10 +5,26 @@ from typing import Any, TypeVar
 
 from jetkv._sync.bucket import Bucket
 from jetkv.codec import Codec
+from jetkv.errors import InvalidArgumentError
 
-__all__ = ["exactly", "view"]
+__all__ = ["exactly", "given", "view"]
 
 T = TypeVar("T")
+
+
+def given(bucket: Bucket[T], recipe: object) -> Bucket[T]:
+    """Return the bucket that a recipe was given, of which there are two kinds.
+
+    Raises:
+        InvalidArgumentError: it is of the other kind.
+    """
+    if not isinstance(bucket, Bucket):
+        kind = type(recipe).__name__
+        raise InvalidArgumentError(
+            f"{kind} takes an {Bucket.__name__}, not {type(bucket).__name__}",
+            hint="recipes with Async in their name take a bucket of an async client",
+        )
+    return bucket
 
 
 def exactly(key: str) -> tuple[str, ...]:
