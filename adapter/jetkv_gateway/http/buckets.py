@@ -120,7 +120,7 @@ def bucket_routes(buckets: Buckets, listings: Listings, entries: Entries) -> API
         name = bucket_name(bucket.encode("ascii"))
         exchange.require(Verb.LIST_KEYS, name)
         keep = compile_filter(exchange.parameters("filter").get("filter"))
-        keys = await listings.keys(name, keep)
+        keys = await exchange.while_there(listings.keys(name, keep))
         return _json({"keys": keys, "count": len(keys)})
 
     @router.get(

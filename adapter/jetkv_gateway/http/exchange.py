@@ -4,11 +4,12 @@ The same object serves the key routes, which stand in front of FastAPI, and the 
 which find it in the scope; so request ids, body limits and errors are one piece of code.
 """
 
+import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, TypeVar
 
 from jetkv_gateway.http.errors import error_body, error_headers
 from jetkv_gateway.http.paths import JSON_BASE, parse_lists, parse_query
@@ -31,6 +32,8 @@ __all__ = [
     "Scope",
     "Send",
 ]
+
+T = TypeVar("T")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -178,6 +181,30 @@ class Exchange:
         if size > limit:
             raise ValueTooLarge(limit)
         return b"".join(chunks)
+
+    async def while_there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns; it is cancelled when the client goes first.
+
+        For what takes long: clients that give up and ask again would else have it done for nobody,
+        over and over.
+
+        Raises:
+            ClientGone
+        """
+        doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise ClientGone
+            return await doing
+        finally:
+            for task in (doing, leaving):
+                task.cancel()
+            await asyncio.gather(doing, leaving, return_exceptions=True)
+
+    async def _left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def respond(self, status: int, body: bytes, headers: Headers) -> None:
         """Send an answer; `headers` come beside the length and `answer_headers`."""

@@ -42,6 +42,8 @@ class _Connections:
         if address.scheme == "https" and self._context is None:
             self._context = ssl.create_default_context()
         self.calls = self.pool(max_connections)
+        # For a client that nobody closes: its sockets end with it, without a warning.
+        weakref.finalize(self, self.calls.close)
 
     @property
     def ours(self) -> bool:

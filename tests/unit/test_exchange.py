@@ -1,0 +1,73 @@
+"""What takes long is done for a client only while it is there."""
+
+import asyncio
+
+import pytest
+
+from jetkv_gateway.http.exchange import ClientGone, Exchange
+from jetkv_gateway.kv.access import full_access
+
+
+def exchange(*messages: str, gone: asyncio.Event | None = None) -> Exchange:
+    """One whose client sends these messages, and then, once it is `gone`, that it is."""
+    left = list(messages)
+
+    async def receive():
+        if left:
+            return {"type": left.pop(0)}
+        if gone is None:
+            await asyncio.get_running_loop().create_future()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "raw_path": b"/"}
+    return Exchange(scope, receive, send, full_access)
+
+
+async def test_what_a_client_waits_for_is_returned() -> None:
+    assert await exchange("http.request").while_there(asyncio.sleep(0, "done")) == "done"
+
+
+async def test_an_error_of_the_work_comes_out() -> None:
+    async def work() -> None:
+        raise OverflowError
+
+    with pytest.raises(OverflowError):
+        await exchange("http.request").while_there(work())
+
+
+async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> None:
+    gone, cleaned = asyncio.Event(), []
+
+    async def work() -> None:
+        gone.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(True)
+
+    with pytest.raises(ClientGone):
+        await exchange("http.request", gone=gone).while_there(work())
+    assert cleaned == [True]
+
+
+async def test_whoever_is_cancelled_takes_the_work_along() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(exchange("http.request").while_there(work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
