@@ -107,3 +107,47 @@ def test_a_function_makes_keys_of_whatever_it_likes() -> None:
 def test_arguments_that_the_function_does_not_take_are_a_type_error() -> None:
     with pytest.raises(TypeError):
         key()
+
+
+def test_what_stands_between_two_names_of_a_format_is_encoded_in_their_values() -> None:
+    def document(user: str, name: str) -> None: ...
+
+    make = key_of(document, "doc:{user}:{name}")
+    assert make(("a", "b:c"), {}) == "doc:a:b%3Ac"
+    assert make(("a:b", "c"), {}) == "doc:a%3Ab:c"
+    assert make(("a%3Ab", "c"), {}) == "doc:a%253Ab:c"
+
+
+def test_a_format_of_one_name_has_its_value_as_it_is() -> None:
+    def profile(id: str) -> None: ...
+
+    assert key_of(profile, "user:{id}:profile")(("a:b",), {}) == "user:a:b:profile"
+
+
+@given(
+    st.tuples(st.text(max_size=5), st.text(max_size=5)),
+    st.tuples(st.text(max_size=5), st.text(max_size=5)),
+)
+def test_two_calls_have_two_keys(one: tuple[str, str], other: tuple[str, str]) -> None:
+    def document(user: str, name: str) -> None: ...
+
+    make = key_of(document, "{user}/é:{name}")
+    assert (make(one, {}) == make(other, {})) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"), [("p:{nope}", "no argument"), ("{user}{name}", "side by side")]
+)
+def test_a_format_that_cannot_work_is_refused_when_the_function_is_made(rule, reason) -> None:
+    def document(user: str, name: str) -> None: ...
+
+    with pytest.raises(InvalidArgumentError, match=reason):
+        key_of(document, rule)
+
+
+def test_a_method_is_refused_with_what_to_do() -> None:
+    class Shop:
+        def price(self, id: str) -> None: ...
+
+    with pytest.raises(InvalidArgumentError, match="plain function"):
+        key_of(Shop.price, None)(("7",), {})

@@ -5,7 +5,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 
@@ -117,3 +117,79 @@ def _read(reader) -> Asked | None:
         headers[name.lower()] = value.strip()
     body = reader.read(int(headers.get("content-length", "0")))
     return Asked(method, target, headers, body)
+
+
+def tunnel(tls: ssl.SSLContext, *steps: Step) -> tuple[Step, Scripted]:
+    """Return a proxy's step that makes a tunnel of CONNECT, and the server at its other end."""
+    server = Scripted("", deque(steps))
+
+    def connect(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 Established\r\n\r\n")
+        _serve(server, connection, tls)
+
+    return connect, server
+
+
+class Held:
+    """Steps that wait until a test is over, which `release` says."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    def release(self) -> None:
+        self._over.set()
+
+    def silent(self, connection: socket.socket) -> None:
+        """Say nothing."""
+        self._over.wait(30)
+
+    def after(self, beginning: bytes) -> Step:
+        """Return a step that says this, and nothing more."""
+
+        def begin(connection: socket.socket) -> None:
+            connection.sendall(beginning)
+            self._over.wait(30)
+
+        return begin
+
+    def trickling(self, beginning: bytes, drop: bytes) -> Step:
+        """Return a step that goes on without an end, a drop at a time, until nobody listens."""
+
+        def trickle(connection: socket.socket) -> None:
+            connection.sendall(beginning)
+            while not self._over.wait(0.02):
+                connection.sendall(drop)
+
+        return trickle
+
+
+@contextmanager
+def held() -> Iterator[Held]:
+    """Steps that wait, until the end of the block."""
+    steps = Held()
+    try:
+        yield steps
+    finally:
+        steps.release()
+
+
+@contextmanager
+def deaf(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port on which connections are made, and nobody ever answers."""
+    with socket.create_server((host, port), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+@contextmanager
+def unreachable(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port on which connections are neither made nor refused: its queue is full."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

@@ -3,8 +3,8 @@
 import asyncio
 import ssl
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 
 import aiohttp
 from yarl import URL
@@ -50,7 +50,7 @@ class Transport:
         Raises:
             TransportError, ClientClosedError
         """
-        session = self._calls if self._ready() else self._open()
+        session = self._calls if self.ready() else self._open()
         assert session is not None
         limits = aiohttp.ClientTimeout(
             total=timeout,
@@ -58,24 +58,26 @@ class Transport:
             sock_connect=min(CONNECT_SECONDS, timeout * _SHARE),
         )
         try:
-            with _translating(timeout):
-                async with session.request(
-                    request.method,
-                    URL(self._base + request.target, encoded=True),
-                    headers=request.headers,
-                    data=request.body,
-                    allow_redirects=False,
-                    timeout=limits,
-                    proxy=self._address.proxy,
-                    proxy_auth=_login(self._address),
-                ) as response:
-                    return Answer(response.status, response.headers, await response.read())
+            async with session.request(
+                request.method,
+                URL(self._base + request.target, encoded=True),
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+                timeout=limits,
+                proxy=self._address.proxy,
+                proxy_auth=_login(self._address),
+            ) as response:
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, OSError) as error:
+            failed = error
         except asyncio.CancelledError:
             # Of a session that is closed, aiohttp cancels whoever waits for a connection.
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():
-                self._ready()
+                self.ready()
             raise
+        raise _translated(failed, timeout)
 
     def stream(self) -> "Stream":
         """Return what can become an answer that goes on, on a connection of its own.
@@ -83,7 +85,7 @@ class Transport:
         Raises:
             ClientClosedError
         """
-        if not self._ready():
+        if not self.ready():
             self._open()
         assert self._watches is not None
         stream = Stream(self._watches, self._address)
@@ -99,7 +101,7 @@ class Transport:
             if session is not None:
                 await session.close()
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         if self._closed:
             raise ClientClosedError("the client is closed", hint="make another one")
         if self._loop is None:
@@ -178,7 +180,7 @@ class Stream:
 
     async def _ask(self, request: Request, silence: float) -> aiohttp.ClientResponse:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
-        with _translating(silence):
+        try:
             return await self._session.request(
                 request.method,
                 URL(str(self._address) + request.target, encoded=True),
@@ -188,6 +190,9 @@ class Stream:
                 proxy=self._address.proxy,
                 proxy_auth=_login(self._address),
             )
+        except (aiohttp.ClientError, OSError) as error:
+            failed = error
+        raise _translated(failed, silence)
 
     async def read(self) -> bytes:
         """Return what has come, empty at the end.
@@ -197,8 +202,11 @@ class Stream:
         """
         if self._response is None:
             raise Broken("the connection was closed")
-        with _translating(self._silence):
+        try:
             return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            failed = error
+        raise _translated(failed, self._silence)
 
     async def answer(self) -> Answer:
         """Return the whole of an answer that is no stream.
@@ -234,22 +242,21 @@ def _login(address: Address) -> aiohttp.BasicAuth | None:
     return aiohttp.BasicAuth(*address.proxy_login) if address.proxy_login else None
 
 
-@contextmanager
-def _translating(seconds: float) -> Iterator[None]:
-    """Turn what the transport raises into what became of the request."""
-    failed: Exception | None = None
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        failed = error
-    if failed is not None:
-        # Out here, so that nothing of it sticks to ours: one of an answer has all headers in its
-        # repr, the token among them.
-        tells = isinstance(failed, aiohttp.ClientResponseError)
-        raise _translated(failed, seconds) from (None if tells else failed)
-
-
 def _translated(error: Exception, seconds: float) -> TransportError:
+    """Return what became of the request.
+
+    It is raised outside of the `except`, so that nothing of aiohttp's sticks to it: those have the
+    headers in their repr, the token and a proxy's password among them.
+    """
+    failure = _judged(error, seconds)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        failure.__cause__ = error.os_error
+    elif not isinstance(error, aiohttp.ClientResponseError):
+        failure.__cause__ = error
+    return failure
+
+
+def _judged(error: Exception, seconds: float) -> TransportError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NotSent(f"no connection was free, or made, within {seconds:.3g} s")
     if isinstance(error, TimeoutError):

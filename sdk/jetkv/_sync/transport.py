@@ -28,6 +28,18 @@ from jetkv.errors import ClientClosedError
 
 __all__ = ["Stream", "Transport"]
 
+_making = threading.Lock()
+
+
+def _after_fork() -> None:
+    # A thread that the child does not have may have held it.
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 class _Connections:
     """What belongs to one process: a forked child must not speak on its parent's connections."""
@@ -37,6 +49,7 @@ class _Connections:
         self.backend = Backend()
         self.lock = threading.Lock()
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self.running: set[Call] = set()
         self._address = address
         self._context = address.ssl_context
         if address.scheme == "https" and self._context is None:
@@ -81,14 +94,22 @@ class Transport:
         """
         connections = self.ready()
         call = connections.backend.call = Call(timeout)
-        with _translating(call, timeout):
-            response = connections.calls.request(
-                request.method,
-                self._base + request.target,
-                headers=[*self._address.headers.items(), *request.headers.items()],
-                content=request.body,
-                extensions={"timeout": {"pool": timeout, "connect": CONNECT_SECONDS}},
-            )
+        connections.running.add(call)
+        try:
+            with _translating(call, timeout):
+                response = connections.calls.request(
+                    request.method,
+                    self._base + request.target,
+                    headers=[*self._address.headers.items(), *request.headers.items()],
+                    content=request.body,
+                    extensions={"timeout": {"pool": timeout, "connect": CONNECT_SECONDS}},
+                )
+        except TransportError:
+            if call.aborted and not call.sent:
+                self.ready()
+            raise
+        finally:
+            connections.running.discard(call)
         return Answer(response.status, _mapping(response), response.content)
 
     def stream(self) -> "Stream":
@@ -113,6 +134,9 @@ class Transport:
             streams = list(connections.streams)
         for stream in streams:
             stream.abort()
+        # A copy in one step, whatever other threads add meanwhile.
+        for call in tuple(connections.running):
+            call.abort()
         connections.calls.close()
 
     def ready(self) -> _Connections:
@@ -120,8 +144,11 @@ class Transport:
             raise ClientClosedError("the client is closed", hint="make another one")
         connections = self._connections
         if connections is None or not connections.ours:
-            connections = _Connections(self._address, self._max_connections)
-            self._connections = connections
+            with _making:
+                connections = self._connections
+                if connections is None or not connections.ours:
+                    connections = _Connections(self._address, self._max_connections)
+                    self._connections = connections
         return connections
 
 
@@ -187,9 +214,9 @@ class Stream:
                 with self._using(left):
                     chunk = next(self._chunks, b"")
                 body += chunk
-                if not chunk:
+                if not chunk and not self._aborted:
                     return Answer(self.status, self.headers, body)
-                if len(body) > REFUSAL_BYTES:
+                if not chunk or len(body) > REFUSAL_BYTES:
                     raise Broken("the answer does not end")
         finally:
             self.abort()

@@ -207,6 +207,8 @@ class Watch(Generic[T]):
         Raises:
             JetKVError: there will be none.
         """
+        # Of a client that is closed there is nothing to wait for.
+        self._client._transport.ready()
         verdict = self._session.judge(outcome, self._client._address)
         assert verdict.error is not None
         self._tried += 1

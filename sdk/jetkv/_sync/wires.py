@@ -26,13 +26,13 @@ class Call:
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
         self.sent = False
-        self._aborted = False
+        self.aborted = False
         self._wire: _Wire | None = None
 
     def left(self, late: type[Exception]) -> float:
         """Return the seconds until the deadline; raise `late` when it has passed."""
         left = self.deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or self.aborted:
             raise late("the time is up")
         return left
 
@@ -43,12 +43,12 @@ class Call:
 
     def runs_on(self, wire: "_Wire") -> None:
         self._wire = wire
-        if self._aborted:
+        if self.aborted:
             wire.cut()
 
     def abort(self) -> None:
         """End it, from any thread: whatever waits on its connection fails at once."""
-        self._aborted = True
+        self.aborted = True
         if self._wire is not None:
             self._wire.cut()
 
@@ -115,7 +115,7 @@ class _Wire(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         call = self._backend.call
         call.runs_on(self)
-        if not buffer.startswith(b"CONNECT "):
+        if buffer and not buffer.startswith(b"CONNECT "):
             call.sent = True
         for start in range(0, len(buffer), _PIECE):
             left = call.left(httpcore.WriteTimeout)

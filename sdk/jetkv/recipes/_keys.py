@@ -33,19 +33,48 @@ def key_of(fn: Callable[..., Any], rule: KeyRule | None) -> KeyOf:
         return lambda args, named: rule(*args, **named)
     signature = inspect.signature(fn)
     if rule is not None:
-        _check_names(rule, signature)
-        return lambda args, named: rule.format(**_bound(signature, args, named))
+        form = _Format(rule, signature)
+        return lambda args, named: form.key(_bound(signature, args, named))
     name = f"{fn.__module__}.{fn.__qualname__}"
     return lambda args, named: _named(name, _bound(signature, args, named))
 
 
-def _check_names(rule: str, signature: inspect.Signature) -> None:
-    for _, field, _, _ in Formatter().parse(rule):
-        if field is not None and re.split(r"[.\[]", field)[0] not in signature.parameters:
+class _Format(Formatter):
+    """A format of arguments' names, which gives two calls two keys.
+
+    In `doc:{user}:{name}`, a colon of a user's could pass for the one after it: what stands between
+    two names is percent-encoded in values.
+    """
+
+    def __init__(self, rule: str, signature: inspect.Signature) -> None:
+        parts = list(self.parse(rule))
+        fields = [field for _, field, _, _ in parts if field is not None]
+        for field in fields:
+            if re.split(r"[.\[]", field)[0] not in signature.parameters:
+                raise InvalidArgumentError(
+                    f"the key {rule!r} names {field!r}, which is no argument",
+                    hint=f"arguments are: {', '.join(signature.parameters) or 'none'}",
+                )
+        if any(not text for text, field, _, _ in parts[1:] if field is not None):
             raise InvalidArgumentError(
-                f"the key {rule!r} names {field!r}, which is no argument",
-                hint=f"arguments are: {', '.join(signature.parameters) or 'none'}",
+                f"in the key {rule!r} two names stand side by side",
+                hint="put something between them, such as a colon",
             )
+        # One character of each text between two names is enough to tell them apart.
+        between = [text for text, field, _, _ in parts[1:] if field is not None]
+        marks = {next((one for one in text if not one.isalnum()), text[0]) for text in between}
+        encoded = marks | {"%"} if marks else set()
+        self._encoded = {
+            ord(one): "".join(f"%{byte:02X}" for byte in one.encode()) for one in encoded
+        }
+        self._rule = rule
+
+    def key(self, arguments: Mapping[str, Any]) -> str:
+        return self.vformat(self._rule, (), arguments)
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        text: str = super().format_field(value, format_spec)
+        return text.translate(self._encoded)
 
 
 def _bound(
