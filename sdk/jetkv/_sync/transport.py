@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
@@ -42,7 +43,11 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Connections:
-    """What belongs to one process: a forked child must not speak on its parent's connections."""
+    """What belongs to one process: a forked child must not speak on its parent's connections.
+
+    Each connection is a pool of one, and belongs to one thread at a time: in a pool that threads
+    share, httpcore may close a connection that one of them has just begun to use.
+    """
 
     def __init__(self, address: Address, max_connections: int) -> None:
         self.pid = os.getpid()
@@ -50,19 +55,22 @@ class _Connections:
         self.lock = threading.Lock()
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.running: set[Call] = set()
+        self._free = threading.Semaphore(max_connections)
+        self._idle: deque[tuple[float, httpcore.ConnectionPool]] = deque()
+        self._closed = False
         self._address = address
         self._context = address.ssl_context
         if address.scheme == "https" and self._context is None:
             self._context = ssl.create_default_context()
-        self.calls = self.pool(max_connections)
         # For a client that nobody closes: its sockets end with it, without a warning.
-        weakref.finalize(self, self.calls.close)
+        weakref.finalize(self, _close_idle, self._idle, self.pid)
 
     @property
     def ours(self) -> bool:
         return self.pid == os.getpid()
 
-    def pool(self, size: int) -> httpcore.ConnectionPool:
+    def pool(self) -> httpcore.ConnectionPool:
+        """Return a way to the gateway, of one connection, that is not open yet."""
         address = self._address
         proxy = None
         if address.proxy is not None:
@@ -70,10 +78,57 @@ class _Connections:
         return httpcore.ConnectionPool(
             ssl_context=self._context,
             proxy=proxy,
-            max_connections=size,
+            max_connections=1,
             keepalive_expiry=IDLE_SECONDS,
             network_backend=self.backend,
         )
+
+    @contextmanager
+    def borrowed(self, seconds: float) -> Iterator[httpcore.ConnectionPool]:
+        """Have a connection for one call, the one that was used last where there is one.
+
+        Raises:
+            NotSent: all are in use for as long as that.
+        """
+        if not self._free.acquire(timeout=seconds):
+            raise NotSent(f"all connections of this client were in use for {seconds:.3g} s")
+        pool = None
+        try:
+            with self.lock:
+                pool = self._idle.pop()[1] if self._idle else self.pool()
+            yield pool
+        finally:
+            self._give_back(pool)
+            self._free.release()
+
+    def _give_back(self, pool: httpcore.ConnectionPool | None) -> None:
+        now = time.monotonic()
+        left_over = []
+        with self.lock:
+            if pool is not None:
+                self._idle.append((now, pool))
+            while self._idle and (self._closed or self._idle[0][0] < now - IDLE_SECONDS):
+                left_over.append(self._idle.popleft()[1])
+        for other in left_over:
+            other.close()
+
+    def close(self) -> None:
+        with self.lock:
+            self._closed = True
+            streams = list(self.streams)
+        for stream in streams:
+            stream.abort()
+        # A copy in one step, whatever other threads add meanwhile.
+        for call in tuple(self.running):
+            call.abort()
+        self._give_back(None)
+
+
+def _close_idle(idle: deque[tuple[float, httpcore.ConnectionPool]], pid: int) -> None:
+    # In a forked child, a thread that it does not have may hold a lock of these.
+    if pid == os.getpid():
+        for _, pool in idle:
+            pool.close()
 
 
 class Transport:
@@ -96,13 +151,13 @@ class Transport:
         call = connections.backend.call = Call(timeout)
         connections.running.add(call)
         try:
-            with _translating(call, timeout):
-                response = connections.calls.request(
+            with connections.borrowed(timeout) as pool, _translating(call, timeout):
+                response = pool.request(
                     request.method,
                     self._base + request.target,
                     headers=[*self._address.headers.items(), *request.headers.items()],
                     content=request.body,
-                    extensions={"timeout": {"pool": timeout, "connect": CONNECT_SECONDS}},
+                    extensions={"timeout": {"connect": CONNECT_SECONDS}},
                 )
         except TransportError:
             if call.aborted and not call.sent:
@@ -130,14 +185,7 @@ class Transport:
         connections = self._connections
         if connections is None or not connections.ours:
             return
-        with connections.lock:
-            streams = list(connections.streams)
-        for stream in streams:
-            stream.abort()
-        # A copy in one step, whatever other threads add meanwhile.
-        for call in tuple(connections.running):
-            call.abort()
-        connections.calls.close()
+        connections.close()
 
     def ready(self) -> _Connections:
         if self._closed:
@@ -160,7 +208,7 @@ class Stream:
         self._address = address
         self._call = Call(0)
         self._silence = 0.0
-        self._pool = connections.pool(1)
+        self._pool = connections.pool()
         self._opening: AbstractContextManager[httpcore.Response] | None = None
         self._chunks: Iterator[bytes] = iter(())
         self._guard = threading.Lock()
@@ -273,8 +321,6 @@ def _translating(call: Call, seconds: float) -> Iterator[None]:
 
 def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
     reason = _reason(error)
-    if isinstance(error, httpcore.PoolTimeout):
-        return NotSent(f"all connections of this client were in use for {seconds:.3g} s")
     if not call.sent:
         if isinstance(error, httpcore.ConnectTimeout):
             reason = "it does not answer"
