@@ -11,7 +11,7 @@ import trustme
 
 from jetkv import AsyncClient, Client, Retry, UnavailableError
 from jetkv._async import transport as async_transport
-from jetkv._sync import transport as sync_transport
+from jetkv._sync import connections as sync_connections
 from tests.sdk.test_retry import GET, PUT
 from tests.support.clients import BOTH
 from tests.support.scripted import scripted
@@ -47,7 +47,9 @@ async def test_one_connection_serves_one_call_after_the_other(make) -> None:
         assert server.connections == 1
 
 
-@pytest.mark.parametrize(("driver", "name"), [(sync_transport, "sync"), (async_transport, "async")])
+@pytest.mark.parametrize(
+    ("driver", "name"), [(sync_connections, "sync"), (async_transport, "async")]
+)
 async def test_a_connection_that_was_quiet_for_long_is_not_used_again(
     monkeypatch, driver, name
 ) -> None:

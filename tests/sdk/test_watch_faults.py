@@ -14,12 +14,17 @@ from jetkv import (
     InvalidArgumentError,
     Retry,
     UnavailableError,
+    UnexpectedAnswerError,
     WatchLostError,
 )
 from jetkv_gateway.server import listen
+from tests.recipes.waits import soon
+from tests.sdk.calls import INFO
 from tests.support.clients import BOTH
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket
+from tests.support.scripted import http as answer
+from tests.support.scripted import scripted
 from tests.support.waiting import eventually, until
 
 
@@ -266,3 +271,116 @@ def test_another_thread_can_end_a_loop_that_waits_for_its_gateway(gateway, flags
             watch.close()
             loop.join(5)
             assert not loop.is_alive(), time.monotonic() - began
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 300])
+async def test_a_snapshot_ends_by_itself_and_changes_follow_it(
+    make, http, bucket, count: int
+) -> None:
+    keys = [f"k{number:03}" for number in range(count)]
+    for key in keys:
+        bucket.put(key, "1")
+    async with (
+        make(http.url) as client,
+        client.kv().bucket(bucket.name).watch(snapshot=True) as watch,
+    ):
+        async with asyncio.timeout(20):
+            assert [update.key for update in await watch.snapshot()] == keys
+        assert watch.synced
+        bucket.put("live", "1")
+        assert (await take(watch, 1))[0][0] == "live"
+
+
+async def test_a_snapshot_is_had_once(make, http, bucket) -> None:
+    async with (
+        make(http.url) as client,
+        client.kv().bucket(bucket.name).watch(snapshot=True) as watch,
+    ):
+        async with asyncio.timeout(20):
+            assert await watch.snapshot() == []
+            with pytest.raises(InvalidArgumentError):
+                await watch.snapshot()
+
+
+async def test_a_watch_without_a_snapshot_has_none(make, http, bucket) -> None:
+    async with make(http.url) as client, client.kv().bucket(bucket.name).watch() as watch:
+        with pytest.raises(InvalidArgumentError, match="snapshot=True"):
+            await watch.snapshot()
+
+
+async def test_a_place_in_a_bucket_that_was_made_anew_is_none_in_the_new_one(
+    make, http, bucket
+) -> None:
+    for value in "12":
+        bucket.put("a", value)
+    async with make(http.url) as client:
+        opened = client.kv().bucket(bucket.name)
+        async with opened.watch(resume_after=0) as first:
+            await take(first, 1)
+        http.delete(bucket.path)
+        http.post(BUCKETS, {"name": bucket.name})
+        for value in "12345":
+            bucket.put("a", value)
+        second = opened.watch(
+            resume_after=first.last_revision, bucket_created_at=first.bucket_created_at
+        )
+        with pytest.raises(WatchLostError) as caught:
+            await take(second, 1)
+    assert caught.value.reason in ("resync", "bucket_deleted")
+
+
+async def test_a_place_in_the_same_bucket_is_resumed(make, http, bucket) -> None:
+    for key in "ab":
+        bucket.put(key, "1")
+    async with make(http.url) as client:
+        opened = client.kv().bucket(bucket.name)
+        async with opened.watch(resume_after=0) as first:
+            await take(first, 1)
+        async with opened.watch(
+            resume_after=first.last_revision, bucket_created_at=first.bucket_created_at
+        ) as second:
+            assert await take(second, 1) == [("b", 2)]
+
+
+STORMS = {
+    "closes": b"id: 7\n\n",
+    "says that it is not available": (
+        b'id: 7\n\ndata: {"type":"error","code":"unavailable","message":"no NATS"}\n\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("events", STORMS.values(), ids=STORMS)
+async def test_connections_that_end_right_after_their_bookmark_make_no_storm(
+    make, events: bytes
+) -> None:
+    with scripted(INFO, *[answer(200, events, kind="text/event-stream")] * 5000) as server:
+        async with make(server.url) as client:
+            watch = client.kv().bucket("b").watch(snapshot=True)
+            reading = asyncio.create_task(anext(watch, None))
+            await asyncio.sleep(0.6)
+            assert len(server.asked) < 20
+            await watch.aclose()
+            async with asyncio.timeout(5):
+                await reading
+
+
+async def test_a_frame_that_cannot_be_read_ends_the_watch(make) -> None:
+    strange = b'id: 7\n\nid: 8\ndata: {"type":"kv_update","operation":"restore","key":"k"}\n\n'
+    steps = [answer(200, strange, kind="text/event-stream")] * 100
+    with scripted(INFO, *steps) as server:
+        async with make(server.url) as client:
+            with pytest.raises(UnexpectedAnswerError, match="after revision 7"):
+                await take(client.kv().bucket("b").watch(snapshot=True), 1)
+    assert len(server.asked) == 2
+
+
+async def test_a_second_reader_is_refused_and_the_first_goes_on(make, http, bucket) -> None:
+    async with make(http.url) as client, client.kv().bucket(bucket.name).watch() as watch:
+        first = asyncio.create_task(take(watch, 1))
+        inner = getattr(watch, "_target", watch)
+        await soon(lambda: inner._reading, "the first one reads")
+        with pytest.raises(InvalidArgumentError, match="one thread or task"):
+            await take(watch, 1)
+        bucket.put("a", "1")
+        assert await first == [("a", 1)]

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -130,47 +131,31 @@ def tunnel(tls: ssl.SSLContext, *steps: Step) -> tuple[Step, Scripted]:
     return connect, server
 
 
-class Held:
-    """Steps that wait until a test is over, which `release` says."""
-
-    def __init__(self) -> None:
-        self._over = threading.Event()
-
-    def release(self) -> None:
-        self._over.set()
-
-    def silent(self, connection: socket.socket) -> None:
-        """Say nothing."""
-        self._over.wait(30)
-
-    def after(self, beginning: bytes) -> Step:
-        """Return a step that says this, and nothing more."""
-
-        def begin(connection: socket.socket) -> None:
-            connection.sendall(beginning)
-            self._over.wait(30)
-
-        return begin
-
-    def trickling(self, beginning: bytes, drop: bytes) -> Step:
-        """Return a step that goes on without an end, a drop at a time, until nobody listens."""
-
-        def trickle(connection: socket.socket) -> None:
-            connection.sendall(beginning)
-            while not self._over.wait(0.02):
-                connection.sendall(drop)
-
-        return trickle
+def silent(connection: socket.socket) -> None:
+    """Say nothing, until the connection is closed."""
+    connection.recv(1)
 
 
-@contextmanager
-def held() -> Iterator[Held]:
-    """Steps that wait, until the end of the block."""
-    steps = Held()
-    try:
-        yield steps
-    finally:
-        steps.release()
+def after(beginning: bytes) -> Step:
+    """Return a step that says this, and then nothing more."""
+
+    def begin(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        silent(connection)
+
+    return begin
+
+
+def trickling(beginning: bytes, drop: bytes) -> Step:
+    """Return a step that goes on without an end, a drop at a time, until nobody listens."""
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        while True:
+            time.sleep(0.02)
+            connection.sendall(drop)
+
+    return trickle
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """The client: calls, tried again where that is safe."""
 
 import ssl
+import weakref
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from jetkv._async.kv import AsyncKV
 from jetkv._async.runtime import now, sleep
+from jetkv._async.watch import AsyncWatch
 from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
@@ -67,6 +69,7 @@ class AsyncClient:
         self._retry = retry or Retry()
         self._transport = Transport(self._address, max_connections=max_connections)
         self._honours_keys = False
+        self._watches: weakref.WeakSet[AsyncWatch[Any]] = weakref.WeakSet()
 
     def kv(self) -> AsyncKV:
         """Return the buckets of this gateway."""
@@ -75,6 +78,8 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close all connections; watches that are open raise `ClientClosedError`."""
         await self._transport.aclose()
+        for watch in list(self._watches):
+            await watch._leave_client()
 
     async def __aenter__(self) -> Self:
         return self

@@ -37,6 +37,11 @@ class Transport:
     def __init__(self, address: Address, *, max_connections: int) -> None:
         self._address = address
         self._base = str(address)
+        # A tunnel's proxy is told in the request for the tunnel, any other in the request itself.
+        # Not as the session's own: those aiohttp tells the proxy, too, the token among them.
+        tunnel = address.scheme == "https"
+        self._headers = address.headers | ({} if tunnel else address.proxy_headers)
+        self._proxy_headers = address.proxy_headers if tunnel else None
         self._max_connections = max_connections
         self._calls: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
@@ -61,12 +66,12 @@ class Transport:
             async with session.request(
                 request.method,
                 URL(self._base + request.target, encoded=True),
-                headers=request.headers,
+                headers={**self._headers, **request.headers},
                 data=request.body,
                 allow_redirects=False,
                 timeout=limits,
                 proxy=self._address.proxy,
-                proxy_auth=_login(self._address),
+                proxy_headers=self._proxy_headers,
             ) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError) as error:
@@ -88,7 +93,7 @@ class Transport:
         if not self.ready():
             self._open()
         assert self._watches is not None
-        stream = Stream(self._watches, self._address)
+        stream = Stream(self._watches, self._address, self._headers, self._proxy_headers)
         self._streams.add(stream)
         return stream
 
@@ -125,7 +130,6 @@ class Transport:
             connector=aiohttp.TCPConnector(
                 limit=limit, keepalive_timeout=IDLE_SECONDS, ssl=context
             ),
-            headers=self._address.headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
             read_bufsize=_CHUNK,
@@ -139,8 +143,16 @@ class Transport:
 class Stream:
     """An answer that goes on. `abort` may be called at any time."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        address: Address,
+        headers: Mapping[str, str],
+        proxy_headers: Mapping[str, str] | None,
+    ) -> None:
         self._session = session
+        self._headers = headers
+        self._proxy_headers = proxy_headers
         self._address = address
         self._opening: asyncio.Task[aiohttp.ClientResponse] | None = None
         self._response: aiohttp.ClientResponse | None = None
@@ -184,11 +196,11 @@ class Stream:
             return await self._session.request(
                 request.method,
                 URL(str(self._address) + request.target, encoded=True),
-                headers=request.headers,
+                headers={**self._headers, **request.headers},
                 allow_redirects=False,
                 timeout=limits,
                 proxy=self._address.proxy,
-                proxy_auth=_login(self._address),
+                proxy_headers=self._proxy_headers,
             )
         except (aiohttp.ClientError, OSError) as error:
             failed = error
@@ -236,10 +248,6 @@ class Stream:
                 self._opening.cancel()
             if self._response is not None:
                 self._response.close()
-
-
-def _login(address: Address) -> aiohttp.BasicAuth | None:
-    return aiohttp.BasicAuth(*address.proxy_login) if address.proxy_login else None
 
 
 def _translated(error: Exception, seconds: float) -> TransportError:

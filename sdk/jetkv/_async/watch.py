@@ -52,6 +52,8 @@ class AsyncWatch(Generic[T]):
         self._closing = AsyncSignal()
         self._reading = False
         self._complete = False
+        self._orphaned = False
+        client._watches.add(self)
 
     @property
     def last_revision(self) -> int | None:
@@ -123,6 +125,11 @@ class AsyncWatch(Generic[T]):
         self._closing.set()
         self._drop()
 
+    async def _leave_client(self) -> None:
+        """End it with its client, which whoever iterates is told."""
+        self._orphaned = not self._closing.is_set()
+        await self.aclose()
+
     def __del__(self) -> None:
         self._drop()
 
@@ -149,6 +156,8 @@ class AsyncWatch(Generic[T]):
 
     async def _fill(self) -> None:
         while not self._pending:
+            if self._orphaned:
+                raise ClientClosedError("the client is closed", hint="make another one")
             if self._closing.is_set():
                 raise StopAsyncIteration
             try:

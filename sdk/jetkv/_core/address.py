@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from urllib.parse import unquote, urlsplit
@@ -38,6 +39,14 @@ class Address:
     proxy_login: tuple[str, str] | None = field(default=None, repr=False)
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def proxy_headers(self) -> dict[str, str]:
+        """What lets us use the proxy (RFC 7617), empty where it asks for nothing."""
+        if self.proxy is None or self.proxy_login is None:
+            return {}
+        login = b64encode(":".join(self.proxy_login).encode()).decode()
+        return {"Proxy-Authorization": f"Basic {login}"}
 
     @property
     def origin(self) -> str:

@@ -2,8 +2,9 @@
 """The client: calls, tried again where that is safe."""
 
 import ssl
+import weakref
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from jetkv._core import requests
 from jetkv._core.address import Address
@@ -12,6 +13,7 @@ from jetkv._core.retry import Again, Retry, jitter, judge
 from jetkv._core.wire import Answer, Request, TransportError
 from jetkv._sync.kv import KV
 from jetkv._sync.runtime import now, sleep
+from jetkv._sync.watch import Watch
 from jetkv.errors import InvalidArgumentError, JetKVError
 
 __all__ = ["Client"]
@@ -68,6 +70,7 @@ class Client:
         self._retry = retry or Retry()
         self._transport = Transport(self._address, max_connections=max_connections)
         self._honours_keys = False
+        self._watches: weakref.WeakSet[Watch[Any]] = weakref.WeakSet()
 
     def kv(self) -> KV:
         """Return the buckets of this gateway."""
@@ -76,6 +79,8 @@ class Client:
     def close(self) -> None:
         """Close all connections; watches that are open raise `ClientClosedError`."""
         self._transport.close()
+        for watch in list(self._watches):
+            watch._leave_client()
 
     def __enter__(self) -> Self:
         return self

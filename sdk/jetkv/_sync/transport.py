@@ -4,17 +4,13 @@ import os
 import ssl
 import threading
 import time
-import weakref
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import httpcore
 
 from jetkv._core.address import Address
 from jetkv._core.wire import (
-    CONNECT_SECONDS,
-    IDLE_SECONDS,
     REFUSAL_BYTES,
     REFUSAL_SECONDS,
     Answer,
@@ -24,7 +20,8 @@ from jetkv._core.wire import (
     Request,
     TransportError,
 )
-from jetkv._sync.wires import Backend, Call
+from jetkv._sync.connections import Connections
+from jetkv._sync.wires import Call
 from jetkv.errors import ClientClosedError
 
 __all__ = ["Stream", "Transport"]
@@ -42,103 +39,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class _Connections:
-    """What belongs to one process: a forked child must not speak on its parent's connections.
-
-    Each connection is a pool of one, and belongs to one thread at a time: in a pool that threads
-    share, httpcore may close a connection that one of them has just begun to use.
-    """
-
-    def __init__(self, address: Address, max_connections: int) -> None:
-        self.pid = os.getpid()
-        self.backend = Backend()
-        self.lock = threading.Lock()
-        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self.running: set[Call] = set()
-        self._free = threading.Semaphore(max_connections)
-        self._idle: deque[tuple[float, httpcore.ConnectionPool]] = deque()
-        self._closed = False
-        self._address = address
-        self._context = address.ssl_context
-        if address.scheme == "https" and self._context is None:
-            self._context = ssl.create_default_context()
-        # For a client that nobody closes: its sockets end with it, without a warning.
-        weakref.finalize(self, _close_idle, self._idle, self.pid)
-
-    @property
-    def ours(self) -> bool:
-        return self.pid == os.getpid()
-
-    def pool(self) -> httpcore.ConnectionPool:
-        """Return a way to the gateway, of one connection, that is not open yet."""
-        address = self._address
-        proxy = None
-        if address.proxy is not None:
-            proxy = httpcore.Proxy(address.proxy, auth=address.proxy_login)
-        return httpcore.ConnectionPool(
-            ssl_context=self._context,
-            proxy=proxy,
-            max_connections=1,
-            keepalive_expiry=IDLE_SECONDS,
-            network_backend=self.backend,
-        )
-
-    @contextmanager
-    def borrowed(self, seconds: float) -> Iterator[httpcore.ConnectionPool]:
-        """Have a connection for one call, the one that was used last where there is one.
-
-        Raises:
-            NotSent: all are in use for as long as that.
-        """
-        if not self._free.acquire(timeout=seconds):
-            raise NotSent(f"all connections of this client were in use for {seconds:.3g} s")
-        pool = None
-        try:
-            with self.lock:
-                pool = self._idle.pop()[1] if self._idle else self.pool()
-            yield pool
-        finally:
-            self._give_back(pool)
-            self._free.release()
-
-    def _give_back(self, pool: httpcore.ConnectionPool | None) -> None:
-        now = time.monotonic()
-        left_over = []
-        with self.lock:
-            if pool is not None:
-                self._idle.append((now, pool))
-            while self._idle and (self._closed or self._idle[0][0] < now - IDLE_SECONDS):
-                left_over.append(self._idle.popleft()[1])
-        for other in left_over:
-            other.close()
-
-    def close(self) -> None:
-        with self.lock:
-            self._closed = True
-            streams = list(self.streams)
-        for stream in streams:
-            stream.abort()
-        # A copy in one step, whatever other threads add meanwhile.
-        for call in tuple(self.running):
-            call.abort()
-        self._give_back(None)
-
-
-def _close_idle(idle: deque[tuple[float, httpcore.ConnectionPool]], pid: int) -> None:
-    # In a forked child, a thread that it does not have may hold a lock of these.
-    if pid == os.getpid():
-        for _, pool in idle:
-            pool.close()
-
-
 class Transport:
     """Connections of one client, for any number of threads, and for a forked child anew."""
 
     def __init__(self, address: Address, *, max_connections: int) -> None:
         self._address = address
-        self._base = str(address)
         self._max_connections = max_connections
-        self._connections: _Connections | None = None
+        self._connections: Connections | None = None
         self._closed = False
 
     def send(self, request: Request, timeout: float) -> Answer:
@@ -151,21 +58,19 @@ class Transport:
         call = connections.backend.call = Call(timeout)
         connections.running.add(call)
         try:
-            with connections.borrowed(timeout) as pool, _translating(call, timeout):
-                response = pool.request(
-                    request.method,
-                    self._base + request.target,
-                    headers=[*self._address.headers.items(), *request.headers.items()],
-                    content=request.body,
-                    extensions={"timeout": {"connect": CONNECT_SECONDS}},
-                )
+            with connections.borrowed(timeout) as way, _translating(call, timeout):
+                response = way.handle_request(connections.request(request))
+                try:
+                    body = response.read()
+                finally:
+                    response.close()
         except TransportError:
             if call.aborted and not call.sent:
                 self.ready()
             raise
         finally:
             connections.running.discard(call)
-        return Answer(response.status, _mapping(response), response.content)
+        return Answer(response.status, _mapping(response), body)
 
     def stream(self) -> "Stream":
         """Return what can become an answer that goes on, on a connection of its own.
@@ -174,7 +79,7 @@ class Transport:
             ClientClosedError
         """
         connections = self.ready()
-        stream = Stream(connections, self._address)
+        stream = Stream(connections)
         with connections.lock:
             connections.streams.add(stream)
         return stream
@@ -187,7 +92,7 @@ class Transport:
             return
         connections.close()
 
-    def ready(self) -> _Connections:
+    def ready(self) -> Connections:
         if self._closed:
             raise ClientClosedError("the client is closed", hint="make another one")
         connections = self._connections
@@ -195,7 +100,7 @@ class Transport:
             with _making:
                 connections = self._connections
                 if connections is None or not connections.ours:
-                    connections = _Connections(self._address, self._max_connections)
+                    connections = Connections(self._address, self._max_connections)
                     self._connections = connections
         return connections
 
@@ -203,13 +108,11 @@ class Transport:
 class Stream:
     """An answer that goes on. One thread reads; any may `abort`, at any time."""
 
-    def __init__(self, connections: _Connections, address: Address) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._address = address
         self._call = Call(0)
         self._silence = 0.0
-        self._pool = connections.pool()
-        self._opening: AbstractContextManager[httpcore.Response] | None = None
+        self._way = connections.way()
         self._chunks: Iterator[bytes] = iter(())
         self._guard = threading.Lock()
         self._busy = False
@@ -229,13 +132,7 @@ class Stream:
         """
         self._silence = silence
         with self._using(within):
-            self._opening = self._pool.stream(
-                request.method,
-                str(self._address) + request.target,
-                headers=[*self._address.headers.items(), *request.headers.items()],
-                extensions={"timeout": {"connect": CONNECT_SECONDS}},
-            )
-            response = self._opening.__enter__()
+            response = self._way.handle_request(self._connections.request(request))
             self.status = response.status
             self.headers = _mapping(response)
             self._chunks = response.iter_stream()
@@ -282,7 +179,7 @@ class Stream:
             # Who is at it closes it: the number of a closed socket may be another one's by then.
             self._call.abort()
         else:
-            self._pool.close()
+            self._way.close()
 
     @contextmanager
     def _using(self, seconds: float) -> Iterator[None]:
@@ -301,7 +198,7 @@ class Stream:
                 self._busy = False
                 aborted = self._aborted
             if aborted:
-                self._pool.close()
+                self._way.close()
 
 
 @contextmanager

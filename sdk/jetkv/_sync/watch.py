@@ -53,6 +53,8 @@ class Watch(Generic[T]):
         self._closing = Signal()
         self._reading = False
         self._complete = False
+        self._orphaned = False
+        client._watches.add(self)
 
     @property
     def last_revision(self) -> int | None:
@@ -124,6 +126,11 @@ class Watch(Generic[T]):
         self._closing.set()
         self._drop()
 
+    def _leave_client(self) -> None:
+        """End it with its client, which whoever iterates is told."""
+        self._orphaned = not self._closing.is_set()
+        self.close()
+
     def __del__(self) -> None:
         self._drop()
 
@@ -150,6 +157,8 @@ class Watch(Generic[T]):
 
     def _fill(self) -> None:
         while not self._pending:
+            if self._orphaned:
+                raise ClientClosedError("the client is closed", hint="make another one")
             if self._closing.is_set():
                 raise StopIteration
             try:

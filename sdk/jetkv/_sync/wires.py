@@ -106,6 +106,7 @@ class _Wire(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream, backend: Backend) -> None:
         self._inner = inner
         self._backend = backend
+        self._second: socket.socket | None = None
         backend.call.runs_on(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -125,8 +126,10 @@ class _Wire(httpcore.NetworkStream):
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         left = self._backend.call.left(httpcore.ConnectTimeout)
-        inner = self._inner.start_tls(ssl_context, server_hostname, min(left, timeout or left))
-        return _Wire(inner, self._backend)
+        # Wrapping takes the socket away from whoever has it: a second one is there to be cut.
+        with self._inner.get_extra_info("socket").dup() as self._second:
+            inner = self._inner.start_tls(ssl_context, server_hostname, min(left, timeout or left))
+            return _Wire(inner, self._backend)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -137,4 +140,4 @@ class _Wire(httpcore.NetworkStream):
     def cut(self) -> None:
         """Shut it down for whoever waits on it, who closes it then."""
         with suppress(OSError):
-            self._inner.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            (self._second or self._inner.get_extra_info("socket")).shutdown(socket.SHUT_RDWR)
