@@ -114,14 +114,11 @@ async def test_an_election_of_any_name_can_be_observed(kv, locks: Bucket, name: 
 @pytest.mark.parametrize("name", ODD)
 async def test_an_election_observes_no_other_name(kv, locks: Bucket, name: str) -> None:
     bucket = kv.bucket(locks.name)
-    for other in ("a", "a.b", "jobs:1", "xzy", "a b/c", "a.c.b"):
-        await bucket.put(other, {"holder": "eve"})
-    async with (
-        asyncio.timeout(10),
-        AsyncElection(bucket, name, "ada") as election,
-        aclosing(election.observe()) as observed,
-    ):
-        assert await anext(observed) == "ada"
+    async with asyncio.timeout(10), AsyncElection(bucket, name, "ada") as election:
+        for other in ("a", "a.b", "jobs:1", "xzy", "a b/c", "a.c.b"):
+            await bucket.put(other, {"holder": "eve"})
+        async with aclosing(election.observe()) as observed:
+            assert await anext(observed) == "ada"
 
 
 @pytest.mark.parametrize("name", ODD)

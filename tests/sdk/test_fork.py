@@ -38,7 +38,15 @@ def fork(work):
 def run(script: str, url: str, bucket: str) -> None:
     """Run a script in a process of its own: one that has threads, as ours, should not fork."""
     done = subprocess.run(
-        [sys.executable, "-c", HEADER + script, url, bucket],
+        [
+            sys.executable,
+            "-W",
+            "ignore:This process:DeprecationWarning",
+            "-c",
+            HEADER + script,
+            url,
+            bucket,
+        ],
         capture_output=True,
         text=True,
         timeout=30,
@@ -109,6 +117,13 @@ def test_a_childs_end_leaves_its_parents_watch_its_connection(end: str) -> None:
 
     script = f"""
 watch = bucket.watch(resume_after=7).__enter__()
+seen = []
+reader = threading.Thread(target=lambda: seen.append(next(watch).revision))
+reader.start()
+deadline = time.monotonic() + 8
+while not watch._stream._busy:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
 child = os.fork()
 if not child:
     signal.alarm(8)
@@ -116,7 +131,8 @@ if not child:
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0
 bucket.get("k")
-assert next(watch).revision == 8
+reader.join(8)
+assert seen == [8]
 watch.close()
 client.close()
 """

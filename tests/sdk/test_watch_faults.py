@@ -358,7 +358,7 @@ async def test_connections_that_end_right_after_their_bookmark_make_no_storm(
         async with make(server.url) as client:
             watch = client.kv().bucket("b").watch(snapshot=True)
             reading = asyncio.create_task(anext(watch, None))
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.4)
             assert len(server.asked) < 20
             await watch.aclose()
             async with asyncio.timeout(5):

@@ -2,7 +2,6 @@
 
 import ssl
 import weakref
-from types import TracebackType
 from typing import Any, Self
 
 from jetkv._async.kv import AsyncKV
@@ -84,12 +83,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:

@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from jetkv._async.runtime import AsyncSignal, now
@@ -103,12 +102,7 @@ class AsyncWatch(Generic[T]):
             await self._step()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
 
     def __aiter__(self) -> Self:

@@ -5,7 +5,6 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from jetkv._core import requests
@@ -104,12 +103,7 @@ class Watch(Generic[T]):
             self._step()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self.close()
 
     def __iter__(self) -> Self:

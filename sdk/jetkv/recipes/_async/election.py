@@ -1,7 +1,6 @@
 """Leader election: one of many candidates leads, and everybody can know which."""
 
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
@@ -125,12 +124,7 @@ class AsyncElection:
         await self.campaign()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.resign()
 
 

@@ -5,7 +5,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
@@ -180,12 +179,7 @@ class AsyncFlags:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
 
     async def _follow(self) -> None:

@@ -2,7 +2,6 @@
 """Leader election: one of many candidates leads, and everybody can know which."""
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from jetkv._core.session import SnapshotEnd
@@ -126,12 +125,7 @@ class Election:
         self.campaign()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self.resign()
 
 
