@@ -24,7 +24,6 @@ from tests.sdk.test_retry import GET, PUT, UNKNOWN
 from tests.support.clients import MakeClient
 from tests.support.scripted import (
     Step,
-    after,
     deaf,
     http,
     scripted,
