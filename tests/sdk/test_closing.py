@@ -231,3 +231,33 @@ async def test_a_closed_client_makes_no_more_calls(make) -> None:
         with pytest.raises(ClientClosedError):
             await client.kv().bucket("b").get("k")
     assert server.connections == 0
+
+
+async def test_whoever_is_cancelled_while_its_watch_is_closed_is_cancelled() -> None:
+    with scripted(INFO, silent) as server:
+        async with AsyncClient(server.url) as client:
+            watch = client.kv().bucket("b").watch(snapshot=True)
+            reading = asyncio.create_task(everything(watch))
+            while len(server.asked) < 2:
+                await asyncio.sleep(0.01)
+            await watch.aclose()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+
+def test_a_signal_handler_may_close_a_watch_that_its_own_thread_is_at() -> None:
+    with scripted(INFO, silent) as server, Client(server.url) as client:
+        watch = client.kv().bucket("b").watch(snapshot=True)
+        closed = threading.Event()
+
+        def close_from_within() -> None:
+            watch._stream = client._transport.stream()
+            with watch._stream._guard, client._transport._connections.lock:
+                watch.close()
+                client.close()
+            closed.set()
+
+        thread = threading.Thread(target=close_from_within, daemon=True)
+        thread.start()
+        assert closed.wait(5)

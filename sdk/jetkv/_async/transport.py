@@ -181,7 +181,8 @@ class Stream:
         except TimeoutError:
             raise NoAnswer(f"no answer within {within:.3g} s") from None
         except asyncio.CancelledError:
-            if opening.done() and self._aborted:
+            task = asyncio.current_task()
+            if self._aborted and not (task is not None and task.cancelling()):
                 raise Broken("the connection was closed") from None
             opening.cancel()
             raise

@@ -38,7 +38,8 @@ class Connections:
     def __init__(self, address: Address, max_connections: int) -> None:
         self.pid = os.getpid()
         self.backend = Backend()
-        self.lock = threading.Lock()
+        # A signal handler may close what its own thread is at.
+        self.lock = threading.RLock()
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.running: set[Call] = set()
         self._free = threading.Semaphore(max_connections)

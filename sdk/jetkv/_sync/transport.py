@@ -114,7 +114,8 @@ class Stream:
         self._silence = 0.0
         self._way = connections.way()
         self._chunks: Iterator[bytes] = iter(())
-        self._guard = threading.Lock()
+        # A signal handler may close what its own thread is at.
+        self._guard = threading.RLock()
         self._busy = False
         self._aborted = False
         self.status = 0
