@@ -238,8 +238,7 @@ async def test_whoever_is_cancelled_while_its_watch_is_closed_is_cancelled() -> 
         async with AsyncClient(server.url) as client:
             watch = client.kv().bucket("b").watch(snapshot=True)
             reading = asyncio.create_task(everything(watch))
-            while len(server.asked) < 2:
-                await asyncio.sleep(0.01)
+            await soon(lambda: len(server.asked) == 2, "the watch waits for the head")
             await watch.aclose()
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
