@@ -10,8 +10,7 @@ import pytest
 from jetkv import AsyncClient, BucketNotFoundError, InvalidArgumentError, Retry, UnavailableError
 from jetkv.recipes import cached
 from tests.recipes.conftest import RACERS
-from tests.recipes.waits import soon
-from tests.support.waiting import until
+from tests.support.waiting import soon, until
 
 
 @dataclass

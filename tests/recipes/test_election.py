@@ -14,8 +14,7 @@ from jetkv import (
     LockTimeoutError,
 )
 from jetkv.recipes import AsyncElection, Election
-from tests.recipes.waits import soon
-from tests.support.waiting import eventually, until
+from tests.support.waiting import eventually, soon, until
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from jetkv import (
 )
 from jetkv.recipes import AsyncFlags, Flags
 from jetkv_gateway.server import listen
-from tests.recipes.waits import soon
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
-from tests.support.waiting import until
+from tests.support.waiting import soon, until
 
 IMPATIENT = Retry(attempts=2, first_delay=0.01, longest_delay=0.05)
 

@@ -14,9 +14,8 @@ from jetkv import (
     UnavailableError,
 )
 from jetkv.recipes import AsyncLock, Lock
-from tests.recipes.waits import soon
 from tests.recipes.wires import Loss
-from tests.support.waiting import eventually, until
+from tests.support.waiting import eventually, soon, until
 
 TTL = 1
 

@@ -12,9 +12,8 @@ from jetkv import (
     UnavailableError,
 )
 from jetkv.recipes import AsyncLock
-from tests.recipes.waits import soon
 from tests.recipes.wires import Loss
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, soon
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from jetkv import AsyncClient, AsyncKV, Client, InvalidArgumentError
 from jetkv.errors import LockTimeoutError
 from jetkv.recipes import AsyncElection, AsyncFlags, AsyncLock, Flags, Lock, cached
 from jetkv.recipes._async.doorbell import AsyncDoorbell
-from tests.recipes.waits import soon
 from tests.sdk.calls import ONCE
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.scripted import http as answer
 from tests.support.scripted import scripted, silent
+from tests.support.waiting import soon
 
 MISSING = answer(
     404, '{"error":"key not found","code":"not_found","retryable":false,"request_id":"r"}'

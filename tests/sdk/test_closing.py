@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from jetkv import AsyncClient, Client, ClientClosedError, JetKVError, OutcomeUnknownError
-from tests.recipes.waits import soon
 from tests.sdk.calls import INFO
 from tests.sdk.test_retry import GET
 from tests.support.scripted import Scripted, after, deaf, http, scripted, silent, unreachable
-from tests.support.waiting import until
+from tests.support.waiting import soon, until
 
 GUARD = 4.0
 """Seconds after which what was closed has not ended."""

@@ -18,7 +18,6 @@ from jetkv import (
 )
 from jetkv._async import transport as async_transport
 from jetkv._sync import transport as sync_transport
-from tests.recipes.waits import soon
 from tests.sdk.calls import INFO, ONCE
 from tests.sdk.test_retry import GET, PUT, UNKNOWN
 from tests.support.clients import MakeClient
@@ -31,6 +30,7 @@ from tests.support.scripted import (
     trickling,
     unreachable,
 )
+from tests.support.waiting import soon
 
 T = TypeVar("T")
 

@@ -18,14 +18,13 @@ from jetkv import (
     WatchLostError,
 )
 from jetkv_gateway.server import listen
-from tests.recipes.waits import soon
 from tests.sdk.calls import INFO
 from tests.support.clients import BOTH
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket
 from tests.support.scripted import http as answer
 from tests.support.scripted import scripted
-from tests.support.waiting import eventually, until
+from tests.support.waiting import eventually, soon, until
 
 
 @pytest.fixture

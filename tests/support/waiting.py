@@ -21,3 +21,12 @@ async def eventually(
     while not await condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
         await asyncio.sleep(0.01)
+
+
+async def soon(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+    """As `eventually`, for a condition that needs no await."""
+
+    async def holds() -> object:
+        return condition()
+
+    await eventually(holds, what, seconds)
