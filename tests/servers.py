@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 VERSIONS = ("2.10.25", "2.11.11", "2.12.8")
-SUITES = ["tests/integration", "tests/contract", "tests/watch"]
+SUITES = ["tests/integration", "tests/contract", "tests/watch", "tests/sdk", "tests/recipes"]
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".bench" / "servers"
