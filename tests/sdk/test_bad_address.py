@@ -2,14 +2,12 @@
 
 import math
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jetkv import (
-    InvalidArgumentError,
-    Retry,
-)
+from jetkv import Client, InvalidArgumentError, Retry, UnavailableError
 
 # --- the address
 
@@ -106,3 +104,12 @@ async def test_an_option_that_cannot_be_used_is_refused_by_its_name(
 def test_a_way_to_retry_that_cannot_be_one_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match="attempts from 1, delays from 0"):
         Retry(**options)
+
+
+def test_what_the_caller_is_handling_is_not_taken_for_the_reason(nobody: str) -> None:
+    with Client(nobody, retry=Retry(attempts=1)) as client:
+        try:
+            Path("/nowhere/a-file").read_text()
+        except FileNotFoundError:
+            with pytest.raises(UnavailableError, match="Connection refused"):
+                client.kv().bucket("b").get("k")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from jetkv import KV, AsyncClient, Bucket, Client, Watch
+from jetkv import AsyncClient, Client
 
 _PLAIN = {"kv", "bucket", "watch"}
 _STOPPED = object()
@@ -47,5 +47,3 @@ def sync_client(url: str, **options: Any) -> Any:
 
 MakeClient = Callable[..., Any]
 BOTH: dict[str, MakeClient] = {"sync": sync_client, "async": AsyncClient}
-
-__all__ = ["BOTH", "KV", "Awaited", "Bucket", "MakeClient", "Watch", "sync_client"]

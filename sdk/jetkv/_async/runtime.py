@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, TypeVar
 
 __all__ = [
     "AsyncBackground",
-    "AsyncMutex",
     "AsyncSignal",
     "MaybeAwaitable",
     "current",
@@ -22,7 +21,6 @@ T = TypeVar("T")
 
 MaybeAwaitable: TypeAlias = T | Awaitable[T]
 
-AsyncMutex = asyncio.Lock
 now = time.monotonic
 sleep = asyncio.sleep
 current = asyncio.current_task

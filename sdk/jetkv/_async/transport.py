@@ -5,6 +5,7 @@ import ssl
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -31,6 +32,11 @@ _CHUNK = 256 * 1024
 _SHARE = 0.95
 
 
+class _Sessions(NamedTuple):
+    calls: aiohttp.ClientSession
+    watches: aiohttp.ClientSession
+
+
 class Transport:
     """Connections of one client, in the event loop that first used it."""
 
@@ -43,8 +49,7 @@ class Transport:
         self._headers = address.headers | ({} if tunnel else address.proxy_headers)
         self._proxy_headers = address.proxy_headers if tunnel else None
         self._max_connections = max_connections
-        self._calls: aiohttp.ClientSession | None = None
-        self._watches: aiohttp.ClientSession | None = None
+        self._sessions: _Sessions | None = None
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -55,24 +60,14 @@ class Transport:
         Raises:
             TransportError, ClientClosedError
         """
-        session = self._calls if self.ready() else self._open()
-        assert session is not None
+        session = self.ready().calls
         limits = aiohttp.ClientTimeout(
             total=timeout,
             connect=timeout * _SHARE,
             sock_connect=min(CONNECT_SECONDS, timeout * _SHARE),
         )
         try:
-            async with session.request(
-                request.method,
-                URL(self._base + request.target, encoded=True),
-                headers={**self._headers, **request.headers},
-                data=request.body,
-                allow_redirects=False,
-                timeout=limits,
-                proxy=self._address.proxy,
-                proxy_headers=self._proxy_headers,
-            ) as response:
+            async with session.request(**self.arguments(request), timeout=limits) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError) as error:
             failed = error
@@ -90,10 +85,7 @@ class Transport:
         Raises:
             ClientClosedError
         """
-        if not self.ready():
-            self._open()
-        assert self._watches is not None
-        stream = Stream(self._watches, self._address, self._headers, self._proxy_headers)
+        stream = Stream(self, self.ready().watches)
         self._streams.add(stream)
         return stream
 
@@ -102,27 +94,34 @@ class Transport:
         self._closed = True
         for stream in list(self._streams):
             stream.abort()
-        for session in (self._calls, self._watches):
-            if session is not None:
-                await session.close()
+        for session in self._sessions or ():
+            await session.close()
 
-    def ready(self) -> bool:
+    def arguments(self, request: Request) -> dict[str, Any]:
+        """Return a request as aiohttp takes it."""
+        return {
+            "method": request.method,
+            "url": URL(self._base + request.target, encoded=True),
+            "headers": {**self._headers, **request.headers},
+            "data": request.body,
+            "allow_redirects": False,
+            "proxy": self._address.proxy,
+            "proxy_headers": self._proxy_headers,
+        }
+
+    def ready(self) -> "_Sessions":
         if self._closed:
             raise ClientClosedError("the client is closed", hint="make another one")
-        if self._loop is None:
-            return False
-        if self._loop is not asyncio.get_running_loop():
+        loop = asyncio.get_running_loop()
+        if self._sessions is None:
+            self._loop = loop
+            self._sessions = _Sessions(self._session(self._max_connections), self._session(0))
+        elif self._loop is not loop:
             raise InvalidArgumentError(
                 "an AsyncClient belongs to the event loop that first used it",
                 hint="make one client for each loop",
             )
-        return True
-
-    def _open(self) -> aiohttp.ClientSession:
-        self._loop = asyncio.get_running_loop()
-        self._calls = self._session(self._max_connections)
-        self._watches = self._session(0)
-        return self._calls
+        return self._sessions
 
     def _session(self, limit: int) -> aiohttp.ClientSession:
         context: ssl.SSLContext | bool = self._address.ssl_context or True
@@ -143,17 +142,9 @@ class Transport:
 class Stream:
     """An answer that goes on. `abort` may be called at any time."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        address: Address,
-        headers: Mapping[str, str],
-        proxy_headers: Mapping[str, str] | None,
-    ) -> None:
+    def __init__(self, transport: Transport, session: aiohttp.ClientSession) -> None:
+        self._transport = transport
         self._session = session
-        self._headers = headers
-        self._proxy_headers = proxy_headers
-        self._address = address
         self._opening: asyncio.Task[aiohttp.ClientResponse] | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._silence = 0.0
@@ -194,15 +185,8 @@ class Stream:
     async def _ask(self, request: Request, silence: float) -> aiohttp.ClientResponse:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
-            return await self._session.request(
-                request.method,
-                URL(str(self._address) + request.target, encoded=True),
-                headers={**self._headers, **request.headers},
-                allow_redirects=False,
-                timeout=limits,
-                proxy=self._address.proxy,
-                proxy_headers=self._proxy_headers,
-            )
+            arguments = self._transport.arguments(request)
+            return await self._session.request(**arguments, timeout=limits)
         except (aiohttp.ClientError, OSError) as error:
             failed = error
         raise _translated(failed, silence)

@@ -171,8 +171,10 @@ def _document(answer: Answer, request: Request) -> dict[str, Any]:
     return document
 
 
-def _read(answer: Answer, request: Request, read: Callable[[dict[str, Any]], T]) -> T:
-    check(answer, request)
+def _read(
+    answer: Answer, request: Request, read: Callable[[dict[str, Any]], T], status: int = 200
+) -> T:
+    check(answer, request, status)
     document = _document(answer, request)
     try:
         return read(document)
@@ -257,10 +259,7 @@ def _bucket_info(document: Mapping[str, Any]) -> BucketInfo:
 
 
 def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketInfo:
-    check(answer, request, status)
-    return _read(
-        Answer(200, answer.headers, answer.body), request, lambda document: _bucket_info(document)
-    )
+    return _read(answer, request, _bucket_info, status)
 
 
 def read_buckets(answer: Answer, request: Request) -> list[BucketInfo]:

@@ -99,18 +99,16 @@ def _judge_answer(request: Request, answer: Answer) -> Verdict:
     if answer.status not in (429, 502, 503, 504):
         return _ANSWERED
     error = error_of(answer, request)
-    if not is_gateways(answer):
+    again = _UNKNOWN[request.kind]
+    if is_gateways(answer):
+        if answer.status in (429, 503):
+            again = Again.YES
+    elif request.kind is not Kind.READ:
         # Not the gateway speaks, but what stands before it: it may have passed the request on.
-        if request.kind is not Kind.READ:
-            error = errors.OutcomeUnknownError(
-                f"{error.message}; it may have been applied",
-                hint=request.check,
-                status=answer.status,
-            )
-        return Verdict(_UNKNOWN[request.kind], error, retry_after(answer))
-    if answer.status in (429, 503):
-        return Verdict(Again.YES, error, retry_after(answer))
-    return Verdict(_UNKNOWN[request.kind], error, retry_after(answer))
+        error = errors.OutcomeUnknownError(
+            f"{error.message}; it may have been applied", hint=request.check, status=answer.status
+        )
+    return Verdict(again, error, retry_after(answer))
 
 
 def _unknown(request: Request, outcome: TransportError) -> errors.JetKVError:

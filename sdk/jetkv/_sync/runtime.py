@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["Background", "Mutex", "Signal", "current", "now", "resolve", "sleep"]
+__all__ = ["Background", "Signal", "current", "now", "resolve", "sleep"]
 
 T = TypeVar("T")
 
-Mutex = threading.Lock
 Signal = threading.Event
 now = time.monotonic
 sleep = time.sleep

@@ -236,10 +236,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what the system said; httpcore's pool hides it."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return error
+    """Return what the system said, where that is what it stands for."""
+    # httpcore's pool hides it. What its caller is handling stands further down, and is not ours.
+    hidden = error.__context__ if error.__suppress_context__ else None
+    said = error.__cause__ or hidden
+    return said if isinstance(said, OSError) else error
 
 
 def _mapping(response: httpcore.Response) -> Mapping[str, str]:
