@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from jetkv_gateway.embedded.process import Process
+
 __all__ = ["NatsServer", "NatsServerError", "find_nats_server"]
 
 _START_SECONDS = 10.0
@@ -48,7 +50,7 @@ def find_nats_server() -> Path:
     )
 
 
-class NatsServer:
+class NatsServer(Process):
     """One nats-server process.
 
     Args:
@@ -68,13 +70,12 @@ class NatsServer:
         jetstream: str = "",
         binary: Path | None = None,
     ) -> None:
+        super().__init__(data_dir / "nats-server.log")
         self._data_dir = data_dir
         self._port = port
         self._config = config
         self._jetstream = jetstream
         self._binary = binary
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = data_dir / "nats-server.log"
 
     @property
     def port(self) -> int:
@@ -83,11 +84,6 @@ class NatsServer:
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self._port}"
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
         """Start, and return when clients can connect.
@@ -141,49 +137,9 @@ class NatsServer:
         except (OSError, ValueError, KeyError, IndexError):
             return False
 
-    def last_words(self) -> str:
-        """Return the last line of its log."""
-        try:
-            return self._log.read_text(errors="replace").strip().splitlines()[-1]
-        except (OSError, IndexError):
-            return "it said nothing"
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Ask the server to end, and kill it when it has not after `timeout` seconds."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it as a crash does."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-    def pause(self) -> None:
-        """Freeze it: connections stand, nothing answers."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
-            # The signal is on its way; what it does has to be done when this returns.
-            os.waitpid(self._process.pid, os.WUNTRACED)
-
-    def resume(self) -> None:
-        """End `pause`."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-
     def __enter__(self) -> "NatsServer":
         self.start()
         return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.stop()
 
 
 def _die_with_parent() -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Self
 
 from jetkv.testing.handles import ServerDidNotStart, ServerNotRunning
 from jetkv.testing.ready import wait_until_ready
-from jetkv_gateway.embedded import NatsServer, NatsServerError
+from jetkv_gateway.embedded import NatsServer, NatsServerError, Process
 
 __all__ = ["LocalGateway", "LocalNats", "Setting"]
 
@@ -31,7 +30,6 @@ Setting = str | int | float | Path | Iterable[str]
 """What a setting of the gateway can be; docs/configuration.md has their names."""
 
 _START_SECONDS = 30.0
-_STOP_SECONDS = 15.0
 
 _OWN_SETTINGS = {
     "host": "it is 127.0.0.1",
@@ -86,11 +84,6 @@ class LocalNats(NatsServer):
             jetstream=jetstream,
             binary=binary,
         )
-        self._paused = False
-
-    @property
-    def running(self) -> bool:
-        return self.pid is not None
 
     def start(self) -> None:
         """Start, and return when clients can connect.
@@ -100,7 +93,6 @@ class LocalNats(NatsServer):
         """
         if self.running:
             return
-        self._paused = False
         try:
             _starter.submit(super().start).result()
         except (NatsServerError, OSError) as error:
@@ -113,13 +105,7 @@ class LocalNats(NatsServer):
             ServerNotRunning
         """
         _check_running(self.running, "NATS")
-        if not self._paused:
-            super().pause()
-            self._paused = True
-
-    def resume(self) -> None:
-        super().resume()
-        self._paused = False
+        super().pause()
 
     def restart(self) -> None:
         """`stop` and `start`."""
@@ -131,7 +117,7 @@ class LocalNats(NatsServer):
         return self
 
 
-class LocalGateway:
+class LocalGateway(Process):
     """A gateway on a NATS.
 
     Args:
@@ -146,6 +132,8 @@ class LocalGateway:
         ValueError: a setting that is not for tests to choose.
     """
 
+    stop_seconds = 15.0
+
     def __init__(
         self,
         nats_url: str,
@@ -159,6 +147,7 @@ class LocalGateway:
             raise ValueError(f"{name} cannot be set: {_OWN_SETTINGS[name]}")
         self._port = port or _port_of(self)
         self._folder = folder or _folder_of(self)
+        super().__init__(self._folder / "gateway.log")
         self._token = token
         self._settings: dict[str, Setting] = {
             "log_level": "warning",
@@ -168,22 +157,10 @@ class LocalGateway:
             "port": self._port,
             "auth": "off" if token is None else "tokens",
         }
-        self._log = self._folder / "gateway.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._paused = False
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process and self._process.poll() is None else None
-
-    @property
-    def running(self) -> bool:
-        return self.pid is not None
 
     def start(self) -> None:
         """Start, and return when `/ready` answers 200.
@@ -193,7 +170,6 @@ class LocalGateway:
         """
         if self.running:
             return
-        self._paused = False
         program = [sys.executable, "-P", "-c", _PROGRAM.format(parent=os.getpid())]
         config = self._write_settings()
         with self._log.open("wb") as log:
@@ -235,31 +211,6 @@ class LocalGateway:
             words += '; for tests: pip install "jetkv[gateway,embedded,testing]"'
         return f"the gateway ended with exit code {self._process.returncode}: {words}"
 
-    def last_words(self) -> str:
-        """Return the last line of its log."""
-        try:
-            return self._log.read_text(errors="replace").strip().splitlines()[-1]
-        except (OSError, IndexError):
-            return "it said nothing"
-
-    def stop(self) -> None:
-        """Ask it to end, and kill it when it does not."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it as a crash does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
     def pause(self) -> None:
         """Freeze it: its connections stand, nothing answers.
 
@@ -267,18 +218,7 @@ class LocalGateway:
             ServerNotRunning
         """
         _check_running(self.running, "the gateway")
-        if not self._paused:
-            assert self._process is not None
-            self._process.send_signal(signal.SIGSTOP)
-            # The signal is on its way; what it does has to be done when this returns.
-            os.waitpid(self._process.pid, os.WUNTRACED)
-            self._paused = True
-
-    def resume(self) -> None:
-        """End `pause`."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-        self._paused = False
+        super().pause()
 
     def restart(self) -> None:
         """`stop` and `start`."""
@@ -288,9 +228,6 @@ class LocalGateway:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.stop()
 
 
 def _check_running(running: bool, who: str) -> None:
