@@ -15,7 +15,7 @@ from jetkv._core.answers import (
     read_keys,
     read_revision,
 )
-from jetkv._core.retry import Retry, jitter
+from jetkv._core.retry import CONTENTION, jitter
 from jetkv._core.session import WatchSession
 from jetkv.codec import Codec
 from jetkv.errors import (
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBucket"]
 
 T = TypeVar("T")
-
-# Writers that lose to each other come back spread out, or they only get in each other's way.
-_CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
 
 
 class AsyncBucket(Generic[T]):
@@ -266,7 +263,7 @@ class AsyncBucket(Generic[T]):
             try:
                 revision = read_revision(await self._client._call(request, self._within), request)
             except (RevisionMismatchError, KeyExistsError):
-                delay = _CONTENTION.delay(tried, 0.0, jitter())
+                delay = CONTENTION.delay(tried, 0.0, jitter())
                 if now() + delay >= deadline:
                     raise
                 await sleep(delay)

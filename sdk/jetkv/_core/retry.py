@@ -17,7 +17,7 @@ from jetkv import errors
 from jetkv._core.answers import error_of, is_gateways, retry_after
 from jetkv._core.wire import Answer, Kind, NoAnswer, NotSent, Request, TransportError
 
-__all__ = ["Again", "Retry", "Verdict", "judge"]
+__all__ = ["CONTENTION", "Again", "Retry", "Verdict", "judge"]
 
 
 _DOUBLINGS = 30  # 2.0 ** 1024 is an OverflowError
@@ -45,6 +45,10 @@ class Retry:
         """Return the seconds to wait after the `tried`-th request; `jitter` is from 0 to 1."""
         back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(tried - 1, _DOUBLINGS))
         return at_least + back_off * (0.5 + 0.5 * jitter)
+
+
+CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
+"""Of writers that lose to each other: those who come back at once only get in each other's way."""
 
 
 class Again(Enum):

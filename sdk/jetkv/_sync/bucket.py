@@ -14,7 +14,7 @@ from jetkv._core.answers import (
     read_keys,
     read_revision,
 )
-from jetkv._core.retry import Retry, jitter
+from jetkv._core.retry import CONTENTION, jitter
 from jetkv._core.session import WatchSession
 from jetkv._sync.runtime import now, resolve, sleep
 from jetkv._sync.watch import Watch
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Bucket"]
 
 T = TypeVar("T")
-
-# Writers that lose to each other come back spread out, or they only get in each other's way.
-_CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
 
 
 class Bucket(Generic[T]):
@@ -265,7 +262,7 @@ class Bucket(Generic[T]):
             try:
                 revision = read_revision(self._client._call(request, self._within), request)
             except (RevisionMismatchError, KeyExistsError):
-                delay = _CONTENTION.delay(tried, 0.0, jitter())
+                delay = CONTENTION.delay(tried, 0.0, jitter())
                 if now() + delay >= deadline:
                     raise
                 sleep(delay)

@@ -1,13 +1,12 @@
 """One container of the Docker engine as a server that a test can stop, kill, freeze and restart."""
 
-import socket
-import sys
 import weakref
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
 from typing import Any, Self, cast
 
 from jetkv.testing.handles import ServerDidNotStart, ServerNotRunning
+from jetkv.testing.ports import PortHolder
 
 try:
     # docker-py has no annotations; what comes from it is Any.
@@ -32,7 +31,6 @@ __all__ = [
     "DockerContainer",
     "DockerException",
     "Network",
-    "PortHolder",
 ]
 
 START_SECONDS = 30.0
@@ -235,28 +233,6 @@ class ContainerServer(ABC):
 def _is_about_a_port(error: APIError) -> bool:
     text = str(error)
     return "port is already allocated" in text or "address already in use" in text
-
-
-class PortHolder:
-    """A free port, kept while its server is down.
-
-    A socket bound to it keeps the kernel from giving it to anybody else, such as to a client that
-    tries to reconnect. On Linux the engine can listen beside it, elsewhere it cannot.
-    """
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((_LOOPBACK, 0))
-        self.port: int = self._socket.getsockname()[1]
-        if sys.platform != "linux":
-            self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._socket.close()
 
 
 def _take_away(container: DockerContainer) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from jetkv.testing.handles import ServerDidNotStart, ServerNotRunning
+from jetkv.testing.ports import PortHolder
 from jetkv.testing.ready import wait_until_ready
 from jetkv_gateway.embedded import NatsServer, NatsServerError, Process
 
@@ -243,20 +243,10 @@ def _folder_of(owner: object) -> Path:
 
 
 def _port_of(owner: object) -> int:
-    """Choose a port that stays `owner`'s while its server is down.
-
-    A socket bound to it keeps the kernel from giving it to anybody else, such as to a client
-    that tries to reconnect. On Linux a server can listen beside it, elsewhere it cannot.
-    """
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    port: int = holder.getsockname()[1]
-    if sys.platform == "linux":
-        weakref.finalize(owner, holder.close)
-    else:
-        holder.close()
-    return port
+    """Choose a port that stays `owner`'s while its server is down."""
+    holder = PortHolder()
+    weakref.finalize(owner, holder.close)
+    return holder.port
 
 
 def _toml(value: Setting) -> str:

@@ -94,10 +94,7 @@ class AsyncOwned:
                     self._key, self._document(facts), hold.revision
                 )
                 return dataclasses.replace(hold, revision=revision, since=since)
-            except RevisionMismatchError as error:
-                problem = error
-                found = await self._view(until).get_or_none(self._key)
-            except OutcomeUnknownError as error:
+            except (RevisionMismatchError, OutcomeUnknownError) as error:
                 problem = error
                 found = await self._settled(error, until)
             if not self._ours(found):
@@ -121,10 +118,7 @@ class AsyncOwned:
         for _ in range(_TRIES):
             try:
                 await self._view(until).delete(self._key, revision=hold.revision)
-            except RevisionMismatchError as error:
-                problem = error
-                found = await self._view(until).get_or_none(self._key)
-            except OutcomeUnknownError as error:
+            except (RevisionMismatchError, OutcomeUnknownError) as error:
                 problem = error
                 found = await self._settled(error, until)
             else:
@@ -139,15 +133,15 @@ class AsyncOwned:
         raise _still_unknown(problem)
 
     async def _settled(
-        self, unknown: OutcomeUnknownError | None, until: float | None = None
+        self, problem: JetKVError | None, until: float | None = None
     ) -> Entry[Mapping[str, Any]] | None:
-        """Return what is there; where that cannot be read either, the write stays unknown."""
+        """Return what is there; where that cannot be read, an unknown write stays unknown."""
         try:
             return await self._view(until).get_or_none(self._key)
         except JetKVError as error:
-            if unknown is None:
-                raise
-            raise unknown from error
+            if isinstance(problem, OutcomeUnknownError):
+                raise problem from error
+            raise
 
     def _ours(self, found: Entry[Mapping[str, Any]] | None) -> TypeGuard[Entry[Mapping[str, Any]]]:
         return found is not None and found.value.get("by") == self._by

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
-from jetkv._core.retry import Retry, jitter
+from jetkv._core.retry import CONTENTION, jitter
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
 from jetkv.recipes._async.view import given, view
 from jetkv.recipes._documents import Raw
@@ -20,7 +20,6 @@ T = TypeVar("T")
 _ID_BYTES = 32
 _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TRIES = 3
-_CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
 
 
 class AsyncSessions(Generic[T]):
@@ -135,7 +134,7 @@ class AsyncSessions(Generic[T]):
             try:
                 await self._bucket.update(key, data, found.revision)
             except RevisionMismatchError:
-                delay = _CONTENTION.delay(tried, 0.0, jitter())
+                delay = CONTENTION.delay(tried, 0.0, jitter())
                 if now() + delay >= deadline:
                     raise
                 await sleep(delay)

@@ -91,10 +91,7 @@ class Owned:
             try:
                 revision = self._view(until).update(self._key, self._document(facts), hold.revision)
                 return dataclasses.replace(hold, revision=revision, since=since)
-            except RevisionMismatchError as error:
-                problem = error
-                found = self._view(until).get_or_none(self._key)
-            except OutcomeUnknownError as error:
+            except (RevisionMismatchError, OutcomeUnknownError) as error:
                 problem = error
                 found = self._settled(error, until)
             if not self._ours(found):
@@ -118,10 +115,7 @@ class Owned:
         for _ in range(_TRIES):
             try:
                 self._view(until).delete(self._key, revision=hold.revision)
-            except RevisionMismatchError as error:
-                problem = error
-                found = self._view(until).get_or_none(self._key)
-            except OutcomeUnknownError as error:
+            except (RevisionMismatchError, OutcomeUnknownError) as error:
                 problem = error
                 found = self._settled(error, until)
             else:
@@ -136,15 +130,15 @@ class Owned:
         raise _still_unknown(problem)
 
     def _settled(
-        self, unknown: OutcomeUnknownError | None, until: float | None = None
+        self, problem: JetKVError | None, until: float | None = None
     ) -> Entry[Mapping[str, Any]] | None:
-        """Return what is there; where that cannot be read either, the write stays unknown."""
+        """Return what is there; where that cannot be read, an unknown write stays unknown."""
         try:
             return self._view(until).get_or_none(self._key)
         except JetKVError as error:
-            if unknown is None:
-                raise
-            raise unknown from error
+            if isinstance(problem, OutcomeUnknownError):
+                raise problem from error
+            raise
 
     def _ours(self, found: Entry[Mapping[str, Any]] | None) -> TypeGuard[Entry[Mapping[str, Any]]]:
         return found is not None and found.value.get("by") == self._by

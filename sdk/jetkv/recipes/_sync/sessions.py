@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from jetkv._core.retry import Retry, jitter
+from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now, resolve, sleep
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
@@ -21,7 +21,6 @@ T = TypeVar("T")
 _ID_BYTES = 32
 _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TRIES = 3
-_CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
 
 
 class Sessions(Generic[T]):
@@ -134,7 +133,7 @@ class Sessions(Generic[T]):
             try:
                 self._bucket.update(key, data, found.revision)
             except RevisionMismatchError:
-                delay = _CONTENTION.delay(tried, 0.0, jitter())
+                delay = CONTENTION.delay(tried, 0.0, jitter())
                 if now() + delay >= deadline:
                     raise
                 sleep(delay)
