@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from jetkv_gateway.app import gateway
+from jetkv_gateway.http.metrics import share_metrics
 from jetkv_gateway.protocol import GatewayProtocol
 from jetkv_gateway.settings import Settings, SettingsError
 from jetkv_gateway.sockets import WatchProtocol
@@ -92,7 +93,8 @@ def run(settings: Settings, server_socket: socket.socket, on_started: Callable[[
     config = config_for(settings)
     if settings.workers > 1:
         on_started()
-        Multiprocess(config, sockets=[server_socket]).run()
+        with share_metrics():
+            Multiprocess(config, sockets=[server_socket]).run()
         return 0
     server = GatewayServer(config, on_started)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

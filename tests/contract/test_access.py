@@ -31,6 +31,7 @@ ROUTES: dict[tuple[str, str], Question] = {
     ("GET", f"{BUCKET}/history/{{key}}"): ("read", "b", "a/b c"),
     ("GET", "/api/v1/openapi.json"): ("api description", None, None),
     ("GET", "/docs"): ("api description", None, None),
+    ("GET", "/metrics"): ("metrics", None, None),
 }
 
 

@@ -77,7 +77,10 @@ def test_a_write_without_an_answer_is_504_and_its_outcome_unknown(
     own_nats.pause()
     answer = bucket.put("k", "w")
     assert (answer.status, answer.json["code"]) == (504, "deadline_exceeded")
-    assert answer.json["details"] == {"outcome": "unknown"}
+    assert answer.json["details"] == {
+        "outcome": "unknown",
+        "check": f"GET {BUCKETS}/{bucket.name}/keys/k",
+    }
     assert answer.json["retryable"] is False
     assert "may or may not have been applied" in answer.error
     assert answer.json["hint"].startswith("GET the key: ")

@@ -96,7 +96,7 @@ def test_a_killed_and_restarted_nats_loses_nothing(own_nats: NatsServer) -> None
             assert bucket.get("k").json["revision"] == revision == restart + 1
 
 
-def test_requests_in_flight_end_at_once_when_the_connection_is_lost(own_nats: NatsServer) -> None:
+def test_requests_in_flight_end_soon_when_the_connection_is_lost(own_nats: NatsServer) -> None:
     own_nats.start()
     with running_gateway(own_nats.url, buckets="b", request_timeout=30) as http:
         bucket = Bucket(http, "b")
@@ -122,7 +122,7 @@ def test_requests_in_flight_end_at_once_when_the_connection_is_lost(own_nats: Na
         assert _is_unavailable(answers["get"])
         assert _is_unavailable(answers["list"])
         assert (answers["put"].status, answers["put"].json["retryable"]) == (504, False)
-        assert answers["put"].json["details"] == {"outcome": "unknown"}
+        assert answers["put"].json["details"]["outcome"] == "unknown"
 
 
 # What NATS does not let the gateway do.

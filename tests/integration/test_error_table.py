@@ -270,6 +270,32 @@ def test_10164_of_many_creates_at_once_one_wins_and_the_others_see_its_revision(
         assert {answer.json["details"]["current_revision"] for answer in lost} == set(won)
 
 
+@row(10158)
+async def test_10158_a_write_with_an_id_that_is_under_way_gets_the_answer_of_the_first(
+    cluster: list[NatsServer], replicated: Bucket
+) -> None:
+    async with native_client(cluster[1].url) as native:
+        subject = f"$KV.{replicated.name}.underway"
+        codes: set[int] = set()
+        for attempt in range(20):
+            name = {"Nats_Msg_Id": f"{replicated.name}-{attempt}"}
+            acks = await asyncio.gather(
+                *(native.publish(f"{subject}{attempt}", b"v", **name) for _ in range(20))
+            )
+            codes = {ack["error"]["err_code"] for ack in acks if "error" in ack}
+            if native.version < (2, 11):
+                assert {ack["seq"] for ack in acks if ack.get("duplicate")} >= {0}, "2.10 has none"
+                break
+            if codes:
+                break
+        assert native.version < (2, 11) or codes == {10158}
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(
+            pool.map(lambda _: replicated.put("under way", "v", Idempotency_Key="10158"), range(16))
+        )
+    assert len({(answer.status, answer.json["revision"]) for answer in answers}) == 1
+
+
 # Fed to the table: no server says these to a client like ours, or not on demand.
 
 

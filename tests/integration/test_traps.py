@@ -170,7 +170,7 @@ def test_trap_8_a_put_that_a_frozen_server_does_not_answer_has_an_unknown_outcom
         answer = bucket.put("k", "late")
         own_nats.resume()
         assert (answer.status, answer.json["code"]) == (504, "deadline_exceeded")
-        assert answer.json["details"] == {"outcome": "unknown"}
+        assert answer.json["details"]["outcome"] == "unknown"
         assert answer.json["retryable"] is False
         assert "GET the key" in answer.json["hint"]
         until(lambda: bucket.get("k").value == b"late", "the late write is applied after all")
@@ -188,7 +188,7 @@ def test_trap_8_a_delete_that_a_frozen_server_was_not_even_asked_is_no_unknown_o
         own_nats.resume()
         assert (answer.status, answer.json["retryable"]) == (503, True)
         assert "nothing was applied" in answer.error
-        assert bucket.get("k").status == 200
+        until(lambda: bucket.get("k").status == 200, "the gateway is back")
 
 
 def test_trap_8_a_put_while_nats_is_down_is_never_applied(own_nats: NatsServer) -> None:

@@ -130,7 +130,8 @@ def test_an_allowed_page_comes_in_and_may_read_the_answer() -> None:
     assert cors(exchange) == {
         b"access-control-allow-origin": b"https://app.example",
         b"access-control-expose-headers": (
-            b"ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, JetKV-Consistency"
+            b"ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, JetKV-Consistency, "
+            b"JetKV-Retries"
         ),
         b"vary": b"Origin",
     }

@@ -12,6 +12,7 @@ from jetkv_gateway.http.exchange import Exchange
 from jetkv_gateway.http.paths import bucket_name, decode_segment, flag
 from jetkv_gateway.http.preconditions import (
     expected_revision,
+    idempotency_key,
     if_match,
     not_modified,
     parse_revision,
@@ -24,8 +25,14 @@ from jetkv_gateway.http.views import (
     http_date,
 )
 from jetkv_gateway.kv.access import Verb
-from jetkv_gateway.kv.errors import InvalidArgument, MethodNotAllowed, RevisionMismatch
-from jetkv_gateway.kv.model import Consistency
+from jetkv_gateway.kv.errors import (
+    InvalidArgument,
+    MethodNotAllowed,
+    OutcomeUnknown,
+    RevisionMismatch,
+)
+from jetkv_gateway.kv.idempotency import Idempotency
+from jetkv_gateway.kv.model import Consistency, Operation
 from jetkv_gateway.kv.store import Entries
 
 __all__ = ["KEY_METHODS", "EntryRoutes"]
@@ -118,14 +125,27 @@ class EntryRoutes:
         if content_type is not None and _CONTENT_TYPE.fullmatch(content_type) is None:
             raise InvalidArgument("invalid Content-Type: 1 to 255 printable ASCII characters")
         expected = expected_revision(headers)
+        kind = content_type.decode("ascii") if content_type else None
+        retry_name = idempotency_key(headers)
         value = await exchange.body(self._entries.max_value_bytes)
-        revision = await self._entries.put(
-            bucket,
-            key,
-            value,
-            content_type=content_type.decode("ascii") if content_type else None,
-            expected=expected,
-        )
+        identity = None
+        if retry_name is not None:
+            identity = Idempotency.of(
+                retry_name,
+                bucket=bucket,
+                key=key,
+                operation=Operation.PUT,
+                value=value,
+                content_type=kind,
+                expected=expected,
+            )
+        try:
+            revision = await self._entries.put(
+                bucket, key, value, content_type=kind, expected=expected, identity=identity
+            )
+        except OutcomeUnknown as error:
+            _name_check(error, exchange)
+            raise
         await exchange.respond_lines(200, b'{"revision":%d}' % revision, _WRITE_LINES % revision)
 
     async def _delete(self, exchange: Exchange, bucket: str, key: str) -> None:
@@ -133,8 +153,30 @@ class EntryRoutes:
         purge = flag(exchange.parameters("purge"), "purge")
         if b"if-none-match" in exchange.headers:
             raise InvalidArgument("If-None-Match has no meaning on DELETE")
-        await self._entries.delete(bucket, key, purge=purge, expected=if_match(exchange.headers))
+        expected = if_match(exchange.headers)
+        name = idempotency_key(exchange.headers)
+        identity = None
+        if name is not None:
+            identity = Idempotency.of(
+                name,
+                bucket=bucket,
+                key=key,
+                operation=Operation.PURGE if purge else Operation.DELETE,
+                expected=expected,
+            )
+        try:
+            await self._entries.delete(
+                bucket, key, purge=purge, expected=expected, identity=identity
+            )
+        except OutcomeUnknown as error:
+            _name_check(error, exchange)
+            raise
         await exchange.respond_lines(204, b"", b"")
+
+
+def _name_check(error: OutcomeUnknown, exchange: Exchange) -> None:
+    """Name the read that shows what became of a write."""
+    error.details = {**(error.details or {}), "check": f"GET {exchange.path.decode('latin-1')}"}
 
 
 def _consistency(parameter: str | None) -> Consistency:

@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
 
 from jetkv_gateway.http.errors import error_body, error_headers
+from jetkv_gateway.http.metrics import RETRIES
 from jetkv_gateway.http.paths import JSON_BASE, parse_lists, parse_query
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import GatewayError, PermissionDenied, ValueTooLarge
+from jetkv_gateway.kv.retries import retries
 
 __all__ = [
     "ABORT",
@@ -208,6 +210,7 @@ class Exchange:
 
     async def respond(self, status: int, body: bytes, headers: Headers) -> None:
         """Send an answer; `headers` come beside the length and `answer_headers`."""
+        self._show_retries()
         if status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
         headers += self.answer_headers
@@ -223,6 +226,7 @@ class Exchange:
         """
         if status not in (204, 304):
             lines = b"%scontent-length: %d\r\n" % (lines, len(body))
+        self._show_retries()
         if len(self.answer_headers) == 1:
             lines = b"%sx-request-id: %s\r\n" % (lines, self.request_id)
         else:
@@ -235,6 +239,12 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
+    def _show_retries(self) -> None:
+        count = retries()
+        if count:
+            self.answer_headers.append((b"jetkv-retries", b"%d" % count))
+            RETRIES.inc(count)
+
     async def fail(self, error: GatewayError) -> None:
         """Answer with an error."""
         body = error_body(error, self.request_id.decode("ascii"))
@@ -245,6 +255,7 @@ class Exchange:
         """Pass on what an inner ASGI app sends, with this exchange's headers on it."""
         if message["type"] == "http.response.start":
             self.started = True
+            self._show_retries()
             message["headers"] = [*message.get("headers", []), *self.answer_headers]
         await self._send(message)
 

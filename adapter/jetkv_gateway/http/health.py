@@ -1,4 +1,7 @@
-"""`/health`, `/ready`, `/api/v1/capabilities` (contract 1.6). None needs a credential."""
+"""`/health`, `/ready`, `/api/v1/capabilities` (contract 1.6), `/metrics` (2.11).
+
+All but the last need no credential.
+"""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -9,7 +12,9 @@ from pydantic import BaseModel
 from jetkv_gateway import __version__
 from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.exchange import EXCHANGE
+from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
 from jetkv_gateway.http.schema import errors
+from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.store import Health
 
 __all__ = ["health_routes"]
@@ -75,9 +80,24 @@ def health_routes(
         request.scope[EXCHANGE].parameters()
         return Capabilities(
             transports=["http", "websocket", "sse"],
-            features=["kv", "watch"],
+            features=["kv", "watch", "idempotency"],
             version=__version__,
             auth_required=authenticator.required,
         )
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={
+            **errors(400, 401, 403),
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        },
+    )
+    async def metrics(request: Request) -> Response:
+        """What this gateway counts, all workers together, in Prometheus's text format."""
+        exchange = request.scope[EXCHANGE]
+        exchange.require(Verb.METRICS)
+        exchange.parameters()
+        return Response(metrics_text(), media_type=CONTENT_TYPE)
 
     return router

@@ -29,7 +29,8 @@ _REQUEST_HEADERS = (
     b"Last-Event-ID, X-Ironflow-Environment, X-Ironflow-SDK, X-Request-Id, traceparent, tracestate"
 )
 _ANSWER_HEADERS = (
-    b"ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, JetKV-Consistency"
+    b"ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, JetKV-Consistency, "
+    b"JetKV-Retries"
 )
 
 

@@ -1,4 +1,4 @@
-"""`If-Match` and `If-None-Match` (contract 1.4; RFC 9110 §13.1).
+"""`If-Match` and `If-None-Match` (contract 1.4; RFC 9110 §13.1), `Idempotency-Key` (2.5).
 
 Repeated header lines reach this module joined by a comma, as RFC 9110 §5.3 allows, so a doubled
 `If-Match` is a list, and a list is refused.
@@ -9,10 +9,17 @@ import re
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import MUST_NOT_EXIST
 
-__all__ = ["expected_revision", "if_match", "not_modified", "parse_revision"]
+__all__ = [
+    "expected_revision",
+    "idempotency_key",
+    "if_match",
+    "not_modified",
+    "parse_revision",
+]
 
 _REVISION = re.compile(r"[1-9][0-9]{0,18}")
 _IF_MATCH = re.compile(rb'(?:"([1-9][0-9]{0,18})"|([1-9][0-9]{0,18}))')
+_IDEMPOTENCY_KEY = re.compile(rb'"([!#-\[\]-~]{1,255})"|([!#-~]{1,255})')
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
 # A list may have empty elements (RFC 9110 §5.6.1.2), but no element of two tags.
 _ENTITY_TAGS = re.compile(rb'[ \t,]*+(?:W/)?"[^"]*"(?:[ \t]*+,[ \t,]*+(?:W/)?"[^"]*")*+[ \t,]*+')
@@ -66,6 +73,24 @@ def expected_revision(headers: dict[bytes, bytes]) -> int | None:
             "invalid If-None-Match: must be * on PUT", hint="it creates the key; If-Match compares"
         )
     return MUST_NOT_EXIST
+
+
+def idempotency_key(headers: dict[bytes, bytes]) -> str | None:
+    """Return the caller's name for a write, or None where it has none; quotes are not part of it.
+
+    Raises:
+        InvalidArgument: not 1 to 255 visible ASCII characters.
+    """
+    value = headers.get(b"idempotency-key")
+    if value is None:
+        return None
+    match = _IDEMPOTENCY_KEY.fullmatch(value)
+    if match is None:
+        raise InvalidArgument(
+            "invalid Idempotency-Key: must be one of 1 to 255 visible ASCII characters",
+            hint="a random id for each write, the same for all its retries",
+        )
+    return (match[1] or match[2]).decode("ascii")
 
 
 def not_modified(headers: dict[bytes, bytes], revision: int) -> bool:

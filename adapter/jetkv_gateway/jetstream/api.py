@@ -10,20 +10,27 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Operation, Storage
+from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Entry, Operation, Storage
 
 __all__ = [
     "CONTENT_TYPE",
     "EXPECTED_REVISION",
     "EXPECTED_STREAM",
+    "MESSAGE_ID",
+    "OPERATION",
+    "REQUEST",
+    "ROLLUP",
+    "TTL",
     "Naming",
     "bucket_info",
     "consumer_request",
     "delivery",
     "forgets_after",
     "marks_expiry",
+    "message_headers",
     "message_kind",
     "misfit",
+    "read_entry",
     "stream_config",
     "stream_value_limit",
 ]
@@ -34,6 +41,11 @@ OPERATION = "KV-Operation"
 ROLLUP = "Nats-Rollup"
 MARKER_REASON = "Nats-Marker-Reason"
 CONTENT_TYPE = "Content-Type"
+MESSAGE_ID = "Nats-Msg-Id"
+TTL = "Nats-TTL"
+REQUEST = "JetKV-Request"
+"""What a write with an idempotency key asked for, as `Idempotency.content`: of a message that has
+the same message id, it says whether a retry or another request stands before us."""
 
 _SECOND = 1_000_000_000
 _DUPLICATE_WINDOW = 120 * _SECOND
@@ -205,6 +217,21 @@ def get_sequence(sequence: int) -> bytes:
 
 def get_next(subject: str, sequence: int) -> bytes:
     return orjson.dumps({"seq": sequence, "next_by_subj": subject})
+
+
+def message_headers(headers: str | None) -> dict[str, str]:
+    """Read a stored message's headers, base64 as the API has them."""
+    return parse_headers(b64decode(headers)) if headers else {}
+
+
+def read_entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
+    """Read a stored message as the API has it; None where it belongs to another key."""
+    if message["subject"] != subject:
+        return None
+    operation, content_type = message_kind(message.get("hdrs"))
+    return Entry(
+        key, message.get("data", ""), message["seq"], message["time"], operation, content_type
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ from jetkv_gateway.jetstream.api import (
     stream_config,
     stream_value_limit,
 )
-from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.kv import model
 from jetkv_gateway.kv.errors import (
@@ -162,23 +162,23 @@ class JetStreamBuckets:
         message = reply["message"]
         return Newest(message["seq"], message["subject"][len(names.stored) :])
 
-    async def profile(self, name: str) -> Profile:
+    async def profile(self, name: str, effort: Effort | None = None) -> Profile:
         """Return a bucket's profile, a few seconds old at most.
 
         Raises:
             BucketNotFound, BucketUnsuitable
         """
-        return self.known_profile(name) or await self.fresh_profile(name)
+        return self.known_profile(name) or await self.fresh_profile(name, effort)
 
     def known_profile(self, name: str) -> Profile | None:
         """Return a bucket's profile if it is known well enough."""
         profile = self._profiles.get(name)
         return profile if profile is not None and profile.until > self._loop.time() else None
 
-    async def fresh_profile(self, name: str) -> Profile:
+    async def fresh_profile(self, name: str, effort: Effort | None = None) -> Profile:
         """Return a bucket's profile as it is now; raises as `profile`."""
         self.forget(name)
-        info = await self.stream(name)
+        info = await self.stream(name, effort=effort)
         profile = Profile(stream_value_limit(info["config"]), self._loop.time() + _PROFILE_SECONDS)
         if len(self._profiles) >= _PROFILES:
             self._profiles.clear()
@@ -188,18 +188,23 @@ class JetStreamBuckets:
     def forget(self, name: str) -> None:
         self._profiles.pop(name, None)
 
-    async def stream(self, name: str, *, timeout: float | None = None) -> dict[str, Any]:
+    async def stream(
+        self, name: str, *, timeout: float | None = None, effort: Effort | None = None
+    ) -> dict[str, Any]:
         """Return the info of a bucket's stream.
 
         Args:
             timeout: seconds, where the call's own differs from that of all.
+            effort: of the request that this is a part of.
 
         Raises:
             BucketNotFound: there is none.
             BucketUnsuitable: there is a stream of that name which is no bucket.
         """
         check_bucket(name)
-        info = await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}", timeout=timeout)
+        info = await self._js.call(
+            f"STREAM.INFO.{self._naming.stream(name)}", timeout=timeout, effort=effort
+        )
         reason = misfit(info["config"])
         if reason is not None:
             raise BucketUnsuitable(reason)

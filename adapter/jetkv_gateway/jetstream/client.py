@@ -1,8 +1,9 @@
 """Calls on the JetStream API: one place for deadlines, retries and the reading of errors.
 
-Only what is known not to be applied is retried (design decision 7): nobody answered, or a server
-without a leader refused. Each retry backs off, and all of them together end after
-`RETRY_SECONDS`; then the answer is 503.
+What is known not to be applied is tried again (design decision 7): nobody answered, or a server
+without a leader refused. So is a read that got no answer, since reading twice does no harm. Each
+try backs off, and none begins later than `RETRY_SECONDS` after the request did; then the answer is
+503, or 504.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.errors import STREAM_NOT_FOUND, refusal, unanswered
 from jetkv_gateway.jetstream.requests import (
+    ConnectionLost,
     Multiplexer,
     NoResponders,
     NotConnected,
@@ -23,30 +25,47 @@ from jetkv_gateway.jetstream.requests import (
     Signal,
 )
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, Unavailable
+from jetkv_gateway.kv.retries import note_retry
 
-__all__ = ["RETRY_SECONDS", "Backoff", "JetStream"]
+__all__ = ["PATIENCE", "RETRY_SECONDS", "Effort", "JetStream"]
 
 RETRY_SECONDS = 6.0
+"""How long after its beginning a request may still begin another try (design decision 7)."""
+
+PATIENCE = 2.0
+"""Seconds that a try waits for its answer where another one does no harm; and that a request which
+was on its way when the connection broke waits for the next connection."""
 
 _FIRST_PAUSE = 0.02
 _LAST_PAUSE = 0.5
 
 
-class Backoff:
-    """Pauses that double, with jitter, until a budget of seconds is used up."""
+class Effort:
+    """The tries of one request: pauses that double, with jitter, until `RETRY_SECONDS` are over.
 
-    def __init__(self, seconds: float = RETRY_SECONDS) -> None:
+    One object serves all the calls that a request needs, so that they share the time.
+    """
+
+    __slots__ = ("_end", "_loop", "_pause")
+
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._end = self._loop.time() + seconds
+        self._end = self._loop.time() + RETRY_SECONDS
         self._pause = _FIRST_PAUSE
+
+    @property
+    def left(self) -> float:
+        """Seconds in which another try may begin."""
+        return self._end - self._loop.time()
 
     async def pause(self) -> bool:
         """Wait, and return whether there is time for another try."""
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        if self._loop.time() + pause > self._end:
+        if pause > self.left:
             return False
         self._pause = min(self._pause * 2, _LAST_PAUSE)
         await asyncio.sleep(pause)
+        note_retry()
         return True
 
 
@@ -55,6 +74,9 @@ class JetStream:
 
     Args:
         timeout: seconds that one request waits for its reply.
+
+    Attributes:
+        patience: seconds that it waits where it may be made again.
     """
 
     def __init__(self, connection: Connection, naming: Naming, timeout: float) -> None:
@@ -62,6 +84,7 @@ class JetStream:
         self.naming = naming
         self._api = naming.api
         self._timeout = timeout
+        self.patience = min(timeout, PATIENCE)
 
     @property
     def max_value_bytes(self) -> int:
@@ -72,9 +95,9 @@ class JetStream:
         """Of the server that the connection is, or was last, with."""
         return self._connection.server_version
 
-    async def available(self, timeout: float) -> None:
-        """Wait until a connection stands, `timeout` seconds at most."""
-        await self._connection.wait_connected(timeout)
+    async def available(self, timeout: float) -> bool:
+        """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
+        return await self._connection.wait_connected(timeout)
 
     @property
     def mux(self) -> Multiplexer:
@@ -95,6 +118,7 @@ class JetStream:
         *,
         check: str | None = None,
         timeout: float | None = None,
+        effort: Effort | None = None,
     ) -> dict[str, Any]:
         """Call `$JS.API.<verb>` and return its reply.
 
@@ -103,16 +127,20 @@ class JetStream:
             payload: the request, JSON.
             check: for a call that changes something, how to find out what became of it.
             timeout: seconds, where the call's own differs from that of all.
+            effort: of the request that this call is a part of; one that changes nothing is then
+                made again when it got no answer.
 
         Raises:
             GatewayError: of the table in `errors`; `DeadlineExceeded`, or `OutcomeUnknown` where
                 `check` is given, without an answer in time.
         """
-        backoff: Backoff | None = None
+        repeatable = effort is not None and check is None
+        wait = timeout or (self.patience if repeatable else self._timeout)
         while True:
+            again = False
             try:
                 message = await self._connection.mux.request(
-                    self._api + verb, payload, timeout=timeout or self._timeout
+                    self._api + verb, payload, timeout=wait
                 )
                 reply: dict[str, Any] = orjson.loads(message.data)
                 if "error" not in reply:
@@ -120,10 +148,15 @@ class JetStream:
                 failure = refusal(reply["error"])
             except Signal as signal:
                 failure = unanswered(signal, check)
-            if not isinstance(failure, Unavailable) or not self._connection.connected:
-                raise failure
-            backoff = backoff or Backoff()
-            if not await backoff.pause():
+                again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
+            effort = effort or Effort()
+            if again:
+                # What was on its way when the connection broke may wait for the next one; what
+                # comes while there is none is refused at once.
+                again = await self.available(min(effort.left, PATIENCE))
+            else:
+                again = isinstance(failure, Unavailable) and self._connection.connected
+            if not again or not await effort.pause():
                 raise failure
 
     async def direct_get(self, stream: str, payload: bytes, *, timeout: float) -> Reply | None:
@@ -132,32 +165,44 @@ class JetStream:
             return await self._connection.mux.request(
                 f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
             )
-        except (NoResponders, RequestTimeout):
+        except (NoResponders, RequestTimeout, ConnectionLost):
             return None
         except Signal as signal:
             raise unanswered(signal, None) from signal
 
     async def publish(
-        self, stream: str, subject: str, payload: bytes, headers: dict[str, str], check: str
+        self,
+        stream: str,
+        subject: str,
+        payload: bytes,
+        headers: dict[str, str],
+        check: str,
+        *,
+        effort: Effort,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         """Publish into a stream and return its answer: an ack, or one with an `error` object.
+
+        Args:
+            check: how to find out what became of it.
+            effort: of the request that this is a part of.
+            timeout: seconds, where this one's own differs from that of all.
 
         Raises:
             BucketNotFound: the stream does not exist.
             OutcomeUnknown: no answer in time; its hint is `check`.
             Unavailable, PermissionDenied, ValueTooLarge: nothing was applied.
         """
-        backoff: Backoff | None = None
+        wait = timeout or self._timeout
         while True:
             try:
                 message = await self._connection.mux.request(
-                    subject, payload, headers, timeout=self._timeout
+                    subject, payload, headers, timeout=wait
                 )
                 answer: dict[str, Any] = orjson.loads(message.data)
             except NoResponders as signal:
                 await self._require_stream(stream)
-                backoff = backoff or Backoff()
-                if not await backoff.pause():
+                if not await effort.pause():
                     raise unanswered(signal, check) from signal
             except Signal as signal:
                 raise unanswered(signal, check) from signal

@@ -34,6 +34,8 @@ _CONNECT_TIMEOUT = 2.0
 _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 1.0
 _LOOK_SECONDS = 0.1
+_QUIET_LOOKS = 10
+_PING_SECONDS = 1.0
 _USUAL_MAX_PAYLOAD = 1024 * 1024  # until a server has said its own
 _FORBIDDEN = 'permissions violation for publish to "'
 
@@ -137,9 +139,10 @@ class Connection:
             self._ended.clear()
             client = ReplyClient()
             try:
-                if await self._connect(client, url):
+                mux = await self._connect(client, url)
+                if mux is not None:
                     since = loop.time()
-                    await self._end_of(client)
+                    await self._end_of(client, mux)
                     if loop.time() - since > _BACKOFF_LAST:
                         # A server that drops each connection at once is no reason to hurry.
                         attempts = 0
@@ -152,24 +155,47 @@ class Connection:
             attempts += 1
             await asyncio.sleep(min(backoff, _BACKOFF_LAST) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    async def _end_of(self, client: ReplyClient) -> None:
-        """Wait until a client has ended.
+    async def _end_of(self, client: ReplyClient, mux: Multiplexer) -> None:
+        """Wait until a client has ended, or its server has.
 
         nats-py says so by `closed_cb`, but not always: when the last flush of a broken connection
         raises, it is closed and says nothing. So its state is looked at, too.
+
+        A server that is frozen, or behind a half-open link, keeps its connections, and another one
+        may lead the stream by now: when requests wait and nothing at all is heard, it is asked for
+        a sign of life. Looks are counted, not seconds, so that a pause of this process is none of
+        the server's.
         """
+        quiet = 0
+        heard = client.heard
         while client.is_connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._ended.wait()
                     return
+            quiet = quiet + 1 if mux.in_flight and client.heard == heard else 0
+            heard = client.heard
+            if quiet >= _QUIET_LOOKS:
+                quiet = 0
+                if not await self._alive(client):
+                    self.last_error = "the server does not answer"
+                    return
+
+    async def _alive(self, client: ReplyClient) -> bool:
+        """Ask a server for a sign of life, and return whether one came."""
+        heard = client.heard
+        with suppress(nats_errors.Error, OSError):
+            await client.flush(_PING_SECONDS)  # type: ignore[arg-type] # seconds, float works
+        if client.heard == heard:
+            await asyncio.sleep(_LOOK_SECONDS)
+        return client.heard != heard
 
     def _turns(self) -> Iterator[str]:
         """Yield addresses in turn for ever; the list grows as the cluster names its members."""
         for turn in itertools.count():
             yield self._servers[turn % len(self._servers)]
 
-    async def _connect(self, client: ReplyClient, url: str) -> bool:
+    async def _connect(self, client: ReplyClient, url: str) -> Multiplexer | None:
         before = self.last_error
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT * 2):
@@ -201,7 +227,7 @@ class Connection:
             if reason != before:
                 _log.warning("cannot reach NATS at %s: %s", _without_secret(url), reason)
             self.last_error = reason
-            return False
+            return None
         self._client, self._mux = client, mux
         self._max_value_bytes = mux.max_value_bytes
         version = client.connected_server_version
@@ -210,7 +236,7 @@ class Connection:
         self._learn_servers(client)
         self._connected.set()
         _log.info("connected to NATS at %s", _without_secret(url))
-        return True
+        return mux
 
     def _learn_servers(self, client: ReplyClient) -> None:
         known = {address.rpartition("@")[2].rpartition("/")[2] for address in self._servers}

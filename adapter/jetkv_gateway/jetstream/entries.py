@@ -1,40 +1,27 @@
-"""Single keys on JetStream: get, put, delete, history. The hot path.
-
-A write names the stream it means (`Nats-Expected-Stream`): without it, a put to a deleted bucket
-can be acked by another stream that captures its subject (nats-notes §0.11). A conditional write
-that the server refuses is settled by reading the leader: only what the leader shows is said to
-the caller.
-"""
-
-from typing import Any
+"""Single keys on JetStream: get, put, delete, history. The hot path; writes are in `writes`."""
 
 from jetkv_gateway.jetstream.api import (
-    CONTENT_TYPE,
-    EXPECTED_REVISION,
-    EXPECTED_STREAM,
-    OPERATION,
-    ROLLUP,
     get_last,
     get_next,
     get_sequence,
     header_kind,
-    message_kind,
+    read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
-from jetkv_gateway.jetstream.client import Backoff, JetStream
-from jetkv_gateway.jetstream.errors import MISMATCHES, nothing_applied, refusal
+from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.errors import nothing_applied
+from jetkv_gateway.jetstream.writes import Write, Writes
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
     BucketUnsuitable,
     DeadlineExceeded,
-    KeyExists,
     KeyNotFound,
     RevisionMismatch,
-    Unavailable,
     ValueTooLarge,
 )
+from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.keys import encode
-from jetkv_gateway.kv.model import MUST_NOT_EXIST, Consistency, Entry, Operation, to_base64
+from jetkv_gateway.kv.model import Consistency, Entry, Operation, to_base64
 
 __all__ = ["JetStreamEntries"]
 
@@ -48,6 +35,7 @@ class JetStreamEntries:
         self._js = js
         self._naming = js.naming
         self._buckets = buckets
+        self._writes = Writes(js, buckets)
 
     @property
     def max_value_bytes(self) -> int:
@@ -64,17 +52,18 @@ class JetStreamEntries:
         names = names_of(self._naming, bucket)
         subject = names.stored + encode(key)
         query = get_last(subject) if revision is None else get_sequence(revision)
+        effort = Effort()
         entry = None
         if consistency is Consistency.EVENTUAL:
             entry = await self._from_replica(names, subject, key, query)
         if entry is None:
             try:
-                reply = await self._js.call(names.get, query)
-                entry = _entry(reply["message"], subject, key)
+                reply = await self._js.call(names.get, query, effort=effort)
+                entry = read_entry(reply["message"], subject, key)
             except KeyNotFound:
                 entry = None
         if entry is None or entry.operation is not Operation.PUT:
-            await self._buckets.profile(bucket)
+            await self._buckets.profile(bucket, effort)
             raise KeyNotFound
         return entry
 
@@ -86,40 +75,50 @@ class JetStreamEntries:
         *,
         content_type: str | None = None,
         expected: int | None = None,
+        identity: Idempotency | None = None,
     ) -> int:
         names = names_of(self._naming, bucket)
-        tokens = encode(key)
+        write = Write(
+            names,
+            encode(key),
+            key,
+            value,
+            content_type=content_type,
+            expected=expected,
+            identity=identity,
+        )
+        effort = Effort()
         try:
             buckets = self._buckets
-            profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket)
+            profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket, effort)
             if profile.value_limit is not None and len(value) > profile.value_limit:
-                await self._check_size(bucket, len(value))
-            headers = {EXPECTED_STREAM: names.stream}
-            if content_type is not None:
-                headers[CONTENT_TYPE] = content_type
-            if expected is not None:
-                headers[EXPECTED_REVISION] = str(expected)
-            answer = await self._js.publish(
-                names.stream, names.written + tokens, value, headers, _HOW_TO_CHECK
-            )
-            if "error" in answer:
-                await self._raise_refusal(names, answer["error"])
-                answer = await self._settle(names, tokens, key, value, headers, expected, answer)
+                await self._check_size(bucket, len(value), effort)
+            return await self._writes.apply(write, effort)
         except BucketNotFound:
             await self._buckets.fresh_profile(bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
-        revision: int = answer["seq"]
-        return revision
 
     async def delete(
-        self, bucket: str, key: str, *, purge: bool = False, expected: int | None = None
+        self,
+        bucket: str,
+        key: str,
+        *,
+        purge: bool = False,
+        expected: int | None = None,
+        identity: Idempotency | None = None,
     ) -> None:
-        names = names_of(self._naming, bucket)
-        tokens = encode(key)
+        write = Write(
+            names_of(self._naming, bucket),
+            encode(key),
+            key,
+            operation=Operation.PURGE if purge else Operation.DELETE,
+            expected=expected,
+            identity=identity,
+        )
         try:
-            await self._delete(names, tokens, key, purge, expected)
+            await self._delete(write, Effort())
         except BucketNotFound:
             await self._buckets.fresh_profile(bucket)
             raise
@@ -131,122 +130,65 @@ class JetStreamEntries:
                 hint="NATS counts headers: it takes at least 256 bytes",
             ) from error
 
-    async def _delete(
-        self, names: BucketNames, tokens: str, key: str, purge: bool, expected: int | None
-    ) -> None:
-        current = await self._last(names, tokens, key)
-        if current is None or not current.live:
-            if expected is not None:
-                raise RevisionMismatch(current.revision if current else None)
-            if purge and current is not None and current.operation is Operation.DELETE:
-                await self._drop_history(names, tokens, current.revision)
-            if current is None:
-                await self._buckets.profile(names.bucket)
+    async def _delete(self, write: Write, effort: Effort) -> None:
+        names, expected, identity = write.names, write.expected, write.identity
+        last = await self._writes.last(names, write.tokens, write.key, effort)
+        current = last.entry if last is not None else None
+        if last is not None and identity is not None and last.made_by(identity):
             return
-        if expected is not None and current.revision != expected:
-            raise RevisionMismatch(current.revision)
-        await self._buckets.profile(names.bucket)
-        headers = {EXPECTED_STREAM: names.stream, OPERATION: "PURGE" if purge else "DEL"}
-        if purge:
-            headers[ROLLUP] = "sub"
-        if expected is not None:
-            headers[EXPECTED_REVISION] = str(expected)
-        answer = await self._publish(names, tokens, b"", headers)
-        if "error" in answer:
-            await self._settle(names, tokens, key, b"", headers, expected, answer)
+        await self._buckets.profile(names.bucket, effort)
+        live = current is not None and current.live
+        revision = current.revision if current is not None else None
+        if expected is None:
+            if live:
+                await self._writes.apply(write, effort)
+            elif (
+                write.operation is Operation.PURGE
+                and current is not None
+                and current.operation is Operation.DELETE
+            ):
+                await self._drop_history(names, write.tokens, current.revision)
+        elif live and revision == expected:
+            await self._writes.apply(write, effort)
+        elif identity is None or revision == expected:
+            raise RevisionMismatch(revision)
+        else:
+            # It cannot be applied any more; but it may have been, and was written over since.
+            await self._writes.apply(write, effort)
 
     async def history(self, bucket: str, key: str) -> list[Entry]:
         names = names_of(self._naming, bucket)
         tokens = encode(key)
         subject = names.stored + tokens
-        last = await self._last(names, tokens, key)
+        effort = Effort()
+        last = await self._from_leader(names, subject, key, get_last(subject), effort)
         entries: list[Entry] = []
         start = 1
         while last is not None and start <= last.revision:
-            entry = await self._from_leader(names, subject, key, get_next(subject, start))
+            entry = await self._from_leader(names, subject, key, get_next(subject, start), effort)
             if entry is None or entry.revision > last.revision:
                 break
             entries.append(entry)
             start = entry.revision + 1
         if not entries:
-            await self._buckets.profile(bucket)
+            await self._buckets.profile(bucket, effort)
             raise KeyNotFound
         return entries
 
-    async def _check_size(self, bucket: str, size: int) -> None:
+    async def _check_size(self, bucket: str, size: int, effort: Effort) -> None:
         """Refuse a value by the limit as it is now: it may have been raised a moment ago."""
-        limit = (await self._buckets.fresh_profile(bucket)).value_limit
+        limit = (await self._buckets.fresh_profile(bucket, effort)).value_limit
         if limit is not None and size > limit:
             raise ValueTooLarge(limit)
 
-    async def _publish(
-        self, names: BucketNames, tokens: str, value: bytes, headers: dict[str, str]
-    ) -> dict[str, Any]:
-        """Publish one write; raises all refusals but those that a read has to settle."""
-        answer = await self._js.publish(
-            names.stream, names.written + tokens, value, headers, _HOW_TO_CHECK
-        )
-        if "error" in answer:
-            await self._raise_refusal(names, answer["error"])
-        return answer
-
-    async def _raise_refusal(self, names: BucketNames, error: dict[str, Any]) -> None:
-        """Raise what a refusal means, unless a read has to settle it."""
-        if error.get("err_code") in MISMATCHES:
-            return
-        failure = refusal(error)
-        if isinstance(failure, ValueTooLarge):
-            limit = (await self._buckets.fresh_profile(names.bucket)).value_limit
-            raise ValueTooLarge(limit, hint="NATS counts the headers of a value, too")
-        raise failure
-
-    async def _settle(
-        self,
-        names: BucketNames,
-        tokens: str,
-        key: str,
-        value: bytes,
-        headers: dict[str, str],
-        expected: int | None,
-        answer: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Find out why a write was refused, and write again where nothing speaks against it.
-
-        Where the leader still shows the expected revision, another write on the key is in flight
-        and may yet fail: that is no mismatch, so the write is tried again, then 503.
-        """
-        if expected is None:
-            raise refusal(answer["error"])
-        backoff = Backoff()
-        sent = expected
-        while True:
-            current = await self._last(names, tokens, key)
-            revision = current.revision if current else 0
-            if expected == MUST_NOT_EXIST:
-                if current is not None and current.live:
-                    raise KeyExists(revision)
-            elif revision != expected:
-                raise RevisionMismatch(revision or None)
-            if revision == sent and not await backoff.pause():
-                raise Unavailable("another write on this key is in flight; nothing was applied")
-            sent = revision
-            headers = {**headers, EXPECTED_REVISION: str(sent)}
-            answer = await self._publish(names, tokens, value, headers)
-            if "error" not in answer:
-                return answer
-
-    async def _last(self, names: BucketNames, tokens: str, key: str) -> Entry | None:
-        subject = names.stored + tokens
-        return await self._from_leader(names, subject, key, get_last(subject))
-
     async def _from_leader(
-        self, names: BucketNames, subject: str, key: str, query: bytes
+        self, names: BucketNames, subject: str, key: str, query: bytes, effort: Effort
     ) -> Entry | None:
         try:
-            reply = await self._js.call(names.get, query)
+            reply = await self._js.call(names.get, query, effort=effort)
         except KeyNotFound:
             return None
-        return _entry(reply["message"], subject, key)
+        return read_entry(reply["message"], subject, key)
 
     async def _from_replica(
         self, names: BucketNames, subject: str, key: str, query: bytes
@@ -278,19 +220,3 @@ class JetStreamEntries:
             b'{"filter":"%s","seq":%d}' % ((names.stored + tokens).encode(), tombstone),
             check="read the key's history: it is empty but for a tombstone once it was purged",
         )
-
-
-_HOW_TO_CHECK = (
-    "GET the key: another revision than before means that it was applied; "
-    "it may still be applied later, and If-Match guards against that"
-)
-
-
-def _entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
-    """Read a stored message; None where it belongs to another key."""
-    if message["subject"] != subject:
-        return None
-    operation, content_type = message_kind(message.get("hdrs"))
-    return Entry(
-        key, message.get("data", ""), message["seq"], message["time"], operation, content_type
-    )

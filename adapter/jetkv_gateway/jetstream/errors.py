@@ -22,6 +22,7 @@ from jetkv_gateway.kv import errors as kv
 
 __all__ = [
     "IN_FLIGHT",
+    "IN_PROCESS",
     "MISMATCHES",
     "NO_MESSAGE",
     "STREAM_NOT_FOUND",
@@ -36,6 +37,7 @@ STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
 WRONG_LAST_SEQUENCE = 10071
 IN_FLIGHT = 10164
+IN_PROCESS = 10158
 MISMATCHES = frozenset({WRONG_LAST_SEQUENCE, IN_FLIGHT})
 """Both refuse a conditional write. After 10164, only said by replicated streams, the write in
 flight may or may not land: nothing is known until the leader is read again (contract 1.4)."""
@@ -94,6 +96,7 @@ TABLE: dict[int, Row] = {
         Row(10077, "store failed, mostly because a limit is reached", _store_failed),
         Row(10110, "the stream does not allow purges", _not_permitted),
         Row(10111, "the stream does not allow roll-ups", _not_permitted),
+        Row(IN_PROCESS, "a write with the same message id is in process", kv.Unavailable),
         Row(IN_FLIGHT, "a write on the same key is in flight", _plain(kv.RevisionMismatch)),
         Row(10165, "invalid per-message TTL", kv.InvalidArgument),
     )
@@ -135,7 +138,7 @@ def unanswered(signal: Signal, check: str | None) -> kv.GatewayError:
         case RequestTimeout():
             return kv.DeadlineExceeded()
         case _:
-            return kv.Unavailable("the connection to NATS was lost")
+            return kv.Unavailable("the connection to NATS was lost; nothing was applied")
 
 
 def nothing_applied(error: kv.DeadlineExceeded) -> kv.GatewayError:

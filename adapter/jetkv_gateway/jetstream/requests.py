@@ -89,8 +89,12 @@ class ReplyClient(Client):
     nats-py hands each message to its subscription's task through a queue, which is a tenth of the
     time of a small request. A reply needs neither: it ends one wait. Messages with headers take
     nats-py's way, and all do should a later nats-py dispatch by another name.
+
+    Attributes:
+        heard: how often the server has said anything.
     """
 
+    heard = 0
     _reply_prefix: bytes | None = None
     _take_reply: Callable[[str, Reply], None]
 
@@ -102,11 +106,20 @@ class ReplyClient(Client):
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
+        self.heard += 1
         prefix = self._reply_prefix
         if prefix is not None and not headers and subject.startswith(prefix):
             self._take_reply(subject[len(prefix) :].decode("ascii"), Reply(data, None))
         else:
             await super()._process_msg(sid, subject, reply, data, headers)
+
+    async def _process_pong(self) -> None:
+        self.heard += 1
+        if self._pongs and self._pongs[0].done():
+            # Nobody waits for it any more, and nats-py would break over that.
+            self._pongs.pop(0)
+        else:
+            await super()._process_pong()
 
 
 # (future, subject, deadline); a bare tuple, since one is made for every request

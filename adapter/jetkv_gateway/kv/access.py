@@ -23,6 +23,7 @@ class Verb(StrEnum):
     DELETE_BUCKET = "delete bucket"
     BUCKET_INFO = "bucket info"
     API_DESCRIPTION = "api description"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True)

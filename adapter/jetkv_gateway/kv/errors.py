@@ -11,6 +11,7 @@
     ├── MethodNotAllowed       405
     ├── BucketExists           409
     ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
+    ├── IdempotencyConflict    409  the idempotency key belongs to another request
     ├── PreconditionFailed     412
     │   ├── KeyExists          412
     │   └── RevisionMismatch   412
@@ -43,6 +44,7 @@ __all__ = [
     "BucketUnsuitable",
     "DeadlineExceeded",
     "GatewayError",
+    "IdempotencyConflict",
     "InternalError",
     "InvalidArgument",
     "InvalidBucketName",
@@ -77,7 +79,7 @@ class GatewayError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     text: ClassVar[str] = "internal error"
     close_code: ClassVar[int] = 1011
 
@@ -226,6 +228,20 @@ class BucketUnsuitable(GatewayError):
     text = "the bucket cannot do this"
 
 
+class IdempotencyConflict(GatewayError):
+    """Raised when an idempotency key was used for another write of this key (contract 2.5)."""
+
+    status = 409
+    code = "failed_precondition"
+    text = "the Idempotency-Key was used for another request"
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(
+            hint="a new request needs a new Idempotency-Key; only a retry repeats one",
+            details={"revision": revision},
+        )
+
+
 class PreconditionFailed(GatewayError):
     """Raised when a condition of the request does not hold."""
 
@@ -300,14 +316,16 @@ class DeadlineExceeded(GatewayError):
 class OutcomeUnknown(DeadlineExceeded):
     """Raised when a write got no answer in time: it may have been applied, or may be later.
 
-    Not retryable: a client that resends a create would lose to itself (contract 1.4).
+    Not retryable, since a client that resends a create would lose to itself (contract 1.4); but
+    `repeatable` where the write has an idempotency key, and is known again when it is resent.
     """
 
     retryable = False
     text = "no answer from NATS in time: the write may or may not have been applied"
 
-    def __init__(self, hint: str) -> None:
+    def __init__(self, hint: str, *, repeatable: bool = False) -> None:
         super().__init__(hint=hint, details={"outcome": "unknown"})
+        self.retryable = repeatable
 
 
 class BucketFull(GatewayError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
+from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import (
     BucketInfo,
     BucketSpec,
@@ -65,12 +66,15 @@ class Entries(Protocol):
         *,
         content_type: str | None = None,
         expected: int | None = None,
+        identity: Idempotency | None = None,
     ) -> int:
         """Store a value and return its revision.
 
         `expected` is the revision the key must have, `MUST_NOT_EXIST` for a create, None for any.
+        `identity` makes it repeatable: a retry returns what the first one did.
 
         Raises:
+            IdempotencyConflict: another write bears the same idempotency key.
             KeyExists: a create found a live value.
             RevisionMismatch: another revision stands, or none.
             ValueTooLarge, BucketFull: nothing was stored.
@@ -78,13 +82,20 @@ class Entries(Protocol):
         ...
 
     async def delete(
-        self, bucket: str, key: str, *, purge: bool = False, expected: int | None = None
+        self,
+        bucket: str,
+        key: str,
+        *,
+        purge: bool = False,
+        expected: int | None = None,
+        identity: Idempotency | None = None,
     ) -> None:
         """Leave a tombstone; with `purge` drop the key's history as well.
 
-        Without a live value nothing is written (contract 1.1).
+        Without a live value nothing is written (contract 1.1). `identity` as with `put`.
 
         Raises:
+            IdempotencyConflict: another write bears the same idempotency key.
             RevisionMismatch: `expected` is given and is not the live value's revision.
         """
         ...

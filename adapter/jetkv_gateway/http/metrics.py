@@ -1,0 +1,47 @@
+"""What a gateway counts, in Prometheus's text format (contract 2.11).
+
+With several workers each request meets one of them, so they share files, which
+`prometheus_client` reads together; `share_metrics` has to come before the workers do.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+__all__ = ["CONTENT_TYPE", "RETRIES", "metrics_text", "share_metrics"]
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+
+_registry = CollectorRegistry()
+
+RETRIES = Counter(
+    "jetkv_retries",
+    "Tries of requests beyond their first one: nothing was applied, or once more does no harm",
+    registry=_registry,
+)
+
+
+@contextmanager
+def share_metrics() -> Iterator[None]:
+    """Have the processes that are started from here on count together."""
+    with tempfile.TemporaryDirectory(prefix="jetkv-metrics-") as folder:
+        os.environ[_SHARED] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_SHARED]
+
+
+def metrics_text() -> bytes:
+    """Return all figures, of all workers together."""
+    registry = _registry
+    if _SHARED in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # it has no types
+    return generate_latest(registry)

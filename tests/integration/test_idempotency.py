@@ -1,0 +1,307 @@
+"""A write with an idempotency key is applied once, and its retry gets the first answer.
+
+Servers disagree over the second try of a write (the table in `jetstream/writes.py`), so each story
+is told on a bucket of one replica and on one of three, and by `make test-servers` on each server.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from jetkv_gateway.embedded import NatsServer
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Answer, Bucket, Http
+from tests.support.native import native_client
+from tests.support.waiting import until
+
+
+@pytest.fixture(params=[1, 3], ids=["R1", "R3"])
+def any_bucket(request: pytest.FixtureRequest, replicated: Bucket) -> Iterator[Bucket]:
+    """A bucket of history 1 on the shared cluster, on one server or on three."""
+    http = replicated.http
+    settings = {"name": f"t-{uuid.uuid4().hex[:12]}", "replicas": request.param}
+    until(lambda: http.post(BUCKETS, settings).status in (201, 409), "the bucket is made", 20)
+    yield Bucket(http, settings["name"])
+    http.delete(f"{BUCKETS}/{settings['name']}")
+
+
+Request = Callable[..., Answer]
+
+
+def _writes(bucket: Bucket) -> dict[str, Request]:
+    """Each kind of write, on a key that is ready for it."""
+    for key in ("compared", "deleted", "deleted if", "purged", "purged if", "made anew"):
+        bucket.put(key, "before")
+    bucket.delete("made anew")
+    at = {key: f'"{bucket.get(key).json["revision"]}"' for key in ("compared", "deleted if")}
+    at["purged if"] = f'"{bucket.get("purged if").json["revision"]}"'
+    return {
+        "put": lambda **key: bucket.put("put", "v", **key),
+        "created": lambda **key: bucket.put("created", "v", If_None_Match="*", **key),
+        "made anew": lambda **key: bucket.put("made anew", "v", If_None_Match="*", **key),
+        "compared": lambda **key: bucket.put("compared", "v", If_Match=at["compared"], **key),
+        "deleted": lambda **key: bucket.delete("deleted", **key),
+        "deleted if": lambda **key: bucket.delete("deleted if", If_Match=at["deleted if"], **key),
+        "purged": lambda **key: bucket.delete("purged", "?purge=true", **key),
+        "purged if": lambda **key: bucket.delete(
+            "purged if", "?purge=true", If_Match=at["purged if"], **key
+        ),
+    }
+
+
+KINDS = (
+    "put",
+    "created",
+    "made anew",
+    "compared",
+    "deleted",
+    "deleted if",
+    "purged",
+    "purged if",
+)
+
+
+def _state(bucket: Bucket, key: str) -> list[dict[str, Any]]:
+    answer = bucket.history(key)
+    entries: list[dict[str, Any]] = answer.json["entries"] if answer.status == 200 else []
+    return entries
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_gets_the_first_answer_and_changes_nothing(any_bucket: Bucket, kind: str) -> None:
+    write = _writes(any_bucket)[kind]
+    first = write(Idempotency_Key="retry-1")
+    stored = _state(any_bucket, kind)
+    assert first.status in (200, 204)
+    for _ in range(2):
+        again = write(Idempotency_Key="retry-1")
+        assert (again.status, again.body) == (first.status, first.body)
+    assert _state(any_bucket, kind) == stored
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_does_not_undo_what_was_written_since(any_bucket: Bucket, kind: str) -> None:
+    write = _writes(any_bucket)[kind]
+    first = write(Idempotency_Key="late")
+    newer = any_bucket.put(kind, "newer").json["revision"]
+    again = write(Idempotency_Key="late")
+    assert (again.status, again.body) == (first.status, first.body)
+    now = any_bucket.get(kind)
+    assert (now.json["revision"], now.value) == (newer, b"newer")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_many_tries_at_once_one_is_applied_and_all_get_its_answer(
+    any_bucket: Bucket, kind: str
+) -> None:
+    write = _writes(any_bucket)[kind]
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: write(Idempotency_Key="at-once"), range(12)))
+    assert {(answer.status, answer.body) for answer in answers} == {
+        (answers[0].status, answers[0].body)
+    }
+    assert answers[0].status in (200, 204), answers[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_id_on_another_key_is_another_write(any_bucket: Bucket, kind: str) -> None:
+    for write in _writes(any_bucket).values():
+        assert write(Idempotency_Key="shared").status in (200, 204)
+    for key in ("deleted", "deleted if", "purged", "purged if"):
+        assert any_bucket.get(key).status == 404
+    for key in ("put", "created", "made anew", "compared"):
+        assert any_bucket.get(key).value == b"v"
+    assert any_bucket.get(kind).status in (200, 404)
+
+
+def test_the_same_id_for_put_delete_and_purge_is_three_writes(any_bucket: Bucket) -> None:
+    assert any_bucket.put("k", "v", Idempotency_Key="one").status == 200
+    assert any_bucket.delete("k", Idempotency_Key="one").status == 204
+    assert any_bucket.get("k").status == 404
+    any_bucket.put("k", "w")
+    assert any_bucket.delete("k", "?purge=true", Idempotency_Key="one").status == 204
+    assert any_bucket.get("k").status == 404
+
+
+def test_the_same_id_in_another_bucket_is_another_write(
+    any_bucket: Bucket, replicated: Bucket
+) -> None:
+    key = uuid.uuid4().hex
+    assert any_bucket.put(key, "v", Idempotency_Key="one").status == 200
+    assert replicated.put(key, "w", Idempotency_Key="one").status == 200
+    assert (any_bucket.get(key).value, replicated.get(key).value) == (b"v", b"w")
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "another value": {"value": "other"},
+    "another content type": {"Content_Type": "text/plain"},
+    "a condition": {"If_None_Match": "*"},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_same_id_with_another_request_is_a_conflict(any_bucket: Bucket, other: str) -> None:
+    first = any_bucket.put("k", "v", Idempotency_Key="used").json["revision"]
+    changed = {"value": "v", **OTHERS[other]}
+    answer = any_bucket.put("k", changed.pop("value"), Idempotency_Key="used", **changed)
+    assert (answer.status, answer.json["code"]) == (409, "failed_precondition")
+    assert answer.error == "the Idempotency-Key was used for another request"
+    assert answer.json["details"] == {"revision": first}
+    assert answer.json["retryable"] is False
+    assert (any_bucket.get("k").json["revision"], any_bucket.get("k").value) == (first, b"v")
+
+
+def test_a_conditional_write_with_the_id_of_another_is_a_conflict(any_bucket: Bucket) -> None:
+    before = any_bucket.put("k", "v").headers["etag"]
+    assert any_bucket.put("k", "w", If_Match=before, Idempotency_Key="used").status == 200
+    answer = any_bucket.put("k", "x", If_Match=before, Idempotency_Key="used")
+    assert answer.status == 409
+    assert any_bucket.get("k").value == b"w"
+
+
+def test_where_the_first_write_was_replaced_another_body_cannot_be_told(any_bucket: Bucket) -> None:
+    first = any_bucket.put("k", "v", Idempotency_Key="used").json["revision"]
+    any_bucket.put("k", "newer")
+    answer = any_bucket.put("k", "other", Idempotency_Key="used")
+    assert (answer.status, answer.json["revision"]) == (200, first)
+    assert any_bucket.get("k").value == b"newer"
+
+
+def test_a_refused_write_does_not_use_up_its_id(any_bucket: Bucket) -> None:
+    any_bucket.put("k", "v")
+    for _ in range(2):
+        refused = any_bucket.put("k", "w", If_None_Match="*", Idempotency_Key="create")
+        assert (refused.status, refused.error) == (412, "key already exists")
+    any_bucket.delete("k")
+    assert any_bucket.put("k", "w", If_None_Match="*", Idempotency_Key="create").status == 200
+    assert any_bucket.get("k").value == b"w"
+
+
+def test_a_compare_and_set_that_lost_stays_lost_when_it_is_sent_again(any_bucket: Bucket) -> None:
+    before = any_bucket.put("k", "v").headers["etag"]
+    current = any_bucket.put("k", "w").json["revision"]
+    for _ in range(3):
+        answer = any_bucket.put("k", "x", If_Match=before, Idempotency_Key="lost")
+        assert (answer.status, answer.error) == (412, "revision mismatch")
+        assert answer.json["details"] == {"current_revision": current}
+    answer = any_bucket.delete("k", If_Match=before, Idempotency_Key="lost")
+    assert answer.status == 412
+    assert any_bucket.put("k", "y", Idempotency_Key="after").status == 200
+
+
+def test_a_delete_that_finds_nothing_writes_nothing(any_bucket: Bucket) -> None:
+    assert any_bucket.delete("k", Idempotency_Key="none").status == 204
+    assert any_bucket.history("k").status == 404
+
+
+def test_a_bucket_goes_on_working_after_retries_of_all_kinds(any_bucket: Bucket) -> None:
+    for write in _writes(any_bucket).values():
+        for _ in range(2):
+            write(Idempotency_Key="again")
+    assert any_bucket.put("k", "v").status == 200
+    assert any_bucket.put("k", "w", Idempotency_Key="last").status == 200
+    assert any_bucket.get("k").value == b"w"
+
+
+async def test_native_clients_see_the_write_as_any_other(
+    replicated: Bucket, cluster: list[NatsServer]
+) -> None:
+    key = uuid.uuid4().hex
+    assert replicated.put(key, "v", Idempotency_Key="seen").status == 200
+    async with native_client(cluster[0].url) as native:
+        kv = await native.kv(replicated.name)
+        assert (await kv.get(key)).value == b"v"
+
+
+# Restarts.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_is_known_after_a_restart_of_the_gateway_and_of_the_server(
+    own_nats: NatsServer, kind: str
+) -> None:
+    own_nats.start()
+    with running_gateway(own_nats.url, buckets="b") as http:
+        bucket = Bucket(http, "b")
+        writes = _writes(bucket)
+        first = writes[kind](Idempotency_Key="kept")
+        stored = _state(bucket, kind)
+    own_nats.kill()
+    own_nats.start()
+    with running_gateway(own_nats.url) as http:
+        bucket.http = http
+        again = writes[kind](Idempotency_Key="kept")
+        assert (again.status, again.body) == (first.status, first.body)
+        assert _state(bucket, kind) == stored
+
+
+def test_a_write_that_a_frozen_server_does_not_answer_is_tried_again_until_it_does(
+    own_nats: NatsServer,
+) -> None:
+    own_nats.start()
+    with running_gateway(own_nats.url, buckets="b", request_timeout=0.5) as http:
+        bucket = Bucket(http, "b")
+        assert bucket.put("k", "before").status == 200
+        own_nats.pause()
+        answers: list[Answer] = []
+        writer = threading.Thread(
+            target=lambda: answers.append(bucket.put("k", "v", Idempotency_Key="frozen"))
+        )
+        writer.start()
+        writer.join(1.2)
+        assert writer.is_alive(), "one try takes half a second"
+        own_nats.resume()
+        writer.join(10)
+        assert answers[0].status == 200
+        assert int(answers[0].headers["jetkv-retries"]) >= 1
+        assert [entry["operation"] for entry in _state(bucket, "k")] == ["put"]
+        assert answers[0].json["revision"] == 2, "it was applied once"
+
+
+def test_a_write_that_stays_unanswered_is_unknown_and_worth_a_retry(own_nats: NatsServer) -> None:
+    own_nats.start()
+    with running_gateway(own_nats.url, buckets="b", request_timeout=0.5) as http:
+        bucket = Bucket(http, "b")
+        bucket.put("k", "before")
+        own_nats.pause()
+        answer = bucket.put("k", "v", Idempotency_Key="frozen")
+        assert (answer.status, answer.json["retryable"]) == (504, True)
+        assert answer.json["details"]["outcome"] == "unknown"
+        assert "the same Idempotency-Key" in answer.json["hint"]
+        own_nats.resume()
+        until(lambda: http.get("/ready").status == 200, "the gateway is back")
+        again = bucket.put("k", "v", Idempotency_Key="frozen")
+        assert (again.status, again.json["revision"]) == (200, 2)
+
+
+# The header.
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 255, "8e03978e-40d5-43dd-bc93-6894a57f9324", "a,b"])
+def test_an_id_is_up_to_255_visible_characters(bucket: Bucket, name: str) -> None:
+    first = bucket.put("k", "v", Idempotency_Key=name)
+    assert bucket.put("k", "v", Idempotency_Key=name).json == first.json
+
+
+def test_quotes_are_no_part_of_an_id(bucket: Bucket) -> None:
+    first = bucket.put("k", "v", Idempotency_Key='"quoted"')
+    assert bucket.put("k", "v", Idempotency_Key="quoted").json == first.json
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a b", '"', 'a"b', "é", "one, two"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_any_other_id_is_400(bucket: Bucket, method: str, name: str) -> None:
+    headers = {"Idempotency_Key": name.encode().decode("latin-1")}
+    answer = bucket.http.request(
+        method, bucket.key("k"), b"" if method == "PUT" else None, **headers
+    )
+    assert (answer.status, answer.json["code"]) == (400, "invalid_argument")
+    assert answer.error.startswith("invalid Idempotency-Key: ")
+
+
+def test_the_capabilities_say_that_ids_are_honoured(http: Http) -> None:
+    assert "idempotency" in http.get("/api/v1/capabilities").json["features"]
