@@ -11,6 +11,7 @@ from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.requests import NoResponders, Signal
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.errors import GatewayError
+from jetkv_gateway.kv.model import BucketWarning
 from jetkv_gateway.settings import Settings
 
 __all__ = ["OLDEST_SERVER", "Report", "check"]
@@ -35,6 +36,9 @@ class Report:
             and cannot be used as it is.
         missing: what is in the way, each with what to do.
         limits: of the JetStream account; -1 means none.
+        clusters: of NATS in which the buckets are, or would be; none where a server stands alone,
+            None where that is not known.
+        warnings: by bucket; they leave the exit code as it is.
     """
 
     server: str = ""
@@ -43,7 +47,9 @@ class Report:
     limits: dict[str, Any] = field(default_factory=dict)
     used: dict[str, Any] = field(default_factory=dict)
     max_value_bytes: int = 0
+    clusters: list[str] | None = None
     buckets: list[str] = field(default_factory=list)
+    warnings: dict[str, tuple[BucketWarning, ...]] = field(default_factory=dict)
 
     def fail(self, exit_code: int, text: str) -> None:
         self.exit_code = self.exit_code or exit_code
@@ -99,10 +105,28 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
     report.used = {name: account[name] for name in ("memory", "storage", "streams", "consumers")}
     store = open_store(connection, naming, timeout=settings.request_timeout)
     try:
-        report.buckets = [bucket.name for bucket in await store.buckets.list()]
+        buckets = await store.buckets.list()
     except GatewayError as error:
         report.fail(EXIT_UNUSABLE, f"cannot list buckets: {error.message}")
+        return report
+    report.buckets = [bucket.name for bucket in buckets]
+    report.warnings = {bucket.name: bucket.warnings for bucket in buckets if bucket.warnings}
+    if buckets:
+        report.clusters = sorted({bucket.cluster for bucket in buckets if bucket.cluster})
+    else:
+        report.clusters = _clusters_to_be(connection.server_info, naming)
     return report
+
+
+def _clusters_to_be(server: dict[str, Any], naming: Naming) -> list[str] | None:
+    """Return the clusters in which a first bucket would be, None where that cannot be told.
+
+    Args:
+        server: what it says of itself. Another one may have the JetStream, behind a leaf node.
+    """
+    if not server.get("jetstream") or naming.domain not in ("", server.get("domain")):
+        return None
+    return [server["cluster"]] if server.get("cluster") else []
 
 
 async def _connected(connection: Connection, patience: float) -> bool:

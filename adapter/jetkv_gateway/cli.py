@@ -331,11 +331,23 @@ def _report(report: Report, settings: Settings) -> str:
         lines += [
             f"JetStream  {used}; limits: {limits or 'none'}",
             f"values     up to {report.max_value_bytes} bytes",
+            f"cluster    {_cluster(report.clusters)}",
             f"buckets    {len(report.buckets)}: {', '.join(report.buckets) or 'none'}",
         ]
+    lines += [
+        f"warning    {bucket}: {warning.code}: {warning.message}"
+        for bucket, warnings in report.warnings.items()
+        for warning in warnings
+    ]
     lines += [f"missing    {text}" for text in report.missing]
     lines.append("works" if report.exit_code == 0 else "does not work")
     return "\n".join(lines)
+
+
+def _cluster(names: list[str] | None) -> str:
+    if names is None:
+        return "not known before there is a bucket"
+    return ", ".join(names) or "none, the server stands alone"
 
 
 @token_app.command("new")

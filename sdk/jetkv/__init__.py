@@ -49,7 +49,7 @@ from jetkv.errors import (
     ValueTooLargeError,
     WatchLostError,
 )
-from jetkv.models import BucketInfo, Entry, Operation, Update
+from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Update
 
 __all__ = [
     "KV",
@@ -64,6 +64,7 @@ __all__ = [
     "BucketInfo",
     "BucketNotFoundError",
     "BucketUnsuitableError",
+    "BucketWarning",
     "Client",
     "ClientClosedError",
     "Codec",

@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
-__all__ = ["BucketInfo", "Consistency", "Entry", "Operation", "Reason", "Storage", "Update"]
+__all__ = [
+    "BucketInfo",
+    "BucketWarning",
+    "Consistency",
+    "Entry",
+    "Operation",
+    "Reason",
+    "Storage",
+    "Update",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -147,6 +156,19 @@ class Update(_Stored[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
+class BucketWarning:
+    """What a bucket's settings promise less than its callers may think.
+
+    Attributes:
+        code: such as `single_replica`; a newer gateway may have others.
+        message: what it means and what to do about it.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class BucketInfo:
     """A bucket as the gateway describes it.
 
@@ -156,6 +178,7 @@ class BucketInfo:
         history: revisions kept of each key.
         ttl: how long after its write a key expires; None = never.
         expiry_markers: watchers see keys expire.
+        warnings: of what can lose a write; none of a gateway that is older than them.
         more: fields of a newer gateway.
     """
 
@@ -169,6 +192,7 @@ class BucketInfo:
     storage: str = "file"
     replicas: int = 1
     expiry_markers: bool = False
+    warnings: tuple[BucketWarning, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
 
 

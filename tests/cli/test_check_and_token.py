@@ -31,6 +31,28 @@ def test_check_as_json_is_for_scripts(finish, nats: NatsServer, bucket) -> None:
     assert bucket.name in report["buckets"]
 
 
+def test_check_warns_of_a_bucket_and_still_works(finish, nats: NatsServer, make_bucket) -> None:
+    bucket = make_bucket(storage="memory")
+    code, output = finish("check", "--nats-url", nats.url)
+    assert code == 0
+    assert f"warning    {bucket.name}: memory_storage: kept in memory only" in output
+    assert re.search(r"^cluster    none, the server stands alone$", output, re.MULTILINE)
+    assert output.strip().endswith("works")
+
+
+def test_check_as_json_has_the_warnings_of_each_bucket(
+    finish, nats: NatsServer, bucket, make_bucket
+) -> None:
+    weak = make_bucket(ttl_seconds=30)
+    code, output = finish("check", "--nats-url", nats.url, "--json")
+    report = json.loads(output)
+    (warning,) = report["warnings"][weak.name]
+    assert warning["code"] == "short_duplicate_window"
+    assert "an Idempotency-Key is known for 30 s only" in warning["message"]
+    assert bucket.name not in report["warnings"]
+    assert (code, report["exit_code"], report["clusters"]) == (0, 0, [])
+
+
 def test_check_without_nats_is_3_try_again(finish) -> None:
     code, output = finish("check", "--nats-url", f"nats://127.0.0.1:{free_port()}")
     assert code == 3

@@ -51,6 +51,17 @@ def test_a_created_bucket_has_the_fields_that_the_client_promises(
     client.kv_delete_buckets(bucket_name)
 
 
+def test_a_bucket_with_warnings_is_read_like_any_other(
+    client: IronflowClient, bucket_name: str
+) -> None:
+    made = client.kv_buckets({"name": bucket_name, "storage": "memory"})
+    read = client.kv_get_buckets(bucket_name)
+    assert made["name"] == read["name"] == bucket_name
+    assert [warning["code"] for warning in read["warnings"]] == ["memory_storage"]
+    assert bucket_name in [info["name"] for info in client.kv_list_buckets()["buckets"]]
+    client.kv_delete_buckets(bucket_name)
+
+
 def test_a_bucket_that_exists_is_a_409(client: IronflowClient, bucket: str) -> None:
     with pytest.raises(IronflowError, match="bucket already exists") as error:
         client.kv_buckets({"name": bucket})

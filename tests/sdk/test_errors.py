@@ -24,6 +24,7 @@ NOT_ERRORS = {
     "AsyncWatch",
     "Bucket",
     "BucketInfo",
+    "BucketWarning",
     "Client",
     "Codec",
     "Entry",

@@ -16,6 +16,7 @@ from jetkv import (
     AsyncWatch,
     Bucket,
     BucketInfo,
+    BucketWarning,
     Client,
     Codec,
     Entry,
@@ -69,6 +70,7 @@ def buckets(client: Client) -> None:
     info = kv.create_bucket("b", ttl=timedelta(minutes=5), history=5, storage="memory")
     assert_type(info, BucketInfo)
     assert_type(info.ttl, timedelta | None)
+    assert_type(info.warnings, tuple[BucketWarning, ...])
     assert_type(kv.buckets(), list[BucketInfo])
     assert_type(kv.bucket_info("b"), BucketInfo)
 

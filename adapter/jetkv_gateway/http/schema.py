@@ -11,6 +11,7 @@ __all__ = [
     "BucketCreate",
     "BucketList",
     "BucketOut",
+    "BucketWarning",
     "EntryOut",
     "Error",
     "History",
@@ -138,6 +139,13 @@ def _explain(error: ValidationError) -> InvalidArgument:
     return InvalidArgument(f"invalid {field or 'body'}: {first['msg']}")
 
 
+class BucketWarning(BaseModel):
+    """What a bucket's settings promise less than its callers may think."""
+
+    code: Annotated[str, Field(description="For programs; more of them may come")]
+    message: Annotated[str, Field(description="What it means and what to do about it")]
+
+
 class BucketOut(_Answer):
     """A bucket as it stands."""
 
@@ -155,6 +163,7 @@ class BucketOut(_Answer):
     expiry_markers: Annotated[
         bool | None, Field(description="Whether watchers see keys expire; left out without a TTL")
     ] = None
+    warnings: Annotated[list[BucketWarning] | None, Field(description="Left out when empty")] = None
 
     @classmethod
     def of(cls, info: model.BucketInfo) -> "BucketOut":
@@ -171,6 +180,11 @@ class BucketOut(_Answer):
             storage=info.storage.value,
             replicas=info.replicas,
             expiry_markers=info.expiry_markers if info.ttl_seconds else None,
+            warnings=[
+                BucketWarning(code=warning.code, message=warning.message)
+                for warning in info.warnings
+            ]
+            or None,
         )
 
 

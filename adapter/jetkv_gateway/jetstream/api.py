@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
 from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Entry, Operation, Storage
 
 __all__ = [
@@ -204,6 +205,8 @@ def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
         storage=Storage(config["storage"]),
         replicas=config["num_replicas"],
         expiry_markers=marks_expiry(config),
+        cluster=cluster_of(info),
+        warnings=warnings_of(info),
     )
 
 

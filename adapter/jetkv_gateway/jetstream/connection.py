@@ -89,6 +89,7 @@ class Connection:
         self._max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
         self.last_error: str | None = None
         self.server_version: tuple[int, int, int] = (0, 0, 0)
+        self.server_info: dict[str, Any] = {}
 
     def start(self) -> None:
         """Start to connect, and to keep connected until `close`."""
@@ -232,6 +233,7 @@ class Connection:
         self._max_value_bytes = mux.max_value_bytes
         version = client.connected_server_version
         self.server_version = version.major, version.minor, version.patch
+        self.server_info = client._server_info  # what INFO said; nats-py shows parts of it only
         self.last_error = None
         self._learn_servers(client)
         self._connected.set()

@@ -13,9 +13,11 @@ __all__ = [
     "MAX_HISTORY",
     "MAX_REVISION",
     "MUST_NOT_EXIST",
+    "RETRY_HORIZON",
     "BucketInfo",
     "BucketSpec",
     "BucketState",
+    "BucketWarning",
     "Change",
     "Consistency",
     "Entry",
@@ -31,6 +33,10 @@ MAX_BYTES = 2**63 - 1
 
 MUST_NOT_EXIST = 0
 """The expected revision of a create: the key has no live value (contract 1.1)."""
+
+RETRY_HORIZON = 60.0
+"""Seconds after a write for which its caller may send it again under the same idempotency key
+(contract 2.5): a bucket has to know it for as long. Clients give up sooner; the SDK after 10."""
 
 
 class Operation(StrEnum):
@@ -183,6 +189,19 @@ class BucketSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BucketWarning:
+    """What a bucket's settings promise less than its callers may think.
+
+    Attributes:
+        code: for programs; it stays as it is.
+        message: what it means and what to do about it.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class BucketInfo:
     """A bucket as it stands (contract 1.1).
 
@@ -191,6 +210,8 @@ class BucketInfo:
         bytes: their size, headers included.
         created_at: RFC 3339.
         expiry_markers: whether watchers see a key expire.
+        cluster: of NATS, in which it lives; "" on a server that is in none.
+        warnings: in a fixed order.
     """
 
     name: str
@@ -205,3 +226,5 @@ class BucketInfo:
     storage: Storage
     replicas: int
     expiry_markers: bool
+    cluster: str
+    warnings: tuple[BucketWarning, ...]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jetkv import errors
 from jetkv._core.wire import Answer, Request
 from jetkv.codec import Codec
-from jetkv.models import BucketInfo, Entry, Operation, Reason, Update, parse_time
+from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Reason, Update, parse_time
 
 __all__ = [
     "Decode",
@@ -254,6 +254,10 @@ def _bucket_info(document: Mapping[str, Any]) -> BucketInfo:
         storage=document.get("storage", "file"),
         replicas=document.get("replicas", 1),
         expiry_markers=document.get("expiry_markers") is True,
+        warnings=tuple(
+            BucketWarning(warning["code"], warning["message"])
+            for warning in document.get("warnings", ())
+        ),
         more={name: value for name, value in document.items() if name not in _KNOWN},
     )
 
