@@ -119,23 +119,6 @@ def test_what_is_in_memory_is_gone_after_a_restart_and_what_is_in_a_file_is_not(
         assert memory.get("k").error == "bucket not found"
 
 
-def test_every_acked_write_of_a_file_bucket_outlives_a_kill_of_its_server(
-    own_nats: NatsServer,
-) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url) as http:
-        assert http.post(BUCKETS, {"name": "file"}).status == 201
-        bucket = Bucket(http, "file")
-        acked = {
-            f"k{number}": bucket.put(f"k{number}", f"v{number}").json["revision"]
-            for number in range(500)
-        }
-        own_nats.kill()
-        own_nats.start()
-        until(lambda: bucket.get("k0").status == 200, "the gateway is back", 20)
-        assert {key: bucket.get(key).json["revision"] for key in acked} == acked
-
-
 async def test_a_bucket_that_evicts_loses_its_oldest_values_in_silence(
     http: Http, native: Native, bucket_name: str
 ) -> None:
