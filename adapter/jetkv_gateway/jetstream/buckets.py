@@ -1,6 +1,7 @@
 """Buckets: create, describe, list, delete; and what writes need to know of them."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,8 +20,10 @@ from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.kv import model
 from jetkv_gateway.kv.errors import (
+    BucketNotFound,
     BucketUnsuitable,
     DeadlineExceeded,
+    GatewayError,
     InvalidArgument,
     KeyNotFound,
 )
@@ -29,6 +32,8 @@ from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.store import Newest
 
 __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of", "passing"]
+
+_log = logging.getLogger("jetkv.nats")
 
 _PROFILE_SECONDS = 5.0
 _PROFILES = 4096
@@ -91,6 +96,7 @@ class JetStreamBuckets:
         self._naming = js.naming
         self._loop = asyncio.get_running_loop()
         self._profiles: dict[str, Profile] = {}
+        self._refreshing: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, spec: model.BucketSpec) -> model.BucketInfo:
         self.forget(spec.name)
@@ -163,7 +169,7 @@ class JetStreamBuckets:
         return Newest(message["seq"], message["subject"][len(names.stored) :])
 
     async def profile(self, name: str, effort: Effort | None = None) -> Profile:
-        """Return a bucket's profile, a few seconds old at most.
+        """Return a bucket's profile; see `known_profile`.
 
         Raises:
             BucketNotFound, BucketUnsuitable
@@ -171,14 +177,39 @@ class JetStreamBuckets:
         return self.known_profile(name) or await self.fresh_profile(name, effort)
 
     def known_profile(self, name: str) -> Profile | None:
-        """Return a bucket's profile if it is known well enough."""
+        """Return a bucket's profile if it is known, a few seconds old while the leader answers.
+
+        An older one serves while it is read anew: a write that waited for that would come later
+        than one that was simply sent, where the leader is away for a moment.
+        """
         profile = self._profiles.get(name)
-        return profile if profile is not None and profile.until > self._loop.time() else None
+        if profile is not None and profile.until < self._loop.time():
+            self._refresh(name)
+        return profile
+
+    def _refresh(self, name: str) -> None:
+        if name in self._refreshing:
+            return
+        task = self._loop.create_task(self._read_profile(name))
+        self._refreshing[name] = task
+        task.add_done_callback(lambda _: self._refreshing.pop(name, None))
+
+    async def _read_profile(self, name: str) -> None:
+        before = self._profiles.get(name)
+        try:
+            self._remember(name, await self.stream(name))
+        except (BucketNotFound, BucketUnsuitable):
+            if self._profiles.get(name) is before:
+                self.forget(name)
+        except GatewayError as error:
+            _log.debug("bucket %s could not be looked at: %s", name, error.message)
 
     async def fresh_profile(self, name: str, effort: Effort | None = None) -> Profile:
         """Return a bucket's profile as it is now; raises as `profile`."""
         self.forget(name)
-        info = await self.stream(name, effort=effort)
+        return self._remember(name, await self.stream(name, effort=effort))
+
+    def _remember(self, name: str, info: dict[str, Any]) -> Profile:
         profile = Profile(stream_value_limit(info["config"]), self._loop.time() + _PROFILE_SECONDS)
         if len(self._profiles) >= _PROFILES:
             self._profiles.clear()

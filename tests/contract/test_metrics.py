@@ -1,0 +1,54 @@
+"""What the gateway counts, in Prometheus's text format (contract 2.11)."""
+
+import threading
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from jetkv_gateway.embedded import NatsServer
+from tests.support.gateway import running_gateway
+from tests.support.http import Answer, Bucket, Http
+
+
+def figure(http: Http, name: str) -> float:
+    """Return one figure of `/metrics`."""
+    answer = http.get("/metrics")
+    assert answer.status == 200
+    return next(
+        sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+        if sample.name == name
+    )
+
+
+def test_metrics_are_prometheus_text(http: Http) -> None:
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert b"# TYPE jetkv_retries_total counter" in answer.body
+
+
+def test_an_answer_says_how_often_the_gateway_tried_again_and_the_counter_grows_by_that(
+    own_nats: NatsServer,
+) -> None:
+    own_nats.start()
+    with running_gateway(own_nats.url, buckets="b", request_timeout=0.3) as http:
+        bucket = Bucket(http, "b")
+        bucket.put("k", "v")
+        before = figure(http, "jetkv_retries_total")
+        own_nats.pause()
+        answers: list[Answer] = []
+        reader = threading.Thread(target=lambda: answers.append(bucket.get("k")))
+        reader.start()
+        reader.join(1)
+        own_nats.resume()
+        reader.join(10)
+    assert answers[0].status == 200
+    retries = int(answers[0].headers["jetkv-retries"])
+    assert retries >= 1
+    with running_gateway(own_nats.url) as http:
+        assert figure(http, "jetkv_retries_total") == before + retries
+
+
+def test_an_answer_of_the_first_try_says_nothing_of_retries(bucket: Bucket) -> None:
+    assert "jetkv-retries" not in bucket.put("k", "v").headers
+    assert "jetkv-retries" not in bucket.get("k").headers
