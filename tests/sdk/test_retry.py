@@ -3,7 +3,9 @@
 import pytest
 
 from jetkv import OutcomeUnknownError, Retry, UnavailableError, UnexpectedAnswerError
+from jetkv._core.retry import RETRY_HORIZON
 from jetkv.errors import DeadlineExceededError
+from jetkv_gateway.kv import model
 from tests.support.clients import MakeClient
 from tests.support.scripted import http, scripted
 
@@ -60,6 +62,22 @@ async def test_a_write_is_sent_again_where_the_gateway_honours_its_key(make) -> 
     first, _, second = server.asked
     assert (second.method, second.body) == (first.method, first.body)
     assert second.headers["idempotency-key"] == first.headers["idempotency-key"]
+
+
+async def test_a_write_is_not_sent_again_once_gateways_may_have_forgotten_its_key(
+    make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in ("_async", "_sync"):
+        monkeypatch.setattr(f"jetkv.{client}.client.RETRY_HORIZON", 0)
+    with scripted(BREAK, HONOURS, PUT) as server:
+        async with quick(make, server.url) as client:
+            with pytest.raises(OutcomeUnknownError):
+                await client.kv().bucket("b").put("k", 2)
+    assert [call for call in server.calls if call.startswith("PUT")] == [f"PUT {KEY}"]
+
+
+def test_the_horizon_of_clients_is_the_one_that_buckets_are_judged_by() -> None:
+    assert RETRY_HORIZON == model.RETRY_HORIZON
 
 
 async def test_two_writes_have_two_idempotency_keys(make) -> None:

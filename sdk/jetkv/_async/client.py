@@ -10,7 +10,7 @@ from jetkv._async.watch import AsyncWatch
 from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
-from jetkv._core.retry import Again, Retry, jitter, judge
+from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge
 from jetkv._core.wire import Answer, Request, TransportError
 from jetkv.errors import InvalidArgumentError, JetKVError
 
@@ -98,7 +98,8 @@ class AsyncClient:
         Raises:
             JetKVError: there is none, or one that says to try again, too often.
         """
-        deadline = now() + min(self._timeout, within or self._timeout)
+        begun = now()
+        deadline = begun + min(self._timeout, within or self._timeout)
         tried = 0
         doubt: JetKVError | None = None
         while True:
@@ -114,6 +115,7 @@ class AsyncClient:
                 return outcome
             if verdict.again is Again.IF_HONOURED:
                 doubt = verdict.error
+                deadline = min(deadline, begun + RETRY_HORIZON)
             delay = self._retry.delay(tried, verdict.at_least, jitter())
             if (
                 verdict.again is Again.NO

@@ -17,8 +17,12 @@ from jetkv import errors
 from jetkv._core.answers import error_of, is_gateways, retry_after
 from jetkv._core.wire import Answer, Kind, NoAnswer, NotSent, Request, TransportError
 
-__all__ = ["CONTENTION", "Again", "Retry", "Verdict", "judge"]
+__all__ = ["CONTENTION", "RETRY_HORIZON", "Again", "Retry", "Verdict", "judge"]
 
+
+RETRY_HORIZON = 60.0
+"""Seconds after its beginning in which a write of unknown outcome is sent again: gateways know its
+idempotency key for as long (a bucket that does not has the warning `short_duplicate_window`)."""
 
 _DOUBLINGS = 30  # 2.0 ** 1024 is an OverflowError
 

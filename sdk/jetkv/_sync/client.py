@@ -8,7 +8,7 @@ from typing import Any, Self
 from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
-from jetkv._core.retry import Again, Retry, jitter, judge
+from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge
 from jetkv._core.wire import Answer, Request, TransportError
 from jetkv._sync.kv import KV
 from jetkv._sync.runtime import now, sleep
@@ -99,7 +99,8 @@ class Client:
         Raises:
             JetKVError: there is none, or one that says to try again, too often.
         """
-        deadline = now() + min(self._timeout, within or self._timeout)
+        begun = now()
+        deadline = begun + min(self._timeout, within or self._timeout)
         tried = 0
         doubt: JetKVError | None = None
         while True:
@@ -115,6 +116,7 @@ class Client:
                 return outcome
             if verdict.again is Again.IF_HONOURED:
                 doubt = verdict.error
+                deadline = min(deadline, begun + RETRY_HORIZON)
             delay = self._retry.delay(tried, verdict.at_least, jitter())
             if (
                 verdict.again is Again.NO
