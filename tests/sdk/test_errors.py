@@ -199,6 +199,8 @@ SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     of_gateway.BucketExists(): errors.BucketExistsError,
     of_gateway.BucketUnsuitable("no purge here"): errors.BucketUnsuitableError,
     of_gateway.PreconditionFailed(7): errors.PreconditionFailedError,
+    # Each write of the SDK has an id of its own, so it never meets this.
+    of_gateway.IdempotencyConflict(7): errors.BucketUnsuitableError,
     of_gateway.KeyExists(7): errors.KeyExistsError,
     of_gateway.RevisionMismatch(7): errors.RevisionMismatchError,
     of_gateway.ValueTooLarge(100): errors.ValueTooLargeError,
