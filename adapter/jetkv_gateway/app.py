@@ -34,6 +34,8 @@ __all__ = ["build", "gateway"]
 
 _log = logging.getLogger("jetkv")
 
+_CLOSE_SECONDS = 1.5
+
 
 def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
     """Return the gateway as an ASGI app; its lifespan connects to NATS and disconnects.
@@ -89,7 +91,10 @@ def build(
             ensuring.cancel()
             with suppress(asyncio.CancelledError):
                 await ensuring
-            await hub.close()
+            with suppress(TimeoutError):
+                # A NATS that does not answer removes the consumers by itself.
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await hub.close()
             await connection.close()
 
     app = FastAPI(

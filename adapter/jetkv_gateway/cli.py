@@ -23,7 +23,8 @@ from jetkv_gateway.check import check as run_check
 from jetkv_gateway.embedded import NatsServer, NatsServerError
 from jetkv_gateway.http.auth import TokenFile, TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
-from jetkv_gateway.server import listen, run
+from jetkv_gateway.processes import run
+from jetkv_gateway.server import listen
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
 
 __all__ = ["app"]
@@ -213,6 +214,10 @@ def serve(
     request_timeout: Annotated[
         float | None, typer.Option(help="Seconds that one request to NATS may take. [5]")
     ] = None,
+    shutdown_delay: Annotated[
+        float | None,
+        typer.Option(help="Seconds to go on serving, no longer ready, once told to stop. [0]"),
+    ] = None,
     max_watches: Annotated[
         int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")
     ] = None,
@@ -253,6 +258,7 @@ def serve(
         "cors_origins": cors_origin or None,
         "buckets": bucket or None,
         "request_timeout": request_timeout,
+        "shutdown_delay": shutdown_delay,
         "max_watches": max_watches,
         "max_watches_per_address": max_watches_per_address,
         "watch_queue": watch_queue,

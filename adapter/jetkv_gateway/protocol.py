@@ -3,23 +3,30 @@
 An answer that is there in full is written at once (`WRITER`). Broken HTTP gets the JSON body of
 every other error, a URL ends, no part of a key is dropped in silence, and an answer that comes
 before the end of the request's body is not lost to a reset.
+
+When the server stops, a connection ends with an answer that says `Connection: close`: with the one
+in flight, or else with the next, which it waits a moment for. Closed first, a connection that its
+client has just begun to use would leave a write unknown.
 """
 
 import asyncio
 import logging
+import select
 import socket
 from functools import partial
 from typing import Any, NoReturn, cast
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from jetkv_gateway.http.errors import error_body
+from jetkv_gateway.http.errors import error_body, error_headers
 from jetkv_gateway.http.exchange import ABORT, STOPPING, WRITER, new_request_id
-from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, Unavailable
+from jetkv_gateway.sockets import WatchProtocol
 
 __all__ = ["GatewayProtocol"]
 
@@ -30,6 +37,11 @@ _MAX_URL = 64 * 1024
 _MAX_SOCKET_LINE = 8000
 _MAX_SOCKET_HEADERS = 100
 _LINGER_SECONDS = 5
+# What was sent before its client could know of the end arrives within a round trip.
+_LINGER_SECONDS_OF_A_STOP = 1
+# A client that is busy sends its next request well within this; others use none for longer.
+_LAST_REQUEST_SECONDS = 1
+_LOOK_SECONDS = 0.05
 _SILENCE_MILLISECONDS = 40_000
 _LINGER_BYTES = 64 * 1024 * 1024
 
@@ -37,11 +49,18 @@ _LINGER_BYTES = 64 * 1024 * 1024
 class GatewayProtocol(HttpToolsProtocol):
     """One connection."""
 
+    leaving = False
+    _receiving_headers = False
+    _running: RequestResponseCycle | None = None
     _sent_url = b""
     _stopping: asyncio.Event | None = None
     _broken_rule = (
         "its method, path or headers break a rule of HTTP/1.1; a path has to be percent-encoded"
     )
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._receiving_headers = True
 
     def on_url(self, url: bytes) -> None:
         # It can come in pieces; on_message_begin empties self.url.
@@ -61,11 +80,78 @@ class GatewayProtocol(HttpToolsProtocol):
         raise ValueError(rule)
 
     def shutdown(self) -> None:
-        super().shutdown()
+        """Make the answer in flight the last one, or else the next, if it is asked for soon."""
+        self.leaving = True
         if self._stopping is not None:
             self._stopping.set()
+        if self._answering:
+            self._make_last(self.cycle)
+        else:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, self._leave_if_idle)
+
+    def expire(self) -> None:
+        """End a connection that a stop cannot wait for any longer.
+
+        The task of the request in flight is cancelled by the server, which makes an answer.
+        """
+        if self.transport.get_protocol() is not self:
+            return  # on its way out already
+        self.pipeline.clear()
+        if self._answering and self._running is not None:
+            self._make_last(self._running)
+        elif self._receiving_headers:
+            self._say_last(Unavailable("the gateway stops"))
+        else:
+            self._leave()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _make_last(self, cycle: RequestResponseCycle) -> None:
+        cycle.keep_alive = False
+        cycle.transport = _ClosingTransport(self, cycle)
+
+    def _leave_if_idle(self) -> None:
+        if self._answering or self._receiving_headers or self.transport.is_closing():
+            return
+        if self._has_unread():
+            self.loop.call_later(_LOOK_SECONDS, self._leave_if_idle)
+        else:
+            self._leave()
+
+    def _has_unread(self) -> bool:
+        """Return whether a request has arrived that the event loop has not come to."""
+        poll = select.poll()
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if descriptor < 0:
+            return False
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _leave(self) -> None:
+        if not self.transport.is_closing() and self.transport.get_protocol() is self:
+            self.transport.set_protocol(_LastWord(self))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        if self.leaving and self.transport.get_protocol() is not self:
+            # Its last answer is out: what is in the pipeline has none to come.
+            self.pipeline.clear()
+            self.server_state.total_requests += 1
+        else:
+            super().on_response_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        if self.leaving:
+            cast(WatchProtocol, self.transport.get_protocol()).shutdown()
 
     def on_headers_complete(self) -> None:
+        self._receiving_headers = False
         if self.parser.should_upgrade() and self._should_upgrade():
             self._check_handshake()
         streaming = self.cycle
@@ -85,13 +171,15 @@ class GatewayProtocol(HttpToolsProtocol):
         if cycle is not None and cycle.scope is self.scope:
             if b"/watch" in self.url:
                 self._stopping = self._stopping or asyncio.Event()
+                if self.leaving:
+                    self._stopping.set()
                 scope = cast(dict[str, Any], self.scope)
                 scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
                 self._notice_silence()
-            if cycle.keep_alive:
+            if cycle.keep_alive and not self.leaving:
                 cast(dict[str, Any], self.scope)[WRITER] = partial(_write, cycle)
             else:
-                cycle.transport = _ClosingTransport(self, cycle)
+                self._make_last(cycle)
 
     def _check_handshake(self) -> None:
         """Refuse what websockets could not read, and would leave without an answer."""
@@ -117,13 +205,20 @@ class GatewayProtocol(HttpToolsProtocol):
             raw.setsockopt(socket.IPPROTO_TCP, option, _SILENCE_MILLISECONDS)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it names no rule
+        self._say_last(InvalidArgument(f"invalid HTTP request: {self._broken_rule}"))
+
+    def _say_last(self, error: GatewayError) -> None:
+        """Answer what is no whole request, and close."""
+        if self.transport.is_closing():
+            return
         request_id = new_request_id()
-        error = InvalidArgument(f"invalid HTTP request: {self._broken_rule}")
         body = error_body(error, request_id.decode("ascii"))
         _log.info("request %s: %s", request_id.decode("ascii"), error.message)
+        lines = b"".join([b"%s: %s\r\n" % header for header in error_headers(error)])
         self.transport.write(
             b"%scontent-type: application/json\r\nx-request-id: %s\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%s" % (STATUS_LINE[400], request_id, len(body), body)
+            b"%scontent-length: %d\r\n\r\n%s"
+            % (STATUS_LINE[error.status], request_id, lines, len(body), body)
         )
         if self.cycle is not None:
             # A request whose body broke off: nothing comes of it, and it answers no more.
@@ -135,7 +230,7 @@ class GatewayProtocol(HttpToolsProtocol):
 class _ClosingTransport(asyncio.Transport):
     """What a request that closes its connection writes to."""
 
-    def __init__(self, protocol: HttpToolsProtocol, cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: GatewayProtocol, cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
         self._cycle = cycle
         self.write = protocol.transport.write  # type: ignore[method-assign]
@@ -143,7 +238,9 @@ class _ClosingTransport(asyncio.Transport):
 
     def close(self) -> None:
         transport = self._protocol.transport
-        if self._cycle.more_body and not transport.is_closing():
+        if transport.is_closing():
+            return
+        if self._cycle.more_body or self._protocol.leaving:
             transport.set_protocol(_LastWord(self._protocol))
         else:
             transport.close()
@@ -156,11 +253,12 @@ class _LastWord(asyncio.Protocol):
     away an answer that was not read yet.
     """
 
-    def __init__(self, protocol: HttpToolsProtocol) -> None:
+    def __init__(self, protocol: GatewayProtocol) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
         self._bytes_left = _LINGER_BYTES
-        self._timer = protocol.loop.call_later(_LINGER_SECONDS, self._transport.close)
+        linger = _LINGER_SECONDS_OF_A_STOP if protocol.leaving else _LINGER_SECONDS
+        self._timer = protocol.loop.call_later(linger, self._transport.close)
         protocol.flow.resume_reading()
         self._transport.write_eof()
 
@@ -178,6 +276,8 @@ def _write(cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes) 
     """Write a whole answer at once; the steps are those of `RequestResponseCycle.send`."""
     if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
         return False
+    if not cycle.keep_alive:
+        return False  # the server stops by now, and the answer has to say so
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
     date = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])

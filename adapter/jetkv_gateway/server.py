@@ -1,28 +1,43 @@
-"""Run the ASGI app under uvicorn: sockets, workers, signals."""
+"""The ASGI app under uvicorn, and how it stops.
+
+A stop goes step by step, each with a deadline: it is not ready any more; for `shutdown_delay` all
+goes on, so that load balancers can send requests elsewhere; the listening socket is closed; each
+connection gets its last answer; a request that has none by then is told what is known of it; the
+consumers of watches are removed; NATS takes in what was sent.
+"""
 
 import asyncio
 import functools
-import signal
+import logging
+import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
 
 from jetkv_gateway.app import gateway
-from jetkv_gateway.http.metrics import share_metrics
+from jetkv_gateway.http.exchange import STOPS
+from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.protocol import GatewayProtocol
 from jetkv_gateway.settings import Settings, SettingsError
 from jetkv_gateway.sockets import WatchProtocol
 
-__all__ = ["GatewayServer", "config_for", "listen", "run"]
+__all__ = ["STARTUP_FAILURE", "GatewayServer", "config_for", "listen", "stop_seconds"]
 
-_SHUTDOWN_SECONDS = 10
+_log = logging.getLogger("jetkv")
+
 # Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
 # request goes out leaves a write unknown.
 _KEEP_ALIVE_SECONDS = 120
 _MAX_MESSAGE = 4096  # of what a watcher sends, which nobody reads
+_BACKLOG = 2048
+_LOOK_SECONDS = 0.02
+_LAST_WORDS_SECONDS = 1.0
+_LIFESPAN_SECONDS = 5.0
+_LIFESPAN_SECONDS_IF_FORCED = 3.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((host, port))
-        server.listen(2048)
+        server.listen(_BACKLOG)
     except OSError as error:
         server.close()
         raise SettingsError(
@@ -48,7 +63,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def config_for(settings: Settings) -> uvicorn.Config:
-    """Return uvicorn's configuration; it can be sent to another process."""
+    """Return uvicorn's configuration."""
     return uvicorn.Config(
         functools.partial(gateway, settings),
         factory=True,
@@ -64,42 +79,142 @@ def config_for(settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         lifespan="on",
         log_config=_logging(settings.log_level),
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        # What one request may take: waiting for a leader, and then for its answer.
+        timeout_graceful_shutdown=math.ceil(settings.request_timeout + RETRY_SECONDS + 1),
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
 
 
-class GatewayServer(uvicorn.Server):
-    """uvicorn's server, telling when it serves."""
+def stop_seconds(settings: Settings) -> float:
+    """Return how long a stop takes at most, in seconds."""
+    requests = settings.request_timeout + RETRY_SECONDS + 2
+    return settings.shutdown_delay + requests + _LAST_WORDS_SECONDS + _LIFESPAN_SECONDS
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server, with a stop of our own.
+
+    Args:
+        on_started: called when it serves.
+        delay: seconds to go on serving once told to stop.
+        on_second: called once a second, and when it begins to stop.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_started: Callable[[], None],
+        *,
+        delay: float = 0.0,
+        on_second: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._delay = delay
+        self._on_second = on_second
+        self._stops_at: float | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # They are the caller's: uvicorn's own way raises them once more in the end.
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_started()
 
+    async def on_tick(self, counter: int) -> bool:
+        if not await super().on_tick(counter):
+            if counter % 10 == 0:
+                self._on_second()
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._stops_at is None:
+            self._stops_at = now + self._delay
+            self.lifespan.state[STOPS] = True
+            self._on_second()
+        return self.force_exit or now >= self._stops_at
 
-def run(settings: Settings, server_socket: socket.socket, on_started: Callable[[], None]) -> int:
-    """Serve until SIGINT or SIGTERM, and return the exit code.
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state[STOPS] = True
+        await self._stop_listening(sockets or [])
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._until_idle(self.config.timeout_graceful_shutdown or 0, unless_forced=True)
+        if self._busy:
+            await self._break_off()
+        await self._end_lifespan()
 
-    With one worker this process serves, with more it watches over them.
-    """
-    # uvicorn raises a signal again when it has shut down; by then there is nothing left to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    config = config_for(settings)
-    if settings.workers > 1:
-        on_started()
-        with share_metrics():
-            Multiprocess(config, sockets=[server_socket]).run()
-        return 0
-    server = GatewayServer(config, on_started)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[server_socket]))
-    return 0 if server.started else 1
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Close the listening sockets; a client that has connected already gets its answer."""
+        accepted = [connection for listening in sockets for connection in _accept(listening)]
+        for server in self.servers:
+            server.close()
+        for listening in sockets:
+            listening.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            with suppress(OSError):
+                await loop.connect_accepted_socket(self._make_protocol, connection)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg] # as uvicorn does
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self.server_state.connections or self.server_state.tasks)
+
+    async def _until_idle(self, seconds: float, *, unless_forced: bool) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        # uvicorn's sets tell nobody that they are empty.
+        while self._busy and loop.time() < end and not (unless_forced and self.force_exit):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _end_lifespan(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _LIFESPAN_SECONDS
+        ending = asyncio.create_task(self.lifespan.shutdown())
+        while not ending.done() and loop.time() < end:
+            if self.force_exit:
+                end = min(end, loop.time() + _LIFESPAN_SECONDS_IF_FORCED)
+            await asyncio.wait([ending], timeout=_LOOK_SECONDS)
+        if not ending.done():
+            ending.cancel()
+            _log.warning("stopping: NATS did not take its leave in time")
+
+    async def _break_off(self) -> None:
+        """Have all requests answered now, with what is known of them, and end all connections."""
+        state = self.server_state
+        for connection in list(state.connections):
+            if isinstance(connection, GatewayProtocol | WatchProtocol):
+                connection.expire()
+        # What only waited for a peer ends by itself.
+        await asyncio.sleep(_LOOK_SECONDS)
+        if state.tasks:
+            _log.warning("stopping: %d requests did not end in time", len(state.tasks))
+        for task in list(state.tasks):
+            task.cancel()
+        await self._until_idle(_LAST_WORDS_SECONDS, unless_forced=False)
+        for connection in list(state.connections):
+            connection.transport.abort()
+
+
+def _accept(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that wait in a listening socket."""
+    for _ in range(_BACKLOG):
+        try:
+            connection, _ = listening.accept()
+        except ConnectionAbortedError:
+            continue
+        except OSError:
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def _logging(level: str) -> dict[str, Any]:

@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     bucket_prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,40}$")] = ""
     buckets: Annotated[list[BucketSetting], NoDecode] = []
     request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    shutdown_delay: Annotated[float, Field(ge=0, le=300)] = 0.0
 
     max_watches: Annotated[int, Field(ge=0)] = 10_000
     max_watches_per_address: Annotated[int, Field(ge=0)] = 2_000

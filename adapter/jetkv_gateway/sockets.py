@@ -105,6 +105,10 @@ class WatchProtocol(WebSocketsSansIOProtocol):
             self._refuse(Unavailable("the gateway stops"))
             super().shutdown()
 
+    def expire(self) -> None:
+        """End a connection that a stop cannot wait for any longer."""
+        self.transport.abort()
+
     def send_500_response(self) -> None:
         self._refuse(InternalError(hint="report it with the request id"))
 

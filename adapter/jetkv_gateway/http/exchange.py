@@ -24,6 +24,7 @@ __all__ = [
     "EXCHANGE",
     "SOCKET",
     "STOPPING",
+    "STOPS",
     "WRITER",
     "ASGIApp",
     "ClientGone",
@@ -56,6 +57,9 @@ SOCKET = "jetkv.socket"
 STOPPING = "jetkv.stopping"
 """Where a protocol leaves an `asyncio.Event`, which is set when the server stops."""
 
+STOPS = "jetkv.stops"
+"""Where a server that is about to stop says so, in the lifespan's state."""
+
 ABORT = "jetkv.abort"
 """Where a protocol leaves what ends a connection whose reader does not read any more."""
 
@@ -86,6 +90,7 @@ class Exchange:
         path: as it was sent, still percent-encoded, without the `/json` base.
         headers: lower-case names; repeated lines are joined by a comma (RFC 9110 §5.3).
         request_id: the caller's when it is sane, else one of ours.
+        whole: whether the body was read to its end.
         view: how values are shown unless the request says otherwise.
         answer_headers: what goes on every answer: the request id, and CORS where it applies.
     """
@@ -104,6 +109,7 @@ class Exchange:
         "scope",
         "started",
         "view",
+        "whole",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, policy: Policy) -> None:
@@ -113,6 +119,7 @@ class Exchange:
         self.policy = policy
         self.principal = ANONYMOUS
         self.started = False
+        self.whole = False
         self.method: str = scope["method"]
         self.query: bytes = scope["query_string"]
         path: bytes = scope["raw_path"]
@@ -165,6 +172,7 @@ class Exchange:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
+        self.whole = not message.get("more_body", False)
         if not message.get("more_body", False):
             whole: bytes = message.get("body", b"")
             if len(whole) > limit:
@@ -178,6 +186,7 @@ class Exchange:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
+            self.whole = not message.get("more_body", False)
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
         if size > limit:

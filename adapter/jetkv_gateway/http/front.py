@@ -4,6 +4,7 @@ In this order: host and origin, OPTIONS, who is calling, the route. Whatever goe
 becomes an answer of contract 1.4 here and nowhere else.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -23,7 +24,13 @@ from jetkv_gateway.http.origins import Origins
 from jetkv_gateway.http.paths import key_route, watch_route
 from jetkv_gateway.http.watch import Watches
 from jetkv_gateway.kv.access import Policy
-from jetkv_gateway.kv.errors import GatewayError, InternalError, NotFound
+from jetkv_gateway.kv.errors import (
+    GatewayError,
+    InternalError,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+)
 
 __all__ = ["PUBLIC", "Defects", "Front"]
 
@@ -31,6 +38,8 @@ PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
 """The paths that need no credential (contract 1.6)."""
 
 _log = logging.getLogger("jetkv.http")
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Front:
@@ -75,6 +84,9 @@ class Front:
             else:
                 self._authenticate(exchange)
                 await self._entries.answer(exchange, *key)
+        except asyncio.CancelledError:
+            # A server that stops and can wait no longer; nobody else cancels a request.
+            await _answer_trouble(exchange, _unfinished(exchange))
         except Exception as error:  # noqa: BLE001 - all of them become answers
             await _answer_trouble(exchange, error)
 
@@ -146,6 +158,15 @@ class Defects:
             if exchange is None or exchange.started:
                 raise
             await _fail_as_defect(exchange)
+
+
+def _unfinished(exchange: Exchange) -> Exception:
+    """Return what is known of a request that a stop breaks off."""
+    if exchange.started:
+        return ClientGone()
+    if exchange.method in _READS or (exchange.method != "DELETE" and not exchange.whole):
+        return Unavailable("the gateway stops", retry_after=1)
+    return OutcomeUnknown("the gateway stopped before NATS answered: read what stands now")
 
 
 async def _answer_trouble(exchange: Exchange, error: Exception) -> None:

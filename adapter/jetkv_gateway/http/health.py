@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from jetkv_gateway import __version__
 from jetkv_gateway.http.auth import Authenticator
-from jetkv_gateway.http.exchange import EXCHANGE
+from jetkv_gateway.http.exchange import EXCHANGE, STOPS
 from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
 from jetkv_gateway.http.schema import errors
 from jetkv_gateway.kv.access import Verb
@@ -65,9 +65,12 @@ def health_routes(
         responses={**errors(400, 403), 503: {"model": Readiness, "description": "Not ready"}},
     )
     async def readiness(request: Request, response: Response) -> Readiness:
-        """200 while JetStream answers, else 503 with what is amiss."""
+        """200 while JetStream answers, else 503 with what is amiss; 503 too before it stops."""
         request.scope[EXCHANGE].parameters()
-        issues = {**startup_issues, **await health.issues()}
+        if STOPS in request.scope.get("state", {}):
+            issues = {"gateway": "it stops; others go on"}
+        else:
+            issues = {**startup_issues, **await health.issues()}
         warnings = {"auth": authenticator.problem} if authenticator.problem else {}
         response.status_code = 503 if issues else 200
         return Readiness(

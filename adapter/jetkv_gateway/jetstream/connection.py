@@ -24,6 +24,7 @@ from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NotConnected,
     ReplyClient,
+    Signal,
 )
 
 __all__ = ["Connection", "NatsOptions"]
@@ -36,6 +37,7 @@ _BACKOFF_LAST = 1.0
 _LOOK_SECONDS = 0.1
 _QUIET_LOOKS = 10
 _PING_SECONDS = 1.0
+_FLUSH_SECONDS = 1.0
 _USUAL_MAX_PAYLOAD = 1024 * 1024  # until a server has said its own
 _FORBIDDEN = 'permissions violation for publish to "'
 
@@ -96,7 +98,14 @@ class Connection:
         self._supervisor = asyncio.create_task(self._supervise(), name="nats-supervisor")
 
     async def close(self) -> None:
-        """Disconnect; requests still in flight end with `ConnectionLost`."""
+        """Disconnect, once NATS has taken in what was sent, or does not answer.
+
+        Requests still in flight end with `ConnectionLost`.
+        """
+        if self._mux is not None:
+            # nats-py's own flush overtakes what waits to be written; an answer comes after it.
+            with suppress(Signal):
+                await self._mux.request("$JS.API.INFO", timeout=_FLUSH_SECONDS)
         if self._supervisor is not None:
             # nats-py swallows a cancellation that meets it while it closes: one may not do.
             while not self._supervisor.done():

@@ -1,0 +1,387 @@
+"""What clients see of a gateway that is told to stop, as a process and with all signals."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jetkv.testing import LocalNats
+from jetkv_gateway.processes import _SAME_SIGNAL_SECONDS, _SILENCE_SECONDS
+from tests.cli.conftest import Process
+from tests.support.http import Bucket, Http
+from tests.support.native import Native
+from tests.support.raw import Wire
+from tests.support.waiting import until
+from tests.support.watching import streaming, watching
+
+STOP_SECONDS = 21
+"""What a stop may take by docs/deployment.md, with default settings."""
+
+
+@pytest.fixture
+def serve(start, nats: LocalNats) -> Callable[..., tuple[Process, Http]]:
+    """`jetkv serve` on a nats-server, the shared one unless another is given; ready."""
+
+    def serve(
+        *arguments: str, on: LocalNats = nats, port: int = 0, **environment: str
+    ) -> tuple[Process, Http]:
+        process = start(
+            "serve", "--auth", "off", "--nats-url", on.url, "--port", str(port), *arguments,
+            **environment,
+        )  # fmt: skip
+        http = process.http()
+        until(lambda: http.get("/ready").status == 200, "the gateway is ready")
+        return process, http
+
+    return serve
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def workers(request: pytest.FixtureRequest) -> list[str]:
+    return ["--workers", str(request.param)]
+
+
+def tell(process: Process, number: int = signal.SIGTERM) -> None:
+    process.popen.send_signal(number)
+
+
+def tell_again(process: Process) -> None:
+    time.sleep(_SAME_SIGNAL_SECONDS)  # sooner it would count as the first
+    tell(process)
+
+
+def refuses(http: Http) -> bool:
+    try:
+        socket.create_connection((http.host, http.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def children(process: Process) -> list[int]:
+    """The workers of a gateway; beside them runs a helper of Python's multiprocessing."""
+    pid = process.popen.pid
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in found
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def both_serve(process: Process, http: Http) -> tuple[int, int]:
+    """Wait until two workers have answered; their process ids."""
+    prefixes = set()
+
+    def have_answered() -> bool:
+        prefixes.add(http.get("/health").headers["x-request-id"].partition("-")[0])
+        return len(prefixes) == 2
+
+    until(have_answered, "both workers have answered", 30)
+    one, other = children(process)
+    return one, other
+
+
+def test_a_gateway_that_stops_is_not_ready_and_goes_on_for_the_delay(
+    serve, workers: list[str], bucket: Bucket
+) -> None:
+    process, http = serve("--shutdown-delay", "2", *workers)
+    with Wire(http) as kept:
+        assert kept.request("GET", "/ready").status == 200
+        tell(process)
+        until(lambda: http.get("/ready").status == 503, "it is not ready", 1)
+        until(lambda: kept.request("GET", "/ready").status == 503, "nor where it was asked", 1)
+        answer = kept.request("GET", "/ready")
+        assert answer.json["issues"] == {"gateway": "it stops; others go on"}
+        assert "connection" not in answer.headers
+        assert Bucket(http, bucket.name).put("k", "v").status == 200, "new connections come in"
+    assert process.popen.wait(10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_next_request_of_a_kept_connection_is_answered_and_is_the_last(
+    serve, workers: list[str], bucket: Bucket, number: int
+) -> None:
+    process, http = serve(*workers)
+    with Wire(http) as one, Wire(http) as other:
+        for wire in (one, other):
+            assert wire.request("GET", bucket.path).status == 200
+        tell(process, number)
+        until(lambda: refuses(http), "new connections are refused")
+        answer = one.request("PUT", bucket.key("k"), "Content-Length: 0")
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert one.is_closed()
+        # Nothing was asked here: it is closed, and not reset.
+        assert other.is_closed()
+    assert process.popen.wait(10) == 0
+    assert bucket.get("k").status == 200
+    assert "Traceback" not in process.output
+
+
+def test_a_request_that_is_still_being_sent_is_answered(serve, bucket: Bucket) -> None:
+    process, http = serve()
+    with Wire(http) as body, Wire(http) as headers:
+        body.head("PUT", bucket.key("body"), "Content-Length: 4")
+        body.send(b"ab")
+        headers.send(f"PUT {bucket.key('headers')} HTTP/1.1\r\nHost: x\r\nContent-".encode())
+        until(lambda: http.get("/ready").status == 200, "the gateway has read that far")
+        tell(process)
+        until(lambda: refuses(http), "it stops")
+        time.sleep(1.5)  # longer than a connection that says nothing is kept
+        body.send(b"cd")
+        headers.send(b"Length: 2\r\n\r\nxy")
+        for wire in (body, headers):
+            answer = wire.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert wire.is_closed()
+    assert process.popen.wait(10) == 0
+    assert (bucket.get("body").value, bucket.get("headers").value) == (b"abcd", b"xy")
+
+
+def test_requests_sent_behind_one_another_are_all_answered(serve, bucket: Bucket) -> None:
+    process, http = serve()
+    with Wire(http) as wire:
+        wire.head("PUT", bucket.key("1"), "Content-Length: 2")
+        wire.send(b"a")
+        until(lambda: http.get("/ready").status == 200, "the gateway has read that far")
+        tell(process)
+        until(lambda: refuses(http), "it stops")
+        wire.send(b"b")
+        first = wire.answer()
+        assert (first.status, first.headers["connection"]) == (200, "close")
+        wire.head("PUT", bucket.key("2"), "Content-Length: 0")
+        assert wire.is_closed(), "and what comes after the last answer is not half done"
+    assert process.popen.wait(10) == 0
+    assert bucket.get("2").status == 404
+
+
+def test_a_connection_that_waits_to_be_accepted_is_answered(serve, bucket: Bucket) -> None:
+    process, http = serve()
+    tell(process, signal.SIGSTOP)
+    with Wire(http) as one, Wire(http) as other:
+        for key, wire in (("one", one), ("other", other)):
+            wire.head("PUT", bucket.key(key), "Content-Length: 0")
+        tell(process)
+        tell(process, signal.SIGCONT)
+        for wire in (one, other):
+            assert wire.answer().status == 200
+            assert wire.is_closed()
+    assert process.popen.wait(10) == 0
+
+
+@pytest.fixture
+def frozen(serve, own_nats: LocalNats) -> Callable[..., tuple[Process, Http, Bucket]]:
+    """A gateway with a bucket, whose nats-server has stopped to answer."""
+
+    def frozen(*arguments: str) -> tuple[Process, Http, Bucket]:
+        own_nats.start()
+        process, http = serve("--bucket", "b", *arguments, on=own_nats)
+        bucket = Bucket(http, "b")
+        assert bucket.put("k", "v").status == 200
+        own_nats.pause()
+        return process, http, bucket
+
+    return frozen
+
+
+def test_a_write_that_cannot_be_waited_for_is_answered_as_unknown(
+    frozen, own_nats: LocalNats
+) -> None:
+    process, http, bucket = frozen("--request-timeout", "60")
+    with Wire(http) as write, Wire(http) as delete, Wire(http) as read, Wire(http) as half:
+        write.head("PUT", bucket.key("k"), "Content-Length: 0")
+        delete.head("DELETE", bucket.key("k"))
+        read.head("GET", bucket.key("k"))
+        half.head("PUT", bucket.key("k"), "Content-Length: 2")
+        until(lambda: http.get("/health").status == 200, "the gateway has read them")
+        tell(process)
+        until(lambda: refuses(http), "it stops")
+        tell_again(process)
+        for wire in (write, delete):
+            answer = wire.answer()
+            assert answer.status == 504
+            assert answer.json["details"] == {"outcome": "unknown"}
+            assert (answer.json["retryable"], answer.headers["connection"]) == (False, "close")
+        for wire in (read, half):
+            answer = wire.answer()
+            assert (answer.status, answer.json["code"]) == (503, "unavailable")
+            assert (answer.json["retryable"], answer.headers["retry-after"]) == (True, "1")
+        for wire in (write, delete, read, half):
+            assert wire.is_closed()
+    assert process.popen.wait(5) == 0
+    assert "Traceback" not in process.output
+
+
+def test_a_request_that_never_comes_to_its_end_holds_a_stop_up_until_the_bound(
+    serve, bucket: Bucket
+) -> None:
+    process, http = serve("--request-timeout", "0.5")
+    with Wire(http, timeout=20) as body, Wire(http, timeout=20) as headers:
+        body.head("PUT", bucket.key("body"), "Content-Length: 4")
+        headers.send(b"GET / HTTP/1.1\r\n")
+        until(lambda: http.get("/ready").status == 200, "the gateway has read that far")
+        began = time.monotonic()
+        tell(process)
+        for wire in (body, headers):
+            answer = wire.answer()
+            assert (answer.status, answer.error) == (503, "the gateway stops")
+            assert wire.is_closed()
+        assert process.popen.wait(5) == 0
+        assert 5 < time.monotonic() - began < STOP_SECONDS
+    assert bucket.get("body").status == 404
+    assert "Traceback" not in process.output
+
+
+async def test_watches_end_with_a_word_and_leave_no_consumer(
+    serve, workers: list[str], bucket: Bucket, native: Native
+) -> None:
+    process, http = await asyncio.to_thread(serve, *workers)
+
+    async def consumers() -> int:
+        return (await native.api(f"STREAM.INFO.KV_{bucket.name}"))["state"]["consumer_count"]
+
+    async with (
+        watching(http, bucket.name) as watcher,
+        streaming(http, bucket.name) as stream,
+    ):
+        assert await consumers() > 0
+        tell(process)
+        frames, code = await watcher.closed()
+        assert (frames, code) == ([], 1001)
+        while await stream.block() is not None:
+            pass
+        assert stream.ended, "with its last chunk"
+    assert await asyncio.to_thread(process.popen.wait, 10) == 0
+    assert await consumers() == 0
+    assert "Traceback" not in process.output
+
+
+def test_a_stop_ends_while_nats_does_not_answer(frozen, own_nats: LocalNats) -> None:
+    process, http, bucket = frozen()
+    with Wire(http, timeout=20) as wire:
+        wire.head("PUT", bucket.key("k"), "Content-Length: 0")
+        until(lambda: http.get("/health").status == 200, "the gateway has read it")
+        tell(process)
+        answer = wire.answer()
+        assert (answer.status, answer.json["details"]["outcome"]) == (504, "unknown")
+    assert process.popen.wait(STOP_SECONDS) == 0
+    assert "Traceback" not in process.output
+
+
+def test_a_stop_ends_while_nats_is_away(frozen, own_nats: LocalNats) -> None:
+    process, http, _ = frozen()
+    own_nats.resume()
+    own_nats.kill()
+    until(lambda: http.get("/ready").status == 503, "the gateway knows")
+    assert process.stop(seconds=5) == 0
+
+
+def test_a_stop_ends_while_clients_do_not_read(serve, bucket: Bucket) -> None:
+    bucket.put("big", b"x" * 900_000)
+    process, http = serve("--request-timeout", "0.5")
+    wires = [Wire(http) for _ in range(3)]
+    for wire in wires:
+        for _ in range(20):
+            wire.head("GET", bucket.key("big"))
+    until(lambda: http.get("/health").status == 200, "the gateway has read them")
+    assert process.stop(seconds=STOP_SECONDS) == 0
+    for wire in wires:
+        wire.__exit__()
+
+
+async def test_a_stop_ends_while_watchers_do_not_read(serve, bucket: Bucket) -> None:
+    process, http = await asyncio.to_thread(serve)
+    async with (
+        watching(http, bucket.name, max_queue=1) as watcher,
+        streaming(http, bucket.name) as stream,
+    ):
+        watcher.connection.transport.pause_reading()
+        stream.writer.transport.pause_reading()
+        for _ in range(30):
+            await asyncio.to_thread(bucket.put, "k", b"x" * 500_000)
+        assert await asyncio.to_thread(process.stop, signal.SIGTERM, STOP_SECONDS) == 0
+        watcher.connection.transport.abort()
+
+
+def test_a_second_signal_ends_it_at_once(serve, workers: list[str]) -> None:
+    process, http = serve("--shutdown-delay", "60", *workers)
+    tell(process)
+    until(lambda: http.get("/ready").status == 503, "it stops")
+    began = time.monotonic()
+    tell_again(process)
+    assert process.popen.wait(5) == 0
+    assert time.monotonic() - began < 3
+
+
+def test_a_signal_that_reaches_all_processes_is_one_signal(serve, bucket: Bucket) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    with Wire(http) as wire:
+        wire.head("PUT", bucket.key("k"), "Content-Length: 1")
+        until(lambda: http.get("/ready").status == 200, "the gateway has read that far")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for pid in (*workers, process.popen.pid):
+                os.kill(pid, number)
+        until(lambda: refuses(http), "it stops")
+        wire.send(b"v")
+        assert wire.answer().status == 200
+    assert process.popen.wait(10) == 0
+
+
+def test_a_worker_that_hangs_is_killed_in_the_end(serve) -> None:
+    process, http = serve("--workers", "2")
+    hung, _other = both_serve(process, http)
+    os.kill(hung, signal.SIGSTOP)
+    tell(process)
+    until(lambda: len(children(process)) == 1, "the other has ended")
+    tell_again(process)
+    assert process.popen.wait(8) == 1
+    assert not runs(hung)
+    assert f"worker {hung} did not stop in time: killed" in process.output
+
+
+def test_no_worker_outlives_a_first_process_that_was_killed(serve, bucket: Bucket) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    with Wire(http) as wire:
+        wire.head("PUT", bucket.key("k"), "Content-Length: 1")
+        until(lambda: http.get("/ready").status == 200, "the gateway has read that far")
+        process.popen.kill()
+        until(lambda: refuses(http), "the workers stop")
+        wire.send(b"v")
+        assert wire.answer().status == 200
+    until(lambda: not any(map(runs, workers)), "the workers have ended")
+
+
+def test_a_worker_that_was_killed_is_replaced_and_the_other_goes_on(serve, bucket: Bucket) -> None:
+    process, http = serve("--workers", "2")
+    killed, other = both_serve(process, http)
+    os.kill(killed, signal.SIGKILL)
+    answers = [http.put(bucket.key("k"), "v").status for _ in range(20)]
+    assert answers == [200] * 20
+    until(lambda: len(children(process)) == 2, "another has come", 3)
+    assert other in children(process)
+    assert re.search(rf"worker {killed} ended with -9: replaced", process.output)
+    assert process.stop() == 0
+
+
+def test_a_worker_that_falls_silent_is_replaced(serve) -> None:
+    process, http = serve("--workers", "2")
+    silent, _other = both_serve(process, http)
+    os.kill(silent, signal.SIGSTOP)
+    until(lambda: not runs(silent), "it is killed", _SILENCE_SECONDS + 5)
+    until(lambda: len(children(process)) == 2, "another has come")
+    assert process.stop() == 0
