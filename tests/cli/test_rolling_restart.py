@@ -20,8 +20,9 @@ from tests.support.http import Bucket, Http
 from tests.support.waiting import until
 from tests.support.watching import watching
 
-CLIENTS = 10
+CLIENTS = 6
 ROUNDS = 2
+START_SECONDS = 60  # three interpreters, on what the load leaves of the machine
 
 ANSWERED = "answered 200"
 REFUSED = "connection refused"
@@ -104,8 +105,9 @@ def serve(start, nats: LocalNats) -> Callable[[int], tuple[Process, Http]]:
         process = start(
             "serve", "--auth", "off", "--nats-url", nats.url, "--port", str(port), "--workers", "2"
         )
+        process.wait_for("serves http://", START_SECONDS)
         http = process.http()
-        until(lambda: http.get("/ready").status == 200, "the gateway is ready", 30)
+        until(lambda: http.get("/ready").status == 200, "the gateway is ready", START_SECONDS)
         return process, http
 
     return serve
