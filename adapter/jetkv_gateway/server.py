@@ -25,7 +25,14 @@ from jetkv_gateway.protocol import GatewayProtocol
 from jetkv_gateway.settings import Settings, SettingsError
 from jetkv_gateway.sockets import WatchProtocol
 
-__all__ = ["STARTUP_FAILURE", "GatewayServer", "config_for", "listen", "stop_seconds"]
+__all__ = [
+    "STARTUP_FAILURE",
+    "GatewayServer",
+    "config_for",
+    "listen",
+    "logging_for",
+    "stop_seconds",
+]
 
 _log = logging.getLogger("jetkv")
 
@@ -78,7 +85,7 @@ def config_for(settings: Settings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        log_config=_logging(settings.log_level),
+        log_config=logging_for(settings.log_level),
         # What one request may take: waiting for a leader, and then for its answer.
         timeout_graceful_shutdown=math.ceil(settings.request_timeout + RETRY_SECONDS + 1),
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -217,7 +224,8 @@ def _accept(listening: socket.socket) -> Iterator[socket.socket]:
         yield connection
 
 
-def _logging(level: str) -> dict[str, Any]:
+def logging_for(level: str) -> dict[str, Any]:
+    """Return what goes to stderr, for `logging.config.dictConfig`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
