@@ -17,6 +17,7 @@ import logging
 import logging.config
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -58,6 +59,7 @@ _STOP, _FORCE = b"stop", b"force"
 
 _START_SECONDS = 60.0
 _SILENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 3.0
 _FORCED_SECONDS = 5.0
 _MARGIN_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
@@ -137,6 +139,10 @@ class _Worker:
                 seconds = self._patience if word == _STOPPING else _SILENCE_SECONDS
                 self._silent_at = time.monotonic() + seconds
 
+    def forgive(self) -> None:
+        """Wait anew for its next word."""
+        self._silent_at = max(self._silent_at, time.monotonic() + _SILENCE_SECONDS)
+
     def say(self, word: bytes) -> None:
         with suppress(OSError):
             self.pipe.send_bytes(word)
@@ -189,7 +195,13 @@ class _Workers:
         self._signals = times
 
     def _watch_over(self, woken: socket.socket) -> int:
+        looked_at = time.monotonic()
         while not self._signals:
+            if time.monotonic() - looked_at > _PAUSE_SECONDS:
+                # This process was paused, and so may they have been.
+                for worker in self._workers:
+                    worker.forgive()
+            looked_at = time.monotonic()
             for worker in self._workers:
                 worker.listen()
                 if worker.up and not self._started:
@@ -268,7 +280,9 @@ def _work(settings: Settings, server_socket: socket.socket, pipe: Connection) ->
 
     def say(word: bytes) -> None:
         with suppress(OSError):
-            pipe.send_bytes(word)
+            # A first process that is stopped reads nothing, and must not stop this one.
+            if select.select([], [pipe], [], 0)[1]:
+                pipe.send_bytes(word)
 
     def say_alive() -> None:
         say(_STOPPING if server.should_exit else _ALIVE)

@@ -238,7 +238,7 @@ class _ClosingTransport(asyncio.Transport):
 
     def close(self) -> None:
         transport = self._protocol.transport
-        if transport.is_closing():
+        if transport.is_closing() or transport.get_protocol() is not self._protocol:
             return
         if self._cycle.more_body or self._protocol.leaving:
             transport.set_protocol(_LastWord(self._protocol))
