@@ -34,6 +34,7 @@ __all__ = ["build", "gateway"]
 
 _log = logging.getLogger("jetkv")
 
+_CONNECT_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
 
 
@@ -85,6 +86,9 @@ def build(
         # What start-up built stays; the collector need not walk it again.
         gc.collect()
         gc.freeze()
+        # Before it accepts anybody: where another worker serves already, or another gateway, a
+        # client is better off there. Without NATS it starts all the same, and answers 503.
+        await connection.wait_connected(_CONNECT_SECONDS)
         try:
             yield
         finally:

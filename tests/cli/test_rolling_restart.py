@@ -155,3 +155,9 @@ async def test_a_rolling_restart_under_full_load_loses_no_acked_write(
         for key, value in writer.acked.items():
             assert key in stored, f"{key} was acked and is not there"
             assert base64.b64decode(stored[key]).decode() == value
+
+
+def test_a_gateway_accepts_nobody_before_it_is_connected(start, nats: LocalNats) -> None:
+    process = start("serve", "--auth", "off", "--nats-url", nats.url, "--port", "0")
+    process.wait_for("serves http://", START_SECONDS)
+    assert process.http().get("/ready").status == 200
