@@ -8,6 +8,7 @@ import asyncio
 import base64
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,8 +16,11 @@ import aiohttp
 import pytest
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.server import GatewayServer, config_for, listen
+from jetkv_gateway.settings import load
 from tests.cli.conftest import Process
 from tests.support.http import Bucket, Http
+from tests.support.scripted import deaf
 from tests.support.waiting import until
 from tests.support.watching import watching
 
@@ -157,7 +161,16 @@ async def test_a_rolling_restart_under_full_load_loses_no_acked_write(
             assert base64.b64decode(stored[key]).decode() == value
 
 
-def test_a_gateway_accepts_nobody_before_it_is_connected(start, nats: LocalNats) -> None:
-    process = start("serve", "--auth", "off", "--nats-url", nats.url, "--port", "0")
-    process.wait_for("serves http://", START_SECONDS)
-    assert process.http().get("/ready").status == 200
+def test_a_gateway_waits_for_nats_before_it_accepts_anybody_and_then_starts_all_the_same() -> None:
+    with deaf() as port:
+        settings = {"auth": "off", "nats_url": f"nats://127.0.0.1:{port}", "log_level": "error"}
+        config = config_for(load(settings, None))
+        server = GatewayServer(config, lambda: setattr(server, "should_exit", True))
+        began = time.monotonic()
+        with (
+            listen("127.0.0.1", 0) as listening,
+            asyncio.Runner(loop_factory=config.get_loop_factory()) as runner,
+        ):
+            runner.run(server.serve(sockets=[listening]))
+    assert server.started
+    assert time.monotonic() - began >= 2
