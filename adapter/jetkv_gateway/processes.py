@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from jetkv_gateway.http.metrics import share_metrics
 from jetkv_gateway.server import (
     STARTUP_FAILURE,
     GatewayServer,
@@ -183,13 +184,14 @@ class _Workers:
             wakes.setblocking(False)
             signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
             _on_signals(self._count)
-            _start_forkserver()
-            try:
-                return self._watch_over(woken)
-            finally:
-                signal.set_wakeup_fd(-1)
-                for worker in self._workers:
-                    worker.bury()
+            with share_metrics():
+                _start_forkserver()
+                try:
+                    return self._watch_over(woken)
+                finally:
+                    signal.set_wakeup_fd(-1)
+                    for worker in self._workers:
+                        worker.bury()
 
     def _count(self, times: int) -> None:
         self._signals = times

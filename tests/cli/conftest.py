@@ -39,7 +39,7 @@ class Process:
     def output(self) -> str:
         return self.log.read_text()
 
-    def wait_for(self, pattern: str, seconds: float = 15) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 25) -> re.Match[str]:
         """Wait until the output holds `pattern`."""
         found: list[re.Match[str]] = []
 
@@ -58,7 +58,7 @@ class Process:
         match = self.wait_for(r"http://(?:localhost|127\.0\.0\.1):(\d+)")
         return Http("127.0.0.1", int(match[1]))
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 25) -> int:
         """Send a signal, and return the exit code."""
         if self.popen.poll() is None:
             self.popen.send_signal(number)

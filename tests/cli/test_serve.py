@@ -6,6 +6,7 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
+from tests.contract.test_metrics import figure
 from tests.support.http import BUCKETS
 from tests.support.waiting import until
 
@@ -127,6 +128,21 @@ def test_several_workers_serve_one_address(serve, bucket) -> None:
 
     until(both_have_answered, "two workers have answered")
     assert process.stop() == 0
+
+
+def test_several_workers_count_together(serve, nats: NatsServer, bucket) -> None:
+    _, http = serve("--auth", "off", "--workers", "2", "--request-timeout", "0.2")
+    before = figure(http, "jetkv_retries_total")
+    nats.pause()
+    answers = []
+    reader = threading.Thread(target=lambda: answers.append(http.get(bucket.key("k"))))
+    reader.start()
+    reader.join(0.8)
+    nats.resume()
+    reader.join(10)
+    counted = before + int(answers[0].headers["jetkv-retries"])
+    assert counted > before
+    assert {figure(http, "jetkv_retries_total") for _ in range(10)} == {counted}
 
 
 def test_a_stop_lets_requests_in_flight_finish(serve, bucket) -> None:

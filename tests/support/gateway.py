@@ -49,7 +49,7 @@ def running_gateway(
             yield http
         finally:
             server.should_exit = True
-            thread.join(15)
+            thread.join(25)
             assert not thread.is_alive(), "the gateway did not stop"
 
 

@@ -166,7 +166,10 @@ def _unfinished(exchange: Exchange) -> Exception:
         return ClientGone()
     if exchange.method in _READS or (exchange.method != "DELETE" and not exchange.whole):
         return Unavailable("the gateway stops", retry_after=1)
-    return OutcomeUnknown("the gateway stopped before NATS answered: read what stands now")
+    return OutcomeUnknown(
+        "the gateway stopped before NATS answered: read what stands now",
+        repeatable=b"idempotency-key" in exchange.headers,
+    )
 
 
 async def _answer_trouble(exchange: Exchange, error: Exception) -> None:

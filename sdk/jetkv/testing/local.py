@@ -132,7 +132,7 @@ class LocalGateway(Process):
         ValueError: a setting that is not for tests to choose.
     """
 
-    stop_seconds = 15.0
+    stop_seconds = 25.0
 
     def __init__(
         self,
