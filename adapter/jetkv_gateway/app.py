@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from jetkv_gateway.http.admission import Admission, AdmissionLimits
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.buckets import bucket_routes
 from jetkv_gateway.http.entries import EntryRoutes
@@ -58,6 +59,7 @@ def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
         origins=Origins(frozenset(settings.cors_origins), settings.loopback_host),
         ensure=settings.bucket_specs(),
         watch_limits=settings.watch_limits(),
+        admission_limits=settings.admission_limits(),
         policy=policy,
     )
 
@@ -70,6 +72,7 @@ def build(
     origins: Origins,
     ensure: list[BucketSpec],
     watch_limits: WatchLimits,
+    admission_limits: AdmissionLimits,
     policy: Policy = full_access,
 ) -> ASGIApp:
     """Join the parts; `ensure` are buckets that have to exist once NATS is there."""
@@ -156,6 +159,7 @@ def build(
         origins=origins,
         authenticator=authenticator,
         policy=policy,
+        admission=Admission(admission_limits),
     )
 
 

@@ -218,6 +218,15 @@ def serve(
         float | None,
         typer.Option(help="Seconds to go on serving, no longer ready, once told to stop. [0]"),
     ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(help="Requests of a worker in flight, 0 = no limit. [128]")
+    ] = None,
+    max_waiting_requests: Annotated[
+        int | None, typer.Option(help="Requests beyond these that wait for a turn. [4096]")
+    ] = None,
+    request_wait: Annotated[
+        float | None, typer.Option(help="Seconds that one waits; then 429. [0.5]")
+    ] = None,
     max_watches: Annotated[
         int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")
     ] = None,
@@ -259,6 +268,9 @@ def serve(
         "buckets": bucket or None,
         "request_timeout": request_timeout,
         "shutdown_delay": shutdown_delay,
+        "max_requests": max_requests,
+        "max_waiting_requests": max_waiting_requests,
+        "request_wait": request_wait,
         "max_watches": max_watches,
         "max_watches_per_address": max_watches_per_address,
         "watch_queue": watch_queue,

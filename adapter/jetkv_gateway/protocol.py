@@ -16,15 +16,15 @@ import socket
 from functools import partial
 from typing import Any, NoReturn, cast
 
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
+from jetkv_gateway.http.admission import REFUSED, Admission, is_limited, refusal
 from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import ABORT, STOPPING, WRITER, new_request_id
+from jetkv_gateway.http.exchange import ABORT, STOPPING, WRITER, new_request_id, sane_request_id
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, Unavailable
 from jetkv_gateway.sockets import WatchProtocol
 
@@ -133,10 +133,6 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
             self.transport.set_protocol(_LastWord(self))
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
     def on_response_complete(self) -> None:
         if self.leaving and self.transport.get_protocol() is not self:
             # Its last answer is out: what is in the pipeline has none to come.
@@ -149,6 +145,37 @@ class GatewayProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         if self.leaving:
             cast(WatchProtocol, self.transport.get_protocol()).shutdown()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._admission: Admission | None = getattr(self.app, "admission", None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._admission is not None and self.cycle is not None:
+            self._admission.forget(self.cycle)
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        admission = self._admission
+        if admission is not None and is_limited(cycle.scope):  # type: ignore[arg-type] # a TypedDict
+            run, now = partial(admission.run, app, cycle), self.loop.time()
+            if not admission.enter(cycle, now):
+                start = partial(super()._start_asgi_task, cycle, run)
+                admission.wait(cycle, now, start, partial(self._refuse_for_now, cycle, app))
+                return
+            app = run
+        super()._start_asgi_task(cycle, app)
+
+    def _refuse_for_now(self, cycle: RequestResponseCycle, app: Any) -> None:
+        scope = cast(dict[str, Any], cycle.scope)
+        headers = dict(scope["headers"])
+        if cycle.keep_alive and b"origin" not in headers:
+            lines, body = refusal(sane_request_id(headers.get(b"x-request-id")))
+            if _write(cycle, 429, lines, body):
+                return
+        scope[REFUSED] = True
+        super()._start_asgi_task(cycle, app)
 
     def on_headers_complete(self) -> None:
         self._receiving_headers = False

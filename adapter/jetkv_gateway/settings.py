@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from jetkv_gateway.http.admission import AdmissionLimits
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketSpec, Storage
@@ -111,6 +112,10 @@ class Settings(BaseSettings):
     request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     shutdown_delay: Annotated[float, Field(ge=0, le=300)] = 0.0
 
+    max_requests: Annotated[int, Field(ge=0)] = 128
+    max_waiting_requests: Annotated[int, Field(ge=0)] = 4096
+    request_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
+
     max_watches: Annotated[int, Field(ge=0)] = 10_000
     max_watches_per_address: Annotated[int, Field(ge=0)] = 2_000
     watch_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
@@ -193,6 +198,14 @@ class Settings(BaseSettings):
             watches=self.max_watches,
             watches_per_address=self.max_watches_per_address,
             queue=Limits(changes=self.watch_queue, bytes=self.watch_queue_bytes),
+        )
+
+    def admission_limits(self) -> AdmissionLimits:
+        """Return the limits of requests in flight."""
+        return AdmissionLimits(
+            requests=self.max_requests,
+            waiting=self.max_waiting_requests,
+            wait=self.request_wait,
         )
 
     def check_auth(self) -> None:

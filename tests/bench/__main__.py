@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetkv_gateway.embedded import NatsServer
-from tests.bench import clients, load, native, peers, watch
+from tests.bench import clients, load, native, overload, peers, watch
 from tests.bench.load import Result
 
 SIZES = (128, 16 * 1024)
@@ -62,9 +62,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3, help="of load in each [3]")
     parser.add_argument(
         "--only",
-        choices=("all", "bar", "watch", "clients"),
+        choices=("all", "bar", "watch", "clients", "overload"),
         default="all",
-        help="bar: requests of 128 B alone; watch, clients: these alone [all]",
+        help="bar: requests of 128 B alone; watch, clients, overload: these alone [all]",
     )
     options = parser.parse_args()
     rounds, seconds = options.rounds, options.seconds
@@ -85,6 +85,11 @@ def main() -> int:
             called = clients.measure(Path(folder), rounds, progress)
             rows = clients.bar(called)
             lines += ["", *clients.tables(called), "", *bar_table("Bar (clients)", rows)]
+            met = met and all(row[-1] for row in rows)
+        if options.only in ("all", "overload"):
+            loaded = overload.measure(Path(folder), rounds, seconds, progress)
+            rows = overload.bar(loaded)
+            lines += ["", *overload.tables(loaded), "", *bar_table("Bar (overload)", rows)]
             met = met and all(row[-1] for row in rows)
     print("\n".join(lines))
     return 0 if met else 1

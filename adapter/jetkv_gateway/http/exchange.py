@@ -79,6 +79,13 @@ def new_request_id() -> bytes:
     return b"%s-%x" % (_process, next(_numbers))
 
 
+def sane_request_id(given: bytes | None) -> bytes:
+    """Return the caller's request id when it is sane, else one of ours."""
+    if given is None or _SANE_REQUEST_ID.fullmatch(given) is None:
+        return new_request_id()
+    return given
+
+
 class ClientGone(Exception):
     """The client went away before its request was whole: nothing is done, nobody to answer."""
 
@@ -135,10 +142,7 @@ class Exchange:
             for name, value in lines:
                 headers[name] = headers[name] + b", " + value if name in headers else value
         self.headers = headers
-        request_id = headers.get(b"x-request-id")
-        if request_id is None or _SANE_REQUEST_ID.fullmatch(request_id) is None:
-            request_id = new_request_id()
-        self.request_id = request_id
+        self.request_id = request_id = sane_request_id(headers.get(b"x-request-id"))
         self.answer_headers: Headers = [(b"x-request-id", request_id)]
 
     def parameters(self, *allowed: str) -> dict[str, str]:

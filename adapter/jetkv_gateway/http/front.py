@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from jetkv_gateway.http.admission import REFUSED, Admission, refused
 from jetkv_gateway.http.auth import Authenticator, socket_credential
 from jetkv_gateway.http.entries import KEY_METHODS, EntryRoutes
 from jetkv_gateway.http.exchange import (
@@ -21,7 +22,7 @@ from jetkv_gateway.http.exchange import (
     Send,
 )
 from jetkv_gateway.http.origins import Origins
-from jetkv_gateway.http.paths import key_route, watch_route
+from jetkv_gateway.http.paths import PUBLIC, key_route, watch_route
 from jetkv_gateway.http.watch import Watches
 from jetkv_gateway.kv.access import Policy
 from jetkv_gateway.kv.errors import (
@@ -32,10 +33,7 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
 )
 
-__all__ = ["PUBLIC", "Defects", "Front"]
-
-PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
-"""The paths that need no credential (contract 1.6)."""
+__all__ = ["Defects", "Front"]
 
 _log = logging.getLogger("jetkv.http")
 
@@ -50,6 +48,7 @@ class Front:
         watches: WebSockets.
         inner: FastAPI, for all other routes; it routes on the path as it was sent.
         methods_of: what methods a path of `inner` has, "" for no such path.
+        admission: where `protocol.py` looks for it: the line stands before this.
     """
 
     def __init__(
@@ -62,7 +61,9 @@ class Front:
         origins: Origins,
         authenticator: Authenticator,
         policy: Policy,
+        admission: Admission,
     ) -> None:
+        self.admission = admission
         self._entries = entries
         self._watches = watches
         self._inner = inner
@@ -78,6 +79,8 @@ class Front:
         exchange = Exchange(scope, receive, send, self._policy)
         try:
             self._origins.check(exchange)
+            if REFUSED in scope:
+                raise refused()  # noqa: TRY301 - a call of its own costs each request
             key = key_route(exchange.path)
             if key is None or exchange.method == "OPTIONS":
                 await self._answer_other(exchange, key is not None)

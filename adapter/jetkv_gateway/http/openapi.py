@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from jetkv_gateway import __version__
 from jetkv_gateway.http.exchange import EXCHANGE
-from jetkv_gateway.http.front import PUBLIC
+from jetkv_gateway.http.paths import PUBLIC
 from jetkv_gateway.http.schema import BucketCreate, EntryOut, Error, errors, parameter
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES

@@ -14,10 +14,12 @@ from jetkv_gateway.kv.keys import check_bucket
 __all__ = [
     "BUCKETS",
     "JSON_BASE",
+    "PUBLIC",
     "bucket_name",
     "decode_segment",
     "flag",
     "key_route",
+    "list_route",
     "parse_lists",
     "parse_query",
     "watch_route",
@@ -26,6 +28,9 @@ __all__ = [
 BUCKETS = b"/api/v1/kv/buckets/"
 JSON_BASE = b"/json/"
 """The base URL whose GETs answer with ready values by default (contract 2.2)."""
+
+PUBLIC = frozenset({b"/health", b"/ready", b"/api/v1/capabilities"})
+"""The paths that need no credential (contract 1.6)."""
 
 
 def key_route(path: bytes) -> tuple[bytes, bytes] | None:
@@ -43,10 +48,19 @@ def key_route(path: bytes) -> tuple[bytes, bytes] | None:
 
 def watch_route(path: bytes) -> bytes | None:
     """Return the bucket of `/api/v1/kv/buckets/{bucket}/watch`, still encoded, else None."""
+    return _below(path, b"watch")
+
+
+def list_route(path: bytes) -> bytes | None:
+    """Return the bucket of `/api/v1/kv/buckets/{bucket}/keys`, still encoded, else None."""
+    return _below(path, b"keys")
+
+
+def _below(path: bytes, wanted: bytes) -> bytes | None:
     if not path.startswith(BUCKETS):
         return None
     bucket, _, rest = path[len(BUCKETS) :].partition(b"/")
-    return bucket if bucket and rest == b"watch" else None
+    return bucket if bucket and rest == wanted else None
 
 
 def decode_segment(raw: bytes, what: str) -> str:

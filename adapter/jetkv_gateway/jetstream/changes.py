@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from nats.aio.msg import Msg
@@ -56,6 +56,11 @@ _BYTES_OF_PAST = 16 * 1024 * 1024
 """All that catches up shares one connection with everything else, and the server ends a connection
 that it has 64 MiB for; and a stream has a thousand consumers at most by default."""
 
+_BATCH_OF_PAST = 64
+_MESSAGES_OF_PAST = 256
+"""Under way at a time, for all that catch up: replies to requests come behind them."""
+_GIVE_WAY_SECONDS = 0.001
+
 _TRIES_TO_REMOVE = 3
 _ANSWER_SECONDS = 2.0
 """Shorter than for other calls: all of these are tried again, and a leader that is gone for good
@@ -73,7 +78,7 @@ class JetStreamChanges:
         self._buckets = buckets
         self._closing: set[asyncio.Task[None]] = set()
         self._pasts = asyncio.Semaphore(_PASTS_AT_ONCE)
-        self._bytes_of_past = Budget(_BYTES_OF_PAST)
+        self._past = _Share(Budget(_BYTES_OF_PAST), Budget(_MESSAGES_OF_PAST))
 
     async def available(self, timeout: float) -> None:
         await self._js.available(timeout)
@@ -120,7 +125,7 @@ class JetStreamChanges:
                 mux,
                 len(names.stored),
                 f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}",
-                budget=self._bytes_of_past if through is not None else None,
+                share=self._past if through is not None else None,
                 latest=latest,
             )
             await feed.open()
@@ -164,13 +169,20 @@ class JetStreamChanges:
                 return
 
 
+class _Share(NamedTuple):
+    """What all that catch up may have under way."""
+
+    bytes: Budget
+    messages: Budget
+
+
 class _Feed:
     """`kv.store.Feed` on one consumer.
 
     Args:
         cut: length of what stands before a key in its subject.
         next_subject: where to ask for messages.
-        budget: of all that catch up, for a feed that does.
+        share: of all that catch up, for a feed that does.
         latest: whether its consumer picks out the newest of each key.
     """
 
@@ -182,19 +194,19 @@ class _Feed:
         cut: int,
         next_subject: str,
         *,
-        budget: Budget | None,
+        share: _Share | None,
         latest: bool,
     ) -> None:
         self._mux = mux
-        self._budget = budget
-        self._taken = 0
-        self._batch = _BATCH
-        self._batch_bytes: int | None = _BATCH_BYTES if budget is None else _BATCH_BYTES_OF_PAST
+        self._share = share
+        self._taken_bytes = self._taken_messages = 0
+        self._batch = _BATCH if share is None else _BATCH_OF_PAST
+        self._batch_bytes: int | None = _BATCH_BYTES if share is None else _BATCH_BYTES_OF_PAST
         self._max_message = mux.max_value_bytes + HEADER_RESERVE
         if latest:
             # Such a consumer loses the message that goes over max_bytes, without a gap in its
             # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
-            self._batch = max(1, _LATEST_BYTES // self._max_message)
+            self._batch = max(1, min(self._batch, _LATEST_BYTES // self._max_message))
             self._batch_bytes = None
         self._cut = cut
         self._next_subject = next_subject
@@ -238,10 +250,13 @@ class _Feed:
 
     async def _pull(self) -> None:
         expires = _EXPIRES_SECONDS
-        if self._budget is not None:
+        if self._share is not None:
             expires = _EXPIRES_SECONDS_OF_PAST
+            if self._mux.in_flight:
+                await asyncio.sleep(_GIVE_WAY_SECONDS)
             wanted = self._batch_bytes or self._batch * self._max_message
-            self._taken = await self._budget.take(wanted)
+            self._taken_bytes = await self._share.bytes.take(wanted)
+            self._taken_messages = await self._share.messages.take(self._batch)
         self._credit = self._batch
         body = {
             "batch": self._batch,
@@ -262,9 +277,10 @@ class _Feed:
 
     def _batch_is_over(self) -> None:
         self._credit = 0
-        if self._budget is not None and self._taken:
-            self._budget.give(self._taken)
-            self._taken = 0
+        if self._share is not None:
+            self._share.bytes.give(self._taken_bytes)
+            self._share.messages.give(self._taken_messages)
+            self._taken_bytes = self._taken_messages = 0
 
     def _take(self, message: Msg) -> None:
         if self._end is not None:

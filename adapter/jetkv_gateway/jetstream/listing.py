@@ -1,8 +1,13 @@
 """Listing the keys of a bucket, complete whatever is written meanwhile (design decision 8).
 
-One short-lived pull consumer, headers only, last per subject, always deleted: a batch is asked for
-when the last one was taken in, so a slow reader slows the server, and memory is bounded by a
-batch beside the list itself.
+One short-lived pull consumer, headers only, last per subject, always deleted.
+
+A listing is never in the way of single keys for longer than a slice of a millisecond or so. Replies
+to their requests come over the same connection behind what was asked for here, so all listings
+together have but `_IN_FLIGHT` messages under way; and what is made of the keys, up to the sorted
+list, is made in parts, between which the event loop sees to everybody else. Callers who wait for
+their turn and want the same list share the run that begins after the last of them came: one that
+has begun may have passed by a key that was written before the call.
 
 A consumer alone cannot tell that it was complete. The count that its creation names is met by
 other messages when keys change meanwhile, a message's own `num_pending` drifts (nats-notes §0.3),
@@ -14,21 +19,28 @@ the leader one by one.
 """
 
 import asyncio
+import random
 import secrets
-from collections.abc import AsyncIterator
+from bisect import bisect
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 
 import orjson
-from nats.aio.msg import Msg
 
 from jetkv_gateway.jetstream.api import (
+    MARKER_REASON,
+    OPERATION,
     consumer_request,
     delivery,
     get_last,
     header_kind,
     message_kind,
+    parse_headers,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
+from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
@@ -44,13 +56,24 @@ from jetkv_gateway.kv.model import Operation
 
 __all__ = ["JetStreamListings"]
 
-_BATCH = 5000
+_BATCH = 64
+_BATCHES = 2
+"""Asked for at a time: the next one is on its way while one is taken in."""
+_IN_FLIGHT = 128
+_GIVE_WAY_SECONDS = 0.001
+_SLICE = 250
+_CALLERS_WAITING = 64
 _LULL_SECONDS = 0.25
 _SILENCE_SECONDS = 5.0
 _ATTEMPTS = 3
 _REPAIRS = 2000
 _REPAIRS_AT_ONCE = 16
 _SECOND = 1_000_000_000
+_GO_ON = b"NATS/1.0 100"
+_COMPLETED = b"Batch Completed"
+_OPERATION = OPERATION.encode()
+_MARKER = MARKER_REASON.encode()
+_TOO_MANY = "too many listings at once"
 
 
 class JetStreamListings:
@@ -68,41 +91,71 @@ class JetStreamListings:
         self._buckets = buckets
         self._turns = asyncio.Semaphore(at_once)
         self._wait = wait
+        self._to_begin: dict[tuple[str, str], _Run] = {}
+        self._running: dict[tuple[str, str], _Run] = {}
+        self._in_flight = Budget(_IN_FLIGHT)
 
     async def keys(self, bucket: str, keep: Filter) -> list[str]:
         names = names_of(self._js.naming, bucket)
-        async with self._turn():
-            live = await self._live_subjects(bucket, names, keep)
-        cut = len(names.stored)
-        shown = {display(subject[cut:]) for subject in live}
-        # Code points sort as their UTF-8 bytes do.
-        return sorted(filter(keep.matches, shown))
+        wanted = bucket, keep.text
+        if sum(run.callers for run in self._to_begin.values()) >= _CALLERS_WAITING:
+            raise TooManyRequests(_TOO_MANY)
+        run = self._to_begin.get(wanted)
+        if run is None:
+            run = self._to_begin[wanted] = _Run()
+            run.task = asyncio.create_task(self._run(run, wanted, names, keep))
+        return await run.result()
+
+    async def _run(
+        self, run: "_Run", wanted: tuple[str, str], names: BucketNames, keep: Filter
+    ) -> list[str]:
+        def closed() -> None:
+            if self._to_begin.get(wanted) is run:
+                del self._to_begin[wanted]
+
+        deadline = asyncio.get_running_loop().time() + self._wait
+        try:
+            if wanted in self._running:
+                # Side by side, two of the same take twice as long as one after the other.
+                await asyncio.wait({self._running[wanted].task}, timeout=self._wait / 2)
+            async with self._turn(deadline):
+                closed()
+                self._running[wanted] = run
+                live = await self._live_subjects(wanted[0], names, keep)
+                return await _sorted_keys(live, len(names.stored), keep)
+        finally:
+            closed()
+            if self._running.get(wanted) is run:
+                del self._running[wanted]
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self, deadline: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._wait):
+            async with asyncio.timeout_at(deadline):
                 await self._turns.acquire()
         except TimeoutError:
-            raise TooManyRequests("too many listings at once") from None
+            raise TooManyRequests(_TOO_MANY) from None
         try:
             yield
         finally:
             self._turns.release()
 
-    async def _live_subjects(self, bucket: str, names: BucketNames, keep: Filter) -> list[str]:
+    async def _live_subjects(
+        self, bucket: str, names: BucketNames, keep: Filter
+    ) -> dict[str, bool]:
+        """Return subject → whether its newest message is a value."""
         filters = [names.stored + subject for subject in keep.subjects]
         for _ in range(_ATTEMPTS):
             info = await self._buckets.stream(bucket)
             newest = await self._buckets.newest(bucket)
             if newest is None:
-                return []
-            scan = _Scan(older_than=info["state"]["last_seq"])
+                return {}
+            scan = _Scan(older_than=info["state"]["last_seq"], give=self._in_flight.give)
             wanted = [names.stored + subject for subject in passing(keep.subjects, newest)]
             counted = await self._scan(names, wanted, scan)
             complete = counted and scan.reached >= newest.revision
             if complete or await self._repair(names, filters, scan):
-                return [subject for subject, alive in scan.found.items() if alive]
+                return scan.found
         raise Unavailable("the bucket changes faster than it can be listed")
 
     async def _scan(self, names: BucketNames, filters: list[str], scan: "_Scan") -> bool:
@@ -111,64 +164,74 @@ class JetStreamListings:
         consumer = f"jetkv-list-{secrets.token_hex(8)}"
         created = False
         try:
-            inbox = await mux.subscribe(scan.take)
+            inbox = await mux.collect(scan.take)
         except Signal as signal:
             raise unanswered(signal, None) from signal
         try:
-            reply = await self._js.call(
-                f"CONSUMER.CREATE.{names.stream}.{consumer}",
-                consumer_request(
-                    names.stream,
-                    consumer,
-                    filters,
-                    inactive_seconds=30,
-                    deliver_policy="last_per_subject",
-                    headers_only=True,
-                ),
-            )
+            try:
+                reply = await self._js.call(
+                    f"CONSUMER.CREATE.{names.stream}.{consumer}",
+                    consumer_request(
+                        names.stream,
+                        consumer,
+                        filters,
+                        inactive_seconds=30,
+                        deliver_policy="last_per_subject",
+                        headers_only=True,
+                    ),
+                )
+            except asyncio.CancelledError:
+                created = True  # or it will be: the request is on its way
+                raise
             created = True
             expected: int = reply["num_pending"]
-            while scan.taken < expected and await self._pull(
-                mux, names.stream, consumer, inbox.subject, scan, expected - scan.taken
-            ):
-                pass
+            next_subject = f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
+            await self._pull(mux, next_subject, inbox.subject, scan, expected)
             return scan.older == expected
         finally:
+            scan.end()
             await asyncio.shield(inbox.close())
             if created:
                 await asyncio.shield(self._remove(names.stream, consumer))
 
     async def _pull(
-        self,
-        mux: Multiplexer,
-        stream: str,
-        consumer: str,
-        inbox: str,
-        scan: "_Scan",
-        wanted: int,
-    ) -> bool:
-        """Ask for one batch, wait for its end, and return whether all of it came."""
-        batch = min(wanted, _BATCH)
-        scan.expect(batch)
+        self, mux: Multiplexer, next_subject: str, inbox: str, scan: "_Scan", expected: int
+    ) -> None:
+        """Ask for batch after batch until all have come, or the server says that no more do."""
+        asked = 0
         try:
-            await mux.send(
-                f"{self._js.naming.api}CONSUMER.MSG.NEXT.{stream}.{consumer}",
-                orjson.dumps({"batch": batch, "expires": int(_LULL_SECONDS * _SECOND)}),
-                inbox,
-            )
-            while not scan.ended.is_set():
-                before = scan.taken
-                try:
-                    async with asyncio.timeout(_SILENCE_SECONDS):
-                        await scan.ended.wait()
-                except TimeoutError:
-                    if mux.lost:
-                        raise unanswered(ConnectionLost(), None) from None
-                    if scan.taken == before:
-                        return False
+            while asked < expected and not scan.ended:
+                if mux.in_flight:
+                    # Their replies first: they would come behind what is asked for here.
+                    await asyncio.sleep(_GIVE_WAY_SECONDS)
+                batch = await self._in_flight.take(min(expected - asked, _BATCH))
+                asked += batch
+                scan.expect(batch)
+                await mux.send(
+                    next_subject,
+                    orjson.dumps({"batch": batch, "expires": int(_LULL_SECONDS * _SECOND)}),
+                    inbox,
+                )
+                if not await self._until(scan, _BATCHES - 1):
+                    return
+            await self._until(scan, 0)
         except Signal as signal:
             raise unanswered(signal, None) from signal
-        return scan.whole
+
+    async def _until(self, scan: "_Scan", batches: int) -> bool:
+        """Wait until no more than so many batches are under way; False where nothing comes."""
+        while scan.batches > batches and not scan.ended:
+            before = scan.taken
+            scan.moved.clear()
+            try:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    await scan.moved.wait()
+            except TimeoutError:
+                if self._js.mux.lost:
+                    raise unanswered(ConnectionLost(), None) from None
+                if scan.taken == before:
+                    return False
+        return True
 
     async def _remove(self, stream: str, consumer: str) -> None:
         try:
@@ -209,7 +272,9 @@ class JetStreamListings:
                 orjson.dumps({"subjects_filter": pattern, "offset": offset}),
             )
             page: dict[str, int] = info["state"].get("subjects") or {}
-            for subject in page:
+            for number, subject in enumerate(page):
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
                 yield subject
             offset += len(page)
             if not page or offset >= info.get("total", 0):
@@ -223,45 +288,115 @@ class JetStreamListings:
         return message_kind(reply["message"].get("hdrs"))[0] is Operation.PUT
 
 
+class _Run:
+    """One run, and the callers who want its list."""
+
+    task: asyncio.Task[list[str]]
+
+    def __init__(self) -> None:
+        self.callers = 0
+
+    async def result(self) -> list[str]:
+        """Wait for the list, which is the callers' in common; the last who leaves ends the run."""
+        self.callers += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self.callers -= 1
+            if not self.callers and not self.task.done():
+                self.task.cancel()
+                await asyncio.wait({self.task})
+
+
 class _Scan:
     """What a consumer has delivered.
+
+    Args:
+        older_than: the newest revision of the moment when the listing began.
+        give: gives back the places of a batch that has come.
 
     Attributes:
         found: subject → whether its newest message is a value.
         taken: messages delivered.
         older: messages delivered that were stored when the listing began.
         reached: the newest revision delivered.
-        ended: set when the batch asked for has come, or will not.
-        whole: whether it has come in full.
+        moved: set when a batch has come, or the server has said that no more does.
+        ended: whether it has said so.
     """
 
-    def __init__(self, older_than: int) -> None:
+    def __init__(self, older_than: int, give: Callable[[int], None]) -> None:
         self.found: dict[str, bool] = {}
         self.taken = 0
         self.older = 0
         self.reached = 0
-        self.ended = asyncio.Event()
-        self.whole = False
+        self.moved = asyncio.Event()
+        self.ended = False
         self._boundary = older_than
-        self._wanted = 0
+        self._give = give
+        self._batches: deque[int] = deque()
+        self._missing = 0
+
+    @property
+    def batches(self) -> int:
+        """Batches that are under way."""
+        return len(self._batches)
 
     def expect(self, batch: int) -> None:
-        self._wanted = self.taken + batch
-        self.whole = False
-        self.ended.clear()
+        self._batches.append(batch)
+        if len(self._batches) == 1:
+            self._missing = batch
 
-    def take(self, message: Msg) -> None:
-        headers = message.headers or {}
-        if not message.reply:
-            if headers.get("Status") not in (None, "100"):
-                self.ended.set()
+    def end(self) -> None:
+        """Expect nothing any more."""
+        self.ended = True
+        self._give(sum(self._batches))
+        self._batches.clear()
+        self.moved.set()
+
+    def take(self, subject: bytes, reply: bytes, headers: bytes) -> None:
+        if not reply:
+            if not headers.startswith(_GO_ON) and _COMPLETED not in headers:
+                self.end()
             return
-        self.found[message.subject] = header_kind(headers)[0] is Operation.PUT
+        alive = True
+        if _OPERATION in headers or _MARKER in headers:
+            alive = header_kind(parse_headers(headers))[0] is Operation.PUT
+        self.found[subject.decode()] = alive
         self.taken += 1
-        revision, _ = delivery(message.reply)
+        revision, _ = delivery(reply.decode("ascii"))
         self.reached = max(self.reached, revision)
         if revision <= self._boundary:
             self.older += 1
-        if self.taken >= self._wanted:
-            self.whole = True
-            self.ended.set()
+        self._missing -= 1
+        if self._missing == 0 and self._batches:
+            self._give(self._batches.popleft())
+            self._missing = self._batches[0] if self._batches else 0
+            self.moved.set()
+
+
+async def _sorted_keys(found: dict[str, bool], cut: int, keep: Filter) -> list[str]:
+    """Return the live keys that are wanted, sorted, and let others in between the parts.
+
+    Args:
+        cut: length of what stands before a key in its subject.
+    """
+    keys: list[str] = []
+    subjects = iter(found.items())
+    while part := list(islice(subjects, _SLICE)):
+        shown = [display(subject[cut:]) for subject, alive in part if alive]
+        keys += filter(keep.matches, shown)
+        await asyncio.sleep(0)
+    # A sample of the keys divides them into ranges, each of which is sorted for itself.
+    borders = sorted(random.sample(keys, len(keys) // _SLICE))
+    ranges: list[list[str]] = [[] for _ in range(len(borders) + 1)]
+    every = iter(keys)
+    while some := list(islice(every, _SLICE)):
+        for key in some:
+            ranges[bisect(borders, key)].append(key)
+        await asyncio.sleep(0)
+    found_keys: list[str] = []
+    for some in ranges:
+        # Code points sort as their UTF-8 bytes do. Two subjects can show as one key.
+        found_keys += sorted(set(some))
+        await asyncio.sleep(0)
+    return found_keys
