@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-browser test-containers check format bench test-servers requirements clean
+.PHONY: help setup dev test test-browser test-containers check format bench soak test-servers requirements clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,10 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side
 	$(BIN)/python -m tests.bench
 
+MINUTES ?= 10
+soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s begins as that run did
+	$(BIN)/python -m tests.cluster --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 test-servers: $(VENV)/.client ## the integration tests on older nats-servers
 	$(BIN)/python -m tests.servers
 
@@ -71,4 +75,4 @@ requirements: $(VENV)/.dev ## pin anew what pyproject.toml and requirements/*.in
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 clean: ## remove what the targets above made, but for the data of `make dev`
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
