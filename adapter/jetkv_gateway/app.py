@@ -37,6 +37,7 @@ _log = logging.getLogger("jetkv")
 
 _CONNECT_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
+_COLLECT_AFTER = 20_000, 50, 100
 
 
 def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
@@ -89,6 +90,9 @@ def build(
         # What start-up built stays; the collector need not walk it again.
         gc.collect()
         gc.freeze()
+        # Each connection and request lives for a while, so that the collector's usual haste only
+        # walks all of them again and again: a tenth of a second at a time with a thousand of them.
+        gc.set_threshold(*_COLLECT_AFTER)
         # Before it accepts anybody: where another worker serves already, or another gateway, a
         # client is better off there. Without NATS it starts all the same, and answers 503.
         await connection.wait_connected(_CONNECT_SECONDS)

@@ -4,6 +4,7 @@ Both run as children (`children.py`), so that neither waits for the other's work
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections import deque
@@ -61,6 +62,9 @@ class Crowd:
         self.idle: deque[_Caller] = deque()
         self.callers: set[_Caller] = set()
         self.again = False
+
+    async def stay_on(self, core: int) -> None:
+        os.sched_setaffinity(0, {core})
 
     async def closed_loop(self, connections: int, seconds: float, patience: float) -> Outcome:
         """Each client makes its next call when the last one has its answer."""
@@ -238,6 +242,9 @@ class Probe:
 
     def __init__(self, port: int) -> None:
         self._port = port
+
+    async def stay_on(self, core: int) -> None:
+        os.sched_setaffinity(0, {core})
 
     async def run(self, seconds: float, pause: float = 0.02) -> list[float]:
         """Return the seconds until each answer of 200; infinity for any other."""
