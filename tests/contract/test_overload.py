@@ -195,7 +195,7 @@ def test_some_things_are_never_refused(own_nats: LocalNats) -> None:
             assert http.request("OPTIONS", bucket.key("k")).status == 204
             assert http.get("/ready").status == 503
             # They have limits of their own; here it is NATS that does not answer.
-            assert http.get(f"{bucket.path}/keys").status == 504
+            assert http.get(f"{bucket.path}/keys").status in (503, 504)
 
 
 def test_open_event_streams_take_no_places(http: Http, nats: LocalNats, bucket: Bucket) -> None:

@@ -3,8 +3,9 @@
 More work at a time makes nothing faster: it only stands in the event loop and in NATS, until every
 answer comes after its client has given up. So what is over the limit waits here, first come first
 served, for a bounded time and in a bounded number, and is refused after that, before anything of it
-was done. The refusal is 429 and not 503: the contract says 503 where NATS cannot be used, and a
-proxy that counts 503s takes a gateway out of service that does all it can.
+was done. A request that is in for a second only waits, and gives its place to another. The refusal
+is 429 and not 503: the contract says 503 where NATS cannot be used, and a proxy that counts 503s
+takes a gateway out of service that does all it can.
 
 Waiting has a second use. A client that is refused at once may ask again at once, and the refusals
 alone can take all of the processor; one that has waited asks less often. For the same reason the
@@ -14,9 +15,8 @@ them: who waits costs next to nothing, and so does a refusal.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol
 
 from jetkv_gateway.http.errors import error_body, error_headers
 from jetkv_gateway.http.exchange import JSON_TYPE, ASGIApp, Receive, Scope, Send
@@ -41,6 +41,8 @@ _STARTS = 32
 before everything that comes meanwhile, `/health` as well."""
 
 _STALLED_SECONDS = 1.0
+_STALLED_TIMES = 15
+"""Of the limit: so many may be without a place, and still be carried out."""
 _LOOK_SECONDS = 0.1
 
 
@@ -59,14 +61,8 @@ class AdmissionLimits:
     wait: float = 0.5
 
 
-class Request(Protocol):
-    """A request as a protocol keeps it.
-
-    Attributes:
-        more_body: whether the end of its body has not come yet.
-    """
-
-    more_body: bool
+Request = Hashable
+"""A request as a protocol keeps it: only its identity counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +83,7 @@ class Admission:
         self._waiting: OrderedDict[Request, _Waiting] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
+        self._stalled = 0
         self._starts = _STARTS
         self._renewing = False
 
@@ -141,7 +138,9 @@ class Admission:
             self._leave(request)
 
     def _leave(self, request: Request) -> None:
-        if self._inside.pop(request, None) is not None and self._waiting:
+        if self._inside.pop(request, None) is None:
+            self._stalled -= 1
+        elif self._waiting:
             self._let_in(asyncio.get_running_loop().time())
 
     def _let_in(self, now: float) -> None:
@@ -161,18 +160,23 @@ class Admission:
             self._let_in(asyncio.get_running_loop().time())
 
     def _expel_stalled(self, now: float) -> None:
-        """Take their places from those whose bodies do not come: they would keep out all others."""
+        """Take their places from those who only wait, for NATS or for their bodies.
+
+        They take no work, and would keep out all others: while one bucket has no leader, every
+        request for it is tried again for seconds.
+        """
         if now < self._looked_at + _LOOK_SECONDS:
             return
         self._looked_at = now
-        stalled = []
+        stalled: list[Request] = []
+        room = self._limit * _STALLED_TIMES - self._stalled
         for request, since in self._inside.items():
-            if since > now - _STALLED_SECONDS:
+            if since > now - _STALLED_SECONDS or len(stalled) >= room:
                 break
-            if request.more_body:
-                stalled.append(request)
+            stalled.append(request)
         for request in stalled:
             del self._inside[request]
+        self._stalled += len(stalled)
         self._let_in(now)
 
     def _tend_line(self) -> None:
