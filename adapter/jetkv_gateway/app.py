@@ -37,7 +37,7 @@ _log = logging.getLogger("jetkv")
 
 _CONNECT_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
-_COLLECT_AFTER = 20_000, 50, 100
+_COLLECT_AFTER = 1000, 50, 100
 
 
 def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:

@@ -58,12 +58,9 @@ class GatewayProtocol(HttpToolsProtocol):
         "its method, path or headers break a rule of HTTP/1.1; a path has to be percent-encoded"
     )
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._receiving_headers = True
-
     def on_url(self, url: bytes) -> None:
         # It can come in pieces; on_message_begin empties self.url.
+        self._receiving_headers = True
         self._sent_url = url = self._sent_url + url if self.url else url
         if len(url) > _MAX_URL:
             self._refuse("a URL has at most 64 KiB")

@@ -177,7 +177,6 @@ class JetStream:
         payload: bytes,
         headers: dict[str, str],
         check: str,
-        *,
         effort: Effort,
         timeout: float | None = None,
     ) -> dict[str, Any]:

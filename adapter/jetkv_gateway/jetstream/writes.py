@@ -17,8 +17,9 @@ So a conditional write that is refused looks for itself: at what the leader has,
 write has replaced it since, by a message that no server stores but some answer by "known".
 """
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from jetkv_gateway.jetstream.api import (
     CONTENT_TYPE,
@@ -136,6 +137,12 @@ class Writes:
             OutcomeUnknown: no answer, or none that settles it.
             GatewayError: nothing was applied.
         """
+        if write.identity is None and write.expected is None:
+            answer = await self._publish(write, write.headers(), effort)
+            if "error" in answer:
+                await self._refuse(write, answer["error"], effort)
+            plain: int = answer["seq"]
+            return plain
         tries = _Tries()
         try:
             return await self._until_known(write, effort, tries)
@@ -149,14 +156,15 @@ class Writes:
 
     async def _until_known(self, write: Write, effort: Effort, tries: "_Tries") -> int:
         headers = write.headers()
-        identity = write.identity
-        sent = write.expected
+        identity, sent = write.identity, write.expected
         while True:
             if sent is not None:
                 headers[EXPECTED_REVISION] = str(sent)
             if identity is not None:
                 headers[MESSAGE_ID] = tries.message_id(identity)
-            answer = await self._send(write, headers, effort, tries)
+                answer = await self._repeat(write, headers, effort, tries)
+            else:
+                answer = await self._publish(write, headers, effort)
             error: dict[str, Any] = answer.get("error", {})
             if not error:
                 revision: int = answer["seq"]
@@ -208,38 +216,32 @@ class Writes:
         entry = read_entry(message, subject, key)
         return None if entry is None else Last(entry, message.get("hdrs"))
 
-    async def _send(
+    def _publish(
+        self, write: Write, headers: dict[str, str], effort: Effort, timeout: float | None = None
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        names = write.names
+        subject = names.written + write.tokens
+        return self._js.publish(
+            names.stream, subject, write.value, headers, _HOW_TO_CHECK, effort, timeout
+        )
+
+    async def _repeat(
         self, write: Write, headers: dict[str, str], effort: Effort, tries: "_Tries"
     ) -> dict[str, Any]:
-        """Send one try; with a message id, as often as it takes to get an answer."""
-        repeatable = write.identity is not None
+        """Send a write that has a message id as often as it takes to get an answer."""
         while True:
             try:
-                return await self._js.publish(
-                    write.names.stream,
-                    write.names.written + write.tokens,
-                    write.value,
-                    headers,
-                    _HOW_TO_CHECK,
-                    effort=effort,
-                    timeout=self._js.patience if repeatable else None,
-                )
+                return await self._publish(write, headers, effort, self._js.patience)
             except OutcomeUnknown as error:
-                if not repeatable:
-                    raise
                 tries.doubtful = True
-                if (
-                    not await self._js.available(min(effort.left, PATIENCE))
-                    or not await effort.pause()
-                ):
+                wait = min(effort.left, PATIENCE)
+                if not await self._js.available(wait) or not await effort.pause():
                     raise _unknown() from error
             except Unavailable:
-                if not tries.doubtful:
-                    raise
-                if not await effort.pause():
+                if not tries.doubtful or not await effort.pause():
                     raise
 
-    async def _refuse(self, write: Write, error: dict[str, Any], effort: Effort) -> None:
+    async def _refuse(self, write: Write, error: dict[str, Any], effort: Effort) -> NoReturn:
         """Raise what a refusal means that has nothing to do with conditions."""
         failure = refusal(error)
         if isinstance(failure, ValueTooLarge):
@@ -284,8 +286,8 @@ class Writes:
                 b"",
                 {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: headers[MESSAGE_ID], **probe},
                 _HOW_TO_CHECK,
-                effort=effort,
-                timeout=self._js.patience,
+                effort,
+                self._js.patience,
             )
         except GatewayError as error:
             raise _unknown() from error

@@ -13,7 +13,7 @@ __all__ = ["Idempotency"]
 _DIGEST_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Idempotency:
     """One write, by a name that its retries share.
 
@@ -38,17 +38,10 @@ class Idempotency:
         expected: int | None = None,
     ) -> "Idempotency":
         """Return the identity of a write that the caller named."""
-        condition = "" if expected is None else str(expected)
-        return cls(
-            scope=_digest(bucket, key, operation, name),
-            content=_digest(content_type or "", condition, value=value),
-        )
+        scope = f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}"
+        content = f"{expected}:{len(content_type or '')}:{content_type}:"
+        return cls(_digest(scope.encode()), _digest(content.encode() + value))
 
 
-def _digest(*parts: str, value: bytes = b"") -> str:
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    for part in parts:
-        encoded = part.encode()
-        digest.update(b"%d:%b" % (len(encoded), encoded))
-    digest.update(value)
-    return digest.hexdigest()
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
