@@ -12,6 +12,23 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
 
+_FIRST = (
+    "test_faults.py",
+    "test_shutdown.py",
+    "test_unavailable.py",
+    "test_connection.py",
+    "test_error_table_limits.py",
+    "test_rolling_restart.py",
+    "test_watch_storm.py",
+    "test_cluster.py",
+)
+"""Files that take long and mostly wait: begun first, so that others run beside them to the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNats]:

@@ -66,9 +66,6 @@ def test_a_promise_names_tests_that_exist(shown_by: str) -> None:
     assert TEST.sub("", shown_by).replace("`TODO`", "").strip() == "", "nothing else stands there"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what idempotency keys and the fault suite show is not named yet"
-)
 def test_no_promise_waits_for_its_test() -> None:
     assert [promise for promise, shown_by in PROMISES if "TODO" in shown_by] == []
 
