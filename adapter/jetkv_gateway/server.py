@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from jetkv_gateway.app import gateway
+from jetkv_gateway.http.admission import Admission
 from jetkv_gateway.http.exchange import STOPS
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.protocol import GatewayProtocol
@@ -197,6 +198,9 @@ class GatewayServer(uvicorn.Server):
     async def _break_off(self) -> None:
         """Have all requests answered now, with what is known of them, and end all connections."""
         state = self.server_state
+        admission: Admission | None = getattr(self.config.loaded_app, "admission", None)
+        if admission is not None:
+            admission.close()
         for connection in list(state.connections):
             if isinstance(connection, GatewayProtocol | WatchProtocol):
                 connection.expire()

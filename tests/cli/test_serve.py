@@ -130,6 +130,11 @@ def test_several_workers_serve_one_address(serve, bucket) -> None:
     assert process.stop() == 0
 
 
+def test_the_metrics_of_another_program_are_none_of_ours(finish, tmp_path: Path) -> None:
+    code, output = finish("--version", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "none"))
+    assert (code, output.split()[0]) == (0, "jetkv")
+
+
 def test_several_workers_count_together(serve, nats: NatsServer, bucket) -> None:
     _, http = serve("--auth", "off", "--workers", "2", "--request-timeout", "0.2")
     before = figure(http, "jetkv_retries_total")

@@ -5,6 +5,7 @@ import threading
 from prometheus_client.parser import text_string_to_metric_families
 
 from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.kv.retries import begin, note_retry, retries
 from tests.support.gateway import running_gateway
 from tests.support.http import Answer, Bucket, Http
 
@@ -47,6 +48,13 @@ def test_an_answer_says_how_often_the_gateway_tried_again_and_the_counter_grows_
     assert retries >= 1
     with running_gateway(own_nats.url) as http:
         assert figure(http, "jetkv_retries_total") == before + retries
+
+
+async def test_a_request_does_not_take_over_the_retries_of_the_one_that_made_room_for_it() -> None:
+    note_retry()
+    assert retries() == 1
+    begin()
+    assert retries() == 0
 
 
 def test_an_answer_of_the_first_try_says_nothing_of_retries(bucket: Bucket) -> None:

@@ -90,6 +90,16 @@ def test_beyond_the_limit_and_the_line_a_request_is_refused_at_once(own_nats: Lo
     }
 
 
+def test_of_many_requests_in_one_piece_each_is_answered(own_nats: LocalNats) -> None:
+    with frozen(own_nats, max_requests=1, max_waiting_requests=0) as bucket:
+        http = bucket.http
+        with Callers(http) as callers, Wire(http, timeout=20) as wire:
+            callers.get(bucket.key("k"))
+            one = f"GET {bucket.key('k')} HTTP/1.1\r\nHost: {http.host}:{http.port}\r\n\r\n"
+            wire.send(one.encode() * 600)
+            assert {wire.answer().status for _ in range(600)} == {429}
+
+
 def test_after_a_refusal_the_connection_serves_on(own_nats: LocalNats) -> None:
     with (
         frozen(own_nats, max_requests=1, max_waiting_requests=0) as bucket,
@@ -192,6 +202,7 @@ def test_some_things_are_never_refused(own_nats: LocalNats) -> None:
             until(is_full, "there is no room")
             assert http.get("/health").status == 200
             assert http.get("/json/api/v1/capabilities").status == 200
+            assert http.get("/metrics").status == 200
             assert http.request("OPTIONS", bucket.key("k")).status == 204
             assert http.get("/ready").status == 503
             # They have limits of their own; here it is NATS that does not answer.

@@ -278,6 +278,19 @@ def test_a_write_that_stays_unanswered_is_unknown_and_worth_a_retry(own_nats: Na
         assert (again.status, again.json["revision"]) == (200, 2)
 
 
+def test_a_write_is_not_tried_again_once_its_bucket_may_have_forgotten_the_id(
+    own_nats: NatsServer,
+) -> None:
+    own_nats.start()
+    with running_gateway(own_nats.url, buckets="b,ttl_seconds=1", request_timeout=0.8) as http:
+        bucket = Bucket(http, "b")
+        bucket.put("k", "before")
+        own_nats.pause()
+        answer = bucket.put("k", "v", Idempotency_Key="brief")
+        assert (answer.status, answer.json["details"]["outcome"]) == (504, "unknown")
+        assert "jetkv-retries" not in answer.headers
+
+
 # The header.
 
 

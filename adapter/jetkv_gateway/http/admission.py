@@ -40,6 +40,7 @@ _STARTS = 32
 """Of the line, in one turn of the event loop, and as many refusals: all that a turn begins stands
 before everything that comes meanwhile, `/health` as well."""
 
+_METRICS = b"/metrics"
 _STALLED_SECONDS = 1.0
 _STALLED_TIMES = 15
 """Of the limit: so many may be without a place, and still be carried out."""
@@ -86,6 +87,7 @@ class Admission:
         self._stalled = 0
         self._starts = _STARTS
         self._renewing = False
+        self._closed = False
 
     @property
     def inside(self) -> int:
@@ -116,17 +118,28 @@ class Admission:
         refuse: Callable[[], None],
     ) -> None:
         """Have `start` called when the turn has come, `refuse` when it does not in time."""
+        if self._closed:
+            asyncio.get_running_loop().call_soon(refuse)
+            return
         self._waiting[request] = _Waiting(start, refuse, now + self._limits.wait)
         self._expel_stalled(now)
         if request in self._waiting and len(self._waiting) > self._limits.waiting:
             del self._waiting[request]
-            refuse()
+            # Not at once: the refusal begins the next request of a pipeline, which comes back here.
+            asyncio.get_running_loop().call_soon(refuse)
         elif self._timer is None:
             self._tend_line()
 
     def forget(self, request: Request) -> None:
         """Take out of the line whose client has left."""
         self._waiting.pop(request, None)
+
+    def close(self) -> None:
+        """Refuse the line; who comes now is refused at once."""
+        self._closed = True
+        while self._waiting:
+            _, waiting = self._waiting.popitem(last=False)
+            waiting.refuse()
 
     async def run(
         self, app: ASGIApp, request: Request, scope: Scope, receive: Receive, send: Send
@@ -200,7 +213,7 @@ class Admission:
 
 
 def is_limited(scope: Scope) -> bool:
-    """Return whether a request counts: all but OPTIONS, watches, listings and `PUBLIC` paths.
+    """Return whether a request counts: all but OPTIONS, watches, listings, metrics and `PUBLIC`.
 
     Watches and listings have limits of their own, and to wait for those would fill this one.
     """
@@ -212,7 +225,7 @@ def is_limited(scope: Scope) -> bool:
         return False
     if path.startswith(JSON_BASE):
         path = path[len(JSON_BASE) - 1 :]
-    return not (path in PUBLIC or list_route(path) or watch_route(path))
+    return not (path in PUBLIC or path == _METRICS or list_route(path) or watch_route(path))
 
 
 def refused() -> TooManyRequests:

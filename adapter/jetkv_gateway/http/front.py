@@ -171,7 +171,7 @@ def _unfinished(exchange: Exchange) -> Exception:
         return Unavailable("the gateway stops", retry_after=1)
     return OutcomeUnknown(
         "the gateway stopped before NATS answered: read what stands now",
-        repeatable=b"idempotency-key" in exchange.headers,
+        repeatable=b"idempotency-key" in exchange.headers and key_route(exchange.path) is not None,
     )
 
 

@@ -9,14 +9,24 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+_OURS = "JETKV_SHARED_METRICS"
+
+# prometheus_client goes by it when it is imported, and another program's is none of ours.
+if os.environ.get(_SHARED) != os.environ.get(_OURS):
+    os.environ.pop(_SHARED, None)
+
+from prometheus_client import (  # noqa: E402 - the environment comes first
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402 - as above
 
 __all__ = ["CONTENT_TYPE", "RETRIES", "metrics_text", "share_metrics"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-_SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 _registry = CollectorRegistry()
 
@@ -31,11 +41,11 @@ RETRIES = Counter(
 def share_metrics() -> Iterator[None]:
     """Have the processes that are started from here on count together."""
     with tempfile.TemporaryDirectory(prefix="jetkv-metrics-") as folder:
-        os.environ[_SHARED] = folder
+        os.environ[_SHARED] = os.environ[_OURS] = folder
         try:
             yield
         finally:
-            del os.environ[_SHARED]
+            del os.environ[_SHARED], os.environ[_OURS]
 
 
 def metrics_text() -> bytes:

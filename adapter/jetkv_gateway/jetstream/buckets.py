@@ -71,9 +71,15 @@ def names_of(naming: Naming, bucket: str) -> BucketNames:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a write needs to know of a bucket: its limit in bytes, and until when to believe it."""
+    """What a write needs to know of a bucket, and until when to believe it.
+
+    Attributes:
+        value_limit: bytes.
+        window: seconds that it knows the id of a message for.
+    """
 
     value_limit: int | None
+    window: float
     until: float
 
 
@@ -210,7 +216,12 @@ class JetStreamBuckets:
         return self._remember(name, await self.stream(name, effort=effort))
 
     def _remember(self, name: str, info: dict[str, Any]) -> Profile:
-        profile = Profile(stream_value_limit(info["config"]), self._loop.time() + _PROFILE_SECONDS)
+        config = info["config"]
+        profile = Profile(
+            value_limit=stream_value_limit(config),
+            window=config.get("duplicate_window", 0) / 1e9,
+            until=self._loop.time() + _PROFILE_SECONDS,
+        )
         if len(self._profiles) >= _PROFILES:
             self._profiles.clear()
         self._profiles[name] = profile

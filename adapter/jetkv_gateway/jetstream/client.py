@@ -54,6 +54,11 @@ class Effort:
         self._pause = _FIRST_PAUSE
 
     @property
+    def spent(self) -> float:
+        """Seconds since the request began."""
+        return RETRY_SECONDS - self.left
+
+    @property
     def left(self) -> float:
         """Seconds in which another try may begin."""
         return self._end - self._loop.time()
@@ -99,6 +104,10 @@ class JetStream:
         """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
         return await self._connection.wait_connected(timeout)
 
+    def wait_of(self, effort: Effort) -> float:
+        """Return the seconds that a try waits which may be made again; the last one, its full."""
+        return self.patience if effort.left > 2 * self.patience else self._timeout
+
     @property
     def mux(self) -> Multiplexer:
         """The multiplexer that stands now.
@@ -135,9 +144,11 @@ class JetStream:
                 `check` is given, without an answer in time.
         """
         repeatable = effort is not None and check is None
-        wait = timeout or (self.patience if repeatable else self._timeout)
         while True:
             again = False
+            wait = timeout or self._timeout
+            if timeout is None and repeatable and effort is not None:
+                wait = self.wait_of(effort)
             try:
                 message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=wait

@@ -177,14 +177,14 @@ class Connection:
         the server's.
         """
         quiet = 0
-        heard = client.heard
+        signs = client.signs
         while client.is_connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._ended.wait()
                     return
-            quiet = quiet + 1 if mux.in_flight and client.heard == heard else 0
-            heard = client.heard
+            before, signs = signs, client.signs
+            quiet = quiet + 1 if mux.in_flight and signs == before else 0
             if quiet >= _QUIET_LOOKS:
                 quiet = 0
                 if not await self._alive(client):
@@ -193,12 +193,14 @@ class Connection:
 
     async def _alive(self, client: ReplyClient) -> bool:
         """Ask a server for a sign of life, and return whether one came."""
-        heard = client.heard
+        signs = client.signs
         with suppress(nats_errors.Error, OSError):
             await client.flush(_PING_SECONDS)  # type: ignore[arg-type] # seconds, float works
-        if client.heard == heard:
+        if client.signs[0] == signs[0]:
             await asyncio.sleep(_LOOK_SECONDS)
-        return client.heard != heard
+        now = client.signs
+        # What was sent meanwhile leaves us, but the ping alone adds to what is to be sent.
+        return now[0] != signs[0] or now[1] < signs[1]
 
     def _turns(self) -> Iterator[str]:
         """Yield addresses in turn for ever; the list grows as the cluster names its members."""

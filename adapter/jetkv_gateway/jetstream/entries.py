@@ -91,6 +91,7 @@ class JetStreamEntries:
         try:
             buckets = self._buckets
             profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket, effort)
+            write.window = profile.window
             if profile.value_limit is not None and len(value) > profile.value_limit:
                 await self._check_size(bucket, len(value), effort)
             return await self._writes.apply(write, effort)
@@ -136,7 +137,7 @@ class JetStreamEntries:
         current = last.entry if last is not None else None
         if last is not None and identity is not None and last.made_by(identity):
             return
-        await self._buckets.profile(names.bucket, effort)
+        write.window = (await self._buckets.profile(names.bucket, effort)).window
         live = current is not None and current.live
         revision = current.revision if current is not None else None
         if expected is None:

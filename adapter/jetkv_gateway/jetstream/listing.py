@@ -101,7 +101,7 @@ class JetStreamListings:
         if sum(run.callers for run in self._to_begin.values()) >= _CALLERS_WAITING:
             raise TooManyRequests(_TOO_MANY)
         run = self._to_begin.get(wanted)
-        if run is None:
+        if run is None or not run.callers:
             run = self._to_begin[wanted] = _Run()
             run.task = asyncio.create_task(self._run(run, wanted, names, keep))
         return await run.result()

@@ -7,7 +7,10 @@ deadline, and a lost connection ends all waits at once.
 """
 
 import asyncio
+import fcntl
 import itertools
+import sys
+import termios
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -94,11 +97,9 @@ class ReplyClient(Client):
     time of a small request. A reply needs neither: it ends one wait. Messages with headers take
     nats-py's way, and all do should a later nats-py dispatch by another name.
 
-    Attributes:
-        heard: how often the server has said anything.
     """
 
-    heard = 0
+    _heard = 0
     _reply_prefix: bytes | None = None
     _take_reply: Callable[[str, Reply], None]
     _takers: dict[int, Taker]
@@ -119,7 +120,6 @@ class ReplyClient(Client):
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
-        self.heard += 1
         prefix = self._reply_prefix
         if prefix is not None and not headers and subject.startswith(prefix):
             self._take_reply(subject[len(prefix) :].decode("ascii"), Reply(data, None))
@@ -128,8 +128,35 @@ class ReplyClient(Client):
         else:
             await super()._process_msg(sid, subject, reply, data, headers)
 
+    def listen(self) -> None:
+        """Count what comes from the server from here on, for `signs`."""
+        parse = self._ps.parse
+
+        async def count(data: bytes = b"") -> None:
+            self._heard += 1
+            await parse(data)
+
+        self._ps.parse = count  # type: ignore[method-assign] # each chunk passes here
+
+    @property
+    def signs(self) -> tuple[int, int]:
+        """Another value than before says that the link is alive.
+
+        Bytes count, not messages: on a slow link a large one takes seconds. The second number is
+        what is still to be sent, by this process and by its kernel.
+        """
+        unsent = 0
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            unsent = writer.transport.get_write_buffer_size()
+            raw = writer.get_extra_info("socket")
+            if raw is not None:
+                with suppress(OSError, ValueError):
+                    queued = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4))
+                    unsent += int.from_bytes(queued, sys.byteorder)
+        return self._heard, unsent
+
     async def _process_pong(self) -> None:
-        self.heard += 1
         if self._pongs and self._pongs[0].done():
             # Nobody waits for it any more, and nats-py would break over that.
             self._pongs.pop(0)
@@ -187,6 +214,7 @@ class Multiplexer:
             self._inbox + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
         )
         client.short_cut(self._inbox, self._take)
+        client.listen()
         return self
 
     async def request(

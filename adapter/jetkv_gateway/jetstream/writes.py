@@ -54,8 +54,13 @@ from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Entry, Operatio
 
 __all__ = ["Last", "Write", "Writes"]
 
-_NO_PROBE_SINCE = (2, 11)
-_PROBE_SINCE = (2, 12)
+_PROBE_SINCE = (2, 11)
+_FORGETS_THE_REFUSED_SINCE = (2, 12)
+_NOT_KNOWN = frozenset({10111, 10165, 10166})
+"""What servers from 2.11 on refuse the probe for; replicated streams do so before they look at its
+id, but look at ids before conditions, so that none is known whose write they refused by those."""
+
+_WINDOW_MARGIN = 0.5
 
 _HOW_TO_CHECK = (
     "GET the key: another revision than before means that it was applied; "
@@ -74,6 +79,7 @@ class Write:
         key: decoded.
         expected: the revision the key must have, `MUST_NOT_EXIST`, or None for any.
         identity: by which a retry is known, or None.
+        window: seconds that the bucket knows it for.
     """
 
     names: BucketNames
@@ -84,6 +90,11 @@ class Write:
     content_type: str | None = None
     expected: int | None = None
     identity: Idempotency | None = None
+    window: float = 0.0
+
+    def forgotten(self, effort: Effort) -> bool:
+        """Return whether another try could be applied again, beside one before it."""
+        return self.expected is None and effort.spent + _WINDOW_MARGIN > self.window
 
     def headers(self) -> dict[str, str]:
         """Return the headers that all tries share."""
@@ -174,10 +185,11 @@ class Writes:
                 if revision and identity is not None:
                     return await self._first_answer(write, identity, revision, effort)
             in_process = not error or error.get("err_code") == IN_PROCESS
+            tries.doubtful = tries.doubtful or in_process
             if not in_process and (sent is None or error.get("err_code") not in MISMATCHES):
                 await self._refuse(write, error, effort)
             if sent is None:
-                if not await effort.pause():
+                if write.forgotten(effort) or not await effort.pause():
                     raise _unknown()
                 continue
             last = await self.last(write.names, write.tokens, write.key, effort)
@@ -187,18 +199,26 @@ class Writes:
             mismatch = _mismatch(write.expected, last, revision)
             if mismatch is not None:
                 if identity is not None:
-                    if in_process and tries.rename():
-                        continue
+                    if in_process:
+                        if self._holds_ids_of_the_refused and tries.rename():
+                            continue
+                        if await effort.pause():
+                            continue
+                        raise _unknown()
                     known = await self._remembered(write, headers, effort)
                     if known:
                         return await self._first_answer(write, identity, known, effort)
                 raise mismatch
             if revision == sent:
-                if in_process:
+                if in_process and self._holds_ids_of_the_refused:
                     tries.rename()
                 if not await effort.pause():
                     raise Unavailable("another write on this key is in flight; nothing was applied")
             sent = revision
+
+    @property
+    def _holds_ids_of_the_refused(self) -> bool:
+        return self._js.server_version < _FORGETS_THE_REFUSED_SINCE
 
     async def last(self, names: BucketNames, tokens: str, key: str, effort: Effort) -> Last | None:
         """Return the newest message of a key by the leader, None where there is none."""
@@ -231,14 +251,18 @@ class Writes:
         """Send a write that has a message id as often as it takes to get an answer."""
         while True:
             try:
-                return await self._publish(write, headers, effort, self._js.patience)
+                return await self._publish(write, headers, effort, self._js.wait_of(effort))
             except OutcomeUnknown as error:
                 tries.doubtful = True
                 wait = min(effort.left, PATIENCE)
-                if not await self._js.available(wait) or not await effort.pause():
+                if (
+                    not await self._js.available(wait)
+                    or write.forgotten(effort)
+                    or not await effort.pause()
+                ):
                     raise _unknown() from error
             except Unavailable:
-                if not tries.doubtful or not await effort.pause():
+                if not tries.doubtful or write.forgotten(effort) or not await effort.pause():
                     raise
 
     async def _refuse(self, write: Write, error: dict[str, Any], effort: Effort) -> NoReturn:
@@ -272,13 +296,11 @@ class Writes:
         for another reason than a condition that they look at first. What fits one version is
         stored, not answered, or the end of the stream in another.
         """
-        version = self._js.server_version
-        if version >= _PROBE_SINCE:
+        probe = {EXPECTED_REVISION: str(MAX_REVISION - 1)}
+        expected_codes = MISMATCHES
+        if self._js.server_version >= _PROBE_SINCE:
             probe = {TTL: "none", ROLLUP: "none"}
-        elif version < _NO_PROBE_SINCE:
-            probe = {EXPECTED_REVISION: str(MAX_REVISION - 1)}
-        else:
-            return None
+            expected_codes = _NOT_KNOWN
         try:
             answer = await self._js.publish(
                 write.names.stream,
@@ -291,6 +313,10 @@ class Writes:
             )
         except GatewayError as error:
             raise _unknown() from error
+        if "error" in answer:
+            if answer["error"].get("err_code") not in expected_codes:
+                raise _unknown()
+            return None
         known: int | None = answer["seq"] if answer.get("duplicate") else None
         return known
 

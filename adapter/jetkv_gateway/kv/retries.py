@@ -2,9 +2,14 @@
 
 from contextvars import ContextVar
 
-__all__ = ["note_retry", "retries"]
+__all__ = ["begin", "note_retry", "retries"]
 
 _retries: ContextVar[int] = ContextVar("retries", default=0)
+
+
+def begin() -> None:
+    """Say that this task serves a request from here on; another may have begun it."""
+    _retries.set(0)
 
 
 def note_retry() -> None:

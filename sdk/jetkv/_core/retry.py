@@ -20,9 +20,10 @@ from jetkv._core.wire import Answer, Kind, NoAnswer, NotSent, Request, Transport
 __all__ = ["CONTENTION", "RETRY_HORIZON", "Again", "Retry", "Verdict", "judge"]
 
 
-RETRY_HORIZON = 60.0
+RETRY_HORIZON = 50.0
 """Seconds after its beginning in which a write of unknown outcome is sent again: gateways know its
-idempotency key for as long (a bucket that does not has the warning `short_duplicate_window`)."""
+idempotency key for a minute, of which one may take some seconds for itself (a bucket that does not
+has the warning `short_duplicate_window`)."""
 
 _DOUBLINGS = 30  # 2.0 ** 1024 is an OverflowError
 
