@@ -108,6 +108,28 @@ async def test_a_watch_goes_on_when_the_node_of_its_consumer_dies(
     assert set(acked) <= {revision for _, _, revision in updates(frames)}
 
 
+async def test_a_server_that_is_frozen_is_left_for_another(
+    members: list[NatsServer], replicated: Bucket
+) -> None:
+    async with native_client(members[0].url) as native:
+        info = await native.api(f"STREAM.INFO.KV_{replicated.name}")
+    leads: str = info["cluster"]["leader"]
+    leader = members[int(leads.removeprefix("n"))]
+    follower = next(member for member in members if member is not leader)
+
+    def serve() -> None:
+        with running_gateway(f"{follower.url},{leader.url}") as http:
+            bucket = Bucket(http, replicated.name)
+            assert bucket.put("k", "v").status == 200
+            follower.pause()
+            try:
+                until(lambda: bucket.put("k", "w").status == 200, "another server is asked", 8)
+            finally:
+                follower.resume()
+
+    await asyncio.to_thread(serve)
+
+
 async def _node_of_the_consumer(members: list[NatsServer], bucket: str) -> NatsServer:
     async with native_client(members[0].url) as native:
         names = (await native.api(f"CONSUMER.NAMES.KV_{bucket}"))["consumers"]
