@@ -32,8 +32,11 @@ __all__ = ["Connection", "NatsOptions"]
 _log = logging.getLogger("jetkv.nats")
 
 _CONNECT_TIMEOUT = 2.0
+# Of several servers, one that is frozen must not be waited for while another one answers.
+_CONNECT_TIMEOUT_FIRST = 0.5
 _BACKOFF_FIRST = 0.05
-_BACKOFF_LAST = 1.0
+_BACKOFF_LAST = 0.25
+_STOOD_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _QUIET_LOOKS = 10
 _PING_SECONDS = 1.0
@@ -149,11 +152,13 @@ class Connection:
             self._ended.clear()
             client = ReplyClient()
             try:
-                mux = await self._connect(client, url)
+                first = attempts < len(self._servers) and len(self._servers) > 1
+                timeout = _CONNECT_TIMEOUT_FIRST if first else _CONNECT_TIMEOUT
+                mux = await self._connect(client, url, timeout)
                 if mux is not None:
                     since = loop.time()
                     await self._end_of(client, mux)
-                    if loop.time() - since > _BACKOFF_LAST:
+                    if loop.time() - since > _STOOD_SECONDS:
                         # A server that drops each connection at once is no reason to hurry.
                         attempts = 0
                     _log.warning("connection to NATS lost: %s", self.last_error or "closed")
@@ -207,10 +212,10 @@ class Connection:
         for turn in itertools.count():
             yield self._servers[turn % len(self._servers)]
 
-    async def _connect(self, client: ReplyClient, url: str) -> Multiplexer | None:
+    async def _connect(self, client: ReplyClient, url: str, timeout: float) -> Multiplexer | None:
         before = self.last_error
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT * 2):
+            async with asyncio.timeout(timeout * 2):
                 await client.connect(
                     servers=[url],
                     name=self._options.name,
@@ -218,7 +223,7 @@ class Connection:
                     # Even so, nats-py tries an address that refuses again, with pauses of its own.
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
-                    connect_timeout=_CONNECT_TIMEOUT,  # type: ignore[arg-type] # seconds, float works
+                    connect_timeout=timeout,  # type: ignore[arg-type] # seconds, float works
                     ping_interval=10,
                     max_outstanding_pings=2,
                     pending_size=0,
