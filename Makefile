@@ -39,7 +39,7 @@ dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123
 
 # By file, so that what a file's tests share is made once; more than two at a time, since many wait.
 test: $(VENV)/.client ## all tests on the newest nats-server
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package chromium)
 	$(BIN)/python -m pytest tests/browser

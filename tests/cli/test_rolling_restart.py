@@ -27,7 +27,7 @@ from tests.support.watching import watching
 PAUSES = [0, 0.4, 0, 0, 3, 0]
 """Seconds at most between two requests of a client; a quiet connection is kept for one."""
 
-ROUNDS = 2
+ROUNDS = 1
 START_SECONDS = 60  # three interpreters, on what the load leaves of the machine
 
 ANSWERED = "answered 200"

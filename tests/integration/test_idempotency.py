@@ -288,6 +288,7 @@ def test_a_write_is_not_tried_again_once_its_bucket_may_have_forgotten_the_id(
         own_nats.pause()
         answer = bucket.put("k", "v", Idempotency_Key="brief")
         assert (answer.status, answer.json["details"]["outcome"]) == (504, "unknown")
+        assert answer.json["retryable"] is False
         assert "jetkv-retries" not in answer.headers
 
 

@@ -126,19 +126,10 @@ class EntryRoutes:
             raise InvalidArgument("invalid Content-Type: 1 to 255 printable ASCII characters")
         expected = expected_revision(headers)
         kind = content_type.decode("ascii") if content_type else None
-        retry_name = idempotency_key(headers)
         value = await exchange.body(self._entries.max_value_bytes)
-        identity = None
-        if retry_name is not None:
-            identity = Idempotency.of(
-                retry_name,
-                bucket=bucket,
-                key=key,
-                operation=Operation.PUT,
-                value=value,
-                content_type=kind,
-                expected=expected,
-            )
+        identity = _identity(
+            headers, bucket, key, Operation.PUT, value=value, content_type=kind, expected=expected
+        )
         try:
             revision = await self._entries.put(
                 bucket, key, value, content_type=kind, expected=expected, identity=identity
@@ -154,16 +145,8 @@ class EntryRoutes:
         if b"if-none-match" in exchange.headers:
             raise InvalidArgument("If-None-Match has no meaning on DELETE")
         expected = if_match(exchange.headers)
-        name = idempotency_key(exchange.headers)
-        identity = None
-        if name is not None:
-            identity = Idempotency.of(
-                name,
-                bucket=bucket,
-                key=key,
-                operation=Operation.PURGE if purge else Operation.DELETE,
-                expected=expected,
-            )
+        operation = Operation.PURGE if purge else Operation.DELETE
+        identity = _identity(exchange.headers, bucket, key, operation, expected=expected)
         try:
             await self._entries.delete(
                 bucket, key, purge=purge, expected=expected, identity=identity
@@ -172,6 +155,31 @@ class EntryRoutes:
             _name_check(error, exchange)
             raise
         await exchange.respond_lines(204, b"", b"")
+
+
+def _identity(
+    headers: dict[bytes, bytes],
+    bucket: str,
+    key: str,
+    operation: Operation,
+    *,
+    value: bytes = b"",
+    content_type: str | None = None,
+    expected: int | None = None,
+) -> Idempotency | None:
+    """Return by which a retry of a write is known, None where the caller gave it no name."""
+    name = idempotency_key(headers)
+    if name is None:
+        return None
+    return Idempotency.of(
+        name,
+        bucket=bucket,
+        key=key,
+        operation=operation,
+        value=value,
+        content_type=content_type,
+        expected=expected,
+    )
 
 
 def _name_check(error: OutcomeUnknown, exchange: Exchange) -> None:

@@ -162,7 +162,7 @@ class Writes:
         except GatewayError as error:
             if tries.doubtful:
                 # An earlier try may still be applied, whatever is said to a later one.
-                raise _unknown() from error
+                raise _unknown(write, effort) from error
             raise
 
     async def _until_known(self, write: Write, effort: Effort, tries: "_Tries") -> int:
@@ -190,7 +190,7 @@ class Writes:
                 await self._refuse(write, error, effort)
             if sent is None:
                 if write.forgotten(effort) or not await effort.pause():
-                    raise _unknown()
+                    raise _unknown(write, effort)
                 continue
             last = await self.last(write.names, write.tokens, write.key, effort)
             if identity is not None and last is not None and last.made_by(identity):
@@ -204,7 +204,7 @@ class Writes:
                             continue
                         if await effort.pause():
                             continue
-                        raise _unknown()
+                        raise _unknown(write, effort)
                     known = await self._remembered(write, headers, effort)
                     if known:
                         return await self._first_answer(write, identity, known, effort)
@@ -260,7 +260,7 @@ class Writes:
                     or write.forgotten(effort)
                     or not await effort.pause()
                 ):
-                    raise _unknown() from error
+                    raise _unknown(write, effort) from error
             except Unavailable:
                 if not tries.doubtful or write.forgotten(effort) or not await effort.pause():
                     raise
@@ -312,10 +312,10 @@ class Writes:
                 self._js.patience,
             )
         except GatewayError as error:
-            raise _unknown() from error
+            raise _unknown(write, effort) from error
         if "error" in answer:
             if answer["error"].get("err_code") not in expected_codes:
-                raise _unknown()
+                raise _unknown(write, effort)
             return None
         known: int | None = answer["seq"] if answer.get("duplicate") else None
         return known
@@ -351,7 +351,10 @@ class _Tries:
         return True
 
 
-def _unknown() -> OutcomeUnknown:
+def _unknown(write: Write, effort: Effort) -> OutcomeUnknown:
+    """Return the error of a write with an id; a retry that its bucket may not know does harm."""
+    if write.forgotten(effort):
+        return OutcomeUnknown(_HOW_TO_CHECK)
     return OutcomeUnknown(_HOW_TO_REPEAT, repeatable=True)
 
 
