@@ -21,6 +21,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -65,6 +66,7 @@ _FORCED_SECONDS = 5.0
 _MARGIN_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
 _SAME_SIGNAL_SECONDS = 0.1
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is readable by us alone
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -176,6 +178,7 @@ class _Workers:
         self._start_at = 0.0
 
     def run(self) -> int:
+        _find_room()
         logging.config.dictConfig(logging_for(self._settings.log_level))
         # Signals end the wait below by way of this pair.
         woken, wakes = socket.socketpair()
@@ -263,6 +266,14 @@ class _Workers:
         wait(whats, max(seconds, 0))
         with suppress(BlockingIOError):
             woken.recv(1024)
+
+
+def _find_room() -> None:
+    """Have temporary files where a read-only container has room for them, which is in memory."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = _SHARED_MEMORY
 
 
 def _start_forkserver() -> None:

@@ -4,11 +4,10 @@ With several workers each request meets one of them, so they share files, which
 `prometheus_client` reads together; `share_metrics` has to come before the workers do.
 """
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _OURS = "JETKV_SHARED_METRICS"
@@ -29,10 +28,6 @@ __all__ = ["CONTENT_TYPE", "RETRIES", "metrics_text", "share_metrics"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-_log = logging.getLogger("jetkv")
-
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own in there, readable by us alone
-
 _registry = CollectorRegistry()
 
 RETRIES = Counter(
@@ -44,25 +39,13 @@ RETRIES = Counter(
 
 @contextmanager
 def share_metrics() -> Iterator[None]:
-    """Have the processes that are started from here on count together.
-
-    Where there is no folder to write to, each counts for itself.
-    """
-    with ExitStack() as stack:
-        for place in (None, _SHARED_MEMORY):
-            with suppress(OSError):
-                folder = stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="jetkv-metrics-", dir=place)
-                )
-                os.environ[_SHARED] = os.environ[_OURS] = folder
-                break
-        else:
-            _log.warning("no folder for temporary files: /metrics shows one worker at a time")
+    """Have the processes that are started from here on count together."""
+    with tempfile.TemporaryDirectory(prefix="jetkv-metrics-") as folder:
+        os.environ[_SHARED] = os.environ[_OURS] = folder
         try:
             yield
         finally:
-            for name in (_SHARED, _OURS):
-                os.environ.pop(name, None)
+            del os.environ[_SHARED], os.environ[_OURS]
 
 
 def metrics_text() -> bytes:
