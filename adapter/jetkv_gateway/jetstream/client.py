@@ -27,7 +27,7 @@ from jetkv_gateway.jetstream.requests import (
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, Unavailable
 from jetkv_gateway.kv.retries import note_retry
 
-__all__ = ["PATIENCE", "RETRY_SECONDS", "Effort", "JetStream"]
+__all__ = ["RETRY_SECONDS", "Effort", "JetStream"]
 
 RETRY_SECONDS = 6.0
 """How long after its beginning a request may still begin another try (design decision 7)."""
@@ -104,6 +104,14 @@ class JetStream:
         """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
         return await self._connection.wait_connected(timeout)
 
+    async def reconnected(self, effort: Effort) -> bool:
+        """Wait for a connection to try again on, and return whether one stands.
+
+        For what was on its way when the last one broke; what comes while there is none is refused
+        at once.
+        """
+        return await self.available(min(effort.left, PATIENCE))
+
     def wait_of(self, effort: Effort) -> float:
         """Return the seconds that a try waits which may be made again; the last one, its full."""
         return self.patience if effort.left > 2 * self.patience else self._timeout
@@ -162,9 +170,7 @@ class JetStream:
                 again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
             effort = effort or Effort()
             if again:
-                # What was on its way when the connection broke may wait for the next one; what
-                # comes while there is none is refused at once.
-                again = await self.available(min(effort.left, PATIENCE))
+                again = await self.reconnected(effort)
             else:
                 again = isinstance(failure, Unavailable) and self._connection.connected
             if not again or not await effort.pause():

@@ -162,15 +162,16 @@ class JetStreamEntries:
         tokens = encode(key)
         subject = names.stored + tokens
         effort = Effort()
-        last = await self._from_leader(names, subject, key, get_last(subject), effort)
+        last = await self._writes.last(names, tokens, key, effort)
         entries: list[Entry] = []
         start = 1
-        while last is not None and start <= last.revision:
-            entry = await self._from_leader(names, subject, key, get_next(subject, start), effort)
-            if entry is None or entry.revision > last.revision:
+        while last is not None and start <= last.entry.revision:
+            query = get_next(subject, start)
+            found = await self._writes.read(names, query, subject, key, effort)
+            if found is None or found.entry.revision > last.entry.revision:
                 break
-            entries.append(entry)
-            start = entry.revision + 1
+            entries.append(found.entry)
+            start = found.entry.revision + 1
         if not entries:
             await self._buckets.profile(bucket, effort)
             raise KeyNotFound
@@ -181,15 +182,6 @@ class JetStreamEntries:
         limit = (await self._buckets.fresh_profile(bucket, effort)).value_limit
         if limit is not None and size > limit:
             raise ValueTooLarge(limit)
-
-    async def _from_leader(
-        self, names: BucketNames, subject: str, key: str, query: bytes, effort: Effort
-    ) -> Entry | None:
-        try:
-            reply = await self._js.call(names.get, query, effort=effort)
-        except KeyNotFound:
-            return None
-        return read_entry(reply["message"], subject, key)
 
     async def _from_replica(
         self, names: BucketNames, subject: str, key: str, query: bytes

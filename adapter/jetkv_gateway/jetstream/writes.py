@@ -36,7 +36,7 @@ from jetkv_gateway.jetstream.api import (
     read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets
-from jetkv_gateway.jetstream.client import PATIENCE, Effort, JetStream
+from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES, refusal
 from jetkv_gateway.kv.errors import (
     GatewayError,
@@ -223,11 +223,12 @@ class Writes:
     async def last(self, names: BucketNames, tokens: str, key: str, effort: Effort) -> Last | None:
         """Return the newest message of a key by the leader, None where there is none."""
         subject = names.stored + tokens
-        return await self._read(names, get_last(subject), subject, key, effort)
+        return await self.read(names, get_last(subject), subject, key, effort)
 
-    async def _read(
+    async def read(
         self, names: BucketNames, query: bytes, subject: str, key: str, effort: Effort
     ) -> Last | None:
+        """Return what the leader answers to a query, None where that is no message of the key."""
         try:
             reply = await self._js.call(names.get, query, effort=effort)
         except KeyNotFound:
@@ -254,9 +255,8 @@ class Writes:
                 return await self._publish(write, headers, effort, self._js.wait_of(effort))
             except OutcomeUnknown as error:
                 tries.doubtful = True
-                wait = min(effort.left, PATIENCE)
                 if (
-                    not await self._js.available(wait)
+                    not await self._js.reconnected(effort)
                     or write.forgotten(effort)
                     or not await effort.pause()
                 ):
@@ -282,7 +282,7 @@ class Writes:
             IdempotencyConflict: it was another request, as far as its write is still stored.
         """
         subject = write.names.stored + write.tokens
-        first = await self._read(write.names, get_sequence(revision), subject, write.key, effort)
+        first = await self.read(write.names, get_sequence(revision), subject, write.key, effort)
         if first is not None:
             first.made_by(identity)
         return revision
