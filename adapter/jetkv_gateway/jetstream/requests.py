@@ -13,7 +13,7 @@ import sys
 import termios
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
@@ -97,8 +97,13 @@ class ReplyClient(Client):
     time of a small request. A reply needs neither: it ends one wait. Messages with headers take
     nats-py's way, and all do should a later nats-py dispatch by another name.
 
+    Attributes:
+        on_info: takes each INFO of the server, with whether it is the first one, which comes before
+            anything is sent. It may change the first one, which nats-py then goes by, or raise; a
+            later one must not.
     """
 
+    on_info: Callable[[dict[str, Any], bool], None] | None = None
     _heard = 0
     _reply_prefix: bytes | None = None
     _take_reply: Callable[[str, Reply], None]
@@ -127,6 +132,11 @@ class ReplyClient(Client):
             self._takers[sid](subject, reply, headers or b"")
         else:
             await super()._process_msg(sid, subject, reply, data, headers)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        await super()._process_info(info, initial_connection)
+        if self.on_info is not None:
+            self.on_info(info, initial_connection)
 
     def listen(self) -> None:
         """Count what comes from the server from here on, for `signs`."""
