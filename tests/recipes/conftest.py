@@ -45,18 +45,29 @@ async def wired(wire: Wire) -> AsyncIterator[AsyncKV]:
         yield client.kv()
 
 
-class Words(logging.Handler):
-    """What was logged, whatever the gateway in this process makes of its parents' loggers."""
+class Words(logging.Filter):
+    """What was logged, whatever the gateway in this process makes of its parents' loggers.
+
+    A filter, since a gateway that starts while it listens takes away handlers; one with
+    `log_level="info"` lets through what is no warning.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.said: list[str] = []
+        self.levels: list[tuple[str, str]] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
         self.said.append(record.getMessage())
+        self.levels.append((record.levelname, record.getMessage()))
+        return True
 
     def count(self, words: str) -> int:
         return sum(words in text for text in self.said)
+
+    def at(self, level: str) -> list[str]:
+        """Return what was said at a level."""
+        return [text for name, text in self.levels if name == level]
 
 
 @pytest.fixture
@@ -64,11 +75,11 @@ def words() -> Iterator[Words]:
     logger = logging.getLogger("jetkv.recipes")
     level = logger.level
     heard = Words()
-    logger.addHandler(heard)
+    logger.addFilter(heard)
     logger.setLevel(logging.INFO)
     yield heard
     logger.setLevel(level)
-    logger.removeHandler(heard)
+    logger.removeFilter(heard)
 
 
 @pytest.fixture

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-EXAMPLES = dict(re.findall(r"^## (\w+)\n+```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
+EXAMPLES = {
+    name: "\n".join(blocks)
+    for name, text in SECTIONS.items()
+    if (blocks := re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+}
+"""All blocks of a section, as one program."""
 
 
 @pytest.mark.parametrize("recipe", EXAMPLES)
@@ -17,7 +23,7 @@ def test_an_example_runs(recipe, http) -> None:
         exec(compile(code, f"docs/recipes.md#{recipe}", "exec"), names)
     finally:
         kv = names["client"].kv()
-        for name in re.findall(r'create_bucket\("([\w-]+)"', code):
+        for name in set(re.findall(r'create_bucket\("([\w-]+)"', code)):
             kv.delete_bucket(name)
         names["client"].close()
 

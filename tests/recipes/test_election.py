@@ -1,6 +1,8 @@
 """An election: one leads, everybody knows who, and another follows."""
 
 import asyncio
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,8 +14,13 @@ from jetkv import (
     LockError,
     LockLostError,
     LockTimeoutError,
+    Retry,
+    UnavailableError,
 )
 from jetkv.recipes import AsyncElection, Election
+from tests.sdk.calls import INFO
+from tests.support.scripted import http as answer
+from tests.support.scripted import scripted
 from tests.support.waiting import eventually, soon, until
 
 
@@ -110,6 +117,38 @@ async def test_an_observer_of_a_bucket_that_goes_is_told(kv, http, make_bucket) 
     http.delete(bucket.path)
     with pytest.raises(BucketNotFoundError):
         await next_of(changes)
+
+
+def leads(name: str, revision: int, *more: str) -> bytes:
+    """Return an event stream with a snapshot in which somebody leads."""
+    value = base64.b64encode(json.dumps({"by": name, "holder": name}).encode()).decode()
+    frames = (
+        f'{{"type":"kv_update","bucket":"b","key":"boss","value":"{value}",'
+        f'"revision":{revision},"operation":"put"}}',
+        f'{{"type":"kv_snapshot_end","bucket":"b","revision":{revision}}}',
+        *more,
+    )
+    events = "".join(f"id: {revision}\ndata: {frame}\n\n" for frame in frames)
+    return answer(200, events, kind="text/event-stream")
+
+
+async def test_an_observer_whose_watch_is_lost_waits_for_a_gateway_that_is_away() -> None:
+    lost = '{"type":"error","code":"bucket_deleted","message":"the bucket was deleted"}'
+    steps = (INFO, leads("ada", 7, lost), None, None, INFO, leads("bob", 3))
+    with scripted(*steps) as server:
+        async with AsyncClient(server.url, retry=Retry(attempts=1)) as client:
+            changes = AsyncElection(client.kv().bucket("b"), "boss", "observer").observe()
+            assert await next_of(changes) == "ada"
+            assert await next_of(changes) == "bob"
+            await changes.aclose()
+
+
+async def test_an_observer_that_begins_without_a_gateway_is_told() -> None:
+    with scripted() as server:
+        async with AsyncClient(server.url, retry=Retry(attempts=1)) as client:
+            changes = AsyncElection(client.kv().bucket("b"), "boss", "observer").observe()
+            with pytest.raises(UnavailableError):
+                await next_of(changes)
 
 
 async def test_a_candidate_without_a_name_is_refused(kv, lasting) -> None:

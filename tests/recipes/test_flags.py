@@ -6,15 +6,7 @@ import threading
 
 import pytest
 
-from jetkv import (
-    AsyncClient,
-    BucketNotFoundError,
-    Client,
-    InvalidArgumentError,
-    JetKVError,
-    Retry,
-    UnavailableError,
-)
+from jetkv import AsyncClient, Client, InvalidArgumentError, Retry
 from jetkv.recipes import AsyncFlags, Flags
 from jetkv_gateway.server import listen
 from tests.support.gateway import running_gateway
@@ -171,22 +163,6 @@ async def test_before_the_start_there_are_defaults(kv, bucket) -> None:
     assert flags.stale == math.inf
 
 
-async def test_without_a_bucket_start_says_so(kv, bucket_name) -> None:
-    with pytest.raises(BucketNotFoundError):
-        await AsyncFlags(kv.bucket(bucket_name)).start()
-
-
-async def test_a_bad_filter_is_said(kv, bucket) -> None:
-    with pytest.raises(InvalidArgumentError):
-        await AsyncFlags(kv.bucket(bucket.name), filter="a>b").start()
-
-
-async def test_without_a_gateway_start_gives_up_in_time(wire, wired, bucket) -> None:
-    wire.cut()
-    with pytest.raises(UnavailableError):
-        await AsyncFlags(wired.bucket(bucket.name)).start(timeout=0.5)
-
-
 async def test_flags_are_started_once(kv, bucket) -> None:
     async with AsyncFlags(kv.bucket(bucket.name)) as flags:
         with pytest.raises(InvalidArgumentError, match="started before"):
@@ -216,6 +192,11 @@ async def test_a_bucket_that_was_made_anew_is_taken_as_it_is_now(kv, http, bucke
         put(bucket, "two", {"enabled": True})
         await shows(flags, "two", {"enabled": True})
         assert flags.get("one") is None
+
+
+async def test_a_filter_that_is_no_text_is_refused(kv, bucket) -> None:
+    with pytest.raises(InvalidArgumentError, match="a filter is text"):
+        AsyncFlags(kv.bucket(bucket.name), filter=["a"])
 
 
 async def test_while_the_bucket_is_gone_the_last_flags_stand(kv, http, bucket) -> None:
@@ -282,8 +263,3 @@ def test_closing_sync_flags_ends_their_thread(sync_kv, bucket) -> None:
         lambda: not any("jetkv flags" in thread.name for thread in threading.enumerate()),
         "the thread has ended",
     )
-
-
-def test_sync_flags_without_a_bucket_say_so(sync_kv, bucket_name) -> None:
-    with pytest.raises(JetKVError, match="bucket not found"):
-        Flags(sync_kv.bucket(bucket_name)).start()

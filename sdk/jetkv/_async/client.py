@@ -1,5 +1,6 @@
 """The client: calls, tried again where that is safe."""
 
+import dataclasses
 import ssl
 import weakref
 from typing import Any, Self
@@ -88,6 +89,18 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._address}>"
+
+    def _brief(self, attempts: int) -> "AsyncClient":
+        """Return this client with fewer tries, for what only helps and must hold up nobody.
+
+        It shares everything else, connections and their end included.
+        """
+        brief = object.__new__(AsyncClient)
+        brief.__dict__.update(self.__dict__)
+        brief._retry = dataclasses.replace(
+            self._retry, attempts=min(attempts, self._retry.attempts)
+        )
+        return brief
 
     async def _call(self, request: Request, within: float | None = None) -> Answer:
         """Send a request, again where that is safe, and return an answer.

@@ -1,6 +1,7 @@
 # Made from sdk/jetkv/_async/client.py by `make format`; edit that one.
 """The client: calls, tried again where that is safe."""
 
+import dataclasses
 import ssl
 import weakref
 from typing import Any, Self
@@ -89,6 +90,18 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self._address}>"
+
+    def _brief(self, attempts: int) -> "Client":
+        """Return this client with fewer tries, for what only helps and must hold up nobody.
+
+        It shares everything else, connections and their end included.
+        """
+        brief = object.__new__(Client)
+        brief.__dict__.update(self.__dict__)
+        brief._retry = dataclasses.replace(
+            self._retry, attempts=min(attempts, self._retry.attempts)
+        )
+        return brief
 
     def _call(self, request: Request, within: float | None = None) -> Answer:
         """Send a request, again where that is safe, and return an answer.

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
+from jetkv._async.runtime import sleep
+from jetkv._core.retry import Retry, jitter
 from jetkv._core.session import SnapshotEnd
-from jetkv.errors import InvalidArgumentError, WatchLostError
+from jetkv.errors import InvalidArgumentError, JetKVError, WatchLostError
 from jetkv.models import Operation, Update
 from jetkv.recipes._async.lock import AsyncLock
 from jetkv.recipes._async.tenure import OnLost
@@ -13,6 +15,8 @@ from jetkv.recipes._async.view import exactly, given, view
 from jetkv.recipes._documents import DOCUMENTS
 
 __all__ = ["AsyncElection"]
+
+_BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
 class AsyncElection:
@@ -101,8 +105,10 @@ class AsyncElection:
 
         Raises:
             BucketNotFoundError: there is no such bucket, or no more.
+            UnavailableError, DeadlineExceededError: the gateway is away as this begins.
         """
         told: tuple[str | None] | None = None
+        failed = 0
         while True:
             leader: str | None = None
             complete = False
@@ -114,11 +120,18 @@ class AsyncElection:
                             live = item.operation is Operation.PUT
                             leader = _candidate(item.value or {}) if live else None
                         complete = complete or isinstance(item, SnapshotEnd)
+                        failed = 0
                         if complete and told != (leader,):
                             told = (leader,)
                             yield leader
             except WatchLostError:
                 continue
+            except JetKVError as error:
+                # What a watch that stands waits out, one that is made anew waits out, too.
+                if told is None or not error.retryable:
+                    raise
+                failed += 1
+                await sleep(_BACK_OFF.delay(failed, 0.0, jitter()))
 
     async def __aenter__(self) -> Self:
         await self.campaign()

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -15,7 +16,6 @@ from jetkv._core.session import SnapshotEnd
 from jetkv.codec import JSON
 from jetkv.errors import (
     ClientClosedError,
-    DeadlineExceededError,
     InvalidArgumentError,
     JetKVError,
     ValueDecodeError,
@@ -35,6 +35,11 @@ OnChange = Callable[[str, Any], MaybeAwaitable[None]]
 _SILENCE_SECONDS = 20.0
 _STOP_SECONDS = 2.0
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
+# For what nobody but an operator can mend: a token, a bucket's name.
+_LONG_BACK_OFF = Retry(first_delay=0.1, longest_delay=15.0)
+# A gateway that restarts is no news.
+_OUTAGE_SECONDS = 3.0
+_AWAY = "away"
 _MISSING: Any = object()
 
 
@@ -50,11 +55,16 @@ class AsyncFlags:
     (on for half of the users), or any other value for `get`.
 
     Guaranteed:
-        - Once `start` has returned, all flags of the bucket are there, and every change comes by
-          itself, in order, without a restart; reading does no I/O and never raises.
-        - While the gateway is away the last known flags stand, and `stale` says for how long they
-          have. When a watch cannot go on (`WatchLostError`), a new snapshot replaces them at
-          once: what vanished meanwhile is gone here, too.
+        - `start` never stops a boot. Where the gateway answers, all flags of the bucket are there
+          when it returns. Where it does not, or refuses, the defaults stand, one warning in the
+          log says why, and the flags come by themselves as soon as they can be had. `ready` says
+          whether they have come, and `wait_ready` waits for them.
+        - From then on every change comes by itself, in order, without a restart; reading does no
+          I/O and never raises.
+        - While the gateway is away the last known flags stand, `stale` says for how long they
+          have, and one warning in the log says that they do. When a watch cannot go on
+          (`WatchLostError`), a new snapshot replaces them at once: what vanished meanwhile is
+          gone here, too.
         - A value that is no flag is skipped with a warning in the log, and the last good one
           stands, or else the default.
         - The same user gets the same answer of the same rollout everywhere, and keeps what is on
@@ -70,7 +80,7 @@ class AsyncFlags:
         defaults: what a flag is that is not in the bucket.
         filter: of keys, as of `bucket.keys`; None = all. A flag's name is its whole key.
         on_change: called with a flag's name and its new value, its default where it is gone, for
-            each that changed after the first snapshot, one after the other, from the thread
+            each that changed after `start` has returned, one after the other, from the thread
             (async: task) that keeps them; while it runs, later changes wait.
     """
 
@@ -88,17 +98,23 @@ class AsyncFlags:
                 check_flag(value)
             except ValueError as error:
                 raise InvalidArgumentError(f"default of flag {name!r}: {error}") from error
-        self._bucket = view(given(bucket, self), JSON)
+        if filter is not None and not isinstance(filter, str):
+            raise InvalidArgumentError(f"a filter is text: {filter!r}")
+        # One try each: the first failure is to be known at once, and what follows tries on.
+        self._bucket = view(given(bucket, self), JSON, attempts=1)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
         self._flags: Mapping[str, Any] = {}
         self._seen_at: float | None = None
         self._watch: AsyncWatch[Any] | None = None
-        self._problem: JetKVError | None = None
         self._begun = False
+        self._late = False
+        self._told: set[str] = set()
+        self._guard = threading.Lock()
         self._pid = os.getpid()
         self._complete = False
         self._settled = AsyncSignal()
+        self._there = AsyncSignal()
         self._closing = AsyncSignal()
         self._work = AsyncBackground(self._follow, f"jetkv flags of {bucket.name}")
 
@@ -136,35 +152,43 @@ class AsyncFlags:
         speaks = watch is not None and watch._stream is not None and self._complete
         return 0.0 if speaks and silence < _SILENCE_SECONDS else silence
 
-    async def start(self, timeout: float = 10.0) -> None:
-        """Begin to follow the flags, and return when all of them are there.
+    @property
+    def ready(self) -> bool:
+        """Whether the flags of the bucket have been there: before, there are defaults only."""
+        return self._seen_at is not None
 
-        When it raises, nothing goes on; make another object to try again.
+    async def start(self, timeout: float = 2.0) -> None:
+        """Begin to follow the flags; return when they are there, or cannot be had now.
+
+        That is at once where the gateway cannot be reached, or refuses. The defaults stand then,
+        the log says so once, and what follows the flags tries on in the background.
 
         Args:
-            timeout: seconds to wait for the first snapshot.
+            timeout: seconds to wait for a gateway that does not answer.
 
         Raises:
-            BucketNotFoundError, PermissionDeniedError, …: there is nothing to follow.
-            UnavailableError: the gateway is away.
-            DeadlineExceededError: the snapshot did not come in time.
-            InvalidArgumentError: the filter breaks a rule, or it was started before.
+            InvalidArgumentError: it was started before.
         """
         if self._begun:
             raise InvalidArgumentError("these flags were started before", hint="make another one")
         self._begun = True
         try:
             await self._work.start()
-            await self._settled.wait(timeout)
+            settled = await self._settled.wait(timeout)
         except BaseException:
             await self.aclose()
             raise
-        if self._seen_at is None:
-            problem = self._problem
-            await self.aclose()
-            raise problem or DeadlineExceededError(
-                f"the flags of bucket {self._bucket.name!r} were not there within {timeout:g} s"
-            )
+        if not settled and self._is_late():
+            self._tell(_AWAY, f"nothing came within {timeout:g} s")
+
+    async def wait_ready(self, timeout: float | None = None) -> bool:
+        """Wait until the flags of the bucket are there, and return whether they are.
+
+        Args:
+            timeout: seconds to wait; None = as long as it takes, or until they are closed.
+        """
+        await self._there.wait(timeout)
+        return self.ready
 
     async def aclose(self) -> None:
         """Stop following; what is known stands, and gets stale."""
@@ -174,6 +198,7 @@ class AsyncFlags:
             await watch.aclose()
         await self._work.stop(_STOP_SECONDS)
         self._watch = None
+        self._there.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -187,32 +212,63 @@ class AsyncFlags:
         while not self._closing.is_set():
             self._watch = self._bucket.watch(*self._filters, snapshot=True)
             self._complete = False
+            back_off = _BACK_OFF
             try:
                 await self._read(self._watch)
             except WatchLostError as error:
                 log.info("flags of bucket %r begin again: %s", self._bucket.name, error)
+            except ClientClosedError as error:
+                log.warning("flags of bucket %r are followed no more: %s", self._bucket.name, error)
+                self._settled.set()
+                self._there.set()
+                return
             except JetKVError as error:
-                self._problem = error
-                if self._hopeless(error):
-                    self._settled.set()
-                    return
-                log.debug("flags of bucket %r: %s", self._bucket.name, error)
+                # Whatever stands in the way, it may be mended while this runs.
+                if not error.retryable:
+                    back_off = _LONG_BACK_OFF
+                self._is_late()
+                self._tell(_AWAY if error.retryable else type(error).__name__, error)
+                self._settled.set()
             except Exception:  # a defect must not end what nobody waits for
                 log.exception("flags of bucket %r begin again", self._bucket.name)
             failed = 1 if self._complete else failed + 1
-            await self._closing.wait(_BACK_OFF.delay(failed, 0.0, jitter()))
+            await self._closing.wait(back_off.delay(failed, 0.0, jitter()))
 
-    def _hopeless(self, error: JetKVError) -> bool:
-        """Return whether nobody needs to try again."""
-        if isinstance(error, ClientClosedError):
-            log.warning("flags of bucket %r are followed no more: %s", self._bucket.name, error)
-            return True
-        # Once they were there, whatever stands in the way may be mended while this runs.
-        return self._seen_at is None and not error.retryable
+    def _is_late(self) -> bool:
+        """Return whether the flags are not there yet, and are told to `on_change` when they are."""
+        with self._guard:
+            self._late = self._late or self._seen_at is None
+            return self._late
+
+    def _tell(self, kind: str, reason: object) -> None:
+        """Say what keeps the flags away: each kind once, until they are there again."""
+        with self._guard:
+            if kind in self._told:
+                return
+            self._told.add(kind)
+        stand = "the defaults" if self._seen_at is None else "the last known ones"
+        log.warning(
+            "flags of bucket %r cannot be had, and %s stand; they come as soon as they can: %s",
+            self._bucket.name,
+            stand,
+            reason,
+        )
+
+    def _look_for_outage(self, down_since: float) -> None:
+        seen_at = now() if self._seen_at is None else self._seen_at
+        if now() - down_since >= _OUTAGE_SECONDS or now() - seen_at >= _SILENCE_SECONDS:
+            self._tell(_AWAY, f"the gateway was last there {now() - seen_at:.0f} s ago")
+
+    def _tell_ready(self) -> None:
+        with self._guard:
+            told, self._told = self._told, set()
+        if told:
+            log.info("flags of bucket %r are there", self._bucket.name)
 
     async def _read(self, watch: AsyncWatch[Any]) -> None:
         """Follow one watch, step by step, so that it is seen when the gateway speaks."""
         snapshot: dict[str, Any] = {}
+        down_since = math.inf
         while not self._closing.is_set():
             await watch._step()
             while watch._pending:
@@ -224,9 +280,16 @@ class AsyncFlags:
                     await self._change(item)
                 else:
                     self._collect(snapshot, item)
-            if self._complete and watch._stream is not None:
+            if not self._complete:
+                continue
+            if watch._stream is None:
+                down_since = min(down_since, now())
+                self._look_for_outage(down_since)
+            else:
+                down_since = math.inf
                 self._seen_at = now()
-                self._settled.set()
+                if self._told:
+                    self._tell_ready()
 
     def _collect(self, snapshot: dict[str, Any], update: Update[Any]) -> None:
         value = self._value(update)
@@ -243,10 +306,19 @@ class AsyncFlags:
     async def _replace(self, flags: dict[str, Any]) -> None:
         # A new mapping each time: a reader in another thread sees the one or the other.
         before, self._flags = self._flags, flags
-        if self._seen_at is None or self._on_change is None:
+        with self._guard:
+            first = self._seen_at is None
+            # Who has been given the defaults is told of what they become.
+            silent = first and not self._late
+            if first:
+                self._seen_at = now()
+        self._settled.set()
+        self._there.set()
+        if self._on_change is None or silent:
             return
         for name in sorted(before.keys() | flags.keys()):
-            if _differ(before.get(name, _MISSING), flags.get(name, _MISSING)):
+            default = self._defaults.get(name, _MISSING)
+            if _differ(before.get(name, default), flags.get(name, default)):
                 try:
                     await resolve(self._on_change(name, self.get(name)))
                 except Exception:  # it is the caller's, and the flags go on

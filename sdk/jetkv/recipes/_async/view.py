@@ -33,11 +33,18 @@ def exactly(key: str) -> tuple[str, ...]:
 
 
 def view(
-    bucket: AsyncBucket[Any], codec: Codec[T], *, within: float | None = None
+    bucket: AsyncBucket[Any],
+    codec: Codec[T],
+    *,
+    within: float | None = None,
+    attempts: int | None = None,
 ) -> AsyncBucket[T]:
     """Return the same bucket with a codec of a recipe's own.
 
     Args:
         within: seconds that a call may take, where the client would allow more.
+        attempts: requests of one call, and of a watch until it stands, where the client would
+            make more.
     """
-    return AsyncBucket(bucket._client, bucket.name, codec, within=within)
+    client = bucket._client if attempts is None else bucket._client._brief(attempts)
+    return AsyncBucket(client, bucket.name, codec, within=within)

@@ -4,9 +4,11 @@
 from collections.abc import Iterator
 from typing import Any, Self
 
+from jetkv._core.retry import Retry, jitter
 from jetkv._core.session import SnapshotEnd
 from jetkv._sync.bucket import Bucket
-from jetkv.errors import InvalidArgumentError, WatchLostError
+from jetkv._sync.runtime import sleep
+from jetkv.errors import InvalidArgumentError, JetKVError, WatchLostError
 from jetkv.models import Operation, Update
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._sync.lock import Lock
@@ -14,6 +16,8 @@ from jetkv.recipes._sync.tenure import OnLost
 from jetkv.recipes._sync.view import exactly, given, view
 
 __all__ = ["Election"]
+
+_BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
 class Election:
@@ -102,8 +106,10 @@ class Election:
 
         Raises:
             BucketNotFoundError: there is no such bucket, or no more.
+            UnavailableError, DeadlineExceededError: the gateway is away as this begins.
         """
         told: tuple[str | None] | None = None
+        failed = 0
         while True:
             leader: str | None = None
             complete = False
@@ -115,11 +121,18 @@ class Election:
                             live = item.operation is Operation.PUT
                             leader = _candidate(item.value or {}) if live else None
                         complete = complete or isinstance(item, SnapshotEnd)
+                        failed = 0
                         if complete and told != (leader,):
                             told = (leader,)
                             yield leader
             except WatchLostError:
                 continue
+            except JetKVError as error:
+                # What a watch that stands waits out, one that is made anew waits out, too.
+                if told is None or not error.retryable:
+                    raise
+                failed += 1
+                sleep(_BACK_OFF.delay(failed, 0.0, jitter()))
 
     def __enter__(self) -> Self:
         self.campaign()

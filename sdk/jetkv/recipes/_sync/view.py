@@ -33,10 +33,19 @@ def exactly(key: str) -> tuple[str, ...]:
     return () if ">" in key else (key,)
 
 
-def view(bucket: Bucket[Any], codec: Codec[T], *, within: float | None = None) -> Bucket[T]:
+def view(
+    bucket: Bucket[Any],
+    codec: Codec[T],
+    *,
+    within: float | None = None,
+    attempts: int | None = None,
+) -> Bucket[T]:
     """Return the same bucket with a codec of a recipe's own.
 
     Args:
         within: seconds that a call may take, where the client would allow more.
+        attempts: requests of one call, and of a watch until it stands, where the client would
+            make more.
     """
-    return Bucket(bucket._client, bucket.name, codec, within=within)
+    client = bucket._client if attempts is None else bucket._client._brief(attempts)
+    return Bucket(client, bucket.name, codec, within=within)
