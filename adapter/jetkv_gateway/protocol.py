@@ -4,6 +4,12 @@ An answer that is there in full is written at once (`WRITER`). Broken HTTP gets 
 every other error, a URL ends, no part of a key is dropped in silence, and an answer that comes
 before the end of the request's body is not lost to a reset.
 
+The parser has special cases of its own, and none of them may change what is stored or lose an
+answer. It skips the body of a request that offers to upgrade: an offer that nobody takes is removed
+from the head, which is then parsed again (RFC 9110 §7.8 lets a server ignore it). It hands trailers
+over as headers: they say nothing here (§6.5.1). What came whole from a client that has stopped
+sending is answered.
+
 When the server stops, a connection ends with an answer that says `Connection: close`: with the one
 in flight, or else with the next, which it waits a moment for. Closed first, a connection that its
 client has just begun to use would leave a write unknown.
@@ -16,15 +22,23 @@ import socket
 from functools import partial
 from typing import Any, NoReturn, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from jetkv_gateway.http.admission import REFUSED, Admission, is_limited, refusal
+from jetkv_gateway.answers import ClosingTransport, LastWord, unchunked, write_whole
+from jetkv_gateway.http.admission import REFUSED, Admission, is_limited, is_listing, refusal
 from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import ABORT, STOPPING, WRITER, new_request_id, sane_request_id
+from jetkv_gateway.http.exchange import (
+    ABORT,
+    STOPPING,
+    WRITER,
+    new_request_id,
+    sane_request_id,
+)
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, Unavailable
 from jetkv_gateway.sockets import WatchProtocol
 
@@ -36,14 +50,12 @@ _MAX_URL = 64 * 1024
 # What websockets reads of a handshake is a little more.
 _MAX_SOCKET_LINE = 8000
 _MAX_SOCKET_HEADERS = 100
-_LINGER_SECONDS = 5
-# What was sent before its client could know of the end arrives within a round trip.
-_LINGER_SECONDS_OF_A_STOP = 1
 # A client that is busy sends its next request well within this; others use none for longer.
 _LAST_REQUEST_SECONDS = 1
 _LOOK_SECONDS = 0.05
 _SILENCE_MILLISECONDS = 40_000
-_LINGER_BYTES = 64 * 1024 * 1024
+# A client that has stopped sending may have left: a listing is not made for nobody.
+_LISTING_SECONDS = 1
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -51,12 +63,93 @@ class GatewayProtocol(HttpToolsProtocol):
 
     leaving = False
     _receiving_headers = False
+    _is_offered = False
+    _handshake_waits = False
     _running: RequestResponseCycle | None = None
     _sent_url = b""
     _stopping: asyncio.Event | None = None
     _broken_rule = (
         "its method, path or headers break a rule of HTTP/1.1; a path has to be percent-encoded"
     )
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("")
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                # The parser has stopped behind the head.
+                self._is_offered = False
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                head = self._head_without_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+                data = memoryview(data)[offer.args[0] :]
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        """Return the head that has just been parsed, without its `Upgrade`."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self._sent_url, version)]
+        lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"".join([*lines, b"\r\n"])
+
+    def _should_upgrade(self) -> bool:
+        """Return whether the head offers what is taken: a WebSocket, by GET."""
+        if self.parser.get_method() != b"GET":
+            return False
+        offers = [value.strip().lower() for name, value in self.headers if name == b"upgrade"]
+        return offers[-1:] == [b"websocket"]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if not self._receiving_headers:
+            if name == b"connection":
+                # The parser obeys it, and would swallow what comes behind.
+                self._refuse("a trailer must not be Connection")
+            return
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = self.parser.get_http_version() != "1.0"
+        self.headers.append((name, value))
+
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        if not self._is_offered and not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # true: the connection goes on
+        """Go on until what came whole is answered; of what broke off nothing comes."""
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        cycles = [cycle for cycle, _ in self.pipeline]
+        if self._running is not None and not self._running.response_complete:
+            cycles.append(self._running)
+        if not cycles or cycles[0].more_body or any(STOPPING in cycle.scope for cycle in cycles):
+            return False
+        self.cycle = cycles[0]
+        self._make_last(self.cycle)
+        if self._admission is not None and self._admission.forget(cycles[-1]):
+            # It may well have left the line: its place is for others.
+            self._refuse_for_now(cycles[-1], self.app)
+        elif is_listing(cycles[-1].scope):  # type: ignore[arg-type] # a TypedDict
+            self.loop.call_later(_LISTING_SECONDS, self._abandon, cycles[-1])
+        return True
+
+    def _abandon(self, cycle: RequestResponseCycle) -> None:
+        if not cycle.response_complete:
+            self.transport.close()
 
     def on_url(self, url: bytes) -> None:
         # It can come in pieces; on_message_begin empties self.url.
@@ -107,7 +200,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _make_last(self, cycle: RequestResponseCycle) -> None:
         cycle.keep_alive = False
-        cycle.transport = _ClosingTransport(self, cycle)
+        cycle.transport = ClosingTransport(self, cycle)
 
     def _leave_if_idle(self) -> None:
         if self._answering or self._receiving_headers or self.transport.is_closing():
@@ -128,17 +221,25 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
-            self.transport.set_protocol(_LastWord(self))
+            self.transport.set_protocol(LastWord(self))
 
     def on_response_complete(self) -> None:
         if self.leaving and self.transport.get_protocol() is not self:
             # Its last answer is out: what is in the pipeline has none to come.
             self.pipeline.clear()
             self.server_state.total_requests += 1
-        else:
-            super().on_response_complete()
+            return
+        super().on_response_complete()
+        if self._handshake_waits and not self._answering and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self.handle_websocket_upgrade()
 
     def handle_websocket_upgrade(self) -> None:
+        if self._answering:
+            # Else the answers of requests before it would come inside the WebSocket.
+            self._handshake_waits = True
+            self.flow.pause_reading()
+            return
         super().handle_websocket_upgrade()
         if self.leaving:
             cast(WatchProtocol, self.transport.get_protocol()).shutdown()
@@ -148,12 +249,22 @@ class GatewayProtocol(HttpToolsProtocol):
         self._admission: Admission | None = getattr(self.app, "admission", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._admission is not None and self.cycle is not None:
-            self._admission.forget(self.cycle)
+        if self._running is not None:
+            if self._admission is not None:
+                self._admission.forget(self._running)
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        version = cycle.scope["http_version"]
+        if version != "1.1":
+            if version != "1.0":
+                self._broken_rule = "its version is neither HTTP/1.0 nor HTTP/1.1"
+                self.send_400_response("")
+                return
+            app = partial(unchunked, app, cycle)
         admission = self._admission
         if admission is not None and is_limited(cycle.scope):  # type: ignore[arg-type] # a TypedDict
             run, now = partial(admission.run, app, cycle), self.loop.time()
@@ -169,14 +280,19 @@ class GatewayProtocol(HttpToolsProtocol):
         headers = dict(scope["headers"])
         if cycle.keep_alive and b"origin" not in headers:
             lines, body = refusal(sane_request_id(headers.get(b"x-request-id")))
-            if _write(cycle, 429, lines, body):
+            if write_whole(cycle, 429, lines, body):
                 return
         scope[REFUSED] = True
         super()._start_asgi_task(cycle, app)
 
     def on_headers_complete(self) -> None:
         self._receiving_headers = False
-        if self.parser.should_upgrade() and self._should_upgrade():
+        if self.parser.should_upgrade():
+            self._is_offered = True
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse("CONNECT is a method of proxies")
+            if not self._should_upgrade():
+                return  # the same head comes again, without the offer
             self._check_handshake()
         streaming = self.cycle
         if (
@@ -201,7 +317,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
                 self._notice_silence()
             if cycle.keep_alive and not self.leaving:
-                cast(dict[str, Any], self.scope)[WRITER] = partial(_write, cycle)
+                cast(dict[str, Any], self.scope)[WRITER] = partial(write_whole, cycle)
             else:
                 self._make_last(cycle)
 
@@ -248,67 +364,4 @@ class GatewayProtocol(HttpToolsProtocol):
             # A request whose body broke off: nothing comes of it, and it answers no more.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.set_protocol(_LastWord(self))
-
-
-class _ClosingTransport(asyncio.Transport):
-    """What a request that closes its connection writes to."""
-
-    def __init__(self, protocol: GatewayProtocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self.write = protocol.transport.write  # type: ignore[method-assign]
-        self.is_closing = protocol.transport.is_closing  # type: ignore[method-assign]
-
-    def close(self) -> None:
-        transport = self._protocol.transport
-        if transport.is_closing() or transport.get_protocol() is not self._protocol:
-            return
-        if self._cycle.more_body or self._protocol.leaving:
-            transport.set_protocol(_LastWord(self._protocol))
-        else:
-            transport.close()
-
-
-class _LastWord(asyncio.Protocol):
-    """Read on for a while after the last answer, then close.
-
-    To close at once would reset the connection of a client that still sends, and a reset throws
-    away an answer that was not read yet.
-    """
-
-    def __init__(self, protocol: GatewayProtocol) -> None:
-        self._protocol = protocol
-        self._transport = protocol.transport
-        self._bytes_left = _LINGER_BYTES
-        linger = _LINGER_SECONDS_OF_A_STOP if protocol.leaving else _LINGER_SECONDS
-        self._timer = protocol.loop.call_later(linger, self._transport.close)
-        protocol.flow.resume_reading()
-        self._transport.write_eof()
-
-    def data_received(self, data: bytes) -> None:
-        self._bytes_left -= len(data)
-        if self._bytes_left < 0:
-            self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
-        self._protocol.connection_lost(exc)
-
-
-def _write(cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes) -> bool:
-    """Write a whole answer at once; the steps are those of `RequestResponseCycle.send`."""
-    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
-        return False
-    if not cycle.keep_alive:
-        return False  # the server stops by now, and the answer has to say so
-    cycle.response_started = True
-    cycle.waiting_for_100_continue = False
-    date = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])
-    if cycle.scope["method"] == "HEAD":
-        body = b""
-    cycle.transport.write(b"%s%s%s\r\n%s" % (STATUS_LINE[status], date, lines, body))
-    cycle.response_complete = True
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
+        self.transport.set_protocol(LastWord(self))

@@ -56,6 +56,10 @@ class Wire:
         length = int(headers.get("content-length", "0")) if with_body else 0
         return Answer(status, headers, self._reader.read(length))
 
+    def line(self) -> bytes:
+        """Read one line of what comes behind the head of an answer."""
+        return self._reader.readline()
+
     def is_closed(self) -> bool:
         """Return whether the gateway closes the connection; a reset is an error."""
         return self._reader.read() == b""

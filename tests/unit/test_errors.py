@@ -55,6 +55,7 @@ CODES = {
     426: {"invalid_argument"},
     429: {"resource_exhausted", "slow_consumer"},
     500: {"internal"},
+    501: {"invalid_argument"},
     503: {"unavailable"},
     504: {"deadline_exceeded"},
     507: {"failed_precondition"},

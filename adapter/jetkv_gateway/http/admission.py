@@ -29,6 +29,7 @@ __all__ = [
     "AdmissionLimits",
     "Request",
     "is_limited",
+    "is_listing",
     "refusal",
     "refused",
 ]
@@ -130,9 +131,9 @@ class Admission:
         elif self._timer is None:
             self._tend_line()
 
-    def forget(self, request: Request) -> None:
-        """Take out of the line whose client has left."""
-        self._waiting.pop(request, None)
+    def forget(self, request: Request) -> bool:
+        """Take out of the line whose client has left, and return whether it stood there."""
+        return self._waiting.pop(request, None) is not None
 
     def close(self) -> None:
         """Refuse the line; who comes now is refused at once."""
@@ -223,9 +224,17 @@ def is_limited(scope: Scope) -> bool:
         return method != "OPTIONS"
     if method == "OPTIONS":
         return False
-    if path.startswith(JSON_BASE):
-        path = path[len(JSON_BASE) - 1 :]
+    path = _without_base(path)
     return not (path in PUBLIC or path == _METRICS or list_route(path) or watch_route(path))
+
+
+def is_listing(scope: Scope) -> bool:
+    """Return whether a request is for the keys of a bucket."""
+    return bool(list_route(_without_base(scope["raw_path"])))
+
+
+def _without_base(path: bytes) -> bytes:
+    return path[len(JSON_BASE) - 1 :] if path.startswith(JSON_BASE) else path
 
 
 def refused() -> TooManyRequests:

@@ -60,7 +60,7 @@ def bucket_routes(buckets: Buckets, listings: Listings, entries: Entries) -> API
         status_code=201,
         response_model=BucketOut,
         response_model_exclude_none=True,
-        responses={**_ANY, **errors(409, 413, 429, 507)},
+        responses={**_ANY, **errors(409, 413, 429, 501, 507)},
         openapi_extra={
             "requestBody": {
                 "required": True,

@@ -16,7 +16,13 @@ from jetkv_gateway.http.metrics import RETRIES
 from jetkv_gateway.http.paths import JSON_BASE, parse_lists, parse_query
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
-from jetkv_gateway.kv.errors import GatewayError, PermissionDenied, ValueTooLarge
+from jetkv_gateway.kv.errors import (
+    CodingUnsupported,
+    GatewayError,
+    InvalidArgument,
+    PermissionDenied,
+    ValueTooLarge,
+)
 from jetkv_gateway.kv.retries import retries
 
 __all__ = [
@@ -169,9 +175,12 @@ class Exchange:
         Raises:
             ValueTooLarge: it is over `limit` bytes; found before it has arrived.
             ClientGone: it was cut off before its end.
+            InvalidArgument, CodingUnsupported: see `_require_known_length`.
         """
         declared = self.headers.get(b"content-length")
-        if declared is not None and int(declared) > limit:
+        if declared is None:
+            self._require_known_length()
+        elif int(declared) > limit:
             raise ValueTooLarge(limit)
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -196,6 +205,20 @@ class Exchange:
         if size > limit:
             raise ValueTooLarge(limit)
         return b"".join(chunks)
+
+    def _require_known_length(self) -> None:
+        """Refuse a body whose bytes are not the value, or that ends nobody knows where.
+
+        Raises:
+            CodingUnsupported: it is coded otherwise than in chunks (RFC 9112 §6.1).
+            InvalidArgument: HTTP/1.0 needs a length (RFC 1945 §7.2.2).
+        """
+        coding = self.headers.get(b"transfer-encoding")
+        if coding is None:
+            if self.scope.get("http_version") == "1.0":
+                raise InvalidArgument("a body over HTTP/1.0 needs a Content-Length")
+        elif coding.strip().lower() != b"chunked":
+            raise CodingUnsupported
 
     async def while_there(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; it is cancelled when the client goes first.

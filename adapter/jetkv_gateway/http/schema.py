@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
     413: "value too large",
     426: "Neither a WebSocket nor an event stream was asked for",
     429: "too many requests; see Retry-After",
+    501: "A Transfer-Encoding other than chunked; nothing was applied",
     503: "NATS is not available; nothing was applied; see Retry-After",
     504: "No answer in time; a write may or may not have been applied",
     507: "bucket is full",

@@ -23,6 +23,7 @@
     │   └── SlowConsumer       429
     ├── UpgradeRequired        426
     ├── InternalError          500  a defect of the gateway
+    ├── CodingUnsupported      501  a Transfer-Encoding other than chunked
     ├── Unavailable            503  certainly not applied; retry
     ├── DeadlineExceeded       504  a read that got no answer in time; retry
     │   └── OutcomeUnknown     504  a write that may or may not have been applied
@@ -42,6 +43,7 @@ __all__ = [
     "BucketFull",
     "BucketNotFound",
     "BucketUnsuitable",
+    "CodingUnsupported",
     "DeadlineExceeded",
     "GatewayError",
     "IdempotencyConflict",
@@ -290,6 +292,19 @@ class TooManyRequests(GatewayError):
 
     def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(message, retry_after=retry_after)
+
+
+class CodingUnsupported(GatewayError):
+    """Raised for a body whose Transfer-Encoding is more than chunked; nothing was stored."""
+
+    status = 501
+    code = "invalid_argument"
+    text = "Transfer-Encoding not supported"
+
+    def __init__(self) -> None:
+        super().__init__(
+            hint="only chunked is; to store a compressed value, name it in Content-Encoding"
+        )
 
 
 class Unavailable(GatewayError):
