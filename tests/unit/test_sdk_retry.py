@@ -110,7 +110,9 @@ def test_json_of_a_proxy_is_no_word_of_the_gateway() -> None:
     assert type(verdict.error) is errors.OutcomeUnknownError
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_delay": -1}, {"longest_delay": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"attempts": 0}, {"first_delay": -1}, {"longest_delay": -1}, {"patience": -1}]
+)
 def test_a_rule_of_retries_that_makes_no_sense_is_refused(wrong) -> None:
     with pytest.raises(errors.InvalidArgumentError):
         Retry(**wrong)

@@ -47,6 +47,7 @@ class AsyncWatch(Generic[T]):
         self._created_at = created_at
         self._place = session.last_revision
         self._tried = 0
+        self._begun_at = math.inf
         self._opened_at = math.inf
         self._closing = AsyncSignal()
         self._reading = False
@@ -185,6 +186,7 @@ class AsyncWatch(Generic[T]):
 
     async def _open(self) -> None:
         """Ask for the bucket's description, or once that is there, for the events."""
+        self._begun_at = min(self._begun_at, now())
         info = requests.get_bucket(self._bucket)
         request = info if self._created_at is None else self._session.request(self._created_at)
         # Known from here on, so that closing the watch ends whatever is waited for.
@@ -214,13 +216,15 @@ class AsyncWatch(Generic[T]):
         verdict = self._session.judge(outcome, self._client._address)
         assert verdict.error is not None
         self._tried += 1
-        first = not self._session.opened
+        stood, self._opened_at = now() - self._opened_at, math.inf
+        delay = self._session.delay(verdict.at_least, jitter(), stood)
+        retry = self._client._retry
+        late = verdict.not_now and now() + delay > self._begun_at + retry.patience
         if verdict.again is not Again.YES or (
-            first and self._tried >= self._client._retry.attempts
+            not self._session.opened and (late or self._tried >= retry.attempts)
         ):
             raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
-        stood, self._opened_at = now() - self._opened_at, math.inf
-        await self._closing.wait(self._session.delay(verdict.at_least, jitter(), stood))
+        await self._closing.wait(delay)
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None

@@ -3,7 +3,8 @@
 | What happened | Read | Write with an idempotency key | Other write |
 |---|---|---|---|
 | no connection was made | again | again | again |
-| 429, 503 of a gateway | again, after `Retry-After` | same | same |
+| 503 of a gateway | again, after `Retry-After`, while `patience` lasts | same | same |
+| 429 of a gateway | again, after `Retry-After` | same | same |
 | 504; a broken connection; no answer; 502 to 504 of a proxy | again | again, where the gateway \
 honours the key | no: `OutcomeUnknownError` |
 | any other answer | no | no | no |
@@ -36,15 +37,21 @@ class Retry:
         attempts: requests of one call, the first included; 1 = never again.
         first_delay: seconds before the second, doubling from there.
         longest_delay: seconds, where the gateway asks for no more.
+        patience: seconds from the beginning of a call within which the next request begins, where
+            the last was answered by 503: NATS is away, and each answer asks for a wait of its own.
+            A program that would rather wait than fail sets it, `attempts` and the
+            client's `timeout` higher.
     """
 
     attempts: int = 6
     first_delay: float = 0.1
     longest_delay: float = 2.0
+    patience: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.first_delay < 0 or self.longest_delay < 0:
-            raise errors.InvalidArgumentError(f"attempts from 1, delays from 0: {self!r}")
+        delays = (self.first_delay, self.longest_delay, self.patience)
+        if self.attempts < 1 or any(seconds < 0 for seconds in delays):
+            raise errors.InvalidArgumentError(f"attempts from 1, seconds from 0: {self!r}")
 
     def delay(self, tried: int, at_least: float, jitter: float) -> float:
         """Return the seconds to wait after the `tried`-th request; `jitter` is from 0 to 1."""
@@ -71,11 +78,13 @@ class Verdict:
     Attributes:
         error: what is raised when it was the last one; None for an answer that stands.
         at_least: seconds to wait before the next one.
+        not_now: what answered waits for something else, such as NATS: `patience` bounds that.
     """
 
     again: Again
     error: errors.JetKVError | None = None
     at_least: float = 0.0
+    not_now: bool = False
 
 
 _ANSWERED = Verdict(Again.NO)
@@ -117,7 +126,7 @@ def _judge_answer(request: Request, answer: Answer) -> Verdict:
         error = errors.OutcomeUnknownError(
             f"{error.message}; it may have been applied", hint=request.check, status=answer.status
         )
-    return Verdict(again, error, retry_after(answer))
+    return Verdict(again, error, retry_after(answer), not_now=answer.status in (502, 503))
 
 
 def _unknown(request: Request, outcome: TransportError) -> errors.JetKVError:

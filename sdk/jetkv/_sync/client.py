@@ -114,6 +114,7 @@ class Client:
         """
         begun = now()
         deadline = begun + min(self._timeout, within or self._timeout)
+        patient_until = begun + self._retry.patience
         tried = 0
         doubt: JetKVError | None = None
         while True:
@@ -135,6 +136,7 @@ class Client:
                 verdict.again is Again.NO
                 or tried >= self._retry.attempts
                 or now() + delay >= deadline
+                or (verdict.not_now and doubt is None and now() + delay > patient_until)
                 or (verdict.again is Again.IF_HONOURED and not self._idempotent(deadline))
                 or now() + delay >= deadline
             ):
