@@ -248,7 +248,11 @@ def test_a_function_of_the_other_kind_is_refused(kv, sync_kv, bucket) -> None:
         cached(sync_kv.bucket(bucket.name), on_error="ignore")
 
 
-async def test_a_warning_comes_again_after_it_has_worked(http, wire, bucket, source, words) -> None:
+async def test_a_warning_comes_again_after_it_has_worked(
+    http, wire, bucket, source, words, monkeypatch
+) -> None:
+    # What cools down is not asked for a while; tests/recipes/test_cached_away.py has that.
+    monkeypatch.setattr("jetkv.recipes._away.COOL_DOWN_SECONDS", 0.0)
     async with AsyncClient(wire.url, retry=Retry(attempts=1)) as client:
         load = cached(client.kv().bucket(bucket.name), key="{id}")(as_function(source))
         for id in "ab":

@@ -31,6 +31,8 @@ def cached(
     *,
     key: KeyRule | None = None,
     on_error: Literal["compute", "raise"] = "compute",
+    timeout: float = 1.0,
+    stale: float = 30.0,
 ) -> _AsyncDecorator: ...
 @overload
 def cached(
@@ -38,12 +40,16 @@ def cached(
     *,
     key: KeyRule | None = None,
     on_error: Literal["compute", "raise"] = "compute",
+    timeout: float = 1.0,
+    stale: float = 30.0,
 ) -> _Decorator: ...
 def cached(
     bucket: AsyncBucket[Any] | Bucket[Any],
     *,
     key: KeyRule | None = None,
     on_error: Literal["compute", "raise"] = "compute",
+    timeout: float = 1.0,
+    stale: float = 30.0,
 ) -> Any:
     """Keep a function's values in a bucket; an `async def` with an AsyncBucket, else with a Bucket.
 
@@ -62,9 +68,12 @@ def cached(
         - When the function raises, nothing is stored. A stored value that does not fit the
           bucket's type is computed anew and replaced.
         - When the bucket cannot be read or written (any `JetKVError`), the function is called and
-          its value returned, with one warning in the log until it works again; with
-          `on_error="raise"` the error comes out. It comes as late as the client gives up: a
-          cache wants a client with a short `timeout` and `Retry(attempts=1)`.
+          its value returned, with one warning in the log until it works again. Nobody waits for
+          the bucket for longer than `timeout`. While the gateway or NATS is away one call every
+          five seconds asks, of all functions that share a client; the others do not wait: a value
+          that this process saw in the bucket within the last `stale` seconds stands in, else the
+          function is called. With `on_error="raise"` the error comes out, as late as the client
+          gives up, and nothing stands in.
         - After `invalidate`, what was being computed in this process is not kept.
 
     Not guaranteed: that two processes do not compute at once (the last to store wins), that an
@@ -81,6 +90,10 @@ def cached(
             512 bytes, a SHA-256 of it takes their place. In a script the module is `__main__`, as
             in every other script: give a key there.
         on_error: `compute` or `raise`.
+        timeout: seconds that a read or a write of the bucket may take, with `compute`.
+        stale: seconds for which a value stands in while the gateway is away, after this process
+            last saw it in the bucket; it may outlive the bucket's TTL, and an `invalidate`
+            elsewhere, by as much. 0 = never.
 
     Raises:
         InvalidArgumentError: of the decorator: it is put on a function of the other kind. Of a
@@ -88,6 +101,10 @@ def cached(
     """
     if on_error not in ("compute", "raise"):
         raise InvalidArgumentError(f'on_error is "compute" or "raise": {on_error!r}')
+    if timeout <= 0 or stale < 0:
+        raise InvalidArgumentError(
+            f"timeout is above 0, and stale from 0: timeout={timeout!r}, stale={stale!r}"
+        )
 
     def decorate(fn: Callable[..., Any]) -> Any:
         is_async = inspect.iscoroutinefunction(fn)
@@ -97,12 +114,12 @@ def cached(
                     f"{fn!r} is no `async def`, and the bucket is an AsyncBucket",
                     hint="cache it in a Bucket of a Client",
                 )
-            return AsyncCached(fn, bucket, key_of(fn, key), on_error)
+            return AsyncCached(fn, bucket, key_of(fn, key), on_error, timeout=timeout, stale=stale)
         if is_async:
             raise InvalidArgumentError(
                 f"{fn!r} is an `async def`, and the bucket is a Bucket",
                 hint="cache it in an AsyncBucket of an AsyncClient",
             )
-        return Cached(fn, bucket, key_of(fn, key), on_error)
+        return Cached(fn, bucket, key_of(fn, key), on_error, timeout=timeout, stale=stale)
 
     return decorate

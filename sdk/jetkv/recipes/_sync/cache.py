@@ -19,11 +19,16 @@ from jetkv.errors import (
     KeyNotFoundError,
     ValueDecodeError,
 )
+from jetkv.recipes._away import Remembered, cool_down_of, is_away
 from jetkv.recipes._keys import KeyOf
+from jetkv.recipes._sync.view import view
 
 __all__ = ["Cached"]
 
 log = logging.getLogger("jetkv.recipes")
+
+# A second one is for a kept connection that the other side has closed.
+_TRIES = 2
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,16 +46,26 @@ class Cached(Generic[P, R]):
         bucket: Bucket[Any],
         key_of: KeyOf,
         on_error: Literal["compute", "raise"],
+        *,
+        timeout: float,
+        stale: float,
     ) -> None:
         functools.update_wrapper(self, fn)
         self._fn = fn
         self._bucket = bucket
         self._key_of = key_of
         self._on_error = on_error
+        # Where the cache only helps, nobody waits for it for long, or again and again.
+        self._helps = on_error == "compute"
+        self._quick = bucket
+        if self._helps:
+            self._quick = view(bucket, bucket._codec, within=timeout, attempts=_TRIES)
+        self._cool_down = cool_down_of(bucket._client._transport)
+        self._remembered = Remembered(stale if self._helps else 0.0)
         self._flights: dict[str, Flight] = {}
         self._guard = threading.Lock()
         self._pid = os.getpid()
-        self._in_trouble = False
+        self._trouble_with: Literal["reads", "writes"] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the value: the stored one, or a computed one.
@@ -78,6 +93,7 @@ class Cached(Generic[P, R]):
             flight = self._flights.pop(key, None)
             if flight is not None:
                 flight.outdated = True
+            self._remembered.drop(key)
         self._bucket.delete(key)
 
     def _raw(self, key: str, compute: Callable[[], R]) -> bytes:
@@ -113,16 +129,26 @@ class Cached(Generic[P, R]):
         return flight.raw
 
     def _found(self, flight: "Flight", key: str, compute: Callable[[], R]) -> bytes:
-        readable = True
-        try:
-            return (self._bucket.get(key)).raw
-        except (KeyNotFoundError, ValueDecodeError):
-            pass
-        except InvalidArgumentError:
-            raise
-        except JetKVError as error:
-            self._trouble(error)
-            readable = False
+        readable = not self._helps or self._cool_down.asks()
+        if readable:
+            try:
+                raw = (self._quick.get(key)).raw
+            except (KeyNotFoundError, ValueDecodeError):
+                self._work("reads")
+            except InvalidArgumentError:
+                raise
+            except JetKVError as error:
+                self._trouble(error, "reads")
+                readable = False
+            else:
+                self._work("reads")
+                self._remember(flight, key, raw)
+                return raw
+        if not readable:
+            with self._guard:
+                remembered = self._remembered.get(key)
+            if remembered is not None:
+                return remembered
         value = compute()
         request = requests.put_key(
             self._bucket.name, key, value, self._bucket._codec, requests.ALWAYS
@@ -130,8 +156,10 @@ class Cached(Generic[P, R]):
         assert request.body is not None
         if readable and not flight.outdated:
             try:
-                read_revision(self._bucket._client._call(request), request)
-                self._in_trouble = False
+                quick = self._quick
+                read_revision(quick._client._call(request, quick._within), request)
+                self._work("writes")
+                self._remember(flight, key, request.body)
                 if flight.outdated:
                     self._bucket.delete(key)
             except InvalidArgumentError:
@@ -141,7 +169,7 @@ class Cached(Generic[P, R]):
                     # It may have been stored all the same.
                     with suppress(JetKVError):
                         self._bucket.delete(key)
-                self._trouble(error)
+                self._trouble(error, "writes")
         return request.body
 
     def _after_fork(self) -> None:
@@ -149,12 +177,26 @@ class Cached(Generic[P, R]):
         if self._pid != os.getpid():
             self._pid, self._guard, self._flights = os.getpid(), threading.Lock(), {}
 
-    def _trouble(self, error: JetKVError) -> None:
-        if self._on_error == "raise":
+    def _remember(self, flight: "Flight", key: str, raw: bytes) -> None:
+        with self._guard:
+            if not flight.outdated:
+                self._remembered.add(key, raw)
+
+    def _work(self, what: Literal["reads", "writes"]) -> None:
+        self._cool_down.worked()
+        # A bucket that is full can be read all the time: that mends no write.
+        if self._trouble_with is not None and what in (self._trouble_with, "writes"):
+            self._trouble_with = None
+            log.info("bucket %r caches again", self._bucket.name)
+
+    def _trouble(self, error: JetKVError, what: Literal["reads", "writes"]) -> None:
+        if not self._helps:
             raise error
-        if not self._in_trouble:
+        if is_away(error):
+            self._cool_down.failed()
+        if self._trouble_with is None:
             log.warning("bucket %r caches nothing now: %s", self._bucket.name, error)
-        self._in_trouble = True
+            self._trouble_with = what
 
 
 class Flight:
