@@ -1,6 +1,7 @@
 """The one place that joins HTTP, the language and JetStream: settings in, an ASGI app out."""
 
 import asyncio
+import functools
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -10,12 +11,13 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from jetkv_gateway.filewatch import FileWatch
 from jetkv_gateway.http.admission import Admission, AdmissionLimits
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.buckets import bucket_routes
 from jetkv_gateway.http.entries import EntryRoutes
 from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import EXCHANGE, ASGIApp, Exchange
+from jetkv_gateway.http.exchange import EXCHANGE, Exchange
 from jetkv_gateway.http.front import Defects, Front
 from jetkv_gateway.http.health import health_routes
 from jetkv_gateway.http.openapi import openapi_routes
@@ -28,10 +30,10 @@ from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.kv.errors import BucketExists, GatewayError, MethodNotAllowed, NotFound
 from jetkv_gateway.kv.model import BucketSpec
 from jetkv_gateway.kv.store import Buckets, Store
-from jetkv_gateway.settings import AuthMode, Settings
+from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 
-__all__ = ["build", "gateway"]
+__all__ = ["authenticator_for", "build", "gateway"]
 
 _log = logging.getLogger("jetkv")
 
@@ -40,16 +42,35 @@ _CLOSE_SECONDS = 1.5
 _COLLECT_AFTER = 1000, 50, 100
 
 
-def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
-    """Return the gateway as an ASGI app; its lifespan connects to NATS and disconnects.
+def authenticator_for(settings: Settings) -> Authenticator:
+    """Return who tells the callers, by the settings.
 
     Raises:
         TokenFileError: the token file cannot be used.
     """
-    authenticator: Authenticator = NoAuth()
     if settings.auth is AuthMode.TOKENS:
         assert settings.auth_tokens is not None, "checked by Settings"
-        authenticator = TokenFile(settings.auth_tokens)
+        return TokenFile(settings.auth_tokens)
+    return NoAuth()
+
+
+def gateway(
+    settings: Settings,
+    *,
+    authenticator: Authenticator | None = None,
+    policy: Policy = full_access,
+) -> Front:
+    """Return the gateway as an ASGI app; its lifespan connects to NATS and disconnects.
+
+    Its `reload` reads tokens again, and looks whether the files for NATS can be read.
+
+    Args:
+        authenticator: made by the settings where it is None.
+
+    Raises:
+        TokenFileError: the token file cannot be used.
+    """
+    authenticator = authenticator or authenticator_for(settings)
     connection = Connection(settings.nats_options())
     naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
     store = open_store(connection, naming, timeout=settings.request_timeout)
@@ -57,6 +78,7 @@ def gateway(settings: Settings, *, policy: Policy = full_access) -> ASGIApp:
         store,
         connection=connection,
         authenticator=authenticator,
+        files=FileWatch(authenticator.look, functools.partial(_reload, settings, authenticator)),
         origins=Origins(frozenset(settings.cors_origins), settings.loopback_host),
         ensure=settings.bucket_specs(),
         watch_limits=settings.watch_limits(),
@@ -70,12 +92,13 @@ def build(
     *,
     connection: Connection,
     authenticator: Authenticator,
+    files: FileWatch,
     origins: Origins,
     ensure: list[BucketSpec],
     watch_limits: WatchLimits,
     admission_limits: AdmissionLimits,
     policy: Policy = full_access,
-) -> ASGIApp:
+) -> Front:
     """Join the parts; `ensure` are buckets that have to exist once NATS is there."""
     startup_issues: dict[str, str] = {}
     hub = Hub(store.changes, watch_limits)
@@ -83,6 +106,7 @@ def build(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        files.start()
         connection.start()
         ensuring = asyncio.create_task(
             _ensure_buckets(connection, store.buckets, ensure, startup_issues)
@@ -107,6 +131,7 @@ def build(
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await hub.close()
             await connection.close()
+            files.close()
 
     app = FastAPI(
         title="jetkv",
@@ -164,7 +189,21 @@ def build(
         authenticator=authenticator,
         policy=policy,
         admission=Admission(admission_limits),
+        reload=files.ask,
     )
+
+
+def _reload(settings: Settings, authenticator: Authenticator) -> None:
+    """Do what SIGHUP asks for; what cannot be used leaves what was there before."""
+    _log.info("reload: files are read again; settings count from the next start")
+    authenticator.look(asked=True)
+    try:
+        settings.nats_options()
+    except SettingsError as error:
+        _log.error("reload: %s; the connection to NATS goes on", error)
+    else:
+        if settings.nats_files:
+            _log.info("reload: credentials and certificates count from the next connection to NATS")
 
 
 async def _ensure_buckets(

@@ -18,10 +18,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from jetkv_gateway import __version__
+from jetkv_gateway.app import authenticator_for
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
 from jetkv_gateway.embedded import NatsServer, NatsServerError
-from jetkv_gateway.http.auth import TokenFile, TokenFileError, new_token, token_line
+from jetkv_gateway.http.auth import NoAuth, TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
 from jetkv_gateway.processes import run
 from jetkv_gateway.server import listen
@@ -130,7 +131,13 @@ def dev(
             with nats, _ends_with(nats):
                 settings = settings.model_copy(update={"nats_url": nats.url})
                 address = f"http://localhost:{server_socket.getsockname()[1]}"
-                code = run(settings, server_socket, lambda: _banner(address, nats.url, data_dir))
+                code = run(
+                    settings,
+                    NoAuth(),
+                    server_socket,
+                    lambda: _banner(address, nats.url, data_dir),
+                    hangup_stops=True,
+                )
                 code = code if nats.pid is not None else 1
     except (SettingsError, NatsServerError) as error:
         _fail(error, EXIT_INPUT)
@@ -283,12 +290,12 @@ def serve(
         settings.check_auth()
         settings.bucket_specs()
         settings.nats_options()
-        if settings.auth_tokens is not None and settings.auth is AuthMode.TOKENS:
-            TokenFile(settings.auth_tokens)
+        authenticator = authenticator_for(settings)
         with listen(settings.host, settings.port) as server_socket:
             name = server_socket.getsockname()
             code = run(
                 settings,
+                authenticator,
                 server_socket,
                 lambda: typer.echo(
                     f"jetkv {__version__} serves http://{name[0]}:{name[1]}, "

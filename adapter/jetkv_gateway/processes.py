@@ -1,83 +1,72 @@
 """One process that serves, or several on one listening socket, and what ends them.
 
-Several are watched over by the process that was started: it passes a stop on, replaces a worker
-that ended or fell silent, and kills one that is not done in time. They share nothing but the
-socket. A worker hears of a stop by its pipe, so that a signal which reaches all of them (Ctrl-C, a
-service manager) is not taken for a second one; and a pipe ends when the first process does, however
-that was, so that no worker is left behind.
-
-Workers are forked from a process that has the libraries imported, which is nine tenths of what a
-start takes: a worker that was lost is back in a quarter of a second. Our own modules are not among
-them, since they have things of which each process needs its own.
+Several are watched over by the process that was started: it passes a stop or a reload on, replaces
+a worker that ended or fell silent, and kills one that is not done in time. They share nothing but
+the socket. A worker hears of a stop by its pipe, so that a signal which reaches all of them
+(Ctrl-C, a service manager) is not taken for a second one; and a pipe ends when the process at its
+other end does, however that was. So no worker is left behind, and no end of a worker is missed.
 """
 
-import asyncio
 import faulthandler
 import logging
 import logging.config
-import multiprocessing
-import os
-import select
 import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from jetkv_gateway.filewatch import FileWatch
+from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.metrics import share_metrics
 from jetkv_gateway.server import (
     STARTUP_FAILURE,
     GatewayServer,
     config_for,
     logging_for,
+    serve,
     stop_seconds,
 )
 from jetkv_gateway.settings import Settings
+from jetkv_gateway.worker import FORCE, RELOAD, STOP, Worker, keep_fork_server
 
 __all__ = ["run"]
 
 _log = logging.getLogger("jetkv")
 
-_LIBRARIES = [
-    "fastapi",
-    "httptools",
-    "nats.aio.client",
-    "orjson",
-    "pydantic_settings",
-    "uvicorn.protocols.http.httptools_impl",
-    "uvicorn.protocols.websockets.websockets_sansio_impl",
-    "uvloop",
-]
-
-_UP, _ALIVE, _STOPPING = b"up", b"alive", b"stopping"
-_STOP, _FORCE = b"stop", b"force"
-
-_START_SECONDS = 60.0
-_SILENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 3.0
 _FORCED_SECONDS = 5.0
 _MARGIN_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
 _SAME_SIGNAL_SECONDS = 0.1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is readable by us alone
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(settings: Settings, server_socket: socket.socket, on_started: Callable[[], None]) -> int:
+def run(
+    settings: Settings,
+    authenticator: Authenticator,
+    server_socket: socket.socket,
+    on_started: Callable[[], None],
+    *,
+    hangup_stops: bool = False,
+) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code; a second one ends it at once.
 
-    With one worker this process serves, with more it watches over them.
+    SIGHUP has files read again, see `app.gateway`. With one worker this process serves, with more
+    it watches over them.
+
+    Args:
+        hangup_stops: take SIGHUP for a stop, where it means that the terminal was closed.
     """
     if settings.workers > 1:
-        return _Workers(settings, server_socket, on_started).run()
-    server = GatewayServer(config_for(settings), on_started, delay=settings.shutdown_delay)
+        return _Workers(settings, authenticator, server_socket, on_started).run()
+    config = config_for(settings, authenticator)
+    server = GatewayServer(config, on_started, delay=settings.shutdown_delay)
 
     def stop(times: int) -> None:
         server.should_exit = True
@@ -87,14 +76,18 @@ def run(settings: Settings, server_socket: socket.socket, on_started: Callable[[
             seconds = stop_seconds(settings) if times == 1 else _FORCED_SECONDS
             faulthandler.dump_traceback_later(seconds + _MARGIN_SECONDS, exit=True)
 
-    _on_signals(stop)
+    if hangup_stops:
+        _on_signals(stop, (*_STOPS, signal.SIGHUP))
+    else:
+        _on_signals(stop)
+        signal.signal(signal.SIGHUP, lambda _number, _frame: server.reload())
     try:
-        return _serve(server, server_socket)
+        return serve(server, server_socket)
     finally:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _on_signals(stop: Callable[[int], None]) -> None:
+def _on_signals(stop: Callable[[int], None], numbers: tuple[signal.Signals, ...] = _STOPS) -> None:
     """Have `stop` called with 1 at the first signal, with 2 at a second."""
     asked_at: list[float] = []
 
@@ -106,75 +99,26 @@ def _on_signals(stop: Callable[[int], None]) -> None:
             # Sooner it is the first again, from a terminal and from what has started this process.
             stop(2)
 
-    for number in _SIGNALS:
+    for number in numbers:
         signal.signal(number, on_signal)
-
-
-def _serve(server: GatewayServer, server_socket: socket.socket) -> int:
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[server_socket]))
-    return 0 if server.started else 1
-
-
-class _Worker:
-    """One worker, as the first process sees it."""
-
-    def __init__(self, settings: Settings, server_socket: socket.socket) -> None:
-        context = multiprocessing.get_context("forkserver")
-        self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(
-            target=_work, args=(settings, server_socket, theirs), daemon=True
-        )
-        self.process.start()
-        # The last other end is the worker's, so each sees the end of the other.
-        theirs.close()
-        self.up = False
-        self.started_at = time.monotonic()
-        self._patience = stop_seconds(settings) + _MARGIN_SECONDS
-        self._silent_at = self.started_at + _START_SECONDS
-
-    def listen(self) -> None:
-        """Read what it says."""
-        with suppress(OSError, EOFError):
-            while self.pipe.poll():
-                word = self.pipe.recv_bytes()
-                self.up = self.up or word == _UP
-                seconds = self._patience if word == _STOPPING else _SILENCE_SECONDS
-                self._silent_at = time.monotonic() + seconds
-
-    def forgive(self) -> None:
-        """Wait anew for its next word."""
-        self._silent_at = max(self._silent_at, time.monotonic() + _SILENCE_SECONDS)
-
-    def say(self, word: bytes) -> None:
-        with suppress(OSError):
-            self.pipe.send_bytes(word)
-
-    @property
-    def ended(self) -> bool:
-        return not self.process.is_alive()
-
-    @property
-    def silent(self) -> bool:
-        return time.monotonic() > self._silent_at
-
-    def bury(self) -> None:
-        """Kill it if it lives, and give back what it held."""
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
 
 
 class _Workers:
     def __init__(
-        self, settings: Settings, server_socket: socket.socket, on_started: Callable[[], None]
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        server_socket: socket.socket,
+        on_started: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._authenticator = authenticator
         self._socket = server_socket
         self._on_started = on_started
         self._started = False
         self._signals = 0
-        self._workers: list[_Worker] = []
+        self._hangups = 0
+        self._workers: list[Worker] = []
         self._start_at = 0.0
 
     def run(self) -> int:
@@ -187,11 +131,16 @@ class _Workers:
             wakes.setblocking(False)
             signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
             _on_signals(self._count)
+            signal.signal(signal.SIGHUP, self._count_hangup)
             with share_metrics():
-                _start_forkserver()
+                # A worker that takes another's place begins with what that one knew, though a file
+                # may have broken since. They say what they read; this one need not.
+                files = FileWatch(lambda: self._authenticator.look(quiet=True))
+                files.start()
                 try:
                     return self._watch_over(woken)
                 finally:
+                    files.close()
                     signal.set_wakeup_fd(-1)
                     for worker in self._workers:
                         worker.bury()
@@ -199,14 +148,22 @@ class _Workers:
     def _count(self, times: int) -> None:
         self._signals = times
 
+    def _count_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._hangups += 1
+
     def _watch_over(self, woken: socket.socket) -> int:
         looked_at = time.monotonic()
+        reloads = 0
         while not self._signals:
             if time.monotonic() - looked_at > _PAUSE_SECONDS:
                 # This process was paused, and so may they have been.
                 for worker in self._workers:
                     worker.forgive()
             looked_at = time.monotonic()
+            if reloads != self._hangups:
+                reloads = self._hangups
+                for worker in self._workers:
+                    worker.say(RELOAD)
             for worker in self._workers:
                 worker.listen()
                 if worker.up and not self._started:
@@ -214,21 +171,30 @@ class _Workers:
                     self._on_started()
                 if worker.silent:
                     _log.error("worker %s does not answer: killed", worker.process.pid)
-                    worker.process.kill()
-                    worker.process.join()
-            for worker in self._remove_ended():
-                code = worker.process.exitcode
-                if code == STARTUP_FAILURE and not self._started:
+                    worker.kill()
+            for worker, code in self._remove_ended():
+                if code == str(STARTUP_FAILURE) and not self._started:
+                    _log.error("a worker cannot start: this ends, too")
                     return 1
                 _log.warning("worker %s ended with %s: replaced", worker.process.pid, code)
                 if not worker.up:
                     self._start_at = worker.started_at + _RESTART_SECONDS
-            now = time.monotonic()
-            if now >= self._start_at:
-                for _ in range(self._settings.workers - len(self._workers)):
-                    self._workers.append(_Worker(self._settings, self._socket))
-            self._wait(woken, self._start_at - now if now < self._start_at else 1.0)
+            self._start_missing()
+            pause = self._start_at - time.monotonic()
+            self._wait(woken, pause if pause > 0 else 1.0)
         return self._stop(woken)
+
+    def _start_missing(self) -> None:
+        try:
+            keep_fork_server()
+            while len(self._workers) < self._settings.workers and not self._signals:
+                if time.monotonic() < self._start_at:
+                    return
+                self._workers.append(Worker(self._settings, self._authenticator, self._socket))
+        except (OSError, EOFError) as error:
+            # As at a limit of processes or memory, which also ends the fork server itself.
+            _log.error("cannot start a worker: %s; trying again", error or type(error).__name__)
+            self._start_at = time.monotonic() + _RESTART_SECONDS
 
     def _stop(self, woken: socket.socket) -> int:
         # Without a worker to accept it, a connection would wait in here, and then be reset.
@@ -236,9 +202,9 @@ class _Workers:
         heard = 0
         while self._signals > heard:
             heard = self._signals
-            word, seconds = _STOP, stop_seconds(self._settings) + _MARGIN_SECONDS
+            word, seconds = STOP, stop_seconds(self._settings) + _MARGIN_SECONDS
             if heard > 1:
-                word, seconds = _FORCE, _FORCED_SECONDS
+                word, seconds = FORCE, _FORCED_SECONDS
             for worker in self._workers:
                 worker.say(word)
             end = time.monotonic() + seconds
@@ -251,18 +217,15 @@ class _Workers:
             _log.error("worker %s did not stop in time: killed", worker.process.pid)
         return 1 if self._workers else 0
 
-    def _remove_ended(self) -> list[_Worker]:
+    def _remove_ended(self) -> list[tuple[Worker, str]]:
         ended = [worker for worker in self._workers if worker.ended]
-        for worker in ended:
-            self._workers.remove(worker)
-            worker.bury()
-        return ended
+        self._workers = [worker for worker in self._workers if not worker.ended]
+        return [(worker, worker.bury()) for worker in ended]
 
     def _wait(self, woken: socket.socket, seconds: float) -> None:
         """Wait until a worker says something or ends, or a signal comes."""
         whats: list[Connection | socket.socket | int] = [woken]
-        for worker in self._workers:
-            whats += [worker.pipe, worker.process.sentinel]
+        whats += [worker.pipe for worker in self._workers]
         wait(whats, max(seconds, 0))
         with suppress(BlockingIOError):
             woken.recv(1024)
@@ -274,56 +237,3 @@ def _find_room() -> None:
         tempfile.gettempdir()
     except FileNotFoundError:
         tempfile.tempdir = _SHARED_MEMORY
-
-
-def _start_forkserver() -> None:
-    """Start what workers are forked from, deaf to signals: it ends with this process alone."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_LIBRARIES)
-    resource_tracker.ensure_running()  # which would take the mask back
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(settings: Settings, server_socket: socket.socket, pipe: Connection) -> None:
-    """Serve as a worker; the pipe is to the first process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def say(word: bytes) -> None:
-        with suppress(OSError):
-            # A first process that is stopped reads nothing, and must not stop this one.
-            if select.select([], [pipe], [], 0)[1]:
-                pipe.send_bytes(word)
-
-    def say_alive() -> None:
-        say(_STOPPING if server.should_exit else _ALIVE)
-
-    server = GatewayServer(
-        config_for(settings),
-        lambda: say(_UP),
-        delay=settings.shutdown_delay,
-        on_second=say_alive,
-    )
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    seconds = stop_seconds(settings) + _MARGIN_SECONDS
-    threading.Thread(target=_obey, args=(server, pipe, seconds), daemon=True).start()
-    sys.exit(_serve(server, server_socket))
-
-
-def _obey(server: GatewayServer, pipe: Connection, seconds: float) -> None:
-    """Do what the first process says; once that is gone, end within `seconds`."""
-    with suppress(EOFError, OSError):
-        while True:
-            word = pipe.recv_bytes()
-            server.should_exit = True
-            server.force_exit = word == _FORCE
-    server.should_exit = True
-    time.sleep(seconds)
-    os._exit(1)

@@ -20,6 +20,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from jetkv_gateway.app import gateway
 from jetkv_gateway.http.admission import Admission
+from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.exchange import STOPS
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.protocol import GatewayProtocol
@@ -32,6 +33,7 @@ __all__ = [
     "config_for",
     "listen",
     "logging_for",
+    "serve",
     "stop_seconds",
 ]
 
@@ -70,10 +72,14 @@ def listen(host: str, port: int) -> socket.socket:
     return server
 
 
-def config_for(settings: Settings) -> uvicorn.Config:
-    """Return uvicorn's configuration."""
+def config_for(settings: Settings, authenticator: Authenticator | None = None) -> uvicorn.Config:
+    """Return uvicorn's configuration.
+
+    Args:
+        authenticator: as for `app.gateway`.
+    """
     return uvicorn.Config(
-        functools.partial(gateway, settings),
+        functools.partial(gateway, settings, authenticator=authenticator),
         factory=True,
         http=GatewayProtocol,
         ws=WatchProtocol,
@@ -121,6 +127,11 @@ class GatewayServer(uvicorn.Server):
         self._delay = delay
         self._on_second = on_second
         self._stops_at: float | None = None
+        self._reload = False
+
+    def reload(self) -> None:
+        """Have the gateway read its files again; a signal handler or another thread may call it."""
+        self._reload = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,6 +145,9 @@ class GatewayServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if not await super().on_tick(counter):
+            if self._reload:
+                self._reload = False
+                self.config.loaded_app.reload()
             if counter % 10 == 0:
                 self._on_second()
             return False
@@ -213,6 +227,13 @@ class GatewayServer(uvicorn.Server):
         await self._until_idle(_LAST_WORDS_SECONDS, unless_forced=False)
         for connection in list(state.connections):
             connection.transport.abort()
+
+
+def serve(server: GatewayServer, server_socket: socket.socket) -> int:
+    """Run a server until it is told to stop, and return an exit code: 1 when it did not start."""
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[server_socket]))
+    return 0 if server.started else 1
 
 
 def _accept(listening: socket.socket) -> Iterator[socket.socket]:

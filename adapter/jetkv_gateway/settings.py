@@ -222,14 +222,27 @@ class Settings(BaseSettings):
         if self.auth is AuthMode.TOKENS and self.auth_tokens is None:
             raise SettingsError("--auth tokens needs --auth-tokens FILE")
 
+    @property
+    def nats_files(self) -> list[Path]:
+        """Files that a connection to NATS needs."""
+        paths = (
+            self.nats_creds,
+            self.nats_nkey,
+            self.nats_tls_ca,
+            self.nats_tls_cert,
+            self.nats_tls_key,
+        )
+        return [path for path in paths if path is not None]
+
     def nats_options(self) -> NatsOptions:
         """Return how to reach NATS.
 
         Raises:
             SettingsError: a credential or TLS file cannot be used.
         """
-        for path in (self.nats_creds, self.nats_nkey):
-            if path is not None and not path.is_file():
+        for path in self.nats_files:
+            # A pipe, too, would only be waited for.
+            if not path.is_file():
                 raise SettingsError(f"no such file: {path}")
         return NatsOptions(
             servers=tuple(self.nats_url.replace(",", " ").split()),

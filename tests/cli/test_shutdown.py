@@ -6,15 +6,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.processes import _SAME_SIGNAL_SECONDS, _SILENCE_SECONDS
+from jetkv_gateway.processes import _SAME_SIGNAL_SECONDS
 from jetkv_gateway.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
+from jetkv_gateway.worker import SILENCE_SECONDS
 from tests.cli.conftest import Process
+from tests.cli.workers import both_serve, children, children_of, runs
 from tests.support.http import Bucket, Http
 from tests.support.native import Native
 from tests.support.raw import Wire
@@ -66,40 +67,6 @@ def refuses(http: Http) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def children(process: Process) -> list[int]:
-    """The workers of a gateway: they are forked from a helper, its grandchildren."""
-    return [
-        worker
-        for helper in children_of(process.popen.pid)
-        if b"forkserver" in Path(f"/proc/{helper}/cmdline").read_bytes()
-        for worker in children_of(helper)
-    ]
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def both_serve(process: Process, http: Http) -> tuple[int, int]:
-    """Wait until two workers have answered; their process ids."""
-    prefixes = set()
-
-    def have_answered() -> bool:
-        prefixes.add(http.get("/health").headers["x-request-id"].partition("-")[0])
-        return len(prefixes) == 2
-
-    until(have_answered, "both workers have answered", 30)
-    one, other = children(process)
-    return one, other
 
 
 def test_a_gateway_that_stops_is_not_ready_and_goes_on_until_a_second_signal(
@@ -402,6 +369,6 @@ def test_a_worker_that_falls_silent_is_replaced(serve) -> None:
     process, http = serve("--workers", "2")
     silent, _other = both_serve(process, http)
     os.kill(silent, signal.SIGSTOP)
-    process.wait_for(f"worker {silent} ended with -9: replaced", _SILENCE_SECONDS + 5)
+    process.wait_for(f"worker {silent} ended with -9: replaced", SILENCE_SECONDS + 5)
     both_serve(process, http)
     assert process.stop() == 0

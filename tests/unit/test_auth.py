@@ -1,20 +1,18 @@
 """Bearer tokens of a file (contract 1.4): who is let in, and what an edit of the file does."""
 
 import hashlib
+import logging
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from jetkv_gateway.http import auth
 from jetkv_gateway.http.auth import NoAuth, TokenFile, TokenFileError, new_token, token_line
 from jetkv_gateway.kv.access import ANONYMOUS, Principal
 from jetkv_gateway.kv.errors import Unauthenticated
-
-
-@pytest.fixture(autouse=True)
-def _look_at_the_file_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "_LOOK_AGAIN_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -30,6 +28,7 @@ def bearer(token: str) -> bytes:
 
 
 def is_let_in(tokens: TokenFile, token: str) -> bool:
+    tokens.look()
     try:
         tokens.authenticate(bearer(token))
     except Unauthenticated:
@@ -216,12 +215,13 @@ def test_a_file_that_is_put_in_the_place_of_the_old_one_is_read(file: Path) -> N
     before = file.stat()
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.rename(file)
+    tokens.look()
     assert tokens.authenticate(b"Bearer secret-a").name == "eve"
 
 
 @pytest.mark.parametrize("content", ["ann:oops\n", None])
 def test_a_file_that_breaks_leaves_the_last_good_one_in_force_and_says_so(
-    file: Path, content: str | None
+    file: Path, content: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens = TokenFile(file)
     file.unlink()
@@ -229,10 +229,21 @@ def test_a_file_that_breaks_leaves_the_last_good_one_in_force_and_says_so(
         file.write_text(content)
     assert is_let_in(tokens, "secret-a")
     assert not is_let_in(tokens, "oops")
-    assert tokens.problem is not None
-    assert str(file) in tokens.problem
-    assert tokens.problem.endswith("; the tokens read before are still in force")
     assert is_let_in(tokens, "secret-a"), "and again"
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert str(file) in told, "once, in full"
+    assert told.endswith("; the tokens read before are still in force")
+
+
+def test_what_everybody_may_see_of_a_broken_file_is_neither_its_path_nor_its_line(
+    file: Path,
+) -> None:
+    tokens = TokenFile(file)
+    file.write_text("ann:oops\n")
+    tokens.look()
+    assert tokens.problem == (
+        "the token file cannot be used; the tokens read before are in force; see the log"
+    )
 
 
 def test_a_broken_file_that_is_mended_is_read_and_no_problem_any_more(file: Path) -> None:
@@ -255,14 +266,111 @@ def test_a_file_that_goes_and_comes_back_as_it_was_is_no_problem_any_more(file: 
     assert tokens.problem is None
 
 
-def test_the_file_is_looked_at_once_a_second_at_most(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auth, "_LOOK_AGAIN_SECONDS", 3600.0)
+def test_a_caller_does_not_wait_for_the_file(file: Path) -> None:
     tokens = TokenFile(file)
     file.unlink()
-    assert is_let_in(tokens, "secret-a")
+    assert tokens.authenticate(bearer("secret-a")).name == "ann"
+    assert tokens.problem is None, "it was not looked at"
+
+
+def test_a_file_that_may_not_be_read_any_more_is_noticed(file: Path) -> None:
+    tokens = TokenFile(file)
+    before = file.stat()
+    file.chmod(0o000)
+    assert file.stat().st_mtime_ns == before.st_mtime_ns, "the content is what it was"
+    reads: list[bool] = []
+    opened = os.open
+
+    def open_as_somebody_else(path: object, flags: int) -> int:
+        reads.append(True)
+        if file.stat().st_mode & 0o400 == 0:  # which root may read all the same
+            raise PermissionError(13, "Permission denied")
+        return opened(file, flags)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", open_as_somebody_else)
+        assert is_let_in(tokens, "secret-a")
+        assert tokens.problem is not None
+        assert reads
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_without_a_change_of_it(
+    file: Path,
+) -> None:
+    tokens = TokenFile(file)
+    with file.open("a") as lines:
+        lines.write(token_line("eve", "secret-c"))
+
+    def fail(_path: object, _flags: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        assert not is_let_in(tokens, "secret-c")
+        assert tokens.problem is not None
+    assert is_let_in(tokens, "secret-c")
     assert tokens.problem is None
+
+
+def test_a_file_that_did_not_change_is_read_when_it_is_asked_for_and_the_log_says_so(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "jetkv.auth")
+    tokens = TokenFile(file)
+    tokens.look()
+    assert caplog.messages == []
+    tokens.look(asked=True)
+    assert caplog.messages == [f"read 2 tokens from {file}"]
+
+
+# --- what is no file
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """Fail what waits for a file for ever."""
+
+    def give_up(_number: int, _frame: object) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(5)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder", "a huge file"])
+def test_what_is_no_file_of_a_bearable_size_is_refused_and_never_waited_for(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "tokens"
+    rule = "it is no regular file"
+    match kind:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a device":
+            path.symlink_to("/dev/zero")
+        case "a folder":
+            path.mkdir()
+        case _:
+            with path.open("wb") as file:
+                file.truncate(2**40)
+            rule = "it is over 1048576 bytes"
+    with pytest.raises(TokenFileError) as refused, soon():
+        TokenFile(path)
+    assert str(refused.value) == f"cannot read the token file {path}: {rule}"
+
+
+def test_a_file_that_becomes_a_pipe_leaves_the_last_good_one_in_force(file: Path) -> None:
+    tokens = TokenFile(file)
+    file.unlink()
+    os.mkfifo(file)
+    with soon():
+        assert is_let_in(tokens, "secret-a")
+    assert tokens.problem is not None
 
 
 # --- new tokens

@@ -2,15 +2,16 @@
 
 The file holds hashes, so reading it lets nobody in. It is read again when it changes; one that
 cannot be read then, or breaks the form, leaves the last good one in force and is reported on
-`/ready` and in the log.
+`/ready`, in a word that may be shown to everybody, and in full in the log.
 """
 
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
-import time
+import stat
 from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +35,8 @@ _log = logging.getLogger("jetkv.auth")
 _SUBPROTOCOL = "ironflow.auth.bearer."
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LINE = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
-_LOOK_AGAIN_SECONDS = 1.0
+_MOST_BYTES = 1024 * 1024
+_PROBLEM = "the token file cannot be used; the tokens read before are in force; see the log"
 
 
 class Authenticator(Protocol):
@@ -47,7 +49,16 @@ class Authenticator(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """What an operator should know, or None."""
+        """What is wrong, in words that may be shown to everybody, or None."""
+        ...
+
+    def look(self, *, asked: bool = False, quiet: bool = False) -> None:
+        """Read again what is kept in files where it has changed. It blocks: not for an event loop.
+
+        Args:
+            asked: read it in any case, and say so in the log.
+            quiet: say nothing in the log.
+        """
         ...
 
     def authenticate(self, authorization: bytes | None) -> Principal:
@@ -64,6 +75,8 @@ class NoAuth:
 
     required = False
     problem = None
+
+    def look(self, *, asked: bool = False, quiet: bool = False) -> None: ...
 
     def authenticate(self, _authorization: bytes | None) -> Principal:
         return ANONYMOUS
@@ -94,7 +107,7 @@ class TokenFileError(Exception):
 
 
 class TokenFile:
-    """Tokens of a file.
+    """Tokens of a file, as they were when `look` was called last.
 
     Raises:
         TokenFileError: the file cannot be read, or a line is not `name:sha256`.
@@ -106,11 +119,13 @@ class TokenFile:
         self._path = path
         self._stamp = self._stat()
         self._tokens = _parse(path)
-        self._looked = time.monotonic()
-        self.problem: str | None = None
+        self._trouble: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        return _PROBLEM if self._trouble else None
 
     def authenticate(self, authorization: bytes | None) -> Principal:
-        self._look_again()
         scheme, _, token = (authorization or b"").partition(b" ")
         token = token.strip()
         if scheme.lower() != b"bearer" or not token:
@@ -125,39 +140,36 @@ class TokenFile:
             raise Unauthenticated(hint="this token is not known here")
         return Principal(found, "token")
 
-    def _stat(self) -> tuple[int, int, int] | None:
+    def look(self, *, asked: bool = False, quiet: bool = False) -> None:
+        stamp = self._stat()
+        # What could not be read is tried again even so: it may have been for want of a descriptor.
+        if stamp == self._stamp and self._trouble is None and not asked:
+            return
+        self._stamp = stamp
+        before = self._trouble
+        try:
+            self._tokens = _parse(self._path)
+        except TokenFileError as error:
+            self._trouble = f"{error}; the tokens read before are still in force"
+            if not quiet and (asked or self._trouble != before):
+                _log.error("%s", self._trouble)
+        else:
+            self._trouble = None
+            if not quiet:
+                _log.info("read %d tokens from %s", len(self._tokens), self._path)
+
+    def _stat(self) -> tuple[int, ...] | None:
         try:
             status = self._path.stat()
         except OSError:
             return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
-    def _look_again(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < _LOOK_AGAIN_SECONDS:
-            return
-        self._looked = now
-        stamp = self._stat()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self._tokens = _parse(self._path)
-        except TokenFileError as error:
-            self.problem = f"{error}; the tokens read before are still in force"
-            _log.error("%s", self.problem)
-        else:
-            self.problem = None
-            _log.info("read %d tokens from %s", len(self._tokens), self._path)
+        # The time of the last change of rights, too: they may be what it cannot be read for.
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _parse(path: Path) -> list[tuple[str, str]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenFileError(f"cannot read the token file {path}: {error}") from error
     tokens = []
-    for number, text in enumerate(lines, start=1):
+    for number, text in enumerate(_read(path).splitlines(), start=1):
         line = text.strip()
         if not line or line.startswith("#"):
             continue
@@ -168,6 +180,25 @@ def _parse(path: Path) -> list[tuple[str, str]]:
             )
         tokens.append((match[1], match[2]))
     return tokens
+
+
+def _read(path: Path) -> str:
+    """Return the text of a file, and never wait for a writer, as a pipe would have it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            content = os.read(descriptor, _MOST_BYTES + 1) if regular else b""
+        finally:
+            os.close(descriptor)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenFileError(f"cannot read the token file {path}: {error}") from error
+    if not regular:
+        raise TokenFileError(f"cannot read the token file {path}: it is no regular file")
+    if len(content) > _MOST_BYTES:
+        raise TokenFileError(f"cannot read the token file {path}: it is over {_MOST_BYTES} bytes")
+    return text
 
 
 def new_token() -> str:

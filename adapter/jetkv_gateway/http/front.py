@@ -49,6 +49,7 @@ class Front:
         inner: FastAPI, for all other routes; it routes on the path as it was sent.
         methods_of: what methods a path of `inner` has, "" for no such path.
         admission: where `protocol.py` looks for it: the line stands before this.
+        reload: reads files again; for `server.py`, which hears of it.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Front:
         authenticator: Authenticator,
         policy: Policy,
         admission: Admission,
+        reload: Callable[[], None],
     ) -> None:
         self.admission = admission
+        self.reload = reload
         self._entries = entries
         self._watches = watches
         self._inner = inner

@@ -1,0 +1,238 @@
+"""A worker: how the first process starts, hears and ends it, and what it does itself.
+
+Workers are forked from a process that has the libraries imported, which is nine tenths of what a
+start takes: a worker that was lost is back in a quarter of a second. Our own modules are not among
+them, since they have things of which each process needs its own. That process can be lost, too (by
+a limit of memory or of processes, for example): a new one takes its place, and the workers go on.
+"""
+
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.server import (
+    STARTUP_FAILURE,
+    GatewayServer,
+    config_for,
+    serve,
+    stop_seconds,
+)
+from jetkv_gateway.settings import Settings
+
+__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Worker", "keep_fork_server"]
+
+_log = logging.getLogger("jetkv")
+
+_LIBRARIES = [
+    "fastapi",
+    "httptools",
+    "nats.aio.client",
+    "orjson",
+    "pydantic_settings",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "uvloop",
+]
+
+_UP, _ALIVE, _STOPPING = b"up", b"alive", b"stopping"
+STOP, FORCE, RELOAD = b"stop", b"force", b"reload"
+
+SILENCE_SECONDS = 10.0
+_START_SECONDS = 60.0
+_LAST_WORD_SECONDS = 1.0
+_MARGIN_SECONDS = 2.0
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (*_STOPS, signal.SIGHUP)
+_EXIT_UNKNOWN = 255  # what multiprocessing says when the fork server took the code along
+
+
+class Worker:
+    """One worker, as the first process sees it.
+
+    Raises:
+        OSError, EOFError: none could be started.
+    """
+
+    def __init__(
+        self, settings: Settings, authenticator: Authenticator, server_socket: socket.socket
+    ) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(
+            target=_work, args=(settings, authenticator, server_socket, theirs), daemon=True
+        )
+        try:
+            with _watched_fork_server():
+                self.process.start()
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            # The last other end is the worker's, so each sees the end of the other.
+            theirs.close()
+        self.up = False
+        self.ended = False
+        self.started_at = time.monotonic()
+        self._patience = stop_seconds(settings) + _MARGIN_SECONDS
+        self._silent_at = self.started_at + _START_SECONDS
+
+    def listen(self) -> None:
+        """Read what it says. Its pipe ends with it, whatever became of the fork server."""
+        try:
+            while self.pipe.poll():
+                word = self.pipe.recv_bytes()
+                self.up = self.up or word == _UP
+                seconds = self._patience if word == _STOPPING else SILENCE_SECONDS
+                self._silent_at = time.monotonic() + seconds
+        except (OSError, EOFError):
+            self.ended = True
+
+    def forgive(self) -> None:
+        """Wait anew for its next word."""
+        self._silent_at = max(self._silent_at, time.monotonic() + SILENCE_SECONDS)
+
+    def say(self, word: bytes) -> None:
+        with suppress(OSError):
+            self.pipe.send_bytes(word)
+
+    @property
+    def silent(self) -> bool:
+        return not self.ended and time.monotonic() > self._silent_at
+
+    def kill(self) -> None:
+        """Kill it; its pipe says when it is gone."""
+        self.process.kill()
+        self._silent_at = float("inf")
+
+    def bury(self) -> str:
+        """Kill it if it lives, give back what it held, and return its exit code in words."""
+        if not self.ended:
+            self.process.kill()
+        self.process.join(_LAST_WORD_SECONDS)
+        self.pipe.close()
+        code = self.process.exitcode
+        return "a code that is not known" if code in (None, _EXIT_UNKNOWN) else str(code)
+
+
+def keep_fork_server() -> None:
+    """Start what workers are forked from, and again when it has ended.
+
+    It is deaf to signals, and so is multiprocessing's resource tracker: both end with the processes
+    that use them.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_LIBRARIES)
+    before = _fork_server()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            resource_tracker.ensure_running()
+        for warning in said:
+            _log.warning("%s", warning.message)
+        # Which takes the mask back.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if before not in (None, _fork_server()):
+        _log.error(
+            "process %s ended, which workers are forked from: another one takes its place, "
+            "the workers go on",
+            before,
+        )
+
+
+def _fork_server() -> int | None:
+    """Return the process id of the fork server; multiprocessing tells it nowhere else."""
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # private
+    return pid
+
+
+@contextmanager
+def _watched_fork_server() -> Iterator[None]:
+    """Kill a fork server that hangs: who waits for it then gets EOFError."""
+
+    def kill() -> None:
+        pid = _fork_server()
+        if pid is not None:
+            _log.error("process %s hangs, which workers are forked from: killed", pid)
+            os.kill(pid, signal.SIGKILL)
+
+    timer = threading.Timer(_START_SECONDS, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _work(
+    settings: Settings,
+    authenticator: Authenticator,
+    server_socket: socket.socket,
+    pipe: Connection,
+) -> None:
+    """Serve as a worker; the pipe is to the first process."""
+    # What reaches all processes is for the first one to pass on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def say(word: bytes) -> None:
+        with suppress(OSError):
+            # A first process that is stopped reads nothing, and must not stop this one.
+            if select.select([], [pipe], [], 0)[1]:
+                pipe.send_bytes(word)
+
+    def say_alive() -> None:
+        say(_STOPPING if server.should_exit else _ALIVE)
+
+    server = GatewayServer(
+        config_for(settings, authenticator),
+        lambda: say(_UP),
+        delay=settings.shutdown_delay,
+        on_second=say_alive,
+    )
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    seconds = stop_seconds(settings) + _MARGIN_SECONDS
+    threading.Thread(target=_obey, args=(server, pipe, seconds), daemon=True).start()
+    sys.exit(STARTUP_FAILURE if serve(server, server_socket) else 0)
+
+
+def _obey(server: GatewayServer, pipe: Connection, seconds: float) -> None:
+    """Do what the first process says; once that is gone, end within `seconds`."""
+    with suppress(EOFError, OSError):
+        while True:
+            word = pipe.recv_bytes()
+            if word == RELOAD:
+                server.reload()
+                continue
+            server.should_exit = True
+            server.force_exit = word == FORCE
+    if not server.should_exit:
+        _log.error("the process that watches over this worker is gone: it stops")
+    server.should_exit = True
+    time.sleep(seconds)
+    os._exit(1)

@@ -1,0 +1,238 @@
+"""The death of any process of a gateway, and SIGHUP: a line in the log, and a service."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jetkv.testing import LocalNats
+from jetkv_gateway.http.auth import new_token, token_line
+from tests.cli.conftest import Process
+from tests.cli.workers import both_serve, children, helper_of, runs
+from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.raw import Wire
+from tests.support.waiting import until
+
+Serve = Callable[..., tuple[Process, Http]]
+
+START_SECONDS = 60  # up to three interpreters, on a machine that has other things to do
+
+
+@pytest.fixture
+def serve(start: Callable[..., Process], nats: LocalNats) -> Serve:
+    """`jetkv serve` on the shared nats-server, ready."""
+
+    def serve(*arguments: str) -> tuple[Process, Http]:
+        if "--auth" not in arguments:
+            arguments = ("--auth", "off", *arguments)
+        process = start("serve", "--nats-url", nats.url, "--port", "0", *arguments)
+        process.wait_for("serves http://", START_SECONDS)
+        http = process.http()
+        until(lambda: http.get("/ready").status == 200, "the gateway is ready", START_SECONDS)
+        return process, http
+
+    return serve
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def workers(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+# --- the death of a process
+
+
+def test_the_workers_go_on_without_the_process_that_they_were_forked_from(
+    serve: Serve, bucket: Bucket
+) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    helper = helper_of(process, "forkserver")
+    with Wire(http) as wire:
+        wire.head("PUT", bucket.key("k"), "Content-Length: 1")
+        os.kill(helper, signal.SIGKILL)
+        process.wait_for(f"ERROR jetkv: process {helper} ended, which workers are forked from")
+        wire.send(b"v")
+        assert wire.answer().status == 200, "what was in flight is answered"
+    assert all(map(runs, workers))
+    assert helper_of(process, "forkserver") != helper
+
+    os.kill(workers[0], signal.SIGKILL)
+    process.wait_for(rf"worker {workers[0]} ended with a code that is not known: replaced")
+    until(lambda: len(children(process)) == 1, "another one is there, of the new helper", 20)
+    assert [http.get(bucket.path).status for _ in range(20)] == [200] * 20
+
+    assert process.stop() == 0
+    assert not any(map(runs, workers))
+    assert "Traceback" not in process.output
+
+
+def test_a_worker_that_is_lost_together_with_the_helper_is_replaced(
+    serve: Serve, bucket: Bucket
+) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    # As the kernel does it when memory runs out.
+    for pid in (helper_of(process, "forkserver"), *workers):
+        os.kill(pid, signal.SIGKILL)
+    for worker in workers:
+        process.wait_for(rf"worker {worker} ended with .*: replaced")
+    both_serve(process, http)
+    assert http.get(bucket.path).status == 200
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
+def test_the_resource_tracker_is_started_again_and_the_log_says_so(serve: Serve) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    tracker = helper_of(process, "resource_tracker")
+    os.kill(tracker, signal.SIGKILL)
+    process.wait_for(r"WARNING jetkv: resource_tracker: process died unexpectedly")
+    assert helper_of(process, "resource_tracker") != tracker
+    assert both_serve(process, http) == workers
+    assert process.stop() == 0
+
+
+def test_a_worker_that_cannot_be_forked_is_tried_again(
+    serve: Serve, tmp_path: Path, bucket: Bucket
+) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    # It hangs, and is killed while the first process waits for a worker of it.
+    helper = helper_of(process, "forkserver")
+    os.kill(helper, signal.SIGSTOP)
+    os.kill(workers[0], signal.SIGKILL)
+    process.wait_for(f"worker {workers[0]} ended with a code that is not known: replaced")
+    assert http.get(bucket.path).status == 200, "the other one serves"
+    os.kill(helper, signal.SIGKILL)
+    process.wait_for("ERROR jetkv: cannot start a worker: .*; trying again")
+    until(lambda: len(children(process)) == 1, "there are two again", 20)
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
+def test_workers_whose_first_process_was_killed_say_why_they_stop(serve: Serve) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    process.popen.kill()
+    until(lambda: not any(map(runs, workers)), "the workers have ended")
+    said = "ERROR jetkv: the process that watches over this worker is gone: it stops"
+    assert process.output.count(said) == 2
+
+
+# --- SIGHUP
+
+
+def test_a_hangup_has_the_tokens_read_again_and_ends_nothing(
+    serve: Serve, workers: int, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    token = new_token()
+    tokens.write_text(token_line("app", token) + "\n")
+    process, http = serve(
+        "--auth", "tokens", "--auth-tokens", str(tokens), "--workers", str(workers)
+    )
+    http.headers["Authorization"] = f"Bearer {token}"
+    if workers > 1:
+        pids = both_serve(process, http)
+    process.popen.send_signal(signal.SIGHUP)
+    said = f"INFO jetkv.auth: read 1 tokens from {tokens}"
+    until(lambda: process.output.count(said) == workers, "each says what it read")
+    tokens.write_text("broken")
+    process.popen.send_signal(signal.SIGHUP)
+    said = f"ERROR jetkv.auth: {tokens}, line 1: must be name:sha256"
+    until(lambda: process.output.count(said) >= workers, "each says that it is broken")
+    assert {http.get(BUCKETS).status for _ in range(20)} == {200}, "the last good one is in force"
+    if workers > 1:
+        assert both_serve(process, http) == pids
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
+def test_a_hangup_that_reaches_all_processes_ends_none(serve: Serve, bucket: Bucket) -> None:
+    process, http = serve("--workers", "2")
+    workers = both_serve(process, http)
+    helpers = [helper_of(process, name) for name in ("forkserver", "resource_tracker")]
+    for pid in (*workers, *helpers, process.popen.pid):
+        os.kill(pid, signal.SIGHUP)
+    said = "INFO jetkv: reload: files are read again"
+    until(lambda: process.output.count(said) == 2, "each worker reloads once")
+    assert both_serve(process, http) == workers
+    assert [helper_of(process, name) for name in ("forkserver", "resource_tracker")] == helpers
+    assert process.stop() == 0
+
+
+def test_a_hangup_says_which_file_for_nats_cannot_be_used_and_the_connection_stays(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    nkey = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+    public = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+    seed = tmp_path / "seed"
+    seed.write_text(nkey)
+    config = f"authorization {{ users: [{{ nkey: {public} }}] }}"
+    with LocalNats(tmp_path / "nats", config=config) as nats:
+        process = start(
+            "serve", "--auth", "off", "--port", "0", "--nats-url", nats.url,
+            "--nats-nkey", str(seed), "--bucket", "b",
+        )  # fmt: skip
+        http = process.http()
+        until(lambda: http.get("/ready").status == 200, "the gateway is ready")
+        process.popen.send_signal(signal.SIGHUP)
+        process.wait_for("reload: credentials and certificates count from the next connection")
+        seed.unlink()
+        process.popen.send_signal(signal.SIGHUP)
+        process.wait_for(f"ERROR jetkv: reload: no such file: {seed}; the connection to NATS goes")
+        assert Bucket(http, "b").put("k", "v").status == 200
+        assert process.stop() == 0
+
+
+# --- the token file
+
+
+def test_a_worker_is_replaced_while_the_token_file_is_broken_and_knows_the_tokens(
+    serve: Serve, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    first, second = new_token(), new_token()
+    tokens.write_text(token_line("first", first) + "\n")
+    process, http = serve("--auth", "tokens", "--auth-tokens", str(tokens), "--workers", "2")
+    lost, other = both_serve(process, http)
+    tokens.write_text(token_line("first", first) + "\n" + token_line("second", second) + "\n")
+    until(lambda: process.output.count("read 2 tokens") == 2, "both have read it")
+    until(lambda: _both_know(http, second), "and let the second one in")
+    tokens.unlink()
+    until(lambda: process.output.count("cannot read the token file") >= 2, "both miss it")
+    os.kill(lost, signal.SIGKILL)
+    process.wait_for(f"worker {lost} ended with -9: replaced")
+    assert other in both_serve(process, http)
+    assert _both_know(http, first)
+    assert _both_know(http, second)
+    assert "auth" in http.get("/ready").json["warnings"]
+    assert "Traceback" not in process.output
+
+
+def _both_know(http: Http, token: str) -> bool:
+    seen: dict[str, int] = {}
+    for _ in range(200):
+        answer = http.get(BUCKETS, Authorization=f"Bearer {token}")
+        seen[answer.headers["x-request-id"].partition("-")[0]] = answer.status
+        if len(seen) == 2:
+            break
+    return set(seen.values()) == {200}
+
+
+def test_a_token_file_that_becomes_a_pipe_holds_up_nobody(serve: Serve, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    token = new_token()
+    tokens.write_text(token_line("app", token) + "\n")
+    process, http = serve("--auth", "tokens", "--auth-tokens", str(tokens))
+    tokens.unlink()
+    os.mkfifo(tokens)
+    until(lambda: "auth" in http.get("/ready").json["warnings"], "/ready warns, nobody came in")
+    assert http.get(BUCKETS, Authorization=f"Bearer {token}").status == 200
+    assert "it is no regular file" in process.output
+    assert process.stop() == 0
