@@ -71,7 +71,7 @@ def test_a_route_is_listed_with_every_status_it_answers(
     [
         ("get", {"values", "consistency", "revision", "If-Match", "If-None-Match"}),
         ("head", {"values", "consistency", "revision", "If-Match", "If-None-Match"}),
-        ("put", {"If-Match", "If-None-Match"}),
+        ("put", {"If-Match", "If-None-Match", "Content-Encoding"}),
         ("delete", {"purge", "If-Match"}),
     ],
 )

@@ -185,6 +185,7 @@ def test_a_preflight_allows_the_methods_and_headers_of_the_clients(
     assert method.lower() in tokens(answer.headers["access-control-allow-methods"])
     assert {
         "authorization",
+        "content-encoding",
         "content-type",
         "if-match",
         "if-none-match",

@@ -101,6 +101,35 @@ def test_json_values_survive(client: IronflowClient, bucket: str, value: object)
     assert entry["value"] == "" if value is None else decoded(entry) == value
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "application/json",
+        "application/octet-stream",
+        "text/plain; charset=utf-8",
+        "image/png",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "not a type",
+        "",
+        "x" * 255,
+        "x" * 300,
+        "text/é",
+        "a\tb",
+    ],
+)
+def test_a_value_of_any_content_type_is_taken_and_comes_back(
+    client: IronflowClient, bucket: str, content_type: str | None
+) -> None:
+    path = f"/api/v1/kv/buckets/{bucket}/keys/k"
+    value = b'\x00\xff{"n":1}'
+    put = client._request_binary("PUT", path, value, headers={"Content-Type": content_type})
+    entry = client.kv_get_buckets_keys(bucket, "k")
+    assert entry["revision"] == put["revision"]
+    assert base64.b64decode(entry["value"]) == value
+
+
 def test_a_lost_create_is_a_precondition_failed_error(client: IronflowClient, bucket: str) -> None:
     client.kv_update_buckets_keys(bucket, "k", 1, if_none_match="*")
     with pytest.raises(PreconditionFailedError, match="key already exists") as error:

@@ -16,6 +16,7 @@ WRITE: dict[str, Any] = {
     "operation": "put",
     "value": b"v",
     "content_type": "text/plain",
+    "content_encoding": None,
     "expected": 7,
 }
 
@@ -50,6 +51,7 @@ def test_another_name_bucket_key_or_operation_is_another_scope(
         {"value": b""},
         {"content_type": None},
         {"content_type": "text/html"},
+        {"content_encoding": "gzip"},
         {"expected": 8},
         {"expected": 0},
         {"expected": None},

@@ -130,8 +130,8 @@ def test_an_allowed_page_comes_in_and_may_read_the_answer() -> None:
     assert cors(exchange) == {
         b"access-control-allow-origin": b"https://app.example",
         b"access-control-expose-headers": (
-            b"ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, JetKV-Consistency, "
-            b"JetKV-Retries"
+            b"Content-Encoding, ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, "
+            b"JetKV-Consistency, JetKV-Retries"
         ),
         b"vary": b"Origin",
     }
@@ -246,6 +246,7 @@ def test_a_preflight_allows_the_methods_and_headers_of_the_contract() -> None:
     assert {b"GET", b"PUT", b"DELETE", b"POST", b"PATCH"} <= set(methods)
     assert set(answer[b"access-control-allow-headers"].lower().split(b", ")) >= {
         b"authorization",
+        b"content-encoding",
         b"content-type",
         b"if-match",
         b"if-none-match",

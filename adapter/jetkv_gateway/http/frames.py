@@ -4,6 +4,7 @@ A frame is made once for all who want the same form of it, and kept with its cha
 """
 
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Form:
         if self.meta_only:
             fields["size"] = len(change.value)
         elif self.text and change.live:
-            encoding, fields["value"] = _text(change.value)
+            encoding, fields["value"] = _text(change)
         else:
             fields["value"] = b64encode(change.value).decode("ascii")
         fields["revision"] = change.revision
@@ -47,14 +48,16 @@ class Form:
             fields["reason"] = "purge"
         if encoding is not None:
             fields["encoding"] = encoding
+            if change.content_encoding is not None:
+                fields["content_encoding"] = change.content_encoding
         return orjson.dumps(fields)
 
 
-def _text(value: bytes) -> tuple[str, str]:
-    try:
-        return "text", value.decode()
-    except UnicodeDecodeError:
-        return "base64", b64encode(value).decode("ascii")
+def _text(change: Change) -> tuple[str, str]:
+    if change.content_encoding is None:
+        with suppress(UnicodeDecodeError):
+            return "text", change.value.decode()
+    return "base64", b64encode(change.value).decode("ascii")
 
 
 def as_json(item: Item, form: Form) -> bytes:

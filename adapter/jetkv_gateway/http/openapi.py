@@ -28,6 +28,12 @@ _READ_HEADERS = {
     "Last-Modified": {"schema": {"type": "string"}},
     "JetKV-Consistency": {"schema": {"type": "string", "enum": ["strong", "eventual"]}},
 }
+_ENCODING = {
+    "Content-Encoding": {
+        "schema": {"type": "string"},
+        "description": "Of the PUT, where the answer is the value itself",
+    }
+}
 
 
 _BUCKET = parameter("bucket", "path", "Bucket name", pattern="^[A-Za-z0-9_-]{1,200}$")
@@ -79,7 +85,7 @@ def _read(operation: str, summary: str) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The entry, or its bytes",
-                "headers": _READ_HEADERS,
+                "headers": {**_READ_HEADERS, **_ENCODING},
                 "content": {
                     "application/json": {"schema": {"$ref": f"{_REF}EntryOut"}},
                     "*/*": {"schema": {"type": "string", "format": "binary"}},
@@ -103,6 +109,9 @@ def _key_operations() -> dict[str, Any]:
             "parameters": [
                 _IF_MATCH,
                 parameter("If-None-Match", "header", "`*` creates the key", enum=["*"]),
+                parameter(
+                    "Content-Encoding", "header", "How the value is coded, such as gzip: it is kept"
+                ),
             ],
             "requestBody": {
                 "content": {

@@ -25,12 +25,13 @@ _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 _METHODS = b"GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"
 _REQUEST_HEADERS = (
-    b"Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, JetKV-TTL-Seconds, "
-    b"Last-Event-ID, X-Ironflow-Environment, X-Ironflow-SDK, X-Request-Id, traceparent, tracestate"
+    b"Authorization, Content-Encoding, Content-Type, If-Match, If-None-Match, Idempotency-Key, "
+    b"JetKV-TTL-Seconds, Last-Event-ID, X-Ironflow-Environment, X-Ironflow-SDK, X-Request-Id, "
+    b"traceparent, tracestate"
 )
 _ANSWER_HEADERS = (
-    b"ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, JetKV-Consistency, "
-    b"JetKV-Retries"
+    b"Content-Encoding, ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, "
+    b"JetKV-Consistency, JetKV-Retries"
 )
 
 

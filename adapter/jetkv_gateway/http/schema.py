@@ -200,7 +200,7 @@ class KeyList(BaseModel):
 
 
 class EntryOut(_Answer):
-    """One revision of a key; `encoding` only where values are shown ready to use."""
+    """One revision of a key; the last two only where values are shown ready to use."""
 
     key: str
     value: Annotated[Any, Field(description="base64, or the ready value with values=json")]
@@ -208,6 +208,9 @@ class EntryOut(_Answer):
     created_at: str
     operation: Literal["put", "delete", "purge"]
     encoding: Literal["json", "text", "base64"] | None = None
+    content_encoding: Annotated[
+        str | None, Field(description="How the PUT said that the value is coded, such as gzip")
+    ] = None
 
 
 class History(BaseModel):

@@ -72,14 +72,19 @@ def entry_json(entry: Entry, view: View) -> bytes:
     }
     if view is View.JSON:
         fields["encoding"], fields["value"] = ready_value(entry)
+        if entry.content_encoding is not None:
+            fields["content_encoding"] = entry.content_encoding
     return orjson.dumps(fields)
 
 
 def ready_value(entry: Entry) -> tuple[str, Any]:
     """Return (encoding, value): what the value is, and the value ready to use.
 
-    The parsed JSON is embedded as it was stored, so that no number loses a digit.
+    The parsed JSON is embedded as it was stored, so that no number loses a digit. A value with a
+    content encoding is no text and no JSON, whatever its bytes look like: they are coded.
     """
+    if entry.content_encoding is not None:
+        return "base64", entry.base64
     value = entry.value
     media = (entry.content_type or "").partition(";")[0].strip().lower()
     untyped = not media or media in _UNTYPED

@@ -1,19 +1,20 @@
 """Names and JSON of the JetStream API: subjects, stream configurations, headers of messages."""
 
-import re
 import secrets
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
+from jetkv_gateway.kv.media import kept_encoding, kept_type
 from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Entry, Operation, Storage
 
 __all__ = [
+    "CONTENT_ENCODING",
     "CONTENT_TYPE",
     "EXPECTED_REVISION",
     "EXPECTED_STREAM",
@@ -42,6 +43,7 @@ OPERATION = "KV-Operation"
 ROLLUP = "Nats-Rollup"
 MARKER_REASON = "Nats-Marker-Reason"
 CONTENT_TYPE = "Content-Type"
+CONTENT_ENCODING = "Content-Encoding"
 MESSAGE_ID = "Nats-Msg-Id"
 TTL = "Nats-TTL"
 REQUEST = "JetKV-Request"
@@ -54,8 +56,6 @@ _DUPLICATE_WINDOW = 120 * _SECOND
 VALUE_RESERVE = 1024
 """What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
 tombstone, which is all headers, must fit into the smallest bucket."""
-
-_CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 
 _CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
@@ -231,42 +231,53 @@ def read_entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
     """Read a stored message as the API has it; None where it belongs to another key."""
     if message["subject"] != subject:
         return None
-    operation, content_type = message_kind(message.get("hdrs"))
-    return Entry(
-        key, message.get("data", ""), message["seq"], message["time"], operation, content_type
-    )
+    kind = message_kind(message.get("hdrs"))
+    return Entry(key, message.get("data", ""), message["seq"], message["time"], *kind)
+
+
+class Kind(NamedTuple):
+    """What a message's headers say of it; a type and an encoding, if any, as they are kept."""
+
+    operation: Operation
+    content_type: str | None = None
+    content_encoding: str | None = None
 
 
 @lru_cache(maxsize=1024)
-def message_kind(headers: str | None) -> tuple[Operation, str | None]:
-    """Read (operation, content type) off a stored message's headers, base64 as the API has them.
+def message_kind(headers: str | None) -> Kind:
+    """Read off a stored message's headers, base64 as the API has them, what it is.
 
     A marker that the server leaves for an expired value is a tombstone too: nats-py reads it as
     a live, empty value (nats-notes §0.2).
     """
     if not headers:
-        return Operation.PUT, None
+        return Kind(Operation.PUT)
     return header_kind(parse_headers(b64decode(headers)))
 
 
-def header_kind(headers: Mapping[str, str]) -> tuple[Operation, str | None]:
-    """Read (operation, content type) off a message's headers.
+def header_kind(headers: Mapping[str, str]) -> Kind:
+    """Read off a message's headers what it is.
 
-    A content type that could not be one in an HTTP answer, which only other clients can have
-    stored, counts as none.
+    A content type or encoding that could not be one in an HTTP answer, which only other clients
+    can have stored, counts as none.
     """
-    content_type = headers.get(CONTENT_TYPE)
-    if content_type is not None and _CONTENT_TYPE.fullmatch(content_type) is None:
-        content_type = None
+    return Kind(
+        _operation(headers),
+        kept_type(headers.get(CONTENT_TYPE, "")),
+        kept_encoding(headers.get(CONTENT_ENCODING, "")),
+    )
+
+
+def _operation(headers: Mapping[str, str]) -> Operation:
     operation = headers.get(OPERATION)
     if operation == "DEL":
-        return Operation.DELETE, content_type
+        return Operation.DELETE
     if operation == "PURGE":
-        return Operation.PURGE, content_type
+        return Operation.PURGE
     reason = headers.get(MARKER_REASON)
     if reason:
-        return (Operation.DELETE if reason == "Remove" else Operation.PURGE), content_type
-    return Operation.PUT, content_type
+        return Operation.DELETE if reason == "Remove" else Operation.PURGE
+    return Operation.PUT
 
 
 def consumer_request(

@@ -301,7 +301,7 @@ class _Feed:
             display(message.subject[self._cut :]), message.data, revision, Operation.PUT
         )
         if headers:
-            change.operation, change.content_type = header_kind(headers)
+            change.operation, change.content_type, change.content_encoding = header_kind(headers)
             if not change.live:
                 change.value = b""
                 change.expired = headers.get(MARKER_REASON) == "MaxAge"

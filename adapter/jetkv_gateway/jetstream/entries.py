@@ -74,6 +74,7 @@ class JetStreamEntries:
         value: bytes,
         *,
         content_type: str | None = None,
+        content_encoding: str | None = None,
         expected: int | None = None,
         identity: Idempotency | None = None,
     ) -> int:
@@ -84,6 +85,7 @@ class JetStreamEntries:
             key,
             value,
             content_type=content_type,
+            content_encoding=content_encoding,
             expected=expected,
             identity=identity,
         )
@@ -195,14 +197,12 @@ class JetStreamEntries:
         headers = (message.headers if message else None) or {}
         if message is None or "Nats-Sequence" not in headers or headers["Nats-Subject"] != subject:
             return None
-        operation, content_type = header_kind(headers)
         return Entry(
             key,
             to_base64(message.data),
             int(headers["Nats-Sequence"]),
             headers["Nats-Time-Stamp"],
-            operation,
-            content_type,
+            *header_kind(headers),
             Consistency.EVENTUAL,
         )
 

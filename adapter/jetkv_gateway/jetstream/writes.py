@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from jetkv_gateway.jetstream.api import (
+    CONTENT_ENCODING,
     CONTENT_TYPE,
     EXPECTED_REVISION,
     EXPECTED_STREAM,
@@ -88,6 +89,7 @@ class Write:
     value: bytes = b""
     operation: Operation = Operation.PUT
     content_type: str | None = None
+    content_encoding: str | None = None
     expected: int | None = None
     identity: Idempotency | None = None
     window: float = 0.0
@@ -101,6 +103,8 @@ class Write:
         headers = {EXPECTED_STREAM: self.names.stream}
         if self.content_type is not None:
             headers[CONTENT_TYPE] = self.content_type
+        if self.content_encoding is not None:
+            headers[CONTENT_ENCODING] = self.content_encoding
         if self.operation is Operation.DELETE:
             headers[OPERATION] = "DEL"
         elif self.operation is Operation.PURGE:

@@ -19,7 +19,8 @@ class Idempotency:
 
     Attributes:
         scope: equal for all requests that bear the caller's key on this bucket, key and operation.
-        content: equal for requests that ask for the same: value, content type and condition.
+        content: equal for requests that ask for the same: value, content type, content encoding
+            and condition.
     """
 
     scope: str
@@ -35,11 +36,14 @@ class Idempotency:
         operation: str,
         value: bytes = b"",
         content_type: str | None = None,
+        content_encoding: str | None = None,
         expected: int | None = None,
     ) -> "Idempotency":
         """Return the identity of a write that the caller named."""
         scope = f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}"
         content = f"{expected}:{len(content_type or '')}:{content_type}:"
+        if content_encoding is not None:
+            content = f"{len(content_encoding)}/{content_encoding}:{content}"
         return cls(_digest(scope.encode()), _digest(content.encode() + value))
 
 

@@ -72,6 +72,7 @@ class Entry:
         created_at: RFC 3339, UTC, as the server wrote it.
         operation: put, delete or purge.
         content_type: of the PUT, or None (other NATS clients store none).
+        content_encoding: of the PUT: how the value is coded, or None where it is not.
         consistency: who answered.
     """
 
@@ -81,6 +82,7 @@ class Entry:
     created_at: str
     operation: Operation
     content_type: str | None
+    content_encoding: str | None = None
     consistency: Consistency = Consistency.STRONG
 
     @property
@@ -108,6 +110,7 @@ class Change:
         revision: stream sequence.
         expired: whether the tombstone is the mark of a value that ran out of time.
         content_type: of the PUT, or None.
+        content_encoding: of the PUT, or None.
         shown: what was made of it so far, by whoever made it: each form is made once.
     """
 
@@ -117,6 +120,7 @@ class Change:
     operation: Operation
     expired: bool = False
     content_type: str | None = None
+    content_encoding: str | None = None
     shown: dict[Hashable, bytes] = field(default_factory=dict, repr=False)
 
     @property

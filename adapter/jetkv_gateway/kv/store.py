@@ -65,6 +65,7 @@ class Entries(Protocol):
         value: bytes,
         *,
         content_type: str | None = None,
+        content_encoding: str | None = None,
         expected: int | None = None,
         identity: Idempotency | None = None,
     ) -> int:
