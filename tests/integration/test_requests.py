@@ -132,7 +132,7 @@ async def test_the_longest_subject_and_payload_leave_the_connection_alone(mux: M
 
 async def test_a_closed_inbox_gets_no_more_messages(mux: Multiplexer, native: Native) -> None:
     came: list[bytes] = []
-    inbox = await mux.subscribe(lambda message: came.append(message.data))
+    inbox = await mux.subscribe(lambda _subject, _reply, _headers, data: came.append(data))
     with pytest.raises(NoResponders):  # a round trip later, the server knows of it
         await mux.request("nobody", timeout=5)
     await native.client.publish(inbox.subject, b"one")
@@ -150,18 +150,13 @@ async def test_a_closed_inbox_gets_no_more_messages(mux: Multiplexer, native: Na
     assert came == [b"one"]
 
 
-def test_nats_py_still_dispatches_by_the_name_that_the_short_cut_overrides() -> None:
-    ours = inspect.signature(ReplyClient._process_msg)
-    theirs = inspect.signature(Client._process_msg)
+@pytest.mark.parametrize("name", ["_process_info", "_process_err", "_process_pong", "_send_ping"])
+def test_nats_py_still_has_the_private_parts_that_its_client_is_changed_in(name: str) -> None:
+    ours = inspect.signature(getattr(ReplyClient, name))
+    theirs = inspect.signature(getattr(Client, name))
     assert list(ours.parameters) == list(theirs.parameters)
 
 
-async def test_plain_replies_take_the_short_cut(mux: Multiplexer, native: Native) -> None:
-    async def echo(message: Msg) -> None:
-        await message.respond(message.data)
-
-    await native.client.subscribe("echo-short", cb=echo)
-    await native.settled()
-    assert (await mux.request("echo-short", b"hello", timeout=5)).data == b"hello"
-    (inbox,) = [sub for sub in mux._client._subs.values() if sub.subject.endswith(".*")]
-    assert inbox._received == 0
+async def test_nats_py_still_reads_by_the_parser_that_is_replaced(mux: Multiplexer) -> None:
+    assert mux._client._ps is mux._client
+    assert "self._ps.parse(" in inspect.getsource(Client._read_loop)

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
 from nats.js.kv import KeyValue
 
-from jetkv_gateway.jetstream.api import parse_headers
+from jetkv_gateway.jetstream.headers import read_headers
 
 SECOND = 1_000_000_000
 
@@ -103,7 +103,7 @@ class Native:
         if "error" in reply:
             return None
         message = reply["message"]
-        headers = parse_headers(base64.b64decode(message.get("hdrs", "")))
+        headers = read_headers(base64.b64decode(message.get("hdrs", "")))
         return base64.b64decode(message.get("data", "")), headers
 
     async def remove_made(self) -> None:

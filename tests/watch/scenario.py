@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.jetstream.api import parse_headers
+from jetkv_gateway.jetstream.headers import read_headers
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
@@ -456,7 +456,7 @@ def _spread(found: list[Any]) -> list[Any]:
 
 
 def _stored_update(bucket: str, message: dict[str, Any]) -> Update:
-    headers = parse_headers(base64.b64decode(message.get("hdrs", "")))
+    headers = read_headers(base64.b64decode(message.get("hdrs", "")))
     live = "KV-Operation" not in headers
     return Update(
         message["seq"],

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
+from jetkv_gateway.jetstream.headers import read_headers
 from jetkv_gateway.kv.media import kept_encoding, kept_type
 from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Entry, Operation, Storage
 
@@ -27,6 +28,7 @@ __all__ = [
     "bucket_info",
     "consumer_request",
     "delivery",
+    "expired",
     "forgets_after",
     "marks_expiry",
     "message_headers",
@@ -56,6 +58,13 @@ _DUPLICATE_WINDOW = 120 * _SECOND
 VALUE_RESERVE = 1024
 """What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
 tombstone, which is all headers, must fit into the smallest bucket."""
+
+_OPERATIONS = {"DEL": Operation.DELETE, "PURGE": Operation.PURGE}
+_MARKERS = {
+    "MaxAge": Operation.PURGE,
+    "Purge": Operation.PURGE,
+    "Remove": Operation.DELETE,
+}
 
 _CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
@@ -224,7 +233,7 @@ def get_next(subject: str, sequence: int) -> bytes:
 
 def message_headers(headers: str | None) -> dict[str, str]:
     """Read a stored message's headers, base64 as the API has them."""
-    return parse_headers(b64decode(headers)) if headers else {}
+    return read_headers(b64decode(headers)) if headers else {}
 
 
 def read_entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
@@ -243,6 +252,11 @@ class Kind(NamedTuple):
     content_encoding: str | None = None
 
 
+def expired(headers: Mapping[str, str]) -> bool:
+    """Return whether a tombstone's headers say that its key's time was up."""
+    return not headers.get(OPERATION) and headers.get(MARKER_REASON) == "MaxAge"
+
+
 @lru_cache(maxsize=1024)
 def message_kind(headers: str | None) -> Kind:
     """Read off a stored message's headers, base64 as the API has them, what it is.
@@ -252,11 +266,15 @@ def message_kind(headers: str | None) -> Kind:
     """
     if not headers:
         return Kind(Operation.PUT)
-    return header_kind(parse_headers(b64decode(headers)))
+    return header_kind(read_headers(b64decode(headers)))
 
 
 def header_kind(headers: Mapping[str, str]) -> Kind:
     """Read off a message's headers what it is.
+
+    They alone decide, as in NATS's own clients, never whether there is a value: a listing does not
+    see it. So a marker that somebody else than the server wrote is a tombstone as well; who may
+    write it may delete the key.
 
     A content type or encoding that could not be one in an HTTP answer, which only other clients
     can have stored, counts as none.
@@ -270,14 +288,9 @@ def header_kind(headers: Mapping[str, str]) -> Kind:
 
 def _operation(headers: Mapping[str, str]) -> Operation:
     operation = headers.get(OPERATION)
-    if operation == "DEL":
-        return Operation.DELETE
-    if operation == "PURGE":
-        return Operation.PURGE
-    reason = headers.get(MARKER_REASON)
-    if reason:
-        return Operation.DELETE if reason == "Remove" else Operation.PURGE
-    return Operation.PUT
+    if operation:
+        return _OPERATIONS.get(operation, Operation.PUT)
+    return _MARKERS.get(headers.get(MARKER_REASON, ""), Operation.PUT)
 
 
 def consumer_request(
@@ -305,21 +318,11 @@ def consumer_request(
     )
 
 
-def delivery(reply: str) -> tuple[int, int]:
+def delivery(reply: bytes) -> tuple[int, int]:
     """Read (stream sequence, consumer sequence) off a delivery's reply subject (ADR-15).
 
     It has 9 tokens, or 11 and more once a domain and an account are among them.
     """
-    tokens = reply.split(".")
+    tokens = reply.split(b".")
     first = 5 if len(tokens) == 9 else 7
     return int(tokens[first]), int(tokens[first + 1])
-
-
-def parse_headers(block: bytes) -> dict[str, str]:
-    """Parse a NATS header block; of a repeated header the first counts."""
-    headers: dict[str, str] = {}
-    for line in block.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        if colon:
-            headers.setdefault(name.decode("latin-1"), value.strip().decode("utf-8", "replace"))
-    return headers

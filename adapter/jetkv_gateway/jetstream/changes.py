@@ -14,12 +14,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from nats.aio.msg import Msg
 
 from jetkv_gateway.jetstream.api import (
-    MARKER_REASON,
     consumer_request,
     delivery,
+    expired,
     forgets_after,
     header_kind,
 )
@@ -27,6 +26,7 @@ from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.headers import read_headers, status, subject_text, value_of
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
 from jetkv_gateway.kv.errors import GatewayError, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
@@ -66,8 +66,9 @@ _ANSWER_SECONDS = 2.0
 """Shorter than for other calls: all of these are tried again, and a leader that is gone for good
 answers none of them."""
 
-_COMPLETED = "Batch Completed"
-_WAITED_LONG_ENOUGH = frozenset({"404", "408"})
+_COMPLETED = b"Batch Completed"
+_MAX_BYTES = b"MaxBytes"
+_WAITED_LONG_ENOUGH = frozenset({b"404", b"408"})
 
 
 class JetStreamChanges:
@@ -282,14 +283,13 @@ class _Feed:
             self._share.messages.give(self._taken_messages)
             self._taken_bytes = self._taken_messages = 0
 
-    def _take(self, message: Msg) -> None:
+    def _take(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         if self._end is not None:
             return
-        headers = message.headers
-        if not message.reply:
-            self._take_status(headers or {})
+        if not reply:
+            self._take_status(headers)
             return
-        revision, number = delivery(message.reply)
+        revision, number = delivery(reply)
         if number != self._delivered + 1:
             self._finish("a gap")
             return
@@ -297,36 +297,36 @@ class _Feed:
         self._credit -= 1
         if self._credit <= 0:
             self._batch_is_over()
-        change = Change(
-            display(message.subject[self._cut :]), message.data, revision, Operation.PUT
-        )
+        change = Change(display(subject_text(subject)[self._cut :]), data, revision, Operation.PUT)
         if headers:
-            change.operation, change.content_type, change.content_encoding = header_kind(headers)
+            read = read_headers(headers)
+            change.operation, change.content_type, change.content_encoding = header_kind(read)
             if not change.live:
                 change.value = b""
-                change.expired = headers.get(MARKER_REASON) == "MaxAge"
+                change.expired = expired(read)
         self._reached = revision
         self._arrived.append(change)
         self._news.set()
 
-    def _take_status(self, headers: dict[str, str]) -> None:
-        status = headers.get("Status", "")
-        text = headers.get("Description", "").partition("\n")[0].strip()
-        if status == "100":
-            if headers.get("Nats-Last-Consumer", "0") != str(self._delivered):
+    def _take_status(self, headers: bytes) -> None:
+        code, text = status(headers)
+        if code == b"100":
+            last = value_of(headers, b"Nats-Last-Consumer") or b"0"
+            if last != b"%d" % self._delivered:
                 self._finish("a gap")
             else:
                 # The consumer has looked this far, whatever its filters let through.
-                self._reached = max(self._reached, int(headers.get("Nats-Last-Stream", "0")))
+                looked = value_of(headers, b"Nats-Last-Stream") or b"0"
+                self._reached = max(self._reached, int(looked))
         elif text == _COMPLETED:
             # Said by some servers after the last message of a batch; they were counted.
             return
-        elif status in _WAITED_LONG_ENOUGH or "MaxBytes" in text:
-            if self._batch_bytes is not None and "MaxBytes" in text and self._credit == self._batch:
+        elif code in _WAITED_LONG_ENOUGH or _MAX_BYTES in text:
+            if self._batch_bytes is not None and _MAX_BYTES in text and self._credit == self._batch:
                 self._batch_bytes *= 2
             self._batch_is_over()
         else:
-            self._finish(text or f"status {status}")
+            self._finish((text or b"status " + code).decode("utf-8", "replace"))
         self._news.set()
 
 

@@ -26,6 +26,7 @@ from jetkv_gateway.jetstream.requests import (
     ReplyClient,
     Signal,
 )
+from jetkv_gateway.jetstream.wire import Violation
 
 __all__ = ["Connection", "NatsOptions"]
 
@@ -42,7 +43,6 @@ _QUIET_LOOKS = 10
 _PING_SECONDS = 1.0
 _FLUSH_SECONDS = 1.0
 _USUAL_MAX_PAYLOAD = 1024 * 1024  # until a server has said its own
-_FORBIDDEN = 'permissions violation for publish to "'
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,8 @@ class Connection:
 
     @property
     def max_value_bytes(self) -> int:
-        """The largest payload that fits with our headers, by the server's max_payload."""
-        return self._max_value_bytes
+        """The largest payload that fits with our headers, by the server's newest INFO."""
+        return self._mux.max_value_bytes if self._mux is not None else self._max_value_bytes
 
     async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()
@@ -151,6 +151,7 @@ class Connection:
         for url in self._turns():
             self._ended.clear()
             client = ReplyClient()
+            client.on_violation = self._on_violation
             try:
                 first = attempts < len(self._servers) and len(self._servers) > 1
                 timeout = _CONNECT_TIMEOUT_FIRST if first else _CONNECT_TIMEOUT
@@ -246,7 +247,6 @@ class Connection:
             self.last_error = reason
             return None
         self._client, self._mux = client, mux
-        self._max_value_bytes = mux.max_value_bytes
         version = client.connected_server_version
         self.server_version = version.major, version.minor, version.patch
         self.server_info = client._server_info  # what INFO said; nats-py shows parts of it only
@@ -265,6 +265,7 @@ class Connection:
     def _drop(self) -> None:
         self._connected.clear()
         if self._mux is not None:
+            self._max_value_bytes = self._mux.max_value_bytes
             self._mux.close(ConnectionLost())
         self._mux = self._client = None
 
@@ -275,9 +276,10 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         text = str(error)
         self.last_error = text or type(error).__name__
-        _, found, rest = text.lower().partition(_FORBIDDEN)
-        if found and self._mux is not None:
-            self._mux.refuse(rest.partition('"')[0])
+
+    def _on_violation(self, refused: Violation) -> None:
+        if self._mux is not None:
+            self._mux.violated(refused)
 
 
 async def _end(client: ReplyClient) -> None:

@@ -10,6 +10,7 @@ from jetkv_gateway.jetstream.api import (
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
+from jetkv_gateway.jetstream.headers import read_direct, read_headers
 from jetkv_gateway.jetstream.writes import Write, Writes
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
@@ -194,15 +195,17 @@ class JetStreamEntries:
         A replica's "not found" may be a value that has not reached it: the leader is asked.
         """
         message = await self._js.direct_get(names.stream, query, timeout=_REPLICA_TIMEOUT)
-        headers = (message.headers if message else None) or {}
-        if message is None or "Nats-Sequence" not in headers or headers["Nats-Subject"] != subject:
+        if message is None:
+            return None
+        found = read_direct(message.headers, names.stream.encode())
+        if found is None or found.subject != subject.encode():
             return None
         return Entry(
             key,
             to_base64(message.data),
-            int(headers["Nats-Sequence"]),
-            headers["Nats-Time-Stamp"],
-            *header_kind(headers),
+            found.sequence,
+            found.time,
+            *header_kind(read_headers(found.stored)),
             Consistency.EVENTUAL,
         )
 

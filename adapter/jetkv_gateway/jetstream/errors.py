@@ -132,7 +132,7 @@ def unanswered(signal: Signal, check: str | None) -> kv.GatewayError:
                 hint="grant it, or start the gateway with another NATS user",
             )
         case PayloadTooLarge():
-            return kv.ValueTooLarge()
+            return kv.ValueTooLarge(*signal.args)
         case RequestTimeout() | ConnectionLost() if check is not None:
             return kv.OutcomeUnknown(check)
         case RequestTimeout():

@@ -37,12 +37,12 @@ from jetkv_gateway.jetstream.api import (
     get_last,
     header_kind,
     message_kind,
-    parse_headers,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.headers import read_headers, subject_text, without_size
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
 from jetkv_gateway.kv.errors import (
     GatewayError,
@@ -164,7 +164,7 @@ class JetStreamListings:
         consumer = f"jetkv-list-{secrets.token_hex(8)}"
         created = False
         try:
-            inbox = await mux.collect(scan.take)
+            inbox = await mux.subscribe(scan.take)
         except Signal as signal:
             raise unanswered(signal, None) from signal
         try:
@@ -353,17 +353,17 @@ class _Scan:
         self._batches.clear()
         self.moved.set()
 
-    def take(self, subject: bytes, reply: bytes, headers: bytes) -> None:
+    def take(self, subject: bytes, reply: bytes, headers: bytes, _data: bytes) -> None:
         if not reply:
             if not headers.startswith(_GO_ON) and _COMPLETED not in headers:
                 self.end()
             return
         alive = True
         if _OPERATION in headers or _MARKER in headers:
-            alive = header_kind(parse_headers(headers))[0] is Operation.PUT
-        self.found[subject.decode()] = alive
+            alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
+        self.found[subject_text(subject)] = alive
         self.taken += 1
-        revision, _ = delivery(reply.decode("ascii"))
+        revision, _ = delivery(reply)
         self.reached = max(self.reached, revision)
         if revision <= self._boundary:
             self.older += 1

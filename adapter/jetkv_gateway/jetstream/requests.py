@@ -7,18 +7,17 @@ deadline, and a lost connection ends all waits at once.
 """
 
 import asyncio
-import fcntl
-import itertools
-import sys
-import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nats import errors as nats_errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+
+from jetkv_gateway.jetstream.headers import NO_RESPONDERS
+from jetkv_gateway.jetstream.link import HEADER_RESERVE, ReplyClient, Taker
+from jetkv_gateway.jetstream.refusals import Refusals
+from jetkv_gateway.jetstream.wire import Violation
 
 __all__ = [
     "HEADER_RESERVE",
@@ -34,15 +33,16 @@ __all__ = [
     "ReplyClient",
     "RequestTimeout",
     "Signal",
+    "Taker",
 ]
-
-HEADER_RESERVE = 1024
-"""Bytes of max_payload kept for headers, which the server counts: ours never reach this."""
 
 MAX_SUBJECT = 3072
 """A longer control line than 4096 bytes closes the connection; verb, inbox and sizes need room."""
 
 _SWEEP_SECONDS = 0.05
+_BARRIER_SECONDS = 5.0
+_REFUSED_WITHIN = 10.0
+"""Seconds. A server that is silent for longer is left."""
 
 _NOTHING_SENT = (
     nats_errors.OutboundBufferLimitError,
@@ -60,7 +60,7 @@ class NotConnected(Signal):
 
 
 class PayloadTooLarge(Signal):
-    """Nothing was sent."""
+    """Nothing was sent. Its argument is the limit in bytes, where the payload is over it."""
 
 
 class NoResponders(Signal):
@@ -80,98 +80,10 @@ class ConnectionLost(Signal):
 
 
 class Reply(NamedTuple):
-    """The answer to a request."""
+    """The answer to a request: its data, and its header block as it came, empty where none did."""
 
     data: bytes
-    headers: Mapping[str, str] | None
-
-
-Taker = Callable[[bytes, bytes, bytes], None]
-"""Takes (subject, reply subject, header block) of a message."""
-
-
-class ReplyClient(Client):
-    """nats-py's client with a short cut for plain replies.
-
-    nats-py hands each message to its subscription's task through a queue, which is a tenth of the
-    time of a small request. A reply needs neither: it ends one wait. Messages with headers take
-    nats-py's way, and all do should a later nats-py dispatch by another name.
-
-    Attributes:
-        on_info: takes each INFO of the server, with whether it is the first one, which comes before
-            anything is sent. It may change the first one, which nats-py then goes by, or raise; a
-            later one must not.
-    """
-
-    on_info: Callable[[dict[str, Any], bool], None] | None = None
-    _heard = 0
-    _reply_prefix: bytes | None = None
-    _take_reply: Callable[[str, Reply], None]
-    _takers: dict[int, Taker]
-
-    def short_cut(self, prefix: str, take: Callable[[str, Reply], None]) -> None:
-        """Hand replies below the subject `prefix` to `take`, with the rest of their subject."""
-        self._take_reply = take
-        self._takers = {}
-        self._reply_prefix = prefix.encode("ascii")
-
-    def hand_over(self, sid: int, take: Taker | None) -> None:
-        """Hand what comes for a subscription to `take` as it is; None ends that."""
-        if take is None:
-            self._takers.pop(sid, None)
-        else:
-            self._takers[sid] = take
-
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        prefix = self._reply_prefix
-        if prefix is not None and not headers and subject.startswith(prefix):
-            self._take_reply(subject[len(prefix) :].decode("ascii"), Reply(data, None))
-        elif prefix is not None and sid in self._takers:
-            self._takers[sid](subject, reply, headers or b"")
-        else:
-            await super()._process_msg(sid, subject, reply, data, headers)
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        await super()._process_info(info, initial_connection)
-        if self.on_info is not None:
-            self.on_info(info, initial_connection)
-
-    def listen(self) -> None:
-        """Count what comes from the server from here on, for `signs`."""
-        parse = self._ps.parse
-
-        async def count(data: bytes = b"") -> None:
-            self._heard += 1
-            await parse(data)
-
-        self._ps.parse = count  # type: ignore[method-assign] # each chunk passes here
-
-    @property
-    def signs(self) -> tuple[int, int]:
-        """Another value than before says that the link is alive.
-
-        Bytes count, not messages: on a slow link a large one takes seconds. The second number is
-        what is still to be sent, by this process and by its kernel.
-        """
-        unsent = 0
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            unsent = writer.transport.get_write_buffer_size()
-            raw = writer.get_extra_info("socket")
-            if raw is not None:
-                with suppress(OSError, ValueError):
-                    queued = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4))
-                    unsent += int.from_bytes(queued, sys.byteorder)
-        return self._heard, unsent
-
-    async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():
-            # Nobody waits for it any more, and nats-py would break over that.
-            self._pongs.pop(0)
-        else:
-            await super()._process_pong()
+    headers: bytes
 
 
 # (future, subject, deadline); a bare tuple, since one is made for every request
@@ -192,10 +104,6 @@ class Inbox:
     async def close(self) -> None:
         """Unsubscribe; a connection that is gone has done so already."""
         self._forget(self)
-        # nats-py leaves the task of a subscription behind when its connection is gone.
-        stop = getattr(self._subscription, "_stop_processing", None)
-        if stop is not None:
-            stop()
         with suppress(nats_errors.Error):
             await self._subscription.unsubscribe()
 
@@ -208,24 +116,28 @@ class Multiplexer:
         self._inbox = inbox
         self._cut = len(inbox)
         self._loop = asyncio.get_running_loop()
-        self._tokens = itertools.count()
-        self._waiters: dict[str, _Waiter] = {}
+        self._sent = 0
+        self._waiters: dict[bytes, _Waiter] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._lost: Signal | None = None
         self._inboxes: dict[Inbox, Callable[[], None] | None] = {}
-        self.max_value_bytes = client.max_payload - HEADER_RESERVE
+        self._left: dict[bytes, tuple[str, float]] = {}
+        self._heeded: dict[str, Callable[[], None]] = {}
+        self._refusals = Refusals(client.barrier, lambda: self._sent, self._settle)
 
     @classmethod
     async def open(cls, client: ReplyClient) -> "Multiplexer":
         self = cls(client, client.new_inbox() + ".")
-        # No limits on pending replies: they are answers to requests of ours, whose number is
-        # bounded, and nats-py would drop what is over a limit.
-        await client.subscribe(
-            self._inbox + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
-        )
-        client.short_cut(self._inbox, self._take)
-        client.listen()
+        subscription = await client.subscribe(self._inbox + "*")
+        client.hand_over(subscription._id, self._take)
+        # The limits of the account come behind the answer to CONNECT.
+        await client.barrier(self._loop.create_future(), _BARRIER_SECONDS)
         return self
+
+    @property
+    def max_value_bytes(self) -> int:
+        """The largest payload that fits with our headers, by the server's newest INFO."""
+        return self._client.max_value_bytes
 
     async def request(
         self,
@@ -245,28 +157,34 @@ class Multiplexer:
         """
         if self._lost is not None:
             raise NotConnected
-        if len(payload) > self.max_value_bytes or len(subject) > MAX_SUBJECT:
+        if len(payload) > self._client.max_value_bytes:
+            raise PayloadTooLarge(self._client.max_value_bytes)
+        if len(subject) > MAX_SUBJECT:
             raise PayloadTooLarge
-        token = str(next(self._tokens))
+        number = str(self._sent)
+        token = number.encode("ascii")
+        self._sent += 1
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiters[token] = (future, subject, self._loop.time() + timeout)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         try:
-            await self._client.publish(subject, payload, self._inbox + token, headers)
+            await self._client.publish(subject, payload, self._inbox + number, headers)
             reply = await future
         except _NOTHING_SENT as error:
             raise NotConnected from error
+        except (RequestTimeout, asyncio.CancelledError):
+            # The server may still complain of it, and then of nobody else.
+            self._left[token] = subject, self._loop.time() + _REFUSED_WITHIN
+            raise
         finally:
             self._waiters.pop(token, None)
-        if not reply.data and reply.headers and reply.headers.get("Status") == "503":
+        if reply.headers and not reply.data and reply.headers.startswith(NO_RESPONDERS):
             raise NoResponders
         return reply
 
-    async def subscribe(
-        self, on_message: Callable[[Msg], None], on_lost: Callable[[], None] | None = None
-    ) -> "Inbox":
-        """Open an inbox of its own whose messages all go to `on_message`, in order.
+    async def subscribe(self, take: Taker, on_lost: Callable[[], None] | None = None) -> "Inbox":
+        """Open an inbox of its own whose messages all go to `take`, as bytes and in order.
 
         Messages that JetStream delivers carry their stream's subject, so the shared inbox cannot
         tell them apart. Close it when done. `on_lost` is called when the connection is lost, which
@@ -275,37 +193,16 @@ class Multiplexer:
         Raises:
             NotConnected
         """
-        subject = self._client.new_inbox()
-
-        async def deliver(message: Msg) -> None:
-            on_message(message)
-
         if self._lost is not None:
             raise NotConnected
+        subject = self._client.new_inbox()
         try:
-            subscription = await self._client.subscribe(
-                subject, cb=deliver, pending_msgs_limit=0, pending_bytes_limit=0
-            )
+            subscription = await self._client.subscribe(subject)
         except nats_errors.Error as error:
             raise NotConnected from error
         inbox = Inbox(subject, subscription, self._forget)
-        self._inboxes[inbox] = on_lost
-        return inbox
-
-    async def collect(self, take: Taker) -> "Inbox":
-        """Open an inbox as `subscribe` does, for many small messages whose data do not matter.
-
-        To have each parsed, queued and handed to a task by nats-py is half of what it costs.
-
-        Raises:
-            NotConnected
-        """
-
-        def taken_in_full(message: Msg) -> None:
-            raise AssertionError(f"nats-py has dispatched {message.subject} by another name")
-
-        inbox = await self.subscribe(taken_in_full)
         self._client.hand_over(inbox.number, take)
+        self._inboxes[inbox] = on_lost
         return inbox
 
     def _forget(self, inbox: Inbox) -> None:
@@ -344,28 +241,74 @@ class Multiplexer:
             if not future.done():
                 future.set_exception(reason)
         self._waiters.clear()
+        self._refusals.close()
         for on_lost in list(self._inboxes.values()):
             if on_lost is not None:
                 on_lost()
         self._inboxes.clear()
 
-    def refuse(self, subject: str) -> None:
-        """End the waits on a subject that the server forbids; it names subjects in lower case."""
-        for future, asked, _ in self._waiters.values():
-            if asked.lower() == subject.lower() and not future.done():
-                future.set_exception(NotPermitted(asked))
+    def heed(self, subject: str, refused: Callable[[], None] | None) -> None:
+        """Call `refused` when the server does not permit a `send` to a subject; None ends that."""
+        if refused is None:
+            self._heeded.pop(subject, None)
+        else:
+            self._heeded[subject] = refused
 
-    async def _on_message(self, message: Msg) -> None:
-        self._take(message.subject[self._cut :], Reply(message.data, message.headers))
+    def violated(self, refused: Violation) -> None:
+        """Take in that the server refused a publish; see `Refusals` for what follows."""
+        if refused.kind == "reply" and refused.subject.startswith(self._inbox):
+            waiter = self._waiters.get(refused.subject[self._cut :].encode())
+            if waiter is not None and not waiter[0].done():
+                waiter[0].set_exception(NotPermitted(waiter[1]))
+        elif refused.kind == "publish":
+            heeds = self._heeded.get(refused.subject)
+            if heeds is not None:
+                heeds()
+            else:
+                self._refusals.count(refused.subject)
 
-    def _take(self, token: str, reply: Reply) -> None:
+    def _settle(self, complaints: dict[str, int], first: int, end: int) -> None:
+        """End the waits on a subject where as many were refused as wait: none can be applied.
+
+        Only of requests `first` to `end`: what went before was settled, what comes after will be.
+        """
+        waiting: dict[str, list[asyncio.Future[Reply]]] = {subject: [] for subject in complaints}
+        left = dict.fromkeys(complaints, 0)
+        for token, (future, subject, _) in self._waiters.items():
+            if subject not in complaints or not first <= int(token) < end:
+                continue
+            if not future.done():
+                waiting[subject].append(future)
+            elif future.cancelled() or future.exception() is not None:
+                left[subject] += 1
+        for token, (subject, _) in list(self._left.items()):
+            if int(token) < end:
+                del self._left[token]
+                if subject in complaints and int(token) >= first:
+                    left[subject] += 1
+        for subject, count in complaints.items():
+            if count >= len(waiting[subject]) + left[subject]:
+                for future in waiting[subject]:
+                    future.set_exception(NotPermitted(subject))
+
+    def _take(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
+        token = subject[self._cut :]
         waiter = self._waiters.get(token)
-        if waiter is not None and not waiter[0].done():
-            waiter[0].set_result(reply)
+        if waiter is None:
+            self._left.pop(token, None)
+        elif not waiter[0].done():
+            waiter[0].set_result(Reply(data, headers))
 
     def _sweep(self) -> None:
         now = self._loop.time()
         for future, asked, deadline in self._waiters.values():
             if deadline <= now and not future.done():
                 future.set_exception(RequestTimeout(asked))
-        self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if self._waiters else None
+        while self._left:
+            # The oldest first: all are kept equally long.
+            token, (_, until) = next(iter(self._left.items()))
+            if until > now:
+                break
+            del self._left[token]
+        again = self._waiters or self._left
+        self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if again else None

@@ -1,0 +1,126 @@
+"""Header blocks of NATS messages: the one place that reads them, as bytes, whatever they hold.
+
+Anybody who may publish to a bucket's subjects chooses every byte of a block, and the server stores
+it as it is. So there are rules, and all ways to a value go by them (a read of the leader or of a
+replica, a listing, a watch, a history, a write that looks at what is there):
+
+- A block begins with `NATS/1.0`, and there is a line's end before its last two bytes. Any other has
+  no headers. The server cuts those two bytes off where it adds headers of its own, so nobody could
+  tell what they were.
+- A line ends with CR LF. Names are compared byte for byte, of a name that is repeated the first
+  value counts, and nothing counts after an empty line: as in NATS's own Go client.
+- A value is text as far as it is UTF-8.
+- What the server adds to an answer stands behind what was stored. It is taken from there, never
+  from a line of the same name before.
+"""
+
+import re
+from typing import NamedTuple
+
+__all__ = [
+    "NO_RESPONDERS",
+    "Direct",
+    "Status",
+    "read_direct",
+    "read_headers",
+    "status",
+    "subject_text",
+    "value_of",
+    "without_size",
+]
+
+NO_RESPONDERS = b"NATS/1.0 503"
+"""How the block begins that a server answers by, without data, where nobody listens."""
+
+_VERSION = b"NATS/1.0"
+_END = b"\r\n"
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+_SIZE = b"Nats-Msg-Size: "
+
+
+class Status(NamedTuple):
+    """What a server says in the first line of a block, such as 404 and "No Messages"."""
+
+    code: bytes
+    text: bytes
+
+
+class Direct(NamedTuple):
+    """A message as a direct get answers it.
+
+    Attributes:
+        stored: the block that was stored with it, or one that reads the same.
+    """
+
+    stored: bytes
+    subject: bytes
+    sequence: int
+    time: str
+
+
+def read_headers(block: bytes) -> dict[str, str]:
+    """Read a block that was stored, by the rules above."""
+    if block[:8] != _VERSION or block[-4:-2] != _END:
+        return {}
+    headers: dict[str, str] = {}
+    for line in block.split(_END)[1:]:
+        if not line:
+            break
+        name, colon, value = line.partition(b":")
+        if colon:
+            text = value.strip(b" \t").decode("utf-8", "replace")
+            headers.setdefault(name.decode("latin-1"), text)
+    return headers
+
+
+def status(block: bytes) -> Status:
+    """Read the first line of a block that a server made; of any other message both are empty."""
+    line = block.partition(_END)[0]
+    if not line.startswith(_VERSION + b" "):
+        return Status(b"", b"")
+    code, _, text = line[9:].partition(b" ")
+    return Status(code, text.strip())
+
+
+def subject_text(subject: bytes) -> str:
+    """Return a subject as text; each byte that is no UTF-8 shows as U+FFFD.
+
+    So they do in what the server says of subjects in JSON.
+    """
+    try:
+        return subject.decode()
+    except UnicodeDecodeError:
+        return _NO_TEXT.sub("\ufffd", subject.decode("utf-8", "surrogateescape"))
+
+
+def value_of(block: bytes, name: bytes) -> bytes | None:
+    """Return a header's value in a block that a server made, None where it is not there."""
+    for line in block.split(_END)[1:]:
+        found, colon, value = line.partition(b":")
+        if colon and found == name:
+            return value.strip(b" \t")
+    return None
+
+
+def without_size(block: bytes) -> bytes:
+    """Return a block as it was stored, or one that reads the same, without the size of the value.
+
+    A consumer that delivers headers only adds it.
+    """
+    place = block.rfind(_SIZE)
+    return block if place < 0 else block[:place] + _END
+
+
+def read_direct(block: bytes, stream: bytes) -> Direct | None:
+    """Read what a direct get answers; None where it is no message of the stream."""
+    lines = block.removesuffix(_END + _END).rsplit(_END, 3)
+    where = b"Nats-Stream: " + stream
+    if len(lines) != 4 or not lines[0].endswith(where):
+        return None
+    fields = [line.partition(b": ") for line in lines[1:]]
+    names = [name for name, _, _ in fields]
+    subject, sequence, time = (value for _, _, value in fields)
+    if names != [b"Nats-Subject", b"Nats-Sequence", b"Nats-Time-Stamp"] or not sequence.isdigit():
+        return None
+    stored = lines[0][: -len(where)] + _END
+    return Direct(stored, subject, int(sequence), time.decode("latin-1"))
