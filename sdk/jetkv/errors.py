@@ -246,6 +246,8 @@ class OutcomeUnknownError(JetKVError):
 class WatchLostError(JetKVError):
     """Raised when a watch cannot go on without missing something; begin with a snapshot.
 
+    One that began with a snapshot takes another by itself on `resync`, and does not raise.
+
     Attributes:
         reason: `bucket_deleted` (or it is another one of that name by now) or `resync` (changes
             may be missing since `last_revision`).

@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 Consistency = Literal["strong", "eventual"]
 Storage = Literal["file", "memory"]
-Reason = Literal["purge", "expired"]
+Reason = Literal["purge", "expired", "vanished"]
 
 _UNDECODED: Any = object()
 
@@ -131,9 +131,10 @@ class Update(_Stored[T_co]):
     Attributes:
         key: as it was written.
         raw: the stored bytes, empty on a delete.
-        revision: the place to resume after.
+        revision: the place to resume after; for `vanished`, that of the new snapshot.
         operation: `put` or `delete`.
-        reason: why a key is gone, where it was no plain delete: `purge` or `expired`.
+        reason: why a key is gone, where it was no plain delete: `purge`, `expired`, or `vanished`:
+            a watch had to take a new snapshot, and the key is not in it any more.
     """
 
     __slots__ = ("reason",)

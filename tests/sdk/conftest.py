@@ -2,13 +2,15 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
+from jetkv_gateway.server import listen
 from tests.sdk.ways import Way
 from tests.sdk.ways_in import WAYS, enter
 from tests.support.clients import BOTH, MakeClient
+from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
 
 
@@ -36,3 +38,32 @@ def new_bucket(http: Http, bucket_name: str) -> Iterator[str]:
     """The name of a bucket that a test creates itself; it is gone afterwards."""
     yield bucket_name
     http.delete(f"{BUCKETS}/{bucket_name}")
+
+
+@pytest.fixture
+def port() -> int:
+    with listen("127.0.0.1", 0) as found:
+        return found.getsockname()[1]
+
+
+class Restartable:
+    """A gateway that can be away for a while, at the same address."""
+
+    def __init__(self, nats_url: str, port: int) -> None:
+        self._nats_url = nats_url
+        self._port = port
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self.http = self._running.enter_context(running_gateway(self._nats_url, port=self._port))
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+@pytest.fixture
+def gateway(nats, port) -> Iterator[Restartable]:
+    server = Restartable(nats.url, port)
+    server.start()
+    yield server
+    server.stop()

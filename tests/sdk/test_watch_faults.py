@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from contextlib import ExitStack
 
 import pytest
 
@@ -17,7 +16,6 @@ from jetkv import (
     UnexpectedAnswerError,
     WatchLostError,
 )
-from jetkv_gateway.server import listen
 from tests.sdk.calls import INFO
 from tests.support.clients import BOTH
 from tests.support.gateway import running_gateway
@@ -25,35 +23,6 @@ from tests.support.http import BUCKETS, Bucket
 from tests.support.scripted import http as answer
 from tests.support.scripted import scripted
 from tests.support.waiting import eventually, soon, until
-
-
-@pytest.fixture
-def port() -> int:
-    with listen("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
-
-
-class Restartable:
-    """A gateway that can be away for a while, at the same address."""
-
-    def __init__(self, nats_url: str, port: int) -> None:
-        self._nats_url = nats_url
-        self._port = port
-        self._running = ExitStack()
-
-    def start(self) -> None:
-        self.http = self._running.enter_context(running_gateway(self._nats_url, port=self._port))
-
-    def stop(self) -> None:
-        self._running.close()
-
-
-@pytest.fixture
-def gateway(nats, port):
-    server = Restartable(nats.url, port)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

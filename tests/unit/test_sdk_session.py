@@ -46,9 +46,15 @@ def error(code: str, message: str = "trouble") -> bytes:
     )
 
 
-def feed(watch: WatchSession, chunk: bytes) -> None:
-    watch.feed(chunk)
+def feed(watch: WatchSession, chunk: bytes) -> list:
+    """Return what a chunk brings, and raise what it ends with."""
+    came = items(watch, chunk)
     watch.check()
+    return came
+
+
+def items(watch: WatchSession, chunk: bytes) -> list:
+    return [came.item for came in watch.feed(chunk)]
 
 
 def asked(watch: WatchSession) -> tuple[dict[str, str], dict[str, str]]:
@@ -78,7 +84,7 @@ def test_a_watch_that_has_seen_nothing_begins_again_as_it_was_asked_for() -> Non
 def test_a_bookmark_is_a_place_to_resume_from_before_anything_has_happened() -> None:
     watch = session()
     assert (watch.opened, watch.last_revision) == (False, None)
-    assert watch.feed(b"retry: 1000\n\nid: 12\n\n") == []
+    assert items(watch, b"retry: 1000\n\nid: 12\n\n") == []
     assert (watch.opened, watch.last_revision) == (True, 12)
     assert asked(watch)[1]["Last-Event-ID"] == "12"
 
@@ -93,8 +99,10 @@ def test_a_resumed_watch_no_longer_asks_to_resume_where_it_began() -> None:
 
 def test_an_update_has_its_value_decoded_and_a_delete_none() -> None:
     watch = session()
-    put, gone = watch.feed(
-        update(1, value=b'{"on":true}') + update(2, value=b"", operation="delete", reason="expired")
+    put, gone = feed(
+        watch,
+        update(1, value=b'{"on":true}')
+        + update(2, value=b"", operation="delete", reason="expired"),
     )
     assert (put.key, put.value, put.raw, put.revision) == ("k", {"on": True}, b'{"on":true}', 1)
     assert (put.operation, put.reason) == ("put", None)
@@ -103,7 +111,7 @@ def test_an_update_has_its_value_decoded_and_a_delete_none() -> None:
 
 def test_a_value_that_does_not_fit_is_said_where_it_is_asked_for_and_ends_nothing() -> None:
     watch = session(kind=int)
-    wrong, right = watch.feed(update(1, value=b'"text"') + update(2, value=b"2"))
+    wrong, right = feed(watch, update(1, value=b'"text"') + update(2, value=b"2"))
     with pytest.raises(errors.ValueDecodeError) as caught:
         _ = wrong.value
     assert caught.value.raw == b'"text"'
@@ -114,21 +122,21 @@ def test_what_was_seen_before_is_not_seen_again() -> None:
     watch = session()
     watch.feed(update(1) + update(2))
     watch.request(MADE)
-    assert [item.revision for item in watch.feed(update(2) + update(3))] == [3]
+    assert [item.revision for item in feed(watch, update(2) + update(3))] == [3]
 
 
 def test_the_end_of_the_snapshot_is_told_once() -> None:
     watch = session(snapshot=True)
-    assert watch.feed(update(1) + snapshot_end(1))[-1] == SnapshotEnd(1)
+    assert feed(watch, update(1) + snapshot_end(1))[-1] == SnapshotEnd(1)
     assert watch.synced
-    assert watch.feed(snapshot_end(5)) == []
+    assert feed(watch, snapshot_end(5)) == []
 
 
 def test_a_chunk_that_breaks_off_is_forgotten_with_its_connection() -> None:
     watch = session()
     watch.feed(update(1) + update(2)[:30])
     watch.request(MADE)
-    assert [item.revision for item in watch.feed(update(2))] == [2]
+    assert [item.revision for item in feed(watch, update(2))] == [2]
 
 
 @pytest.mark.parametrize("code", ["bucket_deleted", "resync"])
@@ -174,7 +182,7 @@ def test_what_is_no_frame_ends_the_watch_since_it_would_come_again(junk: bytes) 
 def test_what_came_before_the_end_in_the_same_chunk_is_handed_on() -> None:
     watch = session()
     assert [
-        item.revision for item in watch.feed(update(1) + update(2) + error("slow_consumer"))
+        item.revision for item in items(watch, update(1) + update(2) + error("slow_consumer"))
     ] == [1, 2]
     with pytest.raises(Broken):
         watch.check()
@@ -183,7 +191,7 @@ def test_what_came_before_the_end_in_the_same_chunk_is_handed_on() -> None:
 
 
 def test_a_frame_of_a_later_gateway_is_passed_over() -> None:
-    assert session().feed(b'id: 1\ndata: {"type":"kv_news"}\n\n') == []
+    assert items(session(), b'id: 1\ndata: {"type":"kv_news"}\n\n') == []
 
 
 def test_a_connection_that_brought_something_comes_back_at_once_and_the_next_ones_later() -> None:

@@ -8,17 +8,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from jetkv import errors
 from jetkv._core.answers import Decode, error_of, read_update
 from jetkv._core.events import Event, EventParser, TooLong
+from jetkv._core.known import Known
 from jetkv._core.requests import open_watch
 from jetkv._core.retry import Again, Retry, Verdict, judge
 from jetkv._core.wire import Answer, Broken, Kind, Request, TransportError
 from jetkv.models import Update
 
-__all__ = ["SILENCE_SECONDS", "SnapshotEnd", "WatchSession"]
+__all__ = ["SILENCE_SECONDS", "Came", "SnapshotEnd", "WatchSession"]
 
 T = TypeVar("T")
 
@@ -37,17 +38,34 @@ class SnapshotEnd:
     revision: int
 
 
+class Came(NamedTuple, Generic[T]):
+    """What came, and where a reader stands who has it.
+
+    Attributes:
+        place: None for a part of a new snapshot that is not complete: the reader stands where he
+            stood, since what is gone has yet to be told.
+    """
+
+    item: Update[T | None] | SnapshotEnd
+    place: int | None
+
+
 class WatchSession(Generic[T]):
     """One watch over as many connections as it takes.
 
     A driver opens `request()` and feeds what it reads; when that ends, `judge` says whether there
     is a next one, and `delay` when.
 
+    Where a resume cannot show all that happened (`resync`), one that began with a snapshot takes
+    another, and hands on what differs from what it has reported. Whether it is still the same
+    bucket is asked first: see `in_doubt`.
+
     Attributes:
         snapshot: it begins with the current values.
         definite: where it begins does not depend on when its first connection stands.
-        last_revision: where it stands, None before it has begun.
-        synced: the snapshot is complete.
+        last_revision: where a reader stands who has all that came, None before it has begun.
+        synced: the first snapshot is complete.
+        in_doubt: the bucket's description is needed, see `check_bucket`.
     """
 
     def __init__(
@@ -81,8 +99,12 @@ class WatchSession(Generic[T]):
         self._failure: Broken | errors.JetKVError | None = None
         self._failures = 0
         self._begun = False
+        self._known = Known(decode, deletes=not ignore_deletes) if snapshot else None
+        self._strained = False
+        self._position: int | None = resume_after
         self.last_revision: int | None = resume_after
         self.synced = False
+        self.in_doubt = False
 
     def request(self, created_at: datetime) -> Request:
         """Return the request of the next connection.
@@ -100,7 +122,7 @@ class WatchSession(Generic[T]):
             self._filters,
             snapshot=self.snapshot,
             resume_after=self._resume_after if not self._begun else None,
-            last_seen=self.last_revision if self._begun else None,
+            last_seen=self._position if self._begun else None,
             created_at=created_at,
             ignore_deletes=self._ignore_deletes,
         )
@@ -110,14 +132,27 @@ class WatchSession(Generic[T]):
         """Whether it knows where it stands: from then on, trouble is waited out."""
         return self._begun
 
-    def feed(self, chunk: bytes) -> list[Update[T | None] | SnapshotEnd]:
+    @property
+    def healing(self) -> bool:
+        """Whether a new snapshot is being compared with what was reported."""
+        return self._known is not None and self._known.healing
+
+    def check_bucket(self, before: datetime, now: datetime) -> None:
+        """Settle the doubt, with when the bucket was made as it was known, and as it is now.
+
+        Raises:
+            WatchLostError: it is another one.
+        """
+        if before != now:
+            raise self._lost("bucket_deleted", "the bucket is another one by now")
+        self.in_doubt = False
+
+    def feed(self, chunk: bytes) -> list[Came[T]]:
         """Return what a chunk brings; `check` says whether its stream goes on."""
-        found: list[Update[T | None] | SnapshotEnd] = []
+        found: list[Came[T]] = []
         try:
             for event in self._parser.feed(chunk):
-                item = self._take(event)
-                if item is not None:
-                    found.append(item)
+                found += self._take(event)
         except (Broken, errors.JetKVError) as failure:
             self._failure = failure
         except (TooLong, KeyError, TypeError, ValueError) as error:
@@ -142,50 +177,80 @@ class WatchSession(Generic[T]):
         if self._failure is not None:
             raise self._failure
 
-    def _take(self, event: Event) -> Update[T | None] | SnapshotEnd | None:
-        item = None if event.data is None else self._frame(json.loads(event.data))
+    def _take(self, event: Event) -> list[Came[T]]:
+        came = [] if event.data is None else self._frame(json.loads(event.data))
         if event.id is not None and event.id.isascii() and event.id.isdigit():
             # Only now: what came before the id belongs to it.
-            place = max(int(event.id), self.last_revision or 0)
-            if place != self.last_revision:
+            place = max(int(event.id), self._position or 0)
+            if place != self._position and not self._strained:
                 self._failures = 0
-            self.last_revision = place
+            self._position = place
             self._begun = True
-        return item
+            if not self.healing:
+                self.last_revision = place
+        return came
 
-    def _frame(self, frame: dict[str, Any]) -> Update[T | None] | SnapshotEnd | None:
+    def _frame(self, frame: dict[str, Any]) -> list[Came[T]]:
         kind = frame["type"]
         if kind == "kv_update":
-            update = read_update(frame, self._decode)
-            return update if update.revision > (self.last_revision or 0) else None
+            return self._update(read_update(frame, self._decode))
         if kind == "kv_snapshot_end":
-            if self.synced:
-                return None
-            self.synced = True
-            return SnapshotEnd(int(frame["revision"]))
+            return self._snapshot_end(int(frame["revision"]))
         if kind == "error":
             self._ended(str(frame.get("code", "")), str(frame.get("message", "")))
-        return None
+        return []
+
+    def _update(self, update: Update[T | None]) -> list[Came[T]]:
+        if update.revision <= (self._position or 0):
+            return []
+        if self._known is not None and not self._known.is_news(update):
+            return []
+        return [Came(update, None if self.healing else update.revision)]
+
+    def _snapshot_end(self, revision: int) -> list[Came[T]]:
+        gone = [] if self._known is None else self._known.complete(revision)
+        came: list[Came[T]] = [Came(update, None) for update in gone]
+        if came:
+            came[-1] = came[-1]._replace(place=revision)
+        if not self.synced:
+            self.synced = True
+            came.append(Came(SnapshotEnd(revision), revision))
+        return came
 
     def _ended(self, code: str, message: str) -> None:
         if code == "not_found" and not self._begun:
             raise errors.BucketNotFoundError(
                 f"watch of bucket {self._bucket!r}: {message}", status=404
             )
+        if code == "resync" and self._known is not None:
+            self._known.doubt()
+            self._position = None
+            # At once, whatever it took to come back; one after the other, later and later.
+            self._failures = self._failures if self._strained else 0
+            self._strained = self.in_doubt = True
+            raise Broken(f"the gateway ended the watch: {message}")
         if code in ("not_found", "bucket_deleted", "resync"):
-            raise errors.WatchLostError(
-                f"watch of bucket {self._bucket!r} after revision {self.last_revision}: {message}",
-                hint="begin another one with snapshot=True",
-                reason="bucket_deleted" if code == "not_found" else code,
-                last_revision=self.last_revision,
-            )
+            raise self._lost(code, message)
         raise Broken(f"the gateway ended the watch: {message}")
+
+    def _lost(self, code: str, message: str) -> errors.WatchLostError:
+        hint = "begin another one with snapshot=True"
+        if code == "resync":
+            hint += ", which takes a new snapshot by itself when this happens"
+        return errors.WatchLostError(
+            f"watch of bucket {self._bucket!r} after revision {self.last_revision}: {message}",
+            hint=hint,
+            reason="bucket_deleted" if code == "not_found" else code,
+            last_revision=self.last_revision,
+        )
 
     def judge(self, outcome: Answer | TransportError, address: object) -> Verdict:
         """Return what a connection that did not stand, or stands no more, came to."""
         verdict = judge(self._described, outcome, address)
         if verdict.error is None and isinstance(outcome, Answer):
             verdict = Verdict(Again.NO, error_of(outcome, self._described))
+        if self._begun and isinstance(verdict.error, errors.BucketNotFoundError):
+            verdict = Verdict(Again.NO, self._lost("not_found", "bucket not found"))
         return verdict
 
     def delay(self, at_least: float, jitter: float, stood: float) -> float:
@@ -195,7 +260,7 @@ class WatchSession(Generic[T]):
             stood: seconds for which the last one did.
         """
         if stood >= _GOOD_SECONDS:
-            self._failures = 0
+            self._failures, self._strained = 0, False
         at_least = min(at_least, _LONGEST_DELAY)
         self._failures += 1
         if self._failures == 1:

@@ -193,13 +193,17 @@ class Bucket(Generic[T]):
         Args:
             filters: as of `keys`, up to 64; none = all.
             snapshot: begin with the current values; `snapshot()` of the watch returns them all.
+                Such a watch heals itself where something may have been missed: it takes a new
+                snapshot and returns what changed and what is gone. For that it remembers the keys
+                that it returned as live, some 200 bytes each.
             resume_after: begin with every key that changed since this revision.
             bucket_created_at: of the watch that saw that revision: a bucket that was made anew
                 since counts from 1 again, and may have grown past it.
             ignore_deletes: no deletes; a key that goes is then never missed.
 
         Raises:
-            WatchLostError: something may have been missed; begin again with a snapshot.
+            WatchLostError: the bucket was deleted; or something may have been missed, and the
+                watch did not begin with a snapshot: begin another one that does.
             InvalidArgumentError: a filter breaks a rule; both snapshot and resume_after.
             UnexpectedAnswerError: what came cannot be read.
         """

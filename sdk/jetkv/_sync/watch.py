@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from jetkv._core import requests
 from jetkv._core.answers import read_bucket
 from jetkv._core.retry import Again, jitter
-from jetkv._core.session import SILENCE_SECONDS, SnapshotEnd, WatchSession
+from jetkv._core.session import SILENCE_SECONDS, Came, SnapshotEnd, WatchSession
 from jetkv._core.wire import Answer, Broken, TransportError
 from jetkv._sync.runtime import Signal, now
 from jetkv.errors import ClientClosedError, InvalidArgumentError, JetKVError
@@ -31,6 +31,12 @@ class Watch(Generic[T]):
     On leaving `with` the connection is closed, and so it is on leaving a loop over a watch that
     has no name. `close` (of the async client: `close`) does it from elsewhere, such as another
     thread, and ends the loop. One thread or task reads a watch at a time.
+
+    One that began with a snapshot heals itself where the gateway cannot show all that happened
+    while a connection was down (`resync`: values expired or were removed without a trace). It takes
+    a new snapshot and returns what differs from what it has returned: an update of each key that
+    changed, in the order of their revisions, then a delete with the reason `vanished` for each key
+    that is gone. For that it remembers the keys that it returned as live, some 200 bytes each.
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class Watch(Generic[T]):
         self._client = client
         self._bucket = bucket
         self._session = session
-        self._pending: deque[Update[T | None] | SnapshotEnd] = deque()
+        self._pending: deque[Came[T]] = deque()
         self._stream: Stream | None = None
         self._created_at = created_at
         self._place = session.last_revision
@@ -53,6 +59,7 @@ class Watch(Generic[T]):
         self._closing = Signal()
         self._reading = False
         self._complete = False
+        self._healed = True
         self._orphaned = False
         client._watches.add(self)
 
@@ -60,15 +67,21 @@ class Watch(Generic[T]):
     def last_revision(self) -> int | None:
         """Where this watch stands: a later one with `resume_after` goes on here.
 
-        It counts what was returned, not what has come and waits. None before it is open.
+        It counts what was returned, not what has come and waits. None before it is open. While a
+        new snapshot is returned it stands still: what is gone comes last.
         """
         return self._place
 
     @property
     def synced(self) -> bool:
-        """Whether the snapshot is complete: all of it has been returned."""
-        ends = bool(self._pending) and isinstance(self._pending[0], SnapshotEnd)
-        return ends or self._complete
+        """Whether the snapshot is complete: all of it has been returned.
+
+        It is False again while a new one is taken.
+        """
+        if not self._pending:
+            return self._complete and not self._session.healing
+        ends = isinstance(self._pending[0].item, SnapshotEnd)
+        return (ends or self._complete) and self._healed
 
     @property
     def bucket_created_at(self) -> datetime | None:
@@ -78,7 +91,8 @@ class Watch(Generic[T]):
     def snapshot(self) -> list[Update[T | None]]:
         """Return all of the snapshot, once it is complete; a loop then has what comes after.
 
-        Of keys that changed while it was read, an older update may come before a newer one.
+        Of keys that changed while it was read, an older update may come before a newer one, or
+        before a delete.
 
         Raises:
             InvalidArgumentError: the watch was not made with `snapshot=True`, or is further on.
@@ -144,11 +158,23 @@ class Watch(Generic[T]):
             self._fill()
         finally:
             self._reading = False
-        item = self._pending.popleft()
+        return self._pop()
+
+    def _pop(self) -> Update[T | None] | SnapshotEnd:
+        """Return the next of what has come; there is one."""
+        item, place = self._pending.popleft()
         self._complete = self._complete or isinstance(item, SnapshotEnd)
-        # With nothing left, a bookmark may be further on.
-        self._place = item.revision if self._pending else self._session.last_revision
+        if self._pending:
+            self._healed = place is not None
+            self._place = self._place if place is None else place
+        else:
+            self._caught_up()
         return item
+
+    def _caught_up(self) -> None:
+        # With nothing left, a bookmark may be further on.
+        self._place = self._session.last_revision
+        self._healed = not self._session.healing
 
     def _fill(self) -> None:
         while not self._pending:
@@ -179,9 +205,11 @@ class Watch(Generic[T]):
                 raise Broken("the gateway closed the connection")
             self._pending.extend(self._session.feed(chunk))
             if not self._pending:
-                self._place = self._session.last_revision
+                self._caught_up()
         except TransportError as failure:
             self._drop()
+            if not self._pending:
+                self._caught_up()
             if not self._closing.is_set():
                 self._again(failure)
 
@@ -189,22 +217,26 @@ class Watch(Generic[T]):
         """Ask for the bucket's description, or once that is there, for the events."""
         self._begun_at = min(self._begun_at, now())
         info = requests.get_bucket(self._bucket)
-        request = info if self._created_at is None else self._session.request(self._created_at)
+        created_at = None if self._session.in_doubt else self._created_at
+        request = info if created_at is None else self._session.request(created_at)
         # Known from here on, so that closing the watch ends whatever is waited for.
         stream = self._stream = self._client._transport.stream()
         if self._closing.is_set():
             raise Broken("the watch was closed")
         within = SILENCE_SECONDS if self._session.opened else self._client._timeout
         stream.open(request, within, SILENCE_SECONDS)
-        if self._created_at is not None and _is_event_stream(stream.status, stream.headers):
+        if created_at is not None and _is_event_stream(stream.status, stream.headers):
             self._opened_at = now()
             return
         answer = stream.answer()
         self._drop()
-        if self._created_at is None and answer.status == 200:
-            self._created_at = read_bucket(answer, info).created_at
-        else:
+        if created_at is not None or answer.status != 200:
             self._again(answer)
+            return
+        found = read_bucket(answer, info).created_at
+        if self._created_at is not None:
+            self._session.check_bucket(self._created_at, found)
+        self._created_at = found
 
     def _again(self, outcome: Answer | TransportError) -> None:
         """Wait before the next connection.

@@ -63,9 +63,9 @@ class Flags:
         - From then on every change comes by itself, in order, without a restart; reading does no
           I/O and never raises.
         - While the gateway is away the last known flags stand, `stale` says for how long they
-          have, and one warning in the log says that they do. When a watch cannot go on
-          (`WatchLostError`), a new snapshot replaces them at once: what vanished meanwhile is
-          gone here, too.
+          have, and one warning in the log says that they do. Where something may
+          have been missed, a new snapshot is compared with them: what vanished meanwhile is gone
+          here, too, and until then `stale` goes on.
         - A value that is no flag is skipped with a warning in the log, and the last good one
           stands, or else the default.
         - The same user gets the same answer of the same rollout everywhere, and keeps what is on
@@ -150,7 +150,7 @@ class Flags:
             return math.inf
         watch = self._watch
         silence = now() - self._seen_at
-        speaks = watch is not None and watch._stream is not None and self._complete
+        speaks = watch is not None and watch._stream is not None and watch.synced
         return 0.0 if speaks and silence < _SILENCE_SECONDS else silence
 
     @property
@@ -273,7 +273,7 @@ class Flags:
         while not self._closing.is_set():
             watch._step()
             while watch._pending:
-                item = watch._pending.popleft()
+                item = watch._pop()
                 if isinstance(item, SnapshotEnd):
                     self._complete = True
                     self._replace(snapshot)
@@ -286,8 +286,9 @@ class Flags:
             if watch._stream is None:
                 down_since = min(down_since, now())
                 self._look_for_outage(down_since)
-            else:
-                down_since = math.inf
+                continue
+            down_since = math.inf
+            if watch.synced:
                 self._seen_at = now()
                 if self._told:
                     self._tell_ready()
