@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.connection import Connection
-from jetkv_gateway.jetstream.requests import NoResponders, Signal
+from jetkv_gateway.jetstream.connection import Connection, Kind
+from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.requests import NoResponders, NotPermitted, Signal
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketWarning
@@ -24,7 +25,11 @@ EXIT_INPUT = 4
 EXIT_AUTH = 5
 EXIT_UNUSABLE = 6
 
-_AUTH_WORDS = ("authorization", "authentication", "credentials", "nkeys")
+_TROUBLES = {
+    Kind.UNREACHABLE: (EXIT_RETRY, "; is NATS running?"),
+    Kind.UNUSABLE: (EXIT_UNUSABLE, ""),
+    Kind.LOGIN_REFUSED: (EXIT_AUTH, "; check --nats-user, --nats-creds and so on"),
+}
 
 
 @dataclass(slots=True)
@@ -63,8 +68,9 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
     """Connect and look; `patience` is how many seconds a connection may take.
 
     Raises:
-        SettingsError: as `Settings.nats_options`.
+        SettingsError: as `Settings.check_login` and `nats_options`.
     """
+    settings.check_login()
     connection = Connection(settings.nats_options())
     connection.start()
     try:
@@ -76,13 +82,10 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
 async def _check(connection: Connection, settings: Settings, patience: float) -> Report:
     report = Report()
     if not await _connected(connection, patience):
-        reason = connection.last_error or "no answer"
-        refused = any(word in reason.lower() for word in _AUTH_WORDS)
-        report.fail(
-            EXIT_AUTH if refused else EXIT_RETRY,
-            f"no connection to {settings.nats_url}: {reason}; "
-            + ("check --nats-user, --nats-creds and so on" if refused else "is NATS running?"),
-        )
+        kind, reason = connection.trouble or (Kind.UNREACHABLE, "no answer")
+        exit_code, hint = _TROUBLES[kind]
+        servers = ", ".join(server.url for server in settings.nats_servers)
+        report.fail(exit_code, f"no connection to {servers}: {reason}{hint}")
         return report
     report.server = ".".join(map(str, connection.server_version))
     report.max_value_bytes = connection.max_value_bytes
@@ -94,6 +97,9 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
         account = orjson.loads(reply.data)
     except NoResponders:
         report.fail(EXIT_UNUSABLE, "JetStream is not enabled: start nats-server with -js")
+        return report
+    except NotPermitted as signal:
+        report.fail(EXIT_UNUSABLE, unanswered(signal, None).message)
         return report
     except Signal as signal:
         report.fail(EXIT_RETRY, f"JetStream does not answer: {type(signal).__name__}")
@@ -130,12 +136,11 @@ def _clusters_to_be(server: dict[str, Any], naming: Naming) -> list[str] | None:
 
 
 async def _connected(connection: Connection, patience: float) -> bool:
-    """Wait for a connection; a refusal of the credentials is not waited out."""
+    """Wait for a connection; what does not get well by itself is not waited out."""
     deadline = asyncio.get_running_loop().time() + patience
     while asyncio.get_running_loop().time() < deadline:
         if await connection.wait_connected(0.2):
             return True
-        reason = (connection.last_error or "").lower()
-        if any(word in reason for word in _AUTH_WORDS):
+        if connection.hopeless:
             return False
     return False

@@ -64,6 +64,13 @@ NatsTlsCa = Annotated[Path | None, typer.Option(help="CA certificates to trust."
 NatsTlsCert = Annotated[Path | None, typer.Option(help="Client certificate.")]
 NatsTlsKey = Annotated[Path | None, typer.Option(help="Key of the client certificate.")]
 NatsTlsHostname = Annotated[str | None, typer.Option(help="Name to check the certificate for.")]
+NatsTlsFirst = Annotated[
+    bool | None,
+    typer.Option("--nats-tls-first", help="TLS begins before the server says anything."),
+]
+NatsInboxPrefix = Annotated[
+    str | None, typer.Option(help="Of the subjects that replies come to. [_INBOX]")
+]
 NatsDomain = Annotated[str | None, typer.Option(help="JetStream domain.")]
 BucketPrefix = Annotated[
     str | None, typer.Option(help="Streams are named KV_<prefix><bucket>. [none]")
@@ -256,6 +263,8 @@ def serve(
     nats_tls_cert: NatsTlsCert = None,
     nats_tls_key: NatsTlsKey = None,
     nats_tls_hostname: NatsTlsHostname = None,
+    nats_tls_first: NatsTlsFirst = None,
+    nats_inbox_prefix: NatsInboxPrefix = None,
     nats_domain: NatsDomain = None,
     log_level: LogLevel = None,
     config: Config = None,
@@ -288,6 +297,7 @@ def serve(
     settings = _settings(flags, config)
     try:
         settings.check_auth()
+        settings.check_login()
         settings.bucket_specs()
         settings.nats_options()
         authenticator = authenticator_for(settings)
@@ -328,6 +338,8 @@ def check(
     nats_tls_cert: NatsTlsCert = None,
     nats_tls_key: NatsTlsKey = None,
     nats_tls_hostname: NatsTlsHostname = None,
+    nats_tls_first: NatsTlsFirst = None,
+    nats_inbox_prefix: NatsInboxPrefix = None,
     nats_domain: NatsDomain = None,
     bucket_prefix: BucketPrefix = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -347,7 +359,8 @@ def check(
 def _report(report: Report, settings: Settings) -> str:
     lines = []
     if report.server:
-        lines.append(f"NATS       {settings.nats_url}, nats-server {report.server}")
+        servers = ", ".join(server.url for server in settings.nats_servers)
+        lines.append(f"NATS       {servers}, nats-server {report.server}")
     if report.limits:
         used = ", ".join(f"{name} {value}" for name, value in report.used.items())
         limits = ", ".join(

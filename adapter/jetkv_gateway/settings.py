@@ -2,7 +2,6 @@
 
 import json
 import re
-import ssl
 import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -22,6 +21,8 @@ from pydantic_settings import (
 
 from jetkv_gateway.http.admission import AdmissionLimits
 from jetkv_gateway.jetstream.connection import NatsOptions
+from jetkv_gateway.jetstream.credentials import SecretError, TlsFiles
+from jetkv_gateway.jetstream.servers import Server, parse_server
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketSpec, Storage
 from jetkv_gateway.watch.hub import WatchLimits
@@ -30,6 +31,10 @@ from jetkv_gateway.watch.session import Limits
 __all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/A-Z\s]+")
+
+_INBOX_PREFIX = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
+
+_TLS_FILES = "cannot use the TLS files for NATS: "
 
 _config_file: ContextVar[Path | None] = ContextVar("config_file", default=None)
 
@@ -132,6 +137,8 @@ class Settings(BaseSettings):
     nats_tls_cert: Path | None = None
     nats_tls_key: Path | None = None
     nats_tls_hostname: str | None = None
+    nats_tls_first: bool = False
+    nats_inbox_prefix: Annotated[str, Field(pattern=_INBOX_PREFIX, max_length=128)] = "_INBOX"
     nats_domain: Annotated[str, Field(pattern="^[A-Za-z0-9_-]*$")] = ""
 
     @classmethod
@@ -150,10 +157,8 @@ class Settings(BaseSettings):
     @field_validator("nats_url")
     @classmethod
     def _check_addresses(cls, value: str) -> str:
-        for address in value.replace(",", " ").split():
-            scheme, found, _ = address.partition("://")
-            if found and scheme not in ("nats", "tls", "ws", "wss"):
-                raise ValueError(f"{address!r} must start with nats://, tls://, ws:// or wss://")
+        if not [parse_server(address) for address in _addresses(value)]:
+            raise ValueError("it names no server")
         return value
 
     @field_validator("cors_origins", mode="before")
@@ -234,37 +239,82 @@ class Settings(BaseSettings):
         )
         return [path for path in paths if path is not None]
 
+    @property
+    def nats_servers(self) -> list[Server]:
+        """The addresses of `nats_url`; their texts do not show the login."""
+        return [parse_server(address) for address in _addresses(self.nats_url)]
+
     def nats_options(self) -> NatsOptions:
         """Return how to reach NATS.
 
         Raises:
-            SettingsError: a credential or TLS file cannot be used.
+            SettingsError: settings contradict each other, or a file cannot be used.
         """
         for path in self.nats_files:
             # A pipe, too, would only be waited for.
             if not path.is_file():
-                raise SettingsError(f"no such file: {path}")
+                what = "" if path in (self.nats_creds, self.nats_nkey) else _TLS_FILES
+                raise SettingsError(f"{what}no such file: {path}")
+        tls = self._tls()
         return NatsOptions(
-            servers=tuple(self.nats_url.replace(",", " ").split()),
+            servers=tuple(_addresses(self.nats_url)),
             user=self.nats_user,
             password=_secret(self.nats_password),
             token=_secret(self.nats_token),
-            credentials=str(self.nats_creds) if self.nats_creds else None,
-            nkey_seed=str(self.nats_nkey) if self.nats_nkey else None,
-            tls=self._tls(),
+            credentials=self.nats_creds,
+            nkey_seed=self.nats_nkey,
+            tls=tls,
             tls_hostname=self.nats_tls_hostname,
+            tls_first=self.nats_tls_first,
+            tls_required=self._tls_settings,
+            inbox_prefix=self.nats_inbox_prefix,
         )
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if not (self.nats_tls_ca or self.nats_tls_cert or self.nats_tls_key):
-            return None
+    def check_login(self) -> None:
+        """Make sure that no part of the login to NATS is left out in silence.
+
+        Raises:
+            SettingsError
+        """
+        by_user = self.nats_user is not None or self.nats_password is not None
+        ways = {
+            "nats_user": by_user,
+            "nats_token": self.nats_token is not None,
+            "nats_creds": self.nats_creds is not None,
+            "nats_nkey": self.nats_nkey is not None,
+        }
+        given = [name for name, is_given in ways.items() if is_given]
+        # Beside a signature, a token is for those who check logins by a callout.
+        if len(given) > 1 and (by_user or "nats_token" not in given or len(given) > 2):
+            raise SettingsError(f"give only one of {' and '.join(given)}")
+        if self.nats_password is not None and self.nats_user is None:
+            logins = [server.login for server in self.nats_servers]
+            if any(login.user is None and login.token is None for login in logins):
+                raise SettingsError("nats_password needs nats_user")
+
+    @property
+    def _tls_settings(self) -> bool:
+        """Whether a setting makes no sense without TLS, and so demands it."""
+        return self.nats_tls_first or any(
+            (self.nats_tls_ca, self.nats_tls_cert, self.nats_tls_key, self.nats_tls_hostname)
+        )
+
+    def _tls(self) -> TlsFiles:
+        if self.nats_tls_key and not self.nats_tls_cert:
+            raise SettingsError("nats_tls_key needs nats_tls_cert")
+        schemes = {server.scheme for server in self.nats_servers}
+        if "ws" in schemes and (self._tls_settings or schemes & {"tls", "wss"}):
+            raise SettingsError("ws:// cannot have the TLS that the settings demand: use wss://")
+        files = TlsFiles(self.nats_tls_ca, self.nats_tls_cert, self.nats_tls_key)
         try:
-            context = ssl.create_default_context(cafile=self.nats_tls_ca)
-            if self.nats_tls_cert:
-                context.load_cert_chain(self.nats_tls_cert, self.nats_tls_key)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(f"cannot use the TLS files for NATS: {error}") from error
-        return context
+            files.renewed().get()
+        except SecretError as error:
+            raise SettingsError(str(error)) from error
+        return files
+
+
+def _addresses(value: str) -> list[str]:
+    return value.replace(",", " ").split()
 
 
 def _secret(value: SecretStr | None) -> str | None:

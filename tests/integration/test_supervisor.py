@@ -136,7 +136,7 @@ async def test_a_client_that_closes_without_a_word_is_replaced(
 
     own_nats.start()
     async with connected(own_nats.url) as connection:
-        mux, client = connection.mux, connection._client
+        mux, client = connection.mux, connection._link.client
         monkeypatch.setattr(client._transport, "drain", broken)
         client._pending.append(b"PING\r\n")
         client._pending_data_size += 6

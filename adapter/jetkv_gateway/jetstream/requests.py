@@ -228,6 +228,12 @@ class Multiplexer:
         return len(self._waiters)
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing would be broken off by a close: no request, and no inbox but of those
+        who wait for the next connection by themselves (`on_lost`)."""  # noqa: D205, D209 - one thought
+        return not self._waiters and None not in self._inboxes.values()
+
+    @property
     def lost(self) -> bool:
         return self._lost is not None
 

@@ -1,0 +1,412 @@
+"""One connection to one server of NATS, from the first byte to the last.
+
+What the settings ask for is enforced here before a credential is sent: nats-py goes on in plain
+text where a server, or somebody in between, offers no TLS, and without a login where it is not
+asked for a signature.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nats import errors as nats_errors
+from nats.aio.client import RawCredentials
+
+from jetkv_gateway.jetstream.credentials import (
+    Renewed,
+    SecretError,
+    TlsFiles,
+    expecting,
+    read_credentials,
+    read_nkey,
+)
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, ReplyClient
+from jetkv_gateway.jetstream.servers import Server
+from jetkv_gateway.jetstream.wire import Violation
+
+__all__ = ["Kind", "NatsOptions", "Trouble", "Uplink", "UplinkFailed"]
+
+_LOOK_SECONDS = 0.1
+_QUIET_LOOKS = 10
+_PING_SECONDS = 1.0
+
+_LOGIN_WORDS = ("authorization", "authentication", "credentials", "nkeys")
+_OTHER_NAME = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+
+class Kind(IntEnum):
+    """What is wrong with a server; the higher, the more there is to do about it."""
+
+    UNREACHABLE = 0
+    """It may get well by itself."""
+
+    UNUSABLE = 1
+    """It answers, and cannot be used as it is."""
+
+    LOGIN_REFUSED = 2
+
+
+class Trouble(NamedTuple):
+    """Why there is no connection. The text shows no address, path or secret."""
+
+    kind: Kind
+    text: str
+
+
+class UplinkFailed(Exception):
+    """Raised where no connection can be made."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.text)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """How to reach NATS.
+
+    Attributes:
+        servers: addresses, tried in turn; a login in one counts where none is given here.
+        credentials, nkey_seed: files, read anew for each connection.
+        tls: files, read anew when they change; None for the system's trust store.
+        tls_hostname: name in the certificates, where it is not that of the address.
+        tls_first: whether TLS begins before the server says anything.
+        tls_required: whether addresses without `tls://` demand TLS, too.
+        inbox_prefix: of the subjects that replies come to.
+    """
+
+    servers: tuple[str, ...]
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    credentials: Path | None = None
+    nkey_seed: Path | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    tls_hostname: str | None = None
+    tls_first: bool = False
+    tls_required: bool = False
+    inbox_prefix: str = "_INBOX"
+    name: str = "jetkv"
+
+
+@dataclass(slots=True)
+class Secrets:
+    """What is read from files, by what `options` name."""
+
+    options: NatsOptions
+    tls: Renewed[ssl.SSLContext] = field(init=False)
+    _signing: Renewed[dict[str, Any]] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.tls = self.options.tls.renewed()
+        creds, nkey = self.options.credentials, self.options.nkey_seed
+        if creds is not None:
+            self._signing = Renewed(
+                "the credentials file for NATS",
+                (creds,),
+                lambda: {"user_credentials": RawCredentials(read_credentials(creds))},
+            )
+        elif nkey is not None:
+            self._signing = Renewed(
+                "the nkey file for NATS", (nkey,), lambda: {"nkeys_seed_str": read_nkey(nkey)}
+            )
+
+    @property
+    def signs(self) -> bool:
+        """Whether the login is a signature, which a server has to ask for."""
+        return self._signing is not None
+
+    def login(self, server: Server) -> dict[str, Any]:
+        """Return nats-py's arguments for the login at a server; the settings' own goes first."""
+        options, own = self.options, server.login
+        if self._signing is not None:
+            signing = self._signing.get()
+            return {**signing, "token": options.token} if options.token else signing
+        if options.token is not None:
+            return {"token": options.token}
+        user = options.user if options.user is not None else own.user
+        if user is None and options.password is not None:
+            user = own.token  # `user@host` alone is a token, but not beside a password
+        if user is not None:
+            password = options.password
+            if password is None:
+                password = own.password if options.user is None else ""
+            return {"user": user, "password": password or ""}
+        return {"token": own.token} if own.token is not None else {}
+
+
+class Uplink:
+    """A connection to one server. Make one for each attempt.
+
+    Args:
+        secure: whether the server has to offer TLS.
+        on_info: called when the server says anew what it is.
+        on_end: called once it cannot be used any more.
+
+    Attributes:
+        info: what the server says of itself.
+        leaving: whether the server has said that it will stop.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        secrets: Secrets,
+        *,
+        secure: bool,
+        on_info: Callable[["Uplink"], None],
+        on_end: Callable[["Uplink"], None],
+    ) -> None:
+        self.server = server
+        self.client = ReplyClient()
+        self.client.on_info = self._take_info
+        self.client.on_violation = self._on_violation
+        self.info: dict[str, Any] = {}
+        self.leaving = False
+        self._mux: Multiplexer | None = None
+        self._secrets = secrets
+        self._options = secrets.options
+        self._secure = secure
+        self._on_info = on_info
+        self._on_end = on_end
+        self._ended = asyncio.Event()
+        self._error: Exception | None = None
+        self._trouble: Trouble | None = None
+
+    @property
+    def mux(self) -> Multiplexer:
+        assert self._mux is not None, "it is open"
+        return self._mux
+
+    @property
+    def trouble(self) -> Trouble:
+        """Why it ended."""
+        error = self.client.last_error or self._error
+        if self._trouble is None and error is not None:
+            return self._trouble_of(error)
+        return self._trouble or Trouble(Kind.UNREACHABLE, "closed")
+
+    async def open(self, timeout: float) -> None:
+        """Connect.
+
+        Args:
+            timeout: seconds for each of its steps; all of them take twice as long at most.
+
+        Raises:
+            UplinkFailed
+        """
+        try:
+            async with asyncio.timeout(timeout * 2):
+                await self._connect(timeout)
+                # Whether what consumers deliver may come here; where it may not, the server says
+                # so before the multiplexer, which asks the same for replies, stands.
+                inbox = await self.client.subscribe(self.client.new_inbox())
+                await inbox.unsubscribe()
+                mux = await Multiplexer.open(self.client)
+        except Exception as error:
+            trouble = self._trouble or self._trouble_of(error)
+            if _is_for_another(_tls_error(self._cause_of(error))):
+                self.server.try_another_name()
+            raise UplinkFailed(trouble) from error
+        if self._trouble is not None:
+            raise UplinkFailed(self._trouble)
+        self._mux = mux
+
+    async def _connect(self, timeout: float) -> None:
+        options, server = self._options, self.server
+        context = self._secrets.tls.get()
+        if server.scheme == "wss":
+            context = expecting(context, server.names[0])
+        await self.client.connect(
+            servers=[server.url],
+            name=options.name,
+            allow_reconnect=False,
+            # Even so, nats-py tries an address that refuses again, with pauses of its own.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=timeout,  # type: ignore[arg-type] # seconds, float works
+            ping_interval=10,
+            max_outstanding_pings=2,
+            pending_size=0,
+            # Keys reach subjects through the codec alone, and the API's JSON is ours.
+            skip_subject_validation=True,
+            tls=context,
+            tls_hostname=server.names[0],
+            tls_handshake_first=options.tls_first and not server.websocket,
+            inbox_prefix=options.inbox_prefix,
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            **self._secrets.login(server),
+        )
+
+    def _take_info(self, info: dict[str, Any], first: bool) -> None:
+        self.info = info
+        self.leaving = bool(info.get("ldm"))
+        if not first:
+            self._on_info(self)
+            return
+        tls_is_on = self.server.scheme == "wss" or (
+            self._options.tls_first and not self.server.websocket
+        )
+        if self._secure and not tls_is_on:
+            offered = info.get("tls_required") or info.get("tls_available")
+            if self.server.websocket or not offered:
+                raise UplinkFailed(
+                    Trouble(
+                        Kind.UNUSABLE,
+                        "the server offers no TLS, which tls:// or a TLS setting demands; "
+                        "nothing was sent to it",
+                    )
+                )
+            info["tls_required"] = True
+        if self._secrets.signs and not info.get("nonce"):
+            raise UplinkFailed(
+                Trouble(
+                    Kind.LOGIN_REFUSED,
+                    "the server asks for no signature, so it knows no nkeys or credentials",
+                )
+            )
+
+    async def end(self) -> None:
+        """Wait until the client has ended, or its server has, or wants to.
+
+        nats-py says so by `closed_cb`, but not always: when the last flush of a broken connection
+        raises, it is closed and says nothing. So its state is looked at, too.
+
+        A server that is frozen, or behind a half-open link, keeps its connections, and another one
+        may lead the stream by now: when requests wait and nothing at all is heard, it is asked for
+        a sign of life. Looks are counted, not seconds, so that a pause of this process is none of
+        the server's.
+        """
+        client = self.client
+        quiet = 0
+        signs = client.signs
+        while not (self.ended or self.leaving):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._ended.wait()
+                    return
+            before, signs = signs, client.signs
+            quiet = quiet + 1 if self.mux.in_flight and signs == before else 0
+            if quiet >= _QUIET_LOOKS:
+                quiet = 0
+                if not await self._alive():
+                    self._trouble = Trouble(Kind.UNREACHABLE, "the server does not answer")
+                    self._finish()
+
+    async def _alive(self) -> bool:
+        """Ask the server for a sign of life, and return whether one came."""
+        client = self.client
+        signs = client.signs
+        with suppress(nats_errors.Error, OSError):
+            await client.flush(_PING_SECONDS)  # type: ignore[arg-type] # seconds, float works
+        if client.signs[0] == signs[0]:
+            await asyncio.sleep(_LOOK_SECONDS)
+        now = client.signs
+        # What was sent meanwhile leaves us, but the ping alone adds to what is to be sent.
+        return now[0] != signs[0] or now[1] < signs[1]
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set() or not self.client.is_connected
+
+    def _finish(self) -> None:
+        self._ended.set()
+        self._on_end(self)
+        if self._mux is not None:
+            self._mux.close(ConnectionLost())
+
+    async def close(self) -> None:
+        """Close the socket; what waits for a reply ends with `ConnectionLost`."""
+        self._finish()
+        # A client whose connecting failed early cannot be closed, and says so by an AssertionError.
+        with suppress(Exception, asyncio.CancelledError):
+            async with asyncio.timeout(1):
+                await self.client.close()
+        for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
+            # What ended them is known by now, and would be logged once more, with a traceback.
+            task: asyncio.Task[None] | None = getattr(self.client, name, None)
+            if task is not None and task.done() and not task.cancelled():
+                task.exception()
+
+    async def _on_closed(self) -> None:
+        self._finish()
+
+    async def _on_error(self, error: Exception) -> None:
+        self._error = error
+
+    def _on_violation(self, refused: Violation) -> None:
+        if refused.kind != "subscription":
+            if self._mux is not None:
+                self._mux.violated(refused)
+            return
+        # Without replies nothing works; whether it is so for good, the next attempt tells.
+        prefix = self._options.inbox_prefix
+        self._trouble = Trouble(
+            Kind.UNUSABLE,
+            f"the gateway's NATS user may not subscribe to {prefix}.>: grant it, or set "
+            "nats_inbox_prefix to what it may subscribe to",
+        )
+        self._finish()
+
+    def _cause_of(self, error: Exception) -> Exception:
+        if isinstance(error, nats_errors.NoServersError) and self._error is not None:
+            return self._error  # why it gave up
+        return error
+
+    def _trouble_of(self, error: Exception) -> Trouble:
+        """Say what an error means to the operator."""
+        if isinstance(error, UplinkFailed):
+            return error.trouble
+        cause = self._cause_of(error)
+        if isinstance(cause, SecretError):
+            return Trouble(Kind.LOGIN_REFUSED, str(cause))
+        if (tls := _tls_error(cause)) is not None:
+            return self._tls_trouble(tls)
+        text = str(cause) or type(cause).__name__
+        if isinstance(cause, TimeoutError):
+            text = "no answer in time"
+            if cause is error and not self.info and not self._options.tls_first:
+                text += "; does the server want TLS first (nats_tls_first)?"
+        elif any(word in text.lower() for word in _LOGIN_WORDS):
+            return Trouble(Kind.LOGIN_REFUSED, text)
+        elif not isinstance(cause, (OSError, nats_errors.Error)):
+            text += f" ({type(cause).__name__}): is this NATS, are the credentials whole?"
+        return Trouble(Kind.UNREACHABLE, text)
+
+    def _tls_trouble(self, error: ssl.SSLError) -> Trouble:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why, hint = error.verify_message.rstrip("."), "is its CA in nats_tls_ca?"
+            if _is_for_another(error):
+                why, hint = "it is for another name", "set nats_tls_hostname to a name of it"
+            return Trouble(Kind.UNUSABLE, f"the server's certificate is refused: {why}; {hint}")
+        reason = error.reason or str(error)
+        if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason:
+            hint = "; does it begin in plain text? then unset nats_tls_first"
+        elif "CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason:
+            hint = "; does it want another client certificate (nats_tls_cert)?"
+        else:
+            return Trouble(Kind.UNREACHABLE, f"TLS with the server broke off: {reason}")
+        return Trouble(Kind.UNUSABLE, f"no TLS with the server: {reason}{hint}")
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Return the TLS error in what a library has made of it."""
+    while error is not None:
+        # aiohttp's own one says that it is such an error, and lacks what these have.
+        error = getattr(error, "certificate_error", error)
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _is_for_another(error: ssl.SSLError | None) -> bool:
+    """Whether a certificate is good, and for another name than the one expected."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME
