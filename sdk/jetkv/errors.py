@@ -182,7 +182,7 @@ class PreconditionFailedError(JetKVError):
     @property
     def current_revision(self) -> int | None:
         revision = self.details.get("current_revision")
-        return revision if isinstance(revision, int) else None
+        return revision if type(revision) is int else None
 
 
 class KeyExistsError(PreconditionFailedError):
@@ -205,7 +205,7 @@ class ValueTooLargeError(JetKVError):
     @property
     def limit_bytes(self) -> int | None:
         limit = self.details.get("limit_bytes")
-        return limit if isinstance(limit, int) else None
+        return limit if type(limit) is int else None
 
 
 class BucketFullError(JetKVError):

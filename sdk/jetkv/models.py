@@ -213,18 +213,22 @@ def differences(
     return other
 
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_time(text: str) -> datetime:
-    """Return a moment of RFC 3339, cut to microseconds.
+    """Return a moment of RFC 3339 in UTC, cut to microseconds.
 
     Raises:
         ValueError: it is none.
     """
     if _RFC_3339.fullmatch(text) is None:
         raise ValueError(f"no moment of RFC 3339: {text!r}")
-    return datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    try:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"before the year 1 or after 9999 in UTC: {text!r}") from error
 
 
 def format_time(moment: datetime) -> str:

@@ -1,16 +1,13 @@
 """Answers as values and errors (contract 1.1, 1.4)."""
 
-import json
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from jetkv import errors
+from jetkv._core import fields
 from jetkv._core.wire import Answer, Request
 from jetkv.codec import Codec
-from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Reason, Update, parse_time
+from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Update, parse_time
 
 __all__ = [
     "Decode",
@@ -33,6 +30,8 @@ __all__ = [
 T = TypeVar("T")
 
 Decode = Callable[[str, bytes], T]
+
+_LONGEST_TEXT = 2_000
 
 _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "bucket not found": errors.BucketNotFoundError,
@@ -86,10 +85,10 @@ def check(answer: Answer, request: Request, status: int = 200) -> None:
 def said(answer: Answer) -> dict[str, Any] | None:
     """Return the body of an error, None for an answer that says none in JSON."""
     try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        body = fields.document(answer.body)
+    except ValueError:
         return None
-    return body if isinstance(body, dict) and isinstance(body.get("error"), str) else None
+    return body if isinstance(body.get("error"), str) else None
 
 
 def is_gateways(answer: Answer) -> bool:
@@ -119,26 +118,33 @@ def error_of(answer: Answer, request: Request) -> errors.JetKVError:
         kind = errors.InvalidArgumentError if answer.status < 500 else errors.GatewayError
     if kind in (errors.RevisionMismatchError, errors.KeyExistsError) and isinstance(details, dict):
         revision = details.get("current_revision")
-        hint = hint or (f"it is at revision {revision}" if revision else None)
+        known = isinstance(revision, int) and revision > 0
+        hint = hint or (f"it is at revision {revision}" if known else None)
     if kind is errors.ValueTooLargeError and isinstance(details, dict) and request.body:
-        limit = details.get("limit_bytes", "unknown")
-        hint = hint or f"it has {len(request.body)} bytes, the limit is {limit}"
+        limit = details.get("limit_bytes")
+        said_so = limit if isinstance(limit, int) else "unknown"
+        hint = hint or f"it has {len(request.body)} bytes, the limit is {said_so}"
     if kind is errors.AuthenticationError:
         hint = hint or "Client(url, token=…); `jetkv token new NAME` makes one"
     return kind(
-        f"{request.what}: {body['error']}",
-        hint=hint if isinstance(hint, str) else None,
+        f"{request.what}: {_brief(body['error'])}",
+        hint=_brief(hint) if isinstance(hint, str) else None,
         status=answer.status,
-        code=body["code"] if isinstance(body.get("code"), str) else None,
+        code=_brief(body["code"]) if isinstance(body.get("code"), str) else None,
         retryable=body.get("retryable") is True,
         request_id=answer.headers.get("x-request-id"),
         details=details if isinstance(details, dict) else None,
     )
 
 
+def _brief(text: str) -> str:
+    # It goes to logs; a gateway's own are shorter.
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+
+
 def _not_ours(answer: Answer, request: Request) -> errors.JetKVError:
     if 300 <= answer.status < 400:
-        where = answer.headers.get("location", "another place")
+        where = _brief(answer.headers.get("location", "another place"))
         text = f"{request.what}: the answer is a redirect to {where}"
         hint = "give the client that address; redirects are not followed"
     else:
@@ -161,42 +167,33 @@ def retry_after(answer: Answer) -> float:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
-def _document(answer: Answer, request: Request) -> dict[str, Any]:
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise _not_ours(answer, request)
-    return document
-
-
 def _read(
     answer: Answer, request: Request, read: Callable[[dict[str, Any]], T], status: int = 200
 ) -> T:
     check(answer, request, status)
-    document = _document(answer, request)
     try:
-        return read(document)
-    except (KeyError, TypeError, ValueError, Base64Error) as error:
+        return read(fields.document(answer.body))
+    except ValueError as error:
         raise _not_ours(answer, request) from error
 
 
-def _entry(document: Mapping[str, Any], decode: Decode[T]) -> Entry[T]:
+def _entry(document: Any, decode: Decode[T]) -> Entry[T]:
+    if not isinstance(document, dict):
+        raise fields.Misshapen("an entry is no JSON object")
     return Entry(
-        document["key"],
-        b64decode(document["value"], validate=True),
-        int(document["revision"]),
-        Operation(document["operation"]),
+        fields.key(document),
+        fields.data(document, "value"),
+        fields.revision(document),
+        Operation(fields.text(document, "operation")),
         decode,
-        parse_time(document["created_at"]),
+        parse_time(fields.text(document, "created_at")),
     )
 
 
 def read_entry(answer: Answer, request: Request, key: str, decode: Decode[T]) -> Entry[T]:
-    """Return an entry; one of another key is no answer to what was asked."""
+    """Return a live entry; one of another key is no answer to what was asked."""
     entry = _read(answer, request, lambda document: _entry(document, decode))
-    if entry.key != key:
+    if entry.key != key or entry.operation is not Operation.PUT:
         raise _not_ours(answer, request)
     return entry
 
@@ -205,34 +202,37 @@ def read_entries(answer: Answer, request: Request, decode: Decode[T]) -> list[En
     return _read(
         answer,
         request,
-        lambda document: [_entry(entry, decode) for entry in document["entries"]],
+        lambda document: [_entry(entry, decode) for entry in fields.listed(document, "entries")],
     )
 
 
 def read_revision(answer: Answer, request: Request) -> int:
-    return _read(answer, request, lambda document: int(document["revision"]))
+    return _read(answer, request, fields.revision)
 
 
 def read_keys(answer: Answer, request: Request) -> list[str]:
-    return _read(answer, request, lambda document: [str(key) for key in document["keys"]])
+    return _read(answer, request, fields.keys)
 
 
 def read_features(answer: Answer, request: Request) -> frozenset[str]:
-    return _read(answer, request, lambda document: frozenset(map(str, document["features"])))
+    return _read(
+        answer, request, lambda document: frozenset(map(str, fields.listed(document, "features")))
+    )
 
 
 def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | None]:
     """Return a frame of a watch.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        ValueError: it is none.
     """
-    reason: Reason | None = document.get("reason")
+    # One that a newer gateway may have is handed on as it is.
+    reason: Any = fields.text(document, "reason") if "reason" in document else None
     return Update(
-        document["key"],
-        b64decode(document["value"], validate=True),
-        int(document["revision"]),
-        Operation(document["operation"]),
+        fields.key(document),
+        fields.data(document, "value"),
+        fields.revision(document),
+        Operation(fields.text(document, "operation")),
         decode,
         reason,
     )
@@ -241,25 +241,29 @@ def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | No
 _KNOWN = frozenset(BucketInfo.__slots__) - {"more", "ttl"} | {"ttl_seconds"}
 
 
-def _bucket_info(document: Mapping[str, Any]) -> BucketInfo:
-    seconds = document.get("ttl_seconds", 0)
+def _bucket_info(document: Any) -> BucketInfo:
+    if not isinstance(document, dict):
+        raise fields.Misshapen("a bucket is no JSON object")
     return BucketInfo(
-        name=document["name"],
-        values=int(document["values"]),
-        bytes=int(document["bytes"]),
-        history=int(document["history"]),
-        created_at=parse_time(document["created_at"]),
-        description=document.get("description", ""),
-        ttl=timedelta(seconds=seconds) if seconds else None,
-        storage=document.get("storage", "file"),
-        replicas=document.get("replicas", 1),
+        name=fields.text(document, "name"),
+        values=fields.whole(document, "values"),
+        bytes=fields.whole(document, "bytes"),
+        history=fields.whole(document, "history"),
+        created_at=parse_time(fields.text(document, "created_at")),
+        description=fields.text(document, "description", ""),
+        ttl=fields.span(document, "ttl_seconds"),
+        storage=fields.text(document, "storage", "file"),
+        replicas=fields.whole(document, "replicas", default=1),
         expiry_markers=document.get("expiry_markers") is True,
-        warnings=tuple(
-            BucketWarning(warning["code"], warning["message"])
-            for warning in document.get("warnings", ())
-        ),
+        warnings=tuple(map(_warning, fields.listed(document, "warnings", []))),
         more={name: value for name, value in document.items() if name not in _KNOWN},
     )
+
+
+def _warning(document: Any) -> BucketWarning:
+    if not isinstance(document, dict):
+        raise fields.Misshapen("a warning is no JSON object")
+    return BucketWarning(fields.text(document, "code"), fields.text(document, "message"))
 
 
 def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketInfo:
@@ -268,5 +272,7 @@ def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketIn
 
 def read_buckets(answer: Answer, request: Request) -> list[BucketInfo]:
     return _read(
-        answer, request, lambda document: [_bucket_info(found) for found in document["buckets"]]
+        answer,
+        request,
+        lambda document: list(map(_bucket_info, fields.listed(document, "buckets"))),
     )

@@ -4,15 +4,15 @@ It asks for an event stream rather than a WebSocket: the same frames, and its bo
 a watch stands before anything has happened, so that one that breaks off early loses nothing.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from jetkv import errors
+from jetkv._core import fields
 from jetkv._core.answers import Decode, error_of, read_update
-from jetkv._core.events import Event, EventParser, TooLong
+from jetkv._core.events import Event, EventParser
 from jetkv._core.known import Known
 from jetkv._core.requests import open_watch
 from jetkv._core.retry import Again, Retry, Verdict, judge
@@ -155,7 +155,7 @@ class WatchSession(Generic[T]):
                 found += self._take(event)
         except (Broken, errors.JetKVError) as failure:
             self._failure = failure
-        except (TooLong, KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             # It would come again.
             self._failure = errors.UnexpectedAnswerError(
                 f"watch of bucket {self._bucket!r} after revision {self.last_revision}: what came "
@@ -178,10 +178,10 @@ class WatchSession(Generic[T]):
             raise self._failure
 
     def _take(self, event: Event) -> list[Came[T]]:
-        came = [] if event.data is None else self._frame(json.loads(event.data))
+        came = [] if event.data is None else self._frame(fields.document(event.data))
         if event.id is not None and event.id.isascii() and event.id.isdigit():
             # Only now: what came before the id belongs to it.
-            place = max(int(event.id), self._position or 0)
+            place = max(fields.whole({"id": int(event.id[:21])}, "id"), self._position or 0)
             if place != self._position and not self._strained:
                 self._failures = 0
             self._position = place
@@ -191,11 +191,11 @@ class WatchSession(Generic[T]):
         return came
 
     def _frame(self, frame: dict[str, Any]) -> list[Came[T]]:
-        kind = frame["type"]
+        kind = fields.text(frame, "type")
         if kind == "kv_update":
             return self._update(read_update(frame, self._decode))
         if kind == "kv_snapshot_end":
-            return self._snapshot_end(int(frame["revision"]))
+            return self._snapshot_end(fields.revision(frame, 0))
         if kind == "error":
             self._ended(str(frame.get("code", "")), str(frame.get("message", "")))
         return []
