@@ -36,12 +36,7 @@ HEADER_RESERVE = 1024
 
 _PING = b"PING\r\n"
 _STALE = "stale connection"
-_SURVIVED = (
-    "permissions violation",
-    "maximum subscriptions exceeded",
-    "invalid publish subject",
-    "invalid subject",
-)
+_SURVIVED = ("permissions violation", "maximum subscriptions exceeded")
 """After these the server goes on with a connection, and so do we: many requests share it."""
 
 Taker = Callable[[bytes, bytes, bytes, bytes], None]
