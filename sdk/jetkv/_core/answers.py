@@ -211,13 +211,11 @@ def read_revision(answer: Answer, request: Request) -> int:
 
 
 def read_keys(answer: Answer, request: Request) -> list[str]:
-    return _read(answer, request, fields.keys)
+    return _read(answer, request, lambda document: fields.texts(document, "keys"))
 
 
 def read_features(answer: Answer, request: Request) -> frozenset[str]:
-    return _read(
-        answer, request, lambda document: frozenset(map(str, fields.listed(document, "features")))
-    )
+    return _read(answer, request, lambda document: frozenset(fields.texts(document, "features")))
 
 
 def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | None]:

@@ -16,11 +16,11 @@ __all__ = [
     "data",
     "document",
     "key",
-    "keys",
     "listed",
     "revision",
     "span",
     "text",
+    "texts",
     "whole",
 ]
 
@@ -80,10 +80,11 @@ def key(fields: Mapping[str, Any]) -> str:
     return found
 
 
-def keys(fields: Mapping[str, Any]) -> list[str]:
-    found = listed(fields, "keys")
+def texts(fields: Mapping[str, Any], name: str) -> list[str]:
+    """Return a list of texts, none of them empty."""
+    found = listed(fields, name)
     if not all(isinstance(one, str) and one for one in found):
-        raise Misshapen("a key is no text, or empty")
+        raise Misshapen(f"something in {name} is no text, or empty")
     # All at once, as there may be millions.
     "".join(found).encode()
     return found
