@@ -34,8 +34,12 @@ $(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
 	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt
 	@touch $@
 
-dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123
-	@$(BIN)/jetkv dev --bucket counters --bucket feature-flags
+# From the command line only: a PORT that the environment has for something else is none of ours.
+given = $(if $(filter command line,$(origin $1)),$2 $($1))
+
+dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123; PORT=9223 NATS_PORT=4333
+	@JETKV_STARTED_BY="make dev" $(BIN)/jetkv dev --bucket counters --bucket feature-flags \
+	  $(call given,PORT,--port) $(call given,NATS_PORT,--nats-port)
 
 # By file, so that what a file's tests share is made once; more than two at a time, since many wait.
 test: $(VENV)/.client ## all tests on the newest nats-server

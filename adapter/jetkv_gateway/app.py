@@ -27,9 +27,10 @@ from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.access import Policy, full_access
-from jetkv_gateway.kv.errors import BucketExists, GatewayError, MethodNotAllowed, NotFound
-from jetkv_gateway.kv.model import BucketSpec
-from jetkv_gateway.kv.store import Buckets, Store
+from jetkv_gateway.kv.errors import GatewayError, MethodNotAllowed, NotFound
+from jetkv_gateway.kv.store import Store
+from jetkv_gateway.kv.wanted import WantedBucket
+from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 
@@ -37,7 +38,7 @@ __all__ = ["authenticator_for", "build", "gateway"]
 
 _log = logging.getLogger("jetkv")
 
-_CONNECT_SECONDS = 2.0
+_START_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
 _COLLECT_AFTER = 1000, 50, 100
 
@@ -80,7 +81,7 @@ def gateway(
         authenticator=authenticator,
         files=FileWatch(authenticator.look, functools.partial(_reload, settings, authenticator)),
         origins=Origins(frozenset(settings.cors_origins), settings.loopback_host),
-        ensure=settings.bucket_specs(),
+        wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
         admission_limits=settings.admission_limits(),
         policy=policy,
@@ -94,13 +95,13 @@ def build(
     authenticator: Authenticator,
     files: FileWatch,
     origins: Origins,
-    ensure: list[BucketSpec],
+    wanted: list[WantedBucket],
     watch_limits: WatchLimits,
     admission_limits: AdmissionLimits,
     policy: Policy = full_access,
 ) -> Front:
-    """Join the parts; `ensure` are buckets that have to exist once NATS is there."""
-    startup_issues: dict[str, str] = {}
+    """Join the parts; `wanted` are buckets that have to exist once NATS is there."""
+    readiness = GatewayReadiness(connection, store.health, store.buckets, wanted, authenticator)
     hub = Hub(store.changes, watch_limits)
     watches = Watches(hub)
 
@@ -108,9 +109,7 @@ def build(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         files.start()
         connection.start()
-        ensuring = asyncio.create_task(
-            _ensure_buckets(connection, store.buckets, ensure, startup_issues)
-        )
+        readiness.start()
         # What start-up built stays; the collector need not walk it again.
         gc.collect()
         gc.freeze()
@@ -118,14 +117,13 @@ def build(
         # walks all of them again and again: a tenth of a second at a time with a thousand of them.
         gc.set_threshold(*_COLLECT_AFTER)
         # Before it accepts anybody: where another worker serves already, or another gateway, a
-        # client is better off there. Without NATS it starts all the same, and answers 503.
-        await connection.wait_connected(_CONNECT_SECONDS)
+        # client is better off there, and a bucket of the settings is no 404. Without NATS it starts
+        # all the same, and answers 503.
+        await readiness.wait(_START_SECONDS)
         try:
             yield
         finally:
-            ensuring.cancel()
-            with suppress(asyncio.CancelledError):
-                await ensuring
+            await readiness.close()
             with suppress(TimeoutError):
                 # A NATS that does not answer removes the consumers by itself.
                 async with asyncio.timeout(_CLOSE_SECONDS):
@@ -145,7 +143,7 @@ def build(
     routers = (
         bucket_routes(store.buckets, store.listings, store.entries),
         watch_routes(watches),
-        health_routes(store.health, authenticator, startup_issues),
+        health_routes(readiness, auth_required=authenticator.required),
         openapi_routes(app, auth_required=authenticator.required),
     )
     for router in routers:
@@ -204,25 +202,3 @@ def _reload(settings: Settings, authenticator: Authenticator) -> None:
     else:
         if settings.nats_files:
             _log.info("reload: credentials and certificates count from the next connection to NATS")
-
-
-async def _ensure_buckets(
-    connection: Connection, buckets: Buckets, specs: list[BucketSpec], issues: dict[str, str]
-) -> None:
-    """Create the buckets that the settings ask for, as soon as NATS lets us."""
-    for spec in specs:
-        issues[f"bucket {spec.name}"] = "not made sure of yet"
-    for spec in specs:
-        while True:
-            try:
-                if await connection.wait_connected(60):
-                    await buckets.create(spec)
-                    _log.info("created bucket %s", spec.name)
-                    break
-            except BucketExists:
-                break
-            except GatewayError as error:
-                issues[f"bucket {spec.name}"] = error.message
-                _log.warning("cannot create bucket %s: %s", spec.name, error.message)
-                await asyncio.sleep(2)
-        issues.pop(f"bucket {spec.name}", None)

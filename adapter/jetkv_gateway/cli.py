@@ -5,13 +5,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 try again later, 4 settings that 
 """
 
 import asyncio
-import fcntl
+import logging
+import logging.config
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,14 +18,18 @@ from jetkv_gateway import __version__
 from jetkv_gateway.app import authenticator_for
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
-from jetkv_gateway.embedded import NatsServer, NatsServerError
-from jetkv_gateway.http.auth import NoAuth, TokenFileError, new_token, token_line
+from jetkv_gateway.dev import run_dev
+from jetkv_gateway.embedded import NatsServerError
+from jetkv_gateway.environment import unknown_variables
+from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
 from jetkv_gateway.processes import run
-from jetkv_gateway.server import listen
+from jetkv_gateway.server import listen, logging_for
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
 
 __all__ = ["app"]
+
+_log = logging.getLogger("jetkv")
 
 app = typer.Typer(
     name="jetkv",
@@ -110,8 +111,14 @@ def dev(
         ".jetkv"
     ),
     nats_port: Annotated[
-        int, typer.Option(help="Of the embedded nats-server, on 127.0.0.1; 0 takes a free one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Of the embedded nats-server, on 127.0.0.1; 0 takes a free one. "
+            "[that of the last start]",
+        ),
+    ] = None,
     bucket: Buckets = None,
     log_level: LogLevel = None,
     config: Config = None,
@@ -131,82 +138,23 @@ def dev(
         "log_level": log_level,
     }
     settings = _settings(flags, config)
+    _begin_log(settings)
     try:
-        settings.bucket_specs()
-        with listen(settings.host, settings.port) as server_socket, _only_user(data_dir):
-            nats = NatsServer(data_dir / "nats", port=nats_port)
-            with nats, _ends_with(nats):
-                settings = settings.model_copy(update={"nats_url": nats.url})
-                address = f"http://localhost:{server_socket.getsockname()[1]}"
-                code = run(
-                    settings,
-                    NoAuth(),
-                    server_socket,
-                    lambda: _banner(address, nats.url, data_dir),
-                    hangup_stops=True,
-                )
-                code = code if nats.pid is not None else 1
+        code = run_dev(settings, data_dir, nats_port, _say)
     except (SettingsError, NatsServerError) as error:
         _fail(error, EXIT_INPUT)
     raise typer.Exit(code)
 
 
-@contextmanager
-def _only_user(data_dir: Path) -> Iterator[None]:
-    """Hold a data folder: two servers on one would ruin it."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "lock").open("w")
-    except OSError as error:
-        raise SettingsError(f"cannot use the data folder {data_dir}: {error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another `jetkv dev` uses {data_dir}: end it, or give --data-dir"
-            ) from None
-        yield
-
-
-@contextmanager
-def _ends_with(nats: NatsServer) -> Iterator[None]:
-    """End this process when its nats-server does: nothing would ever bring that back."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            if nats.pid is None:
-                typer.echo(f"jetkv: the embedded nats-server ended: {nats.last_words()}", err=True)
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _banner(address: str, nats_url: str, data_dir: Path) -> None:
-    key = f"{address}/api/v1/kv/buckets/demo/keys/user:123"
-    watch = f"{address}/json/api/v1/kv/buckets/demo/watch"
-    typer.echo(
-        f"""jetkv {__version__}
-  gateway  {address}   API description at {address}/docs
-  NATS     {nats_url}
-  data     {data_dir}
-
-Try it:
-  curl -X PUT '{key}' -d '{{"n":1}}'
-  curl '{key}?values=json'
-  curl -N -H 'Accept: text/event-stream' '{watch}?snapshot=true'
-
-Ctrl-C ends both."""
-    )
+def _say(text: str) -> None:
+    typer.echo(text)
     sys.stdout.flush()
+
+
+def _begin_log(settings: Settings) -> None:
+    logging.config.dictConfig(logging_for(settings.log_level))
+    for line in unknown_variables(os.environ, Settings.model_fields):
+        _log.warning("%s", line)
 
 
 @app.command()
@@ -295,6 +243,7 @@ def serve(
         "log_level": log_level,
     }
     settings = _settings(flags, config)
+    _begin_log(settings)
     try:
         settings.check_auth()
         settings.check_login()
@@ -348,6 +297,8 @@ def check(
     """Can the gateway work with this NATS? Exit code 0 yes, 3 not reachable, 5 credentials
     refused, 6 not as it is, 4 the settings cannot be used."""  # noqa: D205, D209 - typer shows it whole
     settings = _settings(_nats_flags(locals()), config)
+    for line in unknown_variables(os.environ, Settings.model_fields):
+        typer.echo(f"warning    {line}", err=True)
     try:
         report = asyncio.run(run_check(settings))
     except SettingsError as error:

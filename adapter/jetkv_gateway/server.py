@@ -50,8 +50,11 @@ _LIFESPAN_SECONDS = 5.0
 _LIFESPAN_SECONDS_IF_FORCED = 3.0
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
     """Return a listening socket.
+
+    Args:
+        hint: what sets another port.
 
     Raises:
         SettingsError: the address is in use, or not one of this machine.
@@ -66,7 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
         server.close()
         raise SettingsError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            "choose another with --port, or end what uses it"
+            f"choose another with {hint}, or end what uses it"
         ) from error
     server.set_inheritable(True)
     return server

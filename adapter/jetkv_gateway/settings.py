@@ -19,12 +19,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from jetkv_gateway.environment import is_service_link
 from jetkv_gateway.http.admission import AdmissionLimits
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credentials import SecretError, TlsFiles
 from jetkv_gateway.jetstream.servers import Server, parse_server
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketSpec, Storage
+from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 
@@ -90,7 +92,7 @@ class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
         # Beside a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
-        if str(values.get("port", "")).startswith("tcp://"):
+        if is_service_link("JETKV_PORT", str(values.get("port", ""))):
             del values["port"]
         return values
 
@@ -192,8 +194,15 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: one cannot exist; the text names it.
         """
+        return [wanted.spec for wanted in self.wanted_buckets()]
+
+    def wanted_buckets(self) -> list[WantedBucket]:
+        """As `bucket_specs`, with the fields that are named."""
         try:
-            return [bucket.spec() for bucket in self.buckets]
+            return [
+                WantedBucket(bucket.spec(), frozenset(bucket.model_fields_set))
+                for bucket in self.buckets
+            ]
         except GatewayError as error:
             raise SettingsError(f"buckets: {error.message}") from error
 

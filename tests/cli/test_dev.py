@@ -2,14 +2,23 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.http import BUCKETS
+from tests.bench.peers import free_port as any_free_port
+from tests.docs.test_examples import ROOT
+from tests.support.http import BUCKETS, Http
 from tests.support.waiting import until
 
 PATH = f"{BUCKETS}/demo/keys/user:123"
+
+
+@pytest.fixture
+def free_port() -> int:
+    return any_free_port()
 
 
 def nats_pid(process) -> int:
@@ -121,6 +130,126 @@ def test_dev_runs_alone_in_its_folder_by_default(start, tmp_path) -> None:
     dev = start("dev", "--port", "0")
     ready(dev.http())
     assert (tmp_path / ".jetkv" / "nats").is_dir()
+
+
+def test_the_first_request_that_gets_through_finds_its_bucket(start, free_port) -> None:
+    dev = start("dev", "--port", str(free_port), "--bucket", "mine")
+    http = Http("127.0.0.1", free_port)
+    answers = []
+
+    def is_answered() -> bool:
+        assert dev.popen.poll() is None, dev.output
+        try:
+            answers.append(http.put(f"{BUCKETS}/mine/keys/k", "v"))
+        except OSError:
+            return False
+        return True
+
+    until(is_answered, "the gateway answers", 30)
+    assert answers[0].status == 200, answers
+    assert http.put(PATH, "v").status == 200
+
+
+def test_a_bucket_that_nats_refuses_ends_dev_with_a_clear_line(finish) -> None:
+    code, output = finish("dev", "--port", "0", "--bucket", "b,replicas=3")
+    assert code == 4
+    (line,) = [line for line in output.splitlines() if line.startswith("jetkv: ")]
+    assert line.startswith("jetkv: cannot create bucket b: ")
+    assert "replicas" in line
+    assert "Try it" not in output, "it never said that it was ready"
+    assert "Traceback" not in output
+
+
+def nats_port(dev) -> int:
+    return int(dev.wait_for(r"NATS +nats://127\.0\.0\.1:(\d+)")[1])
+
+
+def test_the_port_of_nats_stays_the_same_while_it_is_free(start, tmp_path) -> None:
+    folder = str(tmp_path / "data")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        dev = start("dev", "--port", "0", "--data-dir", folder, *arguments)
+        ready(dev.http())
+        port = nats_port(dev)
+        assert dev.stop() == 0
+        return port, dev.output
+
+    kept, _ = run()
+    assert run()[0] == kept
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", kept))
+        busy.listen()
+        other, output = run()
+        assert other != kept
+        assert f"nats://127.0.0.1:{other}   ({kept}, its port so far, is in use)" in output
+    assert run()[0] == kept, "and is taken again"
+
+
+def test_a_busy_port_of_nats_is_one_clear_line(finish) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        code, output = finish("dev", "--port", "0", "--nats-port", str(port))
+    assert (code, output) == (
+        4,
+        f"jetkv: cannot listen on 127.0.0.1:{port} for NATS: Address already in use; "
+        "choose another with --nats-port, or end what uses it\n",
+    )
+
+
+def made(*variables: str) -> str:
+    """The command that `make dev` runs."""
+    arguments = ["make", "-n", "-C", str(ROOT), "dev", f"VENV={sys.prefix}", *variables]
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    command = printed[printed.index("JETKV_STARTED_BY") :]
+    return "\n".join(line for line in command.splitlines() if not line.startswith("make"))
+
+
+def test_make_dev_takes_both_ports(tmp_path, free_port) -> None:
+    command = made(f"PORT={free_port}", "NATS_PORT=0")
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        dev = subprocess.Popen(
+            ["sh", "-c", f"exec env {command}"], stdout=output, stderr=output, cwd=tmp_path
+        )
+    try:
+        http = Http("127.0.0.1", free_port)
+        until(lambda: "Try it" in log.read_text(), "it is ready", 30)
+        assert http.put(f"{BUCKETS}/counters/keys/k", "v").status == 200
+    finally:
+        dev.terminate()
+        assert dev.wait(25) == 0
+    assert "--nats-port 0" in command
+
+
+@pytest.mark.parametrize("name", ["PORT", "NATS_PORT"])
+def test_the_hint_under_make_names_what_make_takes(tmp_path, name: str) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        variables = {"PORT": "0", "NATS_PORT": "0", name: str(busy.getsockname()[1])}
+        command = made(*(f"{variable}={value}" for variable, value in variables.items()))
+        run = subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+    assert run.returncode == 4
+    assert f"Address already in use; choose another with `make dev {name}=…`, or" in run.stderr
+
+
+def test_a_port_that_the_environment_has_for_something_else_is_none_of_make_dev(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORT", "3000")
+    assert "--port" not in made()
+
+
+def test_a_closed_terminal_ends_dev(start) -> None:
+    dev = start("dev", "--port", "0")
+    ready(dev.http())
+    nats = nats_pid(dev)
+    assert dev.stop(signal.SIGHUP) == 0
+    assert not is_running(nats)
 
 
 def test_dev_ends_with_a_clear_line_when_its_nats_server_does(start) -> None:

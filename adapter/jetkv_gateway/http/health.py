@@ -4,18 +4,16 @@ All but the last need no credential.
 """
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from jetkv_gateway import __version__
-from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.exchange import EXCHANGE, STOPS
 from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
 from jetkv_gateway.http.schema import errors
 from jetkv_gateway.kv.access import Verb
-from jetkv_gateway.kv.store import Health
 
 __all__ = ["health_routes"]
 
@@ -24,6 +22,18 @@ class HealthStatus(BaseModel):
     status: Literal["ok"]
     version: str
     timestamp: str
+
+
+class Ready(Protocol):
+    """Tells whether the gateway can serve, in words that everybody may see."""
+
+    async def issues(self) -> dict[str, str]:
+        """Return what keeps it from serving, by part; empty when it is ready."""
+        ...
+
+    def warnings(self) -> dict[str, str]:
+        """Return what is not as it should be, by part."""
+        ...
 
 
 class Readiness(BaseModel):
@@ -39,14 +49,8 @@ class Capabilities(BaseModel):
     auth_required: bool
 
 
-def health_routes(
-    health: Health, authenticator: Authenticator, startup_issues: dict[str, str]
-) -> APIRouter:
-    """Return the routes.
-
-    Args:
-        startup_issues: what start-up has not finished yet, by part; read at each request.
-    """
+def health_routes(ready: Ready, *, auth_required: bool) -> APIRouter:
+    """Return the routes."""
     router = APIRouter(tags=["Health"])
 
     @router.head("/health", include_in_schema=False)
@@ -70,11 +74,10 @@ def health_routes(
         if STOPS in request.scope.get("state", {}):
             issues = {"gateway": "it stops; others go on"}
         else:
-            issues = {**startup_issues, **await health.issues()}
-        warnings = {"auth": authenticator.problem} if authenticator.problem else {}
+            issues = await ready.issues()
         response.status_code = 503 if issues else 200
         return Readiness(
-            status="not ready" if issues else "ready", issues=issues, warnings=warnings
+            status="not ready" if issues else "ready", issues=issues, warnings=ready.warnings()
         )
 
     @router.get("/api/v1/capabilities", response_model=Capabilities, responses=errors(400, 403))
@@ -85,7 +88,7 @@ def health_routes(
             transports=["http", "websocket", "sse"],
             features=["kv", "watch", "idempotency"],
             version=__version__,
-            auth_required=authenticator.required,
+            auth_required=auth_required,
         )
 
     @router.get(

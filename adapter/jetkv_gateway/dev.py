@@ -1,0 +1,186 @@
+"""`jetkv dev`: the gateway with a nats-server of its own."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from jetkv_gateway import __version__
+from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.environment import STARTED_BY
+from jetkv_gateway.http.auth import NoAuth
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.store import open_store
+from jetkv_gateway.kv.errors import GatewayError
+from jetkv_gateway.kv.wanted import WantedBucket
+from jetkv_gateway.processes import run
+from jetkv_gateway.readiness import make_bucket
+from jetkv_gateway.server import listen
+from jetkv_gateway.settings import Settings, SettingsError
+
+__all__ = ["run_dev"]
+
+_BUCKETS_SECONDS = 15.0
+
+
+def run_dev(
+    settings: Settings, data_dir: Path, nats_port: int | None, say: Callable[[str], None]
+) -> int:
+    """Serve until a signal or the end of the nats-server, and return the exit code.
+
+    Args:
+        nats_port: of the nats-server; 0 takes a free one, None that of the last start if it is
+            free.
+        say: tells the user.
+
+    Raises:
+        SettingsError: an address is in use, a bucket cannot be made, …
+        NatsServerError: nats-server is missing, or does not start.
+    """
+    wanted = settings.wanted_buckets()
+    hint = _Hint(made=os.environ.get(STARTED_BY) == "make dev")
+    with (
+        listen(settings.host, settings.port, hint.port) as server_socket,
+        _only_user(data_dir),
+        _nats_server(data_dir, nats_port, hint) as (nats, remark),
+        _ends_with(nats),
+    ):
+        settings = settings.model_copy(update={"nats_url": nats.url})
+        # Before anybody is told to come, or let in: a bucket that is not there yet is a 404.
+        asyncio.run(_make_buckets(settings, wanted))
+        address = f"http://localhost:{server_socket.getsockname()[1]}"
+        banner = _banner(address, f"{nats.url}{remark}", data_dir)
+        # Its terminal is closed: what would go on in the background would hold port and data.
+        code = run(settings, NoAuth(), server_socket, lambda: say(banner), hangup_stops=True)
+        return code if nats.pid is not None else 1
+
+
+class _Hint:
+    """What to type for another port."""
+
+    def __init__(self, *, made: bool) -> None:
+        self.port = "`make dev PORT=…`" if made else "--port"
+        self.nats_port = "`make dev NATS_PORT=…`" if made else "--nats-port"
+
+
+async def _make_buckets(settings: Settings, wanted: list[WantedBucket]) -> None:
+    connection = Connection(settings.nats_options())
+    connection.start()
+    naming = Naming(settings.bucket_prefix, settings.nats_domain)
+    store = open_store(connection, naming, timeout=settings.request_timeout)
+    name = ""
+    try:
+        async with asyncio.timeout(_BUCKETS_SECONDS):
+            await connection.wait_connected(_BUCKETS_SECONDS)
+            for bucket in wanted:
+                name = bucket.spec.name
+                await make_bucket(store.buckets, bucket)
+    except GatewayError as error:
+        raise SettingsError(f"cannot create bucket {name}: {error.message}") from error
+    except TimeoutError:
+        raise SettingsError("the embedded nats-server does not answer") from None
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _only_user(data_dir: Path) -> Iterator[None]:
+    """Hold a data folder: two servers on one would ruin it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"cannot use the data folder {data_dir}: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another `jetkv dev` uses {data_dir}: end it, or give --data-dir"
+            ) from None
+        yield
+
+
+@contextmanager
+def _nats_server(
+    data_dir: Path, asked: int | None, hint: _Hint
+) -> Iterator[tuple[NatsServer, str]]:
+    """Run a nats-server; yield it, and what there is to say of its port."""
+    kept = data_dir / "nats-port"
+    port = _read_port(kept) if asked is None else asked
+    remark = ""
+    if port and not _is_free(port):
+        if asked:
+            raise SettingsError(
+                f"cannot listen on 127.0.0.1:{port} for NATS: Address already in use; "
+                f"choose another with {hint.nats_port}, or end what uses it"
+            )
+        remark = f"   ({port}, its port so far, is in use)"
+        port = 0
+    with NatsServer(data_dir / "nats", port=port) as nats:
+        if not remark and asked != 0:
+            kept.write_text(f"{nats.port}\n")
+        yield nats, remark
+
+
+def _read_port(kept: Path) -> int:
+    try:
+        port = int(kept.read_text())
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 65536 else 0
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def _ends_with(nats: NatsServer) -> Iterator[None]:
+    """End this process when its nats-server does: nothing would ever bring that back."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            if nats.pid is None:
+                typer.echo(f"jetkv: the embedded nats-server ended: {nats.last_words()}", err=True)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _banner(address: str, nats_url: str, data_dir: Path) -> str:
+    key = f"{address}/api/v1/kv/buckets/demo/keys/user:123"
+    watch = f"{address}/json/api/v1/kv/buckets/demo/watch"
+    return f"""jetkv {__version__}
+  gateway  {address}   API description at {address}/docs
+  NATS     {nats_url}
+  data     {data_dir}
+
+Try it:
+  curl -X PUT '{key}' -d '{{"n":1}}'
+  curl '{key}?values=json'
+  curl -N -H 'Accept: text/event-stream' '{watch}?snapshot=true'
+
+Ctrl-C ends both."""

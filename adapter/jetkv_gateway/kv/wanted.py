@@ -1,0 +1,35 @@
+"""A bucket that has to exist, and how one that exists differs from it."""
+
+from dataclasses import dataclass
+
+from jetkv_gateway.kv.model import BucketInfo, BucketSpec
+
+__all__ = ["WantedBucket"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedBucket:
+    """A bucket of the settings.
+
+    Attributes:
+        named: the fields that the settings name; of the others, any value will do.
+    """
+
+    spec: BucketSpec
+    named: frozenset[str] = frozenset()
+
+    def differences(self, info: BucketInfo) -> str:
+        """Return in words how a bucket differs in what the settings name, "" where it does not."""
+        return "; ".join(
+            f"{name} is {_shown(current)}, the settings say {_shown(wanted)}"
+            for name in sorted(self.named - {"name"})
+            if (current := getattr(info, name)) != (wanted := getattr(self.spec, name))
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) or "empty"

@@ -1,0 +1,182 @@
+"""Whether the gateway can serve: for `/ready`, and for the log as soon as it changes."""
+
+import asyncio
+import logging
+
+from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, GatewayError
+from jetkv_gateway.kv.store import Buckets, Health
+from jetkv_gateway.kv.wanted import WantedBucket
+
+__all__ = ["GatewayReadiness", "make_bucket"]
+
+_log = logging.getLogger("jetkv")
+
+_AGAIN_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_RESTS_WHILE_WELL = 4
+_COMPARE_SECONDS = 10.0
+_NOT_YET = "is not there yet; see the log"
+
+
+async def make_bucket(buckets: Buckets, wanted: WantedBucket) -> str:
+    """Make a bucket unless there is one of its name; return how that one differs, in words.
+
+    Raises:
+        GatewayError: it cannot be made, or be looked at.
+    """
+    try:
+        await buckets.create(wanted.spec)
+    except BucketExists:
+        return wanted.differences(await buckets.info(wanted.spec.name))
+    _log.info("created bucket %s", wanted.spec.name)
+    return ""
+
+
+class GatewayReadiness:
+    """What keeps the gateway from serving, and what an operator should know.
+
+    Everybody may see what `issues` and `warnings` return; the log says more.
+
+    Args:
+        wanted: buckets that have to exist: they are made as soon as NATS lets us. One that exists
+            is left as it is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        health: Health,
+        buckets: Buckets,
+        wanted: list[WantedBucket],
+        authenticator: Authenticator,
+    ) -> None:
+        self._connection = connection
+        self._health = health
+        self._buckets = buckets
+        self._authenticator = authenticator
+        self._wanted = wanted
+        self._missing = {one.spec.name: _NOT_YET for one in wanted}
+        self._different: dict[str, str] = {}
+        self._made = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def issues(self) -> dict[str, str]:
+        """Return what keeps the gateway from serving, by part."""
+        return {
+            **{f"bucket {name}": text for name, text in self._missing.items()},
+            **await self._health.issues(),
+        }
+
+    def warnings(self) -> dict[str, str]:
+        """Return what is not as it should be, by part."""
+        problem = self._authenticator.problem
+        return {
+            **{f"bucket {name}": text for name, text in self._different.items()},
+            **({"auth": problem} if problem else {}),
+        }
+
+    def start(self) -> None:
+        """Make the buckets, and watch over JetStream, until `close`."""
+        self._task = asyncio.create_task(self._run(), name="readiness")
+        self._task.add_done_callback(_log_defect)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def wait(self, seconds: float) -> None:
+        """Wait up to `seconds` until NATS is there, and all the buckets."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connection.wait_connected(seconds)
+                await self._made.wait()
+        except TimeoutError:
+            return
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_buckets())
+            group.create_task(self._watch_jetstream())
+
+    async def _keep_buckets(self) -> None:
+        said: dict[str, str] = {}
+        while self._missing:
+            if await self._connection.wait_connected(60):
+                for wanted in self._wanted:
+                    if wanted.spec.name in self._missing:
+                        await self._make(wanted, said)
+            if self._missing:
+                await asyncio.sleep(_AGAIN_SECONDS)
+        self._made.set()
+        while self._different:
+            await asyncio.sleep(_COMPARE_SECONDS)
+            for wanted in self._wanted:
+                if wanted.spec.name in self._different:
+                    await self._compare(wanted)
+
+    async def _make(self, wanted: WantedBucket, said: dict[str, str]) -> None:
+        """Try to make a bucket; `said` has what the log was told last, by bucket."""
+        name = wanted.spec.name
+        try:
+            self._differs(wanted, await make_bucket(self._buckets, wanted))
+        except GatewayError as error:
+            if said.get(name) != error.message:
+                said[name] = error.message
+                _log.warning("cannot create bucket %s: %s; trying again", name, error.message)
+        else:
+            del self._missing[name]
+
+    async def _compare(self, wanted: WantedBucket) -> None:
+        try:
+            self._differs(wanted, wanted.differences(await self._buckets.info(wanted.spec.name)))
+        except BucketNotFound:
+            self._differs(wanted, "")
+        except GatewayError:
+            return  # another time
+
+    def _differs(self, wanted: WantedBucket, text: str) -> None:
+        name = wanted.spec.name
+        if text and self._different.get(name) != text:
+            _log.warning("bucket %s is left as it is: %s", name, text)
+        if text:
+            self._different[name] = text
+        else:
+            self._different.pop(name, None)
+
+    async def _watch_jetstream(self) -> None:
+        """Say once when JetStream cannot be used on a connection that stands, and when it can."""
+        told: str | None = None
+        seen: object = None
+        rests = 0
+        while True:
+            if not await self._connection.wait_connected(60):
+                continue
+            connection = self._connection.mux
+            if rests == 0 or connection is not seen:
+                seen = connection
+                told = _tell((await self._health.issues()).get("jetstream"), told)
+                rests = 0 if told else _RESTS_WHILE_WELL
+            else:
+                rests -= 1
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _tell(trouble: str | None, told: str | None) -> str | None:
+    """Say in the log what has changed, and return what it was told last."""
+    if trouble and trouble != told:
+        _log.error(
+            "JetStream cannot be used: %s; nothing is served until it can. Start nats-server with "
+            "-js and enable JetStream for the account; `jetkv check` says more",
+            trouble,
+        )
+    elif told and not trouble:
+        _log.info("JetStream can be used again")
+    return trouble
+
+
+def _log_defect(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("JetStream and buckets are watched no more", exc_info=error)
