@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from jetkv import AsyncBucket, Bucket, Client
+from jetkv.recipes import cached
 
 
 class Session(BaseModel):
@@ -53,3 +54,31 @@ async def async_misuse(sessions: AsyncBucket[Session]) -> None:
         pass
     async for update in sessions.watch():
         print(update.value.user)  # wrong: a delete has no value
+
+
+def count(user: str) -> int:
+    return len(user)
+
+
+async def count_later(user: str) -> int:
+    return len(user)
+
+
+def misuse_of_cached(sessions: Bucket[Session], later: AsyncBucket[Session]) -> None:
+    cached(sessions)(count)  # wrong: an int is no Session
+    cached(sessions, key="{user}")(count)  # wrong: whatever the key
+    cached(later)(count_later)  # wrong: neither is one that is awaited
+    cached(later)(count)  # wrong: an AsyncBucket is for `async def`
+
+    @cached(sessions)  # wrong: an int is no Session
+    def decorated(user: str) -> int:
+        return len(user)
+
+    print(decorated)
+
+    @cached(sessions)
+    def session(user: str) -> Session:
+        return Session(user=user)
+
+    session(5)  # wrong: a user is text
+    print(session("ada").missing)  # wrong: a Session has no such field

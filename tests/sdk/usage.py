@@ -27,6 +27,7 @@ from jetkv import (
     Watch,
     WatchLostError,
 )
+from jetkv.recipes import cached
 
 
 class Session(BaseModel):
@@ -189,3 +190,36 @@ async def async_watches(sessions: AsyncBucket[Session]) -> None:
 
 def async_passed_on(sessions: AsyncBucket[Session]) -> AsyncIterator[Update[Session | None]]:
     return sessions.watch()
+
+
+def cached_functions(kv: KV, sessions: Bucket[Session], maybe: Bucket[int | None]) -> None:
+    @cached(kv.bucket("b"), key="user:{id}")
+    def profile(id: str) -> dict[str, Any]:
+        return {"id": id}
+
+    @cached(sessions)
+    def session(user: str, seen: int = 0) -> Session:
+        return Session(user=user, seen=seen)
+
+    @cached(maybe)
+    def number() -> int:
+        return 5
+
+    assert_type(profile("7"), dict[str, Any])
+    assert_type(session("ada", seen=5), Session)
+    assert_type(number(), int)
+    profile.invalidate("7")
+
+
+async def async_cached_functions(kv: AsyncKV, sessions: AsyncBucket[Session]) -> None:
+    @cached(kv.bucket("b"))
+    async def profile(id: str) -> dict[str, Any]:
+        return {"id": id}
+
+    @cached(sessions)
+    async def session(user: str) -> Session:
+        return Session(user=user)
+
+    assert_type(await profile("7"), dict[str, Any])
+    assert_type(await session("ada"), Session)
+    await session.invalidate("ada")

@@ -15,34 +15,55 @@ __all__ = ["cached"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class _Decorator(Protocol):
-    def __call__(self, fn: Callable[P, R], /) -> Cached[P, R]: ...
+class _Makes(Protocol[P, R_co, T_co]):
+    """A function that returns R, which is a T as well: it has to fit both overloads.
+
+    T is the bucket's type, so that what the function returns can be stored there. R is what the
+    cached function returns: of a bucket for JSON, whose T is Any, no less than of any other.
+    """
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(  # type: ignore[overload-cannot-match]  # nobody calls it: it says what R is, too
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> T_co: ...
 
 
-class _AsyncDecorator(Protocol):
-    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncCached[P, R]: ...
+class _Decorator(Protocol[T_contra]):
+    def __call__(self, fn: _Makes[P, R, T_contra], /) -> Cached[P, R]: ...
+
+
+class _AsyncDecorator(Protocol[T_contra]):
+    def __call__(
+        self, fn: _Makes[P, Awaitable[R], Awaitable[T_contra]], /
+    ) -> AsyncCached[P, R]: ...
 
 
 @overload
 def cached(
-    bucket: AsyncBucket[Any],
+    bucket: AsyncBucket[T],
     *,
     key: KeyRule | None = None,
     on_error: Literal["compute", "raise"] = "compute",
     timeout: float = 1.0,
     stale: float = 30.0,
-) -> _AsyncDecorator: ...
+) -> _AsyncDecorator[T]: ...
 @overload
 def cached(
-    bucket: Bucket[Any],
+    bucket: Bucket[T],
     *,
     key: KeyRule | None = None,
     on_error: Literal["compute", "raise"] = "compute",
     timeout: float = 1.0,
     stale: float = 30.0,
-) -> _Decorator: ...
+) -> _Decorator[T]: ...
 def cached(
     bucket: AsyncBucket[Any] | Bucket[Any],
     *,
