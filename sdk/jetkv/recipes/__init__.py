@@ -13,7 +13,7 @@ from jetkv.recipes._async.election import AsyncElection
 from jetkv.recipes._async.flags import AsyncFlags
 from jetkv.recipes._async.lock import AsyncLock
 from jetkv.recipes._async.sessions import AsyncSessions
-from jetkv.recipes._claim import Claim
+from jetkv.recipes._claim import Claim, Run
 from jetkv.recipes._decorator import cached
 from jetkv.recipes._sync.cache import Cached
 from jetkv.recipes._sync.counter import Counter
@@ -38,6 +38,7 @@ __all__ = [
     "Election",
     "Flags",
     "Lock",
+    "Run",
     "Sessions",
     "cached",
 ]

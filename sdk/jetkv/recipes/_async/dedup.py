@@ -1,16 +1,34 @@
 """Commands that come more than once, and are done once."""
 
+import logging
+import os
+import socket
+from collections.abc import Callable
 from typing import Any
 
 from jetkv._async.bucket import AsyncBucket
-from jetkv.errors import InvalidArgumentError
+from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
+from jetkv._core.retry import Retry, jitter
+from jetkv.errors import (
+    DeadlineExceededError,
+    InvalidArgumentError,
+    JetKVError,
+    OutcomeUnknownError,
+    UnavailableError,
+    ValueTooLargeError,
+)
 from jetkv.recipes._async.owned import AsyncOwned
 from jetkv.recipes._async.view import given
-from jetkv.recipes._claim import Claim
+from jetkv.recipes._claim import Claim, Run
 from jetkv.recipes._lease import Hold, ttl_of
 
 __all__ = ["AsyncCommandDedup"]
 
+log = logging.getLogger("jetkv.recipes")
+
+_TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
+_RECORD_SECONDS = 30.0
+_BACK_OFF = Retry(first_delay=0.1, longest_delay=2.0)
 _CLAIMED = "claimed"
 _DONE = "done"
 
@@ -38,14 +56,20 @@ class AsyncCommandDedup:
     than the longest work, and than the time within which duplicates come, and where twice does
     harm, the work must be told apart by the id itself.
 
+    `run_once` does all of this around a function: once per period, when the id names the period.
+
     Args:
         bucket: of any type, made with a ttl; that it has one is checked once.
         prefix: in front of the ids, where the bucket holds other things, too.
+        holder: what others are told about who won; None = host name and process id.
     """
 
-    def __init__(self, bucket: AsyncBucket[Any], *, prefix: str = "") -> None:
+    def __init__(
+        self, bucket: AsyncBucket[Any], *, prefix: str = "", holder: str | None = None
+    ) -> None:
         self._bucket = given(bucket, self)
         self._prefix = prefix
+        self._holder = holder
         self._ttl: float | None = None
 
     async def claim(self, id: str) -> Claim:
@@ -64,11 +88,68 @@ class AsyncCommandDedup:
         if self._ttl is None:
             self._ttl = ttl_of(await self._bucket.info(), "a claim")
         owned = AsyncOwned(self._bucket, self._prefix + id, self._ttl)
-        hold = await owned.take({"state": _CLAIMED})
+        me = self._me()
+        hold = await owned.take({"state": _CLAIMED, "holder": me})
         if hold is not None:
-            return Claim(id, won=True, _hold=hold, _owned=owned)
-        done = owned.other.get("state") == _DONE
-        return Claim(id, won=False, done=done, result=owned.other.get("result") if done else None)
+            return Claim(id, won=True, holder=me, _hold=hold, _owned=owned)
+        other = owned.other
+        done = other.get("state") == _DONE
+        holder = other.get("holder")
+        return Claim(
+            id,
+            won=False,
+            done=done,
+            result=other.get("result") if done else None,
+            holder=holder if isinstance(holder, str) else None,
+        )
+
+    async def run_once(self, id: str, fn: Callable[[], MaybeAwaitable[Any]]) -> Run:
+        """Run a function unless it has run, or runs, under this id anywhere.
+
+            today = f"report:{datetime.now(UTC):%Y-%m-%d}"
+            if (await dedup.run_once(today, write_report)).ran:
+                log.info("this host wrote today's report")
+
+        Of all who call it, one runs `fn`. Those who come later get its result, those who come
+        meanwhile are told who is at it; nobody waits.
+
+        - When `fn` raises, the id is given back, and the next call runs it, here or elsewhere.
+        - When the process dies in it, the id stays claimed until the bucket's TTL is up: nobody
+          runs it before. Where it must be made up for sooner, give the bucket a shorter TTL, but
+          a longer one than `fn` and than the time between the first call and the last.
+        - When its result cannot be stored for 30 seconds, the error is raised, and the id stays
+          claimed: it has run, and does not run again.
+
+        Args:
+            id: of what is to run once: with the period in it, for what runs once per period.
+            fn: takes nothing, and returns JSON, or None; it may be async there.
+
+        Raises:
+            RevisionMismatchError: `fn` took longer than the TTL; another may have run it, too.
+            InvalidArgumentError: the bucket has no TTL, or the id is no key.
+            InvalidArgumentError, ValueTooLargeError: what `fn` returned is no JSON, or too large.
+                It has run then, as a note of the error says, and None is stored as its result.
+            UnavailableError, DeadlineExceededError: the gateway is away. `fn` was not called,
+                unless a note of the error says that it has run.
+            OutcomeUnknownError: as these; the id may be claimed, for nobody, until the TTL is up.
+        """
+        claim = await self.claim(id)
+        if not claim.won:
+            return Run(id, False, claim.done, claim.result, claim.holder)
+        try:
+            result = await resolve(fn())
+        except BaseException:
+            try:
+                await self.release(claim)
+            except JetKVError as error:
+                log.warning("%r stays claimed until its TTL is up: %s", id, error)
+            raise
+        try:
+            await self._record(claim, result)
+        except JetKVError as error:
+            error.add_note(f"the function under the id {id!r} has run")
+            raise
+        return Run(id, True, True, result, claim.holder)
 
     async def finalize(self, claim: Claim, result: Any = None) -> None:
         """Store a command's result, for all who claim it from now on.
@@ -83,7 +164,7 @@ class AsyncCommandDedup:
             OutcomeUnknownError: it may have been stored, or may be later; finalize again.
         """
         owned, hold = self._won(claim)
-        await owned.renew(hold, {"state": _DONE, "result": result})
+        await owned.renew(hold, {"state": _DONE, "result": result, "holder": claim.holder})
 
     async def release(self, claim: Claim) -> None:
         """Give a command back undone, so that another can claim it at once.
@@ -96,6 +177,29 @@ class AsyncCommandDedup:
         """
         owned, hold = self._won(claim)
         await owned.drop(hold, strict=True)
+
+    async def _record(self, claim: Claim, result: Any) -> None:
+        """Store that it has run, for as long as it takes: it must not run again."""
+        until = now() + _RECORD_SECONDS
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                await self.finalize(claim, result)
+            except (InvalidArgumentError, ValueTooLargeError):
+                await self.finalize(claim)
+                raise
+            except _TROUBLE:
+                delay = _BACK_OFF.delay(tried, 0.0, jitter())
+                if now() + delay >= until:
+                    raise
+                await sleep(delay)
+            else:
+                return
+
+    def _me(self) -> str:
+        # Asked each time, since a forked child is another process.
+        return self._holder or f"{socket.gethostname()}:{os.getpid()}"
 
     def _won(self, claim: Claim) -> tuple[AsyncOwned, Hold]:
         if not claim.won or claim._hold is None:
