@@ -196,7 +196,7 @@ def _reload(settings: Settings, authenticator: Authenticator) -> None:
     _log.info("reload: files are read again; settings count from the next start")
     authenticator.look(asked=True)
     try:
-        settings.nats_options()
+        settings.check_nats_files()
     except SettingsError as error:
         _log.error("reload: %s; the connection to NATS goes on", error)
     else:

@@ -22,7 +22,12 @@ from pydantic_settings import (
 from jetkv_gateway.environment import is_service_link
 from jetkv_gateway.http.admission import AdmissionLimits
 from jetkv_gateway.jetstream.connection import NatsOptions
-from jetkv_gateway.jetstream.credentials import SecretError, TlsFiles
+from jetkv_gateway.jetstream.credentials import (
+    SecretError,
+    TlsFiles,
+    read_credentials,
+    read_nkey,
+)
 from jetkv_gateway.jetstream.servers import Server, parse_server
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import BucketSpec, Storage
@@ -278,6 +283,23 @@ class Settings(BaseSettings):
             tls_required=self._tls_settings,
             inbox_prefix=self.nats_inbox_prefix,
         )
+
+    def check_nats_files(self) -> None:
+        """Look whether the next connection to NATS can use its files.
+
+        Raises:
+            SettingsError: one cannot be used.
+        """
+        self.nats_options()
+        for what, path, read in (
+            ("credentials", self.nats_creds, read_credentials),
+            ("nkey", self.nats_nkey, read_nkey),
+        ):
+            try:
+                if path is not None:
+                    read(path)
+            except (SecretError, OSError) as error:
+                raise SettingsError(f"cannot use the {what} file {path}: {error}") from error
 
     def check_login(self) -> None:
         """Make sure that no part of the login to NATS is left out in silence.

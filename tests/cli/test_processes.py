@@ -183,6 +183,11 @@ def test_a_hangup_says_which_file_for_nats_cannot_be_used_and_the_connection_sta
         until(lambda: http.get("/ready").status == 200, "the gateway is ready")
         process.popen.send_signal(signal.SIGHUP)
         process.wait_for("reload: credentials and certificates count from the next connection")
+        seed.write_text(nkey[:-9])
+        process.popen.send_signal(signal.SIGHUP)
+        process.wait_for(
+            f"ERROR jetkv: reload: cannot use the nkey file {seed}: .*; the connection"
+        )
         seed.unlink()
         process.popen.send_signal(signal.SIGHUP)
         process.wait_for(f"ERROR jetkv: reload: no such file: {seed}; the connection to NATS goes")

@@ -6,6 +6,7 @@ asked for a signature.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -369,7 +370,7 @@ class Uplink:
             return Trouble(Kind.LOGIN_REFUSED, str(cause))
         if (tls := _tls_error(cause)) is not None:
             return self._tls_trouble(tls)
-        text = str(cause) or type(cause).__name__
+        text = _text_of(cause)
         if isinstance(cause, TimeoutError):
             text = "no answer in time"
             if cause is error and not self.info and not self._options.tls_first:
@@ -394,6 +395,14 @@ class Uplink:
         else:
             return Trouble(Kind.UNREACHABLE, f"TLS with the server broke off: {reason}")
         return Trouble(Kind.UNUSABLE, f"no TLS with the server: {reason}{hint}")
+
+
+def _text_of(error: Exception) -> str:
+    """Return the text of an error without the address or path that asyncio and files put in."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return str(error) or type(error).__name__
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
