@@ -1,5 +1,6 @@
 """Buckets that promise less than one may think: named, and as weak as their warnings say."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,34 @@ def test_a_bucket_with_one_copy_is_not_named_where_there_is_one_server(bucket: B
     ("ttl", "named"),
     [(1, ["short_duplicate_window"]), (59, ["short_duplicate_window"]), (60, []), (3600, [])],
 )
-def test_a_bucket_whose_keys_expire_within_the_retry_horizon_is_named(
-    make_bucket, ttl: int, named: list[str]
+async def test_a_bucket_whose_keys_expire_within_the_retry_horizon_is_named(
+    make_bucket, native: Native, ttl: int, named: list[str]
 ) -> None:
-    assert codes(make_bucket(ttl_seconds=ttl).info()) == named
+    silent = ["silent_expiry"] if native.version < (2, 11) else []
+    bucket = await asyncio.to_thread(make_bucket, ttl_seconds=ttl)
+    assert codes(bucket.info()) == named + silent
+
+
+def test_a_bucket_whose_keys_expire_without_a_marker_is_named_wherever_it_is_described(
+    make_bucket,
+) -> None:
+    bucket = make_bucket(ttl_seconds=3600, expiry_markers=False)
+    (warning,) = bucket.info()["warnings"]
+    assert warning["code"] == "silent_expiry"
+    assert (
+        f"nats stream edit KV_{bucket.name} --subject-del-markers-ttl 3600s" in warning["message"]
+    )
+    assert listed(bucket.http, bucket.name)["warnings"] == [warning]
+
+
+async def test_the_remedy_of_silent_expiry_is_one(make_bucket, native: Native) -> None:
+    bucket = await asyncio.to_thread(make_bucket, ttl_seconds=3600, expiry_markers=False)
+    config = (await native.api(f"STREAM.INFO.KV_{bucket.name}"))["config"]
+    marked = {**config, "subject_delete_marker_ttl": 3600 * SECOND}
+    assert "error" not in await native.api(f"STREAM.UPDATE.KV_{bucket.name}", marked)
+    # Servers that are older do not know the setting.
+    expected = ["silent_expiry"] if native.version < (2, 11) else []
+    assert codes(await asyncio.to_thread(bucket.info)) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,8 +109,27 @@ async def test_a_bucket_that_acknowledges_before_it_stores_is_named(
 async def test_a_bucket_that_another_client_makes_as_usual_is_not_named(
     http: Http, native: Native, bucket_name: str
 ) -> None:
-    await native.make_kv(bucket_name)
+    await native.make_bucket(bucket_name)
     assert codes(Bucket(http, bucket_name).info()) == []
+
+
+async def test_a_bucket_that_nats_py_makes_is_named_for_values_that_can_expire_unseen(
+    http: Http, nats: NatsServer, native: Native, bucket_name: str
+) -> None:
+    await native.make_kv(bucket_name)
+    # Servers that are older know no TTL of a single value.
+    expected = ["silent_expiry"] if native.version >= (2, 11) else []
+    assert codes(Bucket(http, bucket_name).info()) == codes(listed(http, bucket_name)) == expected
+    warnings = (await check(settings_for(nats))).warnings.get(bucket_name, ())
+    assert [warning.code for warning in warnings] == expected
+
+
+async def test_a_bucket_whose_expired_values_are_marked_is_not_named(
+    http: Http, native: Native, bucket_name: str
+) -> None:
+    await native.make_kv(bucket_name, limit_marker_ttl=60)
+    if native.version >= (2, 11):
+        assert codes(Bucket(http, bucket_name).info()) == []
 
 
 def test_the_document_describes_warnings(http: Http) -> None:

@@ -81,7 +81,12 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             },
         ),
         (
-            info(duplicate_window=SECOND // 2, max_age=3600 * SECOND),
+            info(
+                duplicate_window=SECOND // 2,
+                max_age=3600 * SECOND,
+                allow_msg_ttl=True,
+                subject_delete_marker_ttl=3600 * SECOND,
+            ),
             {
                 "short_duplicate_window": "an Idempotency-Key is known for 0.5 s only: a client "
                 "may send a write again for 60 s, and after 0.5 s that is a second write; "
@@ -89,7 +94,12 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             },
         ),
         (
-            info(duplicate_window=30 * SECOND, max_age=30 * SECOND),
+            info(
+                duplicate_window=30 * SECOND,
+                max_age=30 * SECOND,
+                allow_msg_ttl=True,
+                subject_delete_marker_ttl=30 * SECOND,
+            ),
             {
                 "short_duplicate_window": "an Idempotency-Key is known for 30 s only: a client may "
                 "send a write again for 60 s, and after 30 s that is a second write; "
@@ -116,6 +126,34 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             {
                 "evicts_oldest": "discard old: above 1000 bytes or 5 messages the oldest values "
                 "are removed, and nobody is told; nats stream edit KV_b --discard new"
+            },
+        ),
+        (
+            info(allow_msg_ttl=True),
+            {
+                "silent_expiry": "values can have a TTL of their own, and nothing marks where one "
+                "has expired: watchers are not told, and a watch that was away has to begin anew "
+                "(resync) where one may have gone; "
+                "nats stream edit KV_b --subject-del-markers-ttl 1h"
+            },
+        ),
+        (
+            info(allow_msg_ttl=True, max_msgs_per_subject=5, max_age=3600 * SECOND),
+            {
+                "silent_expiry": "values can have a TTL of their own, and nothing marks where one "
+                "has expired: watchers are not told, and a watch that was away has to begin anew "
+                "(resync) where one may have gone; "
+                "nats stream edit KV_b --subject-del-markers-ttl 3600s, or shorter: with a "
+                "history, no value may then have a shorter TTL than that"
+            },
+        ),
+        (
+            info(max_age=90 * SECOND + 1),
+            {
+                "silent_expiry": "values have a TTL, and nothing marks where one has expired: "
+                "watchers are not told, and a watch that was away has to begin anew (resync) "
+                "where one may have gone; nats stream edit KV_b --subject-del-markers-ttl 91s "
+                "(nats-server 2.11 or newer; an older one has no remedy)"
             },
         ),
         (
@@ -149,7 +187,13 @@ def test_a_warning_says_what_it_means_and_what_to_do(
         info(ALONE),
         info(CLUSTER, num_replicas=3),
         info(CLUSTER, num_replicas=5),
-        info(max_age=60 * SECOND, duplicate_window=60 * SECOND),
+        info(
+            max_age=60 * SECOND,
+            duplicate_window=60 * SECOND,
+            allow_msg_ttl=True,
+            subject_delete_marker_ttl=60 * SECOND,
+        ),
+        info(allow_msg_ttl=True, subject_delete_marker_ttl=60 * SECOND),
         info(discard="old"),
         info(discard="new", max_bytes=1000, max_msgs=5),
         info(no_ack=False, persist_mode="default"),
@@ -168,6 +212,7 @@ def test_warnings_come_in_a_fixed_order() -> None:
         duplicate_window=SECOND,
         discard="old",
         max_bytes=1,
+        allow_msg_ttl=True,
         retention="workqueue",
         no_ack=True,
     )
@@ -177,6 +222,7 @@ def test_warnings_come_in_a_fixed_order() -> None:
         "async_persistence",
         "short_duplicate_window",
         "evicts_oldest",
+        "silent_expiry",
         "not_retained",
         "no_ack",
     ]

@@ -9,7 +9,9 @@ import functools
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
+from math import inf
 from random import Random
 from typing import Any
 
@@ -30,8 +32,8 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter, covers
 from jetkv_gateway.kv.keys import encode
-from jetkv_gateway.kv.model import BucketState, Change, Operation
-from jetkv_gateway.kv.store import Batch, Newest
+from jetkv_gateway.kv.model import BucketState, Change, Forgetting, Operation
+from jetkv_gateway.kv.store import Batch, Newest, Stamp
 from jetkv_gateway.watch.hub import Hub, Watch, WatchLimits
 from jetkv_gateway.watch.past import WatchRequest
 from jetkv_gateway.watch.session import Item, Limits, SnapshotEnd
@@ -96,7 +98,8 @@ class Bucket:
         self.created_at = created_at
         self.age = 3600.0
         self.last = 0
-        self.forgets_after: float | None = None
+        self.forgets: Forgetting | None = None
+        self.times: dict[int, float] = {}
         self.history = 5
         self.log: list[Change] = []
         self.stored: dict[str, Change] = {}
@@ -106,6 +109,20 @@ class Bucket:
     @property
     def first(self) -> int:
         return next((change.revision for change in self.stored.values()), self.last + 1)
+
+    def state(self, **changed: Any) -> BucketState:
+        now = asyncio.get_running_loop().time()
+        state = BucketState(
+            created_at=self.created_at,
+            age=self.age,
+            now=now,
+            first=self.first,
+            first_age=now - self.times.get(self.first, -self.age),
+            last=self.last,
+            history=self.history,
+            forgets=self.forgets,
+        )
+        return replace(state, **changed)
 
     def put(self, *keys: str) -> int:
         for key in keys:
@@ -127,6 +144,7 @@ class Bucket:
         self.last += 1
         change = Change(key, value, self.last, operation)
         self.log.append(change)
+        self.times[self.last] = asyncio.get_running_loop().time()
         self.stored.pop(key, None)
         self.stored[key] = change
         for feed in self.feeds:
@@ -146,7 +164,7 @@ class MemoryFeed:
         self._changes = changes
         self._bucket = bucket
         self._seen = after
-        self._reached = after
+        self._as_of = -inf
         self._subjects = subjects
         self._arrived: list[Change] = []
         self._ended = False
@@ -177,18 +195,27 @@ class MemoryFeed:
                 async with asyncio.timeout(1):
                     await self.news.wait()
             except TimeoutError:
-                return Batch([], self._seen)
+                return self._batch([])
             await self._changes.step()
             self.look()
         if not self._arrived:
             if self._ended:
                 raise Unavailable("the feed ended")
-            return Batch([], self._seen)
+            return self._batch([])
         count = self._changes.batch()
         if not self._arrived:
             raise Unavailable("the feed ended")
         changes, self._arrived = self._arrived[:count], self._arrived[count:]
-        return Batch(changes, changes[-1].revision if self._arrived else self._seen)
+        return self._batch(changes)
+
+    def _batch(self, changes: list[Change]) -> Batch:
+        """As a server does: a change bears its time, and without one all has come by now."""
+        times = self._bucket.times
+        if changes and self._arrived:
+            self._as_of = max(self._as_of, times[changes[-1].revision])
+            return Batch(changes, changes[-1].revision, self._as_of)
+        self._as_of = asyncio.get_running_loop().time()
+        return Batch(changes, self._seen, self._as_of)
 
 
 class MemoryChanges:
@@ -218,9 +245,7 @@ class MemoryChanges:
 
     async def state(self, bucket: str) -> BucketState:
         held = await self._bucket(bucket)
-        state = BucketState(
-            held.created_at, held.age, held.first, held.last, held.history, held.forgets_after
-        )
+        state = held.state()
         if self.states:
             state = self.states.pop(0)
         await self._answered("state")
@@ -235,6 +260,12 @@ class MemoryChanges:
         await self._answered("newest")
         return newest
 
+    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+        held = await self._bucket(bucket)
+        found = [change.revision for change in held.stored.values() if change.revision >= revision]
+        await self._answered("first_from")
+        return Stamp(found[0], held.times[found[0]]) if found else None
+
     @asynccontextmanager
     async def follow(
         self,
@@ -244,6 +275,7 @@ class MemoryChanges:
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
         through: Newest | None = None,
+        closely: bool = False,
     ) -> AsyncIterator[MemoryFeed]:
         held = await self._bucket(bucket)
         subjects = [subject for keep in filters for subject in keep.subjects]
@@ -637,7 +669,7 @@ async def test_a_leader_that_is_behind_for_a_moment_is_asked_again() -> None:
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k", "l", "m")
         await seen.got(1, 2, 3)
-        behind = BucketState(bucket.created_at, bucket.age, 1, 2, 5, None)
+        behind = bucket.state(last=2)
         changes.states = [behind, behind]
         bucket.end_feeds()
         bucket.put("n")
@@ -649,7 +681,7 @@ async def test_a_leader_that_is_behind_for_a_moment_is_asked_again() -> None:
 async def test_a_bucket_that_forgot_something_unseen_asks_for_a_resync() -> None:
     changes = MemoryChanges(b=Bucket())
     bucket = changes.buckets["b"]
-    bucket.forgets_after = 60
+    bucket.forgets = Forgetting(60, oldest_first=True)
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)
@@ -667,7 +699,7 @@ async def test_a_bucket_that_forgot_something_unseen_asks_for_a_resync() -> None
 async def test_a_bucket_that_had_no_time_to_forget_is_watched_on() -> None:
     changes = MemoryChanges(b=Bucket())
     bucket = changes.buckets["b"]
-    bucket.forgets_after = 60
+    bucket.forgets = Forgetting(60, oldest_first=True)
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)
@@ -1102,8 +1134,7 @@ async def test_a_resume_is_not_refused_for_a_leader_that_is_behind_for_a_moment(
     bucket = changes.buckets["b"]
     bucket.put("a", "b", "c")
     async with a_hub(changes) as hub, watching(hub):
-        behind = BucketState(bucket.created_at, bucket.age, 1, 1, 5, None)
-        now = BucketState(bucket.created_at, bucket.age, 1, 3, 5, None)
+        behind, now = bucket.state(last=1), bucket.state()
         changes.states = [now, behind]
         async with watching(hub, WatchRequest(resume_after=2)) as seen:
             await seen.got(3)
@@ -1145,7 +1176,7 @@ async def test_a_resume_where_keys_vanish_without_a_trace(
     bucket.put("a", "b", "c", "d")
     bucket.expire("a")
     bucket.expire("b")
-    bucket.forgets_after = 60
+    bucket.forgets = Forgetting(60, oldest_first=True)
     bucket.age = age
     async with a_hub(changes) as hub, watching(hub, WatchRequest(resume_after=after)) as seen:
         if resync:
@@ -1159,7 +1190,7 @@ async def test_a_resume_that_stands_still_longer_than_values_live_asks_for_a_res
     changes = MemoryChanges(b=Bucket())
     bucket = changes.buckets["b"]
     bucket.put(*"abcdef")
-    bucket.forgets_after = 60
+    bucket.forgets = Forgetting(60, oldest_first=True)
     changes.batch = lambda: 1
     async with a_hub(changes) as hub, hub.watch("b", WatchRequest(resume_after=0)) as watch:
         async with aclosing(watch.items()) as parts:
@@ -1179,7 +1210,7 @@ async def test_a_resume_that_stands_still_for_less_goes_on() -> None:
     changes = MemoryChanges(b=Bucket())
     bucket = changes.buckets["b"]
     bucket.put(*"abcdef")
-    bucket.forgets_after = 60
+    bucket.forgets = Forgetting(60, oldest_first=True)
     changes.batch = lambda: 1
     async with a_hub(changes) as hub, hub.watch("b", WatchRequest(resume_after=0)) as watch:
         async with aclosing(watch.items()) as parts:

@@ -12,7 +12,15 @@ import orjson
 from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
 from jetkv_gateway.jetstream.headers import read_headers
 from jetkv_gateway.kv.media import kept_encoding, kept_type
-from jetkv_gateway.kv.model import MAX_HISTORY, BucketInfo, BucketSpec, Entry, Operation, Storage
+from jetkv_gateway.kv.model import (
+    MAX_HISTORY,
+    BucketInfo,
+    BucketSpec,
+    Entry,
+    Forgetting,
+    Operation,
+    Storage,
+)
 
 __all__ = [
     "CONTENT_ENCODING",
@@ -29,7 +37,7 @@ __all__ = [
     "consumer_request",
     "delivery",
     "expired",
-    "forgets_after",
+    "forgetting",
     "marks_expiry",
     "message_headers",
     "message_kind",
@@ -54,6 +62,8 @@ the same message id, it says whether a retry or another request stands before us
 
 _SECOND = 1_000_000_000
 _DUPLICATE_WINDOW = 120 * _SECOND
+_SHORTEST_TTL = 1.0
+"""Seconds; the server takes no less for a single message."""
 
 VALUE_RESERVE = 1024
 """What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
@@ -182,19 +192,24 @@ def marks_expiry(config: dict[str, Any]) -> bool:
     return bool(config.get("subject_delete_marker_ttl"))
 
 
-def forgets_after(config: dict[str, Any]) -> float | None:
-    """Return the seconds after which a message can be gone without a trace, None for never.
+def forgetting(config: dict[str, Any]) -> Forgetting | None:
+    """Return how messages can go without a trace, None where none does.
 
     A newer revision of its key is a trace, and so is an expiry marker, until its own time is up.
+    Where a message may have a TTL of its own, or none (`never`) in a bucket that has one, the
+    oldest does not go first.
     """
+    own_ttls = bool(config.get("allow_msg_ttl"))
+    consumed = config.get("retention", "limits") != "limits"
     evicts = config.get("discard") == "old" and (
         config.get("max_bytes", -1) > 0 or config.get("max_msgs", -1) > 0
     )
-    marker_age = config.get("subject_delete_marker_ttl", 0)
-    if evicts or (config.get("allow_msg_ttl") and not marker_age):
-        return 0.0
-    ages = [age for age in (config.get("max_age", 0), marker_age) if age]
-    return min(ages) / _SECOND if ages else None
+    kept = [0.0] if evicts or consumed else []
+    if config.get("max_age"):
+        kept.append(config["max_age"] / _SECOND)
+    if own_ttls:
+        kept.append(config.get("subject_delete_marker_ttl", 0) / _SECOND or _SHORTEST_TTL)
+    return Forgetting(min(kept), oldest_first=not own_ttls and not consumed) if kept else None
 
 
 def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
@@ -318,11 +333,13 @@ def consumer_request(
     )
 
 
-def delivery(reply: bytes) -> tuple[int, int]:
-    """Read (stream sequence, consumer sequence) off a delivery's reply subject (ADR-15).
+def delivery(reply: bytes) -> tuple[int, int, int]:
+    """Read (stream sequence, consumer sequence, when it was stored) off a delivery's reply subject.
+
+    The time is the server's, nanoseconds since 1970 (ADR-15).
 
     It has 9 tokens, or 11 and more once a domain and an account are among them.
     """
     tokens = reply.split(b".")
     first = 5 if len(tokens) == 9 else 7
-    return int(tokens[first]), int(tokens[first + 1])
+    return int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 2])

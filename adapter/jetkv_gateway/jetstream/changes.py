@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
+from math import inf
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,7 +20,8 @@ from jetkv_gateway.jetstream.api import (
     consumer_request,
     delivery,
     expired,
-    forgets_after,
+    forgetting,
+    get_next,
     header_kind,
 )
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
@@ -28,11 +30,11 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import read_headers, status, subject_text, value_of
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
-from jetkv_gateway.kv.errors import GatewayError, Unavailable
+from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import BucketState, Change, Operation
-from jetkv_gateway.kv.store import Batch, Newest
+from jetkv_gateway.kv.store import Batch, Newest, Stamp
 
 __all__ = ["JetStreamChanges"]
 
@@ -88,18 +90,30 @@ class JetStreamChanges:
         info = await self._buckets.stream(bucket, timeout=_ANSWER_SECONDS)
         state = info["state"]
         last: int = state["last_seq"]
-        age = _time(info["ts"]) - _time(info["created"]) if "ts" in info else 0.0
+        now = _time(info["ts"])
         return BucketState(
             created_at=info["created"],
-            age=age,
+            age=now - _time(info["created"]),
+            now=now,
             first=state["first_seq"] if state["messages"] else last + 1,
+            first_age=now - _time(state["first_ts"]),
             last=last,
             history=info["config"]["max_msgs_per_subject"],
-            forgets_after=forgets_after(info["config"]),
+            forgets=forgetting(info["config"]),
         )
 
     async def newest(self, bucket: str) -> Newest | None:
         return await self._buckets.newest(bucket, timeout=_ANSWER_SECONDS)
+
+    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+        names = names_of(self._js.naming, bucket)
+        asked = get_next(names.stored + ">", revision)
+        try:
+            reply = await self._js.call(names.get, asked, timeout=_ANSWER_SECONDS)
+        except KeyNotFound:
+            return None
+        message = reply["message"]
+        return Stamp(message["seq"], _time(message["time"]))
 
     @asynccontextmanager
     async def follow(
@@ -110,6 +124,7 @@ class JetStreamChanges:
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
         through: Newest | None = None,
+        closely: bool = False,
     ) -> AsyncIterator["_Feed"]:
         async with nullcontext() if through is None else self._pasts:
             names = names_of(self._js.naming, bucket)
@@ -128,11 +143,13 @@ class JetStreamChanges:
                 f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}",
                 share=self._past if through is not None else None,
                 latest=latest,
+                heartbeat=_HEARTBEAT_SECONDS / 2 if closely else _HEARTBEAT_SECONDS,
             )
             await feed.open()
             lost = False
+            asked = asyncio.get_running_loop().time()
             try:
-                await self._js.call(
+                reply = await self._js.call(
                     f"CONSUMER.CREATE.{names.stream}.{consumer}",
                     consumer_request(
                         names.stream,
@@ -143,6 +160,8 @@ class JetStreamChanges:
                     ),
                     timeout=_ANSWER_SECONDS,
                 )
+                # By this a time of the server's is never taken for a later one than it was.
+                feed.clock = asked - _time(reply["ts"])
                 yield feed
             except Unavailable:
                 lost = True
@@ -185,9 +204,14 @@ class _Feed:
         next_subject: where to ask for messages.
         share: of all that catch up, for a feed that does.
         latest: whether its consumer picks out the newest of each key.
+        heartbeat: seconds after which it says that nothing has happened.
+
+    Attributes:
+        clock: what the event loop's clock shows when the server's is at 0.
     """
 
     _inbox: Inbox
+    clock = -inf
 
     def __init__(
         self,
@@ -197,8 +221,11 @@ class _Feed:
         *,
         share: _Share | None,
         latest: bool,
+        heartbeat: float,
     ) -> None:
         self._mux = mux
+        self._heartbeat = heartbeat
+        self._as_of = -inf
         self._share = share
         self._taken_bytes = self._taken_messages = 0
         self._batch = _BATCH if share is None else _BATCH_OF_PAST
@@ -240,7 +267,7 @@ class _Feed:
         if not self._arrived and self._end is not None:
             raise Unavailable(f"the feed ended: {self._end}")
         changes, self._arrived = self._arrived, []
-        return Batch(changes, self._reached)
+        return Batch(changes, self._reached, self._as_of)
 
     async def _wait(self) -> None:
         try:
@@ -262,7 +289,7 @@ class _Feed:
         body = {
             "batch": self._batch,
             "expires": expires * _SECOND,
-            "idle_heartbeat": _HEARTBEAT_SECONDS * _SECOND,
+            "idle_heartbeat": int(self._heartbeat * _SECOND),
         }
         if self._batch_bytes is not None:
             body["max_bytes"] = self._batch_bytes
@@ -289,7 +316,7 @@ class _Feed:
         if not reply:
             self._take_status(headers)
             return
-        revision, number = delivery(reply)
+        revision, number, stored_at = delivery(reply)
         if number != self._delivered + 1:
             self._finish("a gap")
             return
@@ -305,6 +332,7 @@ class _Feed:
                 change.value = b""
                 change.expired = expired(read)
         self._reached = revision
+        self._as_of = max(self._as_of, self.clock + stored_at / _SECOND)
         self._arrived.append(change)
         self._news.set()
 
@@ -318,6 +346,7 @@ class _Feed:
                 # The consumer has looked this far, whatever its filters let through.
                 looked = value_of(headers, b"Nats-Last-Stream") or b"0"
                 self._reached = max(self._reached, int(looked))
+                self._as_of = asyncio.get_running_loop().time()
         elif text == _COMPLETED:
             # Said by some servers after the last message of a batch; they were counted.
             return

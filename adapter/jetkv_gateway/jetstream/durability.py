@@ -5,6 +5,7 @@ files to the disk (`sync_interval`), is in docs/guarantees.md.
 """
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 from jetkv_gateway.kv.model import RETRY_HORIZON, BucketWarning
@@ -103,6 +104,25 @@ def _evicts_oldest(info: Mapping[str, Any]) -> str | None:
     )
 
 
+def _silent_expiry(info: Mapping[str, Any]) -> str | None:
+    config = info["config"]
+    max_age = config.get("max_age", 0)
+    own_ttls = config.get("allow_msg_ttl")
+    if config.get("subject_delete_marker_ttl") or not (max_age or own_ttls):
+        return None
+    which = "values can have a TTL of their own" if own_ttls else "values have a TTL"
+    marker = f"{max(1, ceil(max_age / _SECOND))}s" if max_age else "1h"
+    remedy = f"nats stream edit {config['name']} --subject-del-markers-ttl {marker}"
+    if not own_ttls:
+        remedy += " (nats-server 2.11 or newer; an older one has no remedy)"
+    elif config["max_msgs_per_subject"] > 1:
+        remedy += ", or shorter: with a history, no value may then have a shorter TTL than that"
+    return (
+        f"{which}, and nothing marks where one has expired: watchers are not told, and a watch "
+        f"that was away has to begin anew (resync) where one may have gone; {remedy}"
+    )
+
+
 def _not_retained(info: Mapping[str, Any]) -> str | None:
     retention = info["config"].get("retention", "limits")
     if retention == "limits":
@@ -128,6 +148,7 @@ _WARNINGS: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "async_persistence": _async_persistence,
     "short_duplicate_window": _short_duplicate_window,
     "evicts_oldest": _evicts_oldest,
+    "silent_expiry": _silent_expiry,
     "not_retained": _not_retained,
     "no_ack": _no_ack,
 }

@@ -363,7 +363,7 @@ class _Scan:
             alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
         self.found[subject_text(subject)] = alive
         self.taken += 1
-        revision, _ = delivery(reply)
+        revision, _, _ = delivery(reply)
         self.reached = max(self.reached, revision)
         if revision <= self._boundary:
             self.older += 1

@@ -21,6 +21,7 @@ __all__ = [
     "Change",
     "Consistency",
     "Entry",
+    "Forgetting",
     "Operation",
     "Storage",
 ]
@@ -129,25 +130,42 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgetting:
+    """How a bucket loses revisions without a trace: a newer one of the key, or an expiry marker.
+
+    Attributes:
+        after: seconds that a revision, or the last trace of it, is kept at least.
+        oldest_first: whether a revision that is still stored vouches for all that came after it.
+            It does where all share one limit; not where each value can have a time of its own.
+    """
+
+    after: float
+    oldest_first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BucketState:
     """Where a bucket's revisions stand, by its leader.
 
     Attributes:
         created_at: RFC 3339; another one means another bucket of the same name.
         age: seconds since then.
+        now: the server's clock, seconds since 1970.
         first: the first stored revision; `last` + 1 when nothing is stored.
+        first_age: seconds since that one was stored.
         last: the newest revision that was ever given.
         history: how many revisions of a key are kept.
-        forgets_after: seconds after which what was stored can go without any trace (a TTL, even
-            with expiry markers: those go, too), or None where nothing does.
+        forgets: how revisions can go without a trace, or None where none does.
     """
 
     created_at: str
     age: float
+    now: float
     first: int
+    first_age: float
     last: int
     history: int
-    forgets_after: float | None
+    forgets: Forgetting | None
 
 
 def to_base64(value: bytes) -> str:

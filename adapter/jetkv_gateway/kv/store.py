@@ -31,6 +31,7 @@ __all__ = [
     "Health",
     "Listings",
     "Newest",
+    "Stamp",
     "Store",
 ]
 
@@ -130,10 +131,19 @@ class Batch(NamedTuple):
     Attributes:
         changes: in revision order; may be empty.
         reached: every change up to this revision that the feed is to deliver was delivered.
+        as_of: all that was stored before this moment, by the event loop's clock, was delivered.
     """
 
     changes: list[Change]
     reached: int
+    as_of: float
+
+
+class Stamp(NamedTuple):
+    """A stored revision, and when it was stored: the server's clock, seconds since 1970."""
+
+    revision: int
+    stored_at: float
 
 
 class Newest(NamedTuple):
@@ -169,6 +179,10 @@ class Changes(Protocol):
         """Return the newest stored revision by the leader, None in an empty bucket."""
         ...
 
+    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+        """Return the first stored revision that is not before this one, None without any."""
+        ...
+
     def follow(
         self,
         bucket: str,
@@ -177,6 +191,7 @@ class Changes(Protocol):
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
         through: Newest | None = None,
+        closely: bool = False,
     ) -> AbstractAsyncContextManager[Feed]:
         """Open a feed; leaving the context removes it from the server.
 
@@ -185,6 +200,7 @@ class Changes(Protocol):
             latest: begin with the newest change of each key, then go on as ever.
             filters: keys wanted. More may come: the exact decision is the reader's.
             through: a revision that has to be reached for sure and soon, whatever the filters.
+            closely: whether it is to say twice a second that nothing has happened.
         """
         ...
 

@@ -2,14 +2,17 @@
 
 However many watch a bucket, one consumer serves them. The channel opens it with the first session
 and removes it with the last; when the feed ends, it opens another one after the last revision
-seen, and before that makes sure that nothing can have gone missing in between. If it cannot, every
-session ends with a word.
+seen, and makes sure that nothing has gone missing in between. If it cannot, every session ends with
+a word. In a bucket that forgets (`watch.traces`), it looks at each gap between two revisions that
+come: one that is as old as what the bucket keeps may have been more than an older value.
 """
 
 import asyncio
 import logging
 import random
 from contextlib import suppress
+from dataclasses import replace
+from math import inf
 from typing import TypeVar
 
 from jetkv_gateway.kv.errors import (
@@ -19,9 +22,18 @@ from jetkv_gateway.kv.errors import (
     InternalError,
     Resync,
 )
-from jetkv_gateway.kv.model import BucketState, Change
-from jetkv_gateway.kv.store import Changes, Feed
+from jetkv_gateway.kv.model import BucketState, Change, Forgetting
+from jetkv_gateway.kv.store import Batch, Changes, Feed
 from jetkv_gateway.watch.session import Session
+from jetkv_gateway.watch.traces import (
+    LOST,
+    first_gap,
+    gap_is_loss,
+    outlook,
+    tighter,
+    unseen,
+    vouched,
+)
 
 __all__ = ["Channel", "Pauses"]
 
@@ -32,6 +44,11 @@ _PAUSE_LAST = 1.0
 _A_TURN = 8000
 _TESTS_AS_AN_OFFER = 4
 _SECOND_LOOKS = 5
+_CLOSELY_SECONDS = 2.0
+"""Where a bucket forgets within this time, feeds tell twice as often how far they have come."""
+
+_IN_STEP_SECONDS = 1.0
+"""How far a feed may be behind and still be delivered to before anything is evicted."""
 
 _Name = TypeVar("_Name")
 
@@ -75,7 +92,8 @@ class Channel:
         self._by_filters: dict[tuple[str, ...], set[Session]] = {}
         self._moved = asyncio.Event()
         self._tried = asyncio.Event()
-        self._in_step_at = 0.0
+        self._as_of = -inf
+        self._forgets: Forgetting | None = None
         self._opened = False
         self._task = asyncio.create_task(self._run(), name=f"watch {bucket}")
 
@@ -148,12 +166,17 @@ class Channel:
             self.end(InternalError())
 
     async def _follow(self, pauses: Pauses) -> None:
+        asked = asyncio.get_running_loop().time()
         state = await self._changes.state(self.bucket)
         await self._check(state)
         if self.position is None:
-            self.position = state.last
+            self.position, self._as_of = state.last, asked
+        # What it keeps now, and what it kept when it was looked at last: both ways may have been.
+        self._forgets, before = state.forgets, self._forgets
+        forgets = tighter(state.forgets, before)
         self.created_at = state.created_at
-        async with self._changes.follow(self.bucket, after=self.position) as feed:
+        closely = forgets is not None and forgets.after < _CLOSELY_SECONDS
+        async with self._changes.follow(self.bucket, after=self.position, closely=closely) as feed:
             # It may have been made anew between the look and the feed.
             if (await self._changes.state(self.bucket)).created_at != state.created_at:
                 raise BucketDeleted
@@ -161,10 +184,10 @@ class Channel:
             self.trouble = None
             self._tried.set()
             self._moved.set()
-            await self._read(feed, pauses)
+            await self._read(feed, pauses, forgets)
 
     async def _check(self, state: BucketState) -> None:
-        """Make sure that what follows `position` is all that happened since.
+        """Make sure that what follows `position` can be all that happened since.
 
         Raises:
             BucketDeleted, Resync
@@ -184,29 +207,51 @@ class Channel:
                 raise BucketDeleted
         else:
             raise Resync(f"the bucket is at revision {state.last}, before {position}")
-        away = asyncio.get_running_loop().time() - self._in_step_at
-        if (
-            state.forgets_after is not None
-            and state.first > position + 1
-            and away >= state.forgets_after
-        ):
-            raise Resync("changes have expired unseen")
+        if outlook(state, position, self._age()) == LOST:
+            raise Resync(unseen(position))
 
-    async def _read(self, feed: Feed, pauses: Pauses) -> None:
-        loop = asyncio.get_running_loop()
+    def _age(self) -> float:
+        """Return seconds, as many at least as what comes after `position` is old."""
+        return asyncio.get_running_loop().time() - self._as_of
+
+    async def _look_at_gaps(self, batch: Batch, forgets: Forgetting) -> None:
+        """Make sure that nothing has gone that a feed has passed over.
+
+        Raises:
+            BucketDeleted, Resync
+        """
+        age = self._age()
+        if age < max(forgets.after, _IN_STEP_SECONDS):
+            return
+        # What vouches for one gap vouches for all that come after it.
+        before = first_gap(batch, self.position or 0)
+        if before is None:
+            return
+        state = await self._changes.state(self.bucket)
+        if state.created_at != self.created_at:
+            raise BucketDeleted
+        state = replace(state, forgets=tighter(state.forgets, forgets))
+        if gap_is_loss(state, before, age) and not await vouched(
+            self._changes, self.bucket, state, before
+        ):
+            raise Resync(unseen(before))
+
+    async def _read(self, feed: Feed, pauses: Pauses, forgets: Forgetting | None) -> None:
         offers = 0
         while True:
-            changes, reached = await feed.read()
+            batch = await feed.read()
             pauses.reset()
-            self._in_step_at = loop.time()
-            for change in changes:
+            if forgets is not None:
+                await self._look_at_gaps(batch, forgets)
+            for change in batch.changes:
                 offers += self._offer(change)
                 if offers > _A_TURN:
                     # Readers first, or all that keep up would look slow.
                     offers = 0
                     await asyncio.sleep(0)
-            if self.position is None or reached > self.position:
-                self.position = reached
+            if self.position is None or batch.reached > self.position:
+                self.position = batch.reached
+            self._as_of = max(self._as_of, batch.as_of)
             self._moved.set()
 
     def _offer(self, change: Change) -> int:

@@ -5,25 +5,40 @@ while the round reads up to the newest revision of its moment. What was written 
 missing in what was read, and is among what was kept. Where too much was kept, it was dropped, and
 another round reads on from where this one ended: each is shorter than the one before, and none
 costs memory.
+
+Where the bucket forgets (`watch.traces`), a round is as good as it is sure, for as long, that
+nothing can have gone unseen. Where neither time nor order says so, all changes are read, whatever
+the filters, since a gap between them is what would show that one is gone.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from math import inf
 
 from jetkv_gateway.kv.errors import BucketDeleted, BucketNotFound, GatewayError, Resync, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
-from jetkv_gateway.kv.store import Changes, Newest
+from jetkv_gateway.kv.store import Batch, Changes, Newest
 from jetkv_gateway.watch.channel import Channel, Pauses
 from jetkv_gateway.watch.session import Session, State
+from jetkv_gateway.watch.traces import (
+    LOST,
+    first_gap,
+    gap_is_loss,
+    is_short,
+    outlook,
+    unseen,
+    vouched,
+)
 
 __all__ = ["Past", "WatchRequest", "same_moment"]
 
 _REACH_SECONDS = 2.0
 _SECOND_LOOKS = 2
 _LOOKS_FOR_A_PAUSE = 5
+_NEARLY_OVER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +78,8 @@ class Past:
         self._latest = self._snapshot
         self._through = request.resume_after or 0
         self._created_at: str | None = None
-        self._looked_at: float | None = None
+        self._as_of = -inf
+        self._sure_until = inf
         self._looks = 0
         self._absent_through: int | None = None
 
@@ -94,10 +110,13 @@ class Past:
             raise self._channel.trouble or Unavailable
         session.restart()
         kept_from = self._channel.position
+        asked = asyncio.get_running_loop().time()
         state = await self._changes.state(self._bucket)
         self._check(state, kept_from)
-        if state.history == 1:
-            # All that is stored is the newest of its key: no need to have it picked out.
+        await self._look_out(state, asked)
+        if state.history == 1 or self._by_presence:
+            # All that is stored is the newest of its key: no need to have it picked out. Or all of
+            # it is wanted, to see what is missing.
             self._latest = False
         newest = await self._changes.newest(self._bucket)
         if newest is not None and newest.revision > self._through:
@@ -105,7 +124,9 @@ class Past:
                 async for _ in parts:
                     yield
         # Beyond the newest stored revision nothing is stored.
+        await self._look_at_gaps(Batch([], state.last, -inf))
         self._through = max(self._through, state.last)
+        self._as_of = max(self._as_of, asked)
         self._latest = False
         if self._request.snapshot:
             await self._wait_for_overwritten()
@@ -139,17 +160,59 @@ class Past:
                     f"{state.last}"
                 )
             raise Unavailable("the leader is behind")
-        now = asyncio.get_running_loop().time()
-        away = state.age if self._looked_at is None else now - self._looked_at
-        self._looked_at = now
-        begins = self._snapshot and self._absent_through is None
-        if (
-            not begins
-            and state.forgets_after is not None
-            and state.first > self._through + 1
-            and away >= state.forgets_after
-        ):
-            raise Resync(f"changes after revision {self._through} have expired unseen")
+
+    @property
+    def _owed_after(self) -> int:
+        """The revision after which every change is owed.
+
+        What went before a snapshot began is not: its reader knew no key then.
+        """
+        return max(self._through, self._absent_through or 0)
+
+    @property
+    def _by_presence(self) -> bool:
+        return self._sure_until == -inf
+
+    async def _look_out(self, state: BucketState, asked: float) -> None:
+        """Find out until when nothing can go unseen, or whether each gap has to be looked at.
+
+        Raises:
+            Resync: something may have gone already.
+        """
+        self._as_of = max(self._as_of, asked - state.age)
+        if self._snapshot and self._absent_through is None:
+            # What is owed comes after the newest revision, which is not looked up yet.
+            self._sure_until, self._as_of = inf, asked
+            return
+        after = self._owed_after
+        # The answer is a little younger than the question: sure is what holds for both.
+        sure = outlook(state, after, asyncio.get_running_loop().time() - self._as_of)
+        if sure == LOST:
+            raise Resync(unseen(after))
+        if sure < _NEARLY_OVER_SECONDS:
+            sure = max(sure, await vouched(self._changes, self._bucket, state, after))
+        self._sure_until = -inf if is_short(sure, state) else asked + sure
+
+    async def _look_at_gaps(self, batch: Batch) -> None:
+        """Make sure that a batch has all that was owed and was there.
+
+        Raises:
+            BucketDeleted, Resync: it has not.
+            Unavailable: the time is over for which that was sure; another round finds out.
+        """
+        if not self._by_presence:
+            if asyncio.get_running_loop().time() >= self._sure_until:
+                raise Unavailable("what is read may be older than what the bucket keeps")
+            return
+        before = first_gap(batch, self._owed_after)
+        if before is None:
+            return
+        state = await self._changes.state(self._bucket)
+        if state.created_at != self._created_at:
+            raise BucketDeleted
+        age = asyncio.get_running_loop().time() - self._as_of
+        if gap_is_loss(state, before, age):
+            raise Resync(unseen(before))
 
     async def _read_through(self, newest: Newest) -> AsyncGenerator[None, None]:
         session = self._session
@@ -161,20 +224,22 @@ class Past:
             self._bucket,
             after=self._through,
             latest=self._latest,
-            filters=self._request.filters,
+            filters=(EVERYTHING,) if self._by_presence else self._request.filters,
             through=newest,
         ) as feed:
             reached = 0
             while reached < newest.revision:
-                changes, reached = await feed.read()
+                changes, reached, as_of = await feed.read()
+                # What is newer comes by the live feed, too.
+                changes = [change for change in changes if change.revision <= newest.revision]
+                await self._look_at_gaps(Batch(changes, min(reached, newest.revision), as_of))
                 for change in changes:
-                    if change.revision > newest.revision:
-                        break
                     shown = change.live or change.revision > absent_through
                     if shown and session.wants(change.key):
                         session.caught(change)
                 if not self._latest:
                     self._through = max(self._through, min(reached, newest.revision))
+                    self._as_of = max(self._as_of, as_of)
                 yield
                 if session.state is not State.CATCHING_UP:
                     return

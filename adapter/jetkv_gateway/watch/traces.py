@@ -1,0 +1,123 @@
+"""Whether a change can have gone without a trace while a watch was not looking.
+
+A newer revision of its key is a trace of a change, and so is an expiry marker, until its own time
+is up. Where a bucket forgets (`kv.model.Forgetting`), three things prove that nothing was missed
+after a revision N:
+
+1. *Time*: what came after N is younger than the bucket keeps anything, traces included. A stored
+   revision up to N + 1 that is young proves it, too: all that follows is younger.
+2. *Order*: where the oldest goes first, a stored revision up to N + 1 vouches for all after it.
+3. *Presence*: every revision after N is delivered, one after the other.
+
+Time and order are read off a bucket's state. For presence the changes have to be read without a
+filter, since a revision that is missing does not tell its key: written over since, or gone.
+"""
+
+from math import inf
+
+from jetkv_gateway.kv.model import BucketState, Forgetting
+from jetkv_gateway.kv.store import Batch, Changes
+
+__all__ = [
+    "LOST",
+    "PRESENCE",
+    "first_gap",
+    "gap_is_loss",
+    "is_short",
+    "outlook",
+    "tighter",
+    "unseen",
+    "vouched",
+]
+
+LOST = -inf
+PRESENCE = 0.0
+
+_WIDER = 8
+_SHORT_SECONDS = 1.0
+
+
+def outlook(state: BucketState, after: int, age: float) -> float:
+    """Return the seconds for which nothing that changed after a revision can go unseen.
+
+    Args:
+        after: the revision.
+        age: seconds, at least as many as the first change after it is old.
+
+    Returns:
+        `inf` where nothing ever goes; `LOST` where something may have gone already; `PRESENCE`
+        where neither is sure, and each gap has to be looked at.
+    """
+    forgets = state.forgets
+    if forgets is None:
+        return inf
+    if state.last <= after:
+        age = 0.0
+    elif state.first <= after + 1:
+        age = min(age, state.first_age)
+    if age < forgets.after:
+        return forgets.after - age
+    return LOST if state.last > after and state.first > after + 1 else PRESENCE
+
+
+def is_short(sure: float, state: BucketState) -> bool:
+    """Return whether there is too little time to read anything before it is over."""
+    if state.forgets is None:
+        return False
+    return sure <= 0 or sure < min(_SHORT_SECONDS, state.forgets.after / 4)
+
+
+def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
+    """Return whether a change may have gone where the revision after `before` is missing.
+
+    Args:
+        state: of the bucket, read after the gap was seen.
+        age: seconds, at least as many as what is missing is old.
+    """
+    sure = outlook(state, before, age)
+    if sure == PRESENCE:
+        return state.forgets is None or not state.forgets.oldest_first
+    return sure == LOST
+
+
+def first_gap(batch: Batch, position: int) -> int | None:
+    """Return the revision before the first gap after `position`, None where all have come."""
+    for change in batch.changes:
+        if change.revision > position + 1:
+            return position
+        position = max(position, change.revision)
+    return position if batch.reached > position else None
+
+
+def unseen(after: int) -> str:
+    """Return the reason of a resync."""
+    return f"changes after revision {after} may have expired unseen"
+
+
+def tighter(one: Forgetting | None, other: Forgetting | None) -> Forgetting | None:
+    """Return how a bucket forgets that may have forgotten in both ways."""
+    if one is None or other is None:
+        return one or other
+    return Forgetting(min(one.after, other.after), one.oldest_first and other.oldest_first)
+
+
+async def vouched(changes: Changes, bucket: str, state: BucketState, after: int) -> float:
+    """Return the seconds that a young revision up to `after` + 1 makes sure, 0 where there is none.
+
+    Looked for from there backwards, in steps that grow: the first stored revision is the oldest of
+    all, and may be one that never goes.
+    """
+    forgets = state.forgets
+    if forgets is None or state.first > after + 1:
+        return 0.0
+    step = 1
+    while True:
+        begin = max(state.first, after + 2 - step)
+        found = await changes.first_from(bucket, begin)
+        if found is None:
+            return 0.0
+        if found.revision <= after + 1:
+            return max(0.0, found.stored_at + forgets.after - state.now)
+        if begin == state.first:
+            return 0.0
+        step *= _WIDER
