@@ -79,6 +79,30 @@ def test_check_with_wrong_credentials_is_5(finish, tmp_path: Path) -> None:
         )
 
 
+def test_check_shows_no_login_of_an_address(finish, tmp_path: Path) -> None:
+    with Server(tmp_path / "nats", config=PASSWORD) as server:
+        for scheme, login, code in (
+            ("nats", "app:secret", 0),
+            ("nats", "app:secret-not", 5),
+            ("tls", "app:secret", 6),
+        ):
+            url = server.url.replace("nats://", f"{scheme}://{login}@")
+            found, output = finish("check", "--nats-url", url)
+            assert (found, "secret" in output) == (code, False), output
+            assert f"{scheme}://127.0.0.1:{server.port}" in output
+
+
+def test_check_takes_an_inbox_prefix_and_a_handshake_first(finish, nats: NatsServer) -> None:
+    assert finish("check", "--nats-url", nats.url, "--nats-inbox-prefix", "_GATEWAY")[0] == 0
+    code, output = finish("check", "--nats-url", nats.url, "--nats-tls-first")
+    assert (code, "unset nats_tls_first" in output) == (6, True)
+
+
+def test_check_refuses_half_a_login(finish, nats: NatsServer) -> None:
+    code, output = finish("check", "--nats-url", nats.url, "--nats-password", "p")
+    assert (code, output.strip()) == (4, "jetkv: nats_password needs nats_user")
+
+
 def test_check_without_jetstream_is_6(finish, tmp_path: Path) -> None:
     accounts = 'accounts { A { users: [{ user: "a", password: "a" }] } }'
     with Server(tmp_path / "nats", config=accounts) as server:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nkeys
@@ -12,11 +10,11 @@ import pytest
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.check import EXIT_UNUSABLE, check
-from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.settings import load
 from tests.support.cluster import free_ports
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket, Http
+from tests.support.link import connecting
 from tests.support.tls import Certificates, TlsFirstNats, secure_url, stripped
 from tests.support.waiting import soon, until
 
@@ -29,17 +27,6 @@ NO_TLS = "the server offers no TLS"
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@asynccontextmanager
-async def connecting(url: str, **settings: object) -> AsyncIterator[Connection]:
-    """A connection as the gateway makes it of these settings."""
-    connection = Connection(load({"nats_url": url, **settings}, None).nats_options())
-    connection.start()
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def refuses(url: str, reason: str, **settings: object) -> None:

@@ -52,10 +52,18 @@ class Member(LocalNats):
 
 @contextmanager
 def running_cluster(
-    folder: Path, size: int = 3, *, config: str = "", advertise: bool = True
+    folder: Path,
+    size: int = 3,
+    *,
+    config: str = "",
+    advertise: bool = True,
+    ports: list[int] | None = None,
 ) -> Iterator[list[Member]]:
-    """Start the members; JetStream of a new cluster takes some two seconds to be ready."""
-    ports = free_ports(size)
+    """Start the members; JetStream of a new cluster takes some two seconds to be ready.
+
+    `ports` are those of their routes, free ones if None.
+    """
+    ports = ports or free_ports(size)
     with ExitStack() as stack:
         members = []
         for number, port in enumerate(ports):

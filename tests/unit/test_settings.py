@@ -285,6 +285,89 @@ def test_a_password_reaches_nats_and_no_print_of_the_settings(
     assert "hunter" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"nats_user": "u", "nats_token": "t"}, "give only one of nats_user and nats_token"),
+        ({"nats_user": "u", "nats_creds": "c"}, "give only one of nats_user and nats_creds"),
+        ({"nats_creds": "c", "nats_nkey": "k"}, "give only one of nats_creds and nats_nkey"),
+        ({"nats_password": "p"}, "nats_password needs nats_user"),
+        (
+            {"nats_password": "p", "nats_url": "nats://u@a:1,nats://b:1"},
+            "nats_password needs nats_user",
+        ),
+    ],
+)
+def test_a_login_of_which_a_part_would_be_left_out_is_refused(
+    flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(flags, None).check_login()
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"nats_user": "u", "nats_password": "p"},
+        {"nats_user": "u"},
+        {"nats_password": "p", "nats_url": "nats://u@a:1"},
+        {"nats_creds": "c", "nats_token": "t"},  # for a callout that checks it
+    ],
+)
+def test_a_login_that_is_whole_is_taken(flags: dict[str, Any]) -> None:
+    load(flags, None).check_login()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"nats_tls_hostname": "x", "nats_url": "ws://a:1"}, "ws:// cannot have the TLS"),
+        ({"nats_tls_first": True, "nats_url": "ws://a:1"}, "ws:// cannot have the TLS"),
+        ({"nats_url": "wss://a:1,ws://b:1"}, "ws:// cannot have the TLS"),
+    ],
+)
+def test_tls_settings_that_could_not_be_followed_are_refused(
+    flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(flags, None).nats_options()
+    assert str(refused.value).startswith(message)
+
+
+def test_a_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("a key")
+    with pytest.raises(SettingsError, match=r"^nats_tls_key needs nats_tls_cert$"):
+        load({"nats_tls_key": key}, None).nats_options()
+
+
+@pytest.mark.parametrize(
+    ("flags", "required"),
+    [
+        ({}, False),
+        ({"nats_tls_hostname": "x"}, True),
+        ({"nats_tls_first": True}, True),
+        ({"nats_user": "u", "nats_domain": "d", "nats_inbox_prefix": "_G"}, False),
+    ],
+)
+def test_a_tls_setting_demands_tls(flags: dict[str, Any], required: bool) -> None:
+    assert load(flags, None).nats_options().tls_required is required
+
+
+@pytest.mark.parametrize("prefix", ["", ".", "_G.", "a b", "a.>", "a.*", "$KV.b", "x" * 200])
+def test_a_prefix_that_is_no_beginning_of_a_subject_is_refused(prefix: str) -> None:
+    assert refusal({"nats_inbox_prefix": prefix}).startswith("nats_inbox_prefix: ")
+
+
+@pytest.mark.parametrize("url", ["", " , ", "nats://u:hunter2@h:x", "nats://u:hunter2#@h"])
+def test_an_address_of_nats_that_is_none_is_refused_without_its_login(url: str) -> None:
+    text = refusal({"nats_url": url})
+    assert text.startswith("nats_url: ")
+    assert "hunter2" not in text
+
+
 @pytest.mark.parametrize("name", ["nats_creds", "nats_nkey"])
 def test_a_credentials_file_that_is_not_there_is_refused(name: str, tmp_path: Path) -> None:
     settings = load({name: tmp_path / "none"}, None)

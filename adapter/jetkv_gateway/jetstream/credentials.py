@@ -163,6 +163,8 @@ def _text(file: Path) -> str:
 
 def _check_seed(seed: str) -> None:
     try:
-        nkeys.from_seed(bytearray(seed.encode())).wipe()
+        prefix, raw = nkeys.decode_seed(bytearray(seed.encode()))
+        if nkeys.encode_seed(raw, prefix).decode() != seed:
+            raise SecretError("its checksum is wrong")  # noqa: TRY301 - nkeys does not look at it
     except Exception as error:  # depending on what is wrong it raises anything
         raise SecretError("invalid seed: are the credentials whole?") from error

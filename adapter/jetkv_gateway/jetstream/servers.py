@@ -139,9 +139,13 @@ class Servers:
         New ones come before `source` in turn, in any order, so that not all gateways go the same
         way. The servers of the settings stay, whoever is named.
         """
-        named = set(places)
+        named = {
+            server.place: server
+            for place in places
+            if (server := self._learned(source, place)) is not None
+        }
         known = {server.place for server in self._all}
-        new = [self._learned(source, place) for place in sorted(named - known)]
+        new = [server for place, server in named.items() if place not in known]
         random.shuffle(new)
         self._all = [
             server
@@ -149,12 +153,15 @@ class Servers:
             if server.given or server is source or server.place in named
         ]
         at = self._all.index(source) if source in self._all else len(self._all)
-        self._all[at:at] = [server for server in new if server is not None]
+        self._all[at:at] = new
 
     def _learned(self, source: Server, place: str) -> Server | None:
+        """Return the server at a place, with what it inherits; None where that is no place."""
         try:
             server = parse_server(f"{source.scheme}://{place}")
         except ValueError:
+            return None
+        if server.login != Login():
             return None
         names = [server.host]
         if self._certificate_name is not None:
