@@ -92,7 +92,7 @@ def _read(operation: str, summary: str) -> dict[str, Any]:
                 },
             },
             "304": {"description": "Not modified", "headers": _READ_HEADERS},
-            **_failures(400, 401, 403, 404, 409, 412, 503, 504),
+            **_failures(400, 401, 403, 404, 409, 412, 429, 503, 504),
         },
     }
 
@@ -134,7 +134,7 @@ def _key_operations() -> dict[str, Any]:
                         }
                     },
                 },
-                **_failures(400, 401, 403, 404, 409, 412, 413, 501, 503, 504, 507),
+                **_failures(400, 401, 403, 404, 409, 412, 413, 429, 501, 503, 504, 507),
             },
         },
         "delete": {
@@ -147,7 +147,7 @@ def _key_operations() -> dict[str, Any]:
             ],
             "responses": {
                 "204": {"description": "There is no live value under the key now"},
-                **_failures(400, 401, 403, 404, 409, 412, 503, 504, 507),
+                **_failures(400, 401, 403, 404, 409, 412, 429, 503, 504, 507),
             },
         },
     }

@@ -16,6 +16,7 @@ from jetkv_gateway.jetstream.api import (
     stream_config,
     stream_value_limit,
 )
+from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.kv import model
@@ -168,7 +169,12 @@ class JetStreamBuckets:
         """
         names = names_of(self._naming, name)
         try:
-            reply = await self._js.call(names.get, get_last(names.stored + ">"), timeout=timeout)
+            reply = await self._js.call(
+                names.get,
+                get_last(names.stored + ">"),
+                timeout=timeout,
+                share=self.share(names),
+            )
         except KeyNotFound:
             return None
         message = reply["message"]
@@ -181,6 +187,11 @@ class JetStreamBuckets:
             BucketNotFound, BucketUnsuitable
         """
         return self.known_profile(name) or await self.fresh_profile(name, effort)
+
+    def share(self, names: BucketNames) -> Share:
+        """Return the share of the bytes on their way that a read of any message takes."""
+        profile = self._profiles.get(names.bucket)
+        return self._js.share_of(names.stored, profile.value_limit if profile is not None else None)
 
     def known_profile(self, name: str) -> Profile | None:
         """Return a bucket's profile if it is known, a few seconds old while the leader answers.

@@ -30,7 +30,7 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import read_headers, status, subject_text, value_of
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
-from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, Unavailable
+from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import BucketState, Change, Operation
@@ -103,15 +103,23 @@ class JetStreamChanges:
         )
 
     async def newest(self, bucket: str) -> Newest | None:
-        return await self._buckets.newest(bucket, timeout=_ANSWER_SECONDS)
+        try:
+            return await self._buckets.newest(bucket, timeout=_ANSWER_SECONDS)
+        except TooManyRequests as error:
+            # A watch goes on trying.
+            raise Unavailable(error.message) from error
 
     async def first_from(self, bucket: str, revision: int) -> Stamp | None:
         names = names_of(self._js.naming, bucket)
         asked = get_next(names.stored + ">", revision)
         try:
-            reply = await self._js.call(names.get, asked, timeout=_ANSWER_SECONDS)
+            reply = await self._js.call(
+                names.get, asked, timeout=_ANSWER_SECONDS, share=self._buckets.share(names)
+            )
         except KeyNotFound:
             return None
+        except TooManyRequests as error:
+            raise Unavailable(error.message) from error
         message = reply["message"]
         return Stamp(message["seq"], _time(message["time"]))
 

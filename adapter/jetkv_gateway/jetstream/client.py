@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.budget import Reads, Share
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.errors import STREAM_NOT_FOUND, refusal, unanswered
 from jetkv_gateway.jetstream.requests import (
+    HEADER_RESERVE,
     ConnectionLost,
     Multiplexer,
     NoResponders,
@@ -24,7 +26,7 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Signal,
 )
-from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, Unavailable
+from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.retries import note_retry
 
 __all__ = ["RETRY_SECONDS", "Effort", "JetStream"]
@@ -32,9 +34,15 @@ __all__ = ["RETRY_SECONDS", "Effort", "JetStream"]
 RETRY_SECONDS = 6.0
 """How long after its beginning a request may still begin another try (design decision 7)."""
 
+_AROUND_A_MESSAGE = 1024
+"""Bytes of an answer of the API besides value and headers: the subject, which a key makes long."""
+
 PATIENCE = 2.0
 """Seconds that a try waits for its answer where another one does no harm; and that a request which
 was on its way when the connection broke waits for the next connection."""
+
+_ROOM_SECONDS = 5.0
+"""How long a read waits for its share, if its request may still wait so long."""
 
 _FIRST_PAUSE = 0.02
 _LAST_PAUSE = 0.5
@@ -90,10 +98,24 @@ class JetStream:
         self._api = naming.api
         self._timeout = timeout
         self.patience = min(timeout, PATIENCE)
+        self.reads = Reads()
 
     @property
     def max_value_bytes(self) -> int:
         return self._connection.max_value_bytes
+
+    def share_of(self, bucket: str, value_limit: int | None) -> Share:
+        """Return the share that a read of any message of a bucket takes: base64 in JSON.
+
+        Args:
+            bucket: what its subjects begin with.
+            value_limit: of the bucket in bytes, None for that of the server.
+        """
+        largest = self._connection.max_value_bytes
+        if value_limit is not None:
+            largest = min(largest, value_limit)
+        bound = (largest + HEADER_RESERVE) * 4 // 3 + _AROUND_A_MESSAGE
+        return self.reads.unknown(bucket, bound)
 
     @property
     def server_version(self) -> tuple[int, int, int]:
@@ -136,6 +158,7 @@ class JetStream:
         check: str | None = None,
         timeout: float | None = None,
         effort: Effort | None = None,
+        share: Share | None = None,
     ) -> dict[str, Any]:
         """Call `$JS.API.<verb>` and return its reply.
 
@@ -146,10 +169,12 @@ class JetStream:
             timeout: seconds, where the call's own differs from that of all.
             effort: of the request that this call is a part of; one that changes nothing is then
                 made again when it got no answer.
+            share: of the bytes on their way, for a reply that is as large as a value.
 
         Raises:
             GatewayError: of the table in `errors`; `DeadlineExceeded`, or `OutcomeUnknown` where
                 `check` is given, without an answer in time.
+            TooManyRequests: there was no room for the reply in time.
         """
         repeatable = effort is not None and check is None
         while True:
@@ -157,6 +182,10 @@ class JetStream:
             wait = timeout or self._timeout
             if timeout is None and repeatable and effort is not None:
                 wait = self.wait_of(effort)
+            # Not during a pause: only for what is on its way.
+            taken = 0
+            if share is not None:
+                taken = share.budget.take_now(share.units) or await _wait_for(share, effort)
             try:
                 message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=wait
@@ -168,6 +197,9 @@ class JetStream:
             except Signal as signal:
                 failure = unanswered(signal, check)
                 again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
+            finally:
+                if share is not None:
+                    share.budget.give(taken)
             effort = effort or Effort()
             if again:
                 again = await self.reconnected(effort)
@@ -176,8 +208,18 @@ class JetStream:
             if not again or not await effort.pause():
                 raise failure
 
-    async def direct_get(self, stream: str, payload: bytes, *, timeout: float) -> Reply | None:
-        """Return what a replica answers to a read, or None where none answers in time."""
+    async def direct_get(
+        self, stream: str, payload: bytes, *, timeout: float, share: Share, effort: Effort
+    ) -> Reply | None:
+        """Return what a replica answers to a read, or None where none answers in time.
+
+        Args:
+            share: of the bytes on their way.
+
+        Raises:
+            TooManyRequests: there was no room for the answer in time.
+        """
+        taken = share.budget.take_now(share.units) or await _wait_for(share, effort)
         try:
             return await self._connection.mux.request(
                 f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
@@ -186,6 +228,8 @@ class JetStream:
             return None
         except Signal as signal:
             raise unanswered(signal, None) from signal
+        finally:
+            share.budget.give(taken)
 
     async def publish(
         self,
@@ -252,3 +296,13 @@ class JetStream:
         except GatewayError as refused:
             return {"jetstream": refused.message}
         return {}
+
+
+async def _wait_for(share: Share, effort: Effort | None) -> int:
+    """Wait until there is room for a reply, and return what was taken."""
+    wait = _ROOM_SECONDS if effort is None else min(_ROOM_SECONDS, effort.left)
+    try:
+        async with asyncio.timeout(wait):
+            return await share.budget.take(share.units)
+    except TimeoutError:
+        raise TooManyRequests("too many large values are being read at once") from None

@@ -1,5 +1,7 @@
 """Single keys on JetStream: get, put, delete, history. The hot path; writes are in `writes`."""
 
+import asyncio
+
 from jetkv_gateway.jetstream.api import (
     get_last,
     get_next,
@@ -8,6 +10,7 @@ from jetkv_gateway.jetstream.api import (
     read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.headers import read_direct, read_headers
@@ -37,6 +40,7 @@ class JetStreamEntries:
         self._naming = js.naming
         self._buckets = buckets
         self._writes = Writes(js, buckets)
+        self._loop = asyncio.get_running_loop()
 
     @property
     def max_value_bytes(self) -> int:
@@ -54,15 +58,21 @@ class JetStreamEntries:
         subject = names.stored + encode(key)
         query = get_last(subject) if revision is None else get_sequence(revision)
         effort = Effort()
+        js = self._js
+        share = js.reads.known(subject) if revision is None else None
+        if share is None:
+            share = self._buckets.share(names)
         entry = None
         if consistency is Consistency.EVENTUAL:
-            entry = await self._from_replica(names, subject, key, query)
+            entry = await self._from_replica(names, subject, key, query, share, effort)
         if entry is None:
             try:
-                reply = await self._js.call(names.get, query, effort=effort)
+                reply = await js.call(names.get, query, effort=effort, share=share)
                 entry = read_entry(reply["message"], subject, key)
             except KeyNotFound:
                 entry = None
+        if revision is None and entry is not None:
+            js.reads.saw(names.stored, subject, len(entry.base64), self._loop.time())
         if entry is None or entry.operation is not Operation.PUT:
             await self._buckets.profile(bucket, effort)
             raise KeyNotFound
@@ -95,6 +105,7 @@ class JetStreamEntries:
             buckets = self._buckets
             profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket, effort)
             write.window = profile.window
+            self._js.reads.grows(names.stored, names.stored + write.tokens, len(value) * 4 // 3)
             if profile.value_limit is not None and len(value) > profile.value_limit:
                 await self._check_size(bucket, len(value), effort)
             return await self._writes.apply(write, effort)
@@ -187,14 +198,22 @@ class JetStreamEntries:
             raise ValueTooLarge(limit)
 
     async def _from_replica(
-        self, names: BucketNames, subject: str, key: str, query: bytes
+        self,
+        names: BucketNames,
+        subject: str,
+        key: str,
+        query: bytes,
+        share: Share,
+        effort: Effort,
     ) -> Entry | None:
         """Return what any replica has, or None where the leader has to be asked.
 
         A bucket without direct gets has no replica that answers, a frozen one does not in time.
         A replica's "not found" may be a value that has not reached it: the leader is asked.
         """
-        message = await self._js.direct_get(names.stream, query, timeout=_REPLICA_TIMEOUT)
+        message = await self._js.direct_get(
+            names.stream, query, timeout=_REPLICA_TIMEOUT, share=share, effort=effort
+        )
         if message is None:
             return None
         found = read_direct(message.headers, names.stream.encode())

@@ -282,7 +282,8 @@ class JetStreamListings:
 
     async def _alive(self, names: BucketNames, subject: str) -> bool:
         try:
-            reply = await self._js.call(names.get, get_last(subject))
+            share = self._buckets.share(names)
+            reply = await self._js.call(names.get, get_last(subject), share=share)
         except KeyNotFound:
             return False
         return message_kind(reply["message"].get("hdrs"))[0] is Operation.PUT

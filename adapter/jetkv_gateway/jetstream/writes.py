@@ -234,7 +234,8 @@ class Writes:
     ) -> Last | None:
         """Return what the leader answers to a query, None where that is no message of the key."""
         try:
-            reply = await self._js.call(names.get, query, effort=effort)
+            share = self._buckets.share(names)
+            reply = await self._js.call(names.get, query, effort=effort, share=share)
         except KeyNotFound:
             return None
         message = reply["message"]

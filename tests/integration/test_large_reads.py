@@ -1,0 +1,66 @@
+"""Many large values at once are nobody else's trouble."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jetkv.testing import LocalNats
+from jetkv_gateway.embedded import NatsServer
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Answer, Bucket
+
+VALUE = os.urandom(1_000_000)
+READERS = 120
+
+
+def slow_consumers(folder: Path) -> int:
+    return sum(log.read_text().count("Slow Consumer") for log in folder.rglob("*.log"))
+
+
+@pytest.mark.parametrize("query", ["", "?consistency=eventual&values=raw", "?revision=1"])
+async def test_many_large_values_read_at_once_cost_nobody_the_connection(
+    own_nats: LocalNats, tmp_path: Path, query: str
+) -> None:
+    own_nats.start()
+    with running_gateway(own_nats.url, buckets="large") as http:
+        http.post(BUCKETS, {"name": "small"})
+        large, small = Bucket(http, "large"), Bucket(http, "small")
+        revision = large.put("k", VALUE).json["revision"]
+        assert revision == 1
+        done = asyncio.Event()
+        puts: list[Answer] = []
+
+        async def write() -> None:
+            while not done.is_set():
+                puts.append(await asyncio.to_thread(small.put, "k", "v"))
+
+        writing = asyncio.create_task(write())
+        reads = (asyncio.to_thread(large.get, "k", query) for _ in range(READERS))
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(READERS + 10))
+        answers = await asyncio.gather(*reads)
+        done.set()
+        await writing
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.status for answer in puts} == {200}
+    assert slow_consumers(tmp_path) == 0
+
+
+async def test_many_deletes_of_large_values_at_once_cost_nobody_the_connection(
+    tmp_path: Path,
+) -> None:
+    with (
+        NatsServer(tmp_path, config="max_payload: 8MB") as server,
+        running_gateway(server.url, buckets="large") as http,
+    ):
+        large = Bucket(http, "large")
+        large.put("k", VALUE * 7)
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(24))
+        # The condition holds for none of them, and is looked at by a read of the value.
+        calls = (asyncio.to_thread(large.delete, "k", If_Match="7") for _ in range(24))
+        assert {answer.status for answer in await asyncio.gather(*calls)} == {412}
+    assert slow_consumers(tmp_path) == 0
