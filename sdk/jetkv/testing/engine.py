@@ -16,9 +16,10 @@ try:
         ImageNotFound,
         NotFound,
     )
-    from testcontainers.core.config import ConnectionMode
+    from testcontainers.core.config import ConnectionMode, testcontainers_config
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.network import Network
+    from testcontainers.core.utils import default_gateway_ip
 except ModuleNotFoundError as error:
     raise ImportError(
         f"{error.name} is not installed; containers for tests need an extra: "
@@ -133,13 +134,16 @@ class ContainerServer(ABC):
 
     def _choose_address(self, container: DockerContainer, made: ExitStack) -> None:
         client = container.get_docker_client()
+        mode = client.get_connection_mode()
+        if mode is not ConnectionMode.docker_host:
+            raise ServerDidNotStart(_why_it_has_no_address(mode))
         here = client.host() in ("localhost", _LOOPBACK)
-        if here and client.get_connection_mode() is ConnectionMode.docker_host:
+        if here:
             self._host, self._port = _LOOPBACK, made.enter_context(PortHolder()).port
             published: Any = (_LOOPBACK, self._port)
         else:
             # What is free over there is for the engine to say: it refuses what is not.
-            self._host = container.get_container_host_ip()
+            self._host = client.host()
             with PortHolder() as holder:
                 published = self._port = holder.port
         # testcontainers passes it on to the engine as it is, but is annotated for numbers alone.
@@ -228,6 +232,32 @@ class ContainerServer(ABC):
 
     def __exit__(self, *_exc: object) -> None:
         self.remove()
+
+
+def _why_it_has_no_address(mode: ConnectionMode) -> str:
+    # testcontainers would ask for the container's own address, once it has one. Here it is known
+    # before the container starts, and stays the same over restarts.
+    override = testcontainers_config.connection_mode_override
+    reason = (
+        "this process runs in a container itself, where published ports are not on its loopback"
+        if override is None
+        else f"TESTCONTAINERS_CONNECTION_MODE is {override.value}"
+    )
+    return (
+        f"it has no address that stays the same: {reason}, so that testcontainers takes "
+        f"{mode.value}. Set TESTCONTAINERS_CONNECTION_MODE=docker_host, and "
+        "TESTCONTAINERS_HOST_OVERRIDE to the address of the engine's machine as it is seen from "
+        f"here{_gateway()}; leave the latter out where both share a loopback, as with "
+        "`docker run --network host`"
+    )
+
+
+def _gateway() -> str:
+    try:
+        found = default_gateway_ip()
+    except OSError:
+        found = None
+    return f", such as {found}" if found else ", such as host.docker.internal"
 
 
 def _is_about_a_port(error: APIError) -> bool:
