@@ -8,6 +8,8 @@ import pytest
 pytest_plugins = ["pytester"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+LONGEST = 4.0
+"""Seconds of one test; the slowest restarts NATS, and the machine may be busy."""
 OPTIONS = ("-pno:cacheprovider", "-pno:schemathesis", "-pno:hypothesispytest")
 
 
@@ -23,5 +25,9 @@ def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
         pytester.makepyfile(**{name: block})
     tests = sum(block.count("def test_") for block in blocks)
     assert tests >= len(blocks) - 1
-    result = pytester.runpytest_subprocess(*OPTIONS, timeout=60)
+    result = pytester.runpytest_subprocess(*OPTIONS, "--durations=0", "-vv", timeout=60)
     result.assert_outcomes(passed=tests)
+    took = re.findall(r"^([0-9.]+)s call +\S+::(\w+)", result.stdout.str(), re.MULTILINE)
+    assert len({name for _, name in took}) >= tests / 2
+    slow = {name: seconds for seconds, name in took if float(seconds) > LONGEST}
+    assert slow == {}, "a guide shows the short way"
