@@ -77,6 +77,26 @@ async def test_a_member_whose_certificate_is_for_its_ip_address_alone_is_good_to
                 await stands_at(connection, members[1])
 
 
+async def test_a_member_that_offers_no_tls_is_left_out_where_the_address_demands_it(
+    tmp_path: Path,
+) -> None:
+    certificates = Certificates(tmp_path / "certificates")
+    config = f"{certificates.server_config('localhost')}\n{NO_JETSTREAM}"
+    with running_cluster(tmp_path, 2, config=config) as members:
+        members[1].stop()
+        with members[1].otherwise(NO_JETSTREAM):
+            url = secure_url(members[0])
+            async with connecting(url, nats_tls_ca=certificates.ca) as connection:
+                await stands_at(connection, members[0])
+                await soon(lambda: members[1].port in knows(connection), "it knows of the other")
+                members[0].kill()
+                await soon(
+                    lambda: "the server offers no TLS" in (connection.last_error or ""),
+                    "it has tried the other",
+                )
+                assert not connection.connected
+
+
 @pytest.mark.parametrize(
     ("login", "prefix"),
     [

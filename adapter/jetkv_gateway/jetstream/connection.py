@@ -12,9 +12,10 @@ import random
 from contextlib import suppress
 from typing import Any
 
+from jetkv_gateway.jetstream.options import NatsOptions, Secrets
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Multiplexer, NotConnected, Signal
 from jetkv_gateway.jetstream.servers import Server, Servers
-from jetkv_gateway.jetstream.uplink import Kind, NatsOptions, Secrets, Trouble, Uplink, UplinkFailed
+from jetkv_gateway.jetstream.uplink import Kind, Trouble, Uplink, UplinkFailed
 
 __all__ = ["Connection", "Kind", "NatsOptions", "Trouble"]
 

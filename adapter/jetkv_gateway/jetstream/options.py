@@ -1,0 +1,87 @@
+"""How to reach NATS: what the settings say, and what the files that they name hold."""
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import RawCredentials
+
+from jetkv_gateway.jetstream.credentials import Renewed, TlsFiles, read_credentials, read_nkey
+from jetkv_gateway.jetstream.servers import Server
+
+__all__ = ["NatsOptions", "Secrets"]
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """How to reach NATS.
+
+    Attributes:
+        servers: addresses, tried in turn; a login in one counts where none is given here.
+        credentials, nkey_seed: files, read anew for each connection.
+        tls: files, read anew when they change; None for the system's trust store.
+        tls_hostname: name in the certificates, where it is not that of the address.
+        tls_first: whether TLS begins before the server says anything.
+        tls_required: whether addresses without `tls://` demand TLS, too.
+        inbox_prefix: of the subjects that replies come to.
+    """
+
+    servers: tuple[str, ...]
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    credentials: Path | None = None
+    nkey_seed: Path | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    tls_hostname: str | None = None
+    tls_first: bool = False
+    tls_required: bool = False
+    inbox_prefix: str = "_INBOX"
+    name: str = "jetkv"
+
+
+@dataclass(slots=True)
+class Secrets:
+    """What is read from files, by what `options` name."""
+
+    options: NatsOptions
+    tls: Renewed[ssl.SSLContext] = field(init=False)
+    _signing: Renewed[dict[str, Any]] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.tls = self.options.tls.renewed()
+        creds, nkey = self.options.credentials, self.options.nkey_seed
+        if creds is not None:
+            self._signing = Renewed(
+                "the credentials file for NATS",
+                (creds,),
+                lambda: {"user_credentials": RawCredentials(read_credentials(creds))},
+            )
+        elif nkey is not None:
+            self._signing = Renewed(
+                "the nkey file for NATS", (nkey,), lambda: {"nkeys_seed_str": read_nkey(nkey)}
+            )
+
+    @property
+    def signs(self) -> bool:
+        """Whether the login is a signature, which a server has to ask for."""
+        return self._signing is not None
+
+    def login(self, server: Server) -> dict[str, Any]:
+        """Return nats-py's arguments for the login at a server; the settings' own goes first."""
+        options, own = self.options, server.login
+        if self._signing is not None:
+            signing = self._signing.get()
+            return {**signing, "token": options.token} if options.token else signing
+        if options.token is not None:
+            return {"token": options.token}
+        user = options.user if options.user is not None else own.user
+        if user is None and options.password is not None:
+            user = own.token  # `user@host` alone is a token, but not beside a password
+        if user is not None:
+            password = options.password
+            if password is None:
+                password = own.password if options.user is None else ""
+            return {"user": user, "password": password or ""}
+        return {"token": own.token} if own.token is not None else {}
