@@ -19,7 +19,7 @@ class Codec(Protocol[T]):
 
     Attributes:
         content_type: what other clients are told about the bytes; it decides how the gateway's
-            `values=json` shows them (contract 2.2).
+            `values=json` shows them (docs/http-api.md).
     """
 
     @property
