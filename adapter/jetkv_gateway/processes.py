@@ -42,6 +42,7 @@ _PAUSE_SECONDS = 3.0
 _FORCED_SECONDS = 5.0
 _MARGIN_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
+_RESTART_SECONDS_LAST = 30.0
 _SAME_SIGNAL_SECONDS = 0.1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is readable by us alone
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -120,6 +121,7 @@ class _Workers:
         self._hangups = 0
         self._workers: list[Worker] = []
         self._start_at = 0.0
+        self._failures = 0
 
     def run(self) -> int:
         _find_room()
@@ -165,7 +167,10 @@ class _Workers:
                 for worker in self._workers:
                     worker.say(RELOAD)
             for worker in self._workers:
+                was_up = worker.up
                 worker.listen()
+                if worker.up and not was_up:
+                    self._failures = 0
                 if worker.up and not self._started:
                     self._started = True
                     self._on_started()
@@ -178,7 +183,7 @@ class _Workers:
                     return 1
                 _log.warning("worker %s ended with %s: replaced", worker.process.pid, code)
                 if not worker.up:
-                    self._start_at = worker.started_at + _RESTART_SECONDS
+                    self._put_off()
             self._start_missing()
             pause = self._start_at - time.monotonic()
             self._wait(woken, pause if pause > 0 else 1.0)
@@ -193,8 +198,15 @@ class _Workers:
                 self._workers.append(Worker(self._settings, self._authenticator, self._socket))
         except (OSError, EOFError) as error:
             # As at a limit of processes or memory, which also ends the fork server itself.
-            _log.error("cannot start a worker: %s; trying again", error or type(error).__name__)
-            self._start_at = time.monotonic() + _RESTART_SECONDS
+            reason = str(error) or type(error).__name__
+            _log.error("cannot start a worker: %s; trying again", reason)
+            self._put_off()
+
+    def _put_off(self) -> None:
+        """Wait before the next start; longer each time, or the log would hold nothing else."""
+        pause = min(_RESTART_SECONDS * 2**self._failures, _RESTART_SECONDS_LAST)
+        self._failures = min(self._failures + 1, 10)
+        self._start_at = time.monotonic() + pause
 
     def _stop(self, woken: socket.socket) -> int:
         # Without a worker to accept it, a connection would wait in here, and then be reset.

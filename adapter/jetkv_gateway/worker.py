@@ -31,7 +31,7 @@ from jetkv_gateway.server import (
     serve,
     stop_seconds,
 )
-from jetkv_gateway.settings import Settings
+from jetkv_gateway.settings import Settings, SettingsError
 
 __all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Worker", "keep_fork_server"]
 
@@ -218,7 +218,14 @@ def _work(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     seconds = stop_seconds(settings) + _MARGIN_SECONDS
     threading.Thread(target=_obey, args=(server, pipe, seconds), daemon=True).start()
-    sys.exit(STARTUP_FAILURE if serve(server, server_socket) else 0)
+    try:
+        code = serve(server, server_socket)
+    except SettingsError as error:
+        # Files were good when the gateway started: one broke since. Where this one cannot reach
+        # NATS, the others serve.
+        _log.error("a worker cannot start: %s", error)
+        code = 1
+    sys.exit(STARTUP_FAILURE if code else 0)
 
 
 def _obey(server: GatewayServer, pipe: Connection, seconds: float) -> None:

@@ -57,7 +57,7 @@ class Authenticator(Protocol):
 
         Args:
             asked: read it in any case, and say so in the log.
-            quiet: say nothing in the log.
+            quiet: say so at the level of debugging only: others say it, too.
         """
         ...
 
@@ -151,12 +151,12 @@ class TokenFile:
             self._tokens = _parse(self._path)
         except TokenFileError as error:
             self._trouble = f"{error}; the tokens read before are still in force"
-            if not quiet and (asked or self._trouble != before):
-                _log.error("%s", self._trouble)
+            if asked or self._trouble != before:
+                _log.log(logging.DEBUG if quiet else logging.ERROR, "%s", self._trouble)
         else:
             self._trouble = None
-            if not quiet:
-                _log.info("read %d tokens from %s", len(self._tokens), self._path)
+            level = logging.DEBUG if quiet else logging.INFO
+            _log.log(level, "read %d tokens from %s", len(self._tokens), self._path)
 
     def _stat(self) -> tuple[int, ...] | None:
         try:
