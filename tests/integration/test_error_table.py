@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 import pytest
 
-import tests.integration.test_error_table_limits  # noqa: F401 - its rows count, too
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import JetStream
@@ -187,6 +186,7 @@ async def test_10111_a_bucket_without_roll_ups_says_so(
     assert bucket.delete("k").status == 204
 
 
+@row(10109)
 async def test_a_sealed_bucket_reads_and_says_why_it_does_not_write(
     native: Native, http: Http, bucket_name: str
 ) -> None:
@@ -201,6 +201,7 @@ async def test_a_sealed_bucket_reads_and_says_why_it_does_not_write(
         _refused_for_good(answer, "sealed stream")
 
 
+@row(10065)
 async def test_a_bucket_whose_subjects_another_stream_has_says_so(
     native: Native, http: Http, bucket_name: str
 ) -> None:

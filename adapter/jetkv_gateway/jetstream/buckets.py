@@ -21,6 +21,7 @@ from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.kv import model
 from jetkv_gateway.kv.errors import (
+    BucketExists,
     BucketNotFound,
     BucketUnsuitable,
     DeadlineExceeded,
@@ -107,6 +108,7 @@ class JetStreamBuckets:
 
     async def create(self, spec: model.BucketSpec) -> model.BucketInfo:
         self.forget(spec.name)
+        await self._require_free(spec.name)
         config = stream_config(self._naming, spec, markers=self._marks_expiry(spec))
         info = await self._js.call(
             f"STREAM.CREATE.{self._naming.stream(spec.name)}",
@@ -114,6 +116,23 @@ class JetStreamBuckets:
             check=f"GET the bucket {spec.name!r}: it is listed once it was created",
         )
         return bucket_info(self._naming, info)
+
+    async def _require_free(self, name: str) -> None:
+        """Refuse a name that is taken, also by a stream that is out of service.
+
+        After a downgrade, a server that stands alone makes a new stream in the place of one that it
+        cannot read, with success, and what the old one held is gone.
+
+        Raises:
+            BucketExists, BucketUnsuitable
+        """
+        try:
+            await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}")
+        except BucketNotFound:
+            return
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
+        raise BucketExists
 
     def _marks_expiry(self, spec: model.BucketSpec) -> bool:
         can = self._js.server_version >= _MARKERS_SINCE

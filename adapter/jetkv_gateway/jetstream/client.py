@@ -15,7 +15,7 @@ import orjson
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.budget import Reads, Share
 from jetkv_gateway.jetstream.connection import Connection
-from jetkv_gateway.jetstream.errors import STREAM_NOT_FOUND, refusal, unanswered
+from jetkv_gateway.jetstream.errors import PASSING, refusal, unanswered
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
     ConnectionLost,
@@ -26,7 +26,12 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Signal,
 )
-from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, TooManyRequests, Unavailable
+from jetkv_gateway.kv.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    TooManyRequests,
+    Unavailable,
+)
 from jetkv_gateway.kv.retries import note_retry
 
 __all__ = ["RETRY_SECONDS", "Effort", "JetStream"]
@@ -43,6 +48,8 @@ was on its way when the connection broke waits for the next connection."""
 
 _ROOM_SECONDS = 5.0
 """How long a read waits for its share, if its request may still wait so long."""
+
+_GET = "STREAM.MSG.GET."
 
 _FIRST_PAUSE = 0.02
 _LAST_PAUSE = 0.5
@@ -206,6 +213,8 @@ class JetStream:
             else:
                 again = isinstance(failure, Unavailable) and self._connection.connected
             if not again or not await effort.pause():
+                if repeatable and isinstance(failure, DeadlineExceeded) and verb.startswith(_GET):
+                    await self._require_stream(verb[len(_GET) :])
                 raise failure
 
     async def direct_get(
@@ -243,6 +252,8 @@ class JetStream:
     ) -> dict[str, Any]:
         """Publish into a stream and return its answer: an ack, or one with an `error` object.
 
+        A refusal that passes is met with another try, as is a stream without a leader.
+
         Args:
             check: how to find out what became of it.
             effort: of the request that this is a part of.
@@ -267,10 +278,20 @@ class JetStream:
             except Signal as signal:
                 raise unanswered(signal, check) from signal
             else:
-                return answer
+                if "error" not in answer or answer["error"].get("err_code") not in PASSING:
+                    return answer
+                if not await effort.pause():
+                    return answer
 
     async def _require_stream(self, stream: str) -> None:
-        """Tell a missing bucket from a missing leader: a publish that nobody heard does not."""
+        """Tell a stream that will not answer from one whose leader is away, which says the same.
+
+        Nobody hears a publish to a stream that is gone, and no server answers a read of one that is
+        out of service.
+
+        Raises:
+            GatewayError: why not; no `Unavailable`.
+        """
         try:
             message = await self._connection.mux.request(
                 f"{self._api}STREAM.INFO.{stream}", timeout=1
@@ -278,8 +299,9 @@ class JetStream:
         except Signal:
             return
         error = orjson.loads(message.data).get("error")
-        if error is not None and error.get("err_code") == STREAM_NOT_FOUND:
-            raise BucketNotFound
+        failure = None if error is None else refusal(error)
+        if failure is not None and not isinstance(failure, Unavailable):
+            raise failure
 
     async def issues(self) -> dict[str, str]:
         """Return what keeps JetStream from answering, by part; empty when it does."""

@@ -1,8 +1,10 @@
 """What JetStream's refusals, and requests without a reply, are to a caller. A table.
 
-Codes and their meaning: nats-server's error list. Every row is a refusal, so nothing was applied.
-A code that is not in the table is `BucketUnsuitable` with the server's own words where the server
-calls it the caller's fault (4xx), else `Unavailable`: never a 500.
+Codes and their meaning: nats-server's error list. Every one is a refusal, so nothing was applied.
+Each code of that list has a decision: a row of `TABLE` where a call of ours can meet it, else a
+place in `NOT_MET`. What is in neither comes from a server that is newer than the list. For both
+there is one rule, the server's own class: a 429 or 5xx passes and is `Unavailable`, all else is the
+bucket's and `BucketUnsuitable`, each with the server's own words; never a 500.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,9 @@ __all__ = [
     "IN_FLIGHT",
     "IN_PROCESS",
     "MISMATCHES",
+    "NOT_MET",
     "NO_MESSAGE",
+    "PASSING",
     "STREAM_NOT_FOUND",
     "TABLE",
     "Row",
@@ -45,11 +49,19 @@ flight may or may not land: nothing is known until the leader is read again (con
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One refusal: the server's code, its meaning, and the error it becomes."""
+    """One refusal.
+
+    Attributes:
+        code: the server's `err_code`.
+        meaning: for who reads the table.
+        error: makes the domain error of the server's words.
+        passing: whether it is over in a moment, so that a write is tried again meanwhile.
+    """
 
     code: int
     meaning: str
     error: Callable[[str], kv.GatewayError]
+    passing: bool = False
 
 
 def _plain(kind: Callable[[], kv.GatewayError]) -> Callable[[str], kv.GatewayError]:
@@ -60,47 +72,166 @@ def _hinted(kind: type[kv.GatewayError]) -> Callable[[str], kv.GatewayError]:
     return lambda text: kind(hint=f"NATS says: {text}")
 
 
+def _passing(code: int, meaning: str) -> Row:
+    return Row(code, meaning, _later, passing=True)
+
+
+def _later(text: str) -> kv.GatewayError:
+    return kv.Unavailable(f"NATS cannot do this now: {text}")
+
+
+def _unsuitable(text: str) -> kv.GatewayError:
+    return kv.BucketUnsuitable(f"NATS refuses this: {text}")
+
+
+def _max_bytes(text: str) -> kv.GatewayError:
+    return kv.InvalidArgument(f"invalid max_bytes: {text}")
+
+
+def _queue_full(_text: str) -> kv.GatewayError:
+    return kv.Unavailable("NATS has too many writes to this bucket waiting; nothing was applied")
+
+
+def _offline(text: str) -> kv.GatewayError:
+    return kv.BucketUnsuitable(
+        f"the bucket is out of service: NATS says: {text}",
+        hint="its stream needs a newer nats-server than the one that holds it, as after a "
+        "downgrade; an operator has to upgrade the server or delete the stream",
+    )
+
+
+def _no_peers(text: str) -> kv.GatewayError:
+    # One code for a server that is away for now, and for a cluster that is too small.
+    return _later(text) if "offline" in text else _unsuitable(text)
+
+
 def _not_permitted(text: str) -> kv.GatewayError:
     # The server calls these 500, as it does a failing disk; but it is the bucket's own setting.
     if "not permitted" in text:
         return kv.BucketUnsuitable(f"NATS refuses this: {text}", hint="DELETE without purge works")
-    return kv.Unavailable(f"NATS cannot do this now: {text}")
+    return _later(text)
 
 
 def _store_failed(text: str) -> kv.GatewayError:
-    # One code for "the limit is reached", which is permanent, and for a failing disk.
-    return kv.BucketFull() if "maximum" in text else kv.Unavailable(f"NATS cannot store: {text}")
+    # One code for limits, which are permanent, and for a failing disk.
+    if "per subject" in text:
+        return kv.BucketUnsuitable(
+            "the bucket refuses another revision of this key (discard_new_per_subject)",
+            hint="it takes as many revisions of a key as its history says, and no more; "
+            "set discard_new_per_subject of its stream to false",
+        )
+    if "maximum" in text:
+        return kv.BucketFull()
+    return kv.Unavailable(f"NATS cannot store: {text}")
 
 
 TABLE: dict[int, Row] = {
     row.code: row
     for row in (
         Row(10002, "resource limits exceeded for account", _hinted(kv.BucketFull)),
-        Row(10008, "JetStream system temporarily unavailable", kv.Unavailable),
-        Row(10009, "not the leader", kv.Unavailable),
+        Row(10003, "bad request: a server that does not know what is asked", _unsuitable),
+        _passing(10004, "a listing of streams that not all servers answered"),
+        Row(10005, "no suitable servers for the replicas", _no_peers),
+        _passing(10006, "the cluster is not active"),
+        _passing(10007, "the stream is not assigned to this server"),
+        Row(10008, "JetStream system temporarily unavailable", kv.Unavailable, passing=True),
+        Row(10009, "not the leader", kv.Unavailable, passing=True),
+        Row(10012, "a consumer could not be created", _later),
+        Row(10014, "consumer not found", _unsuitable),
         Row(10023, "insufficient resources", kv.Unavailable),
         Row(10026, "maximum consumers limit reached", kv.TooManyRequests),
         Row(10027, "maximum number of streams reached", kv.TooManyRequests),
         Row(10028, "insufficient memory in account", _hinted(kv.BucketFull)),
+        _passing(10035, "the account is not known yet, or no more"),
         Row(NO_MESSAGE, "no message found", _plain(kv.KeyNotFound)),
         Row(10039, "JetStream not enabled for account", kv.Unavailable),
+        _passing(10041, "a replica's log failed"),
         Row(10047, "insufficient storage in account", _hinted(kv.BucketFull)),
+        _passing(10048, "the stream could not be assigned"),
+        Row(10049, "the stream could not be created", _later),
+        Row(10050, "the stream could not be deleted", _later),
+        Row(10051, "any other failure", _later),
         Row(10052, "invalid stream configuration", kv.InvalidArgument),
+        Row(10053, "a limit on streams that has no code of its own", _unsuitable),
         Row(10054, "message larger than the stream allows", _plain(kv.ValueTooLarge)),
         Row(10058, "stream name in use with another configuration", _plain(kv.BucketExists)),
         Row(STREAM_NOT_FOUND, "stream not found", _plain(kv.BucketNotFound)),
         Row(10060, "message taken by another stream", _plain(kv.BucketNotFound)),
+        _passing(10063, "a replica is behind"),
+        Row(10065, "another stream has the subjects", _unsuitable),
+        Row(10069, "the stream could not be changed", _later),
         Row(WRONG_LAST_SEQUENCE, "wrong last sequence", _plain(kv.RevisionMismatch)),
         Row(10074, "replicas need a cluster", kv.InvalidArgument),
+        _passing(10075, "no other server for a replica"),
         Row(10076, "JetStream not enabled", kv.Unavailable),
         Row(10077, "store failed, mostly because a limit is reached", _store_failed),
+        Row(10084, "a work queue takes no consumer like ours", _unsuitable),
+        Row(10093, "the subjects were changed meanwhile", _unsuitable),
+        _passing(10096, "the stream is being closed"),
+        Row(10097, "headers over 64 KiB", kv.InvalidArgument),
+        Row(10099, "a work queue has another consumer", _unsuitable),
+        Row(10100, "a work queue has another consumer", _unsuitable),
+        Row(10101, "a work queue takes no consumer like ours", _unsuitable),
+        Row(10104, "a consumer could not be stored", _later),
+        Row(10109, "the stream is sealed", _unsuitable),
         Row(10110, "the stream does not allow purges", _not_permitted),
         Row(10111, "the stream does not allow roll-ups", _not_permitted),
+        Row(10113, "the account wants max_bytes", _max_bytes),
+        _passing(10117, "more subjects than the server lists"),
+        _passing(10118, "all servers of the stream are down"),
+        _passing(10119, "all servers of the consumer are down"),
+        Row(10120, "the account allows no such number of replicas", _unsuitable),
+        Row(10121, "a limit on consumers that ours goes over", _unsuitable),
+        Row(10122, "max_bytes over the account's limit", _max_bytes),
+        Row(10123, "a move and another number of replicas at once", _unsuitable),
+        _passing(10124, "the stream is being moved"),
+        Row(10134, "consumers need as many replicas as the stream", _unsuitable),
+        Row(10153, "a limit on consumers that ours goes over", _unsuitable),
         Row(IN_PROCESS, "a write with the same message id is in process", kv.Unavailable),
+        _passing(10163, "the key's last sequence is not known yet"),
         Row(IN_FLIGHT, "a write on the same key is in flight", _plain(kv.RevisionMismatch)),
         Row(10165, "invalid per-message TTL", kv.InvalidArgument),
+        Row(10166, "the stream allows no TTL of a message", _unsuitable),
+        Row(10167, "the stream's queue is full", _queue_full, passing=True),
+        Row(10169, "the stream counts, and stores no values", _unsuitable),
+        Row(10174, "the stream allows no atomic batches", _unsuitable),
+        _passing(10180, "a replica is behind"),
+        Row(10185, "an older server than is asked for", _unsuitable),
+        Row(10194, "the stream needs a newer server", _offline),
+        Row(10195, "the consumer needs a newer server", _offline),
+        _passing(10202, "servers are being added or removed"),
+        _passing(10210, "too many atomic batches"),
+        _passing(10211, "too many batches"),
+        _passing(10226, "the stream is being moved"),
     )
 }
+
+PASSING = frozenset(row.code for row in TABLE.values() if row.passing)
+"""What a write is tried again after, for as long as its request may take."""
+
+NOT_MET = frozenset(
+    {
+        *(10010, 10011, 10040, 10044, 10129, 10224),  # changes of a cluster
+        *(10013, 10016, 10017, 10018, 10019, 10020, 10102, 10103, 10105, 10106),  # durable names
+        *(10015, 10042, 10062, 10064, 10072, 10130),  # snapshots
+        *(10021, 10022, 10024, 10029, 10030, 10031, 10032, 10033, 10034, 10045),  # mirrors, sources
+        *(10046, 10055, *range(10140, 10148), *range(10150, 10153), 10154, 10173),
+        *(10186, 10187, 10198, 10209, *range(10213, 10218), 10225, 10227),
+        *(10025, 10038, 10056, 10127, 10128, 10133, 10157),  # requests that are malformed
+        *(10036, 10043, 10057, 10061, 10070),  # calls and conditions that are none of ours
+        *(10066, 10067, 10068, 10073),  # templates
+        *range(10078, 10084),  # options of consumers that ours have not
+        *(*range(10085, 10093), 10094, 10095, 10098, 10107, 10108, 10112, 10114, 10115, 10116),
+        *(10125, 10126, 10131, 10132, *range(10135, 10140), 10148, 10149, *range(10159, 10163)),
+        *(10178, *range(10181, 10185), 10196, 10197, 10204, *range(10218, 10223)),
+        *(10155, 10156),  # transforms
+        *(10168, 10170, 10171, 10172),  # counters
+        *(10175, 10176, 10177, 10179, 10199, 10200, 10201, *range(10205, 10209)),  # batches
+        *(*range(10188, 10193), 10203, 10212, 10223),  # schedules
+        10193,  # a condition that we do not set
+    }
+)
+"""What none of our calls makes a server say; of it, the rule above holds."""
 
 
 def refusal(error: dict[str, Any]) -> kv.GatewayError:
@@ -109,9 +240,8 @@ def refusal(error: dict[str, Any]) -> kv.GatewayError:
     row = TABLE.get(error.get("err_code", 0))
     if row is not None:
         return row.error(text)
-    if 400 <= error.get("code", 500) < 500:
-        return kv.BucketUnsuitable(f"NATS refuses this: {text}")
-    return kv.Unavailable(f"NATS cannot do this now: {text}")
+    status = error.get("code", 500)
+    return _unsuitable(text) if 400 <= status < 500 and status != 429 else _later(text)
 
 
 def unanswered(signal: Signal, check: str | None) -> kv.GatewayError:
