@@ -8,6 +8,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from jetkv.testing import LocalNats
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.requests import (
     MAX_SUBJECT,
@@ -17,9 +18,9 @@ from jetkv_gateway.jetstream.requests import (
     ReplyClient,
     RequestTimeout,
 )
-from tests.support.link import connected
+from tests.support.link import connected, passage
 from tests.support.native import Native
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, soon
 
 
 @pytest.fixture
@@ -160,3 +161,66 @@ def test_nats_py_still_has_the_private_parts_that_its_client_is_changed_in(name:
 async def test_nats_py_still_reads_by_the_parser_that_is_replaced(mux: Multiplexer) -> None:
     assert mux._client._ps is mux._client
     assert "self._ps.parse(" in inspect.getsource(Client._read_loop)
+
+
+async def test_a_handler_that_fails_ends_no_reading(mux: Multiplexer, native: Native) -> None:
+    came: list[bytes] = []
+
+    def fail_on_the_first(_subject: bytes, _reply: bytes, _headers: bytes, data: bytes) -> None:
+        came.append(data)
+        if len(came) == 1:
+            raise ValueError("of the handler")
+
+    inbox = await mux.subscribe(fail_on_the_first)
+    with pytest.raises(NoResponders):  # a round trip later, the server knows of it
+        await mux.request("nobody", timeout=5)
+    for data in (b"one", b"two"):
+        await native.client.publish(inbox.subject, data)
+    await native.settled()
+    await soon(lambda: came == [b"one", b"two"], "both are there")
+    with pytest.raises(NoResponders):
+        await mux.request("nobody", timeout=5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"INFO no JSON\r\n",
+        b"INFO \xff\xfe\r\n",
+        b"INFO []\r\n",
+        b'INFO {"max_payload":"much","connect_urls":[1,null,"[::"],"ldm":7,"new_field":{}}\r\n',
+        b"-ERR 'Permissions Violation for Publish to \"\xff\xfe\"'\r\n",
+        b"+OK\r\n\r\n",
+        b"PONG\r\n",
+        b"WHAT is this\r\n",
+        b"\xff\xfe\r\n",
+        b"MSG for.nobody 99999 1\r\nx\r\n",
+        b"MSG for nobody known 1\r\nx\r\n",
+        b"HMSG for.nobody 99999 1 2\r\n\xffx\r\n",
+    ],
+)
+async def test_words_of_the_server_that_nobody_expects_end_no_reading(
+    nats: LocalNats, words: bytes
+) -> None:
+    async with passage(nats.port) as way, connected(way.url) as connection:
+        mux = connection.mux
+        limit = mux.max_value_bytes
+        way.say(words)
+        for _ in range(3):
+            with pytest.raises(NoResponders):
+                await mux.request("nobody", timeout=5)
+        assert connection.mux is mux
+        assert mux.max_value_bytes == limit
+
+
+@pytest.mark.parametrize("words", [b"MSG a 1 many\r\n", b"MSG a 1 1\r\nxyz\r\n"])
+async def test_what_is_no_nats_protocol_makes_room_for_another_connection_at_once(
+    nats: LocalNats, words: bytes
+) -> None:
+    async with passage(nats.port) as way, connected(way.url) as connection:
+        broken = connection.mux
+        way.say(words)
+        await soon(lambda: broken.lost, "the connection is given up", 2)
+        assert await connection.wait_connected(2)
+        with pytest.raises(NoResponders):
+            await connection.mux.request("nobody", timeout=5)

@@ -24,7 +24,9 @@ from prometheus_client import (  # noqa: E402 - the environment comes first
 )
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402 - as above
 
-__all__ = ["CONTENT_TYPE", "RETRIES", "metrics_text", "share_metrics"]
+from jetkv_gateway.kv.oddities import noted_by  # noqa: E402 - as above
+
+__all__ = ["CONTENT_TYPE", "RETRIES", "UNREADABLE", "metrics_text", "share_metrics"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -35,6 +37,14 @@ RETRIES = Counter(
     "Tries of requests beyond their first one: nothing was applied, or once more does no harm",
     registry=_registry,
 )
+
+UNREADABLE = Counter(
+    "jetkv_unreadable",
+    "What NATS delivered and cannot be read, by its part: it is skipped, or shown as far as it can",
+    ["part"],
+    registry=_registry,
+)
+noted_by(lambda part: UNREADABLE.labels(part).inc())
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from jetkv_gateway.kv.errors import (
     InvalidArgument,
     KeyNotFound,
 )
-from jetkv_gateway.kv.filters import covers
+from jetkv_gateway.kv.filters import covers, disjoint
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.store import Newest
 
@@ -37,6 +37,7 @@ __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of", "passing"]
 
 _log = logging.getLogger("jetkv.nats")
 
+_NO_TEXT = "\ufffd"
 _PROFILE_SECONDS = 5.0
 _PROFILES = 4096
 _MARKERS_SINCE = (2, 11)
@@ -93,6 +94,10 @@ def passing(subjects: tuple[str, ...], newest: Newest) -> tuple[str, ...]:
     """
     if any(covers(subject, newest.tokens) for subject in subjects):
         return subjects
+    if _NO_TEXT in newest.tokens:
+        # JSON does not say which bytes they were, so that no filter could name them.
+        tokens = newest.tokens.split(".")
+        return disjoint((*subjects, ".".join("*" if _NO_TEXT in part else part for part in tokens)))
     return (*subjects, newest.tokens)
 
 

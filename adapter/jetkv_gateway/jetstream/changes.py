@@ -28,7 +28,7 @@ from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.headers import read_headers, status, subject_text, value_of
+from jetkv_gateway.jetstream.headers import bucket_of, read_headers, status, subject_text, value_of
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
@@ -334,7 +334,7 @@ class _Feed:
             self._batch_is_over()
         change = Change(display(subject_text(subject)[self._cut :]), data, revision, Operation.PUT)
         if headers:
-            read = read_headers(headers)
+            read = read_headers(headers, bucket_of(subject))
             change.operation, change.content_type, change.content_encoding = header_kind(read)
             if not change.live:
                 change.value = b""

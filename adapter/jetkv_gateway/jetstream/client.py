@@ -25,6 +25,7 @@ from jetkv_gateway.jetstream.requests import (
     Reply,
     RequestTimeout,
     Signal,
+    Unreadable,
 )
 from jetkv_gateway.kv.errors import (
     DeadlineExceeded,
@@ -32,6 +33,7 @@ from jetkv_gateway.kv.errors import (
     TooManyRequests,
     Unavailable,
 )
+from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import note_retry
 
 __all__ = ["RETRY_SECONDS", "Effort", "JetStream"]
@@ -197,7 +199,7 @@ class JetStream:
                 message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=wait
                 )
-                reply: dict[str, Any] = orjson.loads(message.data)
+                reply = _answer(message, verb.partition(".")[0])
                 if "error" not in reply:
                     return reply
                 failure = refusal(reply["error"])
@@ -270,7 +272,9 @@ class JetStream:
                 message = await self._connection.mux.request(
                     subject, payload, headers, timeout=wait
                 )
-                answer: dict[str, Any] = orjson.loads(message.data)
+                answer = _answer(message, stream)
+                if "error" not in answer and type(answer.get("seq")) is not int:
+                    raise Unreadable(stream)
             except NoResponders as signal:
                 await self._require_stream(stream)
                 if not await effort.pause():
@@ -296,9 +300,9 @@ class JetStream:
             message = await self._connection.mux.request(
                 f"{self._api}STREAM.INFO.{stream}", timeout=1
             )
+            error = _answer(message, stream).get("error")
         except Signal:
             return
-        error = orjson.loads(message.data).get("error")
         failure = None if error is None else refusal(error)
         if failure is not None and not isinstance(failure, Unavailable):
             raise failure
@@ -310,7 +314,7 @@ class JetStream:
             return {"nats": f"not connected: {reason}"}
         try:
             message = await self._connection.mux.request(f"{self._api}INFO", timeout=2)
-            error = orjson.loads(message.data).get("error")
+            error = _answer(message, "INFO").get("error")
             if error is not None:
                 raise refusal(error)
         except Signal as signal:
@@ -328,3 +332,19 @@ async def _wait_for(share: Share, effort: Effort | None) -> int:
             return await share.budget.take(share.units)
     except TimeoutError:
         raise TooManyRequests("too many large values are being read at once") from None
+
+
+def _answer(reply: Reply, where: str) -> dict[str, Any]:
+    """Read an answer of the API. Another program can be the one who answers.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    try:
+        answer = orjson.loads(reply.data)
+    except orjson.JSONDecodeError:
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("error", {}), dict):
+        return answer
+    note("answer", where, "what became of the request is unknown")
+    raise Unreadable(where)

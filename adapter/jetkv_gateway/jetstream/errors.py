@@ -19,6 +19,7 @@ from jetkv_gateway.jetstream.requests import (
     PayloadTooLarge,
     RequestTimeout,
     Signal,
+    Unreadable,
 )
 from jetkv_gateway.kv import errors as kv
 
@@ -263,8 +264,10 @@ def unanswered(signal: Signal, check: str | None) -> kv.GatewayError:
             )
         case PayloadTooLarge():
             return kv.ValueTooLarge(*signal.args)
-        case RequestTimeout() | ConnectionLost() if check is not None:
+        case RequestTimeout() | ConnectionLost() | Unreadable() if check is not None:
             return kv.OutcomeUnknown(check)
+        case Unreadable():
+            return kv.Unavailable("what answered is not JetStream")
         case RequestTimeout():
             return kv.DeadlineExceeded()
         case _:

@@ -17,10 +17,13 @@ replica, a listing, a watch, a history, a write that looks at what is there):
 import re
 from typing import NamedTuple
 
+from jetkv_gateway.kv.oddities import note
+
 __all__ = [
     "NO_RESPONDERS",
     "Direct",
     "Status",
+    "bucket_of",
     "read_direct",
     "read_headers",
     "status",
@@ -58,9 +61,15 @@ class Direct(NamedTuple):
     time: str
 
 
-def read_headers(block: bytes) -> dict[str, str]:
-    """Read a block that was stored, by the rules above."""
+def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
+    """Read a block that was stored, by the rules above.
+
+    Args:
+        where: where it came from, should it have to be said.
+    """
     if block[:8] != _VERSION or block[-4:-2] != _END:
+        if block:
+            note("headers", where, "the message counts as one without headers")
         return {}
     headers: dict[str, str] = {}
     for line in block.split(_END)[1:]:
@@ -90,7 +99,16 @@ def subject_text(subject: bytes) -> str:
     try:
         return subject.decode()
     except UnicodeDecodeError:
-        return _NO_TEXT.sub("\ufffd", subject.decode("utf-8", "surrogateescape"))
+        text = _NO_TEXT.sub("\ufffd", subject.decode("utf-8", "surrogateescape"))
+        note("subject", bucket_of(subject), "its key is shown as far as it is text")
+        return text
+
+
+def bucket_of(subject: bytes) -> str:
+    """Return the bucket that a message's subject names, for a log."""
+    return subject.split(b".", 2)[1 if subject.startswith(b"$KV.") else 0].decode(
+        "utf-8", "replace"
+    )
 
 
 def value_of(block: bytes, name: bytes) -> bytes | None:

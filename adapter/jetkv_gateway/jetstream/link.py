@@ -9,7 +9,6 @@ whoever waits for it. A handler that raises is logged, and reading goes on.
 import asyncio
 import fcntl
 import json
-import logging
 import sys
 import termios
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 from nats import errors as nats_errors
 from nats.aio.client import Client
 
+from jetkv_gateway.jetstream.headers import bucket_of
 from jetkv_gateway.jetstream.wire import (
     Control,
     ProtocolBroken,
@@ -26,10 +26,9 @@ from jetkv_gateway.jetstream.wire import (
     WireReader,
     violation,
 )
+from jetkv_gateway.kv.oddities import note
 
 __all__ = ["HEADER_RESERVE", "ReplyClient", "Taker"]
-
-_log = logging.getLogger("jetkv.nats")
 
 HEADER_RESERVE = 1024
 """Bytes of max_payload kept for headers, which the server counts: ours never reach this."""
@@ -61,8 +60,6 @@ class ReplyClient(Client):
         super().__init__()
         self._takers: dict[int, Taker] = {}
         self._heard = 0
-        self._complaints: set[str] = set()
-        self.unread = 0
         self.max_value_bytes = 0
         self._wire = WireReader(self._dispatch)
         self._ps = self  # type: ignore[assignment] # `parse` and `reset` are all that is used of it
@@ -108,7 +105,7 @@ class ReplyClient(Client):
             try:
                 await self._obey(control)
             except Exception:  # noqa: BLE001 - nothing may end the read loop
-                self._complain(f"a line {control.verb!r}", exc_info=True)
+                note("protocol", f"a line {control.verb!r}", "it is skipped", exc_info=True)
 
     def _dispatch(
         self, sid: int, subject: bytes, reply: bytes, headers: bytes, data: bytes
@@ -119,7 +116,7 @@ class ReplyClient(Client):
         try:
             take(subject, reply, headers, data)
         except Exception:  # noqa: BLE001 - nothing may end the read loop
-            self._complain(f"a message for {take!r}", exc_info=True)
+            note("message", bucket_of(subject), "it is skipped", exc_info=True)
 
     async def _obey(self, control: Control) -> None:
         verb, rest = control
@@ -136,14 +133,7 @@ class ReplyClient(Client):
                 self._server_info.update(info)
                 await self._process_info(info)
         elif verb != b"+OK":
-            self._complain(f"a line {verb[:20]!r}")
-
-    def _complain(self, what: str, *, exc_info: bool = False) -> None:
-        """Log what could not be read: of each kind once for a connection, or one would flood."""
-        self.unread += 1
-        if what not in self._complaints and len(self._complaints) < 100:
-            self._complaints.add(what)
-            _log.error("NATS sent what cannot be read: %s; it is skipped", what, exc_info=exc_info)
+            note("protocol", f"a line {verb[:20]!r}", "it is skipped")
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # An account's limit comes with the second INFO, after CONNECT.

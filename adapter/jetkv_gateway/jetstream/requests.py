@@ -34,6 +34,7 @@ __all__ = [
     "RequestTimeout",
     "Signal",
     "Taker",
+    "Unreadable",
 ]
 
 MAX_SUBJECT = 3072
@@ -73,6 +74,10 @@ class NotPermitted(Signal):
 
 class RequestTimeout(Signal):
     """Sent, and no reply in time: it may be applied, now or later."""
+
+
+class Unreadable(Signal):
+    """An answer came, and is none of JetStream's: it may be applied."""
 
 
 class ConnectionLost(Signal):
