@@ -206,6 +206,7 @@ SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     of_gateway.ValueTooLarge(100): errors.ValueTooLargeError,
     of_gateway.TooManyRequests(): errors.TooManyRequestsError,
     of_gateway.UpgradeRequired(): errors.InvalidArgumentError,
+    of_gateway.CodingUnsupported(): errors.InvalidArgumentError,
     of_gateway.Unavailable(): errors.UnavailableError,
     of_gateway.DeadlineExceeded(): errors.DeadlineExceededError,
     of_gateway.OutcomeUnknown("get the key"): errors.OutcomeUnknownError,

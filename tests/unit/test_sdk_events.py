@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv._core import events
 from jetkv._core.events import Event, EventParser, TooLong
 
 LINE = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]), max_size=20)
@@ -45,17 +44,15 @@ def test_cuts_change_nothing(blocks: list[tuple[str, int]], cuts: list[int]) -> 
     assert found == [Event(line.encode(), str(n)) for line, n in blocks]
 
 
-def test_a_line_without_an_end_is_refused_rather_than_kept(monkeypatch) -> None:
-    monkeypatch.setattr(events, "_LONGEST", 100)
-    parser = EventParser()
+def test_a_line_without_an_end_is_refused_rather_than_kept() -> None:
+    parser = EventParser(most=100)
     assert parser.feed(b"data: " + b"x" * 90) == []
     with pytest.raises(TooLong):
         parser.feed(b"x" * 10)
 
 
-def test_an_event_without_an_end_is_refused_rather_than_kept(monkeypatch) -> None:
-    monkeypatch.setattr(events, "_LONGEST", 100)
-    parser = EventParser()
+def test_an_event_without_an_end_is_refused_rather_than_kept() -> None:
+    parser = EventParser(most=700)
     assert parser.feed(b"data: 0123456789\n" * 9) == []
     with pytest.raises(TooLong):
         parser.feed(b"data: 0123456789\n")

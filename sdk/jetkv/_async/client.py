@@ -12,7 +12,7 @@ from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
 from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge
-from jetkv._core.wire import Answer, Request, TransportError
+from jetkv._core.wire import MOST_BYTES, Answer, Request, TransportError
 from jetkv.errors import InvalidArgumentError, JetKVError
 
 __all__ = ["AsyncClient"]
@@ -37,6 +37,9 @@ class AsyncClient:
             environment, an empty text none.
         ssl_context: for https; None trusts what this system trusts.
         max_connections: at once; watches have connections of their own.
+        max_response_bytes: of an entry, a list, a history, or an event of a watch, decoded: a
+            larger answer is an `UnexpectedAnswerError`, and what went beyond was not read. Any
+            other answer has 1 MiB at most. A history of 64 values of 1 MiB has 86 MiB.
 
     Raises:
         InvalidArgumentError: one of these cannot be used.
@@ -52,6 +55,7 @@ class AsyncClient:
         proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int = 100,
+        max_response_bytes: int = MOST_BYTES,
     ) -> None:
         # Here, since a program that uses one of the two clients need not wait for the other's.
         from jetkv._async.transport import Transport
@@ -60,14 +64,21 @@ class AsyncClient:
             raise InvalidArgumentError(f"timeout is a number of seconds: {timeout!r}")
         if not 0 < timeout <= _LONGEST:
             raise InvalidArgumentError(f"timeout is above 0 and at most a day: {timeout!r}")
-        if not isinstance(max_connections, int) or max_connections < 1:
-            raise InvalidArgumentError(f"max_connections is a number from 1: {max_connections!r}")
+        for name, count in (
+            ("max_connections", max_connections),
+            ("max_response_bytes", max_response_bytes),
+        ):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise InvalidArgumentError(f"{name} is a whole number from 1: {count!r}")
         if not isinstance(retry, Retry | None):
             raise InvalidArgumentError(f"retry is a Retry: {retry!r}", hint="Retry(attempts=3)")
         self._address = Address.parse(url, token=token, proxy=proxy, ssl_context=ssl_context)
         self._timeout = timeout
         self._retry = retry or Retry()
-        self._transport = Transport(self._address, max_connections=max_connections)
+        self._most = max_response_bytes
+        self._transport = Transport(
+            self._address, max_connections=max_connections, most=max_response_bytes
+        )
         self._honours_keys = False
         self._watches: weakref.WeakSet[AsyncWatch[Any]] = weakref.WeakSet()
 

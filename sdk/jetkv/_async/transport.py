@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -11,17 +11,19 @@ import aiohttp
 from yarl import URL
 
 from jetkv._core.address import Address
+from jetkv._core.bodies import Body, Decoder
 from jetkv._core.wire import (
     CONNECT_SECONDS,
     IDLE_SECONDS,
-    REFUSAL_BYTES,
     REFUSAL_SECONDS,
+    SMALL_BYTES,
     Answer,
     Broken,
     NoAnswer,
     NotSent,
     Request,
     TransportError,
+    stranger,
 )
 from jetkv.errors import ClientClosedError, InvalidArgumentError
 
@@ -40,8 +42,9 @@ class _Sessions(NamedTuple):
 class Transport:
     """Connections of one client, in the event loop that first used it."""
 
-    def __init__(self, address: Address, *, max_connections: int) -> None:
+    def __init__(self, address: Address, *, max_connections: int, most: int) -> None:
         self._address = address
+        self._most = most
         self._base = str(address)
         # A tunnel's proxy is told in the request for the tunnel, any other in the request itself.
         # Not as the session's own: those aiohttp tells the proxy, too, the token among them.
@@ -68,7 +71,10 @@ class Transport:
         )
         try:
             async with session.request(**self.arguments(request), timeout=limits) as response:
-                return Answer(response.status, response.headers, await response.read())
+                body = Body(response.status, response.headers, request, self._most)
+                while chunk := await response.content.readany():
+                    body.add(chunk)
+                return Answer(response.status, response.headers, body.end())
         except (aiohttp.ClientError, OSError) as error:
             failed = error
         except asyncio.CancelledError:
@@ -132,6 +138,8 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
             read_bufsize=_CHUNK,
+            # Its own decompression has no bound.
+            auto_decompress=False,
         )
         # aiohttp sends a PUT or DELETE a second time when a kept connection breaks, whatever
         # became of the first one. It has no public switch for that.
@@ -147,6 +155,9 @@ class Stream:
         self._session = session
         self._opening: asyncio.Task[aiohttp.ClientResponse] | None = None
         self._response: aiohttp.ClientResponse | None = None
+        self._request: Request | None = None
+        self._decoder: Decoder | None = None
+        self._pieces: Iterator[bytes] = iter(())
         self._silence = 0.0
         self._aborted = False
         self.status = 0
@@ -165,6 +176,7 @@ class Stream:
         if self._aborted:
             raise Broken("the connection was closed")
         self._silence = silence
+        self._request = request
         opening = self._opening = asyncio.ensure_future(self._ask(request, silence))
         try:
             async with asyncio.timeout(within):
@@ -181,6 +193,7 @@ class Stream:
             self._opening = None
         self.status = self._response.status
         self.headers = self._response.headers
+        self._decoder = Decoder(self.headers)
 
     async def _ask(self, request: Request, silence: float) -> aiohttp.ClientResponse:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
@@ -197,12 +210,20 @@ class Stream:
         Raises:
             TransportError
         """
-        if self._response is None:
-            raise Broken("the connection was closed")
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            failed = error
+        while True:
+            if piece := next(self._pieces, b""):
+                return piece
+            if self._response is None or self._decoder is None:
+                raise Broken("the connection was closed")
+            try:
+                chunk = await self._response.content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                failed = error
+                break
+            if not chunk:
+                self._decoder.end()
+                return b""
+            self._pieces = self._decoder.pieces(chunk)
         raise _translated(failed, self._silence)
 
     async def answer(self) -> Answer:
@@ -211,18 +232,17 @@ class Stream:
         Raises:
             TransportError
         """
-        body = b""
+        assert self._request is not None
         try:
+            body = Body(self.status, {}, self._request, SMALL_BYTES)
             async with asyncio.timeout(REFUSAL_SECONDS):
                 while chunk := await self.read():
-                    body += chunk
-                    if len(body) > REFUSAL_BYTES:
-                        raise Broken("the answer does not end")
+                    body.add(chunk)
         except TimeoutError:
             raise NoAnswer(f"no whole answer within {REFUSAL_SECONDS:g} s") from None
         finally:
             self.abort()
-        return Answer(self.status, self.headers, body)
+        return Answer(self.status, self.headers, body.end())
 
     def abort(self) -> None:
         """Close the connection; whatever waits on it ends."""
@@ -241,7 +261,7 @@ def _translated(error: Exception, seconds: float) -> TransportError:
     It is raised outside of the `except`, so that nothing of aiohttp's sticks to it: those have the
     headers in their repr, the token and a proxy's password among them.
     """
-    failure = _judged(error, seconds)
+    failure = stranger(str(error)) or _judged(error, seconds)
     if isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
     elif not isinstance(error, aiohttp.ClientResponseError):

@@ -151,7 +151,11 @@ def _proxy(proxy: str | None) -> tuple[str | None, tuple[str, str] | None]:
 
 
 def _headers(token: str | None) -> dict[str, str]:
-    headers = {"Accept": "application/json", "User-Agent": f"jetkv-python/{__version__}"}
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"jetkv-python/{__version__}",
+    }
     if token is not None:
         if not isinstance(token, str):
             raise InvalidArgumentError(f"a token is text, not {type(token).__name__}")

@@ -50,6 +50,7 @@ _BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
     412: errors.PreconditionFailedError,
     413: errors.ValueTooLargeError,
     429: errors.TooManyRequestsError,
+    501: errors.InvalidArgumentError,
     503: errors.UnavailableError,
     504: errors.DeadlineExceededError,
     507: errors.BucketFullError,

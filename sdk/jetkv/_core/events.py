@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from jetkv._core.wire import MOST_BYTES
+
 __all__ = ["Event", "EventParser", "TooLong"]
 
-_LONGEST = 64 * 1024 * 1024
+_LINE_BYTES = 64  # what a line takes beside its text
 
 
 class TooLong(ValueError):
@@ -25,9 +27,14 @@ class Event:
 
 
 class EventParser:
-    """Turns chunks into events; what a chunk breaks off waits for the next one."""
+    """Turns chunks into events; what a chunk breaks off waits for the next one.
 
-    def __init__(self) -> None:
+    Args:
+        most: bytes of a line or an event.
+    """
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self._most = most
         self._rest = bytearray()
         self._searched = 0
         self._data: list[bytes] = []
@@ -44,8 +51,8 @@ class EventParser:
         last = self._rest.rfind(b"\n", self._searched)
         if last < 0:
             self._searched = len(self._rest)
-            if len(self._rest) > _LONGEST:
-                raise TooLong(f"a line of over {_LONGEST} bytes in an event stream")
+            if len(self._rest) > self._most:
+                raise TooLong(f"a line of over {self._most:,} bytes in an event stream")
             return []
         lines = bytes(self._rest[:last]).split(b"\n")
         del self._rest[: last + 1]
@@ -68,9 +75,9 @@ class EventParser:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._size += len(value) + 1
-            if self._size > _LONGEST:
-                raise TooLong(f"an event of over {_LONGEST} bytes in an event stream")
+            self._size += len(value) + _LINE_BYTES
+            if self._size > self._most:
+                raise TooLong(f"an event of over {self._most:,} bytes in an event stream")
         elif name == b"id":
             self._id = value.decode("latin-1")
         return None

@@ -97,7 +97,7 @@ def get_key(
         query["consistency"] = consistency
     if query:
         target = f"{target}?{urlencode(query)}"
-    return Request("GET", target, Kind.READ, f"get of {key!r} in bucket {bucket!r}")
+    return Request("GET", target, Kind.READ, f"get of {key!r} in bucket {bucket!r}", large=True)
 
 
 def put_key(
@@ -159,16 +159,17 @@ def list_keys(bucket: str, filter: str | None) -> Request:
     target = f"{_bucket(bucket)}/keys"
     if filter is not None:
         target = f"{target}?filter={_quoted(filter, 'filter')}"
-    return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}")
+    return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}", large=True)
 
 
 def get_history(bucket: str, key: str) -> Request:
     target = f"{_bucket(bucket)}/history/{_key(key)}"
-    return Request("GET", target, Kind.READ, f"history of {key!r} in bucket {bucket!r}")
+    what = f"history of {key!r} in bucket {bucket!r}"
+    return Request("GET", target, Kind.READ, what, large=True)
 
 
 def list_buckets() -> Request:
-    return Request("GET", _BUCKETS, Kind.READ, "listing of buckets")
+    return Request("GET", _BUCKETS, Kind.READ, "listing of buckets", large=True)
 
 
 def get_bucket(name: str) -> Request:

@@ -7,7 +7,8 @@
 | 429 of a gateway | again, after `Retry-After` | same | same |
 | 504; a broken connection; no answer; 502 to 504 of a proxy | again | again, where the gateway \
 honours the key | no: `OutcomeUnknownError` |
-| any other answer | no | no | no |
+| an answer that is too large, or in an unknown coding | no | no: `OutcomeUnknownError` | same |
+| any other answer; somebody who speaks no HTTP | no | no | no |
 """
 
 import random
@@ -16,7 +17,16 @@ from enum import Enum
 
 from jetkv import errors
 from jetkv._core.answers import error_of, is_gateways, retry_after
-from jetkv._core.wire import Answer, Kind, NoAnswer, NotSent, Request, TransportError
+from jetkv._core.wire import (
+    Answer,
+    Kind,
+    NoAnswer,
+    NotSent,
+    Request,
+    Stranger,
+    TransportError,
+    Unreadable,
+)
 
 __all__ = ["CONTENTION", "RETRY_HORIZON", "Again", "Retry", "Verdict", "judge"]
 
@@ -110,6 +120,15 @@ def judge(request: Request, outcome: Answer | TransportError, address: object) -
             retryable=not outcome.permanent,
         )
         return Verdict(Again.NO if outcome.permanent else Again.YES, error)
+    if isinstance(outcome, Stranger):
+        error = errors.UnexpectedAnswerError(
+            f"{request.what}: {outcome}",
+            hint=f"{address} is its address; a client wants that of `jetkv serve`, such as "
+            "http://localhost:9123",
+        )
+        return Verdict(Again.NO, error)
+    if isinstance(outcome, Unreadable):
+        return Verdict(Again.NO, _unreadable(request, outcome))
     return Verdict(_UNKNOWN[request.kind], _unknown(request, outcome))
 
 
@@ -139,6 +158,17 @@ def _unknown(request: Request, outcome: TransportError) -> errors.JetKVError:
             f"{request.what}: {outcome}", hint="Client(timeout=…) gives calls more time"
         )
     return errors.UnavailableError(f"{request.what}: {outcome}")
+
+
+def _unreadable(request: Request, outcome: Unreadable) -> errors.JetKVError:
+    if request.kind is not Kind.READ:
+        return _unknown(request, outcome)
+    return errors.UnexpectedAnswerError(
+        f"{request.what}: {outcome}",
+        hint="is there a gateway? Client(max_response_bytes=…) takes larger answers"
+        if request.large
+        else "is there a gateway?",
+    )
 
 
 def jitter() -> float:

@@ -16,7 +16,7 @@ from jetkv._core.events import Event, EventParser
 from jetkv._core.known import Known
 from jetkv._core.requests import open_watch
 from jetkv._core.retry import Again, Retry, Verdict, judge
-from jetkv._core.wire import Answer, Broken, Kind, Request, TransportError
+from jetkv._core.wire import MOST_BYTES, Answer, Broken, Kind, Request, TransportError
 from jetkv.models import Update
 
 __all__ = ["SILENCE_SECONDS", "Came", "SnapshotEnd", "WatchSession"]
@@ -77,6 +77,7 @@ class WatchSession(Generic[T]):
         snapshot: bool,
         resume_after: int | None,
         ignore_deletes: bool,
+        most: int = MOST_BYTES,
     ) -> None:
         if snapshot and resume_after is not None:
             raise errors.InvalidArgumentError(
@@ -95,7 +96,8 @@ class WatchSession(Generic[T]):
         self.snapshot = snapshot
         self._resume_after = resume_after
         self._ignore_deletes = ignore_deletes
-        self._parser = EventParser()
+        self._most = most
+        self._parser = EventParser(self._most)
         self._failure: Broken | errors.JetKVError | None = None
         self._failures = 0
         self._begun = False
@@ -115,7 +117,7 @@ class WatchSession(Generic[T]):
         Raises:
             InvalidArgumentError: a filter is no text.
         """
-        self._parser = EventParser()
+        self._parser = EventParser(self._most)
         self._failure = None
         return open_watch(
             self._bucket,

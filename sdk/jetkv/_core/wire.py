@@ -7,15 +7,19 @@ from enum import Enum
 __all__ = [
     "CONNECT_SECONDS",
     "IDLE_SECONDS",
-    "REFUSAL_BYTES",
+    "MOST_BYTES",
     "REFUSAL_SECONDS",
+    "SMALL_BYTES",
     "Answer",
     "Broken",
     "Kind",
     "NoAnswer",
     "NotSent",
     "Request",
+    "Stranger",
     "TransportError",
+    "Unreadable",
+    "stranger",
 ]
 
 CONNECT_SECONDS = 5.0
@@ -25,8 +29,14 @@ IDLE_SECONDS = 50.0
 goes out leaves a write unknown."""
 
 REFUSAL_SECONDS = 5.0
-REFUSAL_BYTES = 1024 * 1024
-"""What is read of an answer that should have been a stream and is none."""
+"""For which an answer is read that should have been a stream and is none."""
+
+SMALL_BYTES = 1024 * 1024
+"""What an answer has at most that is an error, or carries neither values nor lists."""
+
+MOST_BYTES = 128 * 1024 * 1024
+"""What any other has at most, where the client says nothing else: 64 revisions of a value of 1 MiB,
+which are 86 MiB in base64, or a million keys of 100 bytes."""
 
 
 class Kind(Enum):
@@ -48,6 +58,7 @@ class Request:
         target: path and query, percent-encoded, below the base URL.
         what: the call in words, for errors: `put of 'user:1' in bucket 'users'`.
         check: for a write: what tells whether it was applied.
+        large: whether its answer carries values or lists.
     """
 
     method: str
@@ -57,6 +68,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     check: str = ""
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +98,23 @@ class Broken(TransportError):
 
 class NoAnswer(TransportError):
     """No whole answer came in time."""
+
+
+class Unreadable(TransportError):
+    """An answer came that is too large, or in a coding that nobody asked for."""
+
+
+class Stranger(TransportError):
+    """Somebody answers who is no HTTP server, and does nothing of what was asked."""
+
+
+def stranger(said: str) -> Stranger | None:
+    """Return who it is that says something which is not HTTP, None for somebody unknown.
+
+    Args:
+        said: the beginning of it, or a text that has it.
+    """
+    # nats-server speaks first.
+    if "INFO {" in said:
+        return Stranger("this is a NATS server, not a gateway: it speaks NATS' own protocol")
+    return None

@@ -214,6 +214,7 @@ class Bucket(Generic[T]):
             snapshot=snapshot,
             resume_after=resume_after,
             ignore_deletes=ignore_deletes,
+            most=self._client._most,
         )
         if bucket_created_at is not None and (resume_after is None or not bucket_created_at.tzinfo):
             raise InvalidArgumentError(

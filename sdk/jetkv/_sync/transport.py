@@ -10,15 +10,17 @@ from contextlib import contextmanager
 import httpcore
 
 from jetkv._core.address import Address
+from jetkv._core.bodies import Body, Decoder
 from jetkv._core.wire import (
-    REFUSAL_BYTES,
     REFUSAL_SECONDS,
+    SMALL_BYTES,
     Answer,
     Broken,
     NoAnswer,
     NotSent,
     Request,
     TransportError,
+    stranger,
 )
 from jetkv._sync.connections import Connections
 from jetkv._sync.wires import Call
@@ -42,8 +44,9 @@ if hasattr(os, "register_at_fork"):
 class Transport:
     """Connections of one client, for any number of threads, and for a forked child anew."""
 
-    def __init__(self, address: Address, *, max_connections: int) -> None:
+    def __init__(self, address: Address, *, max_connections: int, most: int) -> None:
         self._address = address
+        self._most = most
         self._max_connections = max_connections
         self._connections: Connections | None = None
         self._closed = False
@@ -61,7 +64,10 @@ class Transport:
             with connections.borrowed(timeout) as way, _translating(call, timeout):
                 response = way.handle_request(connections.request(request))
                 try:
-                    body = response.read()
+                    headers = _mapping(response)
+                    body = Body(response.status, headers, request, self._most)
+                    for chunk in response.iter_stream():
+                        body.add(chunk)
                 finally:
                     response.close()
         except TransportError:
@@ -70,7 +76,7 @@ class Transport:
             raise
         finally:
             connections.running.discard(call)
-        return Answer(response.status, _mapping(response), body)
+        return Answer(response.status, headers, body.end())
 
     def stream(self) -> "Stream":
         """Return what can become an answer that goes on, on a connection of its own.
@@ -114,6 +120,9 @@ class Stream:
         self._silence = 0.0
         self._way = connections.way()
         self._chunks: Iterator[bytes] = iter(())
+        self._pieces: Iterator[bytes] = iter(())
+        self._decoder = Decoder({})
+        self._request: Request | None = None
         # A signal handler may close what its own thread is at.
         self._guard = threading.RLock()
         self._busy = False
@@ -132,11 +141,13 @@ class Stream:
             TransportError
         """
         self._silence = silence
+        self._request = request
         with self._using(within):
             response = self._way.handle_request(self._connections.request(request))
             self.status = response.status
             self.headers = _mapping(response)
             self._chunks = response.iter_stream()
+            self._decoder = Decoder(self.headers)
 
     def read(self) -> bytes:
         """Return what has come, empty at the end.
@@ -144,8 +155,18 @@ class Stream:
         Raises:
             TransportError
         """
-        with self._using(self._silence):
-            return next(self._chunks, b"")
+        return self._read(self._silence)
+
+    def _read(self, seconds: float) -> bytes:
+        while True:
+            if piece := next(self._pieces, b""):
+                return piece
+            with self._using(seconds):
+                chunk = next(self._chunks, b"")
+            if not chunk:
+                self._decoder.end()
+                return b""
+            self._pieces = self._decoder.pieces(chunk)
 
     def answer(self) -> Answer:
         """Return the whole of an answer that is no stream.
@@ -153,17 +174,18 @@ class Stream:
         Raises:
             TransportError
         """
-        body = b""
+        assert self._request is not None
         deadline = time.monotonic() + REFUSAL_SECONDS
         try:
+            body = Body(self.status, {}, self._request, SMALL_BYTES)
             while (left := deadline - time.monotonic()) > 0:
-                with self._using(left):
-                    chunk = next(self._chunks, b"")
-                body += chunk
-                if not chunk and not self._aborted:
-                    return Answer(self.status, self.headers, body)
-                if not chunk or len(body) > REFUSAL_BYTES:
-                    raise Broken("the answer does not end")
+                chunk = self._read(left)
+                if chunk:
+                    body.add(chunk)
+                elif self._aborted:
+                    raise Broken("the connection was closed")
+                else:
+                    return Answer(self.status, self.headers, body.end())
         finally:
             self.abort()
         raise NoAnswer(f"no whole answer within {REFUSAL_SECONDS:g} s")
@@ -219,6 +241,8 @@ def _translating(call: Call, seconds: float) -> Iterator[None]:
 
 def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
     reason = _reason(error)
+    if known := stranger(reason):
+        return known
     if not call.sent:
         if isinstance(error, httpcore.ConnectTimeout):
             reason = "it does not answer"

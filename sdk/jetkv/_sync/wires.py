@@ -9,6 +9,8 @@ from typing import Any
 
 import httpcore
 
+from jetkv._core.wire import stranger
+
 __all__ = ["Backend", "Call"]
 
 _PIECE = 64 * 1024
@@ -21,11 +23,13 @@ class Call:
         deadline: by `time.monotonic`, when it has to be over.
         sent: whether a byte of it may have reached a server. What a proxy is told to make a
             tunnel is none of it.
+        answered: whether anything came.
     """
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
         self.sent = False
+        self.answered = False
         self.aborted = False
         self._wire: _Wire | None = None
 
@@ -39,6 +43,7 @@ class Call:
     def continues(self, before: "Call") -> None:
         """Take over the connection of a call that has got its answer's beginning."""
         self.sent = before.sent
+        self.answered = before.answered
         self._wire = before._wire
 
     def runs_on(self, wire: "_Wire") -> None:
@@ -110,8 +115,15 @@ class _Wire(httpcore.NetworkStream):
         backend.call.runs_on(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = self._backend.call.left(httpcore.ReadTimeout)
-        return self._inner.read(max_bytes, min(left, timeout or left))
+        call = self._backend.call
+        left = call.left(httpcore.ReadTimeout)
+        data = self._inner.read(max_bytes, min(left, timeout or left))
+        if not call.answered:
+            call.answered = True
+            # h11 would wait for more, and then not say what came.
+            if stranger(beginning := data[:16].decode("latin-1")):
+                raise httpcore.RemoteProtocolError(beginning)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         call = self._backend.call
