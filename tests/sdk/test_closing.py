@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jetkv import AsyncClient, Client, ClientClosedError, JetKVError, OutcomeUnknownError
+from jetkv._sync import transport as sync_transport
 from tests.sdk.calls import INFO
 from tests.sdk.test_retry import GET
 from tests.support.scripted import Scripted, after, deaf, http, scripted, silent, unreachable
@@ -20,7 +21,7 @@ GUARD = 4.0
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nid: 7\n\n"
 BROKEN = EVENTS.replace(b"\r\n\r\n", b"\r\nConnection: close\r\nContent-Length: 7\r\n\r\n")
 REFUSED = b"HTTP/1.1 403 No\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>"
-PAGE = http(503, "<p>", "Retry-After: 20", kind="text/html")
+PAGE = http(503, "<p>", "Retry-After: 2", kind="text/html")
 
 SCRIPTS = {
     "the description": (silent,),
@@ -259,3 +260,18 @@ def test_a_signal_handler_may_close_a_watch_that_its_own_thread_is_at() -> None:
         thread = threading.Thread(target=close_from_within, daemon=True)
         thread.start()
         assert closed.wait(5)
+
+
+def test_a_call_that_begins_as_its_client_closes_sends_nothing(monkeypatch) -> None:
+    with scripted(silent) as server:
+        client = Client(server.url)
+
+        class Closing(sync_transport.Call):
+            def __init__(self, seconds: float) -> None:
+                super().__init__(seconds)
+                client.close()
+
+        monkeypatch.setattr(sync_transport, "Call", Closing)
+        with pytest.raises(ClientClosedError):
+            client.kv().bucket("b").put("k", 1)
+    assert server.asked == []

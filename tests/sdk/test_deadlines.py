@@ -205,11 +205,11 @@ async def test_a_watch_that_is_refused_without_an_end_gives_up(make, monkeypatch
 async def test_a_watch_reads_no_refusal_of_any_size(make, monkeypatch) -> None:
     for driver in (sync_transport, async_transport):
         monkeypatch.setattr(driver, "REFUSAL_SECONDS", 30)
-        monkeypatch.setattr(driver, "REFUSAL_BYTES", 1000)
+        monkeypatch.setattr(driver, "SMALL_BYTES", 1000)
     with scripted(INFO, trickling(REFUSED, b"x" * 100)) as server:
         async with make(server.url, retry=ONCE) as client:
             error = await error_in_time(anext(client.kv().bucket("b").watch()))
-    assert "does not end" in str(error)
+    assert "more than 1,000 bytes" in str(error)
 
 
 async def test_asking_what_the_gateway_honours_counts(make) -> None:

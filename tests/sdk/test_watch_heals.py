@@ -31,6 +31,16 @@ class Life:
         self.name = name
         self.kv = kv
 
+    async def expires(self, *keys: str) -> None:
+        """Write values with a TTL of their own, over what is there, and wait until it is over."""
+        for key in keys:
+            await self.native.publish(f"$KV.{self.name}.{key}", b"2", Nats_TTL="1s")
+        for key in keys:
+            await eventually(lambda key=key: self.is_gone(key), f"{key} has expired")
+
+    async def is_gone(self, key: str) -> bool:
+        return await self.native.last(self.name, key) is None
+
     async def put(self, key: str, value: bytes) -> None:
         """Write a value twice, which stays whatever the bucket's TTL is: the first is forgotten."""
         for one in (b"0", value):
@@ -45,6 +55,12 @@ class Life:
 
 
 @pytest.fixture
+async def life(gateway, native, bucket_name) -> Life:
+    kv = await native.make_kv(bucket_name)
+    return Life(gateway, native, bucket_name, kv)
+
+
+@pytest.fixture
 async def brief(gateway, native, bucket_name) -> Life:
     """A bucket whose values expire after a second."""
     kv = await native.make_kv(bucket_name, ttl=1)
@@ -56,6 +72,31 @@ async def take(watch, count: int) -> list[tuple[Any, ...]]:
     async with asyncio.timeout(SECONDS):
         found = [await anext(watch) for _ in range(count)]
     return [(one.key, one.revision, one.operation, one.reason) for one in found]
+
+
+async def test_what_expired_unseen_is_reported_as_gone_and_what_changed_as_it_is(
+    make, life: Life
+) -> None:
+    for key in ("a", "b", "c", "d"):
+        await life.kv.put(key, b"1")
+    async with (
+        make(life.gateway.http.url) as client,
+        client.kv().bucket(life.name).watch(snapshot=True) as watch,
+    ):
+        assert [one.key for one in await watch.snapshot()] == ["a", "b", "c", "d"]
+        async with life.unseen():
+            await life.kv.put("b", b"2")
+            await life.kv.put("new", b"1")
+            await life.expires("a", "c")
+        assert await take(watch, 4) == [
+            ("b", 5, "put", None),
+            ("new", 6, "put", None),
+            ("a", 8, "delete", "vanished"),
+            ("c", 8, "delete", "vanished"),
+        ]
+        assert (watch.synced, watch.last_revision) == (True, 8)
+        await life.kv.put("d", b"3")
+        assert await take(watch, 1) == [("d", 9, "put", None)]
 
 
 async def all_gone(life: Life) -> None:

@@ -60,6 +60,9 @@ class Transport:
         connections = self.ready()
         call = connections.backend.call = Call(timeout)
         connections.running.add(call)
+        if self._closed:
+            # Closing may have passed before it was there to be ended.
+            call.abort()
         try:
             with connections.borrowed(timeout) as way, _translating(call, timeout):
                 response = way.handle_request(connections.request(request))
