@@ -337,6 +337,8 @@ class Settings(BaseSettings):
         if "ws" in schemes and (self._tls_settings or schemes & {"tls", "wss"}):
             raise SettingsError("ws:// cannot have the TLS that the settings demand: use wss://")
         files = TlsFiles(self.nats_tls_ca, self.nats_tls_cert, self.nats_tls_key)
+        if files == TlsFiles():
+            return files
         try:
             files.renewed().get()
         except SecretError as error:

@@ -105,6 +105,31 @@ async def test_whatever_answers_on_the_port_of_nats_the_gateway_finds_nats_later
         await connection.close()
 
 
+async def test_a_server_of_no_known_version_does_not_end_the_search_for_nats(
+    tmp_path: Path,
+) -> None:
+    calls = asyncio.Semaphore(0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.release()
+        writer.write(b'INFO {"max_payload":1048576,"headers":true,"version":"x"}\r\n')
+        while line := await reader.readline():
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    (port,) = free_ports(1)
+    connection = Connection(NatsOptions(servers=(f"nats://127.0.0.1:{port}",)))
+    server = await asyncio.start_server(answer, "127.0.0.1", port)
+    connection.start()
+    for _ in range(3):
+        await asyncio.wait_for(calls.acquire(), 5)
+    server.close()
+    with NatsServer(tmp_path, port=port):
+        assert await connection.wait_connected(5), connection.last_error
+        await connection.close()
+
+
 def test_a_damaged_credential_file_is_named_and_read_again_once_it_is_whole(tmp_path: Path) -> None:
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
     public = nkeys.from_seed(bytearray(seed)).public_key.decode()

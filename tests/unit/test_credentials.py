@@ -1,5 +1,6 @@
 """Files with credentials and certificates: what is whole in them, and when they are read again."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def test_a_broken_file_leaves_the_last_good_one_and_is_logged_once_for_each_chan
     file.write_text("good")
     secret = renewed(file)
     assert secret.get() == "good"
+    caplog.set_level(logging.WARNING, "jetkv.nats")
     file.write_text("")
     assert [secret.get() for _ in range(3)] == ["good"] * 3
     assert caplog.messages == ["cannot use the file: it is empty; those read before stay in force"]

@@ -171,8 +171,7 @@ class Connection:
 
     def _use(self, link: Uplink) -> None:
         self._link, self._mux = link, link.mux
-        version = link.client.connected_server_version
-        self.server_version = version.major, version.minor, version.patch
+        self.server_version = link.version
         self._troubles.clear()
         self._learn(link)
         self._connected.set()

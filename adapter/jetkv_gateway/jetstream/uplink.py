@@ -69,6 +69,7 @@ class Uplink:
 
     Attributes:
         info: what the server says of itself.
+        version: of the server.
         leaving: whether the server has said that it will stop.
     """
 
@@ -86,6 +87,7 @@ class Uplink:
         self.client.on_info = self._take_info
         self.client.on_violation = self._on_violation
         self.info: dict[str, Any] = {}
+        self.version = (0, 0, 0)
         self.leaving = False
         self._mux: Multiplexer | None = None
         self._secrets = secrets
@@ -127,6 +129,8 @@ class Uplink:
                 inbox = await self.client.subscribe(self.client.new_inbox())
                 await inbox.unsubscribe()
                 mux = await Multiplexer.open(self.client)
+                version = self.client.connected_server_version
+                self.version = version.major, version.minor, version.patch
         except Exception as error:
             trouble = self._trouble or self._trouble_of(error)
             if _is_for_another(_tls_error(self._cause_of(error))):
@@ -138,8 +142,9 @@ class Uplink:
 
     async def _connect(self, timeout: float) -> None:
         options, server = self._options, self.server
-        context = self._secrets.tls.get()
-        if server.scheme == "wss":
+        # Otherwise nats-py makes a context of the system's trust store, should it need one.
+        context = self._secrets.tls.get() if self._secure else None
+        if context is not None and server.websocket:
             context = expecting(context, server.names[0])
         await self.client.connect(
             servers=[server.url],
@@ -164,7 +169,10 @@ class Uplink:
         )
 
     def _take_info(self, info: dict[str, Any], first: bool) -> None:
-        self.info = info
+        if first:
+            self.info = info  # itself, since what is changed in it below counts
+        else:
+            self.info = {**self.info, **info}
         self.leaving = bool(info.get("ldm"))
         if not first:
             self._on_info(self)
