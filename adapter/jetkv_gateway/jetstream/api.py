@@ -11,6 +11,7 @@ import orjson
 
 from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
 from jetkv_gateway.jetstream.headers import read_headers
+from jetkv_gateway.kv.filters import collide
 from jetkv_gateway.kv.media import kept_encoding, kept_type
 from jetkv_gateway.kv.model import (
     MAX_HISTORY,
@@ -169,7 +170,22 @@ def misfit(config: dict[str, Any]) -> str | None:
         return f"stream {name} is not a KV bucket: its subjects are {', '.join(subjects) or 'none'}"
     if not 1 <= config.get("max_msgs_per_subject", -1) <= MAX_HISTORY:
         return f"stream {name} is not a KV bucket: its history is not 1 to {MAX_HISTORY}"
-    return None
+    return _moves_keys(config)
+
+
+def _moves_keys(config: dict[str, Any]) -> str | None:
+    """Return why a write would be stored under another subject than its own, None where none is.
+
+    A server acknowledges such a write as any other, and a GET of its key does not find it.
+    """
+    transform = config.get("subject_transform") or {}
+    source, target = transform.get("src") or ">", transform.get("dest")
+    if not target or source == target or not collide(source, f"$KV.{config['name'][3:]}.>"):
+        return None
+    return (
+        f"stream {config['name']} moves keys elsewhere: its subject_transform stores "
+        f"{source} as {target}, where a GET does not find it"
+    )
 
 
 def stream_value_limit(config: dict[str, Any]) -> int | None:

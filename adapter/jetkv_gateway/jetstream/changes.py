@@ -147,7 +147,7 @@ class JetStreamChanges:
             mux = self._js.mux
             feed = _Feed(
                 mux,
-                len(names.stored),
+                names.stored.encode(),
                 f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}",
                 share=self._past if through is not None else None,
                 latest=latest,
@@ -208,7 +208,7 @@ class _Feed:
     """`kv.store.Feed` on one consumer.
 
     Args:
-        cut: length of what stands before a key in its subject.
+        stored: what stands before a key in its subject.
         next_subject: where to ask for messages.
         share: of all that catch up, for a feed that does.
         latest: whether its consumer picks out the newest of each key.
@@ -224,7 +224,7 @@ class _Feed:
     def __init__(
         self,
         mux: Multiplexer,
-        cut: int,
+        stored: bytes,
         next_subject: str,
         *,
         share: _Share | None,
@@ -244,7 +244,8 @@ class _Feed:
             # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
             self._batch = max(1, min(self._batch, _LATEST_BYTES // self._max_message))
             self._batch_bytes = None
-        self._cut = cut
+        self._stored = stored
+        self._cut = len(stored)
         self._next_subject = next_subject
         self._arrived: list[Change] = []
         self._reached = 0
@@ -332,6 +333,11 @@ class _Feed:
         self._credit -= 1
         if self._credit <= 0:
             self._batch_is_over()
+        if not subject.startswith(self._stored):
+            # Of a bucket that sources another one, servers deliver that one's subjects, too.
+            self._reached = revision
+            self._news.set()
+            return
         change = Change(display(subject_text(subject)[self._cut :]), data, revision, Operation.PUT)
         if headers:
             read = read_headers(headers, bucket_of(subject))

@@ -150,7 +150,8 @@ class JetStreamListings:
             newest = await self._buckets.newest(bucket)
             if newest is None:
                 return {}
-            scan = _Scan(older_than=info["state"]["last_seq"], give=self._in_flight.give)
+            last_seq: int = info["state"]["last_seq"]
+            scan = _Scan(names.stored.encode(), older_than=last_seq, give=self._in_flight.give)
             wanted = [names.stored + subject for subject in passing(keep.subjects, newest)]
             counted = await self._scan(names, wanted, scan)
             complete = counted and scan.reached >= newest.revision
@@ -200,11 +201,16 @@ class JetStreamListings:
         """Ask for batch after batch until all have come, or the server says that no more do."""
         asked = 0
         try:
-            while asked < expected and not scan.ended:
+            while not scan.ended:
+                left = expected + scan.foreign - asked
+                if left <= 0:
+                    if not await self._until(scan, 0) or asked >= expected + scan.foreign:
+                        return
+                    continue
                 if mux.in_flight:
                     # Their replies first: they would come behind what is asked for here.
                     await asyncio.sleep(_GIVE_WAY_SECONDS)
-                batch = await self._in_flight.take(min(expected - asked, _BATCH))
+                batch = await self._in_flight.take(min(left, _BATCH))
                 asked += batch
                 scan.expect(batch)
                 await mux.send(
@@ -214,7 +220,6 @@ class JetStreamListings:
                 )
                 if not await self._until(scan, _BATCHES - 1):
                     return
-            await self._until(scan, 0)
         except Signal as signal:
             raise unanswered(signal, None) from signal
 
@@ -313,25 +318,31 @@ class _Scan:
     """What a consumer has delivered.
 
     Args:
+        stored: what the bucket's subjects begin with. Of a bucket that sources another one, servers
+            from 2.11 on deliver the subjects of that one, too, whatever the filter (seen up to
+            2.15.1), and count them not.
         older_than: the newest revision of the moment when the listing began.
         give: gives back the places of a batch that has come.
 
     Attributes:
         found: subject → whether its newest message is a value.
         taken: messages delivered.
-        older: messages delivered that were stored when the listing began.
+        foreign: those of them that are none of the bucket's.
+        older: the bucket's, of which it is known that they were stored when the listing began.
         reached: the newest revision delivered.
         moved: set when a batch has come, or the server has said that no more does.
         ended: whether it has said so.
     """
 
-    def __init__(self, older_than: int, give: Callable[[int], None]) -> None:
+    def __init__(self, stored: bytes, *, older_than: int, give: Callable[[int], None]) -> None:
         self.found: dict[str, bool] = {}
         self.taken = 0
+        self.foreign = 0
         self.older = 0
         self.reached = 0
         self.moved = asyncio.Event()
         self.ended = False
+        self._stored = stored
         self._boundary = older_than
         self._give = give
         self._batches: deque[int] = deque()
@@ -359,15 +370,18 @@ class _Scan:
             if not headers.startswith(_GO_ON) and _COMPLETED not in headers:
                 self.end()
             return
-        alive = True
-        if _OPERATION in headers or _MARKER in headers:
-            alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
-        self.found[subject_text(subject)] = alive
         self.taken += 1
         revision, _, _ = delivery(reply)
         self.reached = max(self.reached, revision)
-        if revision <= self._boundary:
-            self.older += 1
+        if subject.startswith(self._stored):
+            alive = True
+            if _OPERATION in headers or _MARKER in headers:
+                alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
+            self.found[subject_text(subject)] = alive
+            if revision <= self._boundary:
+                self.older += 1
+        else:
+            self.foreign += 1
         self._missing -= 1
         if self._missing == 0 and self._batches:
             self._give(self._batches.popleft())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_text, encode
 
-__all__ = ["EVERYTHING", "Filter", "compile_filter", "covers", "disjoint"]
+__all__ = ["EVERYTHING", "Filter", "collide", "compile_filter", "covers", "disjoint"]
 
 _PREFIX_ENDS = (".", ":", "/", "-")
 
@@ -124,7 +124,7 @@ def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
         for other in kept:
             if covers(other, subject):
                 break
-            if _collide(other, subject):
+            if collide(other, subject):
                 return (">",)
         else:
             kept.append(subject)
@@ -142,7 +142,7 @@ def covers(pattern: str, subject: str) -> bool:
     return len(wanted) == len(given)
 
 
-def _collide(one: str, other: str) -> bool:
+def collide(one: str, other: str) -> bool:
     """Return whether there is a subject that both pass."""
     left, right = one.split("."), other.split(".")
     for a, b in zip(left, right, strict=False):
