@@ -19,6 +19,7 @@ import asyncio
 import logging
 import select
 import socket
+import struct
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -54,6 +55,7 @@ _MAX_SOCKET_HEADERS = 100
 _LAST_REQUEST_SECONDS = 1
 _LOOK_SECONDS = 0.05
 _SILENCE_MILLISECONDS = 40_000
+_NO_LINGER = struct.pack("ii", 1, 0)
 # A client that has stopped sending may have left: a listing is not made for nobody.
 _LISTING_SECONDS = 1
 
@@ -316,6 +318,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 scope = cast(dict[str, Any], self.scope)
                 scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
                 self._notice_silence()
+            elif b"/history/" in self.url:
+                cast(dict[str, Any], self.scope)[ABORT] = self._reset
             if cycle.keep_alive and not self.leaving:
                 cast(dict[str, Any], self.scope)[WRITER] = partial(write_whole, cycle)
             else:
@@ -336,6 +340,14 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._refuse("a header of a WebSocket handshake has at most 8,000 bytes")
             if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
                 self._refuse("a WebSocket handshake has no body")
+
+    def _reset(self) -> None:
+        """End the connection so that its peer cannot take what it has for all there is."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None and raw.fileno() >= 0 and raw.family != socket.AF_UNIX:
+            # Else the kernel goes on sending what is in its buffers, and ends in good order.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
 
     def _notice_silence(self) -> None:
         """Have the kernel end the connection of a peer that takes in nothing any more."""

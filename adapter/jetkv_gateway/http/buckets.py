@@ -1,12 +1,12 @@
 """The routes of buckets, their keys and the history of a key (contract 1.1, 2.4)."""
 
 import asyncio
-from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from jetkv_gateway.http.exchange import EXCHANGE, Exchange
+from jetkv_gateway.http.histories import HistoryAnswer
 from jetkv_gateway.http.paths import bucket_name, decode_segment
 from jetkv_gateway.http.schema import (
     BucketCreate,
@@ -16,7 +16,7 @@ from jetkv_gateway.http.schema import (
     KeyList,
     errors,
 )
-from jetkv_gateway.http.views import View, choose_view, entry_json
+from jetkv_gateway.http.views import View, choose_view
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.filters import compile_filter
@@ -133,7 +133,7 @@ def bucket_routes(buckets: Buckets, listings: Listings, entries: Entries) -> API
     @router.get(
         "/{bucket}/history/{key:path}",
         response_model=History,
-        responses={**_ANY, **errors(404, 409)},
+        responses={**_ANY, **errors(404, 409, 429)},
         openapi_extra={"parameters": [_VALUES]},
         tags=["Keys"],
     )
@@ -146,8 +146,7 @@ def bucket_routes(buckets: Buckets, listings: Listings, entries: Entries) -> API
         view = choose_view(exchange.parameters("values").get("values"), None, exchange.view)
         if view is View.RAW:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
-        found = await entries.history(name, decoded)
-        return _json({"entries": [orjson.Fragment(entry_json(entry, view)) for entry in found]})
+        return HistoryAnswer(exchange, entries.history(name, decoded), view)
 
     return router
 
@@ -166,7 +165,3 @@ async def _key_list(keys: list[str], turn: asyncio.Semaphore) -> Response:
             await asyncio.sleep(0)
         body = b'{"keys":[%s],"count":%d}' % (b",".join(parts), len(keys))
     return Response(body, media_type="application/json")
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")

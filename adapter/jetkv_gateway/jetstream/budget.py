@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ["Budget", "Reads", "Share"]
+__all__ = ["Budget", "Hold", "Reads", "Share"]
 
 
 class Budget:
@@ -70,10 +70,33 @@ class Share(NamedTuple):
     units: int
 
 
+class Hold:
+    """What was taken of a budget, to be given back in parts, or moved to another budget."""
+
+    def __init__(self, budget: Budget, units: int) -> None:
+        self._budget = budget
+        self._units = units
+
+    def keep(self, units: int) -> None:
+        """Give back what is over so many units."""
+        if units < self._units:
+            self._budget.give(self._units - units)
+            self._units = units
+
+    def move(self, budget: Budget) -> None:
+        """Take it of another budget instead, if that one has room now."""
+        taken = budget.take_now(self._units)
+        if taken:
+            self.keep(0)
+            self._budget, self._units = budget, taken
+
+
 _MIB = 1024 * 1024
 _BYTES_OF_SMALL = 8 * _MIB
 _BYTES_OF_LARGE = 8 * _MIB
-_BYTES_OF_UNKNOWN = 24 * _MIB
+_BYTES_OF_UNKNOWN = 16 * _MIB
+_BYTES_OF_HISTORIES = 16 * _MIB
+_BYTES_OF_SLOW_HISTORIES = 64 * _MIB
 """With what catches up, and what is live, no more than the server allows. The more is on its way,
 the longer takes every other reply that comes behind it."""
 
@@ -98,6 +121,8 @@ class Reads:
         self._small = Budget(_BYTES_OF_SMALL)
         self._large = Budget(_BYTES_OF_LARGE)
         self._unknown = Budget(_BYTES_OF_UNKNOWN)
+        self._histories = Budget(_BYTES_OF_HISTORIES)
+        self.slow_histories = Budget(_BYTES_OF_SLOW_HISTORIES)
         self._seen: dict[str, Share] = {}
         self._seen_before: dict[str, Share] = {}
         self._largest: dict[str, int] = {}
@@ -117,6 +142,13 @@ class Reads:
             return Share(self._small, bound)
         largest = max(self._largest.get(bucket, 0), self._largest_before.get(bucket, 0))
         return Share(self._unknown if 0 < largest <= _SMALL else self._large, bound)
+
+    def of_history(self, bound: int) -> Share:
+        """Return the share for one revision of a history, which is held while it is sent.
+
+        It is there twice then, as it came and as it goes out.
+        """
+        return Share(self._histories, 2 * bound)
 
     def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Note the size of a subject's newest message, in bytes of an answer.

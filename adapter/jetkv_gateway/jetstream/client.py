@@ -36,7 +36,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import note_retry
 
-__all__ = ["RETRY_SECONDS", "Effort", "JetStream"]
+__all__ = ["RETRY_SECONDS", "Effort", "JetStream", "wait_for"]
 
 RETRY_SECONDS = 6.0
 """How long after its beginning a request may still begin another try (design decision 7)."""
@@ -194,7 +194,7 @@ class JetStream:
             # Not during a pause: only for what is on its way.
             taken = 0
             if share is not None:
-                taken = share.budget.take_now(share.units) or await _wait_for(share, effort)
+                taken = share.budget.take_now(share.units) or await wait_for(share, effort)
             try:
                 message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=wait
@@ -230,7 +230,7 @@ class JetStream:
         Raises:
             TooManyRequests: there was no room for the answer in time.
         """
-        taken = share.budget.take_now(share.units) or await _wait_for(share, effort)
+        taken = share.budget.take_now(share.units) or await wait_for(share, effort)
         try:
             return await self._connection.mux.request(
                 f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
@@ -324,9 +324,17 @@ class JetStream:
         return {}
 
 
-async def _wait_for(share: Share, effort: Effort | None) -> int:
-    """Wait until there is room for a reply, and return what was taken."""
-    wait = _ROOM_SECONDS if effort is None else min(_ROOM_SECONDS, effort.left)
+async def wait_for(share: Share, effort: Effort | None, seconds: float = _ROOM_SECONDS) -> int:
+    """Wait until there is room for a reply, and return what was taken.
+
+    Args:
+        effort: of the request that this is a part of.
+        seconds: how long it waits, if its request may still wait so long.
+
+    Raises:
+        TooManyRequests: there was none in time.
+    """
+    wait = seconds if effort is None else min(seconds, effort.left)
     try:
         async with asyncio.timeout(wait):
             return await share.budget.take(share.units)

@@ -1,6 +1,7 @@
 """Single keys on JetStream: get, put, delete, history. The hot path; writes are in `writes`."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from jetkv_gateway.jetstream.api import (
     get_last,
@@ -10,8 +11,8 @@ from jetkv_gateway.jetstream.api import (
     read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
-from jetkv_gateway.jetstream.budget import Share
-from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.budget import Hold, Share
+from jetkv_gateway.jetstream.client import Effort, JetStream, wait_for
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.headers import read_direct, read_headers
 from jetkv_gateway.jetstream.writes import Write, Writes
@@ -30,6 +31,8 @@ from jetkv_gateway.kv.model import Consistency, Entry, Operation, to_base64
 __all__ = ["JetStreamEntries"]
 
 _REPLICA_TIMEOUT = 1.0
+_ROOM_SECONDS_WITHIN = 30.0
+_SLOW_SECONDS = 1.0
 
 
 class JetStreamEntries:
@@ -171,25 +174,52 @@ class JetStreamEntries:
             # It cannot be applied any more; but it may have been, and was written over since.
             await self._writes.apply(write, effort)
 
-    async def history(self, bucket: str, key: str) -> list[Entry]:
+    async def history(self, bucket: str, key: str) -> AsyncGenerator[Entry, None]:
         names = names_of(self._naming, bucket)
         tokens = encode(key)
-        subject = names.stored + tokens
         effort = Effort()
         last = await self._writes.last(names, tokens, key, effort)
-        entries: list[Entry] = []
-        start = 1
-        while last is not None and start <= last.entry.revision:
-            query = get_next(subject, start)
-            found = await self._writes.read(names, query, subject, key, effort)
-            if found is None or found.entry.revision > last.entry.revision:
-                break
-            entries.append(found.entry)
-            start = found.entry.revision + 1
-        if not entries:
+        newest = last.entry.revision if last is not None else 0
+        del last  # with a value in it
+        reads, reached = self._js.reads, 0
+        while reached < newest:
+            share = reads.of_history(self._buckets.share(names).units)
+            if not reached:
+                taken = await wait_for(share, effort)
+            else:
+                # It may have been sent for long; and what was sent is not to be lost so soon.
+                taken = await wait_for(share, None, _ROOM_SECONDS_WITHIN)
+                effort = Effort()
+            hold = Hold(share.budget, taken)
+            slow = None
+            try:
+                entry = await self._next(names, tokens, key, reached + 1, effort)
+                if entry is None or entry.revision > newest:
+                    break
+                hold.keep(2 * len(entry.base64))
+                # One whose client does not read for a while is not to keep others waiting.
+                slow = self._loop.call_later(_SLOW_SECONDS, hold.move, reads.slow_histories)
+                reached = entry.revision
+                yield entry
+                del entry
+            finally:
+                if slow is not None:
+                    slow.cancel()
+                hold.keep(0)
+        if not reached:
             await self._buckets.profile(bucket, effort)
             raise KeyNotFound
-        return entries
+
+    async def _next(
+        self, names: BucketNames, tokens: str, key: str, revision: int, effort: Effort
+    ) -> Entry | None:
+        """Return the first entry of a key from a revision on."""
+        subject = names.stored + tokens
+        try:
+            reply = await self._js.call(names.get, get_next(subject, revision), effort=effort)
+        except KeyNotFound:
+            return None
+        return read_entry(reply["message"], subject, key)
 
     async def _check_size(self, bucket: str, size: int, effort: Effort) -> None:
         """Refuse a value by the limit as it is now: it may have been raised a moment ago."""

@@ -6,7 +6,7 @@ Any method can raise `Unavailable` (nothing was applied); reads also `DeadlineEx
 that name a key raise `InvalidArgument` for a key that breaks a rule of contract 1.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -102,11 +102,14 @@ class Entries(Protocol):
         """
         ...
 
-    async def history(self, bucket: str, key: str) -> list[Entry]:
-        """Return the stored revisions of a key, tombstones included, oldest first.
+    def history(self, bucket: str, key: str) -> AsyncGenerator[Entry, None]:
+        """Yield the stored revisions of a key, tombstones included, oldest first.
+
+        Each counts as held until the next one is asked for: close the generator when done.
 
         Raises:
             KeyNotFound: nothing is stored under the key.
+            TooManyRequests: too much is held by others.
         """
         ...
 

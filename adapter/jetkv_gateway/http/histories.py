@@ -1,0 +1,103 @@
+"""The answer with the history of a key, sent while it is read.
+
+A small one is an answer like any other. Of a larger one each part goes out before the next one is
+read, so no more than a revision of it is here at a time, whatever it has and however slowly it is
+read. What goes wrong after the first part ends the connection: a short document never looks whole.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from fastapi import Response
+
+from jetkv_gateway.http.exchange import ABORT, JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
+from jetkv_gateway.http.views import View, entry_json
+from jetkv_gateway.kv.errors import GatewayError
+from jetkv_gateway.kv.model import Entry
+
+__all__ = ["HistoryAnswer"]
+
+_log = logging.getLogger("jetkv.http")
+
+_PIECE = 64 * 1024
+_STUCK_SECONDS = 15.0
+"""A client that takes in no piece for so long holds what others wait for."""
+
+_ABORT_SECONDS = 1.0
+
+
+class HistoryAnswer(Response):
+    """`{"entries":[KVEntry…]}`, oldest first."""
+
+    def __init__(self, exchange: Exchange, found: AsyncGenerator[Entry, None], view: View) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._found = found
+        self._view = view
+        self._unsent = bytearray(b'{"entries":[')
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await self._exchange.while_there(self._answer(scope, send))
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        try:
+            comma = b""
+            async with aclosing(self._found) as found:
+                async for entry in found:
+                    self._unsent += comma + entry_json(entry, self._view)
+                    comma = b","
+                    del entry
+                    await self._send_pieces(send)
+            self._unsent += b"]}"
+            await self._finish(send)
+        except (GatewayError, TimeoutError) as error:
+            if not self._started:
+                raise
+            _log.warning(
+                "request %s: a history was cut off: %s",
+                self._exchange.request_id.decode("ascii"),
+                error.message if isinstance(error, GatewayError) else "its client reads nothing",
+            )
+            await self._cut(scope)
+
+    async def _send_pieces(self, send: Send) -> None:
+        """Send all but what is too small to be worth it."""
+        if len(self._unsent) < _PIECE:
+            return
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": 200, "headers": [JSON_TYPE]})
+        whole, self._unsent = bytes(self._unsent), bytearray()
+        for start in range(0, len(whole), _PIECE):
+            # It returns once there is room for more, not when it has arrived.
+            async with asyncio.timeout(_STUCK_SECONDS):
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": whole[start : start + _PIECE],
+                        "more_body": True,
+                    }
+                )
+
+    async def _finish(self, send: Send) -> None:
+        body = bytes(self._unsent)
+        if not self._started:
+            self._started = True
+            headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with asyncio.timeout(_STUCK_SECONDS):
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _cut(self, scope: Scope) -> None:
+        """End the connection; other servers than ours do so when an app breaks off."""
+        abort = scope.get(ABORT)
+        if abort is not None:
+            abort()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ABORT_SECONDS):
+                    while (await self._exchange.receive_through())["type"] != "http.disconnect":
+                        pass
+        raise ClientGone
