@@ -101,8 +101,10 @@ def build(
     policy: Policy = full_access,
 ) -> Front:
     """Join the parts; `wanted` are buckets that have to exist once NATS is there."""
-    readiness = GatewayReadiness(connection, store.health, store.buckets, wanted, authenticator)
     hub = Hub(store.changes, watch_limits)
+    readiness = GatewayReadiness(
+        connection, store.health, store.buckets, wanted, authenticator, hub
+    )
     watches = Watches(hub)
 
     @asynccontextmanager

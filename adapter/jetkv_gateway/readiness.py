@@ -8,6 +8,7 @@ from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, GatewayError
 from jetkv_gateway.kv.store import Buckets, Health
 from jetkv_gateway.kv.wanted import WantedBucket
+from jetkv_gateway.watch.hub import Hub
 
 __all__ = ["GatewayReadiness", "make_bucket"]
 
@@ -17,6 +18,7 @@ _AGAIN_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
 _RESTS_WHILE_WELL = 4
 _COMPARE_SECONDS = 10.0
+_WAITING = "buckets that are watched and cannot be followed now: {}; {}"
 _NOT_YET = "is not there yet; see the log"
 
 
@@ -51,11 +53,13 @@ class GatewayReadiness:
         buckets: Buckets,
         wanted: list[WantedBucket],
         authenticator: Authenticator,
+        hub: Hub,
     ) -> None:
         self._connection = connection
         self._health = health
         self._buckets = buckets
         self._authenticator = authenticator
+        self._hub = hub
         self._wanted = wanted
         self._missing = {one.spec.name: _NOT_YET for one in wanted}
         self._different: dict[str, str] = {}
@@ -72,9 +76,11 @@ class GatewayReadiness:
     def warnings(self) -> dict[str, str]:
         """Return what is not as it should be, by part."""
         problem = self._authenticator.problem
+        troubles = [trouble.message for trouble in self._hub.troubles]
         return {
             **{f"bucket {name}": text for name, text in self._different.items()},
             **({"auth": problem} if problem else {}),
+            **({"watches": _WAITING.format(len(troubles), troubles[0])} if troubles else {}),
         }
 
     def start(self) -> None:

@@ -157,6 +157,14 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             },
         ),
         (
+            info(max_consumers=2),
+            {
+                "limited_consumers": "max_consumers 2: watches of the bucket take one for each "
+                "worker, and each listing and each watch that catches up takes another; more are "
+                "refused (429); this cannot be changed, make another bucket"
+            },
+        ),
+        (
             info(retention="interest"),
             {
                 "not_retained": "retention interest: consumers decide how long a value is kept, "
@@ -195,7 +203,7 @@ def test_a_warning_says_what_it_means_and_what_to_do(
         ),
         info(allow_msg_ttl=True, subject_delete_marker_ttl=60 * SECOND),
         info(discard="old"),
-        info(discard="new", max_bytes=1000, max_msgs=5),
+        info(discard="new", max_bytes=1000, max_msgs=5, max_consumers=-1),
         info(no_ack=False, persist_mode="default"),
     ],
     ids=str,
@@ -212,6 +220,7 @@ def test_warnings_come_in_a_fixed_order() -> None:
         duplicate_window=SECOND,
         discard="old",
         max_bytes=1,
+        max_consumers=1,
         allow_msg_ttl=True,
         retention="workqueue",
         no_ack=True,
@@ -223,6 +232,7 @@ def test_warnings_come_in_a_fixed_order() -> None:
         "short_duplicate_window",
         "evicts_oldest",
         "silent_expiry",
+        "limited_consumers",
         "not_retained",
         "no_ack",
     ]

@@ -729,6 +729,66 @@ async def test_a_bucket_that_keeps_all_its_newest_is_watched_on_after_any_time()
 
 
 @simulated
+@pytest.mark.parametrize(
+    ("error", "ends_after"),
+    [(TooManyRequests("no consumer is left"), 10), (Unavailable("no heartbeat"), 60)],
+    ids=["no room", "no sign of life"],
+)
+async def test_a_bucket_that_answers_and_cannot_be_followed_is_named_and_then_ends_its_watches(
+    error: GatewayError, ends_after: float
+) -> None:
+    changes = MemoryChanges(b=Bucket())
+    async with a_hub(changes) as hub, watching(hub) as seen:
+        await asyncio.sleep(1)
+
+        def fail() -> None:
+            raise error
+
+        changes.after["follow"] = fail
+        began = asyncio.get_running_loop().time()
+        changes.buckets["b"].end_feeds()
+        await eventually(lambda: hub.troubles == [error])
+        assert await seen.closed() is error
+        assert asyncio.get_running_loop().time() - began == pytest.approx(ends_after, abs=2)
+    assert hub.troubles == []
+
+
+@simulated
+async def test_a_bucket_that_does_not_answer_is_waited_for() -> None:
+    changes = MemoryChanges(b=Bucket())
+    async with a_hub(changes) as hub, watching(hub) as seen:
+        await asyncio.sleep(1)
+        changes.down = Unavailable("no leader")
+        changes.buckets["b"].end_feeds()
+        await asyncio.sleep(1000)
+        assert hub.troubles == []
+        changes.down = None
+        changes.buckets["b"].put("k")
+        await seen.got(1)
+
+
+@simulated
+async def test_a_feed_that_stands_still_is_replaced() -> None:
+    changes = MemoryChanges(b=Bucket())
+    bucket = changes.buckets["b"]
+    async with a_hub(changes) as hub, watching(hub) as seen:
+        await asyncio.sleep(1)
+        (feed,) = bucket.feeds
+        feed.look = lambda: None  # type: ignore[method-assign] # it lives, and sees nothing
+        bucket.put("k")
+        await seen.got(1)
+
+
+@simulated
+async def test_a_bucket_that_is_none_any_more_ends_its_watches() -> None:
+    changes = MemoryChanges(b=Bucket())
+    async with a_hub(changes) as hub, watching(hub) as seen:
+        await asyncio.sleep(1)
+        changes.down = BucketUnsuitable("its subjects are others")
+        assert await seen.closed() is changes.down
+
+
+@simulated
 async def test_a_channel_that_fails_by_a_defect_ends_its_watches_with_a_word(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -104,6 +104,17 @@ def _evicts_oldest(info: Mapping[str, Any]) -> str | None:
     )
 
 
+def _limited_consumers(info: Mapping[str, Any]) -> str | None:
+    limit = info["config"].get("max_consumers", -1)
+    if limit <= 0:
+        return None
+    return (
+        f"max_consumers {limit}: watches of the bucket take one for each worker, and each listing "
+        "and each watch that catches up takes another; more are refused (429); "
+        "this cannot be changed, make another bucket"
+    )
+
+
 def _silent_expiry(info: Mapping[str, Any]) -> str | None:
     config = info["config"]
     max_age = config.get("max_age", 0)
@@ -149,6 +160,7 @@ _WARNINGS: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "short_duplicate_window": _short_duplicate_window,
     "evicts_oldest": _evicts_oldest,
     "silent_expiry": _silent_expiry,
+    "limited_consumers": _limited_consumers,
     "not_retained": _not_retained,
     "no_ack": _no_ack,
 }

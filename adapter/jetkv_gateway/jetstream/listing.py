@@ -43,7 +43,7 @@ from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import read_headers, subject_text, without_size
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotPermitted, Signal
 from jetkv_gateway.kv.errors import (
     GatewayError,
     KeyNotFound,
@@ -163,6 +163,7 @@ class JetStreamListings:
         """Run one consumer to its end, and return whether all that it counted came."""
         mux = self._js.mux
         consumer = f"jetkv-list-{secrets.token_hex(8)}"
+        next_subject = f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}."
         created = False
         try:
             inbox = await mux.subscribe(scan.take)
@@ -186,19 +187,34 @@ class JetStreamListings:
                 raise
             created = True
             expected: int = reply["num_pending"]
-            next_subject = f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}.{consumer}"
-            await self._pull(mux, next_subject, inbox.subject, scan, expected)
+            most = min(_BATCH, reply["config"].get("max_batch") or _BATCH)
+            mux.heed(next_subject + consumer, scan.forbid)
+            await self._pull(mux, next_subject + consumer, inbox.subject, scan, expected, most)
+            if scan.forbidden:
+                # A server that does not permit it says so to nobody who asks.
+                raise unanswered(NotPermitted(next_subject + "*"), None)
             return scan.older == expected
         finally:
+            mux.heed(next_subject + consumer, None)
             scan.end()
             await asyncio.shield(inbox.close())
             if created:
                 await asyncio.shield(self._remove(names.stream, consumer))
 
     async def _pull(
-        self, mux: Multiplexer, next_subject: str, inbox: str, scan: "_Scan", expected: int
+        self,
+        mux: Multiplexer,
+        next_subject: str,
+        inbox: str,
+        scan: "_Scan",
+        expected: int,
+        most: int,
     ) -> None:
-        """Ask for batch after batch until all have come, or the server says that no more do."""
+        """Ask for batch after batch until all have come, or the server says that no more do.
+
+        Args:
+            most: messages in a batch, which the server allows.
+        """
         asked = 0
         try:
             while not scan.ended:
@@ -210,7 +226,7 @@ class JetStreamListings:
                 if mux.in_flight:
                     # Their replies first: they would come behind what is asked for here.
                     await asyncio.sleep(_GIVE_WAY_SECONDS)
-                batch = await self._in_flight.take(min(left, _BATCH))
+                batch = await self._in_flight.take(min(left, most))
                 asked += batch
                 scan.expect(batch)
                 await mux.send(
@@ -332,6 +348,7 @@ class _Scan:
         reached: the newest revision delivered.
         moved: set when a batch has come, or the server has said that no more does.
         ended: whether it has said so.
+        forbidden: whether NATS does not permit to ask for messages.
     """
 
     def __init__(self, stored: bytes, *, older_than: int, give: Callable[[int], None]) -> None:
@@ -343,6 +360,7 @@ class _Scan:
         self.moved = asyncio.Event()
         self.ended = False
         self._stored = stored
+        self.forbidden = False
         self._boundary = older_than
         self._give = give
         self._batches: deque[int] = deque()
@@ -352,6 +370,11 @@ class _Scan:
     def batches(self) -> int:
         """Batches that are under way."""
         return len(self._batches)
+
+    def forbid(self) -> None:
+        """Take in that NATS does not permit to ask for messages."""
+        self.forbidden = True
+        self.end()
 
     def expect(self, batch: int) -> None:
         self._batches.append(batch)

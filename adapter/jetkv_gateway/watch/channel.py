@@ -3,8 +3,11 @@
 However many watch a bucket, one consumer serves them. The channel opens it with the first session
 and removes it with the last; when the feed ends, it opens another one after the last revision
 seen, and makes sure that nothing has gone missing in between. If it cannot, every session ends with
-a word. In a bucket that forgets (`watch.traces`), it looks at each gap between two revisions that
-come: one that is as old as what the bucket keeps may have been more than an older value.
+a word. So they do where NATS refuses a feed, for good or for as long as `PATIENCE`, and where the
+bucket, which is looked at from time to time, is none any more.
+
+In a bucket that forgets (`watch.traces`), it looks at each gap between two revisions that come: one
+that is as old as what the bucket keeps may have been more than an older value.
 """
 
 import asyncio
@@ -21,6 +24,9 @@ from jetkv_gateway.kv.errors import (
     GatewayError,
     InternalError,
     Resync,
+    TooManyRequests,
+    Unavailable,
+    WatchEnded,
 )
 from jetkv_gateway.kv.model import BucketState, Change, Forgetting
 from jetkv_gateway.kv.store import Batch, Changes, Feed
@@ -35,9 +41,18 @@ from jetkv_gateway.watch.traces import (
     vouched,
 )
 
-__all__ = ["Channel", "Pauses"]
+__all__ = ["PATIENCE", "Channel", "Pauses"]
 
 _log = logging.getLogger("jetkv.watch")
+
+PATIENCE = 10.0
+"""Seconds that watches wait where NATS has no room for another consumer."""
+
+_SILENCE = 60.0
+"""Seconds that they wait for a sign of a feed at all, from a bucket that answers."""
+
+LOOK_SECONDS = 15.0
+"""Between two looks at a bucket that is watched: what is done to its stream, feeds do not tell."""
 
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
@@ -77,6 +92,7 @@ class Channel:
             bucket was looked at.
         created_at: of the bucket that is watched.
         trouble: why there is no feed now, or None.
+        stuck: why there has been none for a while, although the bucket answers, or None.
         over: whether it has ended, and all sessions with it.
     """
 
@@ -85,6 +101,7 @@ class Channel:
         self.position: int | None = None
         self.created_at: str | None = None
         self.trouble: GatewayError | None = None
+        self.stuck: GatewayError | None = None
         self.over = False
         self._changes = changes
         self._sessions: set[Session] = set()
@@ -93,6 +110,8 @@ class Channel:
         self._moved = asyncio.Event()
         self._tried = asyncio.Event()
         self._as_of = -inf
+        self._answers = False
+        self._silent_since: float | None = None
         self._forgets: Forgetting | None = None
         self._opened = False
         self._task = asyncio.create_task(self._run(), name=f"watch {bucket}")
@@ -153,7 +172,9 @@ class Channel:
                 except BucketNotFound as error:
                     self.end(BucketDeleted() if self._opened else error)
                 except GatewayError as error:
-                    if not error.retryable:
+                    if not error.retryable or self._given_up(error):
+                        if not isinstance(error, WatchEnded):
+                            _log.warning("watches of bucket %s end: %s", self.bucket, error.message)
                         self.end(error)
                         return
                     _log.info("bucket %s: %s", self.bucket, error.message)
@@ -165,9 +186,27 @@ class Channel:
             _log.exception("the feed of bucket %s failed", self.bucket)
             self.end(InternalError())
 
+    def _given_up(self, error: GatewayError) -> bool:
+        """Return whether there was no feed for too long, although the bucket answers."""
+        if not self._answers:
+            self._silent_since = self.stuck = None
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._silent_since is None:
+            self._silent_since = now
+        waited = now - self._silent_since
+        full = isinstance(error, TooManyRequests)
+        if full or waited >= PATIENCE:
+            if self.stuck is None:
+                _log.warning("bucket %s cannot be watched now: %s", self.bucket, error.message)
+            self.stuck = error
+        return waited >= (PATIENCE if full else _SILENCE)
+
     async def _follow(self, pauses: Pauses) -> None:
         asked = asyncio.get_running_loop().time()
+        self._answers = False
         state = await self._changes.state(self.bucket)
+        self._answers = True
         await self._check(state)
         if self.position is None:
             self.position, self._as_of = state.last, asked
@@ -184,7 +223,41 @@ class Channel:
             self.trouble = None
             self._tried.set()
             self._moved.set()
-            await self._read(feed, pauses, forgets)
+            reading = asyncio.create_task(self._read(feed, pauses, forgets))
+            looking = asyncio.create_task(self._keep_looking(state))
+            try:
+                await asyncio.wait({reading, looking}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ended = [task for task in (reading, looking) if task.done()]
+                for task in (reading, looking):
+                    task.cancel()
+                await asyncio.gather(reading, looking, return_exceptions=True)
+            for task in ended:
+                task.result()
+
+    async def _keep_looking(self, state: BucketState) -> None:
+        """Look at the bucket from time to time, until it is not what is watched any more.
+
+        Raises:
+            BucketDeleted, BucketNotFound, BucketUnsuitable
+            Unavailable: the feed has not got to where the bucket was at the last look.
+        """
+        behind: tuple[int, int] | None = None
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            position = self.position or 0
+            if behind is not None and position == behind[0] and position < behind[1]:
+                raise Unavailable("the feed stands still")
+            try:
+                found = await self._changes.state(self.bucket)
+            except GatewayError as error:
+                if not error.retryable:
+                    raise
+                behind = None
+                continue
+            if found.created_at != state.created_at:
+                raise BucketDeleted
+            behind = position, found.last
 
     async def _check(self, state: BucketState) -> None:
         """Make sure that what follows `position` can be all that happened since.
@@ -241,6 +314,7 @@ class Channel:
         while True:
             batch = await feed.read()
             pauses.reset()
+            self._silent_since = self.stuck = None
             if forgets is not None:
                 await self._look_at_gaps(batch, forgets)
             for change in batch.changes:

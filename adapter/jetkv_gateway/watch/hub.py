@@ -5,7 +5,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from jetkv_gateway.kv.errors import BucketDeleted, TooManyRequests, Unavailable
+from jetkv_gateway.kv.errors import (
+    BucketDeleted,
+    GatewayError,
+    TooManyRequests,
+    Unavailable,
+)
 from jetkv_gateway.kv.store import Changes
 from jetkv_gateway.watch.channel import Channel
 from jetkv_gateway.watch.past import Past, WatchRequest
@@ -47,6 +52,14 @@ class Hub:
     def watches(self) -> int:
         """Watches open now."""
         return self._count
+
+    @property
+    def troubles(self) -> list[GatewayError]:
+        """What keeps watched buckets from being followed now."""
+        channels = self._channels.values()
+        return [
+            channel.stuck for channel in channels if channel.stuck is not None and not channel.over
+        ]
 
     @asynccontextmanager
     async def watch(
@@ -126,8 +139,13 @@ class Hub:
         """Return whether the watch goes on from the bucket's present."""
         channel = watch.channel
         await channel.tried()
-        if channel.position is None:
-            raise channel.trouble or Unavailable
+        trouble = channel.trouble
+        if channel.position is None or isinstance(trouble, TooManyRequests):
+            raise trouble or Unavailable
+        if channel.over and trouble is not None:
+            if isinstance(trouble, BucketDeleted):
+                return False
+            raise trouble
         state = await self._changes.state(channel.bucket)
         if state.created_at != channel.created_at:
             # Made anew, and the feed has not noticed yet; the next try gets a feed of its own.

@@ -17,11 +17,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from math import inf
 
-from jetkv_gateway.kv.errors import BucketDeleted, BucketNotFound, GatewayError, Resync, Unavailable
+from jetkv_gateway.kv.errors import (
+    BucketDeleted,
+    BucketNotFound,
+    GatewayError,
+    Resync,
+    TooManyRequests,
+    Unavailable,
+)
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
 from jetkv_gateway.kv.store import Batch, Changes, Newest
-from jetkv_gateway.watch.channel import Channel, Pauses
+from jetkv_gateway.watch.channel import PATIENCE, Channel, Pauses
 from jetkv_gateway.watch.session import Session, State
 from jetkv_gateway.watch.traces import (
     LOST,
@@ -89,16 +96,24 @@ class Past:
         What ends the watch for good closes the session; anything else is tried again.
         """
         pauses = Pauses(self._changes)
+        loop = asyncio.get_running_loop()
+        no_room_since: float | None = None
         while self._session.state is State.CATCHING_UP:
             try:
                 async with aclosing(self._round()) as parts:
                     async for _ in parts:
                         pauses.reset()
+                        no_room_since = None
                         yield
             except BucketNotFound as error:
                 self._session.close(BucketDeleted() if self._created_at else error)
             except GatewayError as error:
-                if not error.retryable:
+                if not isinstance(error, TooManyRequests):
+                    no_room_since = None
+                elif no_room_since is None:
+                    no_room_since = loop.time()
+                waited = 0.0 if no_room_since is None else loop.time() - no_room_since
+                if not error.retryable or waited >= PATIENCE:
                     self._session.close(error)
                 else:
                     await pauses.wait()
