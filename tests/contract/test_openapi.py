@@ -47,7 +47,7 @@ def document(http: Http) -> dict[str, Any]:
         ("head", KEY, "200 304 400 401 403 404 409 412 429 503 504"),
         ("put", KEY, "200 400 401 403 404 409 412 413 429 501 503 504 507"),
         ("delete", KEY, "204 400 401 403 404 409 412 429 503 504 507"),
-        ("get", f"{BUCKETS}/{{bucket}}/history/{{key}}", "200 400 401 403 404 409 503 504"),
+        ("get", f"{BUCKETS}/{{bucket}}/history/{{key}}", "200 400 401 403 404 409 429 503 504"),
         ("get", "/health", "200 400 403"),
         ("get", "/ready", "200 400 403 503"),
         ("get", "/api/v1/capabilities", "200 400 403"),

@@ -122,6 +122,23 @@ def test_a_client_that_wants_its_connection_closed_reads_its_refusal(own_nats: L
         assert last.is_closed()
 
 
+def test_a_client_that_stops_sending_in_the_line_is_refused_at_once(own_nats: LocalNats) -> None:
+    with (
+        frozen(own_nats, max_requests=1, max_waiting_requests=1) as bucket,
+        Callers(bucket.http) as callers,
+    ):
+        callers.get(bucket.key("k"))
+        # It may have left for good: its place is for others, and nothing of it is done.
+        half_open = callers.put(bucket.key("new"), b"v")
+        half_open.end_of_sending()
+        assert is_refusal(half_open.answer())
+        assert half_open.is_closed()
+        next_one = callers.get(bucket.key("k"))
+        own_nats.resume()
+        assert next_one.answer().status == 200
+        assert bucket.get("new").status == 404
+
+
 def test_a_page_of_an_allowed_origin_can_read_its_refusal(own_nats: LocalNats) -> None:
     page = "https://app.example"
     with (

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.budget import Budget, Reads, Share
+from jetkv_gateway.jetstream.budget import Budget, Hold, Reads, Share
 from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.connection import Connection, NatsOptions
 from jetkv_gateway.kv.errors import TooManyRequests, Unavailable
@@ -68,6 +68,35 @@ async def test_one_that_is_cancelled_as_its_turn_comes_takes_nothing_along() -> 
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert budget.take_now(10) == 10
+
+
+# --- what is held
+
+
+def test_what_is_held_is_given_back_in_parts_and_once() -> None:
+    budget = Budget(10)
+    hold = Hold(budget, budget.take_now(8))
+    hold.keep(3)
+    assert budget.take_now(7) == 7
+    budget.give(7)
+    hold.keep(5)
+    for _ in range(2):
+        hold.keep(0)
+    assert (budget.take_now(10), budget.take_now(1)) == (10, 0)
+
+
+def test_what_is_held_moves_where_there_is_room() -> None:
+    budget, other = Budget(10), Budget(10)
+    hold = Hold(budget, budget.take_now(8))
+    taken = other.take_now(5)
+    hold.move(other)
+    assert budget.take_now(3) == 0
+    other.give(taken)
+    hold.move(other)
+    assert budget.take_now(10) == 10
+    assert other.take_now(3) == 0
+    hold.keep(0)
+    assert other.take_now(10) == 10
 
 
 # --- what a read is counted as
