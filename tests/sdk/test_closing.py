@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jetkv import AsyncClient, Client, ClientClosedError, JetKVError, OutcomeUnknownError
+from jetkv._async import transport as async_transport
 from jetkv._sync import transport as sync_transport
 from tests.sdk.calls import INFO
 from tests.sdk.test_retry import GET
@@ -275,3 +276,24 @@ def test_a_call_that_begins_as_its_client_closes_sends_nothing(monkeypatch) -> N
         with pytest.raises(ClientClosedError):
             client.kv().bucket("b").put("k", 1)
     assert server.asked == []
+
+
+async def test_a_watch_that_is_closed_as_its_answer_begins_ends(monkeypatch) -> None:
+    with scripted(INFO, after(REFUSED)) as server:
+        async with AsyncClient(server.url) as client:
+            watch = client.kv().bucket("b").watch(snapshot=True)
+            ask = async_transport.Stream._ask
+
+            def close() -> None:
+                watch._closing.set()
+                watch._drop()
+
+            async def closing(stream: Any, *rest: Any) -> Any:
+                response = await ask(stream, *rest)
+                if len(server.asked) == 2:
+                    # It is there, and nobody has it yet.
+                    asyncio.get_running_loop().call_soon(close)
+                return response
+
+            monkeypatch.setattr(async_transport.Stream, "_ask", closing)
+            assert await ended(asyncio.create_task(everything(watch))) == []

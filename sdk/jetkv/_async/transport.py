@@ -191,6 +191,10 @@ class Stream:
             raise
         finally:
             self._opening = None
+        if self._aborted:
+            # Between its answer's beginning and here.
+            self._response.close()
+            raise Broken("the connection was closed")
         self.status = self._response.status
         self.headers = self._response.headers
         self._decoder = Decoder(self.headers)
