@@ -169,25 +169,109 @@ client.close()
     run(script, http.url, bucket.name)
 
 
-def test_a_childs_flags_say_that_nobody_follows_them(http: Http, bucket: Bucket) -> None:
+WAIT = """
+def wait(condition):
+    deadline = time.monotonic() + 8
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+"""
+
+
+def test_a_child_follows_the_flags_that_its_parent_started(http: Http, bucket: Bucket) -> None:
+    script = """
+changes = []
+
+
+def look():
+    assert flags.enabled("f") and flags.ready
+    wait(lambda: flags.stale == 0)
+    bucket.put("f", False)
+    wait(lambda: not flags.enabled("f"))
+    wait(lambda: changes == [(os.getpid(), "f", False)])
+    flags.close()
+    assert flags.stale > 0
+
+
+with Flags(bucket, on_change=lambda *change: changes.append((os.getpid(), *change))) as flags:
+    assert flags.wait_ready(8)
+    fork(look)
+    wait(lambda: not flags.enabled("f"))
+    wait(lambda: flags.stale == 0)
+client.close()
+"""
+    bucket.put("f", "true", Content_Type="application/json")
+    run(WAIT + script, http.url, bucket.name)
+
+
+def test_threads_of_a_child_that_look_at_once_begin_one_follower(
+    http: Http, bucket: Bucket
+) -> None:
     script = """
 def look():
-    assert flags.stale == math.inf and flags.enabled("f")
+    gate = threading.Barrier(8)
+
+    def one():
+        gate.wait(8)
+        assert flags.enabled("f")
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(8)
+    assert sum(thread.name.startswith("jetkv flags") for thread in threading.enumerate()) == 1
+    wait(lambda: flags.stale == 0)
     flags.close()
 
 
 with Flags(bucket) as flags:
+    assert flags.wait_ready(8)
     fork(look)
-    bucket.put("f", False)
-    deadline = time.monotonic() + 8
-    while flags.enabled("f"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
     assert flags.stale == 0
 client.close()
 """
     bucket.put("f", "true", Content_Type="application/json")
-    run(script, http.url, bucket.name)
+    run(WAIT + script, http.url, bucket.name)
+
+
+def test_a_child_that_only_closes_its_parents_flags_follows_nothing(
+    http: Http, bucket: Bucket
+) -> None:
+    script = """
+def leave():
+    flags.close()
+    assert threading.active_count() == 1
+    assert flags.enabled("f") and flags.wait_ready(0)
+
+
+with Flags(bucket) as flags:
+    assert flags.wait_ready(8)
+    fork(leave)
+    bucket.put("f", False)
+    wait(lambda: not flags.enabled("f"))
+client.close()
+"""
+    bucket.put("f", "true", Content_Type="application/json")
+    run(WAIT + script, http.url, bucket.name)
+
+
+def test_a_child_starts_flags_that_its_parent_only_made(http: Http, bucket: Bucket) -> None:
+    script = """
+def work():
+    with flags:
+        assert flags.wait_ready(8) and flags.enabled("f")
+
+
+flags = Flags(bucket)
+fork(work)
+fork(work)
+client.close()
+"""
+    bucket.put("f", "true", Content_Type="application/json")
+    run(WAIT + script, http.url, bucket.name)
 
 
 def test_a_child_may_call_where_a_thread_of_its_parent_was_at_it(

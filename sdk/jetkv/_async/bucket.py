@@ -15,6 +15,7 @@ from jetkv._core.answers import (
     read_keys,
     read_revision,
 )
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv._core.session import WatchSession
 from jetkv.codec import Codec
@@ -34,7 +35,7 @@ __all__ = ["AsyncBucket"]
 T = TypeVar("T")
 
 
-class AsyncBucket(Generic[T]):
+class AsyncBucket(OfOneProcess, Generic[T]):
     """A bucket whose values are of type `T`; made by `kv.bucket(name, type)`.
 
     Any text of 1 to 512 bytes without control characters is a key. Every method raises

@@ -11,6 +11,7 @@ from jetkv._async.watch import AsyncWatch
 from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge
 from jetkv._core.wire import MOST_BYTES, Answer, Request, TransportError
 from jetkv.errors import InvalidArgumentError, JetKVError
@@ -21,7 +22,7 @@ _LEAST = 0.01  # seconds; transports take no less
 _LONGEST = 86_400.0
 
 
-class AsyncClient:
+class AsyncClient(OfOneProcess):
     """A jetkv gateway's client.
 
     It keeps connections and reuses them: make one for a program, and close it at the end, best

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from jetkv._async.bucket import AsyncBucket
 from jetkv._core import requests
 from jetkv._core.answers import check, read_bucket, read_buckets
+from jetkv._core.handles import OfOneProcess
 from jetkv.codec import Codec, codec_for
 from jetkv.errors import BucketExistsError
 from jetkv.models import BucketInfo, Storage, differences
@@ -18,7 +19,7 @@ __all__ = ["AsyncKV"]
 T = TypeVar("T")
 
 
-class AsyncKV:
+class AsyncKV(OfOneProcess):
     """The buckets of a gateway; made by `client.kv()`."""
 
     def __init__(self, client: "AsyncClient") -> None:

@@ -67,6 +67,10 @@ class AsyncBackground:
     async def start(self) -> None:
         self._task = asyncio.create_task(self._work(), name=self._name)
 
+    def revive(self) -> bool:
+        """Start in a forked child, where that can be; return whether it was."""
+        return False  # an event loop does not outlive a fork
+
     async def stop(self, timeout: float) -> None:
         """Wait for its end for `timeout` seconds, then cancel it; it reports its errors itself."""
         task = self._task

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from jetkv._async.runtime import AsyncSignal, now
 from jetkv._core import requests
 from jetkv._core.answers import read_bucket
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import Again, jitter
 from jetkv._core.session import SILENCE_SECONDS, Came, SnapshotEnd, WatchSession
 from jetkv._core.wire import Answer, Broken, TransportError
@@ -24,7 +25,7 @@ __all__ = ["AsyncWatch"]
 T = TypeVar("T")
 
 
-class AsyncWatch(Generic[T]):
+class AsyncWatch(OfOneProcess, Generic[T]):
     """An iterator over updates; made by `bucket.watch(…)`.
 
     On leaving `with` the connection is closed, and so it is on leaving a loop over a watch that

@@ -14,6 +14,7 @@ from jetkv._core.answers import (
     read_keys,
     read_revision,
 )
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv._core.session import WatchSession
 from jetkv._sync.runtime import now, resolve, sleep
@@ -35,7 +36,7 @@ __all__ = ["Bucket"]
 T = TypeVar("T")
 
 
-class Bucket(Generic[T]):
+class Bucket(OfOneProcess, Generic[T]):
     """A bucket whose values are of type `T`; made by `kv.bucket(name, type)`.
 
     Any text of 1 to 512 bytes without control characters is a key. Every method raises

@@ -9,6 +9,7 @@ from typing import Any, Self
 from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge
 from jetkv._core.wire import MOST_BYTES, Answer, Request, TransportError
 from jetkv._sync.kv import KV
@@ -22,7 +23,7 @@ _LEAST = 0.01  # seconds; transports take no less
 _LONGEST = 86_400.0
 
 
-class Client:
+class Client(OfOneProcess):
     """A jetkv gateway's client.
 
     It keeps connections and reuses them: make one for a program, and close it at the end, best

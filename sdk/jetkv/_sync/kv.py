@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from jetkv._core import requests
 from jetkv._core.answers import check, read_bucket, read_buckets
+from jetkv._core.handles import OfOneProcess
 from jetkv._sync.bucket import Bucket
 from jetkv.codec import Codec, codec_for
 from jetkv.errors import BucketExistsError
@@ -19,7 +20,7 @@ __all__ = ["KV"]
 T = TypeVar("T")
 
 
-class KV:
+class KV(OfOneProcess):
     """The buckets of a gateway; made by `client.kv()`."""
 
     def __init__(self, client: "Client") -> None:

@@ -30,6 +30,11 @@ class Background:
     def start(self) -> None:
         self._thread.start()
 
+    def revive(self) -> bool:
+        """Start in a forked child, where that can be; return whether it was."""
+        self.start()
+        return True
+
     def stop(self, timeout: float) -> None:
         """Wait for its end for `timeout` seconds; what it waits for has been told to end."""
         if self._thread.ident is not None and self._thread is not threading.current_thread():

@@ -120,6 +120,12 @@ def cached(
         InvalidArgumentError: of the decorator: it is put on a function of the other kind. Of a
             call: no key can be made of its arguments, or its value is not of the bucket's type.
     """
+    if not isinstance(bucket, AsyncBucket | Bucket):
+        what = "the function" if callable(bucket) else f"{type(bucket).__name__}"
+        raise InvalidArgumentError(
+            f"cached was given {what} where it takes a bucket",
+            hint='@cached(client.kv().bucket("cache")), with parentheses',
+        )
     if on_error not in ("compute", "raise"):
         raise InvalidArgumentError(f'on_error is "compute" or "raise": {on_error!r}')
     if timeout <= 0 or stale < 0:

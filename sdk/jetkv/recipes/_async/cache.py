@@ -66,6 +66,10 @@ class AsyncCached(Generic[P, R]):
         self._pid = os.getpid()
         self._trouble_with: Literal["reads", "writes"] | None = None
 
+    def __reduce__(self) -> str:
+        # As a function is: by its name, which another process looks up where it is defined.
+        return str(self.__qualname__)  # type: ignore[attr-defined]  # of update_wrapper
+
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the value: the stored one, or a computed one.
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jetkv._async.bucket import AsyncBucket
+from jetkv._core.handles import OfOneProcess
 from jetkv.errors import InvalidArgumentError
 from jetkv.recipes._async.view import given, view
 from jetkv.recipes._documents import NUMBERS
@@ -10,7 +11,7 @@ from jetkv.recipes._documents import NUMBERS
 __all__ = ["AsyncCounter"]
 
 
-class AsyncCounter:
+class AsyncCounter(OfOneProcess):
     """A whole number under one key, as JSON, so that any other client can read it.
 
         views = AsyncCounter(client.kv().bucket("counters"), "page-views")

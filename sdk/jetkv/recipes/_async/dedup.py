@@ -8,6 +8,7 @@ from typing import Any
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import Retry, jitter
 from jetkv.errors import (
     DeadlineExceededError,
@@ -33,7 +34,7 @@ _CLAIMED = "claimed"
 _DONE = "done"
 
 
-class AsyncCommandDedup:
+class AsyncCommandDedup(OfOneProcess):
     """Lets one of many do a command, and gives the others its result.
 
         claim = await dedup.claim(message.id)

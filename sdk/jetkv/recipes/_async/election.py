@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import sleep
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import Retry, jitter
 from jetkv._core.session import SnapshotEnd
 from jetkv.errors import InvalidArgumentError, JetKVError, WatchLostError
@@ -19,7 +20,7 @@ __all__ = ["AsyncElection"]
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
-class AsyncElection:
+class AsyncElection(OfOneProcess):
     """An election among those who name the same bucket and key.
 
         election = AsyncElection(bucket, "scheduler", candidate="host-7")

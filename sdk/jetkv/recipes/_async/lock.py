@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import now
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import jitter
 from jetkv.errors import (
     DeadlineExceededError,
@@ -31,7 +32,7 @@ _TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
 _LONGEST_POLL = 1.0
 
 
-class AsyncLock:
+class AsyncLock(OfOneProcess):
     """A lock that many machines agree on, and that a crash does not keep.
 
         locks = client.kv().bucket("locks")  # made with ttl=timedelta(seconds=30)

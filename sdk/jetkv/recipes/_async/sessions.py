@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
 from jetkv.recipes._async.view import given, view
@@ -22,7 +23,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TRIES = 3
 
 
-class AsyncSessions(Generic[T]):
+class AsyncSessions(OfOneProcess, Generic[T]):
     """Sessions in a bucket, one key each.
 
         sessions = AsyncSessions(client.kv().bucket("sessions", Session))  # made with a ttl

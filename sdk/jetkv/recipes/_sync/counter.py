@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from jetkv._core.handles import OfOneProcess
 from jetkv._sync.bucket import Bucket
 from jetkv.errors import InvalidArgumentError
 from jetkv.recipes._documents import NUMBERS
@@ -11,7 +12,7 @@ from jetkv.recipes._sync.view import given, view
 __all__ = ["Counter"]
 
 
-class Counter:
+class Counter(OfOneProcess):
     """A whole number under one key, as JSON, so that any other client can read it.
 
         views = Counter(client.kv().bucket("counters"), "page-views")

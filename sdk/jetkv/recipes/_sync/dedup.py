@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import Retry, jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now, resolve, sleep
@@ -34,7 +35,7 @@ _CLAIMED = "claimed"
 _DONE = "done"
 
 
-class CommandDedup:
+class CommandDedup(OfOneProcess):
     """Lets one of many do a command, and gives the others its result.
 
         claim = dedup.claim(message.id)

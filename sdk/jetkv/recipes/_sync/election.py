@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from typing import Any, Self
 
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import Retry, jitter
 from jetkv._core.session import SnapshotEnd
 from jetkv._sync.bucket import Bucket
@@ -20,7 +21,7 @@ __all__ = ["Election"]
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
-class Election:
+class Election(OfOneProcess):
     """An election among those who name the same bucket and key.
 
         election = Election(bucket, "scheduler", candidate="host-7")

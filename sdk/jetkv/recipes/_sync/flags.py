@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from jetkv._core.handles import OfOneProcess, forking
 from jetkv._core.retry import Retry, jitter
 from jetkv._core.session import SnapshotEnd
 from jetkv._sync.bucket import Bucket
@@ -44,7 +45,7 @@ _AWAY = "away"
 _MISSING: Any = object()
 
 
-class Flags:
+class Flags(OfOneProcess):
     """Feature flags, read from memory and kept up to date by a watch.
 
         flags = Flags(client.kv().bucket("feature-flags"), {"dark-mode": False})
@@ -66,6 +67,9 @@ class Flags:
           have, and one warning in the log says that they do. Where something may
           have been missed, a new snapshot is compared with them: what vanished meanwhile is gone
           here, too, and until then `stale` goes on.
+        - A forked child, as of `gunicorn --preload`, follows the flags itself from the moment it
+          first looks at them; until then it has those of its parent. (Not `Flags`: an event
+          loop does not outlive a fork, and there `stale` is infinite.)
         - A value that is no flag is skipped with a warning in the log, and the last good one
           stands, or else the default.
         - The same user gets the same answer of the same rollout everywhere, and keeps what is on
@@ -118,9 +122,11 @@ class Flags:
         self._there = Signal()
         self._closing = Signal()
         self._work = Background(self._follow, f"jetkv flags of {bucket.name}")
+        self._orphaned = False
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a copy of a flag's value: the stored one, else its default, else `default`."""
+        self._after_fork()
         value = self._flags.get(name, _MISSING)
         if value is _MISSING:
             value = self._defaults.get(name, default)
@@ -134,6 +140,7 @@ class Flags:
             user: whom a rollout asks about. Without one, a flag that is on for a part of the
                 users is off.
         """
+        self._after_fork()
         value = self._flags.get(name, _MISSING)
         if value is _MISSING:
             value = self._defaults.get(name)
@@ -143,10 +150,10 @@ class Flags:
     def stale(self) -> float:
         """Seconds for which the flags may be out of date: 0 while the gateway speaks.
 
-        Infinite before the first snapshot, when there are defaults only, and in a forked child,
-        where nothing follows them.
+        Infinite before the first snapshot, when there are defaults only.
         """
-        if self._seen_at is None or self._pid != os.getpid():
+        self._after_fork()
+        if self._seen_at is None or self._orphaned:
             return math.inf
         watch = self._watch
         silence = now() - self._seen_at
@@ -156,6 +163,7 @@ class Flags:
     @property
     def ready(self) -> bool:
         """Whether the flags of the bucket have been there: before, there are defaults only."""
+        self._after_fork()
         return self._seen_at is not None
 
     def start(self, timeout: float = 2.0) -> None:
@@ -170,6 +178,7 @@ class Flags:
         Raises:
             InvalidArgumentError: it was started before.
         """
+        self._after_fork()
         if self._begun:
             raise InvalidArgumentError("these flags were started before", hint="make another one")
         self._begun = True
@@ -188,11 +197,13 @@ class Flags:
         Args:
             timeout: seconds to wait; None = as long as it takes, or until they are closed.
         """
+        self._after_fork()
         self._there.wait(timeout)
         return self.ready
 
     def close(self) -> None:
         """Stop following; what is known stands, and gets stale."""
+        self._after_fork(follow=False)
         self._closing.set()
         watch = self._watch
         if watch is not None:
@@ -207,6 +218,26 @@ class Flags:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def _after_fork(self, *, follow: bool = True) -> None:
+        """In a forked child, begin to follow anew: the thread that does is its parent's."""
+        if self._pid == os.getpid():
+            return
+        with forking():
+            if self._pid == os.getpid():
+                return
+            closed = self._closing.is_set()
+            # Its locks may be held by threads that the child has not.
+            self._guard, self._told, self._watch = threading.Lock(), set(), None
+            self._settled, self._there, self._closing = Signal(), Signal(), Signal()
+            self._work = Background(self._follow, f"jetkv flags of {self._bucket.name}")
+            if self._seen_at is not None or closed:
+                self._there.set()
+            if closed:
+                self._closing.set()
+            self._pid = os.getpid()
+            if self._begun and follow and not closed:
+                self._orphaned = not self._work.revive()
 
     def _follow(self) -> None:
         failed = 0

@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now
@@ -32,7 +33,7 @@ _TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
 _LONGEST_POLL = 1.0
 
 
-class Lock:
+class Lock(OfOneProcess):
     """A lock that many machines agree on, and that a crash does not keep.
 
         locks = client.kv().bucket("locks")  # made with ttl=timedelta(seconds=30)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from jetkv._core.handles import OfOneProcess
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now, resolve, sleep
@@ -23,7 +24,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TRIES = 3
 
 
-class Sessions(Generic[T]):
+class Sessions(OfOneProcess, Generic[T]):
     """Sessions in a bucket, one key each.
 
         sessions = Sessions(client.kv().bucket("sessions", Session))  # made with a ttl
