@@ -86,8 +86,6 @@ FOR_GOOD = {
     10121: "consumer max ack pending exceeds system limit of 10",
     10123: "can not move and scale a stream in a single update",
     10134: "consumer config replicas must match interest retention stream's replicas",
-    10153: "consumer inactive threshold exceeds system limit of 1s",
-    10169: "message counter increment is missing",
     10174: "atomic publish is disabled",
     10185: "JetStream minimum api level required",
 }

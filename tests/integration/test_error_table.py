@@ -17,6 +17,11 @@ from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import TABLE, refusal
 from jetkv_gateway.kv import errors as kv
+from tests.integration import (  # noqa: F401 - their rows count, too
+    test_error_decisions,
+    test_error_table_limits,
+    test_limited_buckets,
+)
 from tests.integration.rows import COVERED, fill, row
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.link import connected

@@ -77,7 +77,7 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             {
                 "short_duplicate_window": "an Idempotency-Key is known for 59 s only: a client may "
                 "send a write again for 60 s, and after 59 s that is a second write; "
-                "nats stream edit KV_b --dupe-window 2m"
+                "nats stream edit KV_b --dupe-window 2m, where the server allows as much"
             },
         ),
         (
@@ -90,7 +90,7 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             {
                 "short_duplicate_window": "an Idempotency-Key is known for 0.5 s only: a client "
                 "may send a write again for 60 s, and after 0.5 s that is a second write; "
-                "nats stream edit KV_b --dupe-window 2m"
+                "nats stream edit KV_b --dupe-window 2m, where the server allows as much"
             },
         ),
         (
@@ -111,7 +111,7 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             {
                 "short_duplicate_window": "no Idempotency-Key is known: a client may send a write "
                 "again for 60 s, and that is a second write; "
-                "nats stream edit KV_b --dupe-window 2m"
+                "nats stream edit KV_b --dupe-window 2m, where the server allows as much"
             },
         ),
         (

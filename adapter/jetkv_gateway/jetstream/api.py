@@ -62,7 +62,6 @@ REQUEST = "JetKV-Request"
 the same message id, it says whether a retry or another request stands before us."""
 
 _SECOND = 1_000_000_000
-_DUPLICATE_WINDOW = 120 * _SECOND
 _SHORTEST_TTL = 1.0
 """Seconds; the server takes no less for a single message."""
 
@@ -122,6 +121,9 @@ def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[st
     With `markers` the server leaves a tombstone for a value whose time is up (ADR-43). It goes
     when its own time is up, so it does not have to be given more than the bucket's.
 
+    The duplicate window is left to the server, which takes two minutes, or less where the bucket's
+    TTL or a limit of its own is shorter: to name more than it allows would be refused.
+
     JetStream answers a create with success when the same configuration stands already, whoever
     made it. The metadata makes each one unique, so that of several creates one succeeds.
     """
@@ -139,7 +141,6 @@ def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[st
         "max_bytes": spec.max_bytes or -1,
         "max_age": max_age,
         "max_msg_size": spec.max_value_size + VALUE_RESERVE if spec.max_value_size else -1,
-        "duplicate_window": min(max_age, _DUPLICATE_WINDOW) if max_age else _DUPLICATE_WINDOW,
         "allow_rollup_hdrs": True,
         "allow_direct": True,
         "deny_delete": True,
@@ -325,11 +326,14 @@ def _operation(headers: Mapping[str, str]) -> Operation:
 
 
 def consumer_request(
-    stream: str, name: str, subjects: Iterable[str], *, inactive_seconds: int, **config: Any
+    stream: str, name: str, subjects: Iterable[str], *, inactive_seconds: float, **config: Any
 ) -> bytes:
     """Return the body that creates an ephemeral pull consumer which acknowledges nothing.
 
+    Its replicas are left to the server: one, or as many as the stream has where it wants that.
+
     Args:
+        inactive_seconds: after which the server removes it; see `JetStreamBuckets.resting`.
         config: where it begins, and whatever else it has of its own.
     """
     return orjson.dumps(
@@ -341,8 +345,7 @@ def consumer_request(
                 "replay_policy": "instant",
                 "filter_subjects": list(subjects),
                 "mem_storage": True,
-                "num_replicas": 1,
-                "inactive_threshold": inactive_seconds * _SECOND,
+                "inactive_threshold": int(inactive_seconds * _SECOND),
                 **config,
             },
         }

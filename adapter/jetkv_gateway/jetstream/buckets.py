@@ -79,10 +79,12 @@ class Profile:
     Attributes:
         value_limit: bytes.
         window: seconds that it knows the id of a message for.
+        resting: seconds that a consumer of it may be inactive at most, or None for no limit.
     """
 
     value_limit: int | None
     window: float
+    resting: float | None
     until: float
 
 
@@ -238,7 +240,7 @@ class JetStreamBuckets:
     async def _read_profile(self, name: str) -> None:
         before = self._profiles.get(name)
         try:
-            self._remember(name, await self.stream(name))
+            await self.stream(name)
         except (BucketNotFound, BucketUnsuitable):
             if self._profiles.get(name) is before:
                 self.forget(name)
@@ -248,19 +250,21 @@ class JetStreamBuckets:
     async def fresh_profile(self, name: str, effort: Effort | None = None) -> Profile:
         """Return a bucket's profile as it is now; raises as `profile`."""
         self.forget(name)
-        return self._remember(name, await self.stream(name, effort=effort))
+        await self.stream(name, effort=effort)
+        return self._profiles[name]
 
-    def _remember(self, name: str, info: dict[str, Any]) -> Profile:
+    def _remember(self, name: str, info: dict[str, Any]) -> None:
         config = info["config"]
         profile = Profile(
             value_limit=stream_value_limit(config),
             window=config.get("duplicate_window", 0) / 1e9,
+            resting=((config.get("consumer_limits") or {}).get("inactive_threshold") or 0) / 1e9
+            or None,
             until=self._loop.time() + _PROFILE_SECONDS,
         )
         if len(self._profiles) >= _PROFILES:
             self._profiles.clear()
         self._profiles[name] = profile
-        return profile
 
     def forget(self, name: str) -> None:
         self._profiles.pop(name, None)
@@ -285,4 +289,14 @@ class JetStreamBuckets:
         reason = misfit(info["config"])
         if reason is not None:
             raise BucketUnsuitable(reason)
+        self._remember(name, info)
         return info
+
+    def resting(self, name: str, wished: float) -> float:
+        """Return for how many seconds a consumer may be inactive, `wished` or what is allowed.
+
+        By the last look at the bucket; who is about to create a consumer has just taken one.
+        """
+        profile = self._profiles.get(name)
+        allowed = profile.resting if profile is not None else None
+        return wished if allowed is None else min(wished, allowed)

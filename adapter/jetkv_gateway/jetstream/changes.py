@@ -138,7 +138,7 @@ class JetStreamChanges:
                         names.stream,
                         consumer,
                         [names.stored + subject for subject in wanted],
-                        inactive_seconds=inactive,
+                        inactive_seconds=self._buckets.resting(bucket, inactive),
                         **start,
                     ),
                     timeout=_ANSWER_SECONDS,

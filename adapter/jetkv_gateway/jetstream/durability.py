@@ -84,7 +84,7 @@ def _short_duplicate_window(info: Mapping[str, Any]) -> str | None:
     remedy = (
         f"NATS allows no more than the bucket's ttl_seconds, {max_age:g}"
         if 0 < max_age < RETRY_HORIZON
-        else f"nats stream edit {config['name']} --dupe-window 2m"
+        else f"nats stream edit {config['name']} --dupe-window 2m, where the server allows as much"
     )
     return f"{meaning}; {remedy}"
 
@@ -153,6 +153,18 @@ def _no_ack(info: Mapping[str, Any]) -> str | None:
     )
 
 
+def _no_overwrites(info: Mapping[str, Any]) -> str | None:
+    config = info["config"]
+    if not config.get("discard_new_per_subject"):
+        return None
+    history = config["max_msgs_per_subject"]
+    taken = f"{history} revisions" if history > 1 else "one revision"
+    return (
+        f"discard_new_per_subject: a key takes {taken}, then another PUT or DELETE of it is "
+        f"refused (409); set discard_new_per_subject of the stream {config['name']} to false"
+    )
+
+
 _WARNINGS: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "single_replica": _single_replica,
     "memory_storage": _memory_storage,
@@ -163,4 +175,5 @@ _WARNINGS: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "limited_consumers": _limited_consumers,
     "not_retained": _not_retained,
     "no_ack": _no_ack,
+    "no_overwrites": _no_overwrites,
 }

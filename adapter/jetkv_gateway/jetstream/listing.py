@@ -177,7 +177,7 @@ class JetStreamListings:
                         names.stream,
                         consumer,
                         filters,
-                        inactive_seconds=30,
+                        inactive_seconds=self._buckets.resting(names.bucket, 30),
                         deliver_policy="last_per_subject",
                         headers_only=True,
                     ),
