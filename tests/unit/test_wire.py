@@ -76,6 +76,7 @@ def test_a_message_for_nobody_known_is_passed_over_in_its_length(line: bytes) ->
         b"MSG a 1 many\r\n",
         b"MSG \r\n",
         b"MSG a 1 -1\r\n",
+        b"MSG a 1 99999999999\r\n",
         b"HMSG a 1 5 4\r\n",
         b"MSG a 1 1\r\nxyz\r\n",
         b"x" * (MAX_LINE + 2),

@@ -16,6 +16,9 @@ __all__ = ["Control", "ProtocolBroken", "Taker", "Violation", "WireReader", "vio
 MAX_LINE = 1024 * 1024
 """Bytes. The longest is an INFO that names every member of a cluster; what is longer is no line."""
 
+MAX_MESSAGE = 128 * 1024 * 1024
+"""Bytes. No server takes half as much, so that a line which says more is none of NATS."""
+
 NOBODY = -1
 """The subscription of a message whose line names none that can be read."""
 
@@ -147,7 +150,7 @@ def _message(line: bytes) -> tuple[int, bytes, bytes, int, int]:
         header_size = int(parts.pop()) if verb == b"HMSG" else 0
     except (ValueError, IndexError) as error:
         raise ProtocolBroken(f"no message begins with {line[:80]!r}") from error
-    if not 0 <= header_size <= size:
+    if not 0 <= header_size <= size <= MAX_MESSAGE:
         raise ProtocolBroken(f"no message begins with {line[:80]!r}")
     reply = parts.pop() if len(parts) > 2 else b""
     try:
