@@ -74,8 +74,9 @@ class JetStreamEntries:
                 entry = read_entry(reply["message"], subject, key)
             except KeyNotFound:
                 entry = None
-        if revision is None and entry is not None:
-            js.reads.saw(names.stored, subject, len(entry.base64), self._loop.time())
+        if revision is None:
+            size = len(entry.base64) if entry is not None else 0
+            js.reads.saw(names.stored, subject, size, self._loop.time())
         if entry is None or entry.operation is not Operation.PUT:
             await self._buckets.profile(bucket, effort)
             raise KeyNotFound
