@@ -43,6 +43,7 @@ class Report:
         limits: of the JetStream account; -1 means none.
         clusters: of NATS in which the buckets are, or would be; none where a server stands alone,
             None where that is not known.
+        expiry_markers: buckets that have them; see docs/http-api.md, "Expiry markers".
         warnings: by bucket; they leave the exit code as it is.
     """
 
@@ -54,6 +55,7 @@ class Report:
     max_value_bytes: int = 0
     clusters: list[str] | None = None
     buckets: list[str] = field(default_factory=list)
+    expiry_markers: list[str] = field(default_factory=list)
     warnings: dict[str, tuple[BucketWarning, ...]] = field(default_factory=dict)
 
     def fail(self, exit_code: int, text: str) -> None:
@@ -116,6 +118,7 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
         report.fail(EXIT_UNUSABLE, f"cannot list buckets: {error.message}")
         return report
     report.buckets = [bucket.name for bucket in buckets]
+    report.expiry_markers = [bucket.name for bucket in buckets if bucket.expiry_markers]
     report.warnings = {bucket.name: bucket.warnings for bucket in buckets if bucket.warnings}
     if buckets:
         report.clusters = sorted({bucket.cluster for bucket in buckets if bucket.cluster})

@@ -323,6 +323,12 @@ def _report(report: Report, settings: Settings) -> str:
             f"cluster    {_cluster(report.clusters)}",
             f"buckets    {len(report.buckets)}: {', '.join(report.buckets) or 'none'}",
         ]
+    if report.expiry_markers:
+        lines.append(
+            f"markers    {', '.join(report.expiry_markers)}: a key that expires leaves a marker, "
+            "which nats-py's kv, older nats.go and nats.js and the nats CLI 0.2 read as a live, "
+            "empty value; for readers like these, make buckets with expiry_markers false"
+        )
     lines += [
         f"warning    {bucket}: {warning.code}: {warning.message}"
         for bucket, warnings in report.warnings.items()

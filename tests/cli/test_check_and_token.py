@@ -40,6 +40,22 @@ def test_check_warns_of_a_bucket_and_still_works(finish, nats: NatsServer, make_
     assert output.strip().endswith("works")
 
 
+def test_check_names_buckets_whose_expiry_markers_some_clients_do_not_know(
+    finish, nats: NatsServer, bucket, make_bucket
+) -> None:
+    made = make_bucket(ttl_seconds=300)
+    code, output = finish("check", "--nats-url", nats.url)
+    json_code, document = finish("check", "--nats-url", nats.url, "--json")
+    marked = json.loads(document)["expiry_markers"]
+    assert (code, json_code) == (0, 0)
+    assert (made.name in marked) is made.info()["expiry_markers"]
+    assert bucket.name not in marked
+    line = re.search(
+        r"^markers +(.*): a key that expires leaves a marker, which nats-py", output, re.MULTILINE
+    )
+    assert (made.name in marked) == (line is not None and made.name in line.group(1))
+
+
 def test_check_as_json_has_the_warnings_of_each_bucket(
     finish, nats: NatsServer, bucket, make_bucket
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
-from tests.support.native import native_client
+from tests.support.native import SECOND, Native, native_client
 from tests.support.waiting import until
 from tests.support.watching import watching
 
@@ -48,6 +48,7 @@ def test_a_bucket_without_settings_has_the_defaults_and_leaves_empty_fields_out(
         "history": 1,
         "storage": "file",
         "replicas": 1,
+        "expiry_markers": False,
     }
 
 
@@ -322,8 +323,27 @@ def test_expiry_markers_without_a_ttl_are_refused(http: Http, new_name: str) -> 
     assert "expiry_markers" in answer.error
 
 
-def test_a_bucket_without_a_ttl_says_nothing_of_expiry(bucket: Bucket) -> None:
-    assert "expiry_markers" not in bucket.info()
+def test_a_bucket_always_says_whether_it_has_expiry_markers(http: Http, bucket: Bucket) -> None:
+    assert bucket.info()["expiry_markers"] is False
+    listed = {info["name"]: info for info in http.get(BUCKETS).json["buckets"]}
+    assert listed[bucket.name]["expiry_markers"] is False
+    schema = http.get("/api/v1/openapi.json").json["components"]["schemas"]["BucketOut"]
+    assert schema["properties"]["expiry_markers"]["type"] == "boolean"
+    assert "expiry_markers" in schema["required"]
+
+
+@pytest.mark.parametrize(("age", "shown"), [(1.5, 2), (0.1, 1), (2.000000001, 3), (60, 60)])
+async def test_a_ttl_of_a_native_bucket_is_shown_in_whole_seconds_rounded_up(
+    http: Http, native: Native, bucket_name: str, age: float, shown: int
+) -> None:
+    """The published Go client reads no other, and with one such bucket no list at all."""
+    await native.make_bucket(bucket_name, max_age=round(age * SECOND))
+    answer = http.get(f"{BUCKETS}/{bucket_name}")
+    assert answer.json["ttl_seconds"] == shown
+    assert f'"ttl_seconds":{shown},'.encode() in answer.body
+    assert f'"ttl_seconds":{shown},'.encode() in http.get(BUCKETS).body
+    schema = http.get("/api/v1/openapi.json").json["components"]["schemas"]["BucketOut"]
+    assert schema["properties"]["ttl_seconds"]["type"] == "integer"
 
 
 def test_a_key_that_expired_can_be_created_again_at_once(make_bucket) -> None:

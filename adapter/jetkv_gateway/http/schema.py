@@ -156,14 +156,14 @@ class BucketOut(_Answer):
     history: int
     created_at: Annotated[str, Field(description="RFC 3339")]
     description: Annotated[str | None, Field(description="Left out when empty")] = None
-    ttl_seconds: Annotated[int | float | None, Field(description="Left out when 0")] = None
+    ttl_seconds: Annotated[
+        int | None, Field(description="Rounded up to whole seconds; left out when 0")
+    ] = None
     max_value_size: Annotated[int | None, Field(description="Left out when unlimited")] = None
     max_bytes: Annotated[int | None, Field(description="Left out when unlimited")] = None
     storage: Literal["file", "memory"]
     replicas: int
-    expiry_markers: Annotated[
-        bool | None, Field(description="Whether watchers see keys expire; left out without a TTL")
-    ] = None
+    expiry_markers: Annotated[bool, Field(description="Whether watchers see keys expire")]
     warnings: Annotated[list[BucketWarning] | None, Field(description="Left out when empty")] = None
 
     @classmethod
@@ -180,7 +180,7 @@ class BucketOut(_Answer):
             max_bytes=info.max_bytes or None,
             storage=info.storage.value,
             replicas=info.replicas,
-            expiry_markers=info.expiry_markers if info.ttl_seconds else None,
+            expiry_markers=info.expiry_markers,
             warnings=[
                 BucketWarning(code=warning.code, message=warning.message)
                 for warning in info.warnings

@@ -240,7 +240,7 @@ def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
         history=config["max_msgs_per_subject"],
         created_at=info["created"],
         description=config.get("description", ""),
-        ttl_seconds=age // _SECOND if age % _SECOND == 0 else age / _SECOND,
+        ttl_seconds=-(-age // _SECOND),  # whole: published clients take no others
         max_value_size=stream_value_limit(config) or 0,
         max_bytes=max(0, config.get("max_bytes", -1)),
         storage=Storage(config["storage"]),

@@ -231,6 +231,7 @@ class BucketInfo:
         values: stored messages, history and tombstones included.
         bytes: their size, headers included.
         created_at: RFC 3339.
+        ttl_seconds: rounded up; 0 means never.
         expiry_markers: whether watchers see a key expire.
         cluster: of NATS, in which it lives; "" on a server that is in none.
         warnings: in a fixed order.
@@ -242,7 +243,7 @@ class BucketInfo:
     history: int
     created_at: str
     description: str
-    ttl_seconds: float
+    ttl_seconds: int
     max_value_size: int
     max_bytes: int
     storage: Storage
