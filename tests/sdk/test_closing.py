@@ -268,8 +268,8 @@ def test_a_call_that_begins_as_its_client_closes_sends_nothing(monkeypatch) -> N
         client = Client(server.url)
 
         class Closing(sync_transport.Call):
-            def __init__(self, seconds: float) -> None:
-                super().__init__(seconds)
+            def __init__(self, *seconds: float) -> None:
+                super().__init__(*seconds)
                 client.close()
 
         monkeypatch.setattr(sync_transport, "Call", Closing)

@@ -158,7 +158,7 @@ async def test_the_gateways_word_on_when_to_come_back_is_kept(make) -> None:
 
 
 async def test_an_answer_that_never_comes_ends_with_the_deadline(make) -> None:
-    with scripted(lambda _: None, lambda _: None) as server:
+    with scripted(*[lambda _: None] * 4) as server:
         async with quick(make, server.url, timeout=0.3) as client:
             bucket = client.kv().bucket("b")
             with pytest.raises(DeadlineExceededError, match="no answer within"):

@@ -34,8 +34,22 @@ _CHUNK = 256 * 1024
 _SHARE = 0.95
 
 
+class _Calls:
+    """The connections of calls, until one of them is found to lead nowhere.
+
+    Attributes:
+        busy: how many calls use them.
+        retired: no further one will.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.busy = 0
+        self.retired = False
+
+
 class _Sessions(NamedTuple):
-    calls: aiohttp.ClientSession
+    calls: _Calls
     watches: aiohttp.ClientSession
 
 
@@ -53,21 +67,43 @@ class Transport:
         self._proxy_headers = address.proxy_headers if tunnel else None
         self._max_connections = max_connections
         self._sessions: _Sessions | None = None
+        self._retired: set[_Calls] = set()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def send(self, request: Request, timeout: float) -> Answer:
+    async def send(self, request: Request, timeout: float, silence: float) -> Answer:
         """Send a request, and return the whole answer.
+
+        Args:
+            timeout: seconds for all of it.
+            silence: seconds without a byte after which the connection leads nowhere, as may all
+                that have been kept: none of them is used again.
 
         Raises:
             TransportError, ClientClosedError
         """
-        session = self.ready().calls
+        calls = self.ready().calls
+        calls.busy += 1
+        try:
+            return await self._send(calls.session, request, timeout, silence)
+        except NoAnswer:
+            self._retire(calls)
+            raise
+        finally:
+            calls.busy -= 1
+            if calls.retired and not calls.busy:
+                self._retired.discard(calls)
+                await calls.session.close()
+
+    async def _send(
+        self, session: aiohttp.ClientSession, request: Request, timeout: float, silence: float
+    ) -> Answer:
         limits = aiohttp.ClientTimeout(
             total=timeout,
             connect=timeout * _SHARE,
             sock_connect=min(CONNECT_SECONDS, timeout * _SHARE),
+            sock_read=silence,
         )
         try:
             async with session.request(**self.arguments(request), timeout=limits) as response:
@@ -83,7 +119,17 @@ class Transport:
             if self._closed and task is not None and not task.cancelling():
                 self.ready()
             raise
-        raise _translated(failed, timeout)
+        quiet = isinstance(failed, aiohttp.SocketTimeoutError)
+        raise _translated(failed, silence if quiet else timeout)
+
+    def _retire(self, calls: _Calls) -> None:
+        """Have later calls make connections of their own; those under way keep theirs."""
+        if self._sessions is None or self._sessions.calls is not calls:
+            return
+        fresh = _Calls(self._session(self._max_connections))
+        self._sessions = self._sessions._replace(calls=fresh)
+        calls.retired = True
+        self._retired.add(calls)
 
     def stream(self) -> "Stream":
         """Return what can become an answer that goes on, on a connection of its own.
@@ -100,7 +146,10 @@ class Transport:
         self._closed = True
         for stream in list(self._streams):
             stream.abort()
-        for session in self._sessions or ():
+        if self._sessions is None:
+            return
+        calls, watches = self._sessions
+        for session in (watches, *(one.session for one in {calls, *self._retired})):
             await session.close()
 
     def arguments(self, request: Request) -> dict[str, Any]:
@@ -121,7 +170,8 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._sessions is None:
             self._loop = loop
-            self._sessions = _Sessions(self._session(self._max_connections), self._session(0))
+            calls = _Calls(self._session(self._max_connections))
+            self._sessions = _Sessions(calls, self._session(0))
         elif self._loop is not loop:
             raise InvalidArgumentError(
                 "an AsyncClient belongs to the event loop that first used it",

@@ -28,13 +28,17 @@ from jetkv._core.wire import (
     Unreadable,
 )
 
-__all__ = ["CONTENTION", "RETRY_HORIZON", "Again", "Retry", "Verdict", "judge"]
+__all__ = ["CONTENTION", "RETRY_HORIZON", "Again", "Retry", "Verdict", "judge", "silence"]
 
 
 RETRY_HORIZON = 50.0
 """Seconds after its beginning in which a write of unknown outcome is sent again: gateways know its
 idempotency key for a minute, of which one may take some seconds for itself (a bucket that does not
 has the warning `short_duplicate_window`)."""
+
+_PART = 2 / 3
+_LONGEST_SILENCE = 12.0  # seconds; a gateway answers within, whatever NATS does
+_LARGE_BYTES = 256 * 1024
 
 _DOUBLINGS = 30  # 2.0 ** 1024 is an OverflowError
 
@@ -169,6 +173,23 @@ def _unreadable(request: Request, outcome: Unreadable) -> errors.JetKVError:
         if request.large
         else "is there a gateway?",
     )
+
+
+def silence(request: Request, tried: int, left: float) -> float:
+    """Return the seconds without a byte after which a try that is not the last one is given up.
+
+    A link may swallow packets without a word, and a new connection may get through. The first try
+    has two thirds of the time: of the default 10 s that is 6.7, more than the 6 s that a gateway's
+    own tries share. What may not be sent twice has all of the time; and so has what is large: it
+    may still wait in this system's buffers, of which nobody hears.
+
+    Args:
+        tried: which try it is, from 1.
+        left: seconds that the call has left.
+    """
+    if request.kind is Kind.WRITE or len(request.body or b"") > _LARGE_BYTES:
+        return left
+    return min(left * _PART if tried == 1 else left, _LONGEST_SILENCE)
 
 
 def jitter() -> float:

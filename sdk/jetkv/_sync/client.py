@@ -10,8 +10,8 @@ from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
 from jetkv._core.handles import OfOneProcess
-from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge
-from jetkv._core.wire import MOST_BYTES, Answer, Request, TransportError
+from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge, silence
+from jetkv._core.wire import MOST_BYTES, Answer, NoAnswer, Request, TransportError
 from jetkv._sync.kv import KV
 from jetkv._sync.runtime import now, sleep
 from jetkv._sync.watch import Watch
@@ -131,9 +131,16 @@ class Client(OfOneProcess):
         doubt: JetKVError | None = None
         while True:
             tried += 1
+            left = max(deadline - now(), _LEAST)
+            quiet = silence(request, tried, left) if tried < self._retry.attempts else left
             outcome: Answer | TransportError
             try:
-                outcome = self._transport.send(request, max(deadline - now(), _LEAST))
+                outcome = self._transport.send(request, left, quiet)
+            except NoAnswer as failure:
+                outcome = failure
+                if tried > 1:
+                    outcome = NoAnswer(f"no answer within {now() - begun:.3g} s, in {tried} tries")
+                    outcome.__cause__ = failure
             except TransportError as failure:
                 outcome = failure
             verdict = judge(request, outcome, self._address)
@@ -162,7 +169,8 @@ class Client(OfOneProcess):
         if not self._honours_keys:
             request = requests.CAPABILITIES
             try:
-                answer = self._transport.send(request, max(deadline - now(), _LEAST))
+                left = max(deadline - now(), _LEAST)
+                answer = self._transport.send(request, left, left)
                 self._honours_keys = "idempotency" in read_features(answer, request)
             except (TransportError, JetKVError):
                 return False

@@ -128,6 +128,14 @@ class Connections:
         for other in left_over:
             other.close()
 
+    def forget(self) -> None:
+        """Close what was kept."""
+        with self.lock:
+            kept = [way for _, way in self._idle]
+            self._idle.clear()
+        for way in kept:
+            way.close()
+
     def close(self) -> None:
         with self.lock:
             self._closed = True

@@ -51,14 +51,19 @@ class Transport:
         self._connections: Connections | None = None
         self._closed = False
 
-    def send(self, request: Request, timeout: float) -> Answer:
+    def send(self, request: Request, timeout: float, silence: float) -> Answer:
         """Send a request, and return the whole answer.
+
+        Args:
+            timeout: seconds for all of it.
+            silence: seconds without a byte after which the connection leads nowhere, as may all
+                that have been kept: none of them is used again.
 
         Raises:
             TransportError, ClientClosedError
         """
         connections = self.ready()
-        call = connections.backend.call = Call(timeout)
+        call = connections.backend.call = Call(timeout, silence)
         connections.running.add(call)
         if self._closed:
             # Closing may have passed before it was there to be ended.
@@ -73,6 +78,9 @@ class Transport:
                         body.add(chunk)
                 finally:
                     response.close()
+        except NoAnswer:
+            connections.forget()
+            raise
         except TransportError:
             if call.aborted and not call.sent:
                 self.ready()
@@ -253,7 +261,7 @@ def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
             reason = f"the proxy: {reason}"
         return NotSent(reason, permanent=isinstance(_cause(error), ssl.SSLCertVerificationError))
     if isinstance(error, httpcore.TimeoutException):
-        return NoAnswer(f"no answer within {seconds:.3g} s")
+        return NoAnswer(f"no answer within {call.silence if call.quiet else seconds:.3g} s")
     return Broken(f"the connection broke: {reason}")
 
 

@@ -1,5 +1,6 @@
 """TCP connections that keep a call's deadline, and know whether anything of it went out."""
 
+import math
 import socket
 import threading
 import time
@@ -19,6 +20,10 @@ _PIECE = 64 * 1024
 class Call:
     """One request on its way.
 
+    Args:
+        seconds: for all of it.
+        silence: seconds without a byte, either way, after which the connection leads nowhere.
+
     Attributes:
         deadline: by `time.monotonic`, when it has to be over.
         sent: whether a byte of it may have reached a server. What a proxy is told to make a
@@ -26,8 +31,11 @@ class Call:
         answered: whether anything came.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.deadline = time.monotonic() + seconds
+    def __init__(self, seconds: float, silence: float = math.inf) -> None:
+        now = time.monotonic()
+        self.deadline = now + seconds
+        self.silence = silence
+        self._quiet_until = now + silence
         self.sent = False
         self.answered = False
         self.aborted = False
@@ -35,10 +43,20 @@ class Call:
 
     def left(self, late: type[Exception]) -> float:
         """Return the seconds until the deadline; raise `late` when it has passed."""
-        left = self.deadline - time.monotonic()
+        left = min(self.deadline, self._quiet_until) - time.monotonic()
         if left <= 0 or self.aborted:
             raise late("the time is up")
         return left
+
+    def moved(self) -> None:
+        """Note that something came, or went."""
+        if self.silence != math.inf:
+            self._quiet_until = time.monotonic() + self.silence
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it was given up for its silence, with time left."""
+        return self._quiet_until < self.deadline and self._quiet_until <= time.monotonic()
 
     def continues(self, before: "Call") -> None:
         """Take over the connection of a call that has got its answer's beginning."""
@@ -118,6 +136,7 @@ class _Wire(httpcore.NetworkStream):
         call = self._backend.call
         left = call.left(httpcore.ReadTimeout)
         data = self._inner.read(max_bytes, min(left, timeout or left))
+        call.moved()
         if not call.answered:
             call.answered = True
             # h11 would wait for more, and then not say what came.
@@ -128,11 +147,15 @@ class _Wire(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         call = self._backend.call
         call.runs_on(self)
+        if not call.sent:
+            # From here on there is somebody who could answer.
+            call.moved()
         if buffer and not buffer.startswith(b"CONNECT "):
             call.sent = True
         for start in range(0, len(buffer), _PIECE):
             left = call.left(httpcore.WriteTimeout)
             self._inner.write(buffer[start : start + _PIECE], min(left, timeout or left))
+            call.moved()
 
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
