@@ -12,8 +12,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("jetkv"):
             raise
+        missing = (error.name or str(error)).partition(".")[0]
         sys.exit(
-            f"jetkv: {error.name} is not installed; the gateway needs an extra: "
+            f"jetkv: {missing} is not installed; the gateway needs an extra: "
             'pip install "jetkv[gateway]", or "jetkv[gateway,embedded]" for `jetkv dev`'
         )
     app()

@@ -21,14 +21,19 @@ ENVIRONMENT = {
 }
 
 
-class Process:
-    """One `jetkv` process, its output in a file."""
+PROGRAM = "from jetkv_gateway.main import main; main()"
 
-    def __init__(self, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+
+class Process:
+    """One `jetkv` process, its output in a file; it does what `first` says before."""
+
+    def __init__(
+        self, arguments: list[str], log: Path, environment: dict[str, str], first: str = ""
+    ) -> None:
         self.log = log
         with log.open("wb") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "jetkv_gateway", *arguments],
+                [sys.executable, "-c", f"{first}\n{PROGRAM}", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**ENVIRONMENT, **environment},
@@ -67,12 +72,12 @@ class Process:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Start `jetkv` with arguments, and environment as keywords."""
+    """Start `jetkv` with arguments, and environment as keywords; `first` as for `Process`."""
     processes: list[Process] = []
 
-    def start(*arguments: str, **environment: str) -> Process:
+    def start(*arguments: str, first: str = "", **environment: str) -> Process:
         log = tmp_path / f"jetkv-{len(processes)}-{time.monotonic_ns()}.log"
-        processes.append(Process(list(arguments), log, environment))
+        processes.append(Process(list(arguments), log, environment, first))
         return processes[-1]
 
     yield start

@@ -133,7 +133,9 @@ def test_dev_runs_alone_in_its_folder_by_default(start, tmp_path) -> None:
 
 
 def test_the_first_request_that_gets_through_finds_its_bucket(start, free_port) -> None:
-    dev = start("dev", "--port", str(free_port), "--bucket", "mine")
+    # Many, so that they take a while, and the last one of them is asked for.
+    names = [*(f"--bucket=b{number}" for number in range(40)), "--bucket=mine"]
+    dev = start("dev", "--port", str(free_port), *names)
     http = Http("127.0.0.1", free_port)
     answers = []
 

@@ -25,10 +25,10 @@ START_SECONDS = 60  # up to three interpreters, on a machine that has other thin
 def serve(start: Callable[..., Process], nats: LocalNats) -> Serve:
     """`jetkv serve` on the shared nats-server, ready."""
 
-    def serve(*arguments: str) -> tuple[Process, Http]:
+    def serve(*arguments: str, first: str = "") -> tuple[Process, Http]:
         if "--auth" not in arguments:
             arguments = ("--auth", "off", *arguments)
-        process = start("serve", "--nats-url", nats.url, "--port", "0", *arguments)
+        process = start("serve", "--nats-url", nats.url, "--port", "0", *arguments, first=first)
         process.wait_for("serves http://", START_SECONDS)
         http = process.http()
         until(lambda: http.get("/ready").status == 200, "the gateway is ready", START_SECONDS)
@@ -128,6 +128,31 @@ def test_a_worker_that_cannot_be_forked_is_tried_again(
     until(lambda: len(children(process)) == 1, "there are two again", 20)
     assert process.stop() == 0
     assert "Traceback" not in process.output
+
+
+def test_a_fork_server_that_hangs_is_killed_and_another_one_takes_its_place(
+    serve: Serve, bucket: Bucket
+) -> None:
+    # A minute, which a first start may need, is too long for a test.
+    first = (
+        "import signal, jetkv_gateway.worker as worker\n"
+        "def shorten(*_): worker._START_SECONDS = 1.0; print('shorter', flush=True)\n"
+        "signal.signal(signal.SIGUSR1, shorten)"
+    )
+    process, http = serve("--workers", "2", first=first)
+    lost, other = both_serve(process, http)
+    process.popen.send_signal(signal.SIGUSR1)
+    process.wait_for("shorter")
+    helper = helper_of(process, "forkserver")
+    os.kill(helper, signal.SIGSTOP)
+    os.kill(lost, signal.SIGKILL)
+    process.wait_for(f"ERROR jetkv: process {helper} hangs, which workers are forked from: killed")
+    assert http.get(bucket.path).status == 200, "the other one serves"
+    process.wait_for("ERROR jetkv: cannot start a worker: .*; trying again")
+    until(lambda: len(children(process)) == 1, "another one is there, of a new helper", 20)
+    assert runs(other)
+    assert http.get(bucket.path).status == 200
+    assert process.stop() == 0
 
 
 def test_workers_whose_first_process_was_killed_say_why_they_stop(serve: Serve) -> None:

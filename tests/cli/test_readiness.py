@@ -122,9 +122,9 @@ def test_serve_lets_nobody_in_before_the_buckets_are_there(
     start: Start, own_nats: LocalNats
 ) -> None:
     own_nats.start()
-    names = [f"b{number}" for number in range(5)]
+    names = [f"b{number}" for number in range(20)]
     process, http = served(start, own_nats.url, *(f"--bucket={name}" for name in names))
-    assert [http.put(f"{BUCKETS}/{name}/keys/k", "v").status for name in names] == [200] * 5
+    assert http.put(f"{BUCKETS}/{names[-1]}/keys/k", "v").status == 200
     assert process.stop() == 0
 
 
