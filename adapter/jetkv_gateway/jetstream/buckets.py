@@ -19,6 +19,7 @@ from jetkv_gateway.jetstream.api import (
 from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import Effort, JetStream
 from jetkv_gateway.jetstream.errors import nothing_applied
+from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.kv import model
 from jetkv_gateway.kv.errors import (
     BucketExists,
@@ -31,6 +32,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.filters import covers, disjoint
 from jetkv_gateway.kv.keys import check_bucket
+from jetkv_gateway.kv.model import Entry
 from jetkv_gateway.kv.store import Newest
 
 __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of", "passing"]
@@ -80,11 +82,13 @@ class Profile:
         value_limit: bytes.
         window: seconds that it knows the id of a message for.
         resting: seconds that a consumer of it may be inactive at most, or None for no limit.
+        lifetime: of its values, None where none expires.
     """
 
     value_limit: int | None
     window: float
     resting: float | None
+    lifetime: Lifetime | None
     until: float
 
 
@@ -260,11 +264,36 @@ class JetStreamBuckets:
             window=config.get("duplicate_window", 0) / 1e9,
             resting=((config.get("consumer_limits") or {}).get("inactive_threshold") or 0) / 1e9
             or None,
+            lifetime=lifetime_of(info, self._loop.time()),
             until=self._loop.time() + _PROFILE_SECONDS,
         )
         if len(self._profiles) >= _PROFILES:
             self._profiles.clear()
         self._profiles[name] = profile
+
+    def may_be_past(self, name: str, entry: Entry, headers: str | None) -> bool:
+        """Return whether an entry's time is up, by what is known of its bucket.
+
+        Where nothing is known yet, the bucket is looked at for the next time.
+
+        Args:
+            headers: of its message, base64 as the API has them.
+        """
+        profile = self.known_profile(name)
+        if profile is None:
+            self._refresh(name)
+            return False
+        lifetime = profile.lifetime
+        return lifetime is not None and lifetime.is_past(
+            seconds_of(entry.created_at), headers, self._loop.time()
+        )
+
+    async def is_past(self, name: str, entry: Entry, headers: str | None, effort: Effort) -> bool:
+        """Return whether an entry's time is up, by its bucket as it is now; see `may_be_past`."""
+        if not self.may_be_past(name, entry, headers):
+            return False
+        await self.fresh_profile(name, effort)
+        return self.may_be_past(name, entry, headers)
 
     def forget(self, name: str) -> None:
         self._profiles.pop(name, None)

@@ -9,7 +9,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from datetime import datetime
 from typing import Any
 
 from jetkv_gateway.jetstream.api import consumer_request, forgetting, get_next
@@ -17,6 +16,7 @@ from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.expiry import seconds_of
 from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed, Share
 from jetkv_gateway.jetstream.requests import NotPermitted
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
@@ -62,13 +62,13 @@ class JetStreamChanges:
         info = await self._buckets.stream(bucket, timeout=_ANSWER_SECONDS)
         state = info["state"]
         last: int = state["last_seq"]
-        now = _time(info["ts"])
+        now = seconds_of(info["ts"])
         return BucketState(
             created_at=info["created"],
-            age=now - _time(info["created"]),
+            age=now - seconds_of(info["created"]),
             now=now,
             first=state["first_seq"] if state["messages"] else last + 1,
-            first_age=now - _time(state["first_ts"]),
+            first_age=now - seconds_of(state["first_ts"]),
             last=last,
             history=info["config"]["max_msgs_per_subject"],
             forgets=forgetting(info["config"]),
@@ -93,7 +93,7 @@ class JetStreamChanges:
         except TooManyRequests as error:
             raise Unavailable(error.message) from error
         message = reply["message"]
-        return Stamp(message["seq"], _time(message["time"]))
+        return Stamp(message["seq"], seconds_of(message["time"]))
 
     @asynccontextmanager
     async def follow(
@@ -144,7 +144,7 @@ class JetStreamChanges:
                     timeout=_ANSWER_SECONDS,
                 )
                 # By this a time of the server's is never taken for a later one than it was.
-                feed.clock = asked - _time(reply["ts"])
+                feed.clock = asked - seconds_of(reply["ts"])
                 feed.keep_to(reply["config"])
                 yield feed
             except Unavailable:
@@ -171,9 +171,3 @@ class JetStreamChanges:
                 return  # gone already
             else:
                 return
-
-
-def _time(text: str) -> float:
-    """Read an RFC 3339 time as seconds; Python takes no nanoseconds."""
-    whole, _, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")

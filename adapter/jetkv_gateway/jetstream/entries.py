@@ -65,13 +65,14 @@ class JetStreamEntries:
         share = js.reads.known(subject) if revision is None else None
         if share is None:
             share = self._buckets.share(names)
-        entry = None
+        entry = headers = None
         if consistency is Consistency.EVENTUAL:
             entry = await self._from_replica(names, subject, key, query, share, effort)
         if entry is None:
             try:
                 reply = await js.call(names.get, query, effort=effort, share=share)
                 entry = read_entry(reply["message"], subject, key)
+                headers = reply["message"].get("hdrs")
             except KeyNotFound:
                 entry = None
         if revision is None:
@@ -79,6 +80,13 @@ class JetStreamEntries:
             js.reads.saw(names.stored, subject, size, self._loop.time())
         if entry is None or entry.operation is not Operation.PUT:
             await self._buckets.profile(bucket, effort)
+            raise KeyNotFound
+        # What a replica has may be old; its headers, which may say "never", are not at hand here.
+        if (
+            entry.consistency is Consistency.STRONG
+            and self._buckets.may_be_past(bucket, entry, headers)
+            and await self._buckets.is_past(bucket, entry, headers, effort)
+        ):
             raise KeyNotFound
         return entry
 

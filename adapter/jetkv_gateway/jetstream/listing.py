@@ -22,28 +22,24 @@ import asyncio
 import random
 import secrets
 from bisect import bisect
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
 
 import orjson
 
 from jetkv_gateway.jetstream.api import (
-    MARKER_REASON,
-    OPERATION,
     consumer_request,
-    delivery,
     get_last,
-    header_kind,
     message_kind,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.headers import read_headers, subject_text, without_size
+from jetkv_gateway.jetstream.expiry import lifetime_of
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotPermitted, Signal
+from jetkv_gateway.jetstream.scan import Scan
 from jetkv_gateway.kv.errors import (
     GatewayError,
     KeyNotFound,
@@ -69,10 +65,6 @@ _ATTEMPTS = 3
 _REPAIRS = 2000
 _REPAIRS_AT_ONCE = 16
 _SECOND = 1_000_000_000
-_GO_ON = b"NATS/1.0 100"
-_COMPLETED = b"Batch Completed"
-_OPERATION = OPERATION.encode()
-_MARKER = MARKER_REASON.encode()
 _TOO_MANY = "too many listings at once"
 
 
@@ -151,7 +143,14 @@ class JetStreamListings:
             if newest is None:
                 return {}
             last_seq: int = info["state"]["last_seq"]
-            scan = _Scan(names.stored.encode(), older_than=last_seq, give=self._in_flight.give)
+            now = asyncio.get_running_loop().time()
+            scan = Scan(
+                names.stored.encode(),
+                older_than=last_seq,
+                lifetime=lifetime_of(info, now),
+                now=now,
+                give=self._in_flight.give,
+            )
             wanted = [names.stored + subject for subject in passing(keep.subjects, newest)]
             counted = await self._scan(names, wanted, scan)
             complete = counted and scan.reached >= newest.revision
@@ -159,7 +158,7 @@ class JetStreamListings:
                 return scan.found
         raise Unavailable("the bucket changes faster than it can be listed")
 
-    async def _scan(self, names: BucketNames, filters: list[str], scan: "_Scan") -> bool:
+    async def _scan(self, names: BucketNames, filters: list[str], scan: "Scan") -> bool:
         """Run one consumer to its end, and return whether all that it counted came."""
         mux = self._js.mux
         consumer = f"jetkv-list-{secrets.token_hex(8)}"
@@ -206,7 +205,7 @@ class JetStreamListings:
         mux: Multiplexer,
         next_subject: str,
         inbox: str,
-        scan: "_Scan",
+        scan: "Scan",
         expected: int,
         most: int,
     ) -> None:
@@ -239,7 +238,7 @@ class JetStreamListings:
         except Signal as signal:
             raise unanswered(signal, None) from signal
 
-    async def _until(self, scan: "_Scan", batches: int) -> bool:
+    async def _until(self, scan: "Scan", batches: int) -> bool:
         """Wait until no more than so many batches are under way; False where nothing comes."""
         while scan.batches > batches and not scan.ended:
             before = scan.taken
@@ -260,7 +259,7 @@ class JetStreamListings:
         except GatewayError:
             return  # its inactive_threshold removes it
 
-    async def _repair(self, names: BucketNames, filters: list[str], scan: "_Scan") -> bool:
+    async def _repair(self, names: BucketNames, filters: list[str], scan: "Scan") -> bool:
         """Read what the scan missed; return False where that is too much, and a new scan better."""
         missing = [
             subject
@@ -328,88 +327,6 @@ class _Run:
             if not self.callers and not self.task.done():
                 self.task.cancel()
                 await asyncio.wait({self.task})
-
-
-class _Scan:
-    """What a consumer has delivered.
-
-    Args:
-        stored: what the bucket's subjects begin with. Of a bucket that sources another one, servers
-            from 2.11 on deliver the subjects of that one, too, whatever the filter (seen up to
-            2.15.1), and count them not.
-        older_than: the newest revision of the moment when the listing began.
-        give: gives back the places of a batch that has come.
-
-    Attributes:
-        found: subject → whether its newest message is a value.
-        taken: messages delivered.
-        foreign: those of them that are none of the bucket's.
-        older: the bucket's, of which it is known that they were stored when the listing began.
-        reached: the newest revision delivered.
-        moved: set when a batch has come, or the server has said that no more does.
-        ended: whether it has said so.
-        forbidden: whether NATS does not permit to ask for messages.
-    """
-
-    def __init__(self, stored: bytes, *, older_than: int, give: Callable[[int], None]) -> None:
-        self.found: dict[str, bool] = {}
-        self.taken = 0
-        self.foreign = 0
-        self.older = 0
-        self.reached = 0
-        self.moved = asyncio.Event()
-        self.ended = False
-        self._stored = stored
-        self.forbidden = False
-        self._boundary = older_than
-        self._give = give
-        self._batches: deque[int] = deque()
-        self._missing = 0
-
-    @property
-    def batches(self) -> int:
-        """Batches that are under way."""
-        return len(self._batches)
-
-    def forbid(self) -> None:
-        """Take in that NATS does not permit to ask for messages."""
-        self.forbidden = True
-        self.end()
-
-    def expect(self, batch: int) -> None:
-        self._batches.append(batch)
-        if len(self._batches) == 1:
-            self._missing = batch
-
-    def end(self) -> None:
-        """Expect nothing any more."""
-        self.ended = True
-        self._give(sum(self._batches))
-        self._batches.clear()
-        self.moved.set()
-
-    def take(self, subject: bytes, reply: bytes, headers: bytes, _data: bytes) -> None:
-        if not reply:
-            if not headers.startswith(_GO_ON) and _COMPLETED not in headers:
-                self.end()
-            return
-        self.taken += 1
-        revision, _, _ = delivery(reply)
-        self.reached = max(self.reached, revision)
-        if subject.startswith(self._stored):
-            alive = True
-            if _OPERATION in headers or _MARKER in headers:
-                alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
-            self.found[subject_text(subject)] = alive
-            if revision <= self._boundary:
-                self.older += 1
-        else:
-            self.foreign += 1
-        self._missing -= 1
-        if self._missing == 0 and self._batches:
-            self._give(self._batches.popleft())
-            self._missing = self._batches[0] if self._batches else 0
-            self.moved.set()
 
 
 async def _sorted_keys(found: dict[str, bool], cut: int, keep: Filter) -> list[str]:

@@ -200,6 +200,8 @@ class Writes:
             if identity is not None and last is not None and last.made_by(identity):
                 return last.entry.revision
             revision = last.entry.revision if last is not None else 0
+            if last is not None and last.entry.live and await self._is_past(write, last, effort):
+                last.entry.operation = Operation.PURGE
             mismatch = _mismatch(write.expected, last, revision)
             if mismatch is not None:
                 if identity is not None:
@@ -219,6 +221,10 @@ class Writes:
                 if not await effort.pause():
                     raise Unavailable("another write on this key is in flight; nothing was applied")
             sent = revision
+
+    async def _is_past(self, write: Write, last: Last, effort: Effort) -> bool:
+        bucket = write.names.bucket
+        return await self._buckets.is_past(bucket, last.entry, last.headers, effort)
 
     @property
     def _holds_ids_of_the_refused(self) -> bool:

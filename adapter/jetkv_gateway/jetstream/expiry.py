@@ -1,0 +1,92 @@
+"""When a value's time is up, by the clock of the server that holds it.
+
+Servers remove what has expired by a timer: 2.10 about a second late, later ones a few tenths. Until
+then they hand it out. The gateway does not, and judges by times that the server itself wrote: when
+the message was stored, and what the clock showed when the bucket was last described.
+"""
+
+import math
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from jetkv_gateway.jetstream.headers import read_headers
+
+__all__ = ["Lifetime", "lifetime_of", "seconds_of"]
+
+_TTL = "Nats-TTL"
+_NEVER = "never"
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds_of(text: str) -> float:
+    """Read an RFC 3339 time as seconds since 1970; Python takes no nanoseconds."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a bucket's values live.
+
+    Attributes:
+        max_age: seconds, of each; infinite where there is no limit.
+        own: whether values may have a TTL of their own (ADR-43).
+        clock: the server's time less the event loop's. It is late by what the answer took, so
+            nothing is past its time before it is.
+    """
+
+    max_age: float
+    own: bool
+    clock: float
+
+    def is_past(self, stored: float, headers: Mapping[str, str] | str | None, now: float) -> bool:
+        """Return whether a message's time is up.
+
+        Args:
+            stored: seconds since 1970, by the server.
+            headers: as they were read, or base64 as the API has them.
+            now: the event loop's time.
+        """
+        age = now + self.clock - stored
+        if not self.own or not headers:
+            return age >= self.max_age
+        ttl = _coded_ttl(headers) if isinstance(headers, str) else _own_ttl(headers)
+        if ttl is None:
+            return age >= self.max_age
+        return age >= (ttl if ttl == math.inf else min(ttl, self.max_age))
+
+
+def lifetime_of(info: Mapping[str, Any], now: float) -> Lifetime | None:
+    """Read off STREAM.INFO how long values live; None where none expires.
+
+    Args:
+        now: the event loop's time, when the answer had come.
+    """
+    config = info["config"]
+    max_age, own = config.get("max_age", 0), bool(config.get("allow_msg_ttl"))
+    if not (max_age or own) or "ts" not in info:
+        return None
+    return Lifetime(max_age / 1e9 or math.inf, own, seconds_of(info["ts"]) - now)
+
+
+@lru_cache(maxsize=1024)
+def _coded_ttl(headers: str) -> float | None:
+    return _own_ttl(read_headers(b64decode(headers)))
+
+
+def _own_ttl(headers: Mapping[str, str]) -> float | None:
+    """Return a message's own TTL in seconds, infinite for `never`, None where it has none.
+
+    What cannot be read counts as none: the server decides then, a moment later.
+    """
+    text = headers.get(_TTL, "")
+    if text == _NEVER:
+        return math.inf
+    number, unit = (text, 1.0) if text[-1:].isdigit() else (text[:-1], _UNITS.get(text[-1:], 0.0))
+    if not (number.isascii() and number.isdigit()) or not unit:
+        return None
+    return int(number) * unit or None

@@ -1,0 +1,119 @@
+"""Values whose time is up are no values, also while the server still has them.
+
+nats-server 2.10 removes them up to a second late.
+"""
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from math import inf
+
+import pytest
+
+from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
+from tests.servers import fetch
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.native import SECOND, Native, bucket_stream, native_client
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """The oldest server that the gateway works with."""
+    with NatsServer(tmp_path_factory.mktemp("old"), binary=fetch("2.10.25")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def old_http(old: NatsServer) -> Iterator[Http]:
+    with running_gateway(old.url) as http:
+        yield http
+
+
+async def test_a_value_past_its_time_is_gone_while_the_server_still_has_it(
+    old: NatsServer, old_http: Http
+) -> None:
+    bucket = Bucket(old_http, "late")
+    assert old_http.post(BUCKETS, {"name": "late", "ttl_seconds": 1}).status == 201
+    late = []
+
+    async def one(native: Native, number: int) -> None:
+        """Its moment lies anywhere between two beats of the server's timer."""
+        key = f"k{number}"
+        await asyncio.sleep(number / 8)
+        assert (await asyncio.to_thread(bucket.put, key, "v")).status == 200
+        assert (await asyncio.to_thread(bucket.get, key)).status == 200
+        assert key in await asyncio.to_thread(bucket.keys)
+        await asyncio.sleep(1.05)
+        still_there = await native.last("late", key) is not None
+        assert (await asyncio.to_thread(bucket.get, key)).status == 404
+        assert key not in await asyncio.to_thread(bucket.keys)
+        if still_there and await native.last("late", key) is not None:
+            late.append(key)
+        created = await asyncio.to_thread(bucket.put, key, "new", If_None_Match="*")
+        assert created.status == 200, "nobody is told that a key exists which nobody finds"
+        assert (await asyncio.to_thread(bucket.get, key)).value == b"new"
+
+    async with native_client(old.url) as native:
+        await asyncio.gather(*(one(native, number) for number in range(8)))
+    assert late, "the server was late with none of them"
+
+
+async def test_a_value_is_not_past_its_time_once_its_bucket_lets_it_live_for_longer(
+    old: NatsServer, old_http: Http
+) -> None:
+    async with native_client(old.url) as native:
+        stream = bucket_stream("longer", max_age=2 * SECOND)
+        await native.make_stream(stream)
+        bucket = Bucket(old_http, "longer")
+        assert (await asyncio.to_thread(bucket.put, "k", "v")).status == 200
+        assert (await asyncio.to_thread(bucket.get, "k")).status == 200
+        assert "error" not in await native.api(
+            "STREAM.UPDATE.KV_longer", {**stream, "max_age": 3600 * SECOND}
+        )
+        await asyncio.sleep(2.1)
+        assert (await asyncio.to_thread(bucket.get, "k")).value == b"v", "it is looked at anew"
+
+
+AT = 1_700_000_000.0
+NOW = 100.0
+
+
+@pytest.mark.parametrize(
+    ("max_age", "own", "headers", "age", "past"),
+    [
+        (60, False, {}, 59.9, False),
+        (60, False, {}, 60, True),
+        (60, False, {"Nats-TTL": "5s"}, 10, False),  # the stream does not know the header
+        (60, True, {"Nats-TTL": "5s"}, 4.9, False),
+        (60, True, {"Nats-TTL": "5s"}, 5, True),
+        (60, True, {"Nats-TTL": "5"}, 5, True),
+        (60, True, {"Nats-TTL": "1h"}, 60, True),
+        (60, True, {"Nats-TTL": "never"}, 1e6, False),
+        (60, True, {"Nats-TTL": "1h30m"}, 59, False),
+        (60, True, {"Nats-TTL": "²"}, 59, False),
+        (60, True, {}, 60, True),
+        (inf, True, {}, 1e9, False),
+        (inf, True, {"Nats-TTL": "2m"}, 120, True),
+        (inf, True, {"Nats-TTL": "0"}, 1e9, False),
+    ],
+)
+def test_whose_time_is_up(
+    max_age: float, own: bool, headers: dict[str, str], age: float, past: bool
+) -> None:
+    lifetime = Lifetime(max_age, own, clock=AT - NOW)
+    assert lifetime.is_past(AT - age, headers, NOW) is past
+    block = "NATS/1.0\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
+    coded = base64.b64encode(block.encode()).decode() if headers else None
+    assert lifetime.is_past(AT - age, coded, NOW) is past
+
+
+def test_a_time_is_the_servers_whatever_the_gateways_clock_says() -> None:
+    info = {"config": {"max_age": 60 * SECOND}, "ts": "2026-11-28T23:17:50.5Z"}
+    lifetime = lifetime_of(info, NOW)
+    assert lifetime is not None
+    stored = seconds_of("2026-11-28T23:16:55.123456789Z")
+    assert not lifetime.is_past(stored, None, NOW + 4.5)
+    assert lifetime.is_past(stored, None, NOW + 4.7)
+    assert lifetime_of({"config": {}, "ts": info["ts"]}, NOW) is None
