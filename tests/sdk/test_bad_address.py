@@ -102,7 +102,7 @@ async def test_an_option_that_cannot_be_used_is_refused_by_its_name(
 
 @pytest.mark.parametrize("options", [{"attempts": 0}, {"first_delay": -1}, {"longest_delay": -1}])
 def test_a_way_to_retry_that_cannot_be_one_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match="attempts from 1, delays from 0"):
+    with pytest.raises(InvalidArgumentError, match="attempts from 1, seconds from 0"):
         Retry(**options)
 
 
