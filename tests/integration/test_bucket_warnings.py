@@ -127,9 +127,9 @@ async def test_a_bucket_that_nats_py_makes_is_named_for_values_that_can_expire_u
 async def test_a_bucket_whose_expired_values_are_marked_is_not_named(
     http: Http, native: Native, bucket_name: str
 ) -> None:
-    await native.make_kv(bucket_name, limit_marker_ttl=60)
-    if native.version >= (2, 11):
-        assert codes(Bucket(http, bucket_name).info()) == []
+    marked = {"allow_msg_ttl": True, "subject_delete_marker_ttl": 60 * SECOND}
+    await native.make_bucket(bucket_name, **marked)
+    assert codes(Bucket(http, bucket_name).info()) == []
 
 
 def test_the_document_describes_warnings(http: Http) -> None:
