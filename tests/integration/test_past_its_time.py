@@ -6,6 +6,7 @@ nats-server 2.10 removes them up to a second late.
 import asyncio
 import base64
 from collections.abc import Iterator
+from datetime import datetime
 from math import inf
 
 import pytest
@@ -107,6 +108,15 @@ def test_whose_time_is_up(
     block = "NATS/1.0\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
     coded = base64.b64encode(block.encode()).decode() if headers else None
     assert lifetime.is_past(AT - age, coded, NOW) is past
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-28T23:17:50.828552597Z", "2024-02-29T00:00:00Z", "1999-12-31T23:59:59.5Z"]
+)
+def test_a_time_of_nats_is_read_to_the_part_of_a_second(text: str) -> None:
+    whole, _, rest = text.rstrip("Z").partition(".")
+    expected = datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")
+    assert seconds_of(text) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_time_is_the_servers_whatever_the_gateways_clock_says() -> None:

@@ -23,9 +23,17 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds_of(text: str) -> float:
-    """Read an RFC 3339 time as seconds since 1970; Python takes no nanoseconds."""
-    whole, _, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")
+    """Read a time as NATS writes it (RFC 3339, UTC, up to nanoseconds) as seconds since 1970.
+
+    On the way of each read of a bucket with a TTL, where `datetime` takes three times as long.
+    """
+    minutes = int(text[11:13]) * 60 + int(text[14:16])
+    return _midnight(text[:10]) + minutes * 60 + float(text[17:-1])
+
+
+@lru_cache(maxsize=64)
+def _midnight(date: str) -> float:
+    return datetime.fromisoformat(date + "T00:00:00+00:00").timestamp()
 
 
 @dataclass(frozen=True, slots=True)
