@@ -23,17 +23,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds_of(text: str) -> float:
-    """Read a time as NATS writes it (RFC 3339, UTC, up to nanoseconds) as seconds since 1970.
-
-    On the way of each read of a bucket with a TTL, where `datetime` takes three times as long.
-    """
-    minutes = int(text[11:13]) * 60 + int(text[14:16])
-    return _midnight(text[:10]) + minutes * 60 + float(text[17:-1])
-
-
-@lru_cache(maxsize=64)
-def _midnight(date: str) -> float:
-    return datetime.fromisoformat(date + "T00:00:00+00:00").timestamp()
+    """Read an RFC 3339 time as seconds since 1970; what is below a microsecond is cut off."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
