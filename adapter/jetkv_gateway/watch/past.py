@@ -254,7 +254,9 @@ class Past:
                         session.caught(change)
                 if not self._latest:
                     self._through = max(self._through, min(reached, newest.revision))
-                    self._as_of = max(self._as_of, as_of)
+                    if reached <= newest.revision:
+                        # Else it is said of more than was looked at here.
+                        self._as_of = max(self._as_of, as_of)
                 yield
                 if session.state is not State.CATCHING_UP:
                     return
