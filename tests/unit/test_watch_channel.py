@@ -195,7 +195,8 @@ class MemoryFeed:
                 async with asyncio.timeout(1):
                     await self.news.wait()
             except TimeoutError:
-                return self._batch([])
+                if not self._arrived:
+                    return self._batch([])
             await self._changes.step()
             self.look()
         if not self._arrived:
