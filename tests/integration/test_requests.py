@@ -213,6 +213,15 @@ async def test_words_of_the_server_that_nobody_expects_end_no_reading(
         assert mux.max_value_bytes == limit
 
 
+async def test_members_are_kept_in_one_list_and_one_that_cannot_be_read_hides_no_other(
+    nats: LocalNats,
+) -> None:
+    async with passage(nats.port) as way, connected(way.url) as connection:
+        way.say(b'INFO {"connect_urls":["[::1","127.0.0.1:1"]}\r\n')
+        await soon(lambda: len(connection._servers) == 2, "the other one is known")
+        assert len(connection.mux._client._server_pool) == 1
+
+
 @pytest.mark.parametrize("words", [b"MSG a 1 many\r\n", b"MSG a 1 1\r\nxyz\r\n"])
 async def test_what_is_no_nats_protocol_makes_room_for_another_connection_at_once(
     nats: LocalNats, words: bytes

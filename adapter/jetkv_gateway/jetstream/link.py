@@ -141,7 +141,9 @@ class ReplyClient(Client):
         if isinstance(limit, int) and limit > 0:
             self._max_payload = limit
             self.max_value_bytes = max(0, limit - HEADER_RESERVE)
-        await super()._process_info(info, initial_connection)
+        # The list of servers is ours. nats-py adds each member that it is told of to one of its
+        # own, which has no bound, and breaks over a member's address that it cannot read.
+        await super()._process_info({**info, "connect_urls": None}, initial_connection)
         if self.on_info is not None:
             self.on_info(info, initial_connection)
 
