@@ -163,7 +163,10 @@ class GatewayReadiness:
             connection = self._connection.mux
             if rests == 0 or connection is not seen:
                 seen = connection
-                told = _tell((await self._health.issues()).get("jetstream"), told)
+                trouble = (await self._health.issues()).get("jetstream")
+                if connection.lost:
+                    continue  # which is why there was no answer
+                told = _tell(trouble, told)
                 rests = 0 if told else _RESTS_WHILE_WELL
             else:
                 rests -= 1
@@ -174,8 +177,8 @@ def _tell(trouble: str | None, told: str | None) -> str | None:
     """Say in the log what has changed, and return what it was told last."""
     if trouble and trouble != told:
         _log.error(
-            "JetStream cannot be used: %s; nothing is served until it can. Start nats-server with "
-            "-js and enable JetStream for the account; `jetkv check` says more",
+            "JetStream cannot be used: %s; /ready is 503 until it can. Start nats-server with -js "
+            "where JetStream is off, and enable it for the account; `jetkv check` says more",
             trouble,
         )
     elif told and not trouble:

@@ -1,5 +1,6 @@
 """What a gateway says, in its log and on `/ready`, of a NATS that is not as it should be."""
 
+import asyncio
 import os
 import signal
 import time
@@ -70,6 +71,39 @@ def test_jetstream_that_goes_and_comes_back_is_said_each_time(start: Start, tmp_
             has_said(CAN, times)
         until(lambda: http.get("/ready").status == 200, "the gateway is ready")
         assert process.stop() == 0
+
+
+async def test_a_connection_that_breaks_as_jetstream_is_asked_is_no_trouble_of_jetstream(
+    start: Start, nats: LocalNats
+) -> None:
+    broken = asyncio.Event()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", nats.port)
+        back = asyncio.create_task(pass_on(server_reader, writer))
+        try:
+            while data := await reader.read(65536):
+                if b"$JS.API.INFO" in data and not broken.is_set():
+                    broken.set()
+                    break
+                server_writer.write(data)
+        finally:
+            back.cancel()
+            server_writer.close()
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        process, http = await asyncio.to_thread(served, start, url)
+        await asyncio.to_thread(until, lambda: http.get("/ready").status == 200, "it is ready")
+        assert broken.is_set()
+        assert await asyncio.to_thread(process.stop) == 0
+    assert "connection to NATS lost" in process.output
+    assert CANNOT not in process.output
 
 
 def test_a_bucket_that_differs_from_the_settings_is_named_with_its_fields(
