@@ -158,6 +158,22 @@ def test_nats_py_still_has_the_private_parts_that_its_client_is_changed_in(name:
     assert list(ours.parameters) == list(theirs.parameters)
 
 
+async def test_nats_py_still_has_the_private_parts_that_are_used_as_they_are(
+    mux: Multiplexer,
+) -> None:
+    client = mux._client
+    for name in ("_send_command", "_flush_pending", "_error_cb"):
+        assert callable(getattr(client, name))
+    assert client._server_info["max_payload"] == client._max_payload
+    assert client._pongs == []
+    assert client._pings_outstanding == 0
+    for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
+        assert not getattr(client, name).done()
+    writer = client._transport._io_writer
+    assert writer.get_extra_info("socket").fileno() >= 0
+    assert writer.transport.get_write_buffer_size() == 0
+
+
 async def test_nats_py_still_reads_by_the_parser_that_is_replaced(mux: Multiplexer) -> None:
     assert mux._client._ps is mux._client
     assert "self._ps.parse(" in inspect.getsource(Client._read_loop)
