@@ -144,6 +144,17 @@ def test_large_reads_of_one_bucket_do_not_stand_before_small_ones_of_another() -
         assert share.budget.take_now(share.units)
 
 
+def test_histories_of_large_values_do_not_stand_before_those_of_a_bucket_of_small_ones() -> None:
+    reads = Reads()
+    large, small = reads.of_history(MIB), reads.of_history(4096)
+    while large.budget.take_now(large.units):
+        pass
+    assert small.budget.take_now(small.units)
+    for other in (reads.unknown("small.", 4096), reads.unknown("large.", MIB)):
+        # Nor does one that is read slowly stand before a GET.
+        assert other.budget not in (large.budget, small.budget)
+
+
 async def test_a_read_that_finds_no_room_in_time_is_429_and_asks_nats_nothing() -> None:
     js = JetStream(Connection(NatsOptions(("nats://127.0.0.1:1",))), Naming(), 1.0)
     budget = Budget(10)

@@ -96,6 +96,7 @@ _BYTES_OF_SMALL = 8 * _MIB
 _BYTES_OF_LARGE = 8 * _MIB
 _BYTES_OF_UNKNOWN = 16 * _MIB
 _BYTES_OF_HISTORIES = 16 * _MIB
+_BYTES_OF_SMALL_HISTORIES = 4 * _MIB
 _BYTES_OF_SLOW_HISTORIES = 64 * _MIB
 """With what catches up, and what is live, no more than the server allows. The more is on its way,
 the longer takes every other reply that comes behind it."""
@@ -122,6 +123,7 @@ class Reads:
         self._large = Budget(_BYTES_OF_LARGE)
         self._unknown = Budget(_BYTES_OF_UNKNOWN)
         self._histories = Budget(_BYTES_OF_HISTORIES)
+        self._small_histories = Budget(_BYTES_OF_SMALL_HISTORIES)
         self.slow_histories = Budget(_BYTES_OF_SLOW_HISTORIES)
         self._seen: dict[str, Share] = {}
         self._seen_before: dict[str, Share] = {}
@@ -146,9 +148,10 @@ class Reads:
     def of_history(self, bound: int) -> Share:
         """Return the share for one revision of a history, which is held while it is sent.
 
-        It is there twice then, as it came and as it goes out.
+        It is there twice then, as it came and as it goes out. Where all of a bucket's are small,
+        none of them stands in line behind large ones.
         """
-        return Share(self._histories, 2 * bound)
+        return Share(self._small_histories if bound <= _SMALL else self._histories, 2 * bound)
 
     def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Note the size of a subject's newest message, in bytes of an answer.
