@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from jetkv_gateway.http.exchange import ASGIApp, Message, Receive, Scope, Send
+from jetkv_gateway.http.call import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from jetkv_gateway.protocol import GatewayProtocol

@@ -7,27 +7,21 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
-
 from jetkv_gateway.filewatch import FileWatch
 from jetkv_gateway.http.admission import Admission, AdmissionLimits
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
-from jetkv_gateway.http.buckets import bucket_routes
-from jetkv_gateway.http.entries import EntryRoutes
-from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import EXCHANGE, Exchange
-from jetkv_gateway.http.front import Defects, Front
-from jetkv_gateway.http.health import health_routes
-from jetkv_gateway.http.openapi import openapi_routes
+from jetkv_gateway.http.buckets import BucketHandlers
+from jetkv_gateway.http.gateway import Gateway, Handler
+from jetkv_gateway.http.health import HealthHandlers
+from jetkv_gateway.http.keys import KeyHandlers
+from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import Origins
-from jetkv_gateway.http.watch import Watches, watch_routes
+from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.http.watch import Watches
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.access import Policy, full_access
-from jetkv_gateway.kv.errors import GatewayError, MethodNotAllowed, NotFound
 from jetkv_gateway.kv.store import Store
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import GatewayReadiness
@@ -60,7 +54,7 @@ def gateway(
     *,
     authenticator: Authenticator | None = None,
     policy: Policy = full_access,
-) -> Front:
+) -> Gateway:
     """Return the gateway as an ASGI app; its lifespan connects to NATS and disconnects.
 
     Its `reload` reads tokens again, and looks whether the files for NATS can be read.
@@ -99,7 +93,7 @@ def build(
     watch_limits: WatchLimits,
     admission_limits: AdmissionLimits,
     policy: Policy = full_access,
-) -> Front:
+) -> Gateway:
     """Join the parts; `wanted` are buckets that have to exist once NATS is there."""
     hub = Hub(store.changes, watch_limits)
     readiness = GatewayReadiness(
@@ -108,7 +102,7 @@ def build(
     watches = Watches(hub)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[None]:
         files.start()
         connection.start()
         readiness.start()
@@ -133,64 +127,32 @@ def build(
             await connection.close()
             files.close()
 
-    app = FastAPI(
-        title="jetkv",
+    return Gateway(
+        handlers=_handlers(
+            KeyHandlers(store.entries, store.listings),
+            BucketHandlers(store.buckets),
+            HealthHandlers(readiness, auth_required=authenticator.required),
+            ApiHandlers(auth_required=authenticator.required),
+            watches,
+        ),
+        socket=watches.websocket,
         lifespan=lifespan,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
-    )
-    routers = (
-        bucket_routes(store.buckets, store.listings, store.entries),
-        watch_routes(watches),
-        health_routes(readiness, auth_required=authenticator.required),
-        openapi_routes(app, auth_required=authenticator.required),
-    )
-    for router in routers:
-        app.include_router(router)
-
-    def methods_of(path: bytes) -> str:
-        text = path.decode("ascii")
-        methods = {
-            method
-            for router in routers
-            for route in router.routes
-            if isinstance(route, Route) and route.path_regex.match(text)
-            for method in route.methods or ()
-        }
-        return ", ".join(sorted(methods | {"OPTIONS"})) if methods else ""
-
-    @app.exception_handler(GatewayError)
-    async def answer_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, GatewayError)
-        exchange: Exchange = request.scope[EXCHANGE]
-        return Response(
-            error_body(error, exchange.request_id.decode("ascii")),
-            error.status,
-            {name.decode(): value.decode() for name, value in error_headers(error)},
-            "application/json",
-        )
-
-    @app.exception_handler(HTTPException)
-    async def answer_routing(request: Request, _error: Exception) -> Response:
-        methods = methods_of(request.scope["raw_path"])
-        return await answer_error(request, MethodNotAllowed(methods) if methods else NotFound())
-
-    app.add_middleware(Defects)
-
-    return Front(
-        entries=EntryRoutes(store.entries),
-        watches=watches,
-        inner=app,
-        methods_of=methods_of,
         origins=origins,
         authenticator=authenticator,
         policy=policy,
         admission=Admission(admission_limits),
         reload=files.ask,
     )
+
+
+def _handlers(*groups: object) -> dict[str, Handler]:
+    """Return the handler of each row, which has its row's name."""
+    return {
+        name: getattr(group, name)
+        for group in groups
+        for name in ROUTER.names
+        if hasattr(group, name)
+    }
 
 
 def _reload(settings: Settings, authenticator: Authenticator) -> None:

@@ -11,8 +11,8 @@ from jetkv_gateway.jetstream.connection import Connection, Kind
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import NoResponders, NotPermitted, Signal
 from jetkv_gateway.jetstream.store import open_store
+from jetkv_gateway.kv.buckets import BucketWarning
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.model import BucketWarning
 from jetkv_gateway.settings import Settings
 
 __all__ = ["OLDEST_SERVER", "Report", "check"]

@@ -31,15 +31,17 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from jetkv_gateway.answers import ClosingTransport, LastWord, unchunked, write_whole
-from jetkv_gateway.http.admission import REFUSED, Admission, is_limited, is_listing, refusal
-from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import (
+from jetkv_gateway.http.admission import REFUSED, Admission, refusal
+from jetkv_gateway.http.call import (
     ABORT,
     STOPPING,
     WRITER,
     new_request_id,
     sane_request_id,
 )
+from jetkv_gateway.http.failures import failure
+from jetkv_gateway.http.router import MATCH, Match, Route
+from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, Unavailable
 from jetkv_gateway.sockets import WatchProtocol
 
@@ -145,7 +147,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._admission is not None and self._admission.forget(cycles[-1]):
             # It may well have left the line: its place is for others.
             self._refuse_for_now(cycles[-1], self.app)
-        elif is_listing(cycles[-1].scope):  # type: ignore[arg-type] # a TypedDict
+        elif (route := _route_of(cycles[-1])) is not None and route.scans:
             self.loop.call_later(_LISTING_SECONDS, self._abandon, cycles[-1])
         return True
 
@@ -162,7 +164,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if b"#" in url:
             # The parser would drop what follows, and with it the end of a key.
             self._refuse("a # in a key must be sent as %23")
-        if url.endswith(b"?") and (b"/keys/" in url or b"/history/" in url):
+        if url.endswith(b"?") and _names_a_key(url):
             # The parser would drop this too. Doubled, it is a parameter that no route knows.
             url += b"?"
         self.url = url
@@ -268,7 +270,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             app = partial(unchunked, app, cycle)
         admission = self._admission
-        if admission is not None and is_limited(cycle.scope):  # type: ignore[arg-type] # a TypedDict
+        if admission is not None and _is_limited(cycle):
             run, now = partial(admission.run, app, cycle), self.loop.time()
             if not admission.enter(cycle, now):
                 start = partial(super()._start_asgi_task, cycle, run)
@@ -311,14 +313,15 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle = self.cycle
         # The app's task is made by now, and runs later.
         if cycle is not None and cycle.scope is self.scope:
-            if b"/watch" in self.url:
+            route = _route_of(cycle)
+            if route is not None and route.socket:
                 self._stopping = self._stopping or asyncio.Event()
                 if self.leaving:
                     self._stopping.set()
                 scope = cast(dict[str, Any], self.scope)
                 scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
                 self._notice_silence()
-            elif b"/history/" in self.url:
+            elif route is not None and route.long:
                 cast(dict[str, Any], self.scope)[ABORT] = self._reset
             if cycle.keep_alive and not self.leaving:
                 cast(dict[str, Any], self.scope)[WRITER] = partial(write_whole, cycle)
@@ -364,16 +367,39 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         request_id = new_request_id()
-        body = error_body(error, request_id.decode("ascii"))
+        answer = failure(error, request_id)
         _log.info("request %s: %s", request_id.decode("ascii"), error.message)
-        lines = b"".join([b"%s: %s\r\n" % header for header in error_headers(error)])
         self.transport.write(
-            b"%scontent-type: application/json\r\nx-request-id: %s\r\nconnection: close\r\n"
-            b"%scontent-length: %d\r\n\r\n%s"
-            % (STATUS_LINE[error.status], request_id, lines, len(body), body)
+            b"%s%sconnection: close\r\n\r\n%s"
+            % (STATUS_LINE[answer.status], answer.lines(request_id), answer.body)
         )
         if self.cycle is not None:
             # A request whose body broke off: nothing comes of it, and it answers no more.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.set_protocol(LastWord(self))
+
+
+def _match_of(cycle: RequestResponseCycle) -> Match | None:
+    """Return what the table of routes has for a request; it is looked up once."""
+    scope = cast(dict[str, Any], cycle.scope)
+    if MATCH not in scope:
+        scope[MATCH] = ROUTER.find(scope["raw_path"])
+    match: Match | None = scope[MATCH]
+    return match
+
+
+def _route_of(cycle: RequestResponseCycle) -> Route | None:
+    match = _match_of(cycle)
+    return None if match is None else match.resource.routes.get(cycle.scope["method"])
+
+
+def _is_limited(cycle: RequestResponseCycle) -> bool:
+    """Return whether a request counts among those in flight; one for no path of ours does."""
+    match, method = _match_of(cycle), cycle.scope["method"]
+    return method != "OPTIONS" if match is None else match.limited(method)
+
+
+def _names_a_key(url: bytes) -> bool:
+    match = ROUTER.find(url.partition(b"?")[0])
+    return match is not None and "key" in match.resource.parameters

@@ -21,7 +21,7 @@ from uvicorn.config import STARTUP_FAILURE
 from jetkv_gateway.app import gateway
 from jetkv_gateway.http.admission import Admission
 from jetkv_gateway.http.auth import Authenticator
-from jetkv_gateway.http.exchange import STOPS
+from jetkv_gateway.http.call import STOPS
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.protocol import GatewayProtocol
 from jetkv_gateway.settings import Settings, SettingsError
@@ -99,6 +99,8 @@ def config_for(settings: Settings, authenticator: Authenticator | None = None) -
         # What one request may take: waiting for a leader, and then for its answer.
         timeout_graceful_shutdown=math.ceil(settings.request_timeout + RETRY_SECONDS + 1),
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        # A request that waited is started by the one that made room for it: not in its context.
+        reset_contextvars=True,
     )
 
 

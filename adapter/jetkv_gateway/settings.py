@@ -9,7 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -29,8 +36,8 @@ from jetkv_gateway.jetstream.credentials import (
     read_nkey,
 )
 from jetkv_gateway.jetstream.servers import Server, parse_server
+from jetkv_gateway.kv.buckets import FIELDS, BucketSpec
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.model import BucketSpec, Storage
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
@@ -55,20 +62,17 @@ class AuthMode(StrEnum):
     TOKENS = "tokens"
 
 
-class BucketSetting(BaseModel):
+_FIELDS: dict[str, Any] = {
+    name: (one.type if one.default is not None else one.type | None, one.default)
+    for name, one in FIELDS.items()
+}
+_BucketFields: Any = create_model("_BucketFields", **{"name": (str, ...), **_FIELDS})
+
+
+class BucketSetting(_BucketFields):
     """A bucket that has to exist, as `name[,setting=value…]` or a TOML table."""
 
     model_config = ConfigDict(extra="forbid")
-
-    name: str
-    description: str = ""
-    ttl_seconds: int = 0
-    history: int = 1
-    max_value_size: int = 0
-    max_bytes: int = 0
-    storage: Storage = Storage.FILE
-    replicas: int = 1
-    expiry_markers: bool | None = None
 
     def spec(self) -> BucketSpec:
         """Return the bucket in the gateway's language; raises as `BucketSpec`."""

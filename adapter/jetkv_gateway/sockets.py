@@ -21,8 +21,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import SOCKET, new_request_id
+from jetkv_gateway.http.call import SOCKET, new_request_id
+from jetkv_gateway.http.failures import failure
 from jetkv_gateway.kv.errors import GatewayError, InternalError, InvalidArgument, Unavailable
 
 __all__ = ["WatchProtocol"]
@@ -163,9 +163,9 @@ class WatchProtocol(WebSocketsSansIOProtocol):
 
 def _answer(error: GatewayError) -> Response:
     """Return an error as the answer to a handshake."""
-    request_id = new_request_id().decode("ascii")
-    body = error_body(error, request_id)
-    headers = Headers({"Content-Type": "application/json", "X-Request-Id": request_id})
-    headers.update({name.decode(): value.decode() for name, value in error_headers(error)})
+    request_id = new_request_id()
+    status, lines, body = failure(error, request_id)
+    headers = Headers([(name.decode().title(), value.decode()) for name, value in lines])
+    headers["X-Request-Id"] = request_id.decode("ascii")
     headers.update({"Content-Length": str(len(body)), "Connection": "close"})
-    return Response(error.status, http.HTTPStatus(error.status).phrase, headers, body)
+    return Response(status, http.HTTPStatus(status).phrase, headers, body)

@@ -123,8 +123,8 @@ def test_any_other_request_id_is_replaced(http: Http, insane: str) -> None:
 @pytest.mark.parametrize(
     ("path", "methods", "allow"),
     [
-        (BUCKETS, ["PUT", "DELETE", "PATCH"], "GET, OPTIONS, POST"),
-        (f"{BUCKETS}/b", ["POST"], "DELETE, GET, OPTIONS"),
+        (BUCKETS, ["PUT", "DELETE", "PATCH"], "GET, POST, OPTIONS"),
+        (f"{BUCKETS}/b", ["POST"], "GET, DELETE, OPTIONS"),
         (f"{BUCKETS}/b/keys", ["PUT", "POST", "DELETE"], "GET, OPTIONS"),
         (
             f"{BUCKETS}/b/keys/k",

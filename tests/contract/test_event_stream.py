@@ -9,7 +9,7 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
-from jetkv_gateway.http.readers import EventReader
+from jetkv_gateway.http.sinks import EventSink
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native
@@ -188,7 +188,7 @@ async def test_a_quiet_stream_shows_that_it_stands_and_how_far_it_is(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fifteen seconds are long for a test; the gateway runs in this process.
-    monkeypatch.setitem(EventReader.__init__.__kwdefaults__, "keep_alive", 0.05)
+    monkeypatch.setitem(EventSink.__init__.__kwdefaults__, "keep_alive", 0.05)
     async with stream_of(bucket, "?key=wanted") as stream:
         assert (await bookmark(stream)).id == "0"
         await put(bucket, "other")

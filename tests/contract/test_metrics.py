@@ -1,13 +1,15 @@
 """What the gateway counts, in Prometheus's text format (contract 2.11)."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.kv.retries import begin, note_retry, retries
 from tests.support.gateway import running_gateway
 from tests.support.http import Answer, Bucket, Http
+from tests.support.waiting import until
 
 
 def figure(http: Http, name: str) -> float:
@@ -50,11 +52,25 @@ def test_an_answer_says_how_often_the_gateway_tried_again_and_the_counter_grows_
         assert figure(http, "jetkv_retries_total") == before + retries
 
 
-async def test_a_request_does_not_take_over_the_retries_of_the_one_that_made_room_for_it() -> None:
-    note_retry()
-    assert retries() == 1
-    begin()
-    assert retries() == 0
+def test_a_request_does_not_take_over_the_retries_of_the_one_that_made_room_for_it(
+    own_nats: NatsServer,
+) -> None:
+    """With room for one, the others begin in what the first one leaves behind."""
+    own_nats.start()
+    limits = {"max_requests": 1, "request_wait": 30, "request_timeout": 0.3}
+    with running_gateway(own_nats.url, buckets="b", **limits) as http:
+        bucket = Bucket(http, "b")
+        bucket.put("k", "v")
+        own_nats.pause()
+        with ThreadPoolExecutor(3) as pool:
+            first = pool.submit(bucket.get, "k")
+            others = [pool.submit(bucket.get, "k") for _ in range(2)]
+            until(lambda: not others[0].done(), "they wait")
+            time.sleep(0.5)  # the time that the first one's tries take
+            own_nats.resume()
+            answers = [one.result(20) for one in (first, *others)]
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert sum("jetkv-retries" in answer.headers for answer in answers) == 1
 
 
 def test_an_answer_of_the_first_try_says_nothing_of_retries(bucket: Bucket) -> None:

@@ -11,6 +11,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.buckets import names_of
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.feed import Feed
 from jetkv_gateway.kv.errors import BucketUnsuitable
 from jetkv_gateway.watch import channel, past
@@ -109,27 +113,22 @@ async def test_a_watch_goes_on_when_its_consumer_is_given_a_limit(
 
 @asynccontextmanager
 async def feed_with(
-    nats: NatsServer, native: Native, bucket: str, config: dict[str, Any]
+    nats: NatsServer, bucket: str, limits: dict[str, Any]
 ) -> AsyncIterator[tuple[Feed, dict[str, Any]]]:
     """A feed on a consumer that has limits, and what the server says of its consumer."""
-    body = {"name": "limited", "ack_policy": "none", "mem_storage": True, **config}
-    reply = await native.api(
-        f"CONSUMER.CREATE.KV_{bucket}.limited", {"stream_name": f"KV_{bucket}", "config": body}
-    )
-    async with connected(nats.url) as link:
-        feed = Feed(
-            link.mux,
-            f"$KV.{bucket}.".encode(),
-            f"$JS.API.CONSUMER.MSG.NEXT.KV_{bucket}.limited",
-            share=None,
-            latest=False,
-            heartbeat=1.0,
-        )
+    naming = Naming()
+    names = names_of(naming, bucket)
+    async with connected(nats.url) as connection:
+        consumer = Consumer(JetStream(connection, naming, 5.0), connection.mux, names, "limited")
+        reply = await consumer.create([], inactive_seconds=60, **limits)
+        stored = names.stored.encode()
+        feed = Feed(connection.mux, stored, consumer, share=None, latest=False, heartbeat=1.0)
         await feed.open()
         try:
             yield feed, reply["config"]
         finally:
             await feed.close()
+            await consumer.remove(5)
 
 
 LIMITS: list[dict[str, Any]] = [
@@ -144,7 +143,7 @@ LIMITS: list[dict[str, Any]] = [
 async def test_a_feed_keeps_to_every_limit_that_its_consumer_has(
     nats: NatsServer, native: Native, bucket: Bucket, limits: dict[str, Any]
 ) -> None:
-    async with feed_with(nats, native, bucket.name, limits) as (feed, config):
+    async with feed_with(nats, bucket.name, limits) as (feed, config):
         feed.keep_to(config)
         for number in range(5):
             await native.publish(f"$KV.{bucket.name}.k{number}", b"v" * 200)
@@ -158,7 +157,7 @@ async def test_a_feed_keeps_to_every_limit_that_its_consumer_has(
 async def test_what_is_refused_for_good_is_an_error_with_the_reason(
     nats: NatsServer, native: Native, bucket: Bucket, limits: dict[str, Any]
 ) -> None:
-    async with feed_with(nats, native, bucket.name, limits) as (feed, _):
+    async with feed_with(nats, bucket.name, limits) as (feed, _):
         with pytest.raises(BucketUnsuitable, match="Exceeded MaxRequest"):
             await feed.read()
 
@@ -172,7 +171,7 @@ async def test_a_value_over_what_may_be_asked_for_is_an_error_with_the_reason(
     nats: NatsServer, native: Native, bucket: Bucket
 ) -> None:
     await native.publish(f"$KV.{bucket.name}.k", b"v" * 5000)
-    async with feed_with(nats, native, bucket.name, {"max_bytes": 2000}) as (feed, config):
+    async with feed_with(nats, bucket.name, {"max_bytes": 2000}) as (feed, config):
         feed.keep_to(config)
         with pytest.raises(BucketUnsuitable, match="MaxBytes"):
             await first_changes(feed)

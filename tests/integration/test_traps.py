@@ -14,7 +14,7 @@ from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket
 from tests.support.native import SECOND, Native, native_client
-from tests.support.waiting import until
+from tests.support.waiting import eventually, until
 
 MIB = 1024 * 1024
 RESERVE = 1024  # of max_payload, for headers
@@ -127,6 +127,13 @@ async def expired(native: Native, http, bucket_name: str) -> Bucket:
     bucket = Bucket(http, bucket_name)
     assert bucket.put("k", "v").status == 200
     until(lambda: bucket.get("k").status == 404, "the key has expired", 3)
+
+    async def removed() -> bool:
+        last = await native.last(bucket_name, "k")
+        return last is None or "Nats-Marker-Reason" in last[1]
+
+    # The gateway hides it before that.
+    await eventually(removed, "the server has removed it, too", 5)
     return bucket
 
 

@@ -13,7 +13,7 @@ from jetkv import errors
 from jetkv._core.answers import error_of
 from jetkv._core.wire import Answer, Kind, Request
 from jetkv.errors import JetKVError
-from jetkv_gateway.http.errors import error_body
+from jetkv_gateway.http.failures import failure
 from jetkv_gateway.kv import errors as of_gateway
 
 NOT_ERRORS = {
@@ -229,7 +229,7 @@ def heard(said: of_gateway.GatewayError, request: Request | None = None) -> JetK
     if request is None:
         request = WRITE if isinstance(said, of_gateway.OutcomeUnknown) else READ
     headers = {"x-request-id": "r-1"}
-    return error_of(Answer(said.status, headers, error_body(said, "r-1")), request)
+    return error_of(Answer(said.status, headers, failure(said, b"r-1").body), request)
 
 
 def test_every_error_of_the_gateway_is_heard_of_here() -> None:

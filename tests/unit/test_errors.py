@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from jetkv_gateway.http.errors import error_body, error_headers
+from jetkv_gateway.http.failures import failure
 from jetkv_gateway.kv import errors
 from jetkv_gateway.kv.errors import (
     BucketExists,
@@ -146,7 +146,7 @@ def test_the_module_shows_every_error_of_the_tree() -> None:
 def test_an_error_is_answered_as_the_contract_says(
     error: GatewayError, status: int, code: str, text: str
 ) -> None:
-    body = orjson.loads(error_body(error, "id-1"))
+    body = orjson.loads(failure(error, b"id-1").body)
     assert (error.status, body["code"], body["error"]) == (status, code, text)
     assert body["request_id"] == "id-1"
     assert str(error) == text
@@ -164,14 +164,14 @@ def test_only_what_a_client_may_send_again_as_it_is_is_retryable() -> None:
 
 
 def test_a_bare_error_has_four_fields() -> None:
-    assert error_body(KeyNotFound(), "r") == (
+    assert failure(KeyNotFound(), b"r").body == (
         b'{"error":"key not found","code":"not_found","retryable":false,"request_id":"r"}'
     )
 
 
 def test_an_error_tells_all_it_knows() -> None:
     error = InvalidArgument("m", hint="h", details={"limit_bytes": 1}, retry_after=2)
-    assert orjson.loads(error_body(error, "r")) == {
+    assert orjson.loads(failure(error, b"r").body) == {
         "error": "m",
         "code": "invalid_argument",
         "retryable": False,
@@ -198,11 +198,11 @@ def test_an_error_tells_all_it_knows() -> None:
 def test_the_facts_of_an_error_are_in_its_details(
     error: GatewayError, details: dict[str, Any] | None
 ) -> None:
-    assert orjson.loads(error_body(error, "r")).get("details") == details
+    assert orjson.loads(failure(error, b"r").body).get("details") == details
 
 
 def test_an_unknown_outcome_says_how_to_check_and_forbids_the_blind_retry() -> None:
-    body = orjson.loads(error_body(OutcomeUnknown("GET the key and compare"), "r"))
+    body = orjson.loads(failure(OutcomeUnknown("GET the key and compare"), b"r").body)
     assert body["hint"] == "GET the key and compare"
     assert body["retryable"] is False
 
@@ -210,21 +210,21 @@ def test_an_unknown_outcome_says_how_to_check_and_forbids_the_blind_retry() -> N
 @pytest.mark.parametrize("kind", [TooManyRequests, Unavailable])
 def test_what_may_be_tried_again_says_when(kind: type[TooManyRequests | Unavailable]) -> None:
     error = kind(retry_after=3)
-    assert error_headers(error) == [(b"retry-after", b"3")]
-    assert orjson.loads(error_body(error, "r"))["retry_after"] == 3
+    assert failure(error, b"r").headers[1:] == [(b"retry-after", b"3")]
+    assert orjson.loads(failure(error, b"r").body)["retry_after"] == 3
     assert kind().retry_after == 1
 
 
 def test_a_missing_credential_is_asked_for() -> None:
-    assert error_headers(Unauthenticated()) == [(b"www-authenticate", b"Bearer")]
+    assert failure(Unauthenticated(), b"r").headers[1:] == [(b"www-authenticate", b"Bearer")]
 
 
 def test_a_wrong_method_is_answered_with_the_right_ones() -> None:
     error = MethodNotAllowed("GET, OPTIONS")
-    assert error_headers(error) == [(b"allow", b"GET, OPTIONS")]
+    assert failure(error, b"r").headers[1:] == [(b"allow", b"GET, OPTIONS")]
     assert error.hint == "allowed here: GET, OPTIONS"
 
 
 @pytest.mark.parametrize("error", [KeyNotFound(), RevisionMismatch(7), OutcomeUnknown("x")])
 def test_any_other_error_needs_no_header(error: GatewayError) -> None:
-    assert error_headers(error) == []
+    assert failure(error, b"r").headers[1:] == []

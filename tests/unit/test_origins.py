@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import pytest
 
-from jetkv_gateway.http.exchange import Exchange
+from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.origins import LOOPBACK, Origins
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import PermissionDenied
@@ -18,7 +18,7 @@ async def _unused(*_: object) -> NoReturn:
     raise AssertionError("origins are decided without a word to or from the client")
 
 
-def request(*lines: tuple[bytes, bytes]) -> Exchange:
+def request(*lines: tuple[bytes, bytes]) -> Call:
     """A GET with these header lines."""
     scope = {
         "type": "http",
@@ -27,22 +27,22 @@ def request(*lines: tuple[bytes, bytes]) -> Exchange:
         "query_string": b"",
         "headers": [*lines],
     }
-    return Exchange(scope, _unused, _unused, full_access)
+    return Call(scope, _unused, _unused, full_access)
 
 
-def from_page(origin: bytes, host: bytes = HOST) -> Exchange:
+def from_page(origin: bytes, host: bytes = HOST) -> Call:
     return request((b"host", host), (b"origin", origin))
 
 
-def cors(exchange: Exchange) -> dict[bytes, bytes]:
+def cors(call: Call) -> dict[bytes, bytes]:
     """What the answer will say to the browser."""
-    return {name: value for name, value in exchange.answer_headers if name != b"x-request-id"}
+    return {name: value for name, value in call.answer_headers if name != b"x-request-id"}
 
 
-def refusal(rule: Origins, exchange: Exchange) -> PermissionDenied:
+def refusal(rule: Origins, call: Call) -> PermissionDenied:
     with pytest.raises(PermissionDenied) as refused:
-        rule.check(exchange)
-    assert cors(exchange) == {}
+        rule.check(call)
+    assert cors(call) == {}
     return refused.value
 
 
@@ -50,9 +50,9 @@ def refusal(rule: Origins, exchange: Exchange) -> PermissionDenied:
 
 
 def test_a_request_without_an_origin_is_no_page_and_comes_in() -> None:
-    exchange = request((b"host", HOST))
-    NOBODY.check(exchange)
-    assert cors(exchange) == {}
+    call = request((b"host", HOST))
+    NOBODY.check(call)
+    assert cors(call) == {}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_a_request_without_an_origin_is_no_page_and_comes_in() -> None:
     ],
 )
 def test_a_page_of_the_gateways_own_host_comes_in_without_cors(host: bytes, origin: bytes) -> None:
-    exchange = from_page(origin, host)
-    NOBODY.check(exchange)
-    assert cors(exchange) == {}
+    call = from_page(origin, host)
+    NOBODY.check(call)
+    assert cors(call) == {}
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_a_very_long_origin_is_cut_in_the_text() -> None:
 
 
 def test_an_allowed_page_comes_in_and_may_read_the_answer() -> None:
-    exchange = from_page(b"https://app.example")
-    Origins(frozenset({"https://app.example", "https://b.example"})).check(exchange)
-    assert cors(exchange) == {
+    call = from_page(b"https://app.example")
+    Origins(frozenset({"https://app.example", "https://b.example"})).check(call)
+    assert cors(call) == {
         b"access-control-allow-origin": b"https://app.example",
         b"access-control-expose-headers": (
             b"Content-Encoding, ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, "
@@ -154,9 +154,9 @@ def test_a_page_that_only_looks_like_an_allowed_one_is_refused(origin: bytes) ->
 
 @pytest.mark.parametrize("origin", [b"https://any.example", b"http://localhost:3000", b"null"])
 def test_a_star_allows_every_page(origin: bytes) -> None:
-    exchange = from_page(origin)
-    Origins(frozenset({"*"})).check(exchange)
-    assert cors(exchange)[b"access-control-allow-origin"] == origin
+    call = from_page(origin)
+    Origins(frozenset({"*"})).check(call)
+    assert cors(call)[b"access-control-allow-origin"] == origin
 
 
 # --- loopback: as `dev` starts
@@ -175,9 +175,9 @@ def test_a_star_allows_every_page(origin: bytes) -> None:
     ],
 )
 def test_a_page_of_this_machine_comes_in_whatever_its_port(origin: bytes) -> None:
-    exchange = from_page(origin, b"localhost:9123")
-    DEV.check(exchange)
-    assert cors(exchange)[b"access-control-allow-origin"] == origin
+    call = from_page(origin, b"localhost:9123")
+    DEV.check(call)
+    assert cors(call)[b"access-control-allow-origin"] == origin
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,24 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jetkv_gateway.http.paths import bucket_name, decode_segment, flag, key_route, parse_query
+from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.paths import bucket_name, key_name, parse_query
+from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 # --- the route of a key
+
+
+def key_route(path: bytes) -> tuple[bytes, ...] | None:
+    """The names of a path that is one of a key, else None."""
+    match = ROUTER.find(path)
+    if match is None or not match.resource.template.endswith("/keys/{key...}"):
+        return None
+    return match.names
 
 
 @pytest.mark.parametrize(
@@ -53,11 +64,16 @@ def test_a_path_of_a_key_is_split_and_stays_encoded(path: bytes, bucket: bytes, 
         b"/api/v1/kv/buckets/b/history/keys/k",
         b"/api/v1/kv/%62uckets/b/keys/k",
         b"//api/v1/kv/buckets/b/keys/k",
-        b"/json/api/v1/kv/buckets/b/keys/k",
+        b"/json/json/api/v1/kv/buckets/b/keys/k",
+        b"/jsonapi/v1/kv/buckets/b/keys/k",
     ],
 )
 def test_no_other_path_is_one_of_a_key(path: bytes) -> None:
     assert key_route(path) is None
+
+
+def test_a_path_below_the_json_base_is_the_same_path() -> None:
+    assert key_route(b"/json/api/v1/kv/buckets/b/keys/a/b") == (b"b", b"a/b")
 
 
 # --- decoding
@@ -88,25 +104,25 @@ def test_no_other_path_is_one_of_a_key(path: bytes) -> None:
     ],
 )
 def test_a_key_is_percent_decoded_once(raw: bytes, key: str) -> None:
-    assert decode_segment(raw, "key") == key
+    assert key_name(raw) == key
 
 
 @given(text)
 @example("%2F")
 @example("100%25")
 def test_a_key_encoded_in_full_comes_back(key: str) -> None:
-    assert decode_segment(quote(key, safe="").encode(), "key") == key
+    assert key_name(quote(key, safe="").encode()) == key
 
 
 @given(text)
 def test_a_key_with_its_slashes_left_alone_comes_back(key: str) -> None:
-    assert decode_segment(quote(key, safe="/").encode(), "key") == key
+    assert key_name(quote(key, safe="/").encode()) == key
 
 
 @pytest.mark.parametrize("raw", [b"%FF", b"a%C3", b"%C3%28", b"%ED%A0%80", b"%C0%80", b"\xff"])
 def test_a_key_that_is_not_utf_8_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        decode_segment(raw, "key")
+        key_name(raw)
     assert refused.value.message == "invalid key: not valid UTF-8"
 
 
@@ -144,13 +160,19 @@ def test_a_bad_bucket_name_is_refused(raw: bytes) -> None:
     ],
 )
 def test_a_query_is_its_parameters(query: bytes, parameters: dict[str, str]) -> None:
-    assert parse_query(query, frozenset({"filter", "limit"})) == parameters
+    found = parse_query(query, frozenset({"filter", "limit"}))
+    assert found == {name: [value] for name, value in parameters.items()}
+
+
+def test_a_parameter_that_may_come_repeatedly_keeps_its_order() -> None:
+    found = parse_query(b"key=b&key=a&key=b", frozenset({"key"}), frozenset({"key"}))
+    assert found == {"key": ["b", "a", "b"]}
 
 
 @given(text)
 def test_a_filter_written_by_urlencode_comes_back(filter: str) -> None:
     query = urlencode({"filter": filter}).encode()
-    assert parse_query(query, frozenset({"filter"})) == {"filter": filter}
+    assert parse_query(query, frozenset({"filter"})) == {"filter": [filter]}
 
 
 @pytest.mark.parametrize(
@@ -198,17 +220,27 @@ def test_a_long_unknown_parameter_is_cut_in_the_text() -> None:
 # --- flags
 
 
+async def _unused(*_args: object) -> None:
+    raise AssertionError
+
+
+def call(query: bytes) -> Call:
+    """A call with a query, read as a row that knows `purge` reads it."""
+    scope = {"type": "http", "method": "GET", "headers": [], "raw_path": b"/"}
+    found = Call({**scope, "query_string": query}, _unused, _unused, full_access)
+    found.read_query(frozenset({"purge"}), frozenset())
+    return found
+
+
 @pytest.mark.parametrize(
-    ("parameters", "value"), [({}, False), ({"purge": "true"}, True), ({"purge": "false"}, False)]
+    ("query", "value"), [(b"", False), (b"purge=true", True), (b"purge=false", False)]
 )
-def test_a_flag_is_true_or_false_and_false_when_absent(
-    parameters: dict[str, str], value: bool
-) -> None:
-    assert flag(parameters, "purge") is value
+def test_a_flag_is_true_or_false_and_false_when_absent(query: bytes, value: bool) -> None:
+    assert call(query).flag("purge") is value
 
 
 @pytest.mark.parametrize("value", ["", "1", "0", "yes", "True", "TRUE", " true", "true "])
 def test_a_flag_of_anything_else_is_refused(value: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        flag({"purge": value}, "purge")
+        call(urlencode({"purge": value}).encode()).flag("purge")
     assert refused.value.message == "query parameter 'purge' must be true or false"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jetkv_gateway.kv.model import BucketSpec, Storage
+from jetkv_gateway.kv.buckets import BucketSpec, Storage
 from jetkv_gateway.settings import AuthMode, BucketSetting, SettingsError, load
 
 Toml = Callable[[str], Path]
@@ -181,8 +181,11 @@ def test_origins_come_as_a_list_in_a_file(toml: Toml) -> None:
             "cache,storage=memory,replicas=3",
             BucketSpec("cache", storage=Storage.MEMORY, replicas=3),
         ),
-        ("cache,max_value_size=10,max_bytes=20", BucketSpec("cache", "", 0, 1, 10, 20)),
-        ("cache,description=a=b", BucketSpec("cache", "a=b")),
+        (
+            "cache,max_value_size=10,max_bytes=20",
+            BucketSpec("cache", max_value_size=10, max_bytes=20),
+        ),
+        ("cache,description=a=b", BucketSpec("cache", description="a=b")),
     ],
 )
 def test_a_bucket_is_a_name_and_settings(text: str, spec: BucketSpec) -> None:
@@ -219,9 +222,12 @@ def test_buckets_come_in_one_variable(text: str, monkeypatch: pytest.MonkeyPatch
 
 def test_buckets_come_as_tables_and_as_strings_in_a_file(toml: Toml) -> None:
     tables = '[[buckets]]\nname = "a"\nttl_seconds = 60\n[[buckets]]\nname = "b"'
-    assert load({}, toml(tables)).bucket_specs() == [BucketSpec("a", "", 60), BucketSpec("b")]
+    assert load({}, toml(tables)).bucket_specs() == [
+        BucketSpec("a", ttl_seconds=60),
+        BucketSpec("b"),
+    ]
     assert load({}, toml('buckets = ["a,ttl_seconds=60"]')).bucket_specs() == [
-        BucketSpec("a", "", 60)
+        BucketSpec("a", ttl_seconds=60)
     ]
 
 

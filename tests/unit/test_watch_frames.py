@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
+from jetkv_gateway.http.failures import failure_frame
 from jetkv_gateway.http.frames import (
     Form,
     as_event,
     as_frame,
     as_json,
-    error_json,
     last_id,
     text_frame,
 )
@@ -279,4 +279,4 @@ def test_a_bare_id_has_no_data_and_so_is_no_event() -> None:
     ],
 )
 def test_an_error_is_its_message_and_its_code(error: GatewayError, text: str) -> None:
-    assert error_json(error).decode() == text
+    assert failure_frame(error).decode() == text

@@ -18,9 +18,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from jetkv_gateway.http.errors import error_body, error_headers
-from jetkv_gateway.http.exchange import JSON_TYPE, ASGIApp, Receive, Scope, Send
-from jetkv_gateway.http.paths import JSON_BASE, PUBLIC, list_route, watch_route
+from jetkv_gateway.http.call import ASGIApp, Receive, Scope, Send
+from jetkv_gateway.http.failures import failure
 from jetkv_gateway.kv.errors import TooManyRequests
 
 __all__ = [
@@ -28,8 +27,6 @@ __all__ = [
     "Admission",
     "AdmissionLimits",
     "Request",
-    "is_limited",
-    "is_listing",
     "refusal",
     "refused",
 ]
@@ -41,7 +38,6 @@ _STARTS = 32
 """Of the line, in one turn of the event loop, and as many refusals: all that a turn begins stands
 before everything that comes meanwhile, `/health` as well."""
 
-_METRICS = b"/metrics"
 _STALLED_SECONDS = 1.0
 _STALLED_TIMES = 15
 """Of the limit: so many may be without a place, and still be carried out."""
@@ -213,30 +209,6 @@ class Admission:
             self._timer = loop.call_at(at, self._tend_line)
 
 
-def is_limited(scope: Scope) -> bool:
-    """Return whether a request counts: all but OPTIONS, watches, listings, metrics and `PUBLIC`.
-
-    Watches and listings have limits of their own, and to wait for those would fill this one.
-    """
-    path: bytes = scope["raw_path"]
-    method: str = scope["method"]
-    if b"/keys/" in path:
-        return method != "OPTIONS"
-    if method == "OPTIONS":
-        return False
-    path = _without_base(path)
-    return not (path in PUBLIC or path == _METRICS or list_route(path) or watch_route(path))
-
-
-def is_listing(scope: Scope) -> bool:
-    """Return whether a request is for the keys of a bucket."""
-    return bool(list_route(_without_base(scope["raw_path"])))
-
-
-def _without_base(path: bytes) -> bytes:
-    return path[len(JSON_BASE) - 1 :] if path.startswith(JSON_BASE) else path
-
-
 def refused() -> TooManyRequests:
     """Return the error of who found no room."""
     error = TooManyRequests()
@@ -246,9 +218,5 @@ def refused() -> TooManyRequests:
 
 def refusal(request_id: bytes) -> tuple[bytes, bytes]:
     """Return header lines and body of the answer to who found no room, without the status."""
-    error = refused()
-    body = error_body(error, request_id.decode("ascii"))
-    length = b"%d" % len(body)
-    headers = [JSON_TYPE, *error_headers(error), (b"content-length", length)]
-    headers.append((b"x-request-id", request_id))
-    return b"".join([b"%s: %s\r\n" % header for header in headers]), body
+    answer = failure(refused(), request_id)
+    return answer.lines(request_id), answer.body

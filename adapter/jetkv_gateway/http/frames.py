@@ -10,11 +10,10 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.watch.session import Item, SnapshotEnd
 
-__all__ = ["Form", "as_event", "as_frame", "as_json", "error_json", "last_id", "text_frame"]
+__all__ = ["Form", "as_event", "as_frame", "as_json", "last_id", "text_frame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +89,6 @@ def as_event(item: Item, form: Form) -> bytes:
 def last_id(revision: int) -> bytes:
     """Return what tells an `EventSource` where to resume, and nothing else to anybody."""
     return b"id: %d\n\n" % revision
-
-
-def error_json(error: GatewayError) -> bytes:
-    """Return the frame that comes last, where there is trouble (contract 1.5)."""
-    return orjson.dumps({"type": "error", "message": error.message, "code": error.code})
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -1,27 +1,14 @@
-"""`/health`, `/ready`, `/api/v1/capabilities` (contract 1.6), `/metrics` (2.11).
-
-All but the last need no credential.
-"""
+"""`/health`, `/ready`, `/api/v1/capabilities` and `/metrics`."""
 
 from datetime import UTC, datetime
-from typing import Literal, Protocol
-
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from typing import Protocol
 
 from jetkv_gateway import __version__
-from jetkv_gateway.http.exchange import EXCHANGE, STOPS
+from jetkv_gateway.http.call import STOPS, Call
 from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
-from jetkv_gateway.http.schema import errors
-from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
 
-__all__ = ["health_routes"]
-
-
-class HealthStatus(BaseModel):
-    status: Literal["ok"]
-    version: str
-    timestamp: str
+__all__ = ["HealthHandlers", "Ready"]
 
 
 class Ready(Protocol):
@@ -36,74 +23,38 @@ class Ready(Protocol):
         ...
 
 
-class Readiness(BaseModel):
-    status: Literal["ready", "not ready"]
-    issues: dict[str, str]
-    warnings: dict[str, str]
+class HealthHandlers:
+    """Handlers of the rows that tell how the gateway is."""
 
+    def __init__(self, ready: Ready, *, auth_required: bool) -> None:
+        self._ready = ready
+        self._auth_required = auth_required
 
-class Capabilities(BaseModel):
-    transports: list[str]
-    features: list[str]
-    version: str
-    auth_required: bool
+    async def liveness(self, call: Call) -> None:
+        now = datetime.now(UTC).isoformat()
+        status = HealthStatus(status="ok", version=__version__, timestamp=now)
+        await call.respond_json(200, status.json_bytes())
 
-
-def health_routes(ready: Ready, *, auth_required: bool) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter(tags=["Health"])
-
-    @router.head("/health", include_in_schema=False)
-    @router.get("/health", response_model=HealthStatus, responses=errors(400, 403))
-    async def liveness(request: Request) -> HealthStatus:
-        """200 while the process lives."""
-        request.scope[EXCHANGE].parameters()
-        return HealthStatus(
-            status="ok", version=__version__, timestamp=datetime.now(UTC).isoformat()
-        )
-
-    @router.head("/ready", include_in_schema=False)
-    @router.get(
-        "/ready",
-        response_model=Readiness,
-        responses={**errors(400, 403), 503: {"model": Readiness, "description": "Not ready"}},
-    )
-    async def readiness(request: Request, response: Response) -> Readiness:
-        """200 while JetStream answers, else 503 with what is amiss; 503 too before it stops."""
-        request.scope[EXCHANGE].parameters()
-        if STOPS in request.scope.get("state", {}):
+    async def readiness(self, call: Call) -> None:
+        if STOPS in call.scope.get("state", {}):
             issues = {"gateway": "it stops; others go on"}
         else:
-            issues = await ready.issues()
-        response.status_code = 503 if issues else 200
-        return Readiness(
-            status="not ready" if issues else "ready", issues=issues, warnings=ready.warnings()
+            issues = await self._ready.issues()
+        readiness = Readiness(
+            status="not ready" if issues else "ready",
+            issues=issues,
+            warnings=self._ready.warnings(),
         )
+        await call.respond_json(503 if issues else 200, readiness.json_bytes())
 
-    @router.get("/api/v1/capabilities", response_model=Capabilities, responses=errors(400, 403))
-    async def capabilities(request: Request) -> Capabilities:
-        """What this server can do."""
-        request.scope[EXCHANGE].parameters()
-        return Capabilities(
+    async def capabilities(self, call: Call) -> None:
+        capabilities = Capabilities(
             transports=["http", "websocket", "sse"],
             features=["kv", "watch", "idempotency"],
             version=__version__,
-            auth_required=auth_required,
+            auth_required=self._auth_required,
         )
+        await call.respond_json(200, capabilities.json_bytes())
 
-    @router.get(
-        "/metrics",
-        response_class=Response,
-        responses={
-            **errors(400, 401, 403),
-            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        },
-    )
-    async def metrics(request: Request) -> Response:
-        """What this gateway counts, all workers together, in Prometheus's text format."""
-        exchange = request.scope[EXCHANGE]
-        exchange.require(Verb.METRICS)
-        exchange.parameters()
-        return Response(metrics_text(), media_type=CONTENT_TYPE)
-
-    return router
+    async def metrics(self, call: Call) -> None:
+        await call.respond(200, metrics_text(), [(b"content-type", CONTENT_TYPE.encode("ascii"))])

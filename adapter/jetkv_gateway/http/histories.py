@@ -10,9 +10,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
-from fastapi import Response
-
-from jetkv_gateway.http.exchange import ABORT, JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
+from jetkv_gateway.http.call import ABORT, JSON_TYPE, Call, ClientGone
 from jetkv_gateway.http.views import View, entry_json
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import Entry
@@ -28,21 +26,26 @@ _STUCK_SECONDS = 15.0
 _ABORT_SECONDS = 1.0
 
 
-class HistoryAnswer(Response):
+class HistoryAnswer:
     """`{"entries":[KVEntry…]}`, oldest first."""
 
-    def __init__(self, exchange: Exchange, found: AsyncGenerator[Entry, None], view: View) -> None:
-        super().__init__()
-        self._exchange = exchange
+    def __init__(self, call: Call, found: AsyncGenerator[Entry, None], view: View) -> None:
+        self._call = call
         self._found = found
         self._view = view
         self._unsent = bytearray(b'{"entries":[')
         self._started = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await self._exchange.while_there(self._answer(scope, send))
+    async def send(self) -> None:
+        """Send it.
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
+        Raises:
+            GatewayError: nothing was sent.
+            ClientGone: the client left, or its connection was cut.
+        """
+        await self._call.while_there(self._answer())
+
+    async def _answer(self) -> None:
         try:
             comma = b""
             async with aclosing(self._found) as found:
@@ -50,31 +53,33 @@ class HistoryAnswer(Response):
                     self._unsent += comma + entry_json(entry, self._view)
                     comma = b","
                     del entry
-                    await self._send_pieces(send)
+                    await self._send_pieces()
             self._unsent += b"]}"
-            await self._finish(send)
+            await self._finish()
         except (GatewayError, TimeoutError) as error:
             if not self._started:
                 raise
             _log.warning(
                 "request %s: a history was cut off: %s",
-                self._exchange.request_id.decode("ascii"),
+                self._call.request_id.decode("ascii"),
                 error.message if isinstance(error, GatewayError) else "its client reads nothing",
             )
-            await self._cut(scope)
+            await self._cut()
 
-    async def _send_pieces(self, send: Send) -> None:
+    async def _send_pieces(self) -> None:
         """Send all but what is too small to be worth it."""
         if len(self._unsent) < _PIECE:
             return
         if not self._started:
             self._started = True
-            await send({"type": "http.response.start", "status": 200, "headers": [JSON_TYPE]})
+            await self._call.send_through(
+                {"type": "http.response.start", "status": 200, "headers": [JSON_TYPE]}
+            )
         whole, self._unsent = bytes(self._unsent), bytearray()
         for start in range(0, len(whole), _PIECE):
             # It returns once there is room for more, not when it has arrived.
             async with asyncio.timeout(_STUCK_SECONDS):
-                await send(
+                await self._call.send_through(
                     {
                         "type": "http.response.body",
                         "body": whole[start : start + _PIECE],
@@ -82,22 +87,26 @@ class HistoryAnswer(Response):
                     }
                 )
 
-    async def _finish(self, send: Send) -> None:
+    async def _finish(self) -> None:
         body = bytes(self._unsent)
         if not self._started:
             self._started = True
             headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._call.send_through(
+                {"type": "http.response.start", "status": 200, "headers": headers}
+            )
         async with asyncio.timeout(_STUCK_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+            await self._call.send_through(
+                {"type": "http.response.body", "body": body, "more_body": False}
+            )
 
-    async def _cut(self, scope: Scope) -> None:
+    async def _cut(self) -> None:
         """End the connection; other servers than ours do so when an app breaks off."""
-        abort = scope.get(ABORT)
+        abort = self._call.scope.get(ABORT)
         if abort is not None:
             abort()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ABORT_SECONDS):
-                    while (await self._exchange.receive_through())["type"] != "http.disconnect":
+                    while (await self._call.receive_through())["type"] != "http.disconnect":
                         pass
         raise ClientGone

@@ -9,7 +9,7 @@ authentication on loopback also wants a loopback `Host`.
 import re
 from dataclasses import dataclass
 
-from jetkv_gateway.http.exchange import Exchange
+from jetkv_gateway.http.call import Call
 from jetkv_gateway.kv.errors import PermissionDenied
 
 __all__ = ["LOOPBACK", "Origins"]
@@ -47,16 +47,16 @@ class Origins:
     allowed: frozenset[str] = frozenset()
     loopback_host: bool = False
 
-    def check(self, exchange: Exchange) -> None:
+    def check(self, call: Call) -> None:
         """Refuse a foreign page, and put CORS headers on the answers to an allowed one.
 
         Raises:
             PermissionDenied
         """
-        origin = exchange.headers.get(b"origin")
+        origin = call.headers.get(b"origin")
         if origin is None and not self.loopback_host:
             return
-        host = exchange.headers.get(b"host", b"")
+        host = call.headers.get(b"host", b"")
         if self.loopback_host and host and _LOOPBACK_HOST.fullmatch(host) is None:
             raise PermissionDenied(
                 f"permission denied: host {_shown(host)} is not this machine's loopback",
@@ -65,7 +65,7 @@ class Origins:
         if origin is None:
             return
         if self._is_allowed(origin):
-            exchange.answer_headers += [
+            call.answer_headers += [
                 (b"access-control-allow-origin", origin),
                 (b"access-control-expose-headers", _ANSWER_HEADERS),
                 (b"vary", b"Origin"),
@@ -87,9 +87,9 @@ class Origins:
         )
 
     @staticmethod
-    def preflight(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    def preflight(call: Call) -> list[tuple[bytes, bytes]]:
         """Return what a preflight's answer adds; `check` has let the origin in."""
-        if b"access-control-request-method" not in exchange.headers:
+        if b"access-control-request-method" not in call.headers:
             return []
         return [
             (b"access-control-allow-methods", _METHODS),

@@ -1,26 +1,31 @@
-"""The JSON that goes in and out of the FastAPI routes, and their errors in OpenAPI."""
+"""The JSON that goes in and out, as models: they read, write and describe it."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import Field as Described
 
-from jetkv_gateway.kv import model
+from jetkv_gateway.kv.buckets import FIELDS, BucketInfo, BucketSpec, Field
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
 
 __all__ = [
+    "MODELS",
+    "REFUSALS",
     "BucketCreate",
     "BucketList",
     "BucketOut",
     "BucketWarning",
+    "Capabilities",
     "EntryOut",
     "Error",
+    "HealthStatus",
     "History",
     "KeyList",
-    "errors",
-    "parameter",
+    "Readiness",
 ]
 
-_DESCRIPTIONS = {
+REFUSALS = {
     400: "A part of the request breaks a rule; the text names both",
     401: "authentication required",
     403: "permission denied",
@@ -36,6 +41,7 @@ _DESCRIPTIONS = {
     504: "No answer in time; a write may or may not have been applied",
     507: "bucket is full",
 }
+"""What an error's status means, on whatever row."""
 
 
 def _without_nulls(schema: dict[str, Any]) -> None:
@@ -51,6 +57,10 @@ class _Answer(BaseModel):
     # A field without a value is left out of an answer, so none is ever null.
     model_config = ConfigDict(json_schema_extra=_without_nulls)
 
+    def json_bytes(self) -> bytes:
+        """Return it as JSON."""
+        return self.model_dump_json(exclude_none=True).encode()
+
 
 class Error(_Answer):
     """Every error."""
@@ -64,47 +74,45 @@ class Error(_Answer):
     retry_after: int | None = None
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI responses for error statuses."""
-    return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in statuses}
+def _kind(described: Field) -> Any:
+    """Return the type of a setting in JSON."""
+    kind = described.type
+    return Literal[tuple(map(str, kind))] if issubclass(kind, StrEnum) else kind
 
 
-def parameter(name: str, where: str, description: str, **schema: object) -> dict[str, Any]:
-    """Return an OpenAPI parameter, a string; `where` is `path`, `query` or `header`."""
-    return {
-        "name": name,
-        "in": where,
-        "required": where == "path",
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
+def _given(described: Field) -> Any:
+    """Return a setting as it is given: null counts as absent."""
+    limits: dict[str, Any] = {}
+    if described.type is int:
+        limits = {"ge": described.low, "le": described.high}
+    elif described.type is str:
+        limits = {"max_length": described.high}
+    described_so = Described(default=None, description=described.description, **limits)
+    return _kind(described) | None, described_so
 
 
-class BucketCreate(BaseModel):
+def _always_shown(described: Field) -> bool:
+    """Return whether a setting is shown whatever it is; others are left out when empty or 0."""
+    return described.type is bool or bool(described.default)
+
+
+def _shown(described: Field) -> Any:
+    """Return a setting as it is shown."""
+    if _always_shown(described):
+        return Annotated[_kind(described), Described(description=described.description)], ...
+    text = f"{described.description}; left out when empty or 0"
+    return Annotated[_kind(described) | None, Described(description=text)], None
+
+
+_NAME = Annotated[str, Described(pattern="^[A-Za-z0-9_-]{1,200}$", examples=["cache"])]
+_SETTINGS: dict[str, Any] = {name: _given(one) for name, one in FIELDS.items()}
+_Settings: Any = create_model("_Settings", **{"name": (_NAME, ...), **_SETTINGS})
+
+
+class BucketCreate(_Settings):
     """Settings of a bucket; 0, null or absent means the default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,200}$", examples=["cache"])]
-    description: Annotated[str | None, Field(max_length=4096)] = None
-    ttl_seconds: Annotated[
-        int | None, Field(ge=0, le=model.MAX_TTL_SECONDS, description="0 = never")
-    ] = None
-    history: Annotated[
-        int | None, Field(ge=1, le=model.MAX_HISTORY, description="Revisions kept; default 1")
-    ] = None
-    max_value_size: Annotated[
-        int | None, Field(ge=0, le=model.MAX_VALUE_SIZE, description="Bytes; 0 = unlimited")
-    ] = None
-    max_bytes: Annotated[
-        int | None, Field(ge=0, le=model.MAX_BYTES, description="Of the bucket; 0 = unlimited")
-    ] = None
-    storage: Literal["file", "memory"] | None = None
-    replicas: Annotated[int | None, Field(ge=1, le=5)] = None
-    expiry_markers: Annotated[
-        bool | None,
-        Field(description="Watchers see keys expire; default: with a TTL, on nats-server 2.11+"),
-    ] = None
 
     @classmethod
     def read(cls, body: bytes) -> "BucketCreate":
@@ -119,12 +127,13 @@ class BucketCreate(BaseModel):
         except ValidationError as error:
             raise _explain(error) from error
 
-    def spec(self) -> model.BucketSpec:
+    def spec(self) -> BucketSpec:
         """Return the settings as the language of the gateway has them."""
         given = self.model_dump(exclude_none=True)
-        if "storage" in given:
-            given["storage"] = model.Storage(given["storage"])
-        return model.BucketSpec(**given)
+        for name, described in FIELDS.items():
+            if name in given:
+                given[name] = described.type(given[name])
+        return BucketSpec(**given)
 
 
 def _explain(error: ValidationError) -> InvalidArgument:
@@ -143,53 +152,46 @@ def _explain(error: ValidationError) -> InvalidArgument:
 class BucketWarning(BaseModel):
     """What a bucket's settings promise less than its callers may think."""
 
-    code: Annotated[str, Field(description="For programs; more of them may come")]
-    message: Annotated[str, Field(description="What it means and what to do about it")]
+    code: Annotated[str, Described(description="For programs; more of them may come")]
+    message: Annotated[str, Described(description="What it means and what to do about it")]
 
 
-class BucketOut(_Answer):
+_SHOWN: dict[str, Any] = {
+    "name": (str, ...),
+    "values": (Annotated[int, Described(description="Stored messages, tombstones included")], ...),
+    "bytes": (int, ...),
+    "history": _shown(FIELDS["history"]),
+    "created_at": (Annotated[str, Described(description="RFC 3339")], ...),
+    **{name: _shown(one) for name, one in FIELDS.items() if name != "history"},
+    "warnings": (
+        Annotated[list[BucketWarning] | None, Described(description="Left out when empty")],
+        None,
+    ),
+}
+_BucketOut: Any = create_model("_BucketOut", __base__=_Answer, **_SHOWN)
+
+
+class BucketOut(_BucketOut):
     """A bucket as it stands."""
 
-    name: str
-    values: Annotated[int, Field(description="Stored messages, history and tombstones included")]
-    bytes: int
-    history: int
-    created_at: Annotated[str, Field(description="RFC 3339")]
-    description: Annotated[str | None, Field(description="Left out when empty")] = None
-    ttl_seconds: Annotated[
-        int | None, Field(description="Rounded up to whole seconds; left out when 0")
-    ] = None
-    max_value_size: Annotated[int | None, Field(description="Left out when unlimited")] = None
-    max_bytes: Annotated[int | None, Field(description="Left out when unlimited")] = None
-    storage: Literal["file", "memory"]
-    replicas: int
-    expiry_markers: Annotated[bool, Field(description="Whether watchers see keys expire")]
-    warnings: Annotated[list[BucketWarning] | None, Field(description="Left out when empty")] = None
-
     @classmethod
-    def of(cls, info: model.BucketInfo) -> "BucketOut":
+    def of(cls, info: BucketInfo) -> "BucketOut":
+        settings = {
+            name: getattr(info, name) if _always_shown(one) else getattr(info, name) or None
+            for name, one in FIELDS.items()
+        }
+        warnings = [BucketWarning(code=one.code, message=one.message) for one in info.warnings]
         return cls(
             name=info.name,
             values=info.values,
             bytes=info.bytes,
-            history=info.history,
             created_at=info.created_at,
-            description=info.description or None,
-            ttl_seconds=info.ttl_seconds or None,
-            max_value_size=info.max_value_size or None,
-            max_bytes=info.max_bytes or None,
-            storage=info.storage.value,
-            replicas=info.replicas,
-            expiry_markers=info.expiry_markers,
-            warnings=[
-                BucketWarning(code=warning.code, message=warning.message)
-                for warning in info.warnings
-            ]
-            or None,
+            warnings=warnings or None,
+            **settings,
         )
 
 
-class BucketList(BaseModel):
+class BucketList(_Answer):
     buckets: list[BucketOut]
     count: int
 
@@ -203,15 +205,49 @@ class EntryOut(_Answer):
     """One revision of a key; the last two only where values are shown ready to use."""
 
     key: str
-    value: Annotated[Any, Field(description="base64, or the ready value with values=json")]
+    value: Annotated[Any, Described(description="base64, or the ready value with values=json")]
     revision: int
     created_at: str
     operation: Literal["put", "delete", "purge"]
     encoding: Literal["json", "text", "base64"] | None = None
     content_encoding: Annotated[
-        str | None, Field(description="How the PUT said that the value is coded, such as gzip")
+        str | None, Described(description="How the PUT said that the value is coded, such as gzip")
     ] = None
 
 
 class History(BaseModel):
     entries: list[EntryOut]
+
+
+class HealthStatus(_Answer):
+    status: Literal["ok"]
+    version: str
+    timestamp: str
+
+
+class Readiness(_Answer):
+    status: Literal["ready", "not ready"]
+    issues: dict[str, str]
+    warnings: dict[str, str]
+
+
+class Capabilities(_Answer):
+    transports: list[str]
+    features: list[str]
+    version: str
+    auth_required: bool
+
+
+MODELS: tuple[type[BaseModel], ...] = (
+    BucketCreate,
+    BucketList,
+    BucketOut,
+    Capabilities,
+    EntryOut,
+    Error,
+    HealthStatus,
+    History,
+    KeyList,
+    Readiness,
+)
+"""All models that the table of routes names."""

@@ -6,21 +6,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
-
-from jetkv_gateway.http.exchange import EXCHANGE, SOCKET, STOPPING, Exchange, Receive, Scope, Send
+from jetkv_gateway.http.call import SOCKET, STOPPING, Call, Receive, Send
 from jetkv_gateway.http.frames import Form
-from jetkv_gateway.http.paths import bucket_name, flag
-from jetkv_gateway.http.readers import EventReader, FrameReader, Reader, TextReader
-from jetkv_gateway.http.schema import errors, parameter
+from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink, TextSink
 from jetkv_gateway.http.views import View
-from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.watch.hub import Hub, Watch
 from jetkv_gateway.watch.past import WatchRequest
 
-__all__ = ["SUBPROTOCOL", "Watches", "watch_routes"]
+__all__ = ["SUBPROTOCOL", "Watches"]
 
 SUBPROTOCOL = "ironflow.v1"
 
@@ -46,49 +41,54 @@ class Watches:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def websocket(self, exchange: Exchange, raw_bucket: bytes, send: Send) -> None:
+    async def websocket(self, call: Call, bucket: str, send: Send) -> None:
         """Answer a handshake, then send frames until either side ends it.
 
         Args:
-            exchange: answers what is refused before the upgrade.
+            call: answers what is refused before the upgrade.
             send: of the connection itself.
 
         Raises:
             GatewayError: before the upgrade.
         """
-        asked = _read(exchange, raw_bucket)
-        await exchange.receive_through()
-        socket = exchange.scope.get(SOCKET)
-        reader: Reader = FrameReader(socket, asked.form) if socket else TextReader(send, asked.form)
+        asked = _read(call, bucket)
+        await call.receive_through()
+        socket = call.scope.get(SOCKET)
+        sink: Sink = FrameSink(socket, asked.form) if socket else TextSink(send, asked.form)
 
         async def accept() -> None:
-            offered = exchange.scope.get("subprotocols", ())
-            exchange.started = True
+            offered = call.scope.get("subprotocols", ())
+            call.started = True
             await send(
                 {
                     "type": "websocket.accept",
                     "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None,
-                    "headers": exchange.answer_headers,
+                    "headers": call.answer_headers,
                 }
             )
 
-        gone = _Gone(exchange.receive_through, "websocket.disconnect")
-        await self._serve(asked, reader, accept, gone, None)
+        gone = _Gone(call.receive_through, "websocket.disconnect")
+        await self._serve(asked, sink, accept, gone, None)
 
-    async def stream(self, asked: _Asked, scope: Scope, receive: Receive, send: Send) -> None:
+    async def watch_bucket(self, call: Call, bucket: str) -> None:
         """Send events until either side ends it.
 
         Raises:
+            UpgradeRequired: it asks for neither kind of watch.
             GatewayError: before the answer has begun.
         """
-        reader = EventReader(scope, send, asked.form)
-        gone = _Gone(receive, "http.disconnect")
-        await self._serve(asked, reader, reader.begin, gone, scope.get(STOPPING))
+        asked = _read(call, bucket)
+        if not _wants_events(call):
+            raise UpgradeRequired
+        scope = call.scope
+        sink = EventSink(scope, call.send_through, asked.form)
+        gone = _Gone(call.receive_through, "http.disconnect")
+        await self._serve(asked, sink, sink.begin, gone, scope.get(STOPPING))
 
     async def _serve(
         self,
         asked: _Asked,
-        reader: Reader,
+        sink: Sink,
         begin: Callable[[], Awaitable[None]],
         gone: "_Gone",
         stopping: asyncio.Event | None,
@@ -100,12 +100,12 @@ class Watches:
                     asked.bucket, asked.request, address=asked.address
                 ) as watch:
                     await begin()
-                    if await _pump(watch, reader, gone, stopping):
-                        await _finish(reader, watch, gone)
+                    if await _pump(watch, sink, gone, stopping):
+                        await _finish(sink, watch, gone)
             except BucketNotFound as error:
                 # Known before the upgrade, and said after it: there is where clients look for it.
                 await begin()
-                await reader.finish(error)
+                await sink.finish(error)
 
 
 class _Gone:
@@ -120,7 +120,7 @@ class _Gone:
             pass
 
 
-async def _pump(watch: Watch, reader: Reader, gone: _Gone, stopping: asyncio.Event | None) -> bool:
+async def _pump(watch: Watch, sink: Sink, gone: _Gone, stopping: asyncio.Event | None) -> bool:
     """Send what a watcher is owed until it is gone or the watch is over.
 
     Returns:
@@ -130,13 +130,13 @@ async def _pump(watch: Watch, reader: Reader, gone: _Gone, stopping: asyncio.Eve
     async def send_all() -> None:
         async with aclosing(watch.items()) as parts:
             async for items in parts:
-                await reader.send(items)
+                await sink.send(items)
 
     ended = asyncio.Event()
     watch.on_end(ended.set)
     pump, left = asyncio.create_task(send_all()), asyncio.create_task(gone.wait())
     over = [asyncio.create_task(event.wait()) for event in (ended, stopping) if event is not None]
-    beside = asyncio.create_task(reader.keep_alive(watch))
+    beside = asyncio.create_task(sink.keep_alive(watch))
     tasks = {pump, left, beside, *over}
     try:
         await asyncio.wait({pump, left, *over}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,107 +154,49 @@ async def _pump(watch: Watch, reader: Reader, gone: _Gone, stopping: asyncio.Eve
     return left.cancelled()
 
 
-async def _finish(reader: Reader, watch: Watch, gone: _Gone) -> None:
+async def _finish(sink: Sink, watch: Watch, gone: _Gone) -> None:
     try:
         async with asyncio.timeout(_GRACE_SECONDS):
-            await reader.finish(watch.session.end)
+            await sink.finish(watch.session.end)
     except TimeoutError:
-        reader.abort()
+        sink.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
                 await gone.wait()
 
 
-class EventStream(Response):
-    """An answer that goes on until either side ends it."""
-
-    def __init__(self, watches: Watches, asked: _Asked) -> None:
-        super().__init__()
-        self._watches = watches
-        self._asked = asked
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._watches.stream(self._asked, scope, receive, send)
-
-
-def watch_routes(watches: Watches) -> APIRouter:
-    """Return the route of a GET; WebSocket handshakes do not pass through FastAPI."""
-    router = APIRouter(prefix="/api/v1/kv/buckets", tags=["Watch"])
-
-    @router.get(
-        "/{bucket}/watch",
-        responses={
-            200: {
-                "description": "Frames as server-sent events; their id is the revision",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
-            101: {"description": "Frames over a WebSocket"},
-            **errors(400, 401, 403, 409, 426, 429, 503, 504),
-        },
-        response_class=Response,
-        openapi_extra={"parameters": _DESCRIBED},
-    )
-    async def watch_bucket(request: Request, bucket: str) -> Response:
-        """Changes of keys, as they happen: a WebSocket, or an event stream for `Accept`."""
-        exchange: Exchange = request.scope[EXCHANGE]
-        asked = _read(exchange, bucket.encode("ascii"))
-        if not _wants_events(exchange):
-            raise UpgradeRequired
-        return EventStream(watches, asked)
-
-    return router
-
-
-_FLAG = {"enum": ["true", "false"]}
-_DESCRIBED = [
-    parameter("key", "query", "A filter as in listings; up to 64 times", maxLength=512),
-    parameter("snapshot", "query", "Begin with what is there, then `kv_snapshot_end`", **_FLAG),
-    parameter("resume_after", "query", "Begin with what changed since", pattern="^[0-9]{1,19}$"),
-    parameter("bucket_created_at", "query", "The bucket that `resume_after` is a revision of"),
-    parameter("ignore_deletes", "query", "Leave deletes out", **_FLAG),
-    parameter("meta_only", "query", "Send sizes instead of values", **_FLAG),
-    parameter("env", "query", "Accepted and ignored"),
-]
-_NAMES = tuple(str(described["name"]) for described in _DESCRIBED)
-
-
-def _read(exchange: Exchange, raw_bucket: bytes) -> _Asked:
+def _read(call: Call, bucket: str) -> _Asked:
     """Read what is asked for.
 
     Raises:
-        InvalidArgument: a name, filter or parameter breaks a rule of contract 1.2, 1.3, 2.9.
-        PermissionDenied
+        InvalidArgument: a filter or parameter breaks a rule (docs/watch.md).
     """
-    bucket = bucket_name(raw_bucket)
-    exchange.require(Verb.WATCH, bucket)
-    given = exchange.parameter_lists(*_NAMES, repeated="key")
-    keys = [key for key in given.pop("key", []) if key]
-    single = {name: values[0] for name, values in given.items()}
+    keys = [key for key in call.parameters.get("key", []) if key]
     if len(keys) > _MAX_FILTERS:
         raise InvalidArgument(f"query parameter 'key' is given over {_MAX_FILTERS} times")
-    snapshot = flag(single, "snapshot")
-    resume_after = _revision(single.get("resume_after"), "query parameter 'resume_after'")
+    snapshot = call.flag("snapshot")
+    resume_after = _revision(call.parameter("resume_after"), "query parameter 'resume_after'")
     if snapshot and resume_after is not None:
         raise InvalidArgument("either snapshot=true or resume_after, not both")
-    last_event = exchange.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    if last_event is not None and _wants_events(exchange):
+    last_event = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
+    if last_event is not None and _wants_events(call):
         # A browser that comes back repeats its URL, so this is the newer wish.
         resume_after = _revision(last_event, "header Last-Event-ID")
     else:
         last_event = None
-    client = exchange.scope.get("client")
+    client = call.scope.get("client")
     return _Asked(
         bucket=bucket,
         request=WatchRequest(
             filters=tuple(compile_filter(key) for key in keys) or (EVERYTHING,),
             snapshot=snapshot,
             resume_after=resume_after,
-            created_at=_moment(single.get("bucket_created_at")),
-            ignore_deletes=flag(single, "ignore_deletes"),
+            created_at=_moment(call.parameter("bucket_created_at")),
+            ignore_deletes=call.flag("ignore_deletes"),
             # A browser that comes back and is refused gives up for good.
             patient=last_event is not None,
         ),
-        form=Form(bucket, text=exchange.view is View.JSON, meta_only=flag(single, "meta_only")),
+        form=Form(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),
         address=client[0] if client else "",
     )
 
@@ -275,8 +217,8 @@ def _moment(text: str | None) -> str | None:
     return text
 
 
-def _wants_events(exchange: Exchange) -> bool:
+def _wants_events(call: Call) -> bool:
     return (
-        exchange.scope["type"] == "http"
-        and b"text/event-stream" in exchange.headers.get(b"accept", b"").lower()
+        call.scope["type"] == "http"
+        and b"text/event-stream" in call.headers.get(b"accept", b"").lower()
     )

@@ -8,19 +8,19 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.jetstream.api import (
-    Naming,
+from jetkv_gateway.jetstream.api import Naming, get_last
+from jetkv_gateway.jetstream.budget import Share
+from jetkv_gateway.jetstream.capabilities import Capability, Host, host_of, since
+from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.errors import nothing_applied
+from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
+from jetkv_gateway.jetstream.streams import (
     bucket_info,
-    get_last,
     misfit,
     stream_config,
     stream_value_limit,
 )
-from jetkv_gateway.jetstream.budget import Share
-from jetkv_gateway.jetstream.client import Effort, JetStream
-from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
-from jetkv_gateway.kv import model
+from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
 from jetkv_gateway.kv.errors import (
     BucketExists,
     BucketNotFound,
@@ -33,6 +33,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.filters import covers, disjoint
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.model import Entry
+from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.store import Newest
 
 __all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of", "passing"]
@@ -42,7 +43,6 @@ _log = logging.getLogger("jetkv.nats")
 _NO_TEXT = "\ufffd"
 _PROFILE_SECONDS = 5.0
 _PROFILES = 4096
-_MARKERS_SINCE = (2, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,14 @@ class Profile:
         window: seconds that it knows the id of a message for.
         resting: seconds that a consumer of it may be inactive at most, or None for no limit.
         lifetime: of its values, None where none expires.
+        host: the server that leads its stream.
     """
 
     value_limit: int | None
     window: float
     resting: float | None
     lifetime: Lifetime | None
+    host: Host
     until: float
 
 
@@ -117,18 +119,19 @@ class JetStreamBuckets:
         self._profiles: dict[str, Profile] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
-    async def create(self, spec: model.BucketSpec) -> model.BucketInfo:
+    async def create(self, spec: BucketSpec, retries: Retries | None = None) -> BucketInfo:
         self.forget(spec.name)
-        await self._require_free(spec.name)
-        config = stream_config(self._naming, spec, markers=self._marks_expiry(spec))
+        await self._require_free(spec.name, retries)
+        config = stream_config(self._naming, spec, markers=await self._marks_expiry(spec))
         info = await self._js.call(
             f"STREAM.CREATE.{self._naming.stream(spec.name)}",
             orjson.dumps(config),
             check=f"GET the bucket {spec.name!r}: it is listed once it was created",
+            retries=retries,
         )
         return bucket_info(self._naming, info)
 
-    async def _require_free(self, name: str) -> None:
+    async def _require_free(self, name: str, retries: Retries | None) -> None:
         """Refuse a name that is taken, also by a stream that is out of service.
 
         After a downgrade, a server that stands alone makes a new stream in the place of one that it
@@ -138,29 +141,33 @@ class JetStreamBuckets:
             BucketExists, BucketUnsuitable
         """
         try:
-            await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}")
+            await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}", retries=retries)
         except BucketNotFound:
             return
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
         raise BucketExists
 
-    def _marks_expiry(self, spec: model.BucketSpec) -> bool:
-        can = self._js.server_version >= _MARKERS_SINCE
+    async def _marks_expiry(self, spec: BucketSpec) -> bool:
+        if not spec.ttl_seconds or spec.expiry_markers is False:
+            return False
+        can = (await self._js.host()).can(Capability.EXPIRY_MARKERS)
         if spec.expiry_markers and not can:
-            version = ".".join(map(str, _MARKERS_SINCE))
+            version = since(Capability.EXPIRY_MARKERS)
             raise BucketUnsuitable(f"expiry_markers need nats-server {version} or newer")
-        return can and bool(spec.ttl_seconds) and spec.expiry_markers is not False
+        return can
 
-    async def info(self, name: str) -> model.BucketInfo:
-        return bucket_info(self._naming, await self.stream(name))
+    async def info(self, name: str, retries: Retries | None = None) -> BucketInfo:
+        return bucket_info(self._naming, await self.stream(name, retries=retries))
 
-    async def list(self) -> list[model.BucketInfo]:
-        found: dict[str, model.BucketInfo] = {}
+    async def list(self, retries: Retries | None = None) -> list[BucketInfo]:
+        found: dict[str, BucketInfo] = {}
         offset = 0
         while True:
             page = await self._js.call(
-                "STREAM.LIST", orjson.dumps({"offset": offset, "subject": "$KV.*.>"})
+                "STREAM.LIST",
+                orjson.dumps({"offset": offset, "subject": "$KV.*.>"}),
+                retries=retries,
             )
             streams = page.get("streams") or []
             for info in streams:
@@ -180,13 +187,14 @@ class JetStreamBuckets:
         except InvalidArgument:
             return None
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, retries: Retries | None = None) -> None:
         try:
-            await self.stream(name)
+            await self.stream(name, retries=retries)
             self.forget(name)
             await self._js.call(
                 f"STREAM.DELETE.{self._naming.stream(name)}",
                 check=f"GET the bucket {name!r}: it answers 404 once it was deleted",
+                retries=retries,
             )
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
@@ -265,6 +273,7 @@ class JetStreamBuckets:
             resting=((config.get("consumer_limits") or {}).get("inactive_threshold") or 0) / 1e9
             or None,
             lifetime=lifetime_of(info, self._loop.time()),
+            host=host_of(info),
             until=self._loop.time() + _PROFILE_SECONDS,
         )
         if len(self._profiles) >= _PROFILES:
@@ -299,13 +308,19 @@ class JetStreamBuckets:
         self._profiles.pop(name, None)
 
     async def stream(
-        self, name: str, *, timeout: float | None = None, effort: Effort | None = None
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        effort: Effort | None = None,
+        retries: Retries | None = None,
     ) -> dict[str, Any]:
         """Return the info of a bucket's stream.
 
         Args:
             timeout: seconds, where the call's own differs from that of all.
             effort: of the request that this is a part of.
+            retries: counts what is tried again, where this is all that the request needs.
 
         Raises:
             BucketNotFound: there is none.
@@ -313,7 +328,10 @@ class JetStreamBuckets:
         """
         check_bucket(name)
         info = await self._js.call(
-            f"STREAM.INFO.{self._naming.stream(name)}", timeout=timeout, effort=effort
+            f"STREAM.INFO.{self._naming.stream(name)}",
+            timeout=timeout,
+            effort=effort,
+            retries=retries,
         )
         reason = misfit(info["config"])
         if reason is not None:

@@ -6,19 +6,18 @@ when it ends.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-from jetkv_gateway.jetstream.api import consumer_request, forgetting, get_next
+from jetkv_gateway.jetstream.api import get_next
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
-from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.expiry import seconds_of
 from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed, Share
-from jetkv_gateway.jetstream.requests import NotPermitted
+from jetkv_gateway.jetstream.streams import forgetting
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
 from jetkv_gateway.kv.model import BucketState
@@ -114,34 +113,26 @@ class JetStreamChanges:
             start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
             if not latest:
                 start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
-            consumer = f"jetkv-watch-{secrets.token_hex(8)}"
-            next_subject = f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}."
             inactive = _INACTIVE_SECONDS if through is None else _INACTIVE_SECONDS_OF_PAST
             mux = self._js.mux
+            consumer = Consumer(self._js, mux, names, "watch")
             feed = Feed(
                 mux,
                 names.stored.encode(),
-                next_subject + consumer,
+                consumer,
                 share=self._past if through is not None else None,
                 latest=latest,
                 heartbeat=HEARTBEAT_SECONDS / 2 if closely else HEARTBEAT_SECONDS,
             )
-            # A server that does not permit it says so to nobody who asks.
-            feed.forbidden = unanswered(NotPermitted(next_subject + "*"), None)
             await feed.open()
             lost = False
             asked = asyncio.get_running_loop().time()
             try:
-                reply = await self._js.call(
-                    f"CONSUMER.CREATE.{names.stream}.{consumer}",
-                    consumer_request(
-                        names.stream,
-                        consumer,
-                        [names.stored + subject for subject in wanted],
-                        inactive_seconds=self._buckets.resting(bucket, inactive),
-                        **start,
-                    ),
+                reply = await consumer.create(
+                    [names.stored + subject for subject in wanted],
+                    inactive_seconds=self._buckets.resting(bucket, inactive),
                     timeout=_ANSWER_SECONDS,
+                    **start,
                 )
                 # By this a time of the server's is never taken for a later one than it was.
                 feed.clock = asked - seconds_of(reply["ts"])
@@ -152,18 +143,18 @@ class JetStreamChanges:
                 raise
             finally:
                 # Also when its creation got no answer: it may be there.
-                closing = asyncio.create_task(self._close(feed, names.stream, consumer, lost))
+                closing = asyncio.create_task(self._close(feed, consumer, lost))
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
                 if not lost:
                     # Nobody waits for a server that does not know this consumer any more.
                     await asyncio.shield(closing)
 
-    async def _close(self, feed: Feed, stream: str, consumer: str, lost: bool) -> None:
+    async def _close(self, feed: Feed, consumer: Consumer, lost: bool) -> None:
         await feed.close()
         for _ in range(_TRIES_TO_REMOVE if lost else 1):
             try:
-                await self._js.call(f"CONSUMER.DELETE.{stream}.{consumer}", timeout=_ANSWER_SECONDS)
+                await consumer.remove(_ANSWER_SECONDS)
             except Unavailable:
                 # Should it never succeed, the inactive_threshold removes it.
                 await self._js.available(_INACTIVE_SECONDS_OF_PAST if lost else 0)

@@ -14,6 +14,7 @@ import orjson
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.budget import Reads, Share
+from jetkv_gateway.jetstream.capabilities import Host
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.errors import PASSING, refusal, unanswered
 from jetkv_gateway.jetstream.requests import (
@@ -34,7 +35,7 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
 )
 from jetkv_gateway.kv.oddities import note
-from jetkv_gateway.kv.retries import note_retry
+from jetkv_gateway.kv.retries import Retries
 
 __all__ = ["RETRY_SECONDS", "Effort", "JetStream", "wait_for"]
 
@@ -61,11 +62,15 @@ class Effort:
     """The tries of one request: pauses that double, with jitter, until `RETRY_SECONDS` are over.
 
     One object serves all the calls that a request needs, so that they share the time.
+
+    Args:
+        retries: counts what is tried again.
     """
 
-    __slots__ = ("_end", "_loop", "_pause")
+    __slots__ = ("_end", "_loop", "_pause", "_retries")
 
-    def __init__(self) -> None:
+    def __init__(self, retries: Retries | None = None) -> None:
+        self._retries = retries
         self._loop = asyncio.get_running_loop()
         self._end = self._loop.time() + RETRY_SECONDS
         self._pause = _FIRST_PAUSE
@@ -87,7 +92,8 @@ class Effort:
             return False
         self._pause = min(self._pause * 2, _LAST_PAUSE)
         await asyncio.sleep(pause)
-        note_retry()
+        if self._retries is not None:
+            self._retries.count += 1
         return True
 
 
@@ -126,10 +132,15 @@ class JetStream:
         bound = (largest + HEADER_RESERVE) * 4 // 3 + _AROUND_A_MESSAGE
         return self.reads.unknown(bucket, bound)
 
-    @property
-    def server_version(self) -> tuple[int, int, int]:
-        """Of the server that the connection is, or was last, with."""
-        return self._connection.server_version
+    async def host(self) -> Host:
+        """Return the server that decides about a stream to be created.
+
+        Raises:
+            GatewayError
+        """
+        info = await self.call("INFO")
+        level = (info.get("api") or {}).get("level", 0)
+        return Host(int(level), (0, 0, 0))
 
     async def available(self, timeout: float) -> bool:
         """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
@@ -168,6 +179,7 @@ class JetStream:
         timeout: float | None = None,
         effort: Effort | None = None,
         share: Share | None = None,
+        retries: Retries | None = None,
     ) -> dict[str, Any]:
         """Call `$JS.API.<verb>` and return its reply.
 
@@ -179,6 +191,7 @@ class JetStream:
             effort: of the request that this call is a part of; one that changes nothing is then
                 made again when it got no answer.
             share: of the bytes on their way, for a reply that is as large as a value.
+            retries: counts what is tried again, for a call that stands alone.
 
         Raises:
             GatewayError: of the table in `errors`; `DeadlineExceeded`, or `OutcomeUnknown` where
@@ -209,7 +222,7 @@ class JetStream:
             finally:
                 if share is not None:
                     share.budget.give(taken)
-            effort = effort or Effort()
+            effort = effort or Effort(retries)
             if again:
                 again = await self.reconnected(effort)
             else:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
 
-from jetkv_gateway.kv.model import RETRY_HORIZON, BucketWarning
+from jetkv_gateway.kv.buckets import BucketWarning
+from jetkv_gateway.kv.model import RETRY_HORIZON
 
 __all__ = ["cluster_of", "warnings_of"]
 

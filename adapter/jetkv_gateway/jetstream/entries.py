@@ -15,7 +15,8 @@ from jetkv_gateway.jetstream.budget import Hold, Share
 from jetkv_gateway.jetstream.client import Effort, JetStream, wait_for
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.headers import read_direct, read_headers
-from jetkv_gateway.jetstream.writes import Write, Writes
+from jetkv_gateway.jetstream.writes import Writes
+from jetkv_gateway.kv.commands import Delete, Get, History, Put
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
     BucketUnsuitable,
@@ -24,9 +25,8 @@ from jetkv_gateway.kv.errors import (
     RevisionMismatch,
     ValueTooLarge,
 )
-from jetkv_gateway.kv.idempotency import Idempotency
-from jetkv_gateway.kv.keys import encode
 from jetkv_gateway.kv.model import Consistency, Entry, Operation, to_base64
+from jetkv_gateway.kv.retries import Retries
 
 __all__ = ["JetStreamEntries"]
 
@@ -49,18 +49,12 @@ class JetStreamEntries:
     def max_value_bytes(self) -> int:
         return self._js.max_value_bytes
 
-    async def get(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        revision: int | None = None,
-        consistency: Consistency = Consistency.STRONG,
-    ) -> Entry:
+    async def get(self, command: Get, retries: Retries) -> Entry:
+        bucket, key, tokens, revision, consistency = command
         names = names_of(self._naming, bucket)
-        subject = names.stored + encode(key)
+        subject = names.stored + tokens
         query = get_last(subject) if revision is None else get_sequence(revision)
-        effort = Effort()
+        effort = Effort(retries)
         js = self._js
         share = js.reads.known(subject) if revision is None else None
         if share is None:
@@ -90,64 +84,28 @@ class JetStreamEntries:
             raise KeyNotFound
         return entry
 
-    async def put(
-        self,
-        bucket: str,
-        key: str,
-        value: bytes,
-        *,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        expected: int | None = None,
-        identity: Idempotency | None = None,
-    ) -> int:
-        names = names_of(self._naming, bucket)
-        write = Write(
-            names,
-            encode(key),
-            key,
-            value,
-            content_type=content_type,
-            content_encoding=content_encoding,
-            expected=expected,
-            identity=identity,
-        )
-        effort = Effort()
+    async def put(self, command: Put, retries: Retries) -> int:
+        bucket, value = command.bucket, command.value
+        effort = Effort(retries)
         try:
             buckets = self._buckets
             profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket, effort)
-            write.window = profile.window
-            self._js.reads.grows(names.stored, names.stored + write.tokens, len(value) * 4 // 3)
+            names = names_of(self._naming, bucket)
+            self._js.reads.grows(names.stored, names.stored + command.tokens, len(value) * 4 // 3)
             if profile.value_limit is not None and len(value) > profile.value_limit:
                 await self._check_size(bucket, len(value), effort)
-            return await self._writes.apply(write, effort)
+            return await self._writes.apply(command, profile, effort)
         except BucketNotFound:
             await self._buckets.fresh_profile(bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
 
-    async def delete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        purge: bool = False,
-        expected: int | None = None,
-        identity: Idempotency | None = None,
-    ) -> None:
-        write = Write(
-            names_of(self._naming, bucket),
-            encode(key),
-            key,
-            operation=Operation.PURGE if purge else Operation.DELETE,
-            expected=expected,
-            identity=identity,
-        )
+    async def delete(self, command: Delete, retries: Retries) -> None:
         try:
-            await self._delete(write, Effort())
+            await self._delete(command, Effort(retries))
         except BucketNotFound:
-            await self._buckets.fresh_profile(bucket)
+            await self._buckets.fresh_profile(command.bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
@@ -157,36 +115,34 @@ class JetStreamEntries:
                 hint="NATS counts headers: it takes at least 256 bytes",
             ) from error
 
-    async def _delete(self, write: Write, effort: Effort) -> None:
-        names, expected, identity = write.names, write.expected, write.identity
-        last = await self._writes.last(names, write.tokens, write.key, effort)
+    async def _delete(self, command: Delete, effort: Effort) -> None:
+        names = names_of(self._naming, command.bucket)
+        expected, identity = command.expected, command.identity
+        last = await self._writes.look(names, command, effort)
         current = last.entry if last is not None else None
         if last is not None and identity is not None and last.made_by(identity):
             return
-        write.window = (await self._buckets.profile(names.bucket, effort)).window
+        profile = await self._buckets.profile(command.bucket, effort)
         live = current is not None and current.live
         revision = current.revision if current is not None else None
         if expected is None:
             if live:
-                await self._writes.apply(write, effort)
-            elif (
-                write.operation is Operation.PURGE
-                and current is not None
-                and current.operation is Operation.DELETE
-            ):
-                await self._drop_history(names, write.tokens, current.revision)
+                await self._writes.apply(command, profile, effort)
+            elif command.purge and current is not None and current.operation is Operation.DELETE:
+                # The tombstone stands already: what is before it goes, and nothing is written.
+                await self._drop_history(names, command.tokens, current.revision)
         elif live and revision == expected:
-            await self._writes.apply(write, effort)
+            await self._writes.apply(command, profile, effort)
         elif identity is None or revision == expected:
             raise RevisionMismatch(revision)
         else:
             # It cannot be applied any more; but it may have been, and was written over since.
-            await self._writes.apply(write, effort)
+            await self._writes.apply(command, profile, effort)
 
-    async def history(self, bucket: str, key: str) -> AsyncGenerator[Entry, None]:
+    async def history(self, command: History, retries: Retries) -> AsyncGenerator[Entry, None]:
+        bucket, key, tokens = command
         names = names_of(self._naming, bucket)
-        tokens = encode(key)
-        effort = Effort()
+        effort = Effort(retries)
         last = await self._writes.last(names, tokens, key, effort)
         newest = last.entry.revision if last is not None else 0
         del last  # with a value in it
@@ -198,7 +154,7 @@ class JetStreamEntries:
             else:
                 # It may have been sent for long; and what was sent is not to be lost so soon.
                 taken = await wait_for(share, None, _ROOM_SECONDS_WITHIN)
-                effort = Effort()
+                effort = Effort(retries)
             hold = Hold(share.budget, taken)
             slow = None
             try:

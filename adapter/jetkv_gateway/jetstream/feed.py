@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, NamedTuple
 
-import orjson
-
 from jetkv_gateway.jetstream.api import delivery, expired, header_kind
 from jetkv_gateway.jetstream.budget import Budget
+from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import bucket_of, read_headers, status, subject_text, value_of
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
@@ -56,25 +55,23 @@ class Feed:
 
     Args:
         stored: what stands before a key in its subject.
-        next_subject: where to ask for messages.
+        consumer: whom to ask for messages.
         share: of all that catch up, for a feed that does.
         latest: whether its consumer picks out the newest of each key.
         heartbeat: seconds after which it says that nothing has happened.
 
     Attributes:
         clock: what the event loop's clock shows when the server's is at 0.
-        forbidden: what to raise where NATS does not permit to ask for messages.
     """
 
     _inbox: Inbox
     clock = -inf
-    forbidden: GatewayError
 
     def __init__(
         self,
         mux: Multiplexer,
         stored: bytes,
-        next_subject: str,
+        consumer: Consumer,
         *,
         share: Share | None,
         latest: bool,
@@ -95,7 +92,7 @@ class Feed:
             self._batch_bytes = None
         self._stored = stored
         self._cut = len(stored)
-        self._next_subject = next_subject
+        self._consumer = consumer
         self._arrived: list[Change] = []
         self._reached = 0
         self._delivered = 0
@@ -123,15 +120,15 @@ class Feed:
             )
         except Signal as signal:
             raise unanswered(signal, None) from signal
-        self._mux.heed(self._next_subject, self._on_forbidden)
+        self._consumer.heed(self._on_forbidden)
 
     def _on_forbidden(self) -> None:
-        self._for_good = self.forbidden
+        self._for_good = self._consumer.forbidden
         self._finish("not permitted")
 
     async def close(self) -> None:
         self._finish("closed")
-        self._mux.heed(self._next_subject, None)
+        self._consumer.heed(None)
         await self._inbox.close()
 
     async def read(self) -> Batch:
@@ -164,17 +161,10 @@ class Feed:
             self._taken_messages = await self._share.messages.take(self._batch)
         self._credit = self._batch
         self._pulls += 1
-        body = {
-            "batch": self._batch,
-            "expires": int(self._expires * _SECOND),
-            "idle_heartbeat": int(self._heartbeat * _SECOND),
-        }
+        more = {"idle_heartbeat": int(self._heartbeat * _SECOND)}
         if self._batch_bytes is not None:
-            body["max_bytes"] = self._batch_bytes
-        try:
-            await self._mux.send(self._next_subject, orjson.dumps(body), self._inbox.subject)
-        except Signal as signal:
-            raise unanswered(signal, None) from signal
+            more["max_bytes"] = self._batch_bytes
+        await self._consumer.ask(self._inbox.subject, self._batch, self._expires, **more)
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason

@@ -20,7 +20,6 @@ the leader one by one.
 
 import asyncio
 import random
-import secrets
 from bisect import bisect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,17 +28,18 @@ from itertools import islice
 import orjson
 
 from jetkv_gateway.jetstream.api import (
-    consumer_request,
     get_last,
     message_kind,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.expiry import lifetime_of
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, NotPermitted, Signal
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
 from jetkv_gateway.jetstream.scan import Scan
+from jetkv_gateway.kv.commands import ListKeys
 from jetkv_gateway.kv.errors import (
     GatewayError,
     KeyNotFound,
@@ -61,6 +61,8 @@ _SLICE = 250
 _CALLERS_WAITING = 64
 _LULL_SECONDS = 0.25
 _SILENCE_SECONDS = 5.0
+_INACTIVE_SECONDS = 30
+_REMOVE_SECONDS = 2.0
 _ATTEMPTS = 3
 _REPAIRS = 2000
 _REPAIRS_AT_ONCE = 16
@@ -87,7 +89,8 @@ class JetStreamListings:
         self._running: dict[tuple[str, str], _Run] = {}
         self._in_flight = Budget(_IN_FLIGHT)
 
-    async def keys(self, bucket: str, keep: Filter) -> list[str]:
+    async def keys(self, command: ListKeys) -> list[str]:
+        bucket, keep = command
         names = names_of(self._js.naming, bucket)
         wanted = bucket, keep.text
         if sum(run.callers for run in self._to_begin.values()) >= _CALLERS_WAITING:
@@ -161,8 +164,7 @@ class JetStreamListings:
     async def _scan(self, names: BucketNames, filters: list[str], scan: "Scan") -> bool:
         """Run one consumer to its end, and return whether all that it counted came."""
         mux = self._js.mux
-        consumer = f"jetkv-list-{secrets.token_hex(8)}"
-        next_subject = f"{self._js.naming.api}CONSUMER.MSG.NEXT.{names.stream}."
+        consumer = Consumer(self._js, mux, names, "list")
         created = False
         try:
             inbox = await mux.subscribe(scan.take)
@@ -170,16 +172,11 @@ class JetStreamListings:
             raise unanswered(signal, None) from signal
         try:
             try:
-                reply = await self._js.call(
-                    f"CONSUMER.CREATE.{names.stream}.{consumer}",
-                    consumer_request(
-                        names.stream,
-                        consumer,
-                        filters,
-                        inactive_seconds=self._buckets.resting(names.bucket, 30),
-                        deliver_policy="last_per_subject",
-                        headers_only=True,
-                    ),
+                reply = await consumer.create(
+                    filters,
+                    inactive_seconds=self._buckets.resting(names.bucket, _INACTIVE_SECONDS),
+                    deliver_policy="last_per_subject",
+                    headers_only=True,
                 )
             except asyncio.CancelledError:
                 created = True  # or it will be: the request is on its way
@@ -187,23 +184,22 @@ class JetStreamListings:
             created = True
             expected: int = reply["num_pending"]
             most = min(_BATCH, reply["config"].get("max_batch") or _BATCH)
-            mux.heed(next_subject + consumer, scan.forbid)
-            await self._pull(mux, next_subject + consumer, inbox.subject, scan, expected, most)
+            consumer.heed(scan.forbid)
+            await self._pull(mux, consumer, inbox.subject, scan, expected, most)
             if scan.forbidden:
-                # A server that does not permit it says so to nobody who asks.
-                raise unanswered(NotPermitted(next_subject + "*"), None)
+                raise consumer.forbidden
             return scan.older == expected
         finally:
-            mux.heed(next_subject + consumer, None)
+            consumer.heed(None)
             scan.end()
             await asyncio.shield(inbox.close())
             if created:
-                await asyncio.shield(self._remove(names.stream, consumer))
+                await asyncio.shield(self._remove(consumer))
 
     async def _pull(
         self,
         mux: Multiplexer,
-        next_subject: str,
+        consumer: Consumer,
         inbox: str,
         scan: "Scan",
         expected: int,
@@ -215,28 +211,21 @@ class JetStreamListings:
             most: messages in a batch, which the server allows.
         """
         asked = 0
-        try:
-            while not scan.ended:
-                left = expected + scan.foreign - asked
-                if left <= 0:
-                    if not await self._until(scan, 0) or asked >= expected + scan.foreign:
-                        return
-                    continue
-                if mux.in_flight:
-                    # Their replies first: they would come behind what is asked for here.
-                    await asyncio.sleep(_GIVE_WAY_SECONDS)
-                batch = await self._in_flight.take(min(left, most))
-                asked += batch
-                scan.expect(batch)
-                await mux.send(
-                    next_subject,
-                    orjson.dumps({"batch": batch, "expires": int(_LULL_SECONDS * _SECOND)}),
-                    inbox,
-                )
-                if not await self._until(scan, _BATCHES - 1):
+        while not scan.ended:
+            left = expected + scan.foreign - asked
+            if left <= 0:
+                if not await self._until(scan, 0) or asked >= expected + scan.foreign:
                     return
-        except Signal as signal:
-            raise unanswered(signal, None) from signal
+                continue
+            if mux.in_flight:
+                # Their replies first: they would come behind what is asked for here.
+                await asyncio.sleep(_GIVE_WAY_SECONDS)
+            batch = await self._in_flight.take(min(left, most))
+            asked += batch
+            scan.expect(batch)
+            await consumer.ask(inbox, batch, _LULL_SECONDS)
+            if not await self._until(scan, _BATCHES - 1):
+                return
 
     async def _until(self, scan: "Scan", batches: int) -> bool:
         """Wait until no more than so many batches are under way; False where nothing comes."""
@@ -253,9 +242,9 @@ class JetStreamListings:
                     return False
         return True
 
-    async def _remove(self, stream: str, consumer: str) -> None:
+    async def _remove(self, consumer: Consumer) -> None:
         try:
-            await self._js.call(f"CONSUMER.DELETE.{stream}.{consumer}", timeout=2)
+            await consumer.remove(_REMOVE_SECONDS)
         except GatewayError:
             return  # its inactive_threshold removes it
 

@@ -19,7 +19,7 @@ write has replaced it since, by a message that no server stores but some answer 
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from jetkv_gateway.jetstream.api import (
     CONTENT_ENCODING,
@@ -36,9 +36,23 @@ from jetkv_gateway.jetstream.api import (
     message_headers,
     read_entry,
 )
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets
+from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, Profile, names_of
+from jetkv_gateway.jetstream.capabilities import Capability
 from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.decisions import (
+    Course,
+    Late,
+    Next,
+    Said,
+    Stands,
+    Step,
+    after_answer,
+    after_ask,
+    after_look,
+    after_silence,
+)
 from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES, refusal
+from jetkv_gateway.kv.commands import Write
 from jetkv_gateway.kv.errors import (
     GatewayError,
     IdempotencyConflict,
@@ -53,13 +67,13 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Entry, Operation
 
-__all__ = ["Last", "Write", "Writes"]
+__all__ = ["Last", "Writes"]
 
-_PROBE_SINCE = (2, 11)
-_FORGETS_THE_REFUSED_SINCE = (2, 12)
 _NOT_KNOWN = frozenset({10111, 10165, 10166})
 """What servers from 2.11 on refuse the probe for; replicated streams do so before they look at its
 id, but look at ids before conditions, so that none is known whose write they refused by those."""
+
+_OPERATIONS = {Operation.DELETE: "DEL", Operation.PURGE: "PURGE"}
 
 _WINDOW_MARGIN = 0.5
 
@@ -68,51 +82,6 @@ _HOW_TO_CHECK = (
     "it may still be applied later, and If-Match guards against that"
 )
 _HOW_TO_REPEAT = "send it again with the same Idempotency-Key: it is applied once at most"
-
-
-@dataclass(slots=True)
-class Write:
-    """What is to be written.
-
-    Attributes:
-        names: of the bucket.
-        tokens: the key, encoded.
-        key: decoded.
-        expected: the revision the key must have, `MUST_NOT_EXIST`, or None for any.
-        identity: by which a retry is known, or None.
-        window: seconds that the bucket knows it for.
-    """
-
-    names: BucketNames
-    tokens: str
-    key: str
-    value: bytes = b""
-    operation: Operation = Operation.PUT
-    content_type: str | None = None
-    content_encoding: str | None = None
-    expected: int | None = None
-    identity: Idempotency | None = None
-    window: float = 0.0
-
-    def forgotten(self, effort: Effort) -> bool:
-        """Return whether another try could be applied again, beside one before it."""
-        return self.expected is None and effort.spent + _WINDOW_MARGIN > self.window
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers that all tries share."""
-        headers = {EXPECTED_STREAM: self.names.stream}
-        if self.content_type is not None:
-            headers[CONTENT_TYPE] = self.content_type
-        if self.content_encoding is not None:
-            headers[CONTENT_ENCODING] = self.content_encoding
-        if self.operation is Operation.DELETE:
-            headers[OPERATION] = "DEL"
-        elif self.operation is Operation.PURGE:
-            headers[OPERATION] = "PURGE"
-            headers[ROLLUP] = "sub"
-        if self.identity is not None:
-            headers[REQUEST] = self.identity.content
-        return headers
 
 
 @dataclass(slots=True)
@@ -136,6 +105,37 @@ class Last:
         return True
 
 
+@dataclass(slots=True)
+class _Publish:
+    """A command, and what is known of its bucket."""
+
+    names: BucketNames
+    command: Write
+    profile: Profile
+
+    def forgotten(self, effort: Effort) -> bool:
+        """Return whether another try could be applied again, beside one before it."""
+        unconditional = self.command.expected is None
+        return unconditional and effort.spent + _WINDOW_MARGIN > self.profile.window
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that all tries share."""
+        command = self.command
+        headers = {EXPECTED_STREAM: self.names.stream}
+        if command.content_type is not None:
+            headers[CONTENT_TYPE] = command.content_type
+        if command.content_encoding is not None:
+            headers[CONTENT_ENCODING] = command.content_encoding
+        operation = command.operation
+        if operation is not Operation.PUT:
+            headers[OPERATION] = _OPERATIONS[operation]
+        if operation is Operation.PURGE:
+            headers[ROLLUP] = "sub"
+        if command.identity is not None:
+            headers[REQUEST] = command.identity.content
+        return headers
+
+
 class Writes:
     """Writes to buckets of one account."""
 
@@ -143,7 +143,7 @@ class Writes:
         self._js = js
         self._buckets = buckets
 
-    async def apply(self, write: Write, effort: Effort) -> int:
+    async def apply(self, command: Write, profile: Profile, effort: Effort) -> int:
         """Write, and return the revision; of a retry, that of the first time.
 
         Raises:
@@ -152,83 +152,84 @@ class Writes:
             OutcomeUnknown: no answer, or none that settles it.
             GatewayError: nothing was applied.
         """
-        if write.identity is None and write.expected is None:
+        write = _Publish(names_of(self._js.naming, command.bucket), command, profile)
+        if command.identity is None and command.expected is None:
             answer = await self._publish(write, write.headers(), effort)
             if "error" in answer:
-                await self._refuse(write, answer["error"], effort)
+                raise await self._explained(write, refusal(answer["error"]), effort)
             plain: int = answer["seq"]
             return plain
-        tries = _Tries()
+        named = command.identity is not None
+        turn = Next(Step.SEND, Course.of(command.expected, named=named))
+        headers = write.headers()
+        said, failure, last = Said.REFUSED, None, None
+        holds = not profile.host.can(Capability.FORGETS_REFUSED)
         try:
-            return await self._until_known(write, effort, tries)
+            while turn.step is not Step.DONE:
+                course = turn.course
+                match turn.step:
+                    case Step.WAIT if not await self._may_go_on(write, effort):
+                        raise _late(turn, write, effort) from failure
+                    case Step.WAIT | Step.SEND:
+                        said, turn, failure = await self._send(write, course, headers, effort)
+                    case Step.LOOK:
+                        last = await self.look(write.names, command, effort)
+                        stands = _stands(last, command.identity)
+                        turn = after_look(course, said, stands, holds_ids=holds)
+                    case Step.ASK:
+                        known = await self._remembered(write, course.message_id, effort)
+                        turn = after_ask(course, known)
+                    case Step.VERIFY:
+                        return await self._first_answer(write, turn.revision, effort)
+                    case Step.CONFLICT:
+                        raise _mismatch(command.expected, last)
+                    case Step.REFUSE:
+                        assert failure is not None, "a refusal has its error"
+                        raise await self._explained(write, failure, effort)
         except (PreconditionFailed, IdempotencyConflict, OutcomeUnknown):
             raise
         except GatewayError as error:
-            if tries.doubtful:
+            if turn.course.doubtful:
                 # An earlier try may still be applied, whatever is said to a later one.
                 raise _unknown(write, effort) from error
             raise
+        return turn.revision
 
-    async def _until_known(self, write: Write, effort: Effort, tries: "_Tries") -> int:
-        headers = write.headers()
-        identity, sent = write.identity, write.expected
-        while True:
-            if sent is not None:
-                headers[EXPECTED_REVISION] = str(sent)
-            if identity is not None:
-                headers[MESSAGE_ID] = tries.message_id(identity)
-                answer = await self._repeat(write, headers, effort, tries)
-            else:
-                answer = await self._publish(write, headers, effort)
-            error: dict[str, Any] = answer.get("error", {})
-            if not error:
-                revision: int = answer["seq"]
-                if not answer.get("duplicate"):
-                    return revision
-                tries.doubtful = True
-                if revision and identity is not None:
-                    return await self._first_answer(write, identity, revision, effort)
-            in_process = not error or error.get("err_code") == IN_PROCESS
-            tries.doubtful = tries.doubtful or in_process
-            if not in_process and (sent is None or error.get("err_code") not in MISMATCHES):
-                await self._refuse(write, error, effort)
-            if sent is None:
-                if write.forgotten(effort) or not await effort.pause():
-                    raise _unknown(write, effort)
-                continue
-            last = await self.last(write.names, write.tokens, write.key, effort)
-            if identity is not None and last is not None and last.made_by(identity):
-                return last.entry.revision
-            revision = last.entry.revision if last is not None else 0
-            if last is not None and last.entry.live and await self._is_past(write, last, effort):
+    async def look(self, names: BucketNames, command: Write, effort: Effort) -> Last | None:
+        """Return the newest message of the key; a value that is past its time is no value."""
+        last = await self.last(names, command.tokens, command.key, effort)
+        if last is not None and last.entry.live:
+            is_past = self._buckets.is_past
+            if await is_past(command.bucket, last.entry, last.headers, effort):
                 last.entry.operation = Operation.PURGE
-            mismatch = _mismatch(write.expected, last, revision)
-            if mismatch is not None:
-                if identity is not None:
-                    if in_process:
-                        if self._holds_ids_of_the_refused and tries.rename():
-                            continue
-                        if await effort.pause():
-                            continue
-                        raise _unknown(write, effort)
-                    known = await self._remembered(write, headers, effort)
-                    if known:
-                        return await self._first_answer(write, identity, known, effort)
-                raise mismatch
-            if revision == sent:
-                if in_process and self._holds_ids_of_the_refused:
-                    tries.rename()
-                if not await effort.pause():
-                    raise Unavailable("another write on this key is in flight; nothing was applied")
-            sent = revision
+        return last
 
-    async def _is_past(self, write: Write, last: Last, effort: Effort) -> bool:
-        bucket = write.names.bucket
-        return await self._buckets.is_past(bucket, last.entry, last.headers, effort)
+    async def _may_go_on(self, write: _Publish, effort: Effort) -> bool:
+        """Wait, and return whether another try has time, and does no harm."""
+        return (
+            not write.forgotten(effort)
+            and await self._js.reconnected(effort)
+            and await effort.pause()
+        )
 
-    @property
-    def _holds_ids_of_the_refused(self) -> bool:
-        return self._js.server_version < _FORGETS_THE_REFUSED_SINCE
+    async def _send(
+        self, write: _Publish, course: Course, headers: dict[str, str], effort: Effort
+    ) -> tuple[Said, Next, GatewayError | None]:
+        """Make one try; return what was said, what comes next, and the error of a refusal."""
+        wait = None
+        if course.sent is not None:
+            headers[EXPECTED_REVISION] = str(course.sent)
+        if write.command.identity is not None:
+            headers[MESSAGE_ID] = _message_id(write.command.identity, course.message_id)
+            wait = self._js.wait_of(effort)
+        try:
+            answer = await self._publish(write, headers, effort, wait)
+        except (OutcomeUnknown, Unavailable) as error:
+            sent = isinstance(error, OutcomeUnknown)
+            return Said.REFUSED, after_silence(course, sent=sent), error
+        said, revision = _said(answer)
+        turn = after_answer(course, said, revision)
+        return said, turn, refusal(answer["error"]) if turn.step is Step.REFUSE else None
 
     async def last(self, names: BucketNames, tokens: str, key: str, effort: Effort) -> Last | None:
         """Return the newest message of a key by the leader, None where there is none."""
@@ -249,75 +250,63 @@ class Writes:
         return None if entry is None else Last(entry, message.get("hdrs"))
 
     def _publish(
-        self, write: Write, headers: dict[str, str], effort: Effort, timeout: float | None = None
+        self, write: _Publish, headers: dict[str, str], effort: Effort, timeout: float | None = None
     ) -> Coroutine[Any, Any, dict[str, Any]]:
         names = write.names
-        subject = names.written + write.tokens
+        subject = names.written + write.command.tokens
         return self._js.publish(
-            names.stream, subject, write.value, headers, _HOW_TO_CHECK, effort, timeout
+            names.stream, subject, write.command.value, headers, _HOW_TO_CHECK, effort, timeout
         )
 
-    async def _repeat(
-        self, write: Write, headers: dict[str, str], effort: Effort, tries: "_Tries"
-    ) -> dict[str, Any]:
-        """Send a write that has a message id as often as it takes to get an answer."""
-        while True:
-            try:
-                return await self._publish(write, headers, effort, self._js.wait_of(effort))
-            except OutcomeUnknown as error:
-                tries.doubtful = True
-                if (
-                    not await self._js.reconnected(effort)
-                    or write.forgotten(effort)
-                    or not await effort.pause()
-                ):
-                    raise _unknown(write, effort) from error
-            except Unavailable:
-                if not tries.doubtful or write.forgotten(effort) or not await effort.pause():
-                    raise
-
-    async def _refuse(self, write: Write, error: dict[str, Any], effort: Effort) -> NoReturn:
-        """Raise what a refusal means that has nothing to do with conditions."""
-        failure = refusal(error)
+    async def _explained(
+        self, write: _Publish, failure: GatewayError, effort: Effort
+    ) -> GatewayError:
+        """Return the error of a refusal, with the limit that a value is over."""
         if isinstance(failure, ValueTooLarge):
-            profile = await self._buckets.fresh_profile(write.names.bucket, effort)
-            raise ValueTooLarge(profile.value_limit, hint="NATS counts the headers of a value, too")
-        raise failure
+            profile = await self._buckets.fresh_profile(write.command.bucket, effort)
+            hint = "NATS counts the headers of a value, too"
+            return ValueTooLarge(profile.value_limit, hint=hint)
+        return failure
 
-    async def _first_answer(
-        self, write: Write, identity: Idempotency, revision: int, effort: Effort
-    ) -> int:
+    async def _first_answer(self, write: _Publish, revision: int, effort: Effort) -> int:
         """Return the revision that the first request with this idempotency key got.
 
         Raises:
             IdempotencyConflict: it was another request, as far as its write is still stored.
         """
-        subject = write.names.stored + write.tokens
-        first = await self.read(write.names, get_sequence(revision), subject, write.key, effort)
-        if first is not None:
-            first.made_by(identity)
+        subject = write.names.stored + write.command.tokens
+        first = await self.read(
+            write.names, get_sequence(revision), subject, write.command.key, effort
+        )
+        if first is not None and write.command.identity is not None:
+            first.made_by(write.command.identity)
         return revision
 
-    async def _remembered(
-        self, write: Write, headers: dict[str, str], effort: Effort
-    ) -> int | None:
+    async def _remembered(self, write: _Publish, number: int, effort: Effort) -> int | None:
         """Return the revision that the server remembers for a message id, None for none.
+
+        Args:
+            number: which of the write's message ids.
 
         Servers that look at conditions before ids are asked by a message that is never stored,
         for another reason than a condition that they look at first. What fits one version is
         stored, not answered, or the end of the stream in another.
         """
+        assert write.command.identity is not None, "only a write with an id is asked for"
+        message_id = _message_id(write.command.identity, number)
         probe = {EXPECTED_REVISION: str(MAX_REVISION - 1)}
         expected_codes = MISMATCHES
-        if self._js.server_version >= _PROBE_SINCE:
+        # Asked again, since in a rolling upgrade another server may lead the stream by now.
+        host = (await self._buckets.fresh_profile(write.command.bucket, effort)).host
+        if host.can(Capability.PROBED_BY_TTL):
             probe = {TTL: "none", ROLLUP: "none"}
             expected_codes = _NOT_KNOWN
         try:
             answer = await self._js.publish(
                 write.names.stream,
-                write.names.written + write.tokens,
+                write.names.written + write.command.tokens,
                 b"",
-                {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: headers[MESSAGE_ID], **probe},
+                {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: message_id, **probe},
                 _HOW_TO_CHECK,
                 effort,
                 self._js.patience,
@@ -332,45 +321,52 @@ class Writes:
         return known
 
 
-class _Tries:
-    """What became of the tries of one write so far.
+def _said(answer: dict[str, Any]) -> tuple[Said, int]:
+    """Read an answer to a try: what was said, and the revision that it names."""
+    error = answer.get("error")
+    if error is None:
+        revision: int = answer["seq"]
+        if not answer.get("duplicate"):
+            return Said.STORED, revision
+        # nats-server 2.10 says "duplicate" without a revision while the first try is under way.
+        return (Said.KNOWN, revision) if revision else (Said.IN_PROCESS, 0)
+    code = error.get("err_code")
+    if code == IN_PROCESS:
+        return Said.IN_PROCESS, 0
+    return (Said.MISMATCH if code in MISMATCHES else Said.REFUSED), 0
 
-    Attributes:
-        doubtful: whether one of them may still be applied.
+
+def _stands(last: Last | None, identity: Idempotency | None) -> Stands:
+    """Return what the newest message of a key says of a write.
+
+    Raises:
+        IdempotencyConflict: it bears the same idempotency key, and is another write.
     """
-
-    __slots__ = ("_name", "doubtful")
-
-    _NAMES = 3
-
-    def __init__(self) -> None:
-        self._name = 0
-        self.doubtful = False
-
-    def message_id(self, identity: Idempotency) -> str:
-        return f"{identity.scope}.{self._name}" if self._name else identity.scope
-
-    def rename(self) -> bool:
-        """Take another message id, and return whether there was one left.
-
-        Only for conditional writes, of which no two can be applied whatever their ids: where the
-        server holds on to the id of a try that it refused, or that is under way.
-        """
-        if self._name + 1 >= self._NAMES:
-            return False
-        self._name += 1
-        return True
+    if last is None:
+        return Stands()
+    ours = identity is not None and last.made_by(identity)
+    return Stands(last.entry.revision, last.entry.live, ours)
 
 
-def _unknown(write: Write, effort: Effort) -> OutcomeUnknown:
+def _message_id(identity: Idempotency, number: int) -> str:
+    return f"{identity.scope}.{number}" if number else identity.scope
+
+
+def _late(turn: Next, write: _Publish, effort: Effort) -> GatewayError:
+    """Return what a write is that has no time for another try."""
+    if turn.late is Late.UNKNOWN:
+        return _unknown(write, effort)
+    return Unavailable("another write on this key is in flight; nothing was applied")
+
+
+def _unknown(write: _Publish, effort: Effort) -> OutcomeUnknown:
     """Return the error of a write with an id; a retry that its bucket may not know does harm."""
     if write.forgotten(effort):
         return OutcomeUnknown(_HOW_TO_CHECK)
     return OutcomeUnknown(_HOW_TO_REPEAT, repeatable=True)
 
 
-def _mismatch(expected: int | None, last: Last | None, revision: int) -> PreconditionFailed | None:
-    """Return why a condition does not hold, None where it does."""
-    if expected == MUST_NOT_EXIST:
-        return KeyExists(revision) if last is not None and last.entry.live else None
-    return RevisionMismatch(revision or None) if revision != expected else None
+def _mismatch(expected: int | None, last: Last | None) -> PreconditionFailed:
+    """Return the error of a condition that does not hold by what the leader shows."""
+    revision = last.entry.revision if last is not None else None
+    return KeyExists(revision) if expected == MUST_NOT_EXIST else RevisionMismatch(revision)

@@ -6,31 +6,19 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.keys import check_bucket
-
 __all__ = [
-    "MAX_HISTORY",
     "MAX_REVISION",
     "MUST_NOT_EXIST",
     "RETRY_HORIZON",
-    "BucketInfo",
-    "BucketSpec",
     "BucketState",
-    "BucketWarning",
     "Change",
     "Consistency",
     "Entry",
     "Forgetting",
     "Operation",
-    "Storage",
 ]
 
-MAX_HISTORY = 64
 MAX_REVISION = 2**63 - 1
-MAX_TTL_SECONDS = (2**63 - 1) // 10**9
-MAX_VALUE_SIZE = 2**31 - 1 - 1024
-MAX_BYTES = 2**63 - 1
 
 MUST_NOT_EXIST = 0
 """The expected revision of a create: the key has no live value (contract 1.1)."""
@@ -53,11 +41,6 @@ class Consistency(StrEnum):
 
     STRONG = "strong"
     EVENTUAL = "eventual"
-
-
-class Storage(StrEnum):
-    FILE = "file"
-    MEMORY = "memory"
 
 
 @dataclass(slots=True)
@@ -170,84 +153,3 @@ class BucketState:
 
 def to_base64(value: bytes) -> str:
     return binascii.b2a_base64(value, newline=False).decode("ascii")
-
-
-@dataclass(frozen=True, slots=True)
-class BucketSpec:
-    """The settings of a bucket to be created (contract 1.1, 1.3, 2.6); 0: unlimited or never.
-
-    `expiry_markers` None means: where there is a TTL and the server can.
-
-    Raises:
-        InvalidBucketName: see `check_bucket`.
-        InvalidArgument: a number is out of its range; the text names it.
-    """
-
-    name: str
-    description: str = ""
-    ttl_seconds: int = 0
-    history: int = 1
-    max_value_size: int = 0
-    max_bytes: int = 0
-    storage: Storage = Storage.FILE
-    replicas: int = 1
-    expiry_markers: bool | None = None
-
-    def __post_init__(self) -> None:
-        check_bucket(self.name)
-        for name, low, high in (
-            ("ttl_seconds", 0, MAX_TTL_SECONDS),
-            ("history", 1, MAX_HISTORY),
-            ("max_value_size", 0, MAX_VALUE_SIZE),
-            ("max_bytes", 0, MAX_BYTES),
-            ("replicas", 1, 5),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise InvalidArgument(f"invalid {name}: must be from {low} to {high}")
-        if self.expiry_markers and not self.ttl_seconds:
-            raise InvalidArgument("invalid expiry_markers: only a bucket with ttl_seconds has them")
-        if len(self.description.encode(errors="surrogatepass")) > 4096:
-            raise InvalidArgument("invalid description: over 4096 bytes")
-
-
-@dataclass(frozen=True, slots=True)
-class BucketWarning:
-    """What a bucket's settings promise less than its callers may think.
-
-    Attributes:
-        code: for programs; it stays as it is.
-        message: what it means and what to do about it.
-    """
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class BucketInfo:
-    """A bucket as it stands (contract 1.1).
-
-    Attributes:
-        values: stored messages, history and tombstones included.
-        bytes: their size, headers included.
-        created_at: RFC 3339.
-        ttl_seconds: rounded up; 0 means never.
-        expiry_markers: whether watchers see a key expire.
-        cluster: of NATS, in which it lives; "" on a server that is in none.
-        warnings: in a fixed order.
-    """
-
-    name: str
-    values: int
-    bytes: int
-    history: int
-    created_at: str
-    description: str
-    ttl_seconds: int
-    max_value_size: int
-    max_bytes: int
-    storage: Storage
-    replicas: int
-    expiry_markers: bool
-    cluster: str
-    warnings: tuple[BucketWarning, ...]

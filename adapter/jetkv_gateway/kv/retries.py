@@ -1,22 +1,19 @@
-"""How often a request was tried again; it is shown in its answer and counted."""
+"""How often a request was tried again. Pure."""
 
-from contextvars import ContextVar
-
-__all__ = ["begin", "note_retry", "retries"]
-
-_retries: ContextVar[int] = ContextVar("retries", default=0)
+__all__ = ["Retries"]
 
 
-def begin() -> None:
-    """Say that this task serves a request from here on; another may have begun it."""
-    _retries.set(0)
+class Retries:
+    """Counts the tries of one request beyond its first ones.
 
+    It is handed down with the request's command, and belongs to that request alone: requests that
+    wait for each other share a context, but no count.
 
-def note_retry() -> None:
-    """Say that the request which this task serves is tried again."""
-    _retries.set(_retries.get() + 1)
+    Attributes:
+        count: of all that was tried again, whatever became of it.
+    """
 
+    __slots__ = ("count",)
 
-def retries() -> int:
-    """Return how often the request which this task serves was tried again so far."""
-    return _retries.get()
+    def __init__(self) -> None:
+        self.count = 0

@@ -1,5 +1,7 @@
 """What the HTTP side asks of a backend, as small protocols. JetStream carries them out.
 
+`retries` counts what is tried again for one request; where it is None, nobody counts.
+
 Any method can raise `Unavailable` (nothing was applied); reads also `DeadlineExceeded`, writes
 `OutcomeUnknown`. Methods that name a bucket raise `InvalidBucketName`, `BucketNotFound`, and
 `BucketUnsuitable` where a stream of that name is no bucket or, as configured, cannot do it; those
@@ -11,16 +13,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
+from jetkv_gateway.kv.commands import Delete, Get, History, ListKeys, Put
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
-from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import (
-    BucketInfo,
-    BucketSpec,
     BucketState,
     Change,
-    Consistency,
     Entry,
 )
+from jetkv_gateway.kv.retries import Retries
 
 __all__ = [
     "Batch",
@@ -44,14 +45,7 @@ class Entries(Protocol):
         """The largest value the server takes, in bytes, whatever a bucket allows."""
         ...
 
-    async def get(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        revision: int | None = None,
-        consistency: Consistency = Consistency.STRONG,
-    ) -> Entry:
+    async def get(self, command: Get, retries: Retries) -> Entry:
         """Return the live entry, or the one of `revision` if that was a put of this key.
 
         Raises:
@@ -59,21 +53,8 @@ class Entries(Protocol):
         """
         ...
 
-    async def put(
-        self,
-        bucket: str,
-        key: str,
-        value: bytes,
-        *,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        expected: int | None = None,
-        identity: Idempotency | None = None,
-    ) -> int:
-        """Store a value and return its revision.
-
-        `expected` is the revision the key must have, `MUST_NOT_EXIST` for a create, None for any.
-        `identity` makes it repeatable: a retry returns what the first one did.
+    async def put(self, command: Put, retries: Retries) -> int:
+        """Store a value and return its revision; of a retry, that of the first time.
 
         Raises:
             IdempotencyConflict: another write bears the same idempotency key.
@@ -83,26 +64,16 @@ class Entries(Protocol):
         """
         ...
 
-    async def delete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        purge: bool = False,
-        expected: int | None = None,
-        identity: Idempotency | None = None,
-    ) -> None:
-        """Leave a tombstone; with `purge` drop the key's history as well.
-
-        Without a live value nothing is written (contract 1.1). `identity` as with `put`.
+    async def delete(self, command: Delete, retries: Retries) -> None:
+        """Delete a key. Without a live value nothing is written.
 
         Raises:
             IdempotencyConflict: another write bears the same idempotency key.
-            RevisionMismatch: `expected` is given and is not the live value's revision.
+            RevisionMismatch: the live value has another revision than the one expected.
         """
         ...
 
-    def history(self, bucket: str, key: str) -> AsyncGenerator[Entry, None]:
+    def history(self, command: History, retries: Retries) -> AsyncGenerator[Entry, None]:
         """Yield the stored revisions of a key, tombstones included, oldest first.
 
         Each counts as held until the next one is asked for: close the generator when done.
@@ -117,8 +88,8 @@ class Entries(Protocol):
 class Listings(Protocol):
     """Keys of a bucket."""
 
-    async def keys(self, bucket: str, keep: Filter) -> list[str]:
-        """Return the live keys that `keep` accepts, sorted by their UTF-8 bytes.
+    async def keys(self, command: ListKeys) -> list[str]:
+        """Return the live keys that the filter accepts, sorted by their UTF-8 bytes.
 
         Every key that is live throughout the call is in the list, whatever is written meanwhile.
 
@@ -215,7 +186,7 @@ class Changes(Protocol):
 class Buckets(Protocol):
     """Buckets themselves."""
 
-    async def create(self, spec: BucketSpec) -> BucketInfo:
+    async def create(self, spec: BucketSpec, retries: Retries | None = None) -> BucketInfo:
         """Create a bucket.
 
         Raises:
@@ -223,15 +194,15 @@ class Buckets(Protocol):
         """
         ...
 
-    async def info(self, name: str) -> BucketInfo:
+    async def info(self, name: str, retries: Retries | None = None) -> BucketInfo:
         """Return a bucket as it stands."""
         ...
 
-    async def list(self) -> list[BucketInfo]:
+    async def list(self, retries: Retries | None = None) -> list[BucketInfo]:
         """Return all buckets, sorted by name."""
         ...
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, retries: Retries | None = None) -> None:
         """Delete a bucket with all it holds."""
         ...
 

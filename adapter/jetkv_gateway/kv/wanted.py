@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jetkv_gateway.kv.model import BucketInfo, BucketSpec
+from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec, plan
 
 __all__ = ["WantedBucket"]
 
@@ -20,10 +20,10 @@ class WantedBucket:
 
     def differences(self, info: BucketInfo) -> str:
         """Return in words how a bucket differs in what the settings name, "" where it does not."""
+        named = {name: getattr(self.spec, name) for name in sorted(self.named - {"name"})}
         return "; ".join(
-            f"{name} is {_shown(current)}, the settings say {_shown(wanted)}"
-            for name in sorted(self.named - {"name"})
-            if (current := getattr(info, name)) != (wanted := getattr(self.spec, name))
+            f"{name} is {_shown(found.current)}, the settings say {_shown(found.wanted)}"
+            for name, found in sorted(plan(info, named).changes.items())
         )
 
 

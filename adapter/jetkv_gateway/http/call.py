@@ -1,8 +1,4 @@
-"""One request and its answer: what every route needs, read once.
-
-The same object serves the key routes, which stand in front of FastAPI, and the FastAPI routes,
-which find it in the scope; so request ids, body limits and errors are one piece of code.
-"""
+"""One request and its answer: what every route needs, read once."""
 
 import asyncio
 import itertools
@@ -11,9 +7,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
 
-from jetkv_gateway.http.errors import error_body, error_headers
+from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.metrics import RETRIES
-from jetkv_gateway.http.paths import JSON_BASE, parse_lists, parse_query
+from jetkv_gateway.http.paths import parse_query
+from jetkv_gateway.http.router import JSON_BASE, Route
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import (
@@ -23,18 +20,17 @@ from jetkv_gateway.kv.errors import (
     PermissionDenied,
     ValueTooLarge,
 )
-from jetkv_gateway.kv.retries import retries
+from jetkv_gateway.kv.retries import Retries
 
 __all__ = [
     "ABORT",
-    "EXCHANGE",
     "SOCKET",
     "STOPPING",
     "STOPS",
     "WRITER",
     "ASGIApp",
+    "Call",
     "ClientGone",
-    "Exchange",
     "Headers",
     "Message",
     "Receive",
@@ -50,9 +46,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-
-EXCHANGE = "jetkv.exchange"
-"""Where FastAPI's routes find the exchange in their scope."""
 
 WRITER = "jetkv.writer"
 """Where a protocol that can write a whole answer at once leaves a `Writer` in the scope."""
@@ -96,7 +89,7 @@ class ClientGone(Exception):
     """The client went away before its request was whole: nothing is done, nobody to answer."""
 
 
-class Exchange:
+class Call:
     """A request, and the way to answer it.
 
     Attributes:
@@ -106,6 +99,9 @@ class Exchange:
         whole: whether the body was read to its end.
         view: how values are shown unless the request says otherwise.
         answer_headers: what goes on every answer: the request id, and CORS where it applies.
+        parameters: the query's, by name; the gateway reads them by the route's row.
+        retries: of this request, counted by whatever carries it out.
+        route: the row of the table that it is answered by, None until that is known.
     """
 
     __slots__ = (
@@ -114,11 +110,14 @@ class Exchange:
         "answer_headers",
         "headers",
         "method",
+        "parameters",
         "path",
         "policy",
         "principal",
         "query",
         "request_id",
+        "retries",
+        "route",
         "scope",
         "started",
         "view",
@@ -133,7 +132,11 @@ class Exchange:
         self.principal = ANONYMOUS
         self.started = False
         self.whole = False
-        self.method: str = scope["method"]
+        self.parameters: dict[str, list[str]] = {}
+        self.retries = Retries()
+        self.route: Route | None = None
+        # A handshake has no method of its own: RFC 6455 makes it a GET.
+        self.method: str = scope.get("method", "GET")
         self.query: bytes = scope["query_string"]
         path: bytes = scope["raw_path"]
         self.view = View.BASE64
@@ -151,13 +154,26 @@ class Exchange:
         self.request_id = request_id = sane_request_id(headers.get(b"x-request-id"))
         self.answer_headers: Headers = [(b"x-request-id", request_id)]
 
-    def parameters(self, *allowed: str) -> dict[str, str]:
-        """Return the query's parameters; see `parse_query`."""
-        return parse_query(self.query, frozenset(allowed)) if self.query else {}
+    def read_query(self, allowed: frozenset[str], repeated: frozenset[str]) -> None:
+        """Read the query's parameters; raises as `parse_query`."""
+        if self.query:
+            self.parameters = parse_query(self.query, allowed, repeated)
 
-    def parameter_lists(self, *allowed: str, repeated: str) -> dict[str, list[str]]:
-        """Return the query's parameters, of which one may come repeatedly; see `parse_query`."""
-        return parse_lists(self.query, frozenset(allowed), repeated)
+    def parameter(self, name: str) -> str | None:
+        """Return a query parameter, None where it is not given."""
+        values = self.parameters.get(name)
+        return values[0] if values else None
+
+    def flag(self, name: str) -> bool:
+        """Return a query parameter that is true or false, false where it is not given.
+
+        Raises:
+            InvalidArgument: it is neither `true` nor `false`.
+        """
+        value = self.parameter(name)
+        if value not in (None, "true", "false"):
+            raise InvalidArgument(f"query parameter {name!r} must be true or false")
+        return value == "true"
 
     def require(self, verb: Verb, bucket: str | None = None, key: str | None = None) -> None:
         """Ask whether the caller may.
@@ -275,20 +291,23 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
+    async def respond_json(self, status: int, body: bytes) -> None:
+        """Send an answer whose body is JSON."""
+        await self.respond(status, body, [JSON_TYPE])
+
     def _show_retries(self) -> None:
-        count = retries()
+        count = self.retries.count
         if count:
             self.answer_headers.append((b"jetkv-retries", b"%d" % count))
             RETRIES.inc(count)
 
     async def fail(self, error: GatewayError) -> None:
         """Answer with an error."""
-        body = error_body(error, self.request_id.decode("ascii"))
-        headers = [JSON_TYPE, *error_headers(error)]
-        await self.respond(error.status, b"" if self.method == "HEAD" else body, headers)
+        status, headers, body = failure(error, self.request_id)
+        await self.respond(status, b"" if self.method == "HEAD" else body, headers)
 
     async def send_through(self, message: Message) -> None:
-        """Pass on what an inner ASGI app sends, with this exchange's headers on it."""
+        """Pass on what an inner ASGI app sends, with this call's headers on it."""
         if message["type"] == "http.response.start":
             self.started = True
             self._show_retries()

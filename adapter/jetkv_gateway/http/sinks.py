@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from jetkv_gateway.http.exchange import ABORT, Scope, Send
+from jetkv_gateway.http.call import ABORT, Scope, Send
+from jetkv_gateway.http.failures import failure_frame
 from jetkv_gateway.http.frames import (
     Form,
     as_event,
     as_frame,
     as_json,
-    error_json,
     last_id,
     text_frame,
 )
@@ -21,7 +21,7 @@ from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.watch.hub import Watch
 from jetkv_gateway.watch.session import Item
 
-__all__ = ["EventReader", "FrameReader", "Reader", "Socket", "TextReader"]
+__all__ = ["EventSink", "FrameSink", "Sink", "Socket", "TextSink"]
 
 _GOING_AWAY = 1001
 _KEEP_ALIVE_SECONDS = 15.0
@@ -30,7 +30,7 @@ _RETRY_MILLISECONDS = 1000
 _RETRY_AFTER_ERROR_MILLISECONDS = 5000
 
 
-class Reader(Protocol):
+class Sink(Protocol):
     """One watcher's connection. All that sends raises OSError once the peer is gone."""
 
     async def send(self, items: Iterable[Item]) -> None:
@@ -58,7 +58,7 @@ class Socket(Protocol):
     def finish(self, frames: bytes, code: int, reason: str) -> None: ...
 
 
-class FrameReader:
+class FrameSink:
     """A WebSocket on the gateway's own protocol, which also sends its pings."""
 
     def __init__(self, socket: Socket, form: Form) -> None:
@@ -73,7 +73,7 @@ class FrameReader:
         if reason is None:
             self._socket.finish(b"", _GOING_AWAY, "")
         else:
-            self._socket.finish(text_frame(error_json(reason)), reason.close_code, reason.code)
+            self._socket.finish(text_frame(failure_frame(reason)), reason.close_code, reason.code)
 
     async def keep_alive(self, watch: Watch) -> None:  # noqa: ARG002 - the signature is given
         return  # the server pings
@@ -82,7 +82,7 @@ class FrameReader:
         return  # closing has a deadline there
 
 
-class TextReader:
+class TextSink:
     """A WebSocket on any other ASGI server."""
 
     def __init__(self, send: Send, form: Form) -> None:
@@ -97,7 +97,7 @@ class TextReader:
         code, text = _GOING_AWAY, ""
         if reason is not None:
             code, text = reason.close_code, reason.code
-            await self._send_text(error_json(reason))
+            await self._send_text(failure_frame(reason))
         await self._send({"type": "websocket.close", "code": code, "reason": text})
 
     async def keep_alive(self, watch: Watch) -> None:  # noqa: ARG002 - the signature is given
@@ -110,7 +110,7 @@ class TextReader:
         await self._send({"type": "websocket.send", "text": payload.decode()})
 
 
-class EventReader:
+class EventSink:
     """An event stream; `begin` comes first.
 
     Args:
@@ -150,7 +150,7 @@ class EventReader:
         """
         last = b""
         if reason is not None:
-            last = b"data: %s\n\n" % error_json(reason)
+            last = b"data: %s\n\n" % failure_frame(reason)
             if not isinstance(reason, SlowConsumer):
                 last = b"id:\nretry: %d\n%s" % (_RETRY_AFTER_ERROR_MILLISECONDS, last)
         await self._send({"type": "http.response.body", "body": last, "more_body": False})

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from jetkv_gateway.http.exchange import ClientGone, Exchange
+from jetkv_gateway.http.call import Call, ClientGone
 from jetkv_gateway.kv.access import full_access
 
 
-def exchange(*messages: str, gone: asyncio.Event | None = None) -> Exchange:
+def call(*messages: str, gone: asyncio.Event | None = None) -> Call:
     """One whose client sends these messages, and then, once it is `gone`, that it is."""
     left = list(messages)
 
@@ -24,11 +24,11 @@ def exchange(*messages: str, gone: asyncio.Event | None = None) -> Exchange:
         raise AssertionError(message)
 
     scope = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "raw_path": b"/"}
-    return Exchange(scope, receive, send, full_access)
+    return Call(scope, receive, send, full_access)
 
 
 async def test_what_a_client_waits_for_is_returned() -> None:
-    assert await exchange("http.request").while_there(asyncio.sleep(0, "done")) == "done"
+    assert await call("http.request").while_there(asyncio.sleep(0, "done")) == "done"
 
 
 async def test_an_error_of_the_work_comes_out() -> None:
@@ -36,7 +36,7 @@ async def test_an_error_of_the_work_comes_out() -> None:
         raise OverflowError
 
     with pytest.raises(OverflowError):
-        await exchange("http.request").while_there(work())
+        await call("http.request").while_there(work())
 
 
 async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> None:
@@ -51,7 +51,7 @@ async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> No
             cleaned.append(True)
 
     with pytest.raises(ClientGone):
-        await exchange("http.request", gone=gone).while_there(work())
+        await call("http.request", gone=gone).while_there(work())
     assert cleaned == [True]
 
 
@@ -64,7 +64,7 @@ async def test_whoever_is_cancelled_takes_the_work_along() -> None:
         finally:
             ended.set()
 
-    waiting = asyncio.create_task(exchange("http.request").while_there(work()))
+    waiting = asyncio.create_task(call("http.request").while_there(work()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()

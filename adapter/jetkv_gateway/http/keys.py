@@ -1,0 +1,172 @@
+"""What is done with one key, and the list of keys. The hot path.
+
+Each handler reads a request into one command, has it carried out, and writes the answer.
+"""
+
+import asyncio
+
+import orjson
+
+from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.histories import HistoryAnswer
+from jetkv_gateway.http.preconditions import (
+    expected_revision,
+    idempotency_key,
+    if_match,
+    not_modified,
+    parse_revision,
+)
+from jetkv_gateway.http.views import (
+    OCTET_STREAM,
+    View,
+    choose_view,
+    entry_json,
+    http_date,
+)
+from jetkv_gateway.kv.commands import Delete, Get, History, ListKeys, Put
+from jetkv_gateway.kv.errors import InvalidArgument, OutcomeUnknown, RevisionMismatch
+from jetkv_gateway.kv.filters import compile_filter
+from jetkv_gateway.kv.media import kept_encoding, kept_type
+from jetkv_gateway.kv.model import Consistency
+from jetkv_gateway.kv.store import Entries, Listings
+
+__all__ = ["KeyHandlers"]
+
+_OUR_HEADER = b"jetkv-"
+_KEYS_AT_ONCE = 2000
+"""Of a list made JSON in one go: for half a millisecond or so, nobody else is served."""
+
+# Without no-cache a browser may answer from its cache, by a share of the age in Last-Modified.
+_READ_LINES = (
+    b'etag: "%d"\r\nlast-modified: %s\r\ncache-control: no-cache\r\nvary: Accept\r\n'
+    b"jetkv-consistency: %s\r\n"
+)
+_JSON_LINE = b"content-type: application/json\r\n"
+_WRITE_LINES = _JSON_LINE + b'etag: "%d"\r\n'
+# A stored page must not run as one of the gateway's own.
+_RAW_LINES = (
+    b"content-type: %s\r\nx-content-type-options: nosniff\r\n"
+    b"content-security-policy: sandbox; default-src 'none'\r\n"
+)
+_CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
+
+
+class KeyHandlers:
+    """Handlers of the rows below `/api/v1/kv/buckets/{bucket}` that are about keys."""
+
+    def __init__(self, entries: Entries, listings: Listings) -> None:
+        self._entries = entries
+        self._listings = listings
+        self._turn = asyncio.Semaphore(1)
+
+    async def get_entry(self, call: Call, bucket: str, key: str) -> None:
+        headers = call.headers
+        revision = None
+        consistency = Consistency.STRONG
+        values = None
+        if call.parameters:
+            values = call.parameter("values")
+            wanted = call.parameter("revision")
+            if wanted is not None:
+                revision = parse_revision(wanted, "revision")
+            consistency = _consistency(call.parameter("consistency"))
+        view = choose_view(values, headers.get(b"accept"), call.view)
+        condition = if_match(headers)
+        command = Get.of(bucket, key, revision=revision, consistency=consistency)
+        entry = await self._entries.get(command, call.retries)
+        if condition is not None and condition != entry.revision:
+            raise RevisionMismatch(entry.revision)
+        revision = entry.revision
+        lines = _READ_LINES % (
+            revision,
+            http_date(entry.created_at),
+            _CONSISTENCY[entry.consistency],
+        )
+        if not_modified(headers, revision):
+            await call.respond_lines(304, b"", lines)
+        elif view is View.RAW:
+            lines += _RAW_LINES % (entry.content_type or OCTET_STREAM).encode("ascii")
+            if entry.content_encoding is not None:
+                lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
+            await call.respond_lines(200, entry.value, lines)
+        else:
+            await call.respond_lines(200, entry_json(entry, view), lines + _JSON_LINE)
+
+    async def put_entry(self, call: Call, bucket: str, key: str) -> None:
+        headers = call.headers
+        for name in headers:
+            if name.startswith(_OUR_HEADER):
+                raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
+        coding = headers.get(b"content-encoding")
+        expected = expected_revision(headers)
+        command = Put.of(
+            bucket,
+            key,
+            await call.body(self._entries.max_value_bytes),
+            content_type=kept_type(headers.get(b"content-type", b"").decode("latin-1")),
+            content_encoding=None if coding is None else kept_encoding(coding.decode("latin-1")),
+            expected=expected,
+            idempotency_key=idempotency_key(headers),
+        )
+        try:
+            revision = await self._entries.put(command, call.retries)
+        except OutcomeUnknown as error:
+            _name_check(error, call)
+            raise
+        await call.respond_lines(200, b'{"revision":%d}' % revision, _WRITE_LINES % revision)
+
+    async def delete_entry(self, call: Call, bucket: str, key: str) -> None:
+        purge = call.flag("purge")
+        if b"if-none-match" in call.headers:
+            raise InvalidArgument("If-None-Match has no meaning on DELETE")
+        command = Delete.of(
+            bucket,
+            key,
+            purge=purge,
+            expected=if_match(call.headers),
+            idempotency_key=idempotency_key(call.headers),
+        )
+        try:
+            await self._entries.delete(command, call.retries)
+        except OutcomeUnknown as error:
+            _name_check(error, call)
+            raise
+        await call.respond_lines(204, b"", b"")
+
+    async def get_history(self, call: Call, bucket: str, key: str) -> None:
+        view = choose_view(call.parameter("values"), None, call.view)
+        if view is View.RAW:
+            raise InvalidArgument("query parameter 'values' must be base64 or json here")
+        found = self._entries.history(History.of(bucket, key), call.retries)
+        await HistoryAnswer(call, found, view).send()
+
+    async def list_keys(self, call: Call, bucket: str) -> None:
+        command = ListKeys(bucket, compile_filter(call.parameter("filter")))
+
+        async def make() -> bytes:
+            return await self._key_list(await self._listings.keys(command))
+
+        await call.respond_json(200, await call.while_there(make()))
+
+    async def _key_list(self, keys: list[str]) -> bytes:
+        """Make the answer of a listing; one at a time, since each is large and sent in one go."""
+        async with self._turn:
+            parts = []
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                parts.append(orjson.dumps(keys[start : start + _KEYS_AT_ONCE])[1:-1])
+                await asyncio.sleep(0)
+            return b'{"keys":[%s],"count":%d}' % (b",".join(parts), len(keys))
+
+
+def _name_check(error: OutcomeUnknown, call: Call) -> None:
+    """Name the read that shows what became of a write."""
+    error.details = {**(error.details or {}), "check": f"GET {call.path.decode('latin-1')}"}
+
+
+def _consistency(parameter: str | None) -> Consistency:
+    if parameter is None:
+        return Consistency.STRONG
+    try:
+        return Consistency(parameter)
+    except ValueError:
+        raise InvalidArgument("query parameter 'consistency' must be strong or eventual") from None

@@ -1,0 +1,194 @@
+"""What a row of the table of routes is, and how a path is found in it.
+
+A template has segments of text, `{bucket}`, and at its end `{key...}`, which takes every byte that
+is left, slashes included. Paths are matched as they were sent, still percent-encoded, so an encoded
+slash in a bucket's name cannot reach another route.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from jetkv_gateway.kv.access import Verb
+
+__all__ = ["JSON_BASE", "MATCH", "Answer", "Match", "Parameter", "Resource", "Route", "Router"]
+
+JSON_BASE = b"/json/"
+"""The base URL whose GETs answer with ready values by default (docs/http-api.md)."""
+
+MATCH = "jetkv.match"
+"""Where a protocol that has looked a path up already leaves what it found in the scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or a header, as it is described; a string unless its schema differs.
+
+    Attributes:
+        where: `query`, `header` or `path`.
+        repeated: whether a query parameter may come more than once.
+    """
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    where: str = "query"
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a row answers where nothing goes wrong.
+
+    Attributes:
+        content: by media type, the name of a schema, or a schema.
+        headers: schemas of the headers that matter to callers.
+    """
+
+    description: str
+    content: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One row: a method on a path.
+
+    Attributes:
+        name: of the operation, for generated clients and for its handler.
+        template: of the path.
+        verb: what a caller has to be allowed; None makes the row public.
+        parameters: query parameters and headers; a query parameter that is not listed is refused.
+        limited: whether it counts among the requests in flight. Watches and listings have limits of
+            their own, and to wait for those would fill this one.
+        head: whether HEAD is answered as GET is, without the body.
+        socket: whether it is a WebSocket, too, and as an answer has no end.
+        scans: whether it takes long for NATS, and is not to be made for nobody.
+        long: whether its answer goes out in parts, and can break off.
+        repeatable: whether it honours `Idempotency-Key`.
+        answers: by status.
+        refusals: the statuses of its errors, beside 400 and 403, and 401 where it is not public.
+        body: what the request's body is, by media type, as in an answer.
+    """
+
+    name: str
+    method: str
+    template: str
+    verb: Verb | None
+    summary: str
+    tag: str
+    parameters: tuple[Parameter, ...] = ()
+    limited: bool = True
+    head: bool = False
+    socket: bool = False
+    scans: bool = False
+    long: bool = False
+    repeatable: bool = False
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+    refusals: tuple[int, ...] = ()
+    body: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def public(self) -> bool:
+        return self.verb is None
+
+    @property
+    def query(self) -> frozenset[str]:
+        """The names of its query parameters."""
+        return frozenset(one.name for one in self.parameters if one.where == "query")
+
+    @property
+    def repeated(self) -> frozenset[str]:
+        """The names of those that may come more than once."""
+        return frozenset(one.name for one in self.parameters if one.repeated)
+
+
+class Resource:
+    """A path template with its rows.
+
+    Attributes:
+        template: the `route` label of metrics.
+        routes: by method; HEAD is the row of GET where that says so.
+        allow: the value of an `Allow` header.
+        public: whether none of its rows needs a credential.
+        parameters: the names of the template's parameters, in order.
+    """
+
+    __slots__ = ("allow", "parameters", "public", "routes", "template")
+
+    def __init__(self, template: str, routes: Iterable[Route]) -> None:
+        self.template = template
+        self.routes: dict[str, Route] = {}
+        for route in routes:
+            if route.method in self.routes:
+                raise ValueError(f"{route.method} {template} stands twice in the table")
+            self.routes[route.method] = route
+            if route.head:
+                self.routes["HEAD"] = route
+        self.public = all(route.public for route in self.routes.values())
+        order = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+        self.allow = ", ".join([*sorted(self.routes, key=order.index), "OPTIONS"])
+        self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))
+
+
+class Match(NamedTuple):
+    """A path that the table has; `names` are what its parameters hold, still percent-encoded."""
+
+    resource: Resource
+    names: tuple[bytes, ...]
+
+    def limited(self, method: str) -> bool:
+        """Return whether a request counts among those in flight; a method it lacks does."""
+        route = self.resource.routes.get(method)
+        return method != "OPTIONS" if route is None else route.limited
+
+
+class Router:
+    """Finds a path in a table of routes.
+
+    Attributes:
+        names: of all rows.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        rows: dict[str, list[Route]] = {}
+        for route in routes:
+            rows.setdefault(route.template, []).append(route)
+        self.names = {route.name for some in rows.values() for route in some}
+        self.resources = [Resource(template, some) for template, some in rows.items()]
+        self._fixed = {
+            one.template.encode(): Match(one, ()) for one in self.resources if not one.parameters
+        }
+        open_ended = [one for one in self.resources if one.parameters]
+        # One expression for all, so that a path is gone through once; a group for each template.
+        self._find = re.compile(
+            b"|".join(b"(%s)" % _expression(one.template) for one in open_ended), re.DOTALL
+        ).fullmatch
+        self._groups: dict[int, tuple[Resource, tuple[int, ...]]] = {}
+        group = 1
+        for one in open_ended:
+            first = group + 1
+            group_of_names = tuple(range(first, first + len(one.parameters)))
+            self._groups[group] = (one, group_of_names)
+            group = first + len(one.parameters)
+
+    def find(self, path: bytes) -> Match | None:
+        """Return the resource of a path as it was sent, with or without the JSON base."""
+        if path.startswith(JSON_BASE):
+            path = path[len(JSON_BASE) - 1 :]
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed
+        found = self._find(path)
+        if found is None:
+            return None
+        # The group of the whole template closes last.
+        resource, names = self._groups[found.lastindex or 0]
+        return Match(resource, tuple([found[name] for name in names]))
+
+
+def _expression(template: str) -> bytes:
+    """Return a regular expression for a template; `{key...}` may be empty: a bad key, not a 404."""
+    pattern = re.escape(template).replace(r"\{bucket\}", "([^/]+)")
+    return pattern.replace(r"\{key\.\.\.\}", "(.*)").encode()

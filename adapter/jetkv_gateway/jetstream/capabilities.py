@@ -1,0 +1,78 @@
+"""What a nats-server can do, by the server that holds the stream; versions are known here alone.
+
+The server that the gateway is connected to says nothing about a stream: behind a leaf node, in a
+JetStream domain or in a rolling upgrade another one holds it. From 2.11 on, the leader of a stream
+adds its own API level and version to the stream's metadata in STREAM.INFO (`_nats.level` and
+`_nats.ver`; NATS ADR-44); without them it is older. Each new leader says its own, so what is known
+of a host is read again with a bucket's write limits.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+__all__ = ["OLDEST", "Capability", "Host", "host_of", "since"]
+
+_LEVEL = "_nats.level"
+_VERSION = "_nats.ver"
+_NUMBERS = re.compile(r"v?([0-9]{1,5})\.([0-9]{1,5})\.([0-9]{1,5})")
+
+
+class Capability(StrEnum):
+    """Something that not every supported server can do."""
+
+    EXPIRY_MARKERS = "expiry markers"
+    """A tombstone is left for a value whose time is up, and a value can have a TTL of its own."""
+
+    PROBED_BY_TTL = "ids are looked at before a TTL that cannot be"
+    """A message with a known id and an impossible TTL is answered "known", and never stored."""
+
+    FORGETS_REFUSED = "an id is forgotten when its write was refused"
+    """Before, a replicated stream keeps such an id "in process" for its duplicate window."""
+
+
+class Host(NamedTuple):
+    """The server that answers for a stream.
+
+    Attributes:
+        level: of its JetStream API; 0 before 2.11.
+        version: such as (2, 12, 8); (0, 0, 0) where it does not say.
+    """
+
+    level: int
+    version: tuple[int, int, int]
+
+    def can(self, capability: Capability) -> bool:
+        return self.level >= _LEVELS[capability][0]
+
+    @property
+    def name(self) -> str:
+        """The version as people write it; of an old server, what is known of it."""
+        return ".".join(map(str, self.version)) if self.level else "older than 2.11"
+
+
+OLDEST = Host(0, (0, 0, 0))
+
+_LEVELS: Mapping[Capability, tuple[int, str]] = {
+    Capability.EXPIRY_MARKERS: (1, "2.11"),
+    Capability.PROBED_BY_TTL: (1, "2.11"),
+    Capability.FORGETS_REFUSED: (2, "2.12"),
+}
+"""Capability → the API level that has it, and the version that brought it."""
+
+
+def since(capability: Capability) -> str:
+    """Return the first version of nats-server that has a capability."""
+    return _LEVELS[capability][1]
+
+
+def host_of(info: Mapping[str, Any]) -> Host:
+    """Read the host off a reply of STREAM.INFO or STREAM.CREATE; STREAM.LIST does not name it."""
+    metadata = info["config"].get("metadata") or {}
+    level = str(metadata.get(_LEVEL, ""))
+    if not (level.isascii() and level.isdigit()):
+        return OLDEST
+    numbers = _NUMBERS.match(str(metadata.get(_VERSION, "")))
+    version = (int(numbers[1]), int(numbers[2]), int(numbers[3])) if numbers else (0, 0, 0)
+    return Host(int(level), version)

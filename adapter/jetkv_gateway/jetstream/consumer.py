@@ -1,0 +1,112 @@
+"""One ephemeral pull consumer: its name, its creation, asking it for messages, its removal.
+
+Listings and watches read by one. It acknowledges nothing, and the server removes it once nobody has
+asked it for a while, so one that could not be removed does no harm.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from jetkv_gateway.jetstream.buckets import BucketNames
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.requests import Multiplexer, NotPermitted, Signal
+from jetkv_gateway.kv.errors import GatewayError
+
+__all__ = ["Consumer"]
+
+_SECOND = 1_000_000_000
+
+
+class Consumer:
+    """A consumer of one bucket; `create` it first.
+
+    Args:
+        mux: of the connection that it lives on.
+        kind: what it is for, in its name.
+    """
+
+    def __init__(self, js: JetStream, mux: Multiplexer, names: BucketNames, kind: str) -> None:
+        self._js = js
+        self._mux = mux
+        self._stream = names.stream
+        self._name = f"jetkv-{kind}-{secrets.token_hex(8)}"
+        self._any_next = f"{js.naming.api}CONSUMER.MSG.NEXT.{names.stream}."
+        self._next = self._any_next + self._name
+
+    async def create(
+        self,
+        subjects: Iterable[str],
+        *,
+        inactive_seconds: float,
+        timeout: float | None = None,
+        **config: Any,
+    ) -> dict[str, Any]:
+        """Create it, and return the server's reply.
+
+        Its replicas are left to the server: one, or as many as the stream has where it wants that.
+
+        Args:
+            subjects: filters, none overlapping another.
+            inactive_seconds: after which the server removes it; see `JetStreamBuckets.resting`.
+            timeout: seconds, where its own differs from that of all calls.
+            config: where it begins, and whatever else it has of its own.
+
+        Raises:
+            GatewayError: it may be there all the same where nobody answered: `remove` it.
+        """
+        body = {
+            "stream_name": self._stream,
+            "config": {
+                "name": self._name,
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "filter_subjects": list(subjects),
+                "mem_storage": True,
+                "inactive_threshold": int(inactive_seconds * _SECOND),
+                **config,
+            },
+        }
+        return await self._js.call(
+            f"CONSUMER.CREATE.{self._stream}.{self._name}", orjson.dumps(body), timeout=timeout
+        )
+
+    async def ask(self, inbox: str, batch: int, expires: float, **more: int) -> None:
+        """Ask for the next messages, to be delivered to an inbox.
+
+        Args:
+            batch: messages, at most.
+            expires: seconds, after which the server forgets the rest of it.
+            more: further fields of the request.
+
+        Raises:
+            GatewayError: nothing was sent.
+        """
+        body = {"batch": batch, "expires": int(expires * _SECOND), **more}
+        try:
+            await self._mux.send(self._next, orjson.dumps(body), inbox)
+        except Signal as signal:
+            raise unanswered(signal, None) from signal
+
+    def heed(self, forbidden: Callable[[], None] | None) -> None:
+        """Have `forbidden` called where NATS does not permit to ask; None ends that.
+
+        A server that does not permit it says so to nobody who asks.
+        """
+        self._mux.heed(self._next, forbidden)
+
+    @property
+    def forbidden(self) -> GatewayError:
+        """What to raise then."""
+        return unanswered(NotPermitted(self._any_next + "*"), None)
+
+    async def remove(self, timeout: float) -> None:
+        """Remove it.
+
+        Raises:
+            GatewayError: it is gone already, or could not be removed.
+        """
+        await self._js.call(f"CONSUMER.DELETE.{self._stream}.{self._name}", timeout=timeout)

@@ -1,0 +1,198 @@
+"""What can be asked of a key or a bucket, as values. Pure.
+
+A request becomes one command, which is validated when it is made (`of`) and then handed down whole,
+from HTTP to JetStream. So a write means the same to everything that handles it.
+"""
+
+from typing import NamedTuple
+
+from jetkv_gateway.kv.filters import EVERYTHING, Filter
+from jetkv_gateway.kv.idempotency import Idempotency
+from jetkv_gateway.kv.keys import check_bucket, encode
+from jetkv_gateway.kv.model import Consistency, Operation
+
+__all__ = ["Delete", "Get", "History", "ListKeys", "Put", "Write"]
+
+
+class Get(NamedTuple):
+    """Read a key: its live value, or one revision of it.
+
+    Attributes:
+        tokens: the key as NATS stores it.
+        revision: the one to read, None for the newest.
+    """
+
+    bucket: str
+    key: str
+    tokens: str
+    revision: int | None = None
+    consistency: Consistency = Consistency.STRONG
+
+    @classmethod
+    def of(
+        cls,
+        bucket: str,
+        key: str,
+        *,
+        revision: int | None = None,
+        consistency: Consistency = Consistency.STRONG,
+    ) -> "Get":
+        """Return the command.
+
+        Raises:
+            InvalidBucketName, InvalidArgument: a name breaks its rule.
+        """
+        return cls(check_bucket(bucket), key, encode(key), revision, consistency)
+
+
+class Put(NamedTuple):
+    """Store a value.
+
+    Attributes:
+        tokens: the key as NATS stores it.
+        content_type: kept beside the value, None for none; so is `content_encoding`.
+        expected: the revision that the key must have, `MUST_NOT_EXIST` for a create, None for any.
+        identity: by which a retry is known, None where the caller gave no idempotency key.
+    """
+
+    bucket: str
+    key: str
+    tokens: str
+    value: bytes
+    content_type: str | None = None
+    content_encoding: str | None = None
+    expected: int | None = None
+    identity: Idempotency | None = None
+
+    @classmethod
+    def of(
+        cls,
+        bucket: str,
+        key: str,
+        value: bytes,
+        *,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        expected: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> "Put":
+        """Return the command.
+
+        Raises:
+            InvalidBucketName, InvalidArgument: a name breaks its rule.
+        """
+        tokens = encode(key)
+        identity = None
+        if idempotency_key is not None:
+            identity = Idempotency.of(
+                idempotency_key,
+                bucket=bucket,
+                key=key,
+                operation=Operation.PUT,
+                value=value,
+                content_type=content_type,
+                content_encoding=content_encoding,
+                expected=expected,
+            )
+        return cls(
+            check_bucket(bucket),
+            key,
+            tokens,
+            value,
+            content_type,
+            content_encoding,
+            expected,
+            identity,
+        )
+
+    @property
+    def operation(self) -> Operation:
+        return Operation.PUT
+
+
+class Delete(NamedTuple):
+    """Leave a tombstone; with `purge` drop the key's history as well.
+
+    Attributes:
+        tokens: the key as NATS stores it.
+        expected: the revision that the live value must have, None for any.
+        identity: by which a retry is known, None where the caller gave no idempotency key.
+    """
+
+    bucket: str
+    key: str
+    tokens: str
+    purge: bool = False
+    expected: int | None = None
+    identity: Idempotency | None = None
+
+    @classmethod
+    def of(
+        cls,
+        bucket: str,
+        key: str,
+        *,
+        purge: bool = False,
+        expected: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> "Delete":
+        """Return the command.
+
+        Raises:
+            InvalidBucketName, InvalidArgument: a name breaks its rule.
+        """
+        tokens = encode(key)
+        identity = None
+        if idempotency_key is not None:
+            identity = Idempotency.of(
+                idempotency_key,
+                bucket=bucket,
+                key=key,
+                operation=Operation.PURGE if purge else Operation.DELETE,
+                expected=expected,
+            )
+        return cls(check_bucket(bucket), key, tokens, purge, expected, identity)
+
+    @property
+    def operation(self) -> Operation:
+        return Operation.PURGE if self.purge else Operation.DELETE
+
+    @property
+    def value(self) -> bytes:
+        return b""
+
+    @property
+    def content_type(self) -> None:
+        return None
+
+    @property
+    def content_encoding(self) -> None:
+        return None
+
+
+Write = Put | Delete
+"""What changes a key."""
+
+
+class History(NamedTuple):
+    """Read all stored revisions of a key; `tokens` is the key as NATS stores it."""
+
+    bucket: str
+    key: str
+    tokens: str
+
+    @classmethod
+    def of(cls, bucket: str, key: str) -> "History":
+        """Return the command.
+
+        Raises:
+            InvalidBucketName, InvalidArgument: a name breaks its rule.
+        """
+        return cls(check_bucket(bucket), key, encode(key))
+
+
+class ListKeys(NamedTuple):
+    """List the live keys that a filter accepts."""
+
+    bucket: str
+    keep: Filter = EVERYTHING
