@@ -34,7 +34,11 @@ def test_a_credentials_file_that_is_not_whole_is_refused_and_waited_for_by_nobod
     assert SEED not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["", "no seed\n", f"{SEED[:20]}\n", f"{TYPO}\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "no seed\n", f"{SEED[:20]}\n", f"{TYPO}\n"],
+    ids=["empty", "none", "cut short", "with a typing error"],
+)
 def test_a_file_without_a_whole_seed_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "nk"
     file.write_text(text)
