@@ -38,7 +38,6 @@ __all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Worker", "keep_fork_se
 _log = logging.getLogger("jetkv")
 
 _LIBRARIES = [
-    "fastapi",
     "httptools",
     "nats.aio.client",
     "orjson",

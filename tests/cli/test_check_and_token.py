@@ -147,7 +147,7 @@ def test_a_token_needs_a_plain_name(finish) -> None:
     assert (code, output.splitlines()[0].startswith("jetkv: a token's name is")) == (4, True)
 
 
-@pytest.mark.parametrize("missing", ["typer", "fastapi", "nats", "uvicorn"])
+@pytest.mark.parametrize("missing", ["typer", "orjson", "nats", "uvicorn"])
 def test_a_plain_install_says_in_one_line_which_extra_is_missing(missing: str) -> None:
     code = (
         f"import sys; sys.modules[{missing!r}] = None\nfrom jetkv_gateway.main import main\nmain()"

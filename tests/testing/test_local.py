@@ -83,13 +83,13 @@ def test_a_setting_that_is_not_for_tests_is_refused(name: str) -> None:
 def test_a_gateway_without_its_extra_says_what_to_install(
     nats: LocalNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fastapi.py").write_text(
-        "raise ModuleNotFoundError('No module named fastapi', name='fastapi')"
+    (tmp_path / "orjson.py").write_text(
+        "raise ModuleNotFoundError('No module named orjson', name='orjson')"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ServerDidNotStart) as caught:
         LocalGateway(nats.url).start()
-    assert "fastapi is not installed" in str(caught.value)
+    assert "orjson is not installed" in str(caught.value)
     assert str(caught.value).endswith('pip install "jetkv[gateway,embedded,testing]"')
 
 
