@@ -199,6 +199,7 @@ class JetStream:
             TooManyRequests: there was no room for the reply in time.
         """
         repeatable = effort is not None and check is None
+        silent: GatewayError | None = None
         while True:
             again = False
             wait = timeout or self._timeout
@@ -219,6 +220,11 @@ class JetStream:
             except Signal as signal:
                 failure = unanswered(signal, check)
                 again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
+                if isinstance(signal, RequestTimeout):
+                    silent = failure
+                elif silent is not None and isinstance(signal, (ConnectionLost, NotConnected)):
+                    # The silent server was left meanwhile: that it was silent is what counts.
+                    failure = silent
             finally:
                 if share is not None:
                     share.budget.give(taken)
