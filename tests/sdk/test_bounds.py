@@ -17,6 +17,8 @@ from jetkv import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from jetkv._core.bodies import Body
+from jetkv._core.wire import Kind, Request
 from tests.sdk.calls import (
     INFO,
     ONCE,
@@ -98,6 +100,19 @@ async def test_a_watch_that_a_proxy_compressed_is_read_as_it_comes(make, name: s
             client.kv().bucket("b").watch(snapshot=True) as watch,
         ):
             assert [update.key for update in await take(watch, 2)] == ["k1", "k2"]
+
+
+@every_coding
+def test_a_body_ends_where_it_does_whatever_the_pieces_that_it_is_decoded_in(
+    name: str, pack
+) -> None:
+    # The last byte of a coding may stand for 2 KB, some of which go beyond a full piece.
+    request = Request("GET", "/", Kind.READ, "a read", large=True)
+    for beyond in range(0, 300, 3):
+        data = bytes(256 * 1024 + beyond)
+        body = Body(200, {"content-encoding": name}, request, MIB)
+        body.add(pack(data))
+        assert body.end() == data
 
 
 STRANGE = {

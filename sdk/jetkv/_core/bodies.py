@@ -55,7 +55,10 @@ class Decoder:
             raise Broken(f"the answer's {self._coding} breaks off")
 
     def _inflated(self, chunk: bytes) -> Iterator[bytes]:
-        while chunk:
+        full = False
+        # A piece that is full may have more behind it than what is left of the chunk: zlib keeps
+        # up to a byte of input, which can stand for 2 KB, and the end.
+        while chunk or full:
             inflate = self._inflate
             if inflate is None or inflate.eof:
                 # gzip may be of several members, one behind the other (RFC 1952 §2.2).
@@ -63,6 +66,7 @@ class Decoder:
             piece = inflate.decompress(chunk, _PIECE)
             if piece:
                 yield piece
+            full = len(piece) == _PIECE and not inflate.eof
             chunk = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
 
     def _begin(self, chunk: bytes) -> "zlib._Decompress":
