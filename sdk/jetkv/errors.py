@@ -70,7 +70,7 @@ class JetKVError(Exception):
         message: what went wrong.
         hint: what to do next, or None.
         status: HTTP status of the answer, None where there was none.
-        code: the kind of error, such as `not_found` (contract 1.4).
+        code: the kind of error, such as `not_found`.
         retryable: whether the same call can work later and does no harm; what could be repeated
             at once has been, so this is for after a longer wait.
         request_id: under which the gateway logged the request, or None.

@@ -12,6 +12,7 @@ import pytest
 
 from jetkv import (
     InvalidArgumentError,
+    JetKVError,
     KeyNotFoundError,
     OutcomeUnknownError,
     UnavailableError,
@@ -261,6 +262,27 @@ async def test_a_head_without_an_end_is_refused(make, call: Call) -> None:
     with little_memory(), scripted(flood) as server:
         async with make(server.url, retry=ONCE, timeout=20) as client:
             await refused(call(client), UnavailableError, "broke")
+
+
+LONG = "y" * 5000
+LONG_WORDS: dict[str, list[bytes]] = {
+    "an error": [http(409, f'{{"error":"{LONG}"}}')],
+    "a content type": [http(500, "no", kind=LONG)],
+    "where to go": [http(302, "", f"Location: {LONG}")],
+    "the end of a watch": [
+        INFO,
+        EVENTS + f'\r\ndata: {{"type":"error","code":"c","message":"{LONG}"}}\n\n'.encode(),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", LONG_WORDS.values(), ids=LONG_WORDS)
+async def test_what_goes_to_a_log_is_short(make, steps: list[bytes]) -> None:
+    with scripted(*steps) as server:
+        async with make(server.url, retry=ONCE, timeout=5) as client:
+            with pytest.raises(JetKVError, match="yyy…") as caught:
+                await READS["watch"](client)
+    assert len(str(caught.value)) < 3000
 
 
 # --- not HTTP at all

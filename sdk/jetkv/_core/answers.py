@@ -1,4 +1,4 @@
-"""Answers as values and errors (contract 1.1, 1.4)."""
+"""Answers as values and errors (docs/http-api.md)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Update, pa
 
 __all__ = [
     "Decode",
+    "brief",
     "check",
     "decoder",
     "error_of",
@@ -93,7 +94,7 @@ def said(answer: Answer) -> dict[str, Any] | None:
 
 
 def is_gateways(answer: Answer) -> bool:
-    """Return whether an error is a gateway's own word: it has all that contract 1.4 promises.
+    """Return whether an error is a gateway's own word: it has all that docs/http-api.md promises.
 
     Proxies say `error` in JSON, too.
     """
@@ -119,7 +120,7 @@ def error_of(answer: Answer, request: Request) -> errors.JetKVError:
         kind = errors.InvalidArgumentError if answer.status < 500 else errors.GatewayError
     if kind in (errors.RevisionMismatchError, errors.KeyExistsError) and isinstance(details, dict):
         revision = details.get("current_revision")
-        known = isinstance(revision, int) and revision > 0
+        known = type(revision) is int and revision > 0
         hint = hint or (f"it is at revision {revision}" if known else None)
     if kind is errors.ValueTooLargeError and isinstance(details, dict) and request.body:
         limit = details.get("limit_bytes")
@@ -128,28 +129,28 @@ def error_of(answer: Answer, request: Request) -> errors.JetKVError:
     if kind is errors.AuthenticationError:
         hint = hint or "Client(url, token=…); `jetkv token new NAME` makes one"
     return kind(
-        f"{request.what}: {_brief(body['error'])}",
-        hint=_brief(hint) if isinstance(hint, str) else None,
+        f"{request.what}: {brief(body['error'])}",
+        hint=brief(hint) if isinstance(hint, str) else None,
         status=answer.status,
-        code=_brief(body["code"]) if isinstance(body.get("code"), str) else None,
+        code=brief(body["code"]) if isinstance(body.get("code"), str) else None,
         retryable=body.get("retryable") is True,
         request_id=answer.headers.get("x-request-id"),
         details=details if isinstance(details, dict) else None,
     )
 
 
-def _brief(text: str) -> str:
-    # It goes to logs; a gateway's own are shorter.
+def brief(text: str) -> str:
+    """Return the beginning of a text that goes to logs; a gateway's own are shorter."""
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
 def _not_ours(answer: Answer, request: Request) -> errors.JetKVError:
     if 300 <= answer.status < 400:
-        where = _brief(answer.headers.get("location", "another place"))
+        where = brief(answer.headers.get("location", "another place"))
         text = f"{request.what}: the answer is a redirect to {where}"
         hint = "give the client that address; redirects are not followed"
     else:
-        kind = answer.headers.get("content-type", "no content type")
+        kind = brief(answer.headers.get("content-type", "no content type"))
         text = f"{request.what}: the answer, {answer.status} with {kind}, is not a jetkv gateway's"
         hint = "check the address, and what stands before the gateway"
     return errors.UnexpectedAnswerError(

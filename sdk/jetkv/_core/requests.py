@@ -1,4 +1,4 @@
-"""Calls as requests (contract 1.1, 2.1, 2.3, 2.4, 2.9)."""
+"""Calls as requests (docs/http-api.md)."""
 
 import json
 import re
@@ -234,7 +234,7 @@ def open_watch(
     created_at: datetime,
     ignore_deletes: bool,
 ) -> Request:
-    """An event stream; `last_seen` wins over `snapshot` and `resume_after` (contract 2.9)."""
+    """An event stream; `last_seen` wins over `snapshot` and `resume_after` (docs/watch.md)."""
     query: list[tuple[str, str]] = []
     for name in filters:
         if not _quoted(name, "filter"):

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from jetkv import errors
 from jetkv._core import fields
-from jetkv._core.answers import Decode, error_of, read_update
+from jetkv._core.answers import Decode, brief, error_of, read_update
 from jetkv._core.events import Event, EventParser
 from jetkv._core.known import Known
 from jetkv._core.requests import open_watch
@@ -199,7 +199,7 @@ class WatchSession(Generic[T]):
         if kind == "kv_snapshot_end":
             return self._snapshot_end(fields.revision(frame, 0))
         if kind == "error":
-            self._ended(str(frame.get("code", "")), str(frame.get("message", "")))
+            self._ended(str(frame.get("code", "")), brief(str(frame.get("message", ""))))
         return []
 
     def _update(self, update: Update[T | None]) -> list[Came[T]]:

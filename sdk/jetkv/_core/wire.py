@@ -45,7 +45,7 @@ class Kind(Enum):
     READ = "read"
     """Nothing."""
     KEYED = "keyed"
-    """Nothing, where the gateway honours the idempotency key (contract 2.5)."""
+    """Nothing, where the gateway honours the idempotency key (docs/http-api.md)."""
     WRITE = "write"
     """Harm."""
 
