@@ -4,6 +4,7 @@ The bucket is one that nats-py makes: it has no markers, so values expire withou
 """
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from jetkv import Client, WatchLostError
+from jetkv._core.session import WatchSession
 from jetkv.recipes import Flags
 from tests.sdk.calls import INFO
 from tests.sdk.test_watch_place import SNAPSHOT_END, updates
@@ -251,6 +253,40 @@ async def test_a_second_resync_within_the_healing_begins_it_again(make) -> None:
     asked = [one for one in server.asked if "watch" in one.target]
     assert ["last-event-id" in one.headers for one in asked[:3]] == [False] * 3
     assert all("snapshot=true" in one.target for one in asked)
+
+
+async def test_a_bucket_that_was_set_back_is_told_anew_where_deletes_are_not_wanted(make) -> None:
+    end = SNAPSHOT_END.replace("3", "9")
+    steps = [
+        INFO,
+        stream(updates(1, 9), end, RESYNC),
+        *[INFO, stream(updates(1, 2), SNAPSHOT_END)] * 2,
+    ]
+    with scripted(*steps) as server:
+        async with (
+            make(server.url) as client,
+            client.kv().bucket("b").watch(snapshot=True, ignore_deletes=True) as watch,
+        ):
+            assert [one.key for one in await watch.snapshot()] == ["k1", "k9"]
+            assert await take(watch, 2) == [("k1", 1, "put", None), ("k2", 2, "put", None)]
+            assert (watch.synced, watch.last_revision) == (True, 3)
+
+
+def test_a_watch_without_deletes_remembers_no_keys() -> None:
+    session: WatchSession[Any] = WatchSession(
+        "b", (), decode, snapshot=True, resume_after=None, ignore_deletes=True
+    )
+    tracemalloc.start()
+    try:
+        for revision in range(1, 20_001):
+            assert len(session.feed(updates(revision).encode())) == 1
+        assert tracemalloc.get_traced_memory()[0] < 64 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def decode(_key: str, raw: bytes) -> Any:
+    return raw
 
 
 async def test_resyncs_without_end_make_no_storm(make) -> None:

@@ -36,7 +36,8 @@ class AsyncWatch(OfOneProcess, Generic[T]):
     while a connection was down (`resync`: values expired or were removed without a trace). It takes
     a new snapshot and returns what differs from what it has returned: an update of each key that
     changed, in the order of their revisions, then a delete with the reason `vanished` for each key
-    that is gone. For that it remembers the keys that it returned as live, some 200 bytes each.
+    that is gone. For that it remembers the keys that it returned as live, some 200 bytes each,
+    unless it was made with `ignore_deletes=True`.
     """
 
     def __init__(

@@ -7,13 +7,13 @@ a watch stands before anything has happened, so that one that breaks off early l
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from jetkv import errors
 from jetkv._core import fields
 from jetkv._core.answers import Decode, brief, error_of, read_update
 from jetkv._core.events import Event, EventParser
-from jetkv._core.known import Known
+from jetkv._core.known import KnownKeys, KnownRevision
 from jetkv._core.requests import open_watch
 from jetkv._core.retry import Again, Retry, Verdict, judge
 from jetkv._core.wire import MOST_BYTES, Answer, Broken, Kind, Request, TransportError
@@ -101,7 +101,9 @@ class WatchSession(Generic[T]):
         self._failure: Broken | errors.JetKVError | None = None
         self._failures = 0
         self._begun = False
-        self._known = Known(decode, deletes=not ignore_deletes) if snapshot else None
+        self._known: KnownKeys[T] | KnownRevision | None = None
+        if snapshot:
+            self._known = KnownRevision() if ignore_deletes else KnownKeys(decode)
         self._strained = False
         self._position: int | None = resume_after
         self.last_revision: int | None = resume_after
@@ -210,6 +212,8 @@ class WatchSession(Generic[T]):
         return [Came(update, None if self.healing else update.revision)]
 
     def _snapshot_end(self, revision: int) -> list[Came[T]]:
+        if self._known is not None and self._known.is_set_back(revision):
+            self._heal(f"the bucket was set back to revision {revision}")
         gone = [] if self._known is None else self._known.complete(revision)
         came: list[Came[T]] = [Came(update, None) for update in gone]
         if came:
@@ -225,15 +229,19 @@ class WatchSession(Generic[T]):
                 f"watch of bucket {self._bucket!r}: {message}", status=404
             )
         if code == "resync" and self._known is not None:
-            self._known.doubt()
-            self._position = None
-            # At once, whatever it took to come back; one after the other, later and later.
-            self._failures = self._failures if self._strained else 0
-            self._strained = self.in_doubt = True
-            raise Broken(f"the gateway ended the watch: {message}")
+            self._heal(f"the gateway ended the watch: {message}")
         if code in ("not_found", "bucket_deleted", "resync"):
             raise self._lost(code, message)
         raise Broken(f"the gateway ended the watch: {message}")
+
+    def _heal(self, reason: str) -> NoReturn:
+        assert self._known is not None
+        self._known.doubt()
+        self._position = None
+        # At once, whatever it took to come back; one after the other, later and later.
+        self._failures = self._failures if self._strained else 0
+        self._strained = self.in_doubt = True
+        raise Broken(reason)
 
     def _lost(self, code: str, message: str) -> errors.WatchLostError:
         hint = "begin another one with snapshot=True"

@@ -196,7 +196,7 @@ class Bucket(OfOneProcess, Generic[T]):
             snapshot: begin with the current values; `snapshot()` of the watch returns them all.
                 Such a watch heals itself where something may have been missed: it takes a new
                 snapshot and returns what changed and what is gone. For that it remembers the keys
-                that it returned as live, some 200 bytes each.
+                that it returned as live, some 200 bytes each, unless deletes are ignored.
             resume_after: begin with every key that changed since this revision.
             bucket_created_at: of the watch that saw that revision: a bucket that was made anew
                 since counts from 1 again, and may have grown past it.
