@@ -9,7 +9,7 @@ import orjson
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection, Kind
 from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.requests import NoResponders, NotPermitted, Signal
+from jetkv_gateway.jetstream.requests import NoResponders, NotPermitted, RequestFailed
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.buckets import BucketWarning
 from jetkv_gateway.kv.errors import GatewayError
@@ -103,7 +103,7 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
     except NotPermitted as signal:
         report.fail(EXIT_UNUSABLE, unanswered(signal, None).message)
         return report
-    except Signal as signal:
+    except RequestFailed as signal:
         report.fail(EXIT_RETRY, f"JetStream does not answer: {type(signal).__name__}")
         return report
     if "error" in account:

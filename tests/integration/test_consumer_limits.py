@@ -17,7 +17,7 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.feed import Feed
 from jetkv_gateway.kv.errors import BucketUnsuitable
-from jetkv_gateway.watch import channel, past
+from jetkv_gateway.watch import catch_up, live
 from tests.cluster.proxy import proxied
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
@@ -29,8 +29,8 @@ from tests.support.watching import streaming, updates, watching
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "PATIENCE", 0.5)
-    monkeypatch.setattr(past, "PATIENCE", 0.5)
+    monkeypatch.setattr(live, "PATIENCE", 0.5)
+    monkeypatch.setattr(catch_up, "PATIENCE", 0.5)
 
 
 async def occupied(native: Native, bucket: str, name: str = "other") -> None:
@@ -236,7 +236,7 @@ async def test_a_watch_whose_consumer_is_taken_during_an_outage_waits_and_then_e
     monkeypatch: pytest.MonkeyPatch,
     gets_room: bool,
 ) -> None:
-    monkeypatch.setattr(channel, "PATIENCE", 60.0 if gets_room else 3.0)
+    monkeypatch.setattr(live, "PATIENCE", 60.0 if gets_room else 3.0)
     async with proxied(nats.port) as proxy:
         gateway = running_gateway(proxy.url)
         http = await asyncio.to_thread(gateway.__enter__)
@@ -360,7 +360,7 @@ async def test_a_watch_that_may_not_have_a_consumer_is_refused(forbidding) -> No
 async def test_a_watch_ends_with_a_word_where_the_subjects_of_its_bucket_are_changed(
     http: Http, native: Native, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.2)
     async with watching(http, bucket.name) as watcher:
         await asyncio.to_thread(bucket.put, "k", "v")
         await watcher.next()
@@ -375,7 +375,7 @@ async def test_a_watch_ends_with_a_word_where_the_subjects_of_its_bucket_are_cha
 async def test_a_look_at_the_bucket_does_not_end_a_watch(
     http: Http, native: Native, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.02)
     async with watching(http, bucket.name) as watcher:
         for number in range(100):
             await native.publish(f"$KV.{bucket.name}.k{number}", b"v")

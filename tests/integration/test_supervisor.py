@@ -12,7 +12,7 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.connection import Connection, NatsOptions
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, RequestFailed
 from tests.support.cluster import free_ports, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
@@ -179,7 +179,7 @@ async def test_writers_get_through_after_every_kill(own_nats: NatsServer) -> Non
             while True:
                 try:
                     await connection.mux.request("$JS.API.INFO", b"x" * 50_000, timeout=5)
-                except Signal:
+                except RequestFailed:
                     await asyncio.sleep(0)
 
         async with asyncio.TaskGroup() as group:

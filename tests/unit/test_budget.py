@@ -6,7 +6,7 @@ import pytest
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.budget import Budget, Hold, Reads, Share
-from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.connection import Connection, NatsOptions
 from jetkv_gateway.kv.errors import TooManyRequests, Unavailable
 
@@ -159,12 +159,12 @@ async def test_a_read_that_finds_no_room_in_time_is_429_and_asks_nats_nothing() 
     js = JetStream(Connection(NatsOptions(("nats://127.0.0.1:1",))), Naming(), 1.0)
     budget = Budget(10)
     held = budget.take_now(10)
-    effort = Effort()
-    effort._end -= effort.left - 0.05
+    window = RetryWindow()
+    window._end -= window.left - 0.05
     with pytest.raises(TooManyRequests) as refused:
-        await js.call("STREAM.MSG.GET.KV_b", share=Share(budget, 5), effort=effort)
+        await js.call("STREAM.MSG.GET.KV_b", share=Share(budget, 5), window=window)
     assert refused.value.retry_after == 1
     budget.give(held)
     with pytest.raises(Unavailable):
-        await js.call("STREAM.MSG.GET.KV_b", share=Share(budget, 5), effort=effort)
+        await js.call("STREAM.MSG.GET.KV_b", share=Share(budget, 5), window=window)
     assert budget.take_now(10) == 10

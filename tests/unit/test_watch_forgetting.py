@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jetkv_gateway.kv.errors import Resync, Unavailable
 from jetkv_gateway.kv.filters import compile_filter
 from jetkv_gateway.kv.model import Forgetting
-from jetkv_gateway.watch.past import WatchRequest
-from tests.unit.test_watch_channel import (
+from jetkv_gateway.watch.catch_up import WatchRequest
+from tests.unit.test_watch_live import (
     Bucket,
     MemoryChanges,
     Seen,

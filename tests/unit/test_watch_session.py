@@ -535,7 +535,7 @@ def test_sessions_with_the_same_filters_have_the_same_name() -> None:
 
 
 class Watching(RuleBasedStateMachine):
-    """A bucket of history 1, its live feed, and a reader, as channel, past and hub drive them.
+    """A bucket of history 1, its live feed, and a reader, as live feed, hub and catching up do it.
 
     Catching up reads what is still stored; the live feed shows every revision, and repeats some.
     """
@@ -586,7 +586,7 @@ class Watching(RuleBasedStateMachine):
         self.stored.pop(key, None)
         self.stored[key] = change
 
-    # the channel
+    # the live feed
 
     @rule(count=st.integers(1, 8))
     def the_feed_moves_on(self, count: int) -> None:

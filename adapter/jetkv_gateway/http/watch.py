@@ -12,8 +12,8 @@ from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink, TextSink
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
+from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
-from jetkv_gateway.watch.past import WatchRequest
 
 __all__ = ["SUBPROTOCOL", "Watches"]
 

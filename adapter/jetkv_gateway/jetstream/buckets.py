@@ -11,7 +11,7 @@ import orjson
 from jetkv_gateway.jetstream.api import Naming, get_last
 from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.capabilities import Capability, Host, host_of, since
-from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.jetstream.streams import (
@@ -36,13 +36,13 @@ from jetkv_gateway.kv.model import Entry
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.store import Newest
 
-__all__ = ["BucketNames", "JetStreamBuckets", "Profile", "names_of", "passing"]
+__all__ = ["BucketNames", "JetStreamBuckets", "WriteLimits", "names_of", "passing"]
 
 _log = logging.getLogger("jetkv.nats")
 
 _NO_TEXT = "\ufffd"
-_PROFILE_SECONDS = 5.0
-_PROFILES = 4096
+_LIMITS_SECONDS = 5.0
+_LIMITS_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +75,19 @@ def names_of(naming: Naming, bucket: str) -> BucketNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class WriteLimits:
     """What a write needs to know of a bucket, and until when to believe it.
 
     Attributes:
         value_limit: bytes.
-        window: seconds that it knows the id of a message for.
+        duplicate_window: seconds that it knows the id of a message for.
         resting: seconds that a consumer of it may be inactive at most, or None for no limit.
         lifetime: of its values, None where none expires.
         host: the server that leads its stream.
     """
 
     value_limit: int | None
-    window: float
+    duplicate_window: float
     resting: float | None
     lifetime: Lifetime | None
     host: Host
@@ -116,7 +116,7 @@ class JetStreamBuckets:
         self._js = js
         self._naming = js.naming
         self._loop = asyncio.get_running_loop()
-        self._profiles: dict[str, Profile] = {}
+        self._limits: dict[str, WriteLimits] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, spec: BucketSpec, retries: Retries | None = None) -> BucketInfo:
@@ -218,67 +218,67 @@ class JetStreamBuckets:
         message = reply["message"]
         return Newest(message["seq"], message["subject"][len(names.stored) :])
 
-    async def profile(self, name: str, effort: Effort | None = None) -> Profile:
-        """Return a bucket's profile; see `known_profile`.
+    async def limits(self, name: str, window: RetryWindow | None = None) -> WriteLimits:
+        """Return a bucket's limits; see `known_limits`.
 
         Raises:
             BucketNotFound, BucketUnsuitable
         """
-        return self.known_profile(name) or await self.fresh_profile(name, effort)
+        return self.known_limits(name) or await self.fresh_limits(name, window)
 
     def share(self, names: BucketNames) -> Share:
         """Return the share of the bytes on their way that a read of any message takes."""
-        profile = self._profiles.get(names.bucket)
-        return self._js.share_of(names.stored, profile.value_limit if profile is not None else None)
+        limits = self._limits.get(names.bucket)
+        return self._js.share_of(names.stored, limits.value_limit if limits is not None else None)
 
-    def known_profile(self, name: str) -> Profile | None:
-        """Return a bucket's profile if it is known, a few seconds old while the leader answers.
+    def known_limits(self, name: str) -> WriteLimits | None:
+        """Return a bucket's limits if they are known, a few seconds old while the leader answers.
 
         An older one serves while it is read anew: a write that waited for that would come later
         than one that was simply sent, where the leader is away for a moment.
         """
-        profile = self._profiles.get(name)
-        if profile is not None and profile.until < self._loop.time():
+        limits = self._limits.get(name)
+        if limits is not None and limits.until < self._loop.time():
             self._refresh(name)
-        return profile
+        return limits
 
     def _refresh(self, name: str) -> None:
         if name in self._refreshing:
             return
-        task = self._loop.create_task(self._read_profile(name))
+        task = self._loop.create_task(self._read_limits(name))
         self._refreshing[name] = task
         task.add_done_callback(lambda _: self._refreshing.pop(name, None))
 
-    async def _read_profile(self, name: str) -> None:
-        before = self._profiles.get(name)
+    async def _read_limits(self, name: str) -> None:
+        before = self._limits.get(name)
         try:
             await self.stream(name)
         except (BucketNotFound, BucketUnsuitable):
-            if self._profiles.get(name) is before:
+            if self._limits.get(name) is before:
                 self.forget(name)
         except GatewayError as error:
             _log.debug("bucket %s could not be looked at: %s", name, error.message)
 
-    async def fresh_profile(self, name: str, effort: Effort | None = None) -> Profile:
-        """Return a bucket's profile as it is now; raises as `profile`."""
+    async def fresh_limits(self, name: str, window: RetryWindow | None = None) -> WriteLimits:
+        """Return a bucket's limits as they are now; raises as `limits`."""
         self.forget(name)
-        await self.stream(name, effort=effort)
-        return self._profiles[name]
+        await self.stream(name, window=window)
+        return self._limits[name]
 
     def _remember(self, name: str, info: dict[str, Any]) -> None:
         config = info["config"]
-        profile = Profile(
+        limits = WriteLimits(
             value_limit=stream_value_limit(config),
-            window=config.get("duplicate_window", 0) / 1e9,
+            duplicate_window=config.get("duplicate_window", 0) / 1e9,
             resting=((config.get("consumer_limits") or {}).get("inactive_threshold") or 0) / 1e9
             or None,
             lifetime=lifetime_of(info, self._loop.time()),
             host=host_of(info),
-            until=self._loop.time() + _PROFILE_SECONDS,
+            until=self._loop.time() + _LIMITS_SECONDS,
         )
-        if len(self._profiles) >= _PROFILES:
-            self._profiles.clear()
-        self._profiles[name] = profile
+        if len(self._limits) >= _LIMITS_KEPT:
+            self._limits.clear()
+        self._limits[name] = limits
 
     def may_be_past(self, name: str, entry: Entry, headers: str | None) -> bool:
         """Return whether an entry's time is up, by what is known of its bucket.
@@ -288,38 +288,40 @@ class JetStreamBuckets:
         Args:
             headers: of its message, base64 as the API has them.
         """
-        profile = self.known_profile(name)
-        if profile is None:
+        limits = self.known_limits(name)
+        if limits is None:
             self._refresh(name)
             return False
-        lifetime = profile.lifetime
+        lifetime = limits.lifetime
         return lifetime is not None and lifetime.is_past(
             seconds_of(entry.created_at), headers, self._loop.time()
         )
 
-    async def is_past(self, name: str, entry: Entry, headers: str | None, effort: Effort) -> bool:
+    async def is_past(
+        self, name: str, entry: Entry, headers: str | None, window: RetryWindow
+    ) -> bool:
         """Return whether an entry's time is up, by its bucket as it is now; see `may_be_past`."""
         if not self.may_be_past(name, entry, headers):
             return False
-        await self.fresh_profile(name, effort)
+        await self.fresh_limits(name, window)
         return self.may_be_past(name, entry, headers)
 
     def forget(self, name: str) -> None:
-        self._profiles.pop(name, None)
+        self._limits.pop(name, None)
 
     async def stream(
         self,
         name: str,
         *,
         timeout: float | None = None,
-        effort: Effort | None = None,
+        window: RetryWindow | None = None,
         retries: Retries | None = None,
     ) -> dict[str, Any]:
         """Return the info of a bucket's stream.
 
         Args:
             timeout: seconds, where the call's own differs from that of all.
-            effort: of the request that this is a part of.
+            window: of the request that this is a part of.
             retries: counts what is tried again, where this is all that the request needs.
 
         Raises:
@@ -330,7 +332,7 @@ class JetStreamBuckets:
         info = await self._js.call(
             f"STREAM.INFO.{self._naming.stream(name)}",
             timeout=timeout,
-            effort=effort,
+            window=window,
             retries=retries,
         )
         reason = misfit(info["config"])
@@ -344,6 +346,6 @@ class JetStreamBuckets:
 
         By the last look at the bucket; who is about to create a consumer has just taken one.
         """
-        profile = self._profiles.get(name)
-        allowed = profile.resting if profile is not None else None
+        limits = self._limits.get(name)
+        allowed = limits.resting if limits is not None else None
         return wished if allowed is None else min(wished, allowed)

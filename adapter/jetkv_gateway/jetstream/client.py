@@ -24,8 +24,8 @@ from jetkv_gateway.jetstream.requests import (
     NoResponders,
     NotConnected,
     Reply,
+    RequestFailed,
     RequestTimeout,
-    Signal,
     Unreadable,
 )
 from jetkv_gateway.kv.errors import (
@@ -37,7 +37,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import Retries
 
-__all__ = ["RETRY_SECONDS", "Effort", "JetStream", "wait_for"]
+__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "wait_for"]
 
 RETRY_SECONDS = 6.0
 """How long after its beginning a request may still begin another try (design decision 7)."""
@@ -58,7 +58,7 @@ _FIRST_PAUSE = 0.02
 _LAST_PAUSE = 0.5
 
 
-class Effort:
+class RetryWindow:
     """The tries of one request: pauses that double, with jitter, until `RETRY_SECONDS` are over.
 
     One object serves all the calls that a request needs, so that they share the time.
@@ -146,17 +146,17 @@ class JetStream:
         """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
         return await self._connection.wait_connected(timeout)
 
-    async def reconnected(self, effort: Effort) -> bool:
+    async def reconnected(self, window: RetryWindow) -> bool:
         """Wait for a connection to try again on, and return whether one stands.
 
         For what was on its way when the last one broke; what comes while there is none is refused
         at once.
         """
-        return await self.available(min(effort.left, PATIENCE))
+        return await self.available(min(window.left, PATIENCE))
 
-    def wait_of(self, effort: Effort) -> float:
+    def wait_of(self, window: RetryWindow) -> float:
         """Return the seconds that a try waits which may be made again; the last one, its full."""
-        return self.patience if effort.left > 2 * self.patience else self._timeout
+        return self.patience if window.left > 2 * self.patience else self._timeout
 
     @property
     def mux(self) -> Multiplexer:
@@ -177,7 +177,7 @@ class JetStream:
         *,
         check: str | None = None,
         timeout: float | None = None,
-        effort: Effort | None = None,
+        window: RetryWindow | None = None,
         share: Share | None = None,
         retries: Retries | None = None,
     ) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class JetStream:
             payload: the request, JSON.
             check: for a call that changes something, how to find out what became of it.
             timeout: seconds, where the call's own differs from that of all.
-            effort: of the request that this call is a part of; one that changes nothing is then
+            window: of the request that this call is a part of; one that changes nothing is then
                 made again when it got no answer.
             share: of the bytes on their way, for a reply that is as large as a value.
             retries: counts what is tried again, for a call that stands alone.
@@ -198,17 +198,17 @@ class JetStream:
                 `check` is given, without an answer in time.
             TooManyRequests: there was no room for the reply in time.
         """
-        repeatable = effort is not None and check is None
+        repeatable = window is not None and check is None
         silent: GatewayError | None = None
         while True:
             again = False
             wait = timeout or self._timeout
-            if timeout is None and repeatable and effort is not None:
-                wait = self.wait_of(effort)
+            if timeout is None and repeatable and window is not None:
+                wait = self.wait_of(window)
             # Not during a pause: only for what is on its way.
             taken = 0
             if share is not None:
-                taken = share.budget.take_now(share.units) or await wait_for(share, effort)
+                taken = share.budget.take_now(share.units) or await wait_for(share, window)
             try:
                 message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=wait
@@ -217,7 +217,7 @@ class JetStream:
                 if "error" not in reply:
                     return reply
                 failure = refusal(reply["error"])
-            except Signal as signal:
+            except RequestFailed as signal:
                 failure = unanswered(signal, check)
                 again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
                 if isinstance(signal, RequestTimeout):
@@ -228,18 +228,18 @@ class JetStream:
             finally:
                 if share is not None:
                     share.budget.give(taken)
-            effort = effort or Effort(retries)
+            window = window or RetryWindow(retries)
             if again:
-                again = await self.reconnected(effort)
+                again = await self.reconnected(window)
             else:
                 again = isinstance(failure, Unavailable) and self._connection.connected
-            if not again or not await effort.pause():
+            if not again or not await window.pause():
                 if repeatable and isinstance(failure, DeadlineExceeded) and verb.startswith(_GET):
                     await self._require_stream(verb[len(_GET) :])
                 raise failure
 
     async def direct_get(
-        self, stream: str, payload: bytes, *, timeout: float, share: Share, effort: Effort
+        self, stream: str, payload: bytes, *, timeout: float, share: Share, window: RetryWindow
     ) -> Reply | None:
         """Return what a replica answers to a read, or None where none answers in time.
 
@@ -249,14 +249,14 @@ class JetStream:
         Raises:
             TooManyRequests: there was no room for the answer in time.
         """
-        taken = share.budget.take_now(share.units) or await wait_for(share, effort)
+        taken = share.budget.take_now(share.units) or await wait_for(share, window)
         try:
             return await self._connection.mux.request(
                 f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
             )
         except (NoResponders, RequestTimeout, ConnectionLost):
             return None
-        except Signal as signal:
+        except RequestFailed as signal:
             raise unanswered(signal, None) from signal
         finally:
             share.budget.give(taken)
@@ -268,7 +268,7 @@ class JetStream:
         payload: bytes,
         headers: dict[str, str],
         check: str,
-        effort: Effort,
+        window: RetryWindow,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Publish into a stream and return its answer: an ack, or one with an `error` object.
@@ -277,7 +277,7 @@ class JetStream:
 
         Args:
             check: how to find out what became of it.
-            effort: of the request that this is a part of.
+            window: of the request that this is a part of.
             timeout: seconds, where this one's own differs from that of all.
 
         Raises:
@@ -296,14 +296,14 @@ class JetStream:
                     raise Unreadable(stream)
             except NoResponders as signal:
                 await self._require_stream(stream)
-                if not await effort.pause():
+                if not await window.pause():
                     raise unanswered(signal, check) from signal
-            except Signal as signal:
+            except RequestFailed as signal:
                 raise unanswered(signal, check) from signal
             else:
                 if "error" not in answer or answer["error"].get("err_code") not in PASSING:
                     return answer
-                if not await effort.pause():
+                if not await window.pause():
                     return answer
 
     async def _require_stream(self, stream: str) -> None:
@@ -320,7 +320,7 @@ class JetStream:
                 f"{self._api}STREAM.INFO.{stream}", timeout=1
             )
             error = _answer(message, stream).get("error")
-        except Signal:
+        except RequestFailed:
             return
         failure = None if error is None else refusal(error)
         if failure is not None and not isinstance(failure, Unavailable):
@@ -336,24 +336,24 @@ class JetStream:
             error = _answer(message, "INFO").get("error")
             if error is not None:
                 raise refusal(error)
-        except Signal as signal:
+        except RequestFailed as signal:
             return {"jetstream": unanswered(signal, None).message}
         except GatewayError as refused:
             return {"jetstream": refused.message}
         return {}
 
 
-async def wait_for(share: Share, effort: Effort | None, seconds: float = _ROOM_SECONDS) -> int:
+async def wait_for(share: Share, window: RetryWindow | None, seconds: float = _ROOM_SECONDS) -> int:
     """Wait until there is room for a reply, and return what was taken.
 
     Args:
-        effort: of the request that this is a part of.
+        window: of the request that this is a part of.
         seconds: how long it waits, if its request may still wait so long.
 
     Raises:
         TooManyRequests: there was none in time.
     """
-    wait = seconds if effort is None else min(seconds, effort.left)
+    wait = seconds if window is None else min(seconds, window.left)
     try:
         async with asyncio.timeout(wait):
             return await share.budget.take(share.units)

@@ -13,7 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from jetkv_gateway.jetstream.options import NatsOptions, Secrets
-from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Multiplexer, NotConnected, Signal
+from jetkv_gateway.jetstream.requests import (
+    HEADER_RESERVE,
+    Multiplexer,
+    NotConnected,
+    RequestFailed,
+)
 from jetkv_gateway.jetstream.servers import Server, Servers
 from jetkv_gateway.jetstream.uplink import Kind, Trouble, Uplink, UplinkFailed
 
@@ -63,7 +68,7 @@ class Connection:
         """
         if self._mux is not None:
             # nats-py's own flush overtakes what waits to be written; an answer comes after it.
-            with suppress(Signal):
+            with suppress(RequestFailed):
                 await self._mux.request("$JS.API.INFO", timeout=_FLUSH_SECONDS)
         tasks = [self._supervisor, *self._left] if self._supervisor is not None else []
         # nats-py swallows a cancellation that meets it while it closes: one may not do.

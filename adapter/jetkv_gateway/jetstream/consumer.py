@@ -13,7 +13,7 @@ import orjson
 from jetkv_gateway.jetstream.buckets import BucketNames
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.requests import Multiplexer, NotPermitted, Signal
+from jetkv_gateway.jetstream.requests import Multiplexer, NotPermitted, RequestFailed
 from jetkv_gateway.kv.errors import GatewayError
 
 __all__ = ["Consumer"]
@@ -88,7 +88,7 @@ class Consumer:
         body = {"batch": batch, "expires": int(expires * _SECOND), **more}
         try:
             await self._mux.send(self._next, orjson.dumps(body), inbox)
-        except Signal as signal:
+        except RequestFailed as signal:
             raise unanswered(signal, None) from signal
 
     def heed(self, forbidden: Callable[[], None] | None) -> None:

@@ -12,7 +12,7 @@ from jetkv_gateway.jetstream.api import (
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.budget import Hold, Share
-from jetkv_gateway.jetstream.client import Effort, JetStream, wait_for
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow, wait_for
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.headers import read_direct, read_headers
 from jetkv_gateway.jetstream.writes import Writes
@@ -54,17 +54,17 @@ class JetStreamEntries:
         names = names_of(self._naming, bucket)
         subject = names.stored + tokens
         query = get_last(subject) if revision is None else get_sequence(revision)
-        effort = Effort(retries)
+        window = RetryWindow(retries)
         js = self._js
         share = js.reads.known(subject) if revision is None else None
         if share is None:
             share = self._buckets.share(names)
         entry = headers = None
         if consistency is Consistency.EVENTUAL:
-            entry = await self._from_replica(names, subject, key, query, share, effort)
+            entry = await self._from_replica(names, subject, key, query, share, window)
         if entry is None:
             try:
-                reply = await js.call(names.get, query, effort=effort, share=share)
+                reply = await js.call(names.get, query, window=window, share=share)
                 entry = read_entry(reply["message"], subject, key)
                 headers = reply["message"].get("hdrs")
             except KeyNotFound:
@@ -73,39 +73,39 @@ class JetStreamEntries:
             size = len(entry.base64) if entry is not None else 0
             js.reads.saw(names.stored, subject, size, self._loop.time())
         if entry is None or entry.operation is not Operation.PUT:
-            await self._buckets.profile(bucket, effort)
+            await self._buckets.limits(bucket, window)
             raise KeyNotFound
         # What a replica has may be old; its headers, which may say "never", are not at hand here.
         if (
             entry.consistency is Consistency.STRONG
             and self._buckets.may_be_past(bucket, entry, headers)
-            and await self._buckets.is_past(bucket, entry, headers, effort)
+            and await self._buckets.is_past(bucket, entry, headers, window)
         ):
             raise KeyNotFound
         return entry
 
     async def put(self, command: Put, retries: Retries) -> int:
         bucket, value = command.bucket, command.value
-        effort = Effort(retries)
+        window = RetryWindow(retries)
         try:
             buckets = self._buckets
-            profile = buckets.known_profile(bucket) or await buckets.fresh_profile(bucket, effort)
+            limits = buckets.known_limits(bucket) or await buckets.fresh_limits(bucket, window)
             names = names_of(self._naming, bucket)
             self._js.reads.grows(names.stored, names.stored + command.tokens, len(value) * 4 // 3)
-            if profile.value_limit is not None and len(value) > profile.value_limit:
-                await self._check_size(bucket, len(value), effort)
-            return await self._writes.apply(command, profile, effort)
+            if limits.value_limit is not None and len(value) > limits.value_limit:
+                await self._check_size(bucket, len(value), window)
+            return await self._writes.apply(command, limits, window)
         except BucketNotFound:
-            await self._buckets.fresh_profile(bucket)
+            await self._buckets.fresh_limits(bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
 
     async def delete(self, command: Delete, retries: Retries) -> None:
         try:
-            await self._delete(command, Effort(retries))
+            await self._delete(command, RetryWindow(retries))
         except BucketNotFound:
-            await self._buckets.fresh_profile(command.bucket)
+            await self._buckets.fresh_limits(command.bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
@@ -115,50 +115,50 @@ class JetStreamEntries:
                 hint="NATS counts headers: it takes at least 256 bytes",
             ) from error
 
-    async def _delete(self, command: Delete, effort: Effort) -> None:
+    async def _delete(self, command: Delete, window: RetryWindow) -> None:
         names = names_of(self._naming, command.bucket)
         expected, identity = command.expected, command.identity
-        last = await self._writes.look(names, command, effort)
+        last = await self._writes.look(names, command, window)
         current = last.entry if last is not None else None
         if last is not None and identity is not None and last.made_by(identity):
             return
-        profile = await self._buckets.profile(command.bucket, effort)
+        limits = await self._buckets.limits(command.bucket, window)
         live = current is not None and current.live
         revision = current.revision if current is not None else None
         if expected is None:
             if live:
-                await self._writes.apply(command, profile, effort)
+                await self._writes.apply(command, limits, window)
             elif command.purge and current is not None and current.operation is Operation.DELETE:
                 # The tombstone stands already: what is before it goes, and nothing is written.
                 await self._drop_history(names, command.tokens, current.revision)
         elif live and revision == expected:
-            await self._writes.apply(command, profile, effort)
+            await self._writes.apply(command, limits, window)
         elif identity is None or revision == expected:
             raise RevisionMismatch(revision)
         else:
             # It cannot be applied any more; but it may have been, and was written over since.
-            await self._writes.apply(command, profile, effort)
+            await self._writes.apply(command, limits, window)
 
     async def history(self, command: History, retries: Retries) -> AsyncGenerator[Entry, None]:
         bucket, key, tokens = command
         names = names_of(self._naming, bucket)
-        effort = Effort(retries)
-        last = await self._writes.last(names, tokens, key, effort)
+        window = RetryWindow(retries)
+        last = await self._writes.last(names, tokens, key, window)
         newest = last.entry.revision if last is not None else 0
         del last  # with a value in it
         reads, reached = self._js.reads, 0
         while reached < newest:
             share = reads.of_history(self._buckets.share(names).units)
             if not reached:
-                taken = await wait_for(share, effort)
+                taken = await wait_for(share, window)
             else:
                 # It may have been sent for long; and what was sent is not to be lost so soon.
                 taken = await wait_for(share, None, _ROOM_SECONDS_WITHIN)
-                effort = Effort(retries)
+                window = RetryWindow(retries)
             hold = Hold(share.budget, taken)
             slow = None
             try:
-                entry = await self._next(names, tokens, key, reached + 1, effort)
+                entry = await self._next(names, tokens, key, reached + 1, window)
                 if entry is None or entry.revision > newest:
                     break
                 hold.keep(2 * len(entry.base64))
@@ -172,23 +172,23 @@ class JetStreamEntries:
                     slow.cancel()
                 hold.keep(0)
         if not reached:
-            await self._buckets.profile(bucket, effort)
+            await self._buckets.limits(bucket, window)
             raise KeyNotFound
 
     async def _next(
-        self, names: BucketNames, tokens: str, key: str, revision: int, effort: Effort
+        self, names: BucketNames, tokens: str, key: str, revision: int, window: RetryWindow
     ) -> Entry | None:
         """Return the first entry of a key from a revision on."""
         subject = names.stored + tokens
         try:
-            reply = await self._js.call(names.get, get_next(subject, revision), effort=effort)
+            reply = await self._js.call(names.get, get_next(subject, revision), window=window)
         except KeyNotFound:
             return None
         return read_entry(reply["message"], subject, key)
 
-    async def _check_size(self, bucket: str, size: int, effort: Effort) -> None:
+    async def _check_size(self, bucket: str, size: int, window: RetryWindow) -> None:
         """Refuse a value by the limit as it is now: it may have been raised a moment ago."""
-        limit = (await self._buckets.fresh_profile(bucket, effort)).value_limit
+        limit = (await self._buckets.fresh_limits(bucket, window)).value_limit
         if limit is not None and size > limit:
             raise ValueTooLarge(limit)
 
@@ -199,7 +199,7 @@ class JetStreamEntries:
         key: str,
         query: bytes,
         share: Share,
-        effort: Effort,
+        window: RetryWindow,
     ) -> Entry | None:
         """Return what any replica has, or None where the leader has to be asked.
 
@@ -207,7 +207,7 @@ class JetStreamEntries:
         A replica's "not found" may be a value that has not reached it: the leader is asked.
         """
         message = await self._js.direct_get(
-            names.stream, query, timeout=_REPLICA_TIMEOUT, share=share, effort=effort
+            names.stream, query, timeout=_REPLICA_TIMEOUT, share=share, window=window
         )
         if message is None:
             return None

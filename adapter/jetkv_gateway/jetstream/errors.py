@@ -17,8 +17,8 @@ from jetkv_gateway.jetstream.requests import (
     NotConnected,
     NotPermitted,
     PayloadTooLarge,
+    RequestFailed,
     RequestTimeout,
-    Signal,
     Unreadable,
 )
 from jetkv_gateway.kv import errors as kv
@@ -245,7 +245,7 @@ def refusal(error: dict[str, Any]) -> kv.GatewayError:
     return _unsuitable(text) if 400 <= status < 500 and status != 429 else _later(text)
 
 
-def unanswered(signal: Signal, check: str | None) -> kv.GatewayError:
+def unanswered(signal: RequestFailed, check: str | None) -> kv.GatewayError:
     """Return the domain error of a request without a reply.
 
     Args:

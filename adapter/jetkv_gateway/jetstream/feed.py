@@ -15,7 +15,7 @@ from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import bucket_of, read_headers, status, subject_text, value_of
-from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, Signal
+from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, RequestFailed
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, Unavailable
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import Change, Operation
@@ -118,7 +118,7 @@ class Feed:
             self._inbox = await self._mux.subscribe(
                 self._take, lambda: self._finish("the connection to NATS was lost")
             )
-        except Signal as signal:
+        except RequestFailed as signal:
             raise unanswered(signal, None) from signal
         self._consumer.heed(self._on_forbidden)
 

@@ -37,7 +37,7 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.expiry import lifetime_of
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, Signal
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, RequestFailed
 from jetkv_gateway.jetstream.scan import Scan
 from jetkv_gateway.kv.commands import ListKeys
 from jetkv_gateway.kv.errors import (
@@ -168,7 +168,7 @@ class JetStreamListings:
         created = False
         try:
             inbox = await mux.subscribe(scan.take)
-        except Signal as signal:
+        except RequestFailed as signal:
             raise unanswered(signal, None) from signal
         try:
             try:

@@ -31,8 +31,8 @@ __all__ = [
     "PayloadTooLarge",
     "Reply",
     "ReplyClient",
+    "RequestFailed",
     "RequestTimeout",
-    "Signal",
     "Taker",
     "Unreadable",
 ]
@@ -52,35 +52,35 @@ _NOTHING_SENT = (
 )
 
 
-class Signal(Exception):
+class RequestFailed(Exception):
     """What became of a request that got no reply. Never leaves this package."""
 
 
-class NotConnected(Signal):
+class NotConnected(RequestFailed):
     """Nothing was sent."""
 
 
-class PayloadTooLarge(Signal):
+class PayloadTooLarge(RequestFailed):
     """Nothing was sent. Its argument is the limit in bytes, where the payload is over it."""
 
 
-class NoResponders(Signal):
+class NoResponders(RequestFailed):
     """Nobody listens on the subject: no such stream, no leader, or no JetStream. Not applied."""
 
 
-class NotPermitted(Signal):
+class NotPermitted(RequestFailed):
     """The server refused the publish. Not applied."""
 
 
-class RequestTimeout(Signal):
+class RequestTimeout(RequestFailed):
     """Sent, and no reply in time: it may be applied, now or later."""
 
 
-class Unreadable(Signal):
+class Unreadable(RequestFailed):
     """An answer came, and is none of JetStream's: it may be applied."""
 
 
-class ConnectionLost(Signal):
+class ConnectionLost(RequestFailed):
     """Sent, and the connection broke before the reply: it may be applied, now or later."""
 
 
@@ -124,7 +124,7 @@ class Multiplexer:
         self._sent = 0
         self._waiters: dict[bytes, _Waiter] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._lost: Signal | None = None
+        self._lost: RequestFailed | None = None
         self._inboxes: dict[Inbox, Callable[[], None] | None] = {}
         self._left: dict[bytes, tuple[str, float]] = {}
         self._heeded: dict[str, Callable[[], None]] = {}
@@ -158,7 +158,7 @@ class Multiplexer:
             timeout: seconds until `RequestTimeout`, to within a twentieth of a second.
 
         Raises:
-            Signal: one of its kinds; each says whether anything was sent.
+            RequestFailed: one of its kinds; each says whether anything was sent.
         """
         if self._lost is not None:
             raise NotConnected
@@ -242,7 +242,7 @@ class Multiplexer:
     def lost(self) -> bool:
         return self._lost is not None
 
-    def close(self, reason: Signal) -> None:
+    def close(self, reason: RequestFailed) -> None:
         """End every wait with `reason`; later requests raise `NotConnected`."""
         self._lost = reason
         if self._timer is not None:

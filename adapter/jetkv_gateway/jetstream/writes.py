@@ -36,9 +36,9 @@ from jetkv_gateway.jetstream.api import (
     message_headers,
     read_entry,
 )
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, Profile, names_of
+from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, WriteLimits, names_of
 from jetkv_gateway.jetstream.capabilities import Capability
-from jetkv_gateway.jetstream.client import Effort, JetStream
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.decisions import (
     Course,
     Late,
@@ -111,12 +111,12 @@ class _Publish:
 
     names: BucketNames
     command: Write
-    profile: Profile
+    limits: WriteLimits
 
-    def forgotten(self, effort: Effort) -> bool:
+    def forgotten(self, window: RetryWindow) -> bool:
         """Return whether another try could be applied again, beside one before it."""
         unconditional = self.command.expected is None
-        return unconditional and effort.spent + _WINDOW_MARGIN > self.profile.window
+        return unconditional and window.spent + _WINDOW_MARGIN > self.limits.duplicate_window
 
     def headers(self) -> dict[str, str]:
         """Return the headers that all tries share."""
@@ -143,7 +143,7 @@ class Writes:
         self._js = js
         self._buckets = buckets
 
-    async def apply(self, command: Write, profile: Profile, effort: Effort) -> int:
+    async def apply(self, command: Write, limits: WriteLimits, window: RetryWindow) -> int:
         """Write, and return the revision; of a retry, that of the first time.
 
         Raises:
@@ -152,68 +152,68 @@ class Writes:
             OutcomeUnknown: no answer, or none that settles it.
             GatewayError: nothing was applied.
         """
-        write = _Publish(names_of(self._js.naming, command.bucket), command, profile)
+        write = _Publish(names_of(self._js.naming, command.bucket), command, limits)
         if command.identity is None and command.expected is None:
-            answer = await self._publish(write, write.headers(), effort)
+            answer = await self._publish(write, write.headers(), window)
             if "error" in answer:
-                raise await self._explained(write, refusal(answer["error"]), effort)
+                raise await self._explained(write, refusal(answer["error"]), window)
             plain: int = answer["seq"]
             return plain
         named = command.identity is not None
         turn = Next(Step.SEND, Course.of(command.expected, named=named))
         headers = write.headers()
         said, failure, last = Said.REFUSED, None, None
-        holds = not profile.host.can(Capability.FORGETS_REFUSED)
+        holds = not limits.host.can(Capability.FORGETS_REFUSED)
         try:
             while turn.step is not Step.DONE:
                 course = turn.course
                 match turn.step:
-                    case Step.WAIT if not await self._may_go_on(write, effort):
-                        raise _late(turn, write, effort) from failure
+                    case Step.WAIT if not await self._may_go_on(write, window):
+                        raise _late(turn, write, window) from failure
                     case Step.WAIT | Step.SEND:
-                        said, turn, failure = await self._send(write, course, headers, effort)
+                        said, turn, failure = await self._send(write, course, headers, window)
                     case Step.LOOK:
-                        last = await self.look(write.names, command, effort)
+                        last = await self.look(write.names, command, window)
                         stands = _stands(last, command.identity)
                         turn = after_look(course, said, stands, holds_ids=holds)
                     case Step.ASK:
-                        known = await self._remembered(write, course.message_id, effort)
+                        known = await self._remembered(write, course.message_id, window)
                         turn = after_ask(course, known)
                     case Step.VERIFY:
-                        return await self._first_answer(write, turn.revision, effort)
+                        return await self._first_answer(write, turn.revision, window)
                     case Step.CONFLICT:
                         raise _mismatch(command.expected, last)
                     case Step.REFUSE:
                         assert failure is not None, "a refusal has its error"
-                        raise await self._explained(write, failure, effort)
+                        raise await self._explained(write, failure, window)
         except (PreconditionFailed, IdempotencyConflict, OutcomeUnknown):
             raise
         except GatewayError as error:
             if turn.course.doubtful:
                 # An earlier try may still be applied, whatever is said to a later one.
-                raise _unknown(write, effort) from error
+                raise _unknown(write, window) from error
             raise
         return turn.revision
 
-    async def look(self, names: BucketNames, command: Write, effort: Effort) -> Last | None:
+    async def look(self, names: BucketNames, command: Write, window: RetryWindow) -> Last | None:
         """Return the newest message of the key; a value that is past its time is no value."""
-        last = await self.last(names, command.tokens, command.key, effort)
+        last = await self.last(names, command.tokens, command.key, window)
         if last is not None and last.entry.live:
             is_past = self._buckets.is_past
-            if await is_past(command.bucket, last.entry, last.headers, effort):
+            if await is_past(command.bucket, last.entry, last.headers, window):
                 last.entry.operation = Operation.PURGE
         return last
 
-    async def _may_go_on(self, write: _Publish, effort: Effort) -> bool:
+    async def _may_go_on(self, write: _Publish, window: RetryWindow) -> bool:
         """Wait, and return whether another try has time, and does no harm."""
         return (
-            not write.forgotten(effort)
-            and await self._js.reconnected(effort)
-            and await effort.pause()
+            not write.forgotten(window)
+            and await self._js.reconnected(window)
+            and await window.pause()
         )
 
     async def _send(
-        self, write: _Publish, course: Course, headers: dict[str, str], effort: Effort
+        self, write: _Publish, course: Course, headers: dict[str, str], window: RetryWindow
     ) -> tuple[Said, Next, GatewayError | None]:
         """Make one try; return what was said, what comes next, and the error of a refusal."""
         wait = None
@@ -221,9 +221,9 @@ class Writes:
             headers[EXPECTED_REVISION] = str(course.sent)
         if write.command.identity is not None:
             headers[MESSAGE_ID] = _message_id(write.command.identity, course.message_id)
-            wait = self._js.wait_of(effort)
+            wait = self._js.wait_of(window)
         try:
-            answer = await self._publish(write, headers, effort, wait)
+            answer = await self._publish(write, headers, window, wait)
         except (OutcomeUnknown, Unavailable) as error:
             sent = isinstance(error, OutcomeUnknown)
             return Said.REFUSED, after_silence(course, sent=sent), error
@@ -231,18 +231,20 @@ class Writes:
         turn = after_answer(course, said, revision)
         return said, turn, refusal(answer["error"]) if turn.step is Step.REFUSE else None
 
-    async def last(self, names: BucketNames, tokens: str, key: str, effort: Effort) -> Last | None:
+    async def last(
+        self, names: BucketNames, tokens: str, key: str, window: RetryWindow
+    ) -> Last | None:
         """Return the newest message of a key by the leader, None where there is none."""
         subject = names.stored + tokens
-        return await self.read(names, get_last(subject), subject, key, effort)
+        return await self.read(names, get_last(subject), subject, key, window)
 
     async def read(
-        self, names: BucketNames, query: bytes, subject: str, key: str, effort: Effort
+        self, names: BucketNames, query: bytes, subject: str, key: str, window: RetryWindow
     ) -> Last | None:
         """Return what the leader answers to a query, None where that is no message of the key."""
         try:
             share = self._buckets.share(names)
-            reply = await self._js.call(names.get, query, effort=effort, share=share)
+            reply = await self._js.call(names.get, query, window=window, share=share)
         except KeyNotFound:
             return None
         message = reply["message"]
@@ -250,25 +252,29 @@ class Writes:
         return None if entry is None else Last(entry, message.get("hdrs"))
 
     def _publish(
-        self, write: _Publish, headers: dict[str, str], effort: Effort, timeout: float | None = None
+        self,
+        write: _Publish,
+        headers: dict[str, str],
+        window: RetryWindow,
+        timeout: float | None = None,
     ) -> Coroutine[Any, Any, dict[str, Any]]:
         names = write.names
         subject = names.written + write.command.tokens
         return self._js.publish(
-            names.stream, subject, write.command.value, headers, _HOW_TO_CHECK, effort, timeout
+            names.stream, subject, write.command.value, headers, _HOW_TO_CHECK, window, timeout
         )
 
     async def _explained(
-        self, write: _Publish, failure: GatewayError, effort: Effort
+        self, write: _Publish, failure: GatewayError, window: RetryWindow
     ) -> GatewayError:
         """Return the error of a refusal, with the limit that a value is over."""
         if isinstance(failure, ValueTooLarge):
-            profile = await self._buckets.fresh_profile(write.command.bucket, effort)
+            limits = await self._buckets.fresh_limits(write.command.bucket, window)
             hint = "NATS counts the headers of a value, too"
-            return ValueTooLarge(profile.value_limit, hint=hint)
+            return ValueTooLarge(limits.value_limit, hint=hint)
         return failure
 
-    async def _first_answer(self, write: _Publish, revision: int, effort: Effort) -> int:
+    async def _first_answer(self, write: _Publish, revision: int, window: RetryWindow) -> int:
         """Return the revision that the first request with this idempotency key got.
 
         Raises:
@@ -276,13 +282,13 @@ class Writes:
         """
         subject = write.names.stored + write.command.tokens
         first = await self.read(
-            write.names, get_sequence(revision), subject, write.command.key, effort
+            write.names, get_sequence(revision), subject, write.command.key, window
         )
         if first is not None and write.command.identity is not None:
             first.made_by(write.command.identity)
         return revision
 
-    async def _remembered(self, write: _Publish, number: int, effort: Effort) -> int | None:
+    async def _remembered(self, write: _Publish, number: int, window: RetryWindow) -> int | None:
         """Return the revision that the server remembers for a message id, None for none.
 
         Args:
@@ -297,7 +303,7 @@ class Writes:
         probe = {EXPECTED_REVISION: str(MAX_REVISION - 1)}
         expected_codes = MISMATCHES
         # Asked again, since in a rolling upgrade another server may lead the stream by now.
-        host = (await self._buckets.fresh_profile(write.command.bucket, effort)).host
+        host = (await self._buckets.fresh_limits(write.command.bucket, window)).host
         if host.can(Capability.PROBED_BY_TTL):
             probe = {TTL: "none", ROLLUP: "none"}
             expected_codes = _NOT_KNOWN
@@ -308,14 +314,14 @@ class Writes:
                 b"",
                 {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: message_id, **probe},
                 _HOW_TO_CHECK,
-                effort,
+                window,
                 self._js.patience,
             )
         except GatewayError as error:
-            raise _unknown(write, effort) from error
+            raise _unknown(write, window) from error
         if "error" in answer:
             if answer["error"].get("err_code") not in expected_codes:
-                raise _unknown(write, effort)
+                raise _unknown(write, window)
             return None
         known: int | None = answer["seq"] if answer.get("duplicate") else None
         return known
@@ -352,16 +358,16 @@ def _message_id(identity: Idempotency, number: int) -> str:
     return f"{identity.scope}.{number}" if number else identity.scope
 
 
-def _late(turn: Next, write: _Publish, effort: Effort) -> GatewayError:
+def _late(turn: Next, write: _Publish, window: RetryWindow) -> GatewayError:
     """Return what a write is that has no time for another try."""
     if turn.late is Late.UNKNOWN:
-        return _unknown(write, effort)
+        return _unknown(write, window)
     return Unavailable("another write on this key is in flight; nothing was applied")
 
 
-def _unknown(write: _Publish, effort: Effort) -> OutcomeUnknown:
+def _unknown(write: _Publish, window: RetryWindow) -> OutcomeUnknown:
     """Return the error of a write with an id; a retry that its bucket may not know does harm."""
-    if write.forgotten(effort):
+    if write.forgotten(window):
         return OutcomeUnknown(_HOW_TO_CHECK)
     return OutcomeUnknown(_HOW_TO_REPEAT, repeatable=True)
 

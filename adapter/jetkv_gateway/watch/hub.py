@@ -1,4 +1,4 @@
-"""All watches of a worker: one channel for each watched bucket, and a session for each watcher."""
+"""All watches of a worker: one live feed a bucket, and a session for each watcher."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -12,8 +12,8 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
 )
 from jetkv_gateway.kv.store import Changes
-from jetkv_gateway.watch.channel import Channel
-from jetkv_gateway.watch.past import Past, WatchRequest
+from jetkv_gateway.watch.catch_up import CatchUp, WatchRequest
+from jetkv_gateway.watch.live import LiveFeed
 from jetkv_gateway.watch.session import Item, Limits, Session, State
 
 __all__ = ["Hub", "Watch", "WatchLimits"]
@@ -43,7 +43,7 @@ class Hub:
     def __init__(self, changes: Changes, limits: WatchLimits) -> None:
         self._changes = changes
         self._limits = limits
-        self._channels: dict[str, Channel] = {}
+        self._live_feeds: dict[str, LiveFeed] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._count = 0
         self._by_address: dict[str, int] = {}
@@ -56,9 +56,11 @@ class Hub:
     @property
     def troubles(self) -> list[GatewayError]:
         """What keeps watched buckets from being followed now."""
-        channels = self._channels.values()
+        live_feeds = self._live_feeds.values()
         return [
-            channel.stuck for channel in channels if channel.stuck is not None and not channel.over
+            live_feed.stuck
+            for live_feed in live_feeds
+            if live_feed.stuck is not None and not live_feed.over
         ]
 
     @asynccontextmanager
@@ -80,8 +82,8 @@ class Hub:
 
     async def close(self) -> None:
         """Remove all feeds."""
-        for channel in list(self._channels.values()):
-            self._retire(channel)
+        for live_feed in list(self._live_feeds.values()):
+            self._retire(live_feed)
         while self._closing:
             await asyncio.wait(self._closing)
 
@@ -105,8 +107,8 @@ class Hub:
 
     async def _open(self, bucket: str, request: WatchRequest) -> "Watch":
         for _ in range(_TRIES):
-            watch = Watch(self._changes, self._channel(bucket), request, self._limits.queue)
-            watch.channel.join(watch.session)
+            watch = Watch(self._changes, self._live_feed(bucket), request, self._limits.queue)
+            watch.live_feed.join(watch.session)
             opened = False
             try:
                 opened = request.patient or await self._start(watch)
@@ -118,38 +120,38 @@ class Hub:
         raise Unavailable("the bucket is made anew again and again")
 
     def _leave(self, watch: "Watch") -> None:
-        watch.channel.leave(watch.session)
-        if not watch.channel:
-            self._retire(watch.channel)
+        watch.live_feed.leave(watch.session)
+        if not watch.live_feed:
+            self._retire(watch.live_feed)
 
-    def _channel(self, bucket: str) -> Channel:
-        channel = self._channels.get(bucket)
-        if channel is None or channel.over:
-            channel = self._channels[bucket] = Channel(self._changes, bucket)
-        return channel
+    def _live_feed(self, bucket: str) -> LiveFeed:
+        live_feed = self._live_feeds.get(bucket)
+        if live_feed is None or live_feed.over:
+            live_feed = self._live_feeds[bucket] = LiveFeed(self._changes, bucket)
+        return live_feed
 
-    def _retire(self, channel: Channel) -> None:
-        if self._channels.get(channel.bucket) is channel:
-            del self._channels[channel.bucket]
-        closing = asyncio.create_task(channel.close())
+    def _retire(self, live_feed: LiveFeed) -> None:
+        if self._live_feeds.get(live_feed.bucket) is live_feed:
+            del self._live_feeds[live_feed.bucket]
+        closing = asyncio.create_task(live_feed.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     async def _start(self, watch: "Watch") -> bool:
         """Return whether the watch goes on from the bucket's present."""
-        channel = watch.channel
-        await channel.tried()
-        trouble = channel.trouble
-        if channel.position is None or isinstance(trouble, TooManyRequests):
+        live_feed = watch.live_feed
+        await live_feed.tried()
+        trouble = live_feed.trouble
+        if live_feed.position is None or isinstance(trouble, TooManyRequests):
             raise trouble or Unavailable
-        if channel.over and trouble is not None:
+        if live_feed.over and trouble is not None:
             if isinstance(trouble, BucketDeleted):
                 return False
             raise trouble
-        state = await self._changes.state(channel.bucket)
-        if state.created_at != channel.created_at:
+        state = await self._changes.state(live_feed.bucket)
+        if state.created_at != live_feed.created_at:
             # Made anew, and the feed has not noticed yet; the next try gets a feed of its own.
-            channel.end(BucketDeleted())
+            live_feed.end(BucketDeleted())
             return False
         watch.start(state.last)
         return True
@@ -163,9 +165,9 @@ class Watch:
     """
 
     def __init__(
-        self, changes: Changes, channel: Channel, request: WatchRequest, limits: Limits
+        self, changes: Changes, live_feed: LiveFeed, request: WatchRequest, limits: Limits
     ) -> None:
-        self.channel = channel
+        self.live_feed = live_feed
         self.request = request
         self.session = Session(
             request.filters,
@@ -174,7 +176,7 @@ class Watch:
             limits=limits,
             on_news=self._on_news,
         )
-        self._past = Past(changes, channel, self.session, request)
+        self._catch_up = CatchUp(changes, live_feed, self.session, request)
         self._news: asyncio.Future[None] | None = None
         self._on_end: Callable[[], None] | None = None
 
@@ -187,7 +189,7 @@ class Watch:
         session = self.session
         if session.state is not State.LIVE or not session.idle:
             return None
-        return max(session.position, self.channel.position or 0)
+        return max(session.position, self.live_feed.position or 0)
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have `callback` called when the session is closed, whatever is still to be read."""
@@ -198,7 +200,7 @@ class Watch:
     def start(self, last: int) -> None:
         """Go live after the bucket's `last` revision, unless the past is wanted, too."""
         if self.request.resume_after is None and not self.request.snapshot:
-            self.session.joined(max(last, self.channel.position or 0))
+            self.session.joined(max(last, self.live_feed.position or 0))
 
     async def items(self) -> AsyncGenerator[list[Item], None]:
         """Yield what the watcher is owed, in order; ends when the session is closed.
@@ -206,7 +208,7 @@ class Watch:
         The past is read no faster than this is iterated over. Close the iterator when done.
         """
         session = self.session
-        async with aclosing(self._past.read()) as parts:
+        async with aclosing(self._catch_up.read()) as parts:
             async for _ in parts:
                 while items := session.take():
                     yield items

@@ -1,4 +1,4 @@
-"""Channels, pasts and the hub, on buckets in memory and a clock of their own.
+"""Live feeds, catching up and the hub, on buckets in memory and a clock of their own.
 
 The buckets keep one revision of each key, as most do: what is written over is gone for whoever has
 not read it yet. Time passes only when all tasks wait, so that no test waits and none is a race.
@@ -34,8 +34,8 @@ from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter, covers
 from jetkv_gateway.kv.keys import encode
 from jetkv_gateway.kv.model import BucketState, Change, Forgetting, Operation
 from jetkv_gateway.kv.store import Batch, Newest, Stamp
+from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch, WatchLimits
-from jetkv_gateway.watch.past import WatchRequest
 from jetkv_gateway.watch.session import Item, Limits, SnapshotEnd
 
 # --- a clock that does not wait

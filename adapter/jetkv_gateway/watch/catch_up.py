@@ -1,6 +1,6 @@
 """How a session reads the past, snapshot or resume, and joins the live feed at a revision.
 
-The session is in its channel before a round begins, so every live change from then on is kept
+The session is in its live feed before a round begins, so every live change from then on is kept
 while the round reads up to the newest revision of its moment. What was written over meanwhile is
 missing in what was read, and is among what was kept. Where too much was kept, it was dropped, and
 another round reads on from where this one ended: each is shorter than the one before, and none
@@ -28,7 +28,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
 from jetkv_gateway.kv.store import Batch, Changes, Newest
-from jetkv_gateway.watch.channel import PATIENCE, Channel, Pauses
+from jetkv_gateway.watch.live import PATIENCE, LiveFeed, Pauses
 from jetkv_gateway.watch.session import Session, State
 from jetkv_gateway.watch.traces import (
     LOST,
@@ -40,7 +40,7 @@ from jetkv_gateway.watch.traces import (
     vouched,
 )
 
-__all__ = ["Past", "WatchRequest", "same_moment"]
+__all__ = ["CatchUp", "WatchRequest", "same_moment"]
 
 _REACH_SECONDS = 2.0
 _SECOND_LOOKS = 2
@@ -70,15 +70,15 @@ class WatchRequest:
     patient: bool = False
 
 
-class Past:
+class CatchUp:
     """The past of one session; `read` it until the session is live."""
 
     def __init__(
-        self, changes: Changes, channel: Channel, session: Session, request: WatchRequest
+        self, changes: Changes, live_feed: LiveFeed, session: Session, request: WatchRequest
     ) -> None:
         self._changes = changes
-        self._channel = channel
-        self._bucket = channel.bucket
+        self._live_feed = live_feed
+        self._bucket = live_feed.bucket
         self._session = session
         self._request = request
         self._snapshot = request.snapshot and request.resume_after is None
@@ -120,11 +120,11 @@ class Past:
 
     async def _round(self) -> AsyncGenerator[None, None]:
         session = self._session
-        await self._channel.tried()
-        if self._channel.position is None:
-            raise self._channel.trouble or Unavailable
+        await self._live_feed.tried()
+        if self._live_feed.position is None:
+            raise self._live_feed.trouble or Unavailable
         session.restart()
-        kept_from = self._channel.position
+        kept_from = self._live_feed.position
         asked = asyncio.get_running_loop().time()
         state = await self._changes.state(self._bucket)
         self._check(state, kept_from)
@@ -162,9 +162,9 @@ class Past:
             self._created_at = state.created_at
         if self._created_at != state.created_at:
             raise BucketDeleted
-        if self._channel.created_at != state.created_at:
+        if self._live_feed.created_at != state.created_at:
             # Made anew, and the feed has not noticed yet.
-            self._channel.end(BucketDeleted())
+            self._live_feed.end(BucketDeleted())
             return
         if state.last < max(kept_from, self._through):
             # A leader of this very moment may not have taken in all that it is the leader of.
@@ -269,11 +269,11 @@ class Past:
         writes never pause there is no such moment; then the feed was close behind them for a while.
         """
         for _ in range(_LOOKS_FOR_A_PAUSE):
-            shown = self._channel.position or 0
+            shown = self._live_feed.position or 0
             newest = await self._changes.newest(self._bucket)
             if newest is None or shown >= newest.revision:
                 return
-            if not await self._channel.reached(newest.revision, _REACH_SECONDS):
+            if not await self._live_feed.reached(newest.revision, _REACH_SECONDS):
                 raise Unavailable("the live feed is behind")
 
 

@@ -1,6 +1,6 @@
 """One bucket's live feed, and all the sessions that it feeds.
 
-However many watch a bucket, one consumer serves them. The channel opens it with the first session
+However many watch a bucket, one consumer serves them. The live feed opens it with the first session
 and removes it with the last; when the feed ends, it opens another one after the last revision
 seen, and makes sure that nothing has gone missing in between. If it cannot, every session ends with
 a word. So they do where NATS refuses a feed, for good or for as long as `PATIENCE`, and where the
@@ -41,7 +41,7 @@ from jetkv_gateway.watch.traces import (
     vouched,
 )
 
-__all__ = ["PATIENCE", "Channel", "Pauses"]
+__all__ = ["PATIENCE", "LiveFeed", "Pauses"]
 
 _log = logging.getLogger("jetkv.watch")
 
@@ -84,7 +84,7 @@ class Pauses:
         await self._changes.available(60)
 
 
-class Channel:
+class LiveFeed:
     """The feed of a bucket.
 
     Attributes:
