@@ -100,10 +100,21 @@ async def test_an_option_that_cannot_be_used_is_refused_by_its_name(
         make("http://localhost:9123", **options)
 
 
-@pytest.mark.parametrize("options", [{"attempts": 0}, {"first_delay": -1}, {"longest_delay": -1}])
-def test_a_way_to_retry_that_cannot_be_one_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match="attempts from 1, seconds from 0"):
-        Retry(**options)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "1", None, True])
+@pytest.mark.parametrize("name", ["first_delay", "longest_delay", "patience"])
+def test_a_delay_that_is_no_number_of_seconds_is_refused(name: str, seconds: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="seconds from 0"):
+        Retry(**{name: seconds})
+
+
+@pytest.mark.parametrize("attempts", [0, 1.5, "3", None, True])
+def test_attempts_that_are_no_count_are_refused(attempts: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="attempts is a whole number from 1"):
+        Retry(attempts=attempts)
+
+
+def test_patience_may_have_no_end() -> None:
+    assert Retry(patience=float("inf")).patience == float("inf")
 
 
 def test_what_the_caller_is_handling_is_not_taken_for_the_reason(nobody: str) -> None:

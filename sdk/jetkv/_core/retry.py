@@ -64,13 +64,24 @@ class Retry:
 
     def __post_init__(self) -> None:
         delays = (self.first_delay, self.longest_delay, self.patience)
-        if self.attempts < 1 or any(seconds < 0 for seconds in delays):
-            raise errors.InvalidArgumentError(f"attempts from 1, seconds from 0: {self!r}")
+        if not (_is_count(self.attempts) and all(map(_are_seconds, delays))):
+            raise errors.InvalidArgumentError(
+                f"attempts is a whole number from 1, the others are seconds from 0: {self!r}"
+            )
 
     def delay(self, tried: int, at_least: float, jitter: float) -> float:
         """Return the seconds to wait after the `tried`-th request; `jitter` is from 0 to 1."""
         back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(tried - 1, _DOUBLINGS))
         return at_least + back_off * (0.5 + 0.5 * jitter)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_seconds(value: object) -> bool:
+    # Of a NaN nothing holds; infinitely many are patience.
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
