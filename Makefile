@@ -35,7 +35,7 @@ $(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
 	@touch $@
 
 # From the command line only: a PORT that the environment has for something else is none of ours.
-given = $(if $(filter command line,$(origin $1)),$2 $($1))
+given = $(if $(filter command line,$(origin $1)),$(if $($1),$2 $($1)))
 
 dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123; PORT=9223 NATS_PORT=4333
 	@JETKV_STARTED_BY="make dev" $(BIN)/jetkv dev --bucket counters --bucket feature-flags \

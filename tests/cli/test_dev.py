@@ -246,6 +246,12 @@ def test_a_port_that_the_environment_has_for_something_else_is_none_of_make_dev(
     assert "--port" not in made()
 
 
+def test_a_port_that_is_left_empty_is_the_usual_one() -> None:
+    command = made("PORT=", "NATS_PORT=4333")
+    assert "--port" not in command
+    assert command.rstrip().endswith("--nats-port 4333")
+
+
 def test_a_closed_terminal_ends_dev(start) -> None:
     dev = start("dev", "--port", "0")
     ready(dev.http())
