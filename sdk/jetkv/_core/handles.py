@@ -10,7 +10,7 @@ _forking = threading.Lock()
 
 
 def forking() -> threading.Lock:
-    """Return the lock under which a forked child makes what it needs anew."""
+    """Return the lock under which a process makes what it needs, a forked child anew."""
     return _forking
 
 

@@ -1,6 +1,5 @@
 """The driver of the sync client: httpcore."""
 
-import os
 import ssl
 import threading
 import time
@@ -11,6 +10,7 @@ import httpcore
 
 from jetkv._core.address import Address
 from jetkv._core.bodies import Body, Decoder
+from jetkv._core.handles import forking
 from jetkv._core.wire import (
     REFUSAL_SECONDS,
     SMALL_BYTES,
@@ -27,18 +27,6 @@ from jetkv._sync.wires import Call
 from jetkv.errors import ClientClosedError
 
 __all__ = ["Stream", "Transport"]
-
-_making = threading.Lock()
-
-
-def _after_fork() -> None:
-    # A thread that the child does not have may have held it.
-    global _making
-    _making = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Transport:
@@ -114,7 +102,7 @@ class Transport:
             raise ClientClosedError("the client is closed", hint="make another one")
         connections = self._connections
         if connections is None or not connections.ours:
-            with _making:
+            with forking():
                 connections = self._connections
                 if connections is None or not connections.ours:
                     connections = Connections(self._address, self._max_connections)
