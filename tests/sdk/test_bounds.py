@@ -4,6 +4,7 @@ import gzip
 import socket
 import tracemalloc
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -31,7 +32,7 @@ from tests.sdk.calls import (
     refused_by,
     take,
 )
-from tests.sdk.test_retry import GET
+from tests.sdk.test_retry import ENTRY, GET
 from tests.sdk.test_watch_place import SNAPSHOT_END, updates
 from tests.support.scripted import Step, http, scripted
 
@@ -262,6 +263,31 @@ async def test_a_head_without_an_end_is_refused(make, call: Call) -> None:
     with little_memory(), scripted(flood) as server:
         async with make(server.url, retry=ONCE, timeout=20) as client:
             await refused(call(client), UnavailableError, "broke")
+
+
+LISTS = ENTRY[:-1] + ',"x":[' + "[]," * (2 * MIB) + "[]]}"
+FRAME = "data: " + LISTS.replace("{", '{"type":"kv_update",', 1) + "\n\n"
+SWOLLEN: dict[str, list[bytes]] = {
+    "get": [http(200, LISTS)],
+    "history": [http(200, f'{{"entries":[{LISTS}]}}')],
+    "watch": [INFO, EVENTS + b"\r\n" + FRAME.encode()],
+}
+
+
+@pytest.mark.parametrize("name", SWOLLEN)
+async def test_what_would_take_many_times_its_size_in_memory_is_not_read(make, name: str) -> None:
+    with little_memory(64 * MIB), scripted(*SWOLLEN[name]) as server:
+        async with make(server.url, retry=ONCE, timeout=10) as client:
+            await refused(READS[name](client), UnexpectedAnswerError)
+
+
+async def test_a_key_may_look_like_many_values(make) -> None:
+    key = "[{," * 170
+    large = b64encode(bytes(MIB)).decode()
+    entry = ENTRY.replace('"k"', f'"{key}"').replace("MQ==", large)
+    with scripted(http(200, f'{{"entries":[{",".join([entry] * 64)}]}}')) as server:
+        async with make(server.url, retry=ONCE, timeout=20) as client:
+            assert len(await client.kv().bucket("b", bytes).history(key)) == 64
 
 
 LONG = "y" * 5000

@@ -33,6 +33,7 @@ T = TypeVar("T")
 Decode = Callable[[str, bytes], T]
 
 _LONGEST_TEXT = 2_000
+_MOST_ENTRIES = 64  # of a history, which nats-server keeps no longer
 
 _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "bucket not found": errors.BucketNotFoundError,
@@ -170,11 +171,15 @@ def retry_after(answer: Answer) -> float:
 
 
 def _read(
-    answer: Answer, request: Request, read: Callable[[dict[str, Any]], T], status: int = 200
+    answer: Answer,
+    request: Request,
+    read: Callable[[dict[str, Any]], T],
+    status: int = 200,
+    most: int | None = None,
 ) -> T:
     check(answer, request, status)
     try:
-        return read(fields.document(answer.body))
+        return read(fields.document(answer.body, most))
     except ValueError as error:
         raise _not_ours(answer, request) from error
 
@@ -194,7 +199,9 @@ def _entry(document: Any, decode: Decode[T]) -> Entry[T]:
 
 def read_entry(answer: Answer, request: Request, key: str, decode: Decode[T]) -> Entry[T]:
     """Return a live entry; one of another key is no answer to what was asked."""
-    entry = _read(answer, request, lambda document: _entry(document, decode))
+    entry = _read(
+        answer, request, lambda document: _entry(document, decode), most=fields.ENTRY_VALUES
+    )
     if entry.key != key or entry.operation is not Operation.PUT:
         raise _not_ours(answer, request)
     return entry
@@ -205,6 +212,7 @@ def read_entries(answer: Answer, request: Request, decode: Decode[T]) -> list[En
         answer,
         request,
         lambda document: [_entry(entry, decode) for entry in fields.listed(document, "entries")],
+        most=_MOST_ENTRIES * fields.ENTRY_VALUES,
     )
 
 

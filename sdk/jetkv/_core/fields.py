@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeGuard
 
 __all__ = [
+    "ENTRY_VALUES",
     "LARGEST",
     "Misshapen",
     "data",
@@ -33,12 +34,24 @@ LARGEST = 2**64 - 1
 """A sequence number of a stream, and with it a revision."""
 
 
-def document(body: bytes) -> dict[str, Any]:
+ENTRY_VALUES = 2_000
+"""What an entry, or a frame of a watch, has at most: a key of 512 bytes may look like as many."""
+
+_HARMLESS_BYTES = 64 * 1024
+
+
+def document(body: bytes, most: int | None = None) -> dict[str, Any]:
     """Return a JSON object.
+
+    Args:
+        most: values in it, where that is known. An empty list takes 3 bytes in JSON and 64 in
+            memory, so that a bound on bytes alone is none.
 
     Raises:
         ValueError: it is none.
     """
+    if most is not None and len(body) > _HARMLESS_BYTES and _marks(body) > most:
+        raise Misshapen(f"it has more than {most:,} values")
     try:
         found = json.loads(body)
     except RecursionError as error:
@@ -46,6 +59,11 @@ def document(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Misshapen("it is no JSON object")
     return found
+
+
+def _marks(body: bytes) -> int:
+    # One stands before each value but the first; those in texts count, too.
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def whole(fields: Mapping[str, Any], name: str, least: int = 0, default: int | None = None) -> int:

@@ -182,7 +182,11 @@ class WatchSession(Generic[T]):
             raise self._failure
 
     def _take(self, event: Event) -> list[Came[T]]:
-        came = [] if event.data is None else self._frame(fields.document(event.data))
+        came = (
+            []
+            if event.data is None
+            else self._frame(fields.document(event.data, fields.ENTRY_VALUES))
+        )
         if event.id is not None and event.id.isascii() and event.id.isdigit():
             # Only now: what came before the id belongs to it.
             place = max(fields.whole({"id": int(event.id[:21])}, "id"), self._position or 0)
