@@ -270,7 +270,10 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             app = partial(unchunked, app, cycle)
         admission = self._admission
-        if admission is not None and _is_limited(cycle):
+        match = _match_of(cycle)
+        method = cycle.scope["method"]
+        limited = method not in match[0].unlimited if match is not None else method != "OPTIONS"
+        if admission is not None and limited:
             run, now = partial(admission.run, app, cycle), self.loop.time()
             if not admission.enter(cycle, now):
                 start = partial(super()._start_asgi_task, cycle, run)
@@ -313,18 +316,19 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle = self.cycle
         # The app's task is made by now, and runs later.
         if cycle is not None and cycle.scope is self.scope:
-            route = _route_of(cycle)
+            scope: Any = self.scope
+            match = scope[MATCH] if MATCH in scope else _match_of(cycle)
+            route = _route_of(cycle) if match is not None and match[0].in_parts else None
             if route is not None and route.socket:
                 self._stopping = self._stopping or asyncio.Event()
                 if self.leaving:
                     self._stopping.set()
-                scope = cast(dict[str, Any], self.scope)
                 scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
                 self._notice_silence()
             elif route is not None and route.long:
-                cast(dict[str, Any], self.scope)[ABORT] = self._reset
+                scope[ABORT] = self._reset
             if cycle.keep_alive and not self.leaving:
-                cast(dict[str, Any], self.scope)[WRITER] = partial(write_whole, cycle)
+                scope[WRITER] = partial(write_whole, cycle)
             else:
                 self._make_last(cycle)
 
@@ -382,7 +386,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
 def _match_of(cycle: RequestResponseCycle) -> Match | None:
     """Return what the table of routes has for a request; it is looked up once."""
-    scope = cast(dict[str, Any], cycle.scope)
+    scope: Any = cycle.scope
     if MATCH not in scope:
         scope[MATCH] = ROUTER.find(scope["raw_path"])
     match: Match | None = scope[MATCH]
@@ -391,15 +395,9 @@ def _match_of(cycle: RequestResponseCycle) -> Match | None:
 
 def _route_of(cycle: RequestResponseCycle) -> Route | None:
     match = _match_of(cycle)
-    return None if match is None else match.resource.routes.get(cycle.scope["method"])
-
-
-def _is_limited(cycle: RequestResponseCycle) -> bool:
-    """Return whether a request counts among those in flight; one for no path of ours does."""
-    match, method = _match_of(cycle), cycle.scope["method"]
-    return method != "OPTIONS" if match is None else match.limited(method)
+    return None if match is None else match[0].routes.get(cycle.scope["method"])
 
 
 def _names_a_key(url: bytes) -> bool:
     match = ROUTER.find(url.partition(b"?")[0])
-    return match is not None and "key" in match.resource.parameters
+    return match is not None and "key" in match[0].parameters

@@ -21,9 +21,9 @@ text = st.text(st.characters(exclude_categories=["Cs"]))
 def key_route(path: bytes) -> tuple[bytes, ...] | None:
     """The names of a path that is one of a key, else None."""
     match = ROUTER.find(path)
-    if match is None or not match.resource.template.endswith("/keys/{key...}"):
+    if match is None or not match[0].template.endswith("/keys/{key...}"):
         return None
-    return match.names
+    return match[1]
 
 
 @pytest.mark.parametrize(

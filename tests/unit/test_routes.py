@@ -41,8 +41,8 @@ def test_every_row_finds_itself(route: Route) -> None:
     for base in (b"", b"/json"):
         match = ROUTER.find(base + path)
         assert match is not None
-        assert match.resource.routes[route.method] is route
-        assert len(match.names) == len(match.resource.parameters)
+        assert match[0].routes[route.method] is route
+        assert len(match[1]) == len(match[0].parameters)
 
 
 def test_names_are_unique_and_so_are_method_and_path() -> None:
@@ -59,21 +59,21 @@ def test_a_row_that_stands_twice_is_refused() -> None:
 def test_allow_names_all_methods_of_a_path_and_options() -> None:
     match = ROUTER.find(b"/api/v1/kv/buckets/b/keys/k")
     assert match is not None
-    assert match.resource.allow == "GET, HEAD, PUT, DELETE, OPTIONS"
+    assert match[0].allow == "GET, HEAD, PUT, DELETE, OPTIONS"
 
 
 @given(st.binary(max_size=80))
 def test_whatever_a_path_is_it_is_found_or_it_is_not(path: bytes) -> None:
     for start in (b"", b"/", b"/api/v1/kv/buckets/", b"/api/v1/kv/buckets/b/keys/"):
         match = ROUTER.find(start + path)
-        assert match is None or len(match.names) == len(match.resource.parameters)
+        assert match is None or len(match[1]) == len(match[0].parameters)
 
 
 @given(st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name), st.binary())
 def test_a_key_is_every_byte_behind_its_bucket(bucket: bytes, key: bytes) -> None:
     match = ROUTER.find(b"/api/v1/kv/buckets/%s/keys/%s" % (bucket, key))
     assert match is not None
-    assert match.names == (bucket, key)
+    assert match[1] == (bucket, key)
 
 
 def test_every_parameter_of_a_template_is_described() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from jetkv_gateway.http.failures import failure
@@ -64,6 +64,8 @@ ABORT = "jetkv.abort"
 
 Writer = Callable[[int, bytes, bytes], bool]
 """(status, header lines, body) → whether it was written; if not, send it as ASGI says."""
+
+_NO_PARAMETERS: Mapping[str, list[str]] = {}
 
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -132,7 +134,7 @@ class Call:
         self.principal = ANONYMOUS
         self.started = False
         self.whole = False
-        self.parameters: dict[str, list[str]] = {}
+        self.parameters: Mapping[str, list[str]] = _NO_PARAMETERS
         self.retries = Retries()
         self.route: Route | None = None
         # A handshake has no method of its own: RFC 6455 makes it a GET.

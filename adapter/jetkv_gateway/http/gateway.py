@@ -33,6 +33,7 @@ _log = logging.getLogger("jetkv.http")
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DECODE: Mapping[str, Callable[[bytes], str]] = {"bucket": bucket_name, "key": key_name}
+_KEY = ("bucket", "key")
 _ONLY_WATCHES = "only …/{bucket}/watch is a WebSocket"
 
 Handler = Callable[..., Awaitable[None]]
@@ -89,32 +90,37 @@ class Gateway:
             if handshake:
                 await self._shake_hands(call, match, send)
             else:
-                await self._answer(call, match)
+                await self._handle(call, match)
         except asyncio.CancelledError:
             # A server that stops and can wait no longer; nobody else cancels a request.
             await _answer_trouble(call, _unfinished(call))
         except Exception as error:  # noqa: BLE001 - all of them become answers
             await _answer_trouble(call, error)
 
-    async def _answer(self, call: Call, match: Match | None) -> None:
+    def _handle(self, call: Call, match: Match | None) -> Awaitable[None]:
+        """Return what answers a call.
+
+        Raises:
+            GatewayError: nothing of ours does.
+        """
         method = call.method
         if method == "OPTIONS":
-            await self._options(call, match)
-            return
-        if match is None or not match.resource.public:
+            return self._options(call, match)
+        if match is None or not match[0].public:
             call.principal = self._authenticator.authenticate(call.headers.get(b"authorization"))
         if match is None:
             raise NotFound
-        names = self._names(match)
-        route = match.resource.routes.get(method)
+        resource = match[0]
+        names = _decoded(match)
+        route = resource.routes.get(method)
         if route is None:
-            raise MethodNotAllowed(match.resource.allow)
+            raise MethodNotAllowed(resource.allow)
         self._admit(call, route, names)
-        await self._handlers[route.name](call, *names)
+        return self._handlers[route.name](call, *names)
 
     async def _shake_hands(self, call: Call, match: Match | None, send: Send) -> None:
         """Answer a handshake: a GET by other means, and on one row alone."""
-        route = None if match is None else match.resource.routes.get("GET")
+        route = None if match is None else match[0].routes.get("GET")
         if match is None or route is None or not route.socket:
             raise NotFound(hint=_ONLY_WATCHES)
         call.principal = self._authenticator.authenticate(
@@ -122,22 +128,12 @@ class Gateway:
                 call.headers.get(b"authorization"), call.scope.get("subprotocols", ())
             )
         )
-        names = self._names(match)
+        names = _decoded(match)
         self._admit(call, route, names)
         await self._socket(call, *names, send)
 
-    def _names(self, match: Match) -> list[str]:
-        """Return what a path names, decoded.
-
-        Raises:
-            InvalidBucketName, InvalidArgument: a name breaks its rule.
-        """
-        return [
-            _DECODE[parameter](raw)
-            for parameter, raw in zip(match.resource.parameters, match.names, strict=True)
-        ]
-
-    def _admit(self, call: Call, route: Route, names: list[str]) -> None:
+    @staticmethod
+    def _admit(call: Call, route: Route, names: tuple[str, ...]) -> None:
         """Make sure that the caller may do what the row is for, and asks for nothing unknown.
 
         Raises:
@@ -152,7 +148,7 @@ class Gateway:
     async def _options(self, call: Call, match: Match | None) -> None:
         if match is None:
             raise NotFound
-        allow = (b"allow", match.resource.allow.encode("ascii"))
+        allow = (b"allow", match[0].allow.encode("ascii"))
         await call.respond(204, b"", [allow, *self._origins.preflight(call)])
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -169,6 +165,18 @@ class Gateway:
             await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _decoded(match: Match) -> tuple[str, ...]:
+    """Return what a path names.
+
+    Raises:
+        InvalidBucketName, InvalidArgument: a name breaks its rule.
+    """
+    resource, raw = match
+    if resource.parameters == _KEY:
+        return bucket_name(raw[0]), key_name(raw[1])
+    return tuple([_DECODE[name](held) for name, held in zip(resource.parameters, raw, strict=True)])
 
 
 def _refusals(send: Send) -> Send:

@@ -8,7 +8,7 @@ slash in a bucket's name cannot reach another route.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from jetkv_gateway.kv.access import Verb
 
@@ -112,10 +112,12 @@ class Resource:
         routes: by method; HEAD is the row of GET where that says so.
         allow: the value of an `Allow` header.
         public: whether none of its rows needs a credential.
+        unlimited: the methods that do not count among the requests in flight; one it lacks does.
+        in_parts: whether a row's answer goes out in parts, and needs to be told how to end.
         parameters: the names of the template's parameters, in order.
     """
 
-    __slots__ = ("allow", "parameters", "public", "routes", "template")
+    __slots__ = ("allow", "in_parts", "parameters", "public", "routes", "template", "unlimited")
 
     def __init__(self, template: str, routes: Iterable[Route]) -> None:
         self.template = template
@@ -126,22 +128,17 @@ class Resource:
             self.routes[route.method] = route
             if route.head:
                 self.routes["HEAD"] = route
-        self.public = all(route.public for route in self.routes.values())
+        rows = self.routes.items()
+        self.public = all(route.public for _, route in rows)
+        self.unlimited = {"OPTIONS"} | {method for method, route in rows if not route.limited}
+        self.in_parts = any(route.socket or route.long for _, route in rows)
         order = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
         self.allow = ", ".join([*sorted(self.routes, key=order.index), "OPTIONS"])
         self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))
 
 
-class Match(NamedTuple):
-    """A path that the table has; `names` are what its parameters hold, still percent-encoded."""
-
-    resource: Resource
-    names: tuple[bytes, ...]
-
-    def limited(self, method: str) -> bool:
-        """Return whether a request counts among those in flight; a method it lacks does."""
-        route = self.resource.routes.get(method)
-        return method != "OPTIONS" if route is None else route.limited
+Match = tuple[Resource, tuple[bytes, ...]]
+"""A path that the table has, and what its parameters hold, still percent-encoded."""
 
 
 class Router:
@@ -158,20 +155,19 @@ class Router:
         self.names = {route.name for some in rows.values() for route in some}
         self.resources = [Resource(template, some) for template, some in rows.items()]
         self._fixed = {
-            one.template.encode(): Match(one, ()) for one in self.resources if not one.parameters
+            one.template.encode(): (one, ()) for one in self.resources if not one.parameters
         }
         open_ended = [one for one in self.resources if one.parameters]
         # One expression for all, so that a path is gone through once; a group for each template.
         self._find = re.compile(
             b"|".join(b"(%s)" % _expression(one.template) for one in open_ended), re.DOTALL
         ).fullmatch
-        self._groups: dict[int, tuple[Resource, tuple[int, ...]]] = {}
+        self._groups: dict[int, tuple[Resource, int, int]] = {}
         group = 1
         for one in open_ended:
-            first = group + 1
-            group_of_names = tuple(range(first, first + len(one.parameters)))
-            self._groups[group] = (one, group_of_names)
-            group = first + len(one.parameters)
+            count = len(one.parameters)
+            self._groups[group] = one, group + 1, count
+            group += 1 + count
 
     def find(self, path: bytes) -> Match | None:
         """Return the resource of a path as it was sent, with or without the JSON base."""
@@ -184,8 +180,10 @@ class Router:
         if found is None:
             return None
         # The group of the whole template closes last.
-        resource, names = self._groups[found.lastindex or 0]
-        return Match(resource, tuple([found[name] for name in names]))
+        resource, group, count = self._groups[found.lastindex or 0]
+        if count == 1:
+            return resource, (found[group],)
+        return resource, found.group(*range(group, group + count))
 
 
 def _expression(template: str) -> bytes:

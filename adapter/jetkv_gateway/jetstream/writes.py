@@ -52,7 +52,7 @@ from jetkv_gateway.jetstream.decisions import (
     after_silence,
 )
 from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES, refusal
-from jetkv_gateway.kv.commands import Write
+from jetkv_gateway.kv.commands import Delete, Write
 from jetkv_gateway.kv.errors import (
     GatewayError,
     IdempotencyConflict,
@@ -72,8 +72,6 @@ __all__ = ["Last", "Writes"]
 _NOT_KNOWN = frozenset({10111, 10165, 10166})
 """What servers from 2.11 on refuse the probe for; replicated streams do so before they look at its
 id, but look at ids before conditions, so that none is known whose write they refused by those."""
-
-_OPERATIONS = {Operation.DELETE: "DEL", Operation.PURGE: "PURGE"}
 
 _WINDOW_MARGIN = 0.5
 
@@ -126,11 +124,10 @@ class _Publish:
             headers[CONTENT_TYPE] = command.content_type
         if command.content_encoding is not None:
             headers[CONTENT_ENCODING] = command.content_encoding
-        operation = command.operation
-        if operation is not Operation.PUT:
-            headers[OPERATION] = _OPERATIONS[operation]
-        if operation is Operation.PURGE:
-            headers[ROLLUP] = "sub"
+        if isinstance(command, Delete):
+            headers[OPERATION] = "PURGE" if command.purge else "DEL"
+            if command.purge:
+                headers[ROLLUP] = "sub"
         if command.identity is not None:
             headers[REQUEST] = command.identity.content
         return headers

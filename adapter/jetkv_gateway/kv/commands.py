@@ -4,6 +4,7 @@ A request becomes one command, which is validated when it is made (`of`) and the
 from HTTP to JetStream. So a write means the same to everything that handles it.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
@@ -12,6 +13,11 @@ from jetkv_gateway.kv.keys import check_bucket, encode
 from jetkv_gateway.kv.model import Consistency, Operation
 
 __all__ = ["Delete", "Get", "History", "ListKeys", "Put", "Write"]
+
+_bucket = lru_cache(maxsize=4096)(check_bucket)
+
+# What a named tuple's own constructor does, without its call in Python: one is made each request.
+_new = tuple.__new__
 
 
 class Get(NamedTuple):
@@ -42,7 +48,7 @@ class Get(NamedTuple):
         Raises:
             InvalidBucketName, InvalidArgument: a name breaks its rule.
         """
-        return cls(check_bucket(bucket), key, encode(key), revision, consistency)
+        return _new(cls, (_bucket(bucket), key, encode(key), revision, consistency))
 
 
 class Put(NamedTuple):
@@ -94,15 +100,9 @@ class Put(NamedTuple):
                 content_encoding=content_encoding,
                 expected=expected,
             )
-        return cls(
-            check_bucket(bucket),
-            key,
-            tokens,
-            value,
-            content_type,
-            content_encoding,
-            expected,
-            identity,
+        bucket = _bucket(bucket)
+        return _new(
+            cls, (bucket, key, tokens, value, content_type, content_encoding, expected, identity)
         )
 
     @property
@@ -151,7 +151,7 @@ class Delete(NamedTuple):
                 operation=Operation.PURGE if purge else Operation.DELETE,
                 expected=expected,
             )
-        return cls(check_bucket(bucket), key, tokens, purge, expected, identity)
+        return _new(cls, (_bucket(bucket), key, tokens, purge, expected, identity))
 
     @property
     def operation(self) -> Operation:
@@ -188,7 +188,7 @@ class History(NamedTuple):
         Raises:
             InvalidBucketName, InvalidArgument: a name breaks its rule.
         """
-        return cls(check_bucket(bucket), key, encode(key))
+        return cls(_bucket(bucket), key, encode(key))
 
 
 class ListKeys(NamedTuple):

@@ -13,7 +13,4 @@ class Retries:
         count: of all that was tried again, whatever became of it.
     """
 
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
