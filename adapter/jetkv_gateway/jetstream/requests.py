@@ -308,7 +308,8 @@ class Multiplexer:
         if waiter is None:
             self._left.pop(token, None)
         elif not waiter[0].done():
-            waiter[0].set_result(Reply(data, headers))
+            # As `Reply(data, headers)`, without a call in Python: one comes with each request.
+            waiter[0].set_result(tuple.__new__(Reply, (data, headers)))
 
     def _sweep(self) -> None:
         now = self._loop.time()
