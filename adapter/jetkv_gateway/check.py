@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.capabilities import too_old
 from jetkv_gateway.jetstream.connection import Connection, Kind
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import NoResponders, NotPermitted, RequestFailed
@@ -15,9 +16,7 @@ from jetkv_gateway.kv.buckets import BucketWarning
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.settings import Settings
 
-__all__ = ["OLDEST_SERVER", "Report", "check"]
-
-OLDEST_SERVER = (2, 10)
+__all__ = ["Report", "check"]
 
 EXIT_OK = 0
 EXIT_RETRY = 3
@@ -91,8 +90,8 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
         return report
     report.server = ".".join(map(str, connection.server_version))
     report.max_value_bytes = connection.max_value_bytes
-    if connection.server_version[:2] < OLDEST_SERVER:
-        report.fail(EXIT_UNUSABLE, f"nats-server {report.server} is too old: 2.10 is the oldest")
+    if (age := too_old(connection.server_version)) is not None:
+        report.fail(EXIT_UNUSABLE, age)
     naming = Naming(settings.bucket_prefix, settings.nats_domain)
     try:
         reply = await connection.mux.request(f"{naming.api}INFO", timeout=3)

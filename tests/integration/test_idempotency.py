@@ -6,7 +6,7 @@ is told on a bucket of one replica and on one of three, and by `make test-server
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import native_client
 from tests.support.waiting import until
+from tests.support.writes import KINDS, writes_of
 
 
 @pytest.fixture(params=[1, 3], ids=["R1", "R3"])
@@ -29,42 +30,6 @@ def any_bucket(request: pytest.FixtureRequest, replicated: Bucket) -> Iterator[B
     http.delete(f"{BUCKETS}/{settings['name']}")
 
 
-Request = Callable[..., Answer]
-
-
-def _writes(bucket: Bucket) -> dict[str, Request]:
-    """Each kind of write, on a key that is ready for it."""
-    for key in ("compared", "deleted", "deleted if", "purged", "purged if", "made anew"):
-        bucket.put(key, "before")
-    bucket.delete("made anew")
-    at = {key: f'"{bucket.get(key).json["revision"]}"' for key in ("compared", "deleted if")}
-    at["purged if"] = f'"{bucket.get("purged if").json["revision"]}"'
-    return {
-        "put": lambda **key: bucket.put("put", "v", **key),
-        "created": lambda **key: bucket.put("created", "v", If_None_Match="*", **key),
-        "made anew": lambda **key: bucket.put("made anew", "v", If_None_Match="*", **key),
-        "compared": lambda **key: bucket.put("compared", "v", If_Match=at["compared"], **key),
-        "deleted": lambda **key: bucket.delete("deleted", **key),
-        "deleted if": lambda **key: bucket.delete("deleted if", If_Match=at["deleted if"], **key),
-        "purged": lambda **key: bucket.delete("purged", "?purge=true", **key),
-        "purged if": lambda **key: bucket.delete(
-            "purged if", "?purge=true", If_Match=at["purged if"], **key
-        ),
-    }
-
-
-KINDS = (
-    "put",
-    "created",
-    "made anew",
-    "compared",
-    "deleted",
-    "deleted if",
-    "purged",
-    "purged if",
-)
-
-
 def _state(bucket: Bucket, key: str) -> list[dict[str, Any]]:
     answer = bucket.history(key)
     entries: list[dict[str, Any]] = answer.json["entries"] if answer.status == 200 else []
@@ -73,7 +38,7 @@ def _state(bucket: Bucket, key: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_retry_gets_the_first_answer_and_changes_nothing(any_bucket: Bucket, kind: str) -> None:
-    write = _writes(any_bucket)[kind]
+    write = writes_of(any_bucket)[kind]
     first = write(Idempotency_Key="retry-1")
     stored = _state(any_bucket, kind)
     assert first.status in (200, 204)
@@ -85,7 +50,7 @@ def test_a_retry_gets_the_first_answer_and_changes_nothing(any_bucket: Bucket, k
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_retry_does_not_undo_what_was_written_since(any_bucket: Bucket, kind: str) -> None:
-    write = _writes(any_bucket)[kind]
+    write = writes_of(any_bucket)[kind]
     first = write(Idempotency_Key="late")
     newer = any_bucket.put(kind, "newer").json["revision"]
     again = write(Idempotency_Key="late")
@@ -98,7 +63,7 @@ def test_a_retry_does_not_undo_what_was_written_since(any_bucket: Bucket, kind: 
 def test_of_many_tries_at_once_one_is_applied_and_all_get_its_answer(
     any_bucket: Bucket, kind: str
 ) -> None:
-    write = _writes(any_bucket)[kind]
+    write = writes_of(any_bucket)[kind]
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: write(Idempotency_Key="at-once"), range(12)))
     assert {(answer.status, answer.body) for answer in answers} == {
@@ -109,7 +74,7 @@ def test_of_many_tries_at_once_one_is_applied_and_all_get_its_answer(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_id_on_another_key_is_another_write(any_bucket: Bucket, kind: str) -> None:
-    for write in _writes(any_bucket).values():
+    for write in writes_of(any_bucket).values():
         assert write(Idempotency_Key="shared").status in (200, 204)
     for key in ("deleted", "deleted if", "purged", "purged if"):
         assert any_bucket.get(key).status == 404
@@ -199,7 +164,7 @@ def test_a_delete_that_finds_nothing_writes_nothing(any_bucket: Bucket) -> None:
 
 
 def test_a_bucket_goes_on_working_after_retries_of_all_kinds(any_bucket: Bucket) -> None:
-    for write in _writes(any_bucket).values():
+    for write in writes_of(any_bucket).values():
         for _ in range(2):
             write(Idempotency_Key="again")
     assert any_bucket.put("k", "v").status == 200
@@ -227,7 +192,7 @@ def test_a_retry_is_known_after_a_restart_of_the_gateway_and_of_the_server(
     own_nats.start()
     with running_gateway(own_nats.url, buckets="b") as http:
         bucket = Bucket(http, "b")
-        writes = _writes(bucket)
+        writes = writes_of(bucket)
         first = writes[kind](Idempotency_Key="kept")
         stored = _state(bucket, kind)
     own_nats.kill()

@@ -37,11 +37,19 @@ class Member(LocalNats):
         name: in the cluster, such as `n0`.
     """
 
-    def __init__(self, folder: Path, name: str, cluster: str, config: str) -> None:
-        super().__init__(folder / name, config=f"{cluster}\n{config}")
+    def __init__(
+        self, folder: Path, name: str, cluster: str, config: str, binary: Path | None = None
+    ) -> None:
+        super().__init__(folder / name, config=f"{cluster}\n{config}", binary=binary)
         self.name = name
         self._folder = folder
         self._cluster = cluster
+
+    def upgrade(self, binary: Path) -> None:
+        """Stop it, and start another version on the same port and data."""
+        self.stop()
+        self._binary = binary
+        self.start()
 
     def otherwise(self, config: str) -> LocalNats:
         """The same member with other settings, to be started while this one is stopped."""
@@ -58,10 +66,11 @@ def running_cluster(
     config: str = "",
     advertise: bool = True,
     ports: list[int] | None = None,
+    binary: Path | None = None,
 ) -> Iterator[list[Member]]:
     """Start the members; JetStream of a new cluster takes some two seconds to be ready.
 
-    `ports` are those of their routes, free ones if None.
+    `ports` are those of their routes, free ones if None; `binary` is that of `LocalNats`.
     """
     ports = ports or free_ports(size)
     with ExitStack() as stack:
@@ -69,7 +78,7 @@ def running_cluster(
         for number, port in enumerate(ports):
             name = f"n{number}"
             cluster = cluster_config(name, port, ports, advertise=advertise)
-            members.append(stack.enter_context(Member(folder, name, cluster, config)))
+            members.append(stack.enter_context(Member(folder, name, cluster, config, binary)))
         try:
             yield members
         finally:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.jetstream import capabilities
-from jetkv_gateway.jetstream.capabilities import OLDEST, Capability, Host, host_of, since
+from jetkv_gateway.jetstream.capabilities import (
+    OLDEST,
+    Capability,
+    Host,
+    host_of,
+    since,
+    too_old,
+)
 
 SOURCES = Path(capabilities.__file__).parent.parent
 
@@ -43,14 +50,49 @@ def test_a_capability_begins_at_a_level(capability: Capability) -> None:
     assert re.fullmatch(r"2\.\d+(\.\d+)?", since(capability))
 
 
+@pytest.mark.parametrize("version", [(2, 10, 0), (2, 10, 25), (2, 15, 1), (3, 0, 0)])
+def test_a_supported_server_is_not_too_old(version: tuple[int, int, int]) -> None:
+    assert too_old(version) is None
+
+
+@pytest.mark.parametrize("version", [(2, 9, 25), (1, 40, 0), (0, 0, 0)])
+def test_a_server_that_is_too_old_is_told_so_with_the_oldest(version: tuple[int, int, int]) -> None:
+    said = ".".join(map(str, version))
+    assert too_old(version) == f"nats-server {said} is too old: 2.10 is the oldest"
+
+
+COMPARISON = re.compile(
+    r"""(version|\blevel)\w*(\[[^]]*\]|\.\w+)?\s*([<>]=?|[=!]=)(?!\s*")  # version[:2] < ...
+    |(?<![-=])([<>]=?|[=!]=)\s*[\w.]*(version|\.level)\b  # ... <= link.version
+    |([<>]=?|[=!]=)\s*\(2,\s?\d  # ... >= (2, 11)
+    """,
+    re.VERBOSE,
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if connection.server_version[:2] < OLDEST_SERVER:",
+        "if js.version >= (2, 11):",
+        "if server_version.minor > 10:",
+        "return _MARKERS_SINCE <= connection.server_version",
+        "can = host.level >= 1",
+        "if 1 <= host.level:",
+        "modern = numbers >= (2,11)",
+    ],
+)
+def test_a_comparison_of_versions_is_known_in_each_form(line: str) -> None:
+    assert COMPARISON.search(line)
+
+
 def test_no_other_module_compares_versions() -> None:
     """A version that is compared elsewhere is that of the wrong server sooner or later."""
-    comparison = re.compile(r"version\w*\s*[<>]=?|[<>]=?\s*\(2, ?1\d")
     found = [
         f"{path.name}: {line.strip()}"
         for path in SOURCES.rglob("*.py")
         if path.name != "capabilities.py"
         for line in path.read_text().splitlines()
-        if comparison.search(line)
+        if COMPARISON.search(line)
     ]
     assert found == []

@@ -8,14 +8,15 @@ of a host is read again with a bucket's write limits.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["OLDEST", "Capability", "Host", "host_of", "since"]
+__all__ = ["OLDEST", "Capability", "Host", "host_of", "since", "too_old"]
 
 _LEVEL = "_nats.level"
 _VERSION = "_nats.ver"
+_SUPPORTED = (2, 10)
 _NUMBERS = re.compile(r"v?([0-9]{1,5})\.([0-9]{1,5})\.([0-9]{1,5})")
 
 
@@ -65,6 +66,14 @@ _LEVELS: Mapping[Capability, tuple[int, str]] = {
 def since(capability: Capability) -> str:
     """Return the first version of nats-server that has a capability."""
     return _LEVELS[capability][1]
+
+
+def too_old(version: Sequence[int]) -> str | None:
+    """Return why the gateway cannot work with the server it is connected to, None where it can."""
+    if tuple(version[:2]) >= _SUPPORTED:
+        return None
+    said, oldest = (".".join(map(str, numbers)) for numbers in (version, _SUPPORTED))
+    return f"nats-server {said} is too old: {oldest} is the oldest"
 
 
 def host_of(info: Mapping[str, Any]) -> Host:

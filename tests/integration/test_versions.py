@@ -1,0 +1,223 @@
+"""What a bucket can do is up to the server that holds it, not to the one beside the gateway.
+
+The gateway is connected to a leaf node; the buckets are at its hub, and the two differ in version.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from jetkv_gateway.embedded import NatsServer
+from tests.servers import fetch
+from tests.support.cluster import free_ports
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.native import Native, native_client
+from tests.support.waiting import until
+from tests.support.writes import KINDS, writes_of
+
+OLD = "2.10.25"
+
+
+class Layout(NamedTuple):
+    """How JetStream is laid out.
+
+    Attributes:
+        hub: its JetStream settings.
+        leaf: those of the leaf node; None where it has no JetStream of its own.
+        domain: the gateway's `nats_domain`.
+        both: of the configuration of both.
+    """
+
+    hub: str
+    leaf: str | None
+    domain: str
+    both: str = ""
+
+
+LAYOUTS = {
+    "a domain each": Layout("domain: hub", "domain: leaf", "hub"),
+    "a domain at the hub": Layout("domain: hub", None, "hub"),
+    # Without these words servers keep `$KV.>` to themselves where neither has a domain.
+    "no domain": Layout("", None, "", 'default_js_domain: {"$G": ""}'),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A leaf node and its hub.
+
+    Attributes:
+        http: a gateway that is connected to the leaf node.
+        hub: whose version decides.
+        two_domains: whether the leaf node has JetStream of its own.
+    """
+
+    http: Http
+    hub: NatsServer
+    leaf: NatsServer
+    two_domains: bool
+
+
+def _servers(
+    folder: Path, layout: str, hub: Path | None, leaf: Path | None
+) -> tuple[NatsServer, NatsServer]:
+    """Return hub and leaf node, of these binaries, the newest where it is None."""
+    at = LAYOUTS[layout]
+    port = free_ports(1)[0]
+    off = "" if at.leaf is not None else "jetstream: disabled"
+    return (
+        NatsServer(
+            folder / "hub",
+            jetstream=at.hub,
+            config=f'server_name: hub\n{at.both}\nleafnodes {{ listen: "127.0.0.1:{port}" }}',
+            binary=hub,
+        ),
+        NatsServer(
+            folder / "leaf",
+            jetstream=at.leaf or "",
+            config=f"server_name: leaf\n{off}\n{at.both}\n"
+            f'leafnodes {{ remotes: [{{ url: "nats://127.0.0.1:{port}" }}] }}',
+            binary=leaf,
+        ),
+    )
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(layout, is_old) for layout in LAYOUTS for is_old in (True, False)],
+    ids=lambda param: f"{param[0]}, {'old hub' if param[1] else 'old leaf node'}",
+)
+def network(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Network]:
+    layout, hub_is_old = request.param
+    binaries = (fetch(OLD), None) if hub_is_old else (None, fetch(OLD))
+    hub, leaf = _servers(tmp_path_factory.mktemp("network"), layout, *binaries)
+    domain = LAYOUTS[layout].domain
+    with hub, leaf, running_gateway(leaf.url, nats_domain=domain) as http:
+        until(lambda: http.get(BUCKETS).status == 200, "the leaf node has reached its hub")
+        yield Network(http, hub, leaf, LAYOUTS[layout].leaf is not None)
+
+
+@pytest.fixture(scope="module")
+def http(network: Network) -> Http:
+    return network.http
+
+
+@pytest.fixture
+async def at_hub(network: Network) -> AsyncIterator[Native]:
+    """A NATS client at the hub, where the buckets are."""
+    async with native_client(network.hub.url) as native:
+        yield native
+
+
+async def _stored(at_hub: Native, bucket: Bucket) -> tuple[int, int]:
+    """Return how many messages a bucket holds, and how many it was ever sent."""
+    state = await at_hub.state(bucket.name)
+    return state["messages"], state["last_seq"]
+
+
+def _name() -> str:
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+async def test_hub_and_leaf_node_differ(network: Network, at_hub: Native) -> None:
+    async with native_client(network.leaf.url) as at_leaf:
+        versions = at_hub.version, at_leaf.version
+    assert (2, 10) in versions
+
+
+async def test_expiry_markers_are_on_where_the_hub_can_do_them(make_bucket, at_hub: Native) -> None:
+    able = at_hub.version >= (2, 11)
+    bucket = make_bucket(ttl_seconds=60)
+    assert bucket.info()["expiry_markers"] is able
+    config = (await at_hub.api(f"STREAM.INFO.KV_{bucket.name}"))["config"]
+    assert bool(config.get("allow_msg_ttl")) is able
+    assert config.get("subject_delete_marker_ttl", 0) == (60_000_000_000 if able else 0)
+
+
+async def test_expiry_markers_that_are_asked_for_are_refused_where_the_hub_cannot(
+    http: Http, at_hub: Native
+) -> None:
+    spec = {"name": _name(), "ttl_seconds": 60, "expiry_markers": True}
+    answer = http.post(BUCKETS, spec)
+    if at_hub.version >= (2, 11):
+        assert (answer.status, answer.json["expiry_markers"]) == (201, True)
+        assert http.delete(f"{BUCKETS}/{spec['name']}").status == 204
+        return
+    assert answer.status == 409
+    assert answer.error == "expiry_markers need nats-server 2.11 or newer"
+    assert http.get(f"{BUCKETS}/{spec['name']}").status == 404
+
+
+def test_expiry_markers_that_are_not_wanted_are_off_on_each(make_bucket) -> None:
+    bucket = make_bucket(ttl_seconds=60, expiry_markers=False)
+    assert bucket.info()["expiry_markers"] is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_retry_gets_the_first_answer_and_stores_nothing(
+    make_bucket, at_hub: Native, kind: str
+) -> None:
+    bucket = make_bucket(history=5)
+    write = writes_of(bucket)[kind]
+    first = write(Idempotency_Key="retry")
+    stored = await _stored(at_hub, bucket)
+    assert first.status in (200, 204)
+    for _ in range(2):
+        again = write(Idempotency_Key="retry")
+        assert (again.status, again.body) == (first.status, first.body)
+    assert await _stored(at_hub, bucket) == stored
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_retry_of_what_was_written_over_gets_the_first_answer_and_stores_nothing(
+    make_bucket, at_hub: Native, kind: str
+) -> None:
+    bucket = make_bucket(history=5)
+    write = writes_of(bucket)[kind]
+    first = write(Idempotency_Key="late")
+    newer = bucket.put(kind, "newer").json["revision"]
+    stored = await _stored(at_hub, bucket)
+    for _ in range(2):
+        again = write(Idempotency_Key="late")
+        assert (again.status, again.body) == (first.status, first.body)
+    assert await _stored(at_hub, bucket) == stored
+    assert bucket.get(kind).json["revision"] == newer
+
+
+async def test_a_condition_that_never_held_is_412_each_time_and_stores_nothing(
+    make_bucket, at_hub: Native
+) -> None:
+    """Here, too, the server is asked whether it knows the id, and it does not."""
+    bucket = make_bucket(history=5)
+    bucket.put("k", "v")
+    stored = await _stored(at_hub, bucket)
+    for _ in range(2):
+        answers = [
+            bucket.put("k", "w", If_Match='"7"', Idempotency_Key="stale"),
+            bucket.put("k", "w", If_None_Match="*", Idempotency_Key="taken"),
+            bucket.delete("k", If_Match='"7"', Idempotency_Key="stale"),
+        ]
+        assert [answer.status for answer in answers] == [412] * 3
+    assert await _stored(at_hub, bucket) == stored
+    assert bucket.get("k").value == b"v"
+
+
+async def test_a_bucket_of_the_same_name_in_the_leaf_nodes_own_domain_stays_as_it_is(
+    network: Network, bucket: Bucket
+) -> None:
+    async with native_client(network.leaf.url) as at_leaf:
+        if network.two_domains:
+            await at_leaf.make_bucket(bucket.name)
+        first = bucket.put("k", "v", If_None_Match="*", Idempotency_Key="one")
+        bucket.put("k", "newer")
+        again = bucket.put("k", "v", If_None_Match="*", Idempotency_Key="one")
+        assert (again.status, again.body) == (first.status, first.body)
+        if network.two_domains:
+            assert (await at_leaf.state(bucket.name))["last_seq"] == 0
