@@ -21,6 +21,7 @@ _FIRST = (
     "test_rolling_restart.py",
     "test_watch_storm.py",
     "test_cluster.py",
+    "test_upgrade.py",
 )
 """Files that take long and mostly wait: begun first, so that others run beside them to the end."""
 

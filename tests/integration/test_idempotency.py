@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.errors import WRONG_LAST_SEQUENCE
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import native_client
@@ -99,6 +101,25 @@ def test_the_same_id_in_another_bucket_is_another_write(
     assert any_bucket.put(key, "v", Idempotency_Key="one").status == 200
     assert replicated.put(key, "w", Idempotency_Key="one").status == 200
     assert (any_bucket.get(key).value, replicated.get(key).value) == (b"v", b"w")
+
+
+def test_a_retry_that_an_older_leader_refused_gets_its_first_answer_from_the_next_one(
+    any_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a rolling upgrade, where the leader changes between the refusal and the question."""
+    write = writes_of(any_bucket)["compared"]
+    first = write(Idempotency_Key="moved")
+    any_bucket.put("compared", "newer")
+    refusals = [{"error": {"code": 400, "err_code": WRONG_LAST_SEQUENCE, "description": "2.10"}}]
+    publish = JetStream.publish
+
+    async def refused_once(self: JetStream, *args: Any) -> dict[str, Any]:
+        return refusals.pop() if refusals else await publish(self, *args)
+
+    monkeypatch.setattr(JetStream, "publish", refused_once)
+    again = write(Idempotency_Key="moved")
+    assert refusals == []
+    assert (again.status, again.body) == (first.status, first.body)
 
 
 OTHERS: dict[str, dict[str, Any]] = {

@@ -84,6 +84,9 @@ class WriteLimits:
         resting: seconds that a consumer of it may be inactive at most, or None for no limit.
         lifetime: of its values, None where none expires.
         host: the server that leads its stream.
+        replicated: whether others can take over from that one.
+        leader: the name of that one, None where it stands alone.
+        servers: the names of it and of the others.
     """
 
     value_limit: int | None
@@ -91,7 +94,17 @@ class WriteLimits:
     resting: float | None
     lifetime: Lifetime | None
     host: Host
+    replicated: bool
+    leader: str | None
+    servers: frozenset[str]
     until: float
+
+
+def _servers_of(info: dict[str, Any]) -> frozenset[str]:
+    """Return the names of the servers that hold a stream, none where one stands alone."""
+    cluster = info.get("cluster") or {}
+    names = [cluster.get("leader"), *(peer.get("name") for peer in cluster.get("replicas") or [])]
+    return frozenset(name for name in names if name)
 
 
 def passing(subjects: tuple[str, ...], newest: Newest) -> tuple[str, ...]:
@@ -274,6 +287,9 @@ class JetStreamBuckets:
             or None,
             lifetime=lifetime_of(info, self._loop.time()),
             host=host_of(info),
+            replicated=config.get("num_replicas", 1) > 1,
+            leader=(info.get("cluster") or {}).get("leader"),
+            servers=_servers_of(info),
             until=self._loop.time() + _LIMITS_SECONDS,
         )
         if len(self._limits) >= _LIMITS_KEPT:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["OLDEST", "Capability", "Host", "host_of", "since", "too_old"]
+__all__ = ["OLDEST", "Capability", "Host", "host_of", "host_of_version", "since", "too_old"]
 
 _LEVEL = "_nats.level"
 _VERSION = "_nats.ver"
@@ -28,6 +28,12 @@ class Capability(StrEnum):
 
     PROBED_BY_TTL = "ids are looked at before a TTL that cannot be"
     """A message with a known id and an impossible TTL is answered "known", and never stored."""
+
+    IDS_BEFORE_CONDITIONS = "a replicated stream looks at ids before conditions"
+    """What is sent again is answered "known", also when its condition does not hold any more."""
+
+    TRUSTS_ITS_LEADER = "a follower looks at no condition"
+    """It stores what its leader sent it, also what an old leader refuses after it has sent it."""
 
     FORGETS_REFUSED = "an id is forgotten when its write was refused"
     """Before, a replicated stream keeps such an id "in process" for its duplicate window."""
@@ -58,14 +64,30 @@ OLDEST = Host(0, (0, 0, 0))
 _LEVELS: Mapping[Capability, tuple[int, str]] = {
     Capability.EXPIRY_MARKERS: (1, "2.11"),
     Capability.PROBED_BY_TTL: (1, "2.11"),
+    Capability.IDS_BEFORE_CONDITIONS: (1, "2.11"),
+    Capability.TRUSTS_ITS_LEADER: (2, "2.12"),
     Capability.FORGETS_REFUSED: (2, "2.12"),
 }
 """Capability → the API level that has it, and the version that brought it."""
 
 
+_LEVEL_SINCE = (((2, 11), 1), ((2, 12), 2), ((2, 14), 4), ((2, 15), 5))
+"""The least API level of a version."""
+
+
 def since(capability: Capability) -> str:
     """Return the first version of nats-server that has a capability."""
     return _LEVELS[capability][1]
+
+
+def host_of_version(text: str) -> Host:
+    """Return what a server can do that says its version alone; of the newest, at least that."""
+    numbers = _NUMBERS.match(text)
+    if numbers is None:
+        return OLDEST
+    version = (int(numbers[1]), int(numbers[2]), int(numbers[3]))
+    level = max((level for since, level in _LEVEL_SINCE if version[:2] >= since), default=0)
+    return Host(level, version)
 
 
 def too_old(version: Sequence[int]) -> str | None:

@@ -32,8 +32,8 @@ from jetkv_gateway.jetstream.api import (
     ROLLUP,
     TTL,
     get_last,
+    get_next,
     get_sequence,
-    message_headers,
     read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, WriteLimits, names_of
@@ -44,14 +44,15 @@ from jetkv_gateway.jetstream.decisions import (
     Late,
     Next,
     Said,
-    Stands,
     Step,
     after_answer,
     after_ask,
     after_look,
     after_silence,
 )
-from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES, refusal
+from jetkv_gateway.jetstream.errors import MISMATCHES, refusal
+from jetkv_gateway.jetstream.peers import may_be_probed
+from jetkv_gateway.jetstream.readings import Last, said_of, stands_of
 from jetkv_gateway.kv.commands import Delete, Write
 from jetkv_gateway.kv.errors import (
     GatewayError,
@@ -65,13 +66,12 @@ from jetkv_gateway.kv.errors import (
     ValueTooLarge,
 )
 from jetkv_gateway.kv.idempotency import Idempotency
-from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Entry, Operation
+from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Operation
 
-__all__ = ["Last", "Writes"]
+__all__ = ["Writes"]
 
 _NOT_KNOWN = frozenset({10111, 10165, 10166})
-"""What servers from 2.11 on refuse the probe for; replicated streams do so before they look at its
-id, but look at ids before conditions, so that none is known whose write they refused by those."""
+"""What servers from 2.11 on refuse the probe for, after they have looked at its id."""
 
 _WINDOW_MARGIN = 0.5
 
@@ -80,27 +80,6 @@ _HOW_TO_CHECK = (
     "it may still be applied later, and If-Match guards against that"
 )
 _HOW_TO_REPEAT = "send it again with the same Idempotency-Key: it is applied once at most"
-
-
-@dataclass(slots=True)
-class Last:
-    """The newest message of a key, by the leader."""
-
-    entry: Entry
-    headers: str | None
-
-    def made_by(self, identity: Idempotency) -> bool:
-        """Return whether a write with the same idempotency key stored it.
-
-        Raises:
-            IdempotencyConflict: it did, and was another write.
-        """
-        headers = message_headers(self.headers)
-        if headers.get(MESSAGE_ID, "").partition(".")[0] != identity.scope:
-            return False
-        if headers.get(REQUEST) != identity.content:
-            raise IdempotencyConflict(self.entry.revision)
-        return True
 
 
 @dataclass(slots=True)
@@ -171,10 +150,10 @@ class Writes:
                         said, turn, failure = await self._send(write, course, headers, window)
                     case Step.LOOK:
                         last = await self.look(write.names, command, window)
-                        stands = _stands(last, command.identity)
+                        stands = stands_of(last, command.identity)
                         turn = after_look(course, said, stands, holds_ids=holds)
                     case Step.ASK:
-                        known = await self._remembered(write, course.message_id, window)
+                        known = await self._remembered(write, headers, course.message_id, window)
                         turn = after_ask(course, known)
                     case Step.VERIFY:
                         return await self._first_answer(write, turn.revision, window)
@@ -224,7 +203,7 @@ class Writes:
         except (OutcomeUnknown, Unavailable) as error:
             sent = isinstance(error, OutcomeUnknown)
             return Said.REFUSED, after_silence(course, sent=sent), error
-        said, revision = _said(answer)
+        said, revision = said_of(answer)
         turn = after_answer(course, said, revision)
         return said, turn, refusal(answer["error"]) if turn.step is Step.REFUSE else None
 
@@ -285,23 +264,33 @@ class Writes:
             first.made_by(write.command.identity)
         return revision
 
-    async def _remembered(self, write: _Publish, number: int, window: RetryWindow) -> int | None:
+    async def _remembered(
+        self, write: _Publish, headers: dict[str, str], number: int, window: RetryWindow
+    ) -> int | None:
         """Return the revision that the server remembers for a message id, None for none.
 
         Args:
+            headers: of its tries.
             number: which of the write's message ids.
 
         Servers that look at conditions before ids are asked by a message that is never stored,
         for another reason than a condition that they look at first. What fits one version is
         stored, not answered, or the end of the stream in another.
+
+        Others are asked by the write itself. That the try before was refused says nothing of its
+        id: in a rolling upgrade an older server may have refused it, and led the stream until now.
         """
         assert write.command.identity is not None, "only a write with an id is asked for"
         message_id = _message_id(write.command.identity, number)
         probe = {EXPECTED_REVISION: str(MAX_REVISION - 1)}
         expected_codes = MISMATCHES
         # Asked again, since in a rolling upgrade another server may lead the stream by now.
-        host = (await self._buckets.fresh_limits(write.command.bucket, window)).host
-        if host.can(Capability.PROBED_BY_TTL):
+        limits = await self._buckets.fresh_limits(write.command.bucket, window)
+        if limits.replicated and limits.host.can(Capability.IDS_BEFORE_CONDITIONS):
+            return await self._sent_again(write, {**headers, MESSAGE_ID: message_id}, window)
+        if limits.replicated and not await may_be_probed(self._js, limits):
+            return await self._succeeded(write, window)
+        if limits.host.can(Capability.PROBED_BY_TTL):
             probe = {TTL: "none", ROLLUP: "none"}
             expected_codes = _NOT_KNOWN
         try:
@@ -323,32 +312,37 @@ class Writes:
         known: int | None = answer["seq"] if answer.get("duplicate") else None
         return known
 
+    async def _succeeded(self, write: _Publish, window: RetryWindow) -> int | None:
+        """Return as `_remembered`, by what came after the revision that a condition names.
 
-def _said(answer: dict[str, Any]) -> tuple[Said, int]:
-    """Read an answer to a try: what was said, and the revision that it names."""
-    error = answer.get("error")
-    if error is None:
-        revision: int = answer["seq"]
-        if not answer.get("duplicate"):
-            return Said.STORED, revision
-        # nats-server 2.10 says "duplicate" without a revision while the first try is under way.
-        return (Said.KNOWN, revision) if revision else (Said.IN_PROCESS, 0)
-    code = error.get("err_code")
-    if code == IN_PROCESS:
-        return Said.IN_PROCESS, 0
-    return (Said.MISMATCH if code in MISMATCHES else Said.REFUSED), 0
+        Raises:
+            OutcomeUnknown: what came next is not stored any more, or was another's without a
+                condition.
+        """
+        expected, identity = write.command.expected, write.command.identity
+        assert expected is not None, "only a write with a condition is asked for"
+        assert identity is not None, "only a write with an id is asked for"
+        subject = write.names.stored + write.command.tokens
+        query = get_next(subject, expected + 1)
+        following = await self.read(write.names, query, subject, write.command.key, window)
+        if following is not None and following.made_by(identity):
+            return following.entry.revision
+        if following is not None and expected and following.expected == expected:
+            return None
+        raise _unknown(write, window)
 
-
-def _stands(last: Last | None, identity: Idempotency | None) -> Stands:
-    """Return what the newest message of a key says of a write.
-
-    Raises:
-        IdempotencyConflict: it bears the same idempotency key, and is another write.
-    """
-    if last is None:
-        return Stands()
-    ours = identity is not None and last.made_by(identity)
-    return Stands(last.entry.revision, last.entry.live, ours)
+    async def _sent_again(
+        self, write: _Publish, headers: dict[str, str], window: RetryWindow
+    ) -> int | None:
+        """Return the revision of a write that was applied now or before, None where it was not."""
+        try:
+            answer = await self._publish(write, headers, window, self._js.patience)
+        except GatewayError as error:
+            raise _unknown(write, window) from error
+        said, revision = said_of(answer)
+        if said is Said.REFUSED:
+            raise _unknown(write, window)
+        return revision or None
 
 
 def _message_id(identity: Idempotency, number: int) -> str:
