@@ -53,6 +53,7 @@ test-containers: $(VENV)/.client ## the image and the test kit's containers, on 
 
 check: $(VENV)/.dev ## format, lint, types, import rules
 	$(BIN)/python tools/unasync.py --check
+	$(BIN)/python tools/bucket_settings.py --check
 	$(BIN)/ruff format --check adapter sdk tests tools docs/recipes
 	$(BIN)/ruff check adapter sdk tests tools docs/recipes
 	$(BIN)/mypy
@@ -62,6 +63,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff check --fix adapter sdk tests tools docs/recipes
 	$(BIN)/ruff format adapter sdk tests tools docs/recipes
 	$(BIN)/python tools/unasync.py
+	$(BIN)/python tools/bucket_settings.py
 
 bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side
 	$(BIN)/python -m tests.bench

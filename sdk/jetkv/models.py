@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
+from jetkv._core.bucket_settings import AT_LEAST, EQUAL
+
 __all__ = [
     "BucketInfo",
     "BucketWarning",
@@ -197,19 +199,21 @@ class BucketInfo:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def differences(
-    found: BucketInfo, *, ttl: timedelta | None, history: int, storage: str | None, replicas: int
-) -> list[str]:
-    """Return in what a bucket falls short of what was asked for, in words."""
+def differences(found: BucketInfo, **asked: Any) -> list[str]:
+    """Return in what a bucket falls short of what was asked for, in words.
+
+    Args:
+        asked: settings by name, `ttl` among them; None says that any will do, but of `ttl`, which
+            is None for a bucket whose keys never expire.
+    """
     other = []
-    if found.ttl != ttl:
-        other.append(f"ttl is {found.ttl or 'never'}, not {ttl or 'never'}")
-    if found.history < history:
-        other.append(f"history is {found.history}, not {history}")
-    if storage is not None and found.storage != storage:
-        other.append(f"storage is {found.storage}, not {storage}")
-    if found.replicas < replicas:
-        other.append(f"replicas is {found.replicas}, not {replicas}")
+    for name in (*EQUAL, *AT_LEAST):
+        field = name.removesuffix("_seconds")
+        has, wanted = getattr(found, field), asked[field]
+        if wanted is None and field != "ttl":
+            continue
+        if has != wanted if name in EQUAL else has < wanted:
+            other.append(f"{field} is {has or 'never'}, not {wanted or 'never'}")
     return other
 
 

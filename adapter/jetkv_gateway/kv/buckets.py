@@ -17,6 +17,7 @@ from jetkv_gateway.kv.keys import check_bucket
 __all__ = [
     "FIELDS",
     "MAX_HISTORY",
+    "Agreement",
     "BucketInfo",
     "BucketSettings",
     "BucketSpec",
@@ -50,6 +51,14 @@ class Loss(StrEnum):
     """A smaller number keeps it for less long; 0 means for ever."""
 
 
+class Agreement(StrEnum):
+    """How far a bucket that exists may differ from one that is asked for with `exist_ok`."""
+
+    ANY = "any"
+    EQUAL = "equal"
+    AT_LEAST = "at least"
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """What is true of one setting.
@@ -63,6 +72,7 @@ class Field:
         low, high: of a number; `high` of a text is its bytes.
         changeable: whether NATS can change it on a stream that exists.
         loses: which change removes what is stored.
+        agrees: whether a bucket that exists will do where this was asked for.
     """
 
     name: str
@@ -74,6 +84,7 @@ class Field:
     high: int
     changeable: bool
     loses: Loss
+    agrees: Agreement
 
     def check(self, value: Any) -> None:
         """Make sure that a value is within its limits.
@@ -95,6 +106,7 @@ def _described(
     high: int = 0,
     changeable: bool = True,
     loses: Loss = Loss.NEVER,
+    agrees: Agreement = Agreement.ANY,
 ) -> dict[str, Any]:
     return {
         "description": description,
@@ -103,6 +115,7 @@ def _described(
         "high": high,
         "changeable": changeable,
         "loses": loses,
+        "agrees": agrees,
     }
 
 
@@ -120,6 +133,7 @@ class BucketSettings:
             nats="max_age",
             high=_MAX_TTL_SECONDS,
             loses=Loss.SHORTER,
+            agrees=Agreement.EQUAL,
         ),
     )
     history: int = field(
@@ -130,6 +144,7 @@ class BucketSettings:
             low=1,
             high=MAX_HISTORY,
             loses=Loss.FEWER,
+            agrees=Agreement.AT_LEAST,
         ),
     )
     max_value_size: int = field(
@@ -146,12 +161,21 @@ class BucketSettings:
     )
     storage: Storage = field(
         default=Storage.FILE,
-        metadata=_described("Where NATS keeps it; default file", nats="storage", changeable=False),
+        metadata=_described(
+            "Where NATS keeps it; default file",
+            nats="storage",
+            changeable=False,
+            agrees=Agreement.EQUAL,
+        ),
     )
     replicas: int = field(
         default=1,
         metadata=_described(
-            "Copies in a NATS cluster; default 1", nats="num_replicas", low=1, high=5
+            "Copies in a NATS cluster; default 1",
+            nats="num_replicas",
+            low=1,
+            high=5,
+            agrees=Agreement.AT_LEAST,
         ),
     )
     expiry_markers: bool | None = field(
