@@ -11,6 +11,7 @@ from jetkv_gateway.jetstream.capabilities import (
     Capability,
     Host,
     host_of,
+    host_of_version,
     since,
     too_old,
 )
@@ -48,6 +49,14 @@ def test_a_capability_begins_at_a_level(capability: Capability) -> None:
     assert not able[0]
     assert able[-1]
     assert re.fullmatch(r"2\.\d+(\.\d+)?", since(capability))
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("2.10.25", 0), ("2.11.11", 1), ("2.12.8", 2), ("v2.14.0-RC.1", 4), ("3.0.0", 5), ("dev", 0)],
+)
+def test_a_version_alone_says_the_least_level(text: str, level: int) -> None:
+    assert host_of_version(text).level == level
 
 
 @pytest.mark.parametrize("version", [(2, 10, 0), (2, 10, 25), (2, 15, 1), (3, 0, 0)])
