@@ -105,6 +105,13 @@ def test_an_id_that_the_server_holds_on_to_gives_way_to_another_a_few_times() ->
     assert turn.late is Late.UNKNOWN
 
 
+def test_as_long_as_an_id_is_asked_for_its_write_may_have_been_applied() -> None:
+    """The request before may have done it: whatever goes wrong now, "not applied" is no answer."""
+    turn = after_look(NAMED_COMPARED, Said.MISMATCH, Stands(8, True), holds_ids=False)
+    assert turn.course.doubtful
+    assert after_ask(turn.course, 7).course.doubtful
+
+
 def test_every_id_that_was_used_is_asked_for_before_a_conflict_is_said() -> None:
     course = Course(expected=7, named=True, sent=7, message_id=2, doubtful=True)
     turn, asked = Next(Step.ASK, course), []

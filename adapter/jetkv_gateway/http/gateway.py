@@ -98,10 +98,10 @@ class Gateway:
             await _answer_trouble(call, error)
 
     def _handle(self, call: Call, match: Match | None) -> Awaitable[None]:
-        """Return what answers a call.
+        """Return what answers a call: its handler, begun.
 
         Raises:
-            GatewayError: nothing of ours does.
+            GatewayError: no handler may answer it.
         """
         method = call.method
         if method == "OPTIONS":

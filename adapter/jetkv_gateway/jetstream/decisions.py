@@ -202,7 +202,7 @@ def after_look(course: Course, said: Said, stands: Stands, *, holds_ids: bool) -
         return Next(Step.CONFLICT, course)
     if not in_process:
         # It may have been applied by an earlier try, and written over since.
-        return Next(Step.ASK, course)
+        return Next(Step.ASK, replace(course, doubtful=True))
     other = _with_another_id(course) if holds_ids else None
     return Next(Step.SEND, other) if other is not None else Next(Step.WAIT, course)
 
