@@ -1,5 +1,6 @@
 """NATS without the gateway: what any other program on the same NATS sees and does."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from nats.js.kv import KeyValue
 from jetkv_gateway.jetstream.headers import read_headers
 
 SECOND = 1_000_000_000
+STORE_NOT_CREATED = 10049
 
 
 def bucket_stream(bucket: str, **config: Any) -> dict[str, Any]:
@@ -74,7 +76,12 @@ class Native:
         return ack
 
     async def make_stream(self, config: dict[str, Any]) -> None:
+        """Create a stream; a deleted one of its name may still leave the disk for a moment."""
         reply = await self.api(f"STREAM.CREATE.{config['name']}", config)
+        async with asyncio.timeout(5):
+            while reply.get("error", {}).get("err_code") == STORE_NOT_CREATED:
+                await asyncio.sleep(0.02)
+                reply = await self.api(f"STREAM.CREATE.{config['name']}", config)
         assert "error" not in reply, reply
         self._made.append(config["name"])
 
