@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from jetkv_gateway.filewatch import FileWatch
-from jetkv_gateway.http.admission import Admission, AdmissionLimits
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.buckets import BucketHandlers
 from jetkv_gateway.http.gateway import Gateway, Handler
@@ -25,6 +24,7 @@ from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.kv.store import Store
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import GatewayReadiness
+from jetkv_gateway.serving.admission import Admission, AdmissionLimits
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 

@@ -23,8 +23,8 @@ from jetkv_gateway.embedded import NatsServerError
 from jetkv_gateway.environment import unknown_variables
 from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
-from jetkv_gateway.processes import run
-from jetkv_gateway.server import listen, logging_for
+from jetkv_gateway.serving.processes import run
+from jetkv_gateway.serving.server import listen, logging_for
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
 
 __all__ = ["app"]

@@ -21,9 +21,9 @@ from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.wanted import WantedBucket
-from jetkv_gateway.processes import run
 from jetkv_gateway.readiness import make_bucket
-from jetkv_gateway.server import listen
+from jetkv_gateway.serving.processes import run
+from jetkv_gateway.serving.server import listen
 from jetkv_gateway.settings import Settings, SettingsError
 
 __all__ = ["run_dev"]

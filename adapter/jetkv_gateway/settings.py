@@ -27,7 +27,6 @@ from pydantic_settings import (
 )
 
 from jetkv_gateway.environment import is_service_link
-from jetkv_gateway.http.admission import AdmissionLimits
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credentials import (
     SecretError,
@@ -39,6 +38,7 @@ from jetkv_gateway.jetstream.servers import Server, parse_server
 from jetkv_gateway.kv.buckets import FIELDS, BucketSpec
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.wanted import WantedBucket
+from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 

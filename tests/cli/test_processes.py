@@ -135,7 +135,7 @@ def test_a_fork_server_that_hangs_is_killed_and_another_one_takes_its_place(
 ) -> None:
     # A minute, which a first start may need, is too long for a test.
     first = (
-        "import signal, jetkv_gateway.worker as worker\n"
+        "import signal, jetkv_gateway.serving.worker as worker\n"
         "def shorten(*_): worker._START_SECONDS = 1.0; print('shorter', flush=True)\n"
         "signal.signal(signal.SIGUSR1, shorten)"
     )

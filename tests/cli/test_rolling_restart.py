@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.server import GatewayServer, config_for, listen
+from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.cli.conftest import Process
 from tests.support.http import Bucket, Http

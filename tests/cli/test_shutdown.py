@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.processes import _SAME_SIGNAL_SECONDS
-from jetkv_gateway.server import GatewayServer, config_for, listen
+from jetkv_gateway.serving.processes import _SAME_SIGNAL_SECONDS
+from jetkv_gateway.serving.server import GatewayServer, config_for, listen
+from jetkv_gateway.serving.worker import SILENCE_SECONDS
 from jetkv_gateway.settings import load
-from jetkv_gateway.worker import SILENCE_SECONDS
 from tests.cli.conftest import Process
 from tests.cli.workers import both_serve, children, children_of, runs
 from tests.support.http import Bucket, Http

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.protocol import GatewayProtocol
+from jetkv_gateway.serving.http1 import GatewayProtocol
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket
 from tests.support.raw import Wire

@@ -112,7 +112,7 @@ def test_a_request_stands_in_the_rooms_of_the_page_when_it_leaves_for_nats(
 
 def test_a_request_begins_in_the_protocol(visited: tuple[Visitor, Bucket]) -> None:
     visitor, bucket = visited
-    with visitor.at("http/admission.py", "enter") as seen:
+    with visitor.at("serving/admission.py", "enter") as seen:
         assert bucket.get("k").status == 200
     assert seen == [[GET[0], GET[1]]]
     assert PUT[:2] == GET[:2]
@@ -127,7 +127,7 @@ def test_a_put_crosses_ten_rooms_at_most() -> None:
     [
         ("jetstream/feed.py", "_take", TO_FEED),
         ("watch/session.py", "live", TO_SESSION),
-        ("sockets.py", "write", TO_WATCHER),
+        ("serving/websocket.py", "write", TO_WATCHER),
     ],
 )
 async def test_a_change_passes_the_rooms_of_the_page_in_three_legs(

@@ -8,7 +8,7 @@ import pytest
 
 from jetkv import AsyncClient, Client, InvalidArgumentError, Retry
 from jetkv.recipes import AsyncFlags, Flags
-from jetkv_gateway.server import listen
+from jetkv_gateway.serving.server import listen
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
 from tests.support.waiting import soon, until

@@ -11,7 +11,7 @@ from jetkv import AsyncClient, Client, Retry
 from jetkv.recipes import AsyncFlags, Flags
 from jetkv.testing import LocalNats
 from jetkv_gateway.http.auth import new_token, token_line
-from jetkv_gateway.server import listen
+from jetkv_gateway.serving.server import listen
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
 from tests.support.scripted import scripted, silent

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
-from jetkv_gateway.server import listen
+from jetkv_gateway.serving.server import listen
 from tests.sdk.ways import Way
 from tests.sdk.ways_in import WAYS, enter
 from tests.support.clients import BOTH, MakeClient

@@ -5,9 +5,9 @@ import pytest
 from jetkv import OutcomeUnknownError, Retry, UnavailableError, UnexpectedAnswerError
 from jetkv._core.retry import RETRY_HORIZON
 from jetkv.errors import DeadlineExceededError
-from jetkv_gateway.http.admission import AdmissionLimits
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.kv import model
+from jetkv_gateway.serving.admission import AdmissionLimits
 from tests.support.clients import MakeClient
 from tests.support.scripted import http, scripted
 

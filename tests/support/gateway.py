@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from jetkv_gateway.app import gateway as make_gateway
 from jetkv_gateway.kv.access import Policy, full_access
-from jetkv_gateway.server import GatewayServer, config_for, listen
+from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.support.http import Http
 from tests.support.waiting import until

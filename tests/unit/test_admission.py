@@ -2,7 +2,7 @@
 
 import asyncio
 
-from jetkv_gateway.http.admission import Admission, AdmissionLimits
+from jetkv_gateway.serving.admission import Admission, AdmissionLimits
 from tests.support.waiting import soon
 
 

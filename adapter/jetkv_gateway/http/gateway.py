@@ -10,7 +10,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from jetkv_gateway.http.admission import REFUSED, Admission, refused
 from jetkv_gateway.http.auth import Authenticator, socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Message, Receive, Scope, Send
 from jetkv_gateway.http.origins import Origins
@@ -26,6 +25,7 @@ from jetkv_gateway.kv.errors import (
     OutcomeUnknown,
     Unavailable,
 )
+from jetkv_gateway.serving.admission import REFUSED, Admission, refused
 
 __all__ = ["Gateway", "Handler", "Lifespan"]
 
@@ -49,8 +49,8 @@ class Gateway:
         handlers: one for each row of the table, by its name.
         socket: answers a WebSocket handshake on the row of watches.
         lifespan: what is open while the gateway serves.
-        admission: where `protocol.py` looks for it: the line stands before this.
-        reload: reads files again; for `server.py`, which hears of it.
+        admission: where `serving/http1.py` looks for it: the line stands before this.
+        reload: reads files again; for `serving/server.py`, which hears of it.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from jetkv_gateway.http.call import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from jetkv_gateway.protocol import GatewayProtocol
+    from jetkv_gateway.serving.http1 import GatewayProtocol
 
 __all__ = ["ClosingTransport", "LastWord", "unchunked", "write_whole"]
 

@@ -30,8 +30,6 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from jetkv_gateway.answers import ClosingTransport, LastWord, unchunked, write_whole
-from jetkv_gateway.http.admission import REFUSED, Admission, refusal
 from jetkv_gateway.http.call import (
     ABORT,
     STOPPING,
@@ -43,7 +41,9 @@ from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.router import MATCH, Match, Route
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, Unavailable
-from jetkv_gateway.sockets import WatchProtocol
+from jetkv_gateway.serving.admission import REFUSED, Admission, refusal
+from jetkv_gateway.serving.answers import ClosingTransport, LastWord, unchunked, write_whole
+from jetkv_gateway.serving.websocket import WatchProtocol
 
 __all__ = ["GatewayProtocol"]
 

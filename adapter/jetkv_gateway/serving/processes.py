@@ -23,7 +23,7 @@ from types import FrameType
 from jetkv_gateway.filewatch import FileWatch
 from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.metrics import share_metrics
-from jetkv_gateway.server import (
+from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
     GatewayServer,
     config_for,
@@ -31,8 +31,8 @@ from jetkv_gateway.server import (
     serve,
     stop_seconds,
 )
+from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Worker, keep_fork_server
 from jetkv_gateway.settings import Settings
-from jetkv_gateway.worker import FORCE, RELOAD, STOP, Worker, keep_fork_server
 
 __all__ = ["run"]
 

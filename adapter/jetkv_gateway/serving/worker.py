@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from jetkv_gateway.http.auth import Authenticator
-from jetkv_gateway.server import (
+from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
     GatewayServer,
     config_for,

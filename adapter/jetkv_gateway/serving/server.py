@@ -19,13 +19,13 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from jetkv_gateway.app import gateway
-from jetkv_gateway.http.admission import Admission
 from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.call import STOPS
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
-from jetkv_gateway.protocol import GatewayProtocol
+from jetkv_gateway.serving.admission import Admission
+from jetkv_gateway.serving.http1 import GatewayProtocol
+from jetkv_gateway.serving.websocket import WatchProtocol
 from jetkv_gateway.settings import Settings, SettingsError
-from jetkv_gateway.sockets import WatchProtocol
 
 __all__ = [
     "STARTUP_FAILURE",
