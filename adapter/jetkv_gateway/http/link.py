@@ -1,0 +1,116 @@
+"""The one way between what serves and what answers: a request, and how its answer goes out.
+
+`serving/` has a `Link` for each request that comes off a connection of its own, and `http/asgi.py`
+one for each that any other ASGI server hands over. Nothing else of a connection is known here. A
+request is handed over once its body is whole, so that nothing waits for a client before it has a
+place among the requests in flight.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+from jetkv_gateway.http.router import Match
+
+__all__ = ["Link", "Socket"]
+
+
+class Socket(Protocol):
+    """A WebSocket that stands: text frames go out, nothing that comes in is of interest.
+
+    It pings its peer by itself, and ends where the peer does not answer, says too much, or breaks
+    a rule of RFC 6455.
+    """
+
+    async def write(self, frames: bytes) -> None:
+        """Write whole frames, then wait until there is room for more.
+
+        Args:
+            frames: as `http.frames` makes them, unmasked and each in one piece.
+
+        Raises:
+            ConnectionError: the connection is closed, or being closed.
+        """
+        ...
+
+    def finish(self, frames: bytes, code: int, reason: str) -> None:
+        """Write last frames and close, without waiting for a reader who may not read."""
+        ...
+
+    async def gone(self) -> None:
+        """Wait until the peer is gone, or the server ends the connection."""
+        ...
+
+
+class Link(Protocol):
+    """One request, read whole, and the way back to its client.
+
+    An answer is written in one go by `answer`, or in parts: `begin`, `send` as often as wanted,
+    `end`. Either is done once. Header lines are bytes, each ended by CRLF, without the length and
+    without what concerns the connection alone; nothing of a caller's may be in them that could
+    hold a line break.
+
+    Attributes:
+        method: as sent; a WebSocket handshake is a GET (RFC 6455 §4.1).
+        path: as sent, still percent-encoded, the `/json` base included.
+        query: what follows the first question mark, without it.
+        headers: by lower-case name, without white space around; repeated lines are joined by a
+            comma (RFC 9110 §5.3).
+        version: of HTTP, `1.0` or `1.1`.
+        client: the caller's address, as the trusted proxies tell it; empty where it has none.
+        scheme: `http` or `https`, as the caller used it.
+        body: the request's, whole and without its framing.
+        match: what the table of routes has for the path.
+        handshake: whether it is a WebSocket handshake whose form is right: `accept` takes it.
+        stopping: set when the server stops, for answers that have no end of their own; None where
+            nobody tells.
+    """
+
+    method: str
+    path: bytes
+    query: bytes
+    headers: dict[bytes, bytes]
+    version: str
+    client: str
+    scheme: str
+    body: bytes
+    match: Match | None
+    handshake: bool
+    stopping: asyncio.Event | None
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Write a whole answer; it never waits, and drops what a client that left cannot get."""
+        ...
+
+    async def begin(self, status: int, lines: bytes) -> None:
+        """Write the head of an answer whose body comes in parts."""
+        ...
+
+    async def send(self, part: bytes) -> None:
+        """Write a part, then wait until there is room for more.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        ...
+
+    async def end(self) -> None:
+        """End the body, well and whole."""
+        ...
+
+    async def gone(self) -> None:
+        """Wait until the client is gone."""
+        ...
+
+    def abort(self) -> None:
+        """End the connection so that what was sent cannot pass for a whole answer."""
+        ...
+
+    def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[Socket]:
+        """Answer a handshake with 101, and return the WebSocket that stands then.
+
+        Args:
+            subprotocol: the one selected of those offered, None for none.
+            lines: more header lines for the answer.
+        """
+        ...
