@@ -45,6 +45,7 @@ _KEEP_ALIVE_SECONDS = 120
 _MAX_MESSAGE = 4096  # of what a watcher sends, which nobody reads
 _BACKLOG = 2048
 _LOOK_SECONDS = 0.02
+_TICK_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 1.0
 _LIFESPAN_SECONDS = 5.0
 _LIFESPAN_SECONDS_IF_FORCED = 3.0
@@ -132,6 +133,7 @@ class GatewayServer(uvicorn.Server):
         self._delay = delay
         self._on_second = on_second
         self._stops_at: float | None = None
+        self._ticks_at = 0.0
         self._reload = False
 
     def reload(self) -> None:
@@ -148,7 +150,23 @@ class GatewayServer(uvicorn.Server):
         if self.started:
             self._on_started()
 
+    def tick(self, now: float) -> None:
+        """Call `tick(now)` of each connection once a second: one clock for all their deadlines.
+
+        Args:
+            now: the time of the event loop.
+        """
+        if now < self._ticks_at:
+            return
+        self._ticks_at = now + _TICK_SECONDS
+        # A connection may end in its tick, or in another's.
+        for connection in list(self.server_state.connections):
+            tick: Callable[[float], None] | None = getattr(connection, "tick", None)
+            if tick is not None:
+                tick(now)
+
     async def on_tick(self, counter: int) -> bool:
+        self.tick(asyncio.get_running_loop().time())
         if not await super().on_tick(counter):
             if self._reload:
                 self._reload = False
@@ -199,7 +217,8 @@ class GatewayServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         # uvicorn's sets tell nobody that they are empty.
-        while self._busy and loop.time() < end and not (unless_forced and self.force_exit):  # noqa: ASYNC110
+        while self._busy and loop.time() < end and not (unless_forced and self.force_exit):
+            self.tick(loop.time())
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_lifespan(self) -> None:
