@@ -12,6 +12,7 @@ from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.buckets import BucketHandlers
 from jetkv_gateway.http.gateway import Gateway, Handler
 from jetkv_gateway.http.health import HealthHandlers
+from jetkv_gateway.http.hosts import ANY_HOST, Hosts
 from jetkv_gateway.http.keys import KeyHandlers
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import Origins
@@ -74,7 +75,7 @@ def gateway(
         connection=connection,
         authenticator=authenticator,
         files=FileWatch(authenticator.look, functools.partial(_reload, settings, authenticator)),
-        origins=Origins(frozenset(settings.cors_origins), settings.loopback_host),
+        origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
         admission_limits=settings.admission_limits(),
@@ -143,6 +144,18 @@ def build(
         admission=Admission(admission_limits),
         reload=files.ask,
     )
+
+
+def _origins(settings: Settings, authenticator: Authenticator) -> Origins:
+    """Return which pages may call, and under which names.
+
+    A page that rebinds a name has no token: who asks for one needs no list of names, but may have
+    one.
+    """
+    hosts = ANY_HOST
+    if settings.loopback_host or settings.allowed_hosts or not authenticator.required:
+        hosts = Hosts(settings.allowed_hosts, loopback=settings.loopback_host)
+    return Origins(frozenset(settings.cors_origins), hosts)
 
 
 def _handlers(*groups: object) -> dict[str, Handler]:

@@ -167,6 +167,13 @@ def serve(
     auth_tokens: Annotated[
         Path | None, typer.Option(help="File of name:sha256 lines, read again when it changes.")
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Without tokens: a name to answer under, such as kv.example.org, "
+            "*.example.org, * for any. Repeatable."
+        ),
+    ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(help="Pages of this origin may call the gateway; * for any. Repeatable."),
@@ -228,6 +235,7 @@ def serve(
         "workers": workers,
         "auth": auth,
         "auth_tokens": auth_tokens,
+        "allowed_hosts": allowed_host or None,
         "cors_origins": cors_origin or None,
         "buckets": bucket or None,
         "request_timeout": request_timeout,

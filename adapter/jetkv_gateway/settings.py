@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from jetkv_gateway.environment import is_service_link
+from jetkv_gateway.http.hosts import allowed_host
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credentials import (
     SecretError,
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
 
     auth: AuthMode | None = None
     auth_tokens: Path | None = None
+    allowed_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     loopback_host: bool = False
 
@@ -172,12 +174,17 @@ class Settings(BaseSettings):
             raise ValueError("it names no server")
         return value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_words(cls, value: object) -> object:
         if isinstance(value, str) and value.lstrip().startswith("["):
             return json.loads(value)
         return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: list[str]) -> list[str]:
+        return [allowed_host(entry) for entry in value]
 
     @field_validator("cors_origins")
     @classmethod

@@ -76,6 +76,8 @@ async def test_a_stream_is_what_proxies_and_browsers_expect(bucket: Bucket) -> N
         assert stream.headers["content-type"].partition(";")[0] == "text/event-stream"
         assert stream.headers["cache-control"] == "no-cache"
         assert stream.headers["x-content-type-options"] == "nosniff"
+        assert stream.headers["content-security-policy"] == "sandbox; default-src 'none'"
+        assert stream.headers["cross-origin-resource-policy"] == "same-origin"
         assert stream.headers["x-accel-buffering"] == "no"
         assert stream.headers["transfer-encoding"] == "chunked"
         assert stream.headers["x-request-id"] == "mine"

@@ -1,6 +1,10 @@
-"""Which pages may call the gateway, and CORS for those (contract 1.6)."""
+"""Which names and pages may call the gateway, and CORS for those (contract 1.6)."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +30,14 @@ def open_to_loopback(nats: NatsServer) -> Iterator[Http]:
     """As `jetkv dev` runs it: for pages of this machine, and called by a loopback name."""
     settings = {"cors_origins": "loopback", "loopback_host": True}
     with running_gateway(nats.url, **settings) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def named(nats: NatsServer) -> Iterator[Http]:
+    """A gateway that answers under names, too, and that pages of one other origin may call."""
+    names = "kv.example a.kv.example *.apps.example"
+    with running_gateway(nats.url, allowed_hosts=names, cors_origins=[APP]) as http:
         yield http
 
 
@@ -125,9 +137,9 @@ def test_a_page_of_the_gateways_own_host_is_let_in(http: Http, scheme: str) -> N
     ],
 )
 def test_the_default_port_may_be_named_or_not(
-    http: Http, origin: str, host: str, status: int
+    named: Http, origin: str, host: str, status: int
 ) -> None:
-    assert http.get("/health", Origin=origin, Host=host).status == status
+    assert named.get("/health", Origin=origin, Host=host).status == status
 
 
 def test_two_origins_are_403(open_to_app: Http) -> None:
@@ -297,5 +309,156 @@ def test_a_name_that_only_points_at_this_machine_is_403(
         assert answer.status in (200, 400)
 
 
-def test_without_the_setting_any_host_name_will_do(http: Http) -> None:
-    assert http.get("/health", Host="kv.internal.example").status == 200
+@pytest.mark.parametrize(
+    "lines", [b"GET /health HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\nHost:\r\n\r\n"]
+)
+def test_who_names_no_host_is_not_taken_for_this_machine(
+    open_to_loopback: Http, lines: bytes
+) -> None:
+    with Wire(open_to_loopback) as wire:
+        wire.send(lines)
+        assert wire.answer().status == 403
+
+
+# --- names that somebody may have pointed here
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9123", 200),
+        ("10.0.0.1", 200),
+        ("[::1]:9123", 200),
+        ("localhost:9123", 200),
+        ("kv.localhost", 200),
+        ("gateway:9123", 200),
+        ("my_gateway_1", 200),
+        ("kv.example", 200),
+        ("KV.example.:9123", 200),
+        ("b.apps.example", 200),
+        ("apps.example", 403),
+        ("evil.example", 403),
+        ("evil.example:9123", 403),
+        ("EVIL.example.", 403),
+        ("evil.", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("127.1", 403),
+        ("0x7f.1", 403),
+        ("xn--bcher-kva.example", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/health", BUCKETS, "/docs", "/nope"])
+def test_without_tokens_a_name_with_a_dot_has_to_be_allowed(
+    named: Http, path: str, host: str, status: int
+) -> None:
+    answer = named.get(path, Host=host)
+    if status == 403:
+        assert answer.status == 403
+        assert answer.error == f"permission denied: host {host} is not allowed"
+        assert "allowed_hosts" in answer.json["hint"]
+    else:
+        assert answer.status in (200, 404)
+
+
+@pytest.mark.parametrize("number", [b"1.0", b"1.1"])
+def test_a_page_whose_name_was_pointed_here_changes_nothing(bucket: Bucket, number: bytes) -> None:
+    with Wire(bucket.http) as wire:
+        wire.send(
+            b"PUT %s HTTP/%s\r\nHost: evil.example:9123\r\nOrigin: http://evil.example:9123\r\n"
+            b"Sec-Fetch-Site: same-origin\r\nContent-Length: 5\r\n\r\nvalue"
+            % (bucket.key("k").encode(), number)
+        )
+        assert wire.answer().status == 403
+    assert bucket.keys() == []
+
+
+def test_two_hosts_are_no_host(http: Http) -> None:
+    with Wire(http) as wire:
+        answer = wire.request("GET", "/health", "Host: localhost")
+        assert answer.status in (400, 403)
+
+
+def test_a_probe_of_http_1_0_needs_no_host(http: Http) -> None:
+    with Wire(http) as wire:
+        wire.send(b"GET /health HTTP/1.0\r\n\r\n")
+        assert wire.answer().status == 200
+
+
+def test_with_tokens_any_name_will_do(nats: NatsServer, tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    token = new_token()
+    file.write_text(token_line("app", token))
+    settings = {"auth": "tokens", "auth_tokens": file}
+    with running_gateway(nats.url, **settings) as http:
+        http.headers["Authorization"] = f"Bearer {token}"
+        assert http.get(BUCKETS, Host="kv.example").status == 200
+    with running_gateway(nats.url, allowed_hosts="kv.example", **settings) as http:
+        http.headers["Authorization"] = f"Bearer {token}"
+        assert http.get(BUCKETS, Host="kv.example").status == 200
+        assert http.get(BUCKETS, Host="other.example").status == 403
+
+
+# --- what a page of another site embeds, and links
+
+
+IMAGE = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image")
+LINK = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+
+
+@pytest.mark.parametrize("lines", [IMAGE, LINK], ids=["image", "link"])
+@pytest.mark.parametrize("path", [BUCKETS, f"{BUCKETS}/b/keys/k", "/health", "/metrics", "/nope"])
+def test_what_a_page_of_another_site_embeds_or_links_is_403(
+    open_to_app: Http, path: str, lines: tuple[str, ...]
+) -> None:
+    with Wire(open_to_app) as wire:
+        answer = wire.request("GET", path, *lines)
+        assert (answer.status, answer.json["code"]) == (403, "permission_denied")
+
+
+def test_a_link_may_open_the_description_of_the_api(http: Http) -> None:
+    with Wire(http) as wire:
+        assert wire.request("GET", "/docs", *LINK).status == 200
+        assert wire.request("GET", "/docs", *IMAGE).status == 403
+
+
+def test_an_allowed_page_of_another_site_is_let_in(open_to_app: Http) -> None:
+    with Wire(open_to_app) as wire:
+        lines = "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors", f"Origin: {APP}"
+        answer = wire.request("GET", BUCKETS, *lines)
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, APP)
+
+
+# --- what is no JSON
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [
+        ("raw", "sandbox; default-src 'none'"),
+        ("/metrics", "sandbox; default-src 'none'"),
+        ("/docs", "default-src 'none'; "),
+    ],
+)
+def test_what_is_no_json_runs_nothing_and_is_nobodys_to_embed(
+    open_to_app: Http, bucket: Bucket, path: str, policy: str
+) -> None:
+    bucket.put("k", "<script>alert(1)</script>", Content_Type="text/html")
+    path = f"{bucket.key('k')}?values=raw" if path == "raw" else path
+    with Wire(open_to_app) as wire:
+        own = wire.request("GET", path)
+        shared = wire.request("GET", path, f"Origin: {APP}")
+    assert own.status == shared.status == 200
+    for answer in (own, shared):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].startswith(policy)
+        assert "unsafe" not in answer.headers["content-security-policy"]
+    assert own.headers["cross-origin-resource-policy"] == "same-origin"
+    assert shared.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+def test_the_page_of_the_api_has_the_style_that_its_policy_allows(http: Http) -> None:
+    answer = http.get("/docs")
+    (style,) = re.findall(r"<style>(.*?)</style>", answer.body.decode(), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert not re.search(r"<script|<link|<img| style=| on[a-z]+=", answer.body.decode())

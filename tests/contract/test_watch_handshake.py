@@ -432,6 +432,35 @@ async def test_a_page_of_another_origin_is_403_and_nothing_is_opened(
     assert (await native.state(bucket.name))["consumer_count"] == 0
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket"),
+        ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket", f"Origin: {EVIL}"),
+    ],
+)
+def test_a_page_of_another_site_is_403_before_the_upgrade(
+    bucket: Bucket, lines: tuple[str, ...]
+) -> None:
+    assert_refused(handshake(bucket.http, bucket.name, "", *lines), 403, "permission_denied")
+
+
+def test_a_page_whose_name_was_pointed_here_is_403_before_the_upgrade(bucket: Bucket) -> None:
+    with Wire(bucket.http) as wire:
+        head = [
+            f"GET {watch_path(bucket.name)} HTTP/1.1",
+            "Host: evil.example",
+            "Origin: http://evil.example",
+            *UPGRADE,
+            "",
+            "",
+        ]
+        wire.send("\r\n".join(head).encode())
+        answer = wire.answer()
+    assert_refused(answer, 403, "permission_denied")
+    assert answer.error == "permission denied: host evil.example is not allowed"
+
+
 def test_a_page_of_the_own_host_is_let_in(bucket: Bucket) -> None:
     http = bucket.http
     line = f"Origin: http://{http.host}:{http.port}"

@@ -397,6 +397,18 @@ def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
         load({"cors_origins": [origin]}, None)
 
 
+@pytest.mark.parametrize("host", ["https://kv.example", "kv.example:9123", "kv.*", "a/b"])
+def test_a_host_that_no_request_names_is_refused(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"^allowed_hosts: .* must be like kv\.example\.org"):
+        load({"allowed_hosts": [host]}, None)
+
+
+def test_hosts_come_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load({}, None).allowed_hosts == []
+    monkeypatch.setenv("JETKV_ALLOWED_HOSTS", "KV.example.org, *.apps.example.org. [::1]")
+    assert load({}, None).allowed_hosts == ["kv.example.org", "*.apps.example.org", "::1"]
+
+
 def test_origins_of_the_environment_may_be_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JETKV_CORS_ORIGINS", '["https://a.example", "*"]')
     assert load({}, None).cors_origins == ["https://a.example", "*"]

@@ -6,6 +6,7 @@ from typing import Protocol
 from jetkv_gateway import __version__
 from jetkv_gateway.http.call import STOPS, Call
 from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
+from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
 
 __all__ = ["HealthHandlers", "Ready"]
@@ -57,4 +58,5 @@ class HealthHandlers:
         await call.respond_json(200, capabilities.json_bytes())
 
     async def metrics(self, call: Call) -> None:
-        await call.respond(200, metrics_text(), [(b"content-type", CONTENT_TYPE.encode("ascii"))])
+        headers = [(b"content-type", CONTENT_TYPE.encode("ascii")), *isolation(call)]
+        await call.respond(200, metrics_text(), headers)

@@ -9,6 +9,7 @@ import orjson
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.histories import HistoryAnswer
+from jetkv_gateway.http.origins import isolation_lines
 from jetkv_gateway.http.preconditions import (
     expected_revision,
     idempotency_key,
@@ -43,11 +44,7 @@ _READ_LINES = (
 )
 _JSON_LINE = b"content-type: application/json\r\n"
 _WRITE_LINES = _JSON_LINE + b'etag: "%d"\r\n'
-# A stored page must not run as one of the gateway's own.
-_RAW_LINES = (
-    b"content-type: %s\r\nx-content-type-options: nosniff\r\n"
-    b"content-security-policy: sandbox; default-src 'none'\r\n"
-)
+_RAW_LINE = b"content-type: %s\r\n"
 _CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
 
 
@@ -85,7 +82,8 @@ class KeyHandlers:
         if not_modified(headers, revision):
             await call.respond_lines(304, b"", lines)
         elif view is View.RAW:
-            lines += _RAW_LINES % (entry.content_type or OCTET_STREAM).encode("ascii")
+            lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
+            lines += isolation_lines(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
             await call.respond_lines(200, entry.value, lines)

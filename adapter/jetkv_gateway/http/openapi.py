@@ -1,6 +1,8 @@
 """The OpenAPI document, made from the table of routes, and a page that shows it."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -9,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from jetkv_gateway import __version__
 from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.router import Parameter, Resource, Route
 from jetkv_gateway.http.routes import PATH_PARAMETERS, ROUTER
 from jetkv_gateway.http.schema import MODELS, REFUSALS, BucketCreate
@@ -35,7 +38,8 @@ class ApiHandlers:
 
     async def docs(self, call: Call) -> None:
         page = _page(self._document()).encode()
-        await call.respond(200, page, [(b"content-type", b"text/html; charset=utf-8")])
+        headers = [(b"content-type", b"text/html; charset=utf-8"), *isolation(call, _POLICY)]
+        await call.respond(200, page, headers)
 
     def _document(self) -> dict[str, Any]:
         if not self._built:
@@ -133,6 +137,10 @@ _STYLE = (
     "table{border-collapse:collapse;margin:.5rem 0 1rem 1rem}"
     "td{padding:.15rem .8rem;vertical-align:top;border-top:1px solid #8883}"
 )
+_POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    f"style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
+).encode()
 
 
 def _page(document: dict[str, Any]) -> str:

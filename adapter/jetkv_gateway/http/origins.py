@@ -1,27 +1,32 @@
-"""Which pages may call the gateway, and CORS for those that may (contract 1.6).
+"""Which pages may call the gateway, and CORS for those that may (docs/http-api.md).
 
 A browser lets any page send requests to any host, localhost included, and only hides the answer.
-So a foreign `Origin` is refused before anything is done. A name that an attacker points at
-127.0.0.1 makes the page same-origin, and its GETs carry no `Origin`: therefore a gateway without
-authentication on loopback also wants a loopback `Host`.
+So a foreign `Origin` is refused before anything is done. What carries none, such as an image or a
+link, is told by `Sec-Fetch-Site`; what a page embeds in spite of all is kept from it by
+`Cross-Origin-Resource-Policy`. A page under a name that was pointed at the gateway has its origin,
+and is refused by that name: see `hosts.py`.
 """
 
-import re
 from dataclasses import dataclass
 
-from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.call import Call, Headers
+from jetkv_gateway.http.hosts import ANY_HOST, Hosts, is_loopback, shown
 from jetkv_gateway.kv.errors import PermissionDenied
 
-__all__ = ["LOOPBACK", "Origins"]
+__all__ = ["LOOPBACK", "NOTHING_RUNS", "Origins", "isolation", "isolation_lines"]
 
 LOOPBACK = "loopback"
 """In the list of allowed origins: any port of this machine's loopback names."""
 
-_LOOPBACK_HOST = re.compile(
-    rb"(?:localhost|(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?",
-    re.IGNORECASE,
-)
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_PAGES = (b"/docs", b"/console")
+_CONSOLE = b"/console/"
+
+NOTHING_RUNS = b"sandbox; default-src 'none'"
+"""A Content-Security-Policy: a stored page must not run as one of the gateway's own."""
+
+_ALLOW_ORIGIN = b"access-control-allow-origin"
+_VARY = (b"vary", b"Origin")
 
 _METHODS = b"GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"
 _REQUEST_HEADERS = (
@@ -41,11 +46,11 @@ class Origins:
 
     Attributes:
         allowed: origins such as `https://app.example`, `LOOPBACK`, or `*` for any.
-        loopback_host: whether the request's own `Host` has to be a loopback name.
+        hosts: the names that the gateway answers under.
     """
 
     allowed: frozenset[str] = frozenset()
-    loopback_host: bool = False
+    hosts: Hosts = ANY_HOST
 
     def check(self, call: Call) -> None:
         """Refuse a foreign page, and put CORS headers on the answers to an allowed one.
@@ -53,38 +58,47 @@ class Origins:
         Raises:
             PermissionDenied
         """
-        origin = call.headers.get(b"origin")
-        if origin is None and not self.loopback_host:
-            return
-        host = call.headers.get(b"host", b"")
-        if self.loopback_host and host and _LOOPBACK_HOST.fullmatch(host) is None:
-            raise PermissionDenied(
-                f"permission denied: host {_shown(host)} is not this machine's loopback",
-                hint="call it as localhost, or run `jetkv serve` with --auth",
-            )
-        if origin is None:
-            return
+        headers = call.headers
+        self.hosts.check(headers.get(b"host"))
+        if b"origin" in headers:
+            self._check_origin(call, headers[b"origin"])
+        elif b"sec-fetch-site" in headers:
+            self._check_site(call)
+
+    def _check_origin(self, call: Call, origin: bytes) -> None:
         if self._is_allowed(origin):
             call.answer_headers += [
-                (b"access-control-allow-origin", origin),
+                (_ALLOW_ORIGIN, origin),
                 (b"access-control-expose-headers", _ANSWER_HEADERS),
-                (b"vary", b"Origin"),
+                _VARY,
             ]
-        elif not _same_host(origin, host):
+        elif not _same_host(origin, call.headers.get(b"host", b"")) or _is_foreign(call):
+            # The browser may know better: to it, http and https are two sites.
             raise PermissionDenied(
-                f"permission denied: origin {_shown(origin)} is not allowed",
+                f"permission denied: origin {shown(origin)} is not allowed",
                 hint="add it to the setting cors_origins (--cors-origin)",
+            )
+
+    def _check_site(self, call: Call) -> None:
+        """Refuse what a page of another site embeds or links to.
+
+        A page of the same site, such as one on another port, cannot read it either, and GETs
+        change nothing, so what has no `Origin` may pass.
+        """
+        if "*" in self.allowed:
+            call.answer_headers += [(_ALLOW_ORIGIN, b"*"), _VARY]
+        elif _is_foreign(call) and not _opens_a_page(call):
+            raise PermissionDenied(
+                "permission denied: the request comes from a page of another site",
+                hint="open the address itself, or have the page call it by fetch() and add its "
+                "origin to the setting cors_origins (--cors-origin)",
             )
 
     def _is_allowed(self, origin: bytes) -> bool:
         if "*" in self.allowed or origin.decode("latin-1") in self.allowed:
             return True
         scheme, _, host = origin.partition(b"://")
-        return (
-            LOOPBACK in self.allowed
-            and scheme in _DEFAULT_PORTS
-            and _LOOPBACK_HOST.fullmatch(host) is not None
-        )
+        return LOOPBACK in self.allowed and scheme in _DEFAULT_PORTS and is_loopback(host)
 
     @staticmethod
     def preflight(call: Call) -> list[tuple[bytes, bytes]]:
@@ -98,13 +112,46 @@ class Origins:
         ]
 
 
+def isolation(call: Call, policy: bytes = NOTHING_RUNS) -> Headers:
+    """Return the headers by which an answer that is no JSON does no harm in a browser.
+
+    It is taken for nothing but what it says it is, runs nothing of what a caller may have stored,
+    and no page of another origin embeds it, unless CORS lets that page have it anyway.
+
+    Args:
+        policy: the answer's Content-Security-Policy.
+    """
+    shared = any(name == _ALLOW_ORIGIN for name, _ in call.answer_headers)
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", policy),
+        (b"cross-origin-resource-policy", b"cross-origin" if shared else b"same-origin"),
+    ]
+
+
+def isolation_lines(call: Call) -> bytes:
+    """Return what `isolation` does, each header as a line."""
+    return b"".join([b"%s: %s\r\n" % header for header in isolation(call)])
+
+
+def _is_foreign(call: Call) -> bool:
+    return b"cross-site" in call.headers.get(b"sec-fetch-site", b"")
+
+
+def _opens_a_page(call: Call) -> bool:
+    """Return whether somebody follows a link to a page of ours, in a tab of its own."""
+    headers = call.headers
+    return (
+        call.method == "GET"
+        and headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest") == b"document"
+        and (call.path in _PAGES or call.path.startswith(_CONSOLE))
+    )
+
+
 def _same_host(origin: bytes, host: bytes) -> bool:
     scheme, _, name = origin.lower().partition(b"://")
     port = _DEFAULT_PORTS.get(scheme)
     if port is None or not name:
         return False
     return name.removesuffix(port) == host.lower().removesuffix(port)
-
-
-def _shown(raw: bytes) -> str:
-    return raw[:200].decode("latin-1")

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from jetkv_gateway.http.call import ABORT, Scope, Send
+from jetkv_gateway.http.call import ABORT, Headers, Scope, Send
 from jetkv_gateway.http.failures import failure_frame
 from jetkv_gateway.http.frames import (
     Form,
@@ -114,12 +114,20 @@ class EventSink:
     """An event stream; `begin` comes first.
 
     Args:
+        isolation: headers of the answer, see `origins`.
         keep_alive: seconds after which a quiet stream shows that it stands.
     """
 
     def __init__(
-        self, scope: Scope, send: Send, form: Form, *, keep_alive: float = _KEEP_ALIVE_SECONDS
+        self,
+        scope: Scope,
+        send: Send,
+        form: Form,
+        *,
+        isolation: Headers,
+        keep_alive: float = _KEEP_ALIVE_SECONDS,
     ) -> None:
+        self._isolation = isolation
         self._send = send
         self._form = form
         self._abort: Callable[[], None] | None = scope.get(ABORT)
@@ -131,7 +139,7 @@ class EventSink:
         headers = [
             (b"content-type", b"text/event-stream"),
             (b"cache-control", b"no-cache"),
-            (b"x-content-type-options", b"nosniff"),
+            *self._isolation,
             (b"x-accel-buffering", b"no"),
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jetkv_gateway.http.call import SOCKET, STOPPING, Call, Receive, Send
 from jetkv_gateway.http.frames import Form
+from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink, TextSink
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
@@ -81,7 +82,7 @@ class Watches:
         if not _wants_events(call):
             raise UpgradeRequired
         scope = call.scope
-        sink = EventSink(scope, call.send_through, asked.form)
+        sink = EventSink(scope, call.send_through, asked.form, isolation=isolation(call))
         gone = _Gone(call.receive_through, "http.disconnect")
         await self._serve(asked, sink, sink.begin, gone, scope.get(STOPPING))
 
