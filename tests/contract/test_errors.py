@@ -123,17 +123,17 @@ def test_any_other_request_id_is_replaced(http: Http, insane: str) -> None:
 @pytest.mark.parametrize(
     ("path", "methods", "allow"),
     [
-        (BUCKETS, ["PUT", "DELETE", "PATCH"], "GET, POST, OPTIONS"),
-        (f"{BUCKETS}/b", ["POST"], "GET, DELETE, OPTIONS"),
-        (f"{BUCKETS}/b/keys", ["PUT", "POST", "DELETE"], "GET, OPTIONS"),
+        (BUCKETS, ["PUT", "DELETE", "PATCH"], "GET, HEAD, POST, OPTIONS"),
+        (f"{BUCKETS}/b", ["POST"], "GET, HEAD, DELETE, OPTIONS"),
+        (f"{BUCKETS}/b/keys", ["PUT", "POST", "DELETE"], "GET, HEAD, OPTIONS"),
         (
             f"{BUCKETS}/b/keys/k",
             ["POST", "PATCH", "TRACE", "PROPFIND"],
             "GET, HEAD, PUT, DELETE, OPTIONS",
         ),
-        (f"{BUCKETS}/b/history/k", ["PUT", "DELETE"], "GET, OPTIONS"),
+        (f"{BUCKETS}/b/history/k", ["PUT", "DELETE"], "GET, HEAD, OPTIONS"),
         ("/health", ["POST", "DELETE"], "GET, HEAD, OPTIONS"),
-        ("/api/v1/openapi.json", ["POST"], "GET, OPTIONS"),
+        ("/api/v1/openapi.json", ["POST"], "GET, HEAD, OPTIONS"),
     ],
 )
 def test_a_method_that_a_route_does_not_have_is_405_with_those_it_has(

@@ -162,4 +162,4 @@ def test_a_query_that_a_history_does_not_know_is_400(bucket: Bucket, query: str)
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
 def test_a_history_cannot_be_written(bucket: Bucket, method: str) -> None:
     answer = bucket.http.request(method, f"{bucket.path}/history/k")
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, OPTIONS")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")

@@ -222,7 +222,7 @@ def test_a_preflight_of_another_origin_is_403(open_to_app: Http) -> None:
 
 def test_options_alone_is_no_preflight(open_to_app: Http) -> None:
     answer = open_to_app.request("OPTIONS", BUCKETS, Origin=APP)
-    assert (answer.status, answer.headers["allow"]) == (204, "GET, POST, OPTIONS")
+    assert (answer.status, answer.headers["allow"]) == (204, "GET, HEAD, POST, OPTIONS")
     assert "access-control-allow-methods" not in answer.headers
 
 

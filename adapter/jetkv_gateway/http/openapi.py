@@ -73,8 +73,8 @@ def _path_item(resource: Resource, auth_required: bool) -> dict[str, Any]:
     if resource.parameters:
         item["parameters"] = [_described(PATH_PARAMETERS[name]) for name in resource.parameters]
     for method, route in resource.routes.items():
-        if method == "HEAD" and route.public:
-            continue  # for probes, which read no document
+        if method == "HEAD" and not route.lists_head:
+            continue  # it says what GET says
         operation = _operation_of(route, method)
         if auth_required and route.public:
             operation["security"] = []

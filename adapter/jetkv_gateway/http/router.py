@@ -62,7 +62,7 @@ class Route:
         parameters: query parameters and headers; a query parameter that is not listed is refused.
         limited: whether it counts among the requests in flight. Watches and listings have limits of
             their own, and to wait for those would fill this one.
-        head: whether HEAD is answered as GET is, without the body.
+        lists_head: whether HEAD, which every GET has, is of use on its own, and described.
         socket: whether it is a WebSocket, too, and as an answer has no end.
         scans: whether it takes long for NATS, and is not to be made for nobody.
         long: whether its answer goes out in parts, and can break off.
@@ -80,7 +80,7 @@ class Route:
     tag: str
     parameters: tuple[Parameter, ...] = ()
     limited: bool = True
-    head: bool = False
+    lists_head: bool = False
     socket: bool = False
     scans: bool = False
     long: bool = False
@@ -109,7 +109,7 @@ class Resource:
 
     Attributes:
         template: the `route` label of metrics.
-        routes: by method; HEAD is the row of GET where that says so.
+        routes: by method; HEAD is the row of GET (RFC 9110 §9.3.2).
         allow: the value of an `Allow` header.
         public: whether none of its rows needs a credential.
         unlimited: the methods that do not count among the requests in flight; one it lacks does.
@@ -126,7 +126,7 @@ class Resource:
             if route.method in self.routes:
                 raise ValueError(f"{route.method} {template} stands twice in the table")
             self.routes[route.method] = route
-            if route.head:
+            if route.method == "GET":
                 self.routes["HEAD"] = route
         rows = self.routes.items()
         self.public = all(route.public for _, route in rows)

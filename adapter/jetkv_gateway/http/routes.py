@@ -91,7 +91,7 @@ ROUTES: tuple[Route, ...] = (
             _IF_MATCH,
             _IF_NONE_MATCH,
         ),
-        head=True,
+        lists_head=True,
         answers={
             200: Answer(
                 "The entry, or its bytes",
@@ -240,7 +240,6 @@ ROUTES: tuple[Route, ...] = (
         "200 while the process lives",
         "Health",
         limited=False,
-        head=True,
         answers={200: _json("It lives", "HealthStatus")},
     ),
     Route(
@@ -251,7 +250,6 @@ ROUTES: tuple[Route, ...] = (
         "200 while JetStream answers, else 503 with what is amiss; 503 too before it stops",
         "Health",
         limited=False,
-        head=True,
         answers={
             200: _json("Ready", "Readiness"),
             503: _json("Not ready", "Readiness"),

@@ -83,6 +83,10 @@ class Watches:
             raise UpgradeRequired
         scope = call.scope
         sink = EventSink(scope, call.send_through, asked.form, isolation=isolation(call))
+        if call.method == "HEAD":
+            await sink.begin()
+            await sink.finish(None)
+            return
         gone = _Gone(call.receive_through, "http.disconnect")
         await self._serve(asked, sink, sink.begin, gone, scope.get(STOPPING))
 
