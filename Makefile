@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-browser test-containers check format bench soak test-servers requirements clean
+.PHONY: help setup dev test test-browser test-containers check format bench attacks soak test-servers requirements clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,9 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 
 bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side
 	$(BIN)/python -m tests.bench
+
+attacks: $(VENV)/.client ## what attackers can do to others, row by row; ROW=head, SECONDS=5
+	$(BIN)/python -m tests.attacks $(if $(ROW),--row $(ROW)) $(call given,SECONDS,--seconds)
 
 MINUTES ?= 10
 soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s begins as that run did

@@ -1,0 +1,1 @@
+"""Attacks on a gateway, and what a well-behaved client sees meanwhile."""
