@@ -1,0 +1,148 @@
+"""Which connections stand: how many, whose, and which of them is let go where there is no room.
+
+A process that runs out of descriptors cannot accept anybody, and an event loop does not take that
+well. So connections end below that: where there is no room for one more, those that have nothing
+under way are closed, idlest first. The ones of callers over their share go before all others, and
+ones that have never asked anything before ones that have. Who has something under way is let
+alone; so a caller over its share gets no further connection where only the reserve of others is
+left (`serving/shares.py`), and has its own idle ones closed instead.
+
+Nothing is kept in order while there is room: a connection itself knows since when it is idle. A
+look at all of them makes room for several, so that a flood does not bring a look at each.
+"""
+
+import heapq
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from jetkv_gateway.serving.shares import Account, Share
+
+__all__ = ["MOST", "Connections", "Opened", "Standing", "connections_for"]
+
+MOST = 16_384
+"""Connections of a worker by default, however many descriptors there are: 10,000 watches and some."""
+
+_LEAST_MARGIN = 48
+_MARGIN = 16
+"""One descriptor in so many is for other things than clients: NATS, files, pipes, what is just
+being accepted; `_LEAST_MARGIN` at the least."""
+_AT_ONCE = 64
+"""One connection in so many is let go by one look."""
+
+
+class Standing(Protocol):
+    """A connection, as far as it is of interest here.
+
+    Attributes:
+        idle_since: the time since which nothing is under way on it, None while something is: a
+            request that comes in, is carried out or answered, a watch.
+        used: whether it has ever asked anything.
+    """
+
+    @property
+    def idle_since(self) -> float | None: ...
+    @property
+    def used(self) -> bool: ...
+
+
+C = TypeVar("C", bound=Standing)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Generic[C]):
+    """What follows from a new connection.
+
+    Attributes:
+        stays: whether it may; if not, close it.
+        shed: others to close, all of them idle.
+    """
+
+    stays: bool
+    shed: tuple[C, ...] = ()
+
+
+class Connections(Generic[C]):
+    """The connections of a worker. Whoever has `opened` one says `closed` once it is gone.
+
+    Args:
+        limit: connections at the same time.
+        share: of these, what one caller has without leaving any to others.
+    """
+
+    def __init__(self, limit: int, share: float) -> None:
+        self._share = Share.of(limit, share)
+        self._at_once = max(1, limit // _AT_ONCE)
+        self._all: dict[C, Account] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def limit(self) -> int:
+        return self._share.total
+
+    def opened(self, connection: C, account: Account) -> Opened[C]:
+        """Count a connection that was accepted, and return what has to give way for it."""
+        shed: tuple[C, ...] = ()
+        stays = self._fits(account)
+        if not stays and account.limited and account.connections >= self._share.own:
+            # What it closes of its own makes room for itself, and for nobody else.
+            shed = self._idlest(account)
+            stays = bool(shed)
+        elif not stays:
+            shed = self._idlest(None)
+            stays = self._fits(account)
+        if stays:
+            self._all[connection] = account
+            account.connections += 1
+        return Opened(stays, shed)
+
+    def closed(self, connection: C) -> None:
+        """Count a connection no more; one that did not stay or was shed is not counted already."""
+        account = self._all.pop(connection, None)
+        if account is not None:
+            account.connections -= 1
+
+    def move(self, connection: C, account: Account) -> Opened[C]:
+        """Count a connection for another caller: its proxy has told who that is."""
+        self.closed(connection)
+        return self.opened(connection, account)
+
+    def make_room(self) -> tuple[C, ...]:
+        """Return what to close before one more is accepted; nothing where there is room."""
+        return self._idlest(None) if len(self._all) >= self.limit else ()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for one more of some caller."""
+        return len(self._all) < self.limit
+
+    def _fits(self, account: Account) -> bool:
+        by_caller = account.connections if account.limited else -1
+        return self._share.allows(len(self._all), by_caller)
+
+    def _idlest(self, account: Account | None) -> tuple[C, ...]:
+        """Return the idlest connections, of one caller or of all, and count them no more."""
+        own = self._share.own
+        candidates = (
+            (
+                not (of.limited and of.connections >= own),
+                connection.used,
+                since,
+                number,
+                connection,
+            )
+            for number, (connection, of) in enumerate(self._all.items())
+            if (since := connection.idle_since) is not None and account in (None, of)
+        )
+        most = 1 if account is not None else self._at_once
+        shed = tuple(found[-1] for found in heapq.nsmallest(most, candidates))
+        for connection in shed:
+            self.closed(connection)
+        return shed
+
+
+def connections_for(descriptors: int) -> int:
+    """Return how many connections a worker may have that may have so many open files."""
+    margin = max(_LEAST_MARGIN, descriptors // _MARGIN)
+    return max(1, min(MOST, descriptors - margin))

@@ -1,0 +1,191 @@
+"""Which connections stand, and which are let go, without a socket."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jetkv_gateway.serving.connections import MOST, Connections, connections_for
+from jetkv_gateway.serving.shares import Account
+
+LIMIT = 16
+SHARE = 0.25
+"""Of 16: four without leaving any to others, and two are left to them."""
+
+
+@dataclass(eq=False)
+class Standing:
+    name: str = ""
+    idle_since: float | None = None
+    used: bool = True
+
+
+def registry(limit: int = LIMIT) -> Connections[Standing]:
+    return Connections(limit, SHARE)
+
+
+def fill(
+    connections: Connections[Standing], account: Account, count: int, since: float | None = None
+) -> list[Standing]:
+    made = [Standing(f"{account.name}{number}", since) for number in range(count)]
+    for one in made:
+        assert connections.opened(one, account).stays
+    return made
+
+
+def names(shed: Iterable[Standing]) -> list[str]:
+    return [one.name for one in shed]
+
+
+def test_while_there_is_room_nobody_is_let_go() -> None:
+    connections = registry()
+    fill(connections, Account("a"), 14, since=0)
+    assert connections.has_room
+    assert connections.make_room() == ()
+    assert len(connections) == 14
+
+
+def test_the_idlest_connection_makes_room() -> None:
+    connections = registry()
+    few = [Account(str(number)) for number in range(4)]
+    made = [fill(connections, account, 4)[number] for number, account in enumerate(few)]
+    for one, since in zip(made, (4, 2, 3, 5), strict=True):
+        one.idle_since = since
+    opened = connections.opened(Standing(), Account("new"))
+    assert opened.stays
+    assert opened.shed == (made[1],)
+    assert len(connections) == LIMIT
+
+
+def test_one_that_never_asked_anything_goes_before_one_that_did() -> None:
+    connections = registry()
+    few = [Account(str(number)) for number in range(4)]
+    made = [fill(connections, account, 4)[0] for account in few]
+    made[0].idle_since = 1
+    made[2].idle_since, made[2].used = 2, False
+    assert connections.opened(Standing(), Account("new")).shed == (made[2],)
+
+
+def test_one_of_a_caller_over_its_share_goes_before_all_others() -> None:
+    connections = registry()
+    modest = fill(connections, Account("modest"), 2, since=0)
+    modest[0].used = False
+    greedy = fill(connections, Account("greedy"), 12, since=9)
+    fill(connections, Account("other"), 2)
+    assert connections.opened(Standing(), Account("new")).shed == (greedy[0],)
+
+
+def test_where_all_have_something_under_way_the_newest_has_to_go() -> None:
+    connections = registry()
+    for number in range(4):
+        fill(connections, Account(str(number)), 4)
+    opened = connections.opened(Standing(), Account("new"))
+    assert (opened.stays, opened.shed) == (False, ())
+    assert len(connections) == LIMIT
+
+
+def test_a_caller_alone_has_nearly_all_and_another_one_finds_room_beside_it() -> None:
+    connections = registry()
+    greedy = Account("greedy")
+    fill(connections, greedy, 14)
+    assert not connections.opened(Standing(), greedy).stays
+    fill(connections, Account("other"), 2)
+    assert greedy.connections == 14
+
+
+def test_a_caller_over_its_share_closes_its_own_and_nobody_elses() -> None:
+    connections = registry()
+    greedy = Account("greedy")
+    own = fill(connections, greedy, 14, since=9)
+    fill(connections, Account("modest"), 2, since=0)
+    opened = connections.opened(Standing(), greedy)
+    assert opened.stays
+    assert opened.shed == (own[0],)
+    assert (len(connections), greedy.connections) == (LIMIT, 14)
+
+
+def test_who_has_no_limit_takes_all_and_still_gives_way_when_idle() -> None:
+    connections = registry()
+    here = Account("here", limited=False)
+    own = fill(connections, here, LIMIT, since=3)
+    assert connections.opened(Standing(), here).shed == (own[0],)
+    assert connections.opened(Standing(), Account("other")).shed == (own[1],)
+
+
+def test_one_look_makes_room_for_several() -> None:
+    connections = registry(640)
+    here = Account("here", limited=False)
+    fill(connections, here, 640, since=1)
+    assert len(connections.make_room()) == 10
+    assert connections.make_room() == ()
+    assert len(connections) == here.connections == 630
+
+
+def test_one_that_was_let_go_is_not_counted_twice() -> None:
+    connections = registry()
+    here = Account("here", limited=False)
+    fill(connections, here, LIMIT, since=1)
+    for one in connections.make_room():
+        connections.closed(one)
+    assert len(connections) == here.connections == LIMIT - 1
+
+
+def test_a_connection_is_moved_to_the_caller_that_its_proxy_tells() -> None:
+    connections = registry()
+    proxy, client = Account("proxy", limited=False), Account("client")
+    (one,) = fill(connections, proxy, 1)
+    assert connections.move(one, client).stays
+    assert (proxy.connections, client.connections, len(connections)) == (0, 1, 1)
+    fill(connections, client, 13)
+    (late,) = fill(connections, proxy, 1)
+    assert not connections.move(late, client).stays
+    assert (proxy.connections, client.connections, len(connections)) == (0, 14, 14)
+
+
+def test_descriptors_are_left_for_other_things() -> None:
+    assert connections_for(256) == 208
+    assert connections_for(1024) == 960
+    assert connections_for(65_536) == MOST
+    assert connections_for(16) == 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "close", "idle", "busy"]), st.integers(0, 3), st.integers(0, 40)
+    ),
+    max_size=120,
+)
+
+
+@given(STEPS)
+def test_whatever_happens_the_counts_are_right_and_no_caller_has_all(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    connections = registry()
+    accounts = [Account(str(number)) for number in range(3)]
+    accounts.append(Account("here", limited=False))
+    standing: dict[Standing, Account] = {}
+    for time, (step, who, which) in enumerate(steps):
+        one = list(standing)[which % len(standing)] if standing else None
+        if step == "open":
+            new = Standing()
+            alone_before = accounts[who].connections
+            opened = connections.opened(new, accounts[who])
+            for shed in opened.shed:
+                assert shed.idle_since is not None
+                del standing[shed]
+            if opened.stays:
+                standing[new] = accounts[who]
+            elif accounts[who].limited:
+                assert alone_before >= 4 or len(standing) == LIMIT
+        elif one is not None and step == "close":
+            connections.closed(one)
+            del standing[one]
+        elif one is not None:
+            one.idle_since = time if step == "idle" else None
+        assert len(connections) == len(standing) <= LIMIT
+        for account in accounts:
+            assert account.connections == sum(of is account for of in standing.values())
+        for account in accounts[:3]:
+            assert account.connections <= 14
