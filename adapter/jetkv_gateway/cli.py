@@ -187,6 +187,28 @@ def serve(
         float | None,
         typer.Option(help="Seconds to go on serving, no longer ready, once told to stop. [0]"),
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy in front, whose word on the caller counts; "
+            "unix for one that connects by a Unix socket. Repeatable."
+        ),
+    ] = None,
+    proxy_protocol: Annotated[
+        bool | None,
+        typer.Option("--proxy-protocol", help="Trusted proxies speak the PROXY protocol."),
+    ] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(help="Connections of a worker. [by the limit of open files]")
+    ] = None,
+    max_share: Annotated[
+        float | None,
+        typer.Option(help="What one caller has of a worker while others want some. [0.25]"),
+    ] = None,
+    limit_loopback: Annotated[
+        bool | None,
+        typer.Option("--limit-loopback", help="Callers on this machine have a share, too."),
+    ] = None,
     max_requests: Annotated[
         int | None, typer.Option(help="Requests of a worker in flight, 0 = no limit. [128]")
     ] = None,
@@ -240,6 +262,11 @@ def serve(
         "buckets": bucket or None,
         "request_timeout": request_timeout,
         "shutdown_delay": shutdown_delay,
+        "trusted_proxies": trusted_proxy or None,
+        "proxy_protocol": proxy_protocol,
+        "max_connections": max_connections,
+        "max_share": max_share,
+        "limit_loopback": limit_loopback,
         "max_requests": max_requests,
         "max_waiting_requests": max_waiting_requests,
         "request_wait": request_wait,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     ConfigDict,
@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
     create_model,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -39,6 +40,7 @@ from jetkv_gateway.jetstream.servers import Server, parse_server
 from jetkv_gateway.kv.buckets import FIELDS, BucketSpec
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.wanted import WantedBucket
+from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
@@ -130,6 +132,12 @@ class Settings(BaseSettings):
     request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     shutdown_delay: Annotated[float, Field(ge=0, le=300)] = 0.0
 
+    trusted_proxies: Annotated[list[str], NoDecode] = []
+    proxy_protocol: bool = False
+
+    max_connections: Annotated[int, Field(ge=1)] | None = None
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    limit_loopback: bool = False
     max_requests: Annotated[int, Field(ge=0)] = 128
     max_waiting_requests: Annotated[int, Field(ge=0)] = 4096
     request_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
@@ -174,7 +182,7 @@ class Settings(BaseSettings):
             raise ValueError("it names no server")
         return value
 
-    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_words(cls, value: object) -> object:
         if isinstance(value, str) and value.lstrip().startswith("["):
@@ -194,6 +202,18 @@ class Settings(BaseSettings):
                 # A browser sends scheme, host and port, in lower case; nothing else ever matches.
                 raise ValueError(f"{origin!r} must be like https://app.example or *")
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: list[str]) -> list[str]:
+        TrustedProxies.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_proxy_protocol(self) -> Self:
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ValueError("proxy_protocol needs trusted_proxies: from whom it is read")
+        return self
 
     @field_validator("buckets", mode="before")
     @classmethod

@@ -96,7 +96,7 @@ def test_without_a_header_the_caller_is_the_peer() -> None:
         ("[2001:db8::7]", "2001:db8::7"),
         ("[2001:db8::7]:4711", "2001:db8::7"),
         ("::ffff:203.0.113.7", "203.0.113.7"),
-        # The rightmost one that is no trusted proxy's; before it a caller may have written anything.
+        # The rightmost one that is no trusted proxy's: before it a caller writes what it likes.
         ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
         ("198.51.100.1, 203.0.113.7, 10.0.0.9, 2001:db8:1::5", "203.0.113.7"),
         ("nonsense, 203.0.113.7", "203.0.113.7"),

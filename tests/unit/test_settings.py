@@ -409,6 +409,28 @@ def test_hosts_come_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load({}, None).allowed_hosts == ["kv.example.org", "*.apps.example.org", "::1"]
 
 
+def test_trusted_proxies_come_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load({}, None).trusted_proxies == []
+    monkeypatch.setenv("JETKV_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1 unix")
+    assert load({}, None).trusted_proxies == ["10.0.0.0/8", "fd00::1", "unix"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies: .* write 10.0.0.0/8"),
+        ({"trusted_proxies": ["proxy.example"]}, "trusted_proxies: .* must be an IP address"),
+        ({"proxy_protocol": True}, ".*proxy_protocol needs trusted_proxies"),
+        ({"max_share": 0}, "max_share: .* greater than 0"),
+        ({"max_share": 1.5}, "max_share: .* less than or equal to 1"),
+        ({"max_connections": 0}, "max_connections: .* greater than or equal to 1"),
+    ],
+)
+def test_a_limit_of_callers_that_cannot_be_is_refused(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{message}"):
+        load(flags, None)
+
+
 def test_origins_of_the_environment_may_be_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JETKV_CORS_ORIGINS", '["https://a.example", "*"]')
     assert load({}, None).cors_origins == ["https://a.example", "*"]

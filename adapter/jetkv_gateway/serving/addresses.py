@@ -35,10 +35,8 @@ _NODE = re.compile(
     r"(?:(\d{1,3}(?:\.\d{1,3}){3})|\[([0-9A-Fa-f:.]{2,45})\])"
     r"(?::(?:\d{1,5}|_[A-Za-z0-9._-]+))?"
 )
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PAIR = re.compile(
-    rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*"))?[ \t]*(;|,|\Z)', re.DOTALL
-)
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR = re.compile(rf'[ \t]*(?:({_NAME})=({_NAME}|"(?:[^"\\]|\\.)*"))?[ \t]*(;|,|\Z)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
@@ -156,7 +154,9 @@ def caller(
         told.append(_by_forwarded(forwarded.decode("latin-1"), own, proxies))
     if listed is not None or (proto is not None and forwarded is None):
         lines = "" if listed is None else listed.decode("latin-1")
-        told.append(_by_lists(lines, "" if proto is None else proto.decode("latin-1"), own, proxies))
+        told.append(
+            _by_lists(lines, "" if proto is None else proto.decode("latin-1"), own, proxies)
+        )
     first, last = told[0], told[-1]
     if first.address != last.address:
         return own

@@ -20,7 +20,8 @@ from jetkv_gateway.serving.shares import Account, Share
 __all__ = ["MOST", "Connections", "Opened", "Standing", "connections_for"]
 
 MOST = 16_384
-"""Connections of a worker by default, however many descriptors there are: 10,000 watches and some."""
+"""Connections of a worker by default, however many descriptors there are: 10,000 watches, and
+some more."""
 
 _LEAST_MARGIN = 48
 _MARGIN = 16

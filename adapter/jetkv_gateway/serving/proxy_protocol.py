@@ -20,7 +20,8 @@ _SECOND = b"\r\n\r\n\x00\r\nQUIT\n"
 _HEAD = len(_SECOND) + 4
 _LOCAL, _PROXY = 0x20, 0x21
 _FAMILIES = {1: (IPv4Address, 4), 2: (IPv6Address, 16)}
-_UNIX_BYTES = 216
+_UNIX, _UNIX_BYTES = 3, 216
+_TOO_SHORT = "the PROXY header is too short for its addresses"
 _MOST_PORT = 65535
 
 
@@ -102,9 +103,10 @@ def _second(data: bytes) -> Told | Broken | None:
     kind = family >> 4
     if kind not in _FAMILIES:
         # Of no family, or of one that has no addresses that would tell anybody apart.
-        short = kind == 3 and length < _UNIX_BYTES
-        return Broken("the PROXY header is too short for its addresses") if short else Told(None, size)
+        if kind == _UNIX and length < _UNIX_BYTES:
+            return Broken(_TOO_SHORT)
+        return Told(None, size)
     known, width = _FAMILIES[kind]
     if length < 2 * width + 4:
-        return Broken("the PROXY header is too short for its addresses")
+        return Broken(_TOO_SHORT)
     return Told(str(known(data[_HEAD : _HEAD + width])), size)

@@ -105,11 +105,13 @@ class Accounts:
 
     def of_address(self, block: str) -> Account:
         """Return the account of an address, or of a network that counts as one."""
-        return self._addresses.get(block) or self._opened(self._addresses, block, "from this address")
+        known = self._addresses.get(block)
+        return known or self._opened(self._addresses, block, "from this address")
 
     def of_token(self, name: str) -> Account:
         """Return the account of a token, by the name of whom it is for."""
-        return self._tokens.get(name) or self._opened(self._tokens, name, "with this token")
+        known = self._tokens.get(name)
+        return known or self._opened(self._tokens, name, "with this token")
 
     @staticmethod
     def _opened(accounts: WeakValueDictionary[str, Account], key: str, name: str) -> Account:
