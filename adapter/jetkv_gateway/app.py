@@ -19,6 +19,7 @@ from jetkv_gateway.http.origins import Origins
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.http.watch import Watches
 from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.access import Policy, full_access
@@ -26,10 +27,11 @@ from jetkv_gateway.kv.store import Store
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.admission import Admission, AdmissionLimits
+from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 
-__all__ = ["authenticator_for", "build", "gateway"]
+__all__ = ["authenticator_for", "build", "factory", "gateway", "server_options"]
 
 _log = logging.getLogger("jetkv")
 
@@ -48,6 +50,26 @@ def authenticator_for(settings: Settings) -> Authenticator:
         assert settings.auth_tokens is not None, "checked by Settings"
         return TokenFile(settings.auth_tokens)
     return NoAuth()
+
+
+def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:
+    """Return what makes the gateway in each process that serves, with what `authenticator` knows.
+
+    It raises SettingsError where a file cannot be used any more.
+    """
+    return functools.partial(gateway, settings, authenticator=authenticator)
+
+
+def server_options(settings: Settings) -> ServerOptions:
+    """Return how to serve the gateway."""
+    return ServerOptions(
+        workers=settings.workers,
+        log_level=settings.log_level,
+        # Waiting for a leader, and then for its answer.
+        request=settings.request_timeout + RETRY_SECONDS,
+        ping=settings.watch_ping_seconds,
+        shutdown_delay=settings.shutdown_delay,
+    )
 
 
 def gateway(

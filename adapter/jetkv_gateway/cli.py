@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 try again later, 4 settings that 
 """
 
 import asyncio
+import functools
 import logging
 import logging.config
 import os
@@ -15,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from jetkv_gateway import __version__
-from jetkv_gateway.app import authenticator_for
+from jetkv_gateway.app import authenticator_for, factory, server_options
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
 from jetkv_gateway.dev import run_dev
@@ -23,6 +24,7 @@ from jetkv_gateway.embedded import NatsServerError
 from jetkv_gateway.environment import unknown_variables
 from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
+from jetkv_gateway.serving.options import CannotStart
 from jetkv_gateway.serving.processes import run
 from jetkv_gateway.serving.server import listen, logging_for
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
@@ -141,7 +143,7 @@ def dev(
     _begin_log(settings)
     try:
         code = run_dev(settings, data_dir, nats_port, _say)
-    except (SettingsError, NatsServerError) as error:
+    except (CannotStart, NatsServerError) as error:
         _fail(error, EXIT_INPUT)
     raise typer.Exit(code)
 
@@ -288,16 +290,19 @@ def serve(
         with listen(settings.host, settings.port) as server_socket:
             name = server_socket.getsockname()
             code = run(
-                settings,
-                authenticator,
+                factory(settings, authenticator),
+                server_options(settings),
                 server_socket,
                 lambda: typer.echo(
                     f"jetkv {__version__} serves http://{name[0]}:{name[1]}, "
                     f"auth {settings.auth}, workers {settings.workers}",
                     err=True,
                 ),
+                # A worker that takes another's place begins with what that one knew, though a file
+                # may have broken since. Workers say what they read; the first process need not.
+                look=functools.partial(authenticator.look, quiet=True),
             )
-    except (SettingsError, TokenFileError) as error:
+    except (CannotStart, TokenFileError) as error:
         _fail(error, EXIT_INPUT)
     raise typer.Exit(code)
 

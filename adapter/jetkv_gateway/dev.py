@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from jetkv_gateway import __version__
+from jetkv_gateway.app import factory, server_options
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.environment import STARTED_BY
 from jetkv_gateway.http.auth import NoAuth
@@ -42,7 +43,7 @@ def run_dev(
         say: tells the user.
 
     Raises:
-        SettingsError: an address is in use, a bucket cannot be made, …
+        CannotStart: an address is in use, a bucket cannot be made, …
         NatsServerError: nats-server is missing, or does not start.
     """
     wanted = settings.wanted_buckets()
@@ -59,7 +60,13 @@ def run_dev(
         address = f"http://localhost:{server_socket.getsockname()[1]}"
         banner = _banner(address, f"{nats.url}{remark}", data_dir)
         # Its terminal is closed: what would go on in the background would hold port and data.
-        code = run(settings, NoAuth(), server_socket, lambda: say(banner), hangup_stops=True)
+        code = run(
+            factory(settings, NoAuth()),
+            server_options(settings),
+            server_socket,
+            lambda: say(banner),
+            hangup_stops=True,
+        )
         return code if nats.pid is not None else 1
 
 

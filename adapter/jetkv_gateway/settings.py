@@ -42,6 +42,7 @@ from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
+from jetkv_gateway.serving.options import CannotStart
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 
@@ -56,7 +57,7 @@ _TLS_FILES = "cannot use the TLS files for NATS: "
 _config_file: ContextVar[Path | None] = ContextVar("config_file", default=None)
 
 
-class SettingsError(Exception):
+class SettingsError(CannotStart):
     """Raised for settings that cannot be used; the text is one line for the operator."""
 
 

@@ -16,6 +16,8 @@ import aiohttp
 import pytest
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.app import factory, server_options
+from jetkv_gateway.http.auth import NoAuth
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.cli.conftest import Process
@@ -163,8 +165,9 @@ async def test_a_rolling_restart_under_full_load_loses_no_acked_write(
 
 def test_a_gateway_waits_for_nats_before_it_accepts_anybody_and_then_starts_all_the_same() -> None:
     with deaf() as port:
-        settings = {"auth": "off", "nats_url": f"nats://127.0.0.1:{port}", "log_level": "error"}
-        config = config_for(load(settings, None))
+        flags = {"auth": "off", "nats_url": f"nats://127.0.0.1:{port}", "log_level": "error"}
+        settings = load(flags, None)
+        config = config_for(factory(settings, NoAuth()), server_options(settings))
         server = GatewayServer(config, lambda: setattr(server, "should_exit", True))
         began = time.monotonic()
         with (

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.app import factory, server_options
+from jetkv_gateway.http.auth import NoAuth
 from jetkv_gateway.serving.processes import _SAME_SIGNAL_SECONDS
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.serving.worker import SILENCE_SECONDS
@@ -167,7 +169,8 @@ class _LateConnection(GatewayServer):
 
 
 def test_a_connection_that_waits_to_be_accepted_is_answered(nats: LocalNats) -> None:
-    config = config_for(load({"auth": "off", "nats_url": nats.url, "log_level": "error"}, None))
+    settings = load({"auth": "off", "nats_url": nats.url, "log_level": "error"}, None)
+    config = config_for(factory(settings, NoAuth()), server_options(settings))
     server = _LateConnection(config, lambda: setattr(server, "should_exit", True))
     with (
         listen("127.0.0.1", 0) as listening,

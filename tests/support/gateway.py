@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jetkv_gateway.app import gateway as make_gateway
+from jetkv_gateway.app import server_options
 from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
@@ -30,12 +31,10 @@ def running_gateway(
     """
     flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
     loaded = load({**flags, "nats_url": nats_url}, None)
-    config = config_for(loaded)
-    config.factory = True
+    config = config_for(lambda: make_gateway(loaded, policy=policy), server_options(loaded))
     if protocol is not None:
         config.http = protocol
         config.ws = "websockets-sansio"
-    config.app = lambda: make_gateway(loaded, policy=policy)
     started = threading.Event()
     server = GatewayServer(config, started.set)
     with listen("127.0.0.1", port) as server_socket:

@@ -2,9 +2,10 @@
 
 Several are watched over by the process that was started: it passes a stop or a reload on, replaces
 a worker that ended or fell silent, and kills one that is not done in time. They share nothing but
-the socket. A worker hears of a stop by its pipe, so that a signal which reaches all of them
-(Ctrl-C, a service manager) is not taken for a second one; and a pipe ends when the process at its
-other end does, however that was. So no worker is left behind, and no end of a worker is missed.
+the socket, and a few bytes of memory by which they share its connections out. A worker hears of a
+stop by its pipe, so that a signal which reaches all of them (Ctrl-C, a service manager) is not
+taken for a second one; and a pipe ends when the process at its other end does, however that was.
+So no worker is left behind, and no end of a worker is missed.
 """
 
 import faulthandler
@@ -21,8 +22,8 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 
 from jetkv_gateway.filewatch import FileWatch
-from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.metrics import share_metrics
+from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
     GatewayServer,
@@ -31,8 +32,7 @@ from jetkv_gateway.serving.server import (
     serve,
     stop_seconds,
 )
-from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Worker, keep_fork_server
-from jetkv_gateway.settings import Settings
+from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Places, Worker, keep_fork_server
 
 __all__ = ["run"]
 
@@ -49,32 +49,35 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
-    settings: Settings,
-    authenticator: Authenticator,
+    app: AppFactory,
+    options: ServerOptions,
     server_socket: socket.socket,
     on_started: Callable[[], None],
     *,
+    look: Callable[[], None] = lambda: None,
     hangup_stops: bool = False,
 ) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code; a second one ends it at once.
 
-    SIGHUP has files read again, see `app.gateway`. With one worker this process serves, with more
+    SIGHUP has files read again, see `options.App`. With one worker this process serves, with more
     it watches over them.
 
     Args:
+        app: is pickled for each worker as it is when that one starts.
+        look: called once a second where there are several workers; it keeps `app` up to date.
         hangup_stops: take SIGHUP for a stop, where it means that the terminal was closed.
     """
-    if settings.workers > 1:
-        return _Workers(settings, authenticator, server_socket, on_started).run()
-    config = config_for(settings, authenticator)
-    server = GatewayServer(config, on_started, delay=settings.shutdown_delay)
+    if options.workers > 1:
+        _find_room()
+        return _Workers(app, options, server_socket, on_started, look).run()
+    server = GatewayServer(config_for(app, options), on_started, delay=options.shutdown_delay)
 
     def stop(times: int) -> None:
         server.should_exit = True
         server.force_exit = times > 1
         if sys.stderr is not None:
             # For what holds up the event loop itself; the log then says where.
-            seconds = stop_seconds(settings) if times == 1 else _FORCED_SECONDS
+            seconds = stop_seconds(options) if times == 1 else _FORCED_SECONDS
             faulthandler.dump_traceback_later(seconds + _MARGIN_SECONDS, exit=True)
 
     if hangup_stops:
@@ -107,14 +110,17 @@ def _on_signals(stop: Callable[[int], None], numbers: tuple[signal.Signals, ...]
 class _Workers:
     def __init__(
         self,
-        settings: Settings,
-        authenticator: Authenticator,
+        app: AppFactory,
+        options: ServerOptions,
         server_socket: socket.socket,
         on_started: Callable[[], None],
+        look: Callable[[], None],
     ) -> None:
-        self._settings = settings
-        self._authenticator = authenticator
+        self._app = app
+        self._options = options
+        self._look = look
         self._socket = server_socket
+        self._places = Places(options.workers)
         self._on_started = on_started
         self._started = False
         self._signals = 0
@@ -124,8 +130,7 @@ class _Workers:
         self._failures = 0
 
     def run(self) -> int:
-        _find_room()
-        logging.config.dictConfig(logging_for(self._settings.log_level))
+        logging.config.dictConfig(logging_for(self._options.log_level))
         # Signals end the wait below by way of this pair.
         woken, wakes = socket.socketpair()
         with woken, wakes:
@@ -135,9 +140,7 @@ class _Workers:
             _on_signals(self._count)
             signal.signal(signal.SIGHUP, self._count_hangup)
             with share_metrics():
-                # A worker that takes another's place begins with what that one knew, though a file
-                # may have broken since. They say what they read; this one need not.
-                files = FileWatch(lambda: self._authenticator.look(quiet=True))
+                files = FileWatch(self._look)
                 files.start()
                 try:
                     return self._watch_over(woken)
@@ -192,10 +195,10 @@ class _Workers:
     def _start_missing(self) -> None:
         try:
             keep_fork_server()
-            while len(self._workers) < self._settings.workers and not self._signals:
+            while len(self._workers) < self._options.workers and not self._signals:
                 if time.monotonic() < self._start_at:
                     return
-                self._workers.append(Worker(self._settings, self._authenticator, self._socket))
+                self._workers.append(Worker(self._app, self._options, self._socket, self._places))
         except (OSError, EOFError) as error:
             # As at a limit of processes or memory, which also ends the fork server itself.
             reason = str(error) or type(error).__name__
@@ -214,7 +217,7 @@ class _Workers:
         heard = 0
         while self._signals > heard:
             heard = self._signals
-            word, seconds = STOP, stop_seconds(self._settings) + _MARGIN_SECONDS
+            word, seconds = STOP, stop_seconds(self._options) + _MARGIN_SECONDS
             if heard > 1:
                 word, seconds = FORCE, _FORCED_SECONDS
             for worker in self._workers:

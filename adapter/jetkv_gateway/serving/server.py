@@ -7,25 +7,23 @@ consumers of watches are removed; NATS takes in what was sent.
 """
 
 import asyncio
-import functools
 import logging
 import math
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from jetkv_gateway.app import gateway
-from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.http.call import STOPS
-from jetkv_gateway.jetstream.client import RETRY_SECONDS
+from jetkv_gateway.serving.acceptor import Acceptor
 from jetkv_gateway.serving.admission import Admission
+from jetkv_gateway.serving.balance import Balance
 from jetkv_gateway.serving.http1 import GatewayProtocol
+from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.websocket import WatchProtocol
-from jetkv_gateway.settings import Settings, SettingsError
 
 __all__ = [
     "STARTUP_FAILURE",
@@ -58,17 +56,19 @@ def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
         hint: what sets another port.
 
     Raises:
-        SettingsError: the address is in use, or not one of this machine.
+        CannotStart: the address is in use, or not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Which those that it accepts take over: not all event loops set it themselves.
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server.bind((host, port))
         server.listen(_BACKLOG)
     except OSError as error:
         server.close()
-        raise SettingsError(
+        raise CannotStart(
             f"cannot listen on {host}:{port}: {error.strerror or error}; "
             f"choose another with {hint}, or end what uses it"
         ) from error
@@ -76,39 +76,35 @@ def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
     return server
 
 
-def config_for(settings: Settings, authenticator: Authenticator | None = None) -> uvicorn.Config:
-    """Return uvicorn's configuration.
-
-    Args:
-        authenticator: as for `app.gateway`.
-    """
+def config_for(app: AppFactory, options: ServerOptions) -> uvicorn.Config:
+    """Return uvicorn's configuration."""
     return uvicorn.Config(
-        functools.partial(gateway, settings, authenticator=authenticator),
+        app,
         factory=True,
         http=GatewayProtocol,
         ws=WatchProtocol,
         ws_max_size=_MAX_MESSAGE,
         ws_per_message_deflate=False,
-        ws_ping_interval=settings.watch_ping_seconds,
-        ws_ping_timeout=settings.watch_ping_seconds,
-        workers=settings.workers,
+        ws_ping_interval=options.ping,
+        ws_ping_timeout=options.ping,
+        workers=options.workers,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        log_config=logging_for(settings.log_level),
+        log_config=logging_for(options.log_level),
         # What one request may take: waiting for a leader, and then for its answer.
-        timeout_graceful_shutdown=math.ceil(settings.request_timeout + RETRY_SECONDS + 1),
+        timeout_graceful_shutdown=math.ceil(options.request + 1),
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         # A request that waited is started by the one that made room for it: not in its context.
         reset_contextvars=True,
     )
 
 
-def stop_seconds(settings: Settings) -> float:
+def stop_seconds(options: ServerOptions) -> float:
     """Return how long a stop takes at most, in seconds."""
-    requests = settings.request_timeout + RETRY_SECONDS + 2
-    return settings.shutdown_delay + requests + _LAST_WORDS_SECONDS + _LIFESPAN_SECONDS
+    requests = options.request + 2
+    return options.shutdown_delay + requests + _LAST_WORDS_SECONDS + _LIFESPAN_SECONDS
 
 
 class GatewayServer(uvicorn.Server):
@@ -118,6 +114,7 @@ class GatewayServer(uvicorn.Server):
         on_started: called when it serves.
         delay: seconds to go on serving once told to stop.
         on_second: called once a second, and when it begins to stop.
+        balance: with other workers on the same socket.
     """
 
     def __init__(
@@ -127,11 +124,14 @@ class GatewayServer(uvicorn.Server):
         *,
         delay: float = 0.0,
         on_second: Callable[[], None] = lambda: None,
+        balance: Balance | None = None,
     ) -> None:
         super().__init__(config)
         self._on_started = on_started
         self._delay = delay
         self._on_second = on_second
+        self._balance = balance
+        self._acceptors: list[Acceptor] = []
         self._stops_at: float | None = None
         self._ticks_at = 0.0
         self._reload = False
@@ -146,9 +146,27 @@ class GatewayServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_started()
+        # It gets none to listen on: they have acceptors.
+        await super().startup([])
+        self._acceptors = [
+            Acceptor(
+                listening,
+                self._make_protocol,
+                self.server_state.connections,
+                may_accept=self.may_accept,
+                on_full=self.make_room,
+                balance=self._balance,
+            )
+            for listening in sockets or []
+        ]
+        self._on_started()
+
+    def may_accept(self) -> bool:
+        """Return whether there is room for one more connection, or has just been made."""
+        return True
+
+    def make_room(self) -> None:
+        """End connections that nobody would miss: the system has no room for another one."""
 
     def tick(self, now: float) -> None:
         """Call `tick(now)` of each connection once a second: one clock for all their deadlines.
@@ -167,6 +185,8 @@ class GatewayServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         self.tick(asyncio.get_running_loop().time())
+        for acceptor in self._acceptors:
+            acceptor.show()
         if not await super().on_tick(counter):
             if self._reload:
                 self._reload = False
@@ -181,27 +201,19 @@ class GatewayServer(uvicorn.Server):
             self._on_second()
         return self.force_exit or now >= self._stops_at
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(
+        self,
+        sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the signature is given
+    ) -> None:
         self.lifespan.state[STOPS] = True
-        await self._stop_listening(sockets or [])
+        for acceptor in self._acceptors:
+            await acceptor.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._until_idle(self.config.timeout_graceful_shutdown or 0, unless_forced=True)
         if self._busy:
             await self._break_off()
         await self._end_lifespan()
-
-    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Close the listening sockets; a client that has connected already gets its answer."""
-        accepted = [connection for listening in sockets for connection in _accept(listening)]
-        for server in self.servers:
-            server.close()
-        for listening in sockets:
-            listening.close()
-        loop = asyncio.get_running_loop()
-        for connection in accepted:
-            with suppress(OSError):
-                await loop.connect_accepted_socket(self._make_protocol, connection)
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg] # as uvicorn does
@@ -258,19 +270,6 @@ def serve(server: GatewayServer, server_socket: socket.socket) -> int:
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[server_socket]))
     return 0 if server.started else 1
-
-
-def _accept(listening: socket.socket) -> Iterator[socket.socket]:
-    """Yield the connections that wait in a listening socket."""
-    for _ in range(_BACKLOG):
-        try:
-            connection, _ = listening.accept()
-        except ConnectionAbortedError:
-            continue
-        except OSError:
-            return
-        connection.setblocking(False)
-        yield connection
 
 
 def logging_for(level: str) -> dict[str, Any]:

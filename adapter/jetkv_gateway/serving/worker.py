@@ -6,6 +6,7 @@ them, since they have things of which each process needs its own. That process c
 a limit of memory or of processes, for example): a new one takes its place, and the workers go on.
 """
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -23,7 +24,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.serving.balance import CELLS, Balance, Cells, vacate
+from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
     GatewayServer,
@@ -31,9 +33,8 @@ from jetkv_gateway.serving.server import (
     serve,
     stop_seconds,
 )
-from jetkv_gateway.settings import Settings, SettingsError
 
-__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Worker", "keep_fork_server"]
+__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Places", "Worker", "keep_fork_server"]
 
 _log = logging.getLogger("jetkv")
 
@@ -59,6 +60,26 @@ _SIGNALS = (*_STOPS, signal.SIGHUP)
 _EXIT_UNKNOWN = 255  # what multiprocessing says when the fork server took the code along
 
 
+class Places:
+    """The shared memory of `serving/balance.py`, and which part of it is whose."""
+
+    def __init__(self, workers: int) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self.cells: Cells = context.RawArray(ctypes.c_uint32, workers * CELLS)
+        self._free = set(range(workers))
+
+    def take(self) -> int:
+        """Return a place that is nobody's."""
+        place = min(self._free)
+        self._free.remove(place)
+        return place
+
+    def give_back(self, place: int) -> None:
+        """Have the other workers count a worker no more that is gone."""
+        vacate(self.cells, place)
+        self._free.add(place)
+
+
 class Worker:
     """One worker, as the first process sees it.
 
@@ -67,18 +88,22 @@ class Worker:
     """
 
     def __init__(
-        self, settings: Settings, authenticator: Authenticator, server_socket: socket.socket
+        self, app: AppFactory, options: ServerOptions, server_socket: socket.socket, places: Places
     ) -> None:
         context = multiprocessing.get_context("forkserver")
+        self._places, self._place = places, places.take()
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_work, args=(settings, authenticator, server_socket, theirs), daemon=True
+            target=_work,
+            args=(app, options, server_socket, theirs, places.cells, self._place),
+            daemon=True,
         )
         try:
             with _watched_fork_server():
                 self.process.start()
         except BaseException:
             self.pipe.close()
+            places.give_back(self._place)
             raise
         finally:
             # The last other end is the worker's, so each sees the end of the other.
@@ -86,7 +111,7 @@ class Worker:
         self.up = False
         self.ended = False
         self.started_at = time.monotonic()
-        self._patience = stop_seconds(settings) + _MARGIN_SECONDS
+        self._patience = stop_seconds(options) + _MARGIN_SECONDS
         self._silent_at = self.started_at + _START_SECONDS
 
     def listen(self) -> None:
@@ -123,6 +148,7 @@ class Worker:
             self.process.kill()
         self.process.join(_LAST_WORD_SECONDS)
         self.pipe.close()
+        self._places.give_back(self._place)
         code = self.process.exitcode
         return "a code that is not known" if code in (None, _EXIT_UNKNOWN) else str(code)
 
@@ -184,10 +210,12 @@ def _watched_fork_server() -> Iterator[None]:
 
 
 def _work(
-    settings: Settings,
-    authenticator: Authenticator,
+    app: AppFactory,
+    options: ServerOptions,
     server_socket: socket.socket,
     pipe: Connection,
+    cells: Cells,
+    place: int,
 ) -> None:
     """Serve as a worker; the pipe is to the first process."""
     # What reaches all processes is for the first one to pass on.
@@ -204,10 +232,11 @@ def _work(
         say(_STOPPING if server.should_exit else _ALIVE)
 
     server = GatewayServer(
-        config_for(settings, authenticator),
+        config_for(app, options),
         lambda: say(_UP),
-        delay=settings.shutdown_delay,
+        delay=options.shutdown_delay,
         on_second=say_alive,
+        balance=Balance(cells, place),
     )
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -215,11 +244,11 @@ def _work(
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    seconds = stop_seconds(settings) + _MARGIN_SECONDS
+    seconds = stop_seconds(options) + _MARGIN_SECONDS
     threading.Thread(target=_obey, args=(server, pipe, seconds), daemon=True).start()
     try:
         code = serve(server, server_socket)
-    except SettingsError as error:
+    except CannotStart as error:
         # Files were good when the gateway started: one broke since. Where this one cannot reach
         # NATS, the others serve.
         _log.error("a worker cannot start: %s", error)
