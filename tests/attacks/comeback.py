@@ -9,6 +9,7 @@ change that it is owed. Who is refused or cut off comes again as a polite client
 import asyncio
 import random
 import re
+import socket
 import time
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Owed:
 
 
 def change(stand: Stand) -> Owed:
-    """Write a few changes, then restart the gateway in the middle of more.
+    """Write what the watches had seen, and what they missed while the gateway was away.
 
     Half of the groups were up to date when it went away; the others had been slow.
     """
@@ -59,13 +60,13 @@ def change(stand: Stand) -> Owed:
 class Watches(Attacker):
     """A part of the watches."""
 
-    async def expect(self, owed: Owed) -> None:
-        self.owed = owed
+    async def prepare(self, prepared: Owed) -> None:
+        self.owed = prepared
+        self.kept: list[socket.socket] = []
 
     async def run(self, end: float) -> None:
         self.began = time.perf_counter()
         self.caught_up: list[float] = []
-        self.opened: list[float] = []
         first = self.number * WATCHES // self.of
         tasks = [
             asyncio.create_task(self._come_back(first + number))
@@ -75,6 +76,8 @@ class Watches(Attacker):
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in self.kept:
+            close(connection)
         self.tally.outcomes["caught up"] += len(self.caught_up)
         self.tally.outcomes["not caught up"] += self.share(WATCHES) - len(self.caught_up)
         self.tally.notes["s until the last was caught up"] = max(self.caught_up, default=0.0)
@@ -89,12 +92,10 @@ class Watches(Attacker):
         wanted = b'"revision":%d' % self.owed.newest[group]
         source = f"127.0.0.{2 + number // PER_ADDRESS}"
         await asyncio.sleep(random.random())
-        tries = 0
         while True:
             wait = await self._try(request, wanted, source)
             if wait is None:
                 return
-            tries += 1
             await asyncio.sleep(wait * (1 + random.random()))
 
     async def _try(self, request: bytes, wanted: bytes, source: str) -> float | None:
@@ -138,11 +139,3 @@ class Watches(Attacker):
         self.tally.outcomes[f"ended: {status}" if status else "closed"] += 1
         found = _RETRY_AFTER.search(data)
         return float(found[1]) if found else 1.0
-
-    async def prepare(self) -> None:
-        self.kept: list = []
-
-    async def let_go(self) -> None:
-        for connection in self.kept:
-            close(connection)
-        self.kept.clear()
