@@ -236,7 +236,11 @@ class JetStream:
             if not again or not await window.pause():
                 if repeatable and isinstance(failure, DeadlineExceeded) and verb.startswith(_GET):
                     await self._require_stream(verb[len(_GET) :])
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    # An error holds this frame, and must not be held by it: that is a cycle.
+                    del failure, silent
 
     async def direct_get(
         self, stream: str, payload: bytes, *, timeout: float, share: Share, window: RetryWindow
@@ -324,7 +328,10 @@ class JetStream:
             return
         failure = None if error is None else refusal(error)
         if failure is not None and not isinstance(failure, Unavailable):
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # see `call`
 
     async def issues(self) -> dict[str, str]:
         """Return what keeps JetStream from answering, by part; empty when it does."""

@@ -184,6 +184,8 @@ class Multiplexer:
             raise
         finally:
             self._waiters.pop(token, None)
+            # Its error holds this frame, and must not be held by it: that is a cycle.
+            del future
         if reply.headers and not reply.data and reply.headers.startswith(NO_RESPONDERS):
             raise NoResponders
         return reply
@@ -202,7 +204,8 @@ class Multiplexer:
             raise NotConnected
         subject = self._client.new_inbox()
         try:
-            subscription = await self._client.subscribe(subject)
+            # With a future, which nobody needs, nats-py makes no iterator that holds what holds it.
+            subscription = await self._client.subscribe(subject, future=self._loop.create_future())
         except nats_errors.Error as error:
             raise NotConnected from error
         inbox = Inbox(subject, subscription, self._forget)
