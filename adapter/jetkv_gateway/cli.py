@@ -192,8 +192,8 @@ def serve(
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            help="Address or network of a proxy in front, whose word on the caller counts; "
-            "unix for one that connects by a Unix socket. Repeatable."
+            help="Address or network of a proxy in front, whose word on the caller counts. "
+            "Repeatable."
         ),
     ] = None,
     proxy_protocol: Annotated[

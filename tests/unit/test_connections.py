@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv_gateway.serving.connections import MOST, Connections, connections_for
+from jetkv_gateway.serving.connections import MOST, Connections, Rank, connections_for
 from jetkv_gateway.serving.shares import Account
 
 LIMIT = 16
@@ -17,8 +17,12 @@ SHARE = 0.25
 @dataclass(eq=False)
 class Standing:
     name: str = ""
-    idle_since: float | None = None
-    used: bool = True
+    rank: Rank = Rank.BUSY
+    since: float = 0
+    speaks: bool = False
+
+    def may_go(self) -> bool:
+        return not self.speaks
 
 
 def registry(limit: int = LIMIT) -> Connections[Standing]:
@@ -28,7 +32,8 @@ def registry(limit: int = LIMIT) -> Connections[Standing]:
 def fill(
     connections: Connections[Standing], account: Account, count: int, since: float | None = None
 ) -> list[Standing]:
-    made = [Standing(f"{account.name}{number}", since) for number in range(count)]
+    rank = Rank.BUSY if since is None else Rank.IDLE
+    made = [Standing(f"{account.name}{number}", rank, since or 0) for number in range(count)]
     for one in made:
         assert connections.opened(one, account).stays
     return made
@@ -51,26 +56,39 @@ def test_the_idlest_connection_makes_room() -> None:
     few = [Account(str(number)) for number in range(4)]
     made = [fill(connections, account, 4)[number] for number, account in enumerate(few)]
     for one, since in zip(made, (4, 2, 3, 5), strict=True):
-        one.idle_since = since
+        one.rank, one.since = Rank.IDLE, since
     opened = connections.opened(Standing(), Account("new"))
     assert opened.stays
     assert opened.shed == (made[1],)
     assert len(connections) == LIMIT
 
 
-def test_one_that_never_asked_anything_goes_before_one_that_did() -> None:
+def test_of_several_the_one_goes_first_that_is_the_furthest_from_a_request() -> None:
     connections = registry()
     few = [Account(str(number)) for number in range(4)]
     made = [fill(connections, account, 4)[0] for account in few]
-    made[0].idle_since = 1
-    made[2].idle_since, made[2].used = 2, False
-    assert connections.opened(Standing(), Account("new")).shed == (made[2],)
+    ranks = [Rank.BODY, Rank.UNUSED, Rank.HEAD, Rank.IDLE]
+    for since, (one, rank) in enumerate(zip(made, ranks, strict=True)):
+        one.rank, one.since = rank, since
+    gone = [connections.opened(Standing(), Account("new")).shed[0].rank for _ in ranks]
+    assert gone == sorted(ranks)
+    assert not connections.opened(Standing(), Account("new")).stays
+
+
+def test_one_that_has_just_begun_to_speak_is_let_alone() -> None:
+    connections = registry()
+    few = [Account(str(number)) for number in range(4)]
+    made = [fill(connections, account, 4)[0] for account in few]
+    for since, one in enumerate(made[:2]):
+        one.rank, one.since = Rank.IDLE, since
+    made[0].speaks = True
+    assert connections.opened(Standing(), Account("new")).shed == (made[1],)
 
 
 def test_one_of_a_caller_over_its_share_goes_before_all_others() -> None:
     connections = registry()
     modest = fill(connections, Account("modest"), 2, since=0)
-    modest[0].used = False
+    modest[0].rank = Rank.UNUSED
     greedy = fill(connections, Account("greedy"), 12, since=9)
     fill(connections, Account("other"), 2)
     assert connections.opened(Standing(), Account("new")).shed == (greedy[0],)
@@ -143,6 +161,18 @@ def test_a_connection_is_moved_to_the_caller_that_its_proxy_tells() -> None:
     assert (proxy.connections, client.connections, len(connections)) == (0, 14, 14)
 
 
+def test_a_connection_that_becomes_a_websocket_counts_on() -> None:
+    connections = registry()
+    client = Account("client")
+    (one,) = fill(connections, client, 1)
+    socket = Standing("socket")
+    connections.replace(one, socket)
+    connections.closed(one)
+    assert (len(connections), client.connections) == (1, 1)
+    connections.closed(socket)
+    assert (len(connections), client.connections) == (0, 0)
+
+
 def test_descriptors_are_left_for_other_things() -> None:
     assert connections_for(256) == 208
     assert connections_for(1024) == 960
@@ -173,7 +203,7 @@ def test_whatever_happens_the_counts_are_right_and_no_caller_has_all(
             alone_before = accounts[who].connections
             opened = connections.opened(new, accounts[who])
             for shed in opened.shed:
-                assert shed.idle_since is not None
+                assert shed.rank is not Rank.BUSY
                 del standing[shed]
             if opened.stays:
                 standing[new] = accounts[who]
@@ -183,7 +213,7 @@ def test_whatever_happens_the_counts_are_right_and_no_caller_has_all(
             connections.closed(one)
             del standing[one]
         elif one is not None:
-            one.idle_since = time if step == "idle" else None
+            one.rank, one.since = (Rank.IDLE if step == "idle" else Rank.BUSY), time
         assert len(connections) == len(standing) <= LIMIT
         for account in accounts:
             assert account.connections == sum(of is account for of in standing.values())

@@ -411,8 +411,8 @@ def test_hosts_come_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_trusted_proxies_come_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load({}, None).trusted_proxies == []
-    monkeypatch.setenv("JETKV_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1 unix")
-    assert load({}, None).trusted_proxies == ["10.0.0.0/8", "fd00::1", "unix"]
+    monkeypatch.setenv("JETKV_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1 192.0.2.1")
+    assert load({}, None).trusted_proxies == ["10.0.0.0/8", "fd00::1", "192.0.2.1"]
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-__all__ = ["UNIX", "Caller", "TrustedProxies", "block_of", "caller", "is_loopback"]
-
-UNIX = "unix"
-"""In the list of trusted proxies: whoever connects by a Unix socket."""
+__all__ = ["Caller", "TrustedProxies", "block_of", "caller", "is_loopback"]
 
 _Address = IPv4Address | IPv6Address
 
@@ -49,8 +46,7 @@ class Caller(NamedTuple):
     """Who calls.
 
     Attributes:
-        address: in its shortest form, IPv4 where it is mapped into IPv6; empty behind a Unix socket
-            whose other end says nothing.
+        address: in its shortest form, IPv4 where it is mapped into IPv6; empty for a Unix socket.
         scheme: `http` or `https`, as the caller used it.
     """
 
@@ -64,47 +60,33 @@ class TrustedProxies:
 
     Attributes:
         networks: that they are in.
-        unix: whether whoever connects by a Unix socket is one.
     """
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    unix: bool = False
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "TrustedProxies":
-        """Read IP addresses, networks such as `10.0.0.0/8`, and `unix`.
+        """Read IP addresses, and networks such as `10.0.0.0/8`.
 
         Raises:
             ValueError: the text names the entry that is none of them, and what to write.
         """
         networks = []
-        unix = False
         for text in texts:
-            if text == UNIX:
-                unix = True
-                continue
             try:
                 networks.append(ip_network(text))
             except ValueError as error:
                 raise ValueError(
-                    f"{text!r} must be an IP address, a network such as 10.0.0.0/8, or {UNIX}"
-                    f"{_remedy(text)}"
+                    f"{text!r} must be an IP address or a network such as 10.0.0.0/8{_remedy(text)}"
                 ) from error
-        return cls(tuple(networks), unix)
+        return cls(tuple(networks))
 
     def __bool__(self) -> bool:
-        return self.unix or bool(self.networks)
+        return bool(self.networks)
 
     def trusts(self, peer: str) -> bool:
-        """Return whether a connection from `peer` is a trusted proxy's.
-
-        Args:
-            peer: an IP address, or empty for a Unix socket.
-        """
-        if not self:
-            return False
-        address = _parsed(peer)
-        return self.unix if address is None and not peer else self._holds(address)
+        """Return whether a connection from `peer`, an IP address, is a trusted proxy's."""
+        return bool(self.networks) and self._holds(_parsed(peer))
 
     def _holds(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)

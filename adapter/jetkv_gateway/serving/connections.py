@@ -1,23 +1,25 @@
 """Which connections stand: how many, whose, and which of them is let go where there is no room.
 
 A process that runs out of descriptors cannot accept anybody, and an event loop does not take that
-well. So connections end below that: where there is no room for one more, those that have nothing
-under way are closed, idlest first. The ones of callers over their share go before all others, and
-ones that have never asked anything before ones that have. Who has something under way is let
-alone; so a caller over its share gets no further connection where only the reserve of others is
-left (`serving/shares.py`), and has its own idle ones closed instead.
+well. So connections end below that: where there is no room for one more, some are closed on
+which nothing is carried out. Those of callers over their share go before all others; of the rest
+those that never asked anything, then idle ones, then those whose request has not arrived whole;
+and of equals the one that has been so for the longest. A caller over its share gets no further
+connection where only the reserve of others is left (`serving/shares.py`), unless it makes room
+itself.
 
-Nothing is kept in order while there is room: a connection itself knows since when it is idle. A
-look at all of them makes room for several, so that a flood does not bring a look at each.
+Nothing is kept in order while there is room: a connection itself knows what is under way. One look
+at all of them makes room for several, so that a flood does not bring a look at each.
 """
 
 import heapq
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
 from jetkv_gateway.serving.shares import Account, Share
 
-__all__ = ["MOST", "Connections", "Opened", "Standing", "connections_for"]
+__all__ = ["MOST", "Connections", "Opened", "Rank", "Standing", "connections_for"]
 
 MOST = 16_384
 """Connections of a worker by default, however many descriptors there are: 10,000 watches, and
@@ -31,19 +33,36 @@ _AT_ONCE = 64
 """One connection in so many is let go by one look."""
 
 
+class Rank(IntEnum):
+    """What is under way on a connection, in the order in which connections are let go."""
+
+    UNUSED = 0
+    """It has never asked anything."""
+    IDLE = 1
+    """All that it has asked is answered."""
+    HEAD = 2
+    """Part of a request's head has come."""
+    BODY = 3
+    """Part of a request's body has come."""
+    BUSY = 4
+    """A request is carried out or answered, or a watch goes on: it stays."""
+
+
 class Standing(Protocol):
     """A connection, as far as it is of interest here.
 
     Attributes:
-        idle_since: the time since which nothing is under way on it, None while something is: a
-            request that comes in, is carried out or answered, a watch.
-        used: whether it has ever asked anything.
+        rank: what is under way.
+        since: the time since which it is so.
     """
 
     @property
-    def idle_since(self) -> float | None: ...
+    def rank(self) -> Rank: ...
     @property
-    def used(self) -> bool: ...
+    def since(self) -> float: ...
+    def may_go(self) -> bool:
+        """Return whether nothing has arrived on it that was not read yet."""
+        ...
 
 
 C = TypeVar("C", bound=Standing)
@@ -55,7 +74,7 @@ class Opened(Generic[C]):
 
     Attributes:
         stays: whether it may; if not, close it.
-        shed: others to close, all of them idle.
+        shed: others to close; nothing that they asked for is being carried out.
     """
 
     stays: bool
@@ -109,6 +128,12 @@ class Connections(Generic[C]):
         self.closed(connection)
         return self.opened(connection, account)
 
+    def replace(self, connection: C, other: C) -> None:
+        """Count another object for a connection that goes on as that: a WebSocket."""
+        account = self._all.pop(connection, None)
+        if account is not None:
+            self._all[other] = account
+
     def make_room(self) -> tuple[C, ...]:
         """Return what to close before one more is accepted; nothing where there is room."""
         return self._idlest(None) if len(self._all) >= self.limit else ()
@@ -126,18 +151,14 @@ class Connections(Generic[C]):
         """Return the idlest connections, of one caller or of all, and count them no more."""
         own = self._share.own
         candidates = (
-            (
-                not (of.limited and of.connections >= own),
-                connection.used,
-                since,
-                number,
-                connection,
-            )
-            for number, (connection, of) in enumerate(self._all.items())
-            if (since := connection.idle_since) is not None and account in (None, of)
+            (not (of.limited and of.connections >= own), rank, one.since, number, one)
+            for number, (one, of) in enumerate(self._all.items())
+            if (rank := one.rank) is not Rank.BUSY and account in (None, of)
         )
         most = 1 if account is not None else self._at_once
-        shed = tuple(found[-1] for found in heapq.nsmallest(most, candidates))
+        # Some may have begun to say something: twice as many are looked at.
+        first = heapq.nsmallest(2 * most, candidates)
+        shed = tuple([one for *_, one in first if one.may_go()][:most])
         for connection in shed:
             self.closed(connection)
         return shed

@@ -1,0 +1,270 @@
+"""Which request is carried out, which waits, which is refused: decisions alone, at given times.
+
+A worker has a number of places, and a line of those who wait for one. Each caller has a queue of
+its own in the line, and the queues take turns: first come, first served holds within one caller,
+and a caller with a thousand requests keeps nobody waiting who has one. Of places and of the line
+each caller has a share (`serving/shares.py`): a queue whose caller may have no further place now is
+passed over.
+
+A request that is in for a second only waits, and gives its place to another. So many may be
+carried out without a place, and of these, too, each caller has a share.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from jetkv_gateway.kv.errors import TooManyRequests
+from jetkv_gateway.serving.shares import Account, Share
+
+__all__ = ["LOOK_SECONDS", "STALLED_SECONDS", "AdmissionLimits", "Line", "Request"]
+
+STALLED_SECONDS = 1.0
+_STALLED_TIMES = 15
+"""Of the limit: so many may be without a place, and still be carried out."""
+LOOK_SECONDS = 0.1
+_NO_LIMIT = 1 << 62
+_MOST_PASSED_OVER = 32
+"""Queues in one look: the others have theirs at the next one, since the queues take turns."""
+_NOTHING_DONE = "nothing of it was done: come again after the seconds of retry_after"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Of one worker.
+
+    Attributes:
+        requests: carried out at the same time; 0 = no limit.
+        waiting: requests that wait for their turn at most.
+        wait: seconds that one of them waits at most.
+        share: of places and of the line, what one caller has without leaving any to others.
+    """
+
+    requests: int = 128
+    waiting: int = 4096
+    wait: float = 0.5
+    share: float = 0.25
+
+
+Request = Hashable
+"""A request as a protocol keeps it: only its identity counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    address: Account
+    token: Account | None
+    deadline: float
+
+    @property
+    def queue(self) -> Account:
+        """Whose queue it stands in: the token tells callers behind one address apart."""
+        return self.address if self.token is None else self.token
+
+
+class Line:
+    """Who comes asks to `enter`, and else to `wait`; who is in says `leave` in the end.
+
+    Then, and from time to time (`look_at`), `next` tells who goes in, and `late` whose wait was in
+    vain.
+    """
+
+    def __init__(self, limits: AdmissionLimits) -> None:
+        self._limits = limits
+        self._limit = limit = limits.requests or _NO_LIMIT
+        self._places = Share.of(limit, limits.share)
+        self._line = Share.of(limits.waiting, limits.share)
+        self._without_place = Share.of(limit * _STALLED_TIMES, limits.share)
+        # In the order of their coming.
+        self._inside: dict[Request, tuple[float, Account, Account | None]] = {}
+        self._stalled: dict[Request, tuple[Account, Account | None]] = {}
+        # All wait equally long, so that it is the order of their deadlines, too.
+        self._waiting: OrderedDict[Request, _Entry] = OrderedDict()
+        self._queues: OrderedDict[Account, OrderedDict[Request, None]] = OrderedDict()
+        self._looked_at = float("-inf")
+
+    @property
+    def inside(self) -> int:
+        """Requests that have a place."""
+        return len(self._inside)
+
+    @property
+    def stalled(self) -> int:
+        """Requests that are carried out without one."""
+        return len(self._stalled)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
+
+    def enter(
+        self, request: Request, now: float, address: Account, token: Account | None = None
+    ) -> bool:
+        """Go in where there is room and nobody waits; else `wait`."""
+        if self._waiting:
+            return False
+        taken = len(self._inside)
+        if taken >= self._places.shared and not (
+            taken < self._limit and _within(self._places.own, address, token)
+        ):
+            return False
+        self._put_inside(request, now, address, token)
+        return True
+
+    def wait(
+        self, request: Request, now: float, address: Account, token: Account | None = None
+    ) -> TooManyRequests | None:
+        """Stand in line, or return why not. Then ask `next`: it may be its turn at once."""
+        taken = len(self._waiting)
+        if taken >= self._line.shared:
+            if taken >= self._line.total:
+                return self._refusal(address, token)
+            if address.limited:
+                for account in (address, token):
+                    if account is not None and account.waiting >= self._line.own:
+                        return self._over(account, self._line, "places in the line")
+        entry = _Entry(address, token, now + self._limits.wait)
+        self._waiting[request] = entry
+        self._queues.setdefault(entry.queue, OrderedDict())[request] = None
+        address.waiting += 1
+        if token is not None:
+            token.waiting += 1
+        return None
+
+    def forget(self, request: Request) -> bool:
+        """Take out of the line whose client has left, and return whether it stood there."""
+        entry = self._waiting.get(request)
+        if entry is None:
+            return False
+        self._take_out(request, entry)
+        return True
+
+    def leave(self, request: Request) -> bool:
+        """End a request that is carried out, and return whether somebody may go in now."""
+        held = self._inside.pop(request, None)
+        if held is not None:
+            _, address, token = held
+            address.places -= 1
+            if token is not None:
+                token.places -= 1
+            return bool(self._waiting)
+        without = self._stalled.pop(request, None)
+        if without is not None:
+            address, token = without
+            address.stalled -= 1
+            if token is not None:
+                token.stalled -= 1
+        return False
+
+    def next(self, now: float) -> Request | None:
+        """Have the next one go in and return it, None where nobody can."""
+        taken = len(self._inside)
+        if taken >= self._limit:
+            return None
+        free = taken < self._places.shared
+        for _ in range(min(len(self._queues), _MOST_PASSED_OVER)):
+            account, queue = next(iter(self._queues.items()))
+            request = next(iter(queue))
+            entry = self._waiting[request]
+            self._queues.move_to_end(account)
+            if free or _within(self._places.own, entry.address, entry.token):
+                self._take_out(request, entry)
+                self._put_inside(request, now, entry.address, entry.token)
+                return request
+        return None
+
+    def late(self, now: float) -> tuple[Request, TooManyRequests] | None:
+        """Take out of the line one whose wait is over, and return it and why; None: no more."""
+        first = next(iter(self._waiting.items()), None)
+        if first is None or first[1].deadline > now:
+            return None
+        return self._refused(*first)
+
+    def drop(self) -> tuple[Request, TooManyRequests] | None:
+        """Take the first one out of the line, whether it is late or not."""
+        first = next(iter(self._waiting.items()), None)
+        return None if first is None else self._refused(*first)
+
+    def look_at(self, now: float) -> float | None:
+        """Return when to ask `late`, `expel_stalled` and `next` again, None where nobody waits."""
+        first = next(iter(self._waiting.values()), None)
+        return None if first is None else max(now, min(first.deadline, now + STALLED_SECONDS))
+
+    def expel_stalled(self, now: float) -> None:
+        """Take their places from those who only wait, for NATS or for somebody who reads.
+
+        They take no work, and would keep out all others: while one bucket has no leader, every
+        request for it is tried again for seconds.
+        """
+        if now < self._looked_at + LOOK_SECONDS:
+            return
+        self._looked_at = now
+        stalled: list[Request] = []
+        for request, (since, address, token) in self._inside.items():
+            taken = len(self._stalled)
+            if since > now - STALLED_SECONDS or taken >= self._without_place.total:
+                break
+            if taken >= self._without_place.shared and not (
+                not address.limited
+                or all(
+                    one is None or one.stalled < self._without_place.own for one in (address, token)
+                )
+            ):
+                continue
+            stalled.append(request)
+            self._stalled[request] = address, token
+            address.stalled += 1
+            address.places -= 1
+            if token is not None:
+                token.stalled += 1
+                token.places -= 1
+        for request in stalled:
+            del self._inside[request]
+
+    def _put_inside(
+        self, request: Request, now: float, address: Account, token: Account | None
+    ) -> None:
+        self._inside[request] = now, address, token
+        address.places += 1
+        if token is not None:
+            token.places += 1
+
+    def _take_out(self, request: Request, entry: _Entry) -> None:
+        del self._waiting[request]
+        queue = self._queues[entry.queue]
+        del queue[request]
+        if not queue:
+            del self._queues[entry.queue]
+        entry.address.waiting -= 1
+        if entry.token is not None:
+            entry.token.waiting -= 1
+
+    def _refused(self, request: Request, entry: _Entry) -> tuple[Request, TooManyRequests]:
+        self._take_out(request, entry)
+        return request, self._refusal(entry.address, entry.token)
+
+    def _refusal(self, address: Account, token: Account | None) -> TooManyRequests:
+        """Return the error of who found no room: it names the share where that is the reason."""
+        if address.limited:
+            for account in (address, token):
+                if account is not None and account.places >= self._places.own < self._limit:
+                    return self._over(account, self._places, "places")
+        return _said("too many requests", _NOTHING_DONE)
+
+    def _over(self, account: Account, share: Share, what: str) -> TooManyRequests:
+        return _said(
+            f"too many requests {account.name}",
+            f"one caller has {share.own} of {share.total} {what} (max_share) and leaves the last "
+            f"{share.total - share.shared} to others: send fewer at a time; {_NOTHING_DONE}",
+        )
+
+
+def _within(own: int, address: Account, token: Account | None) -> bool:
+    return not address.limited or (address.places < own and (token is None or token.places < own))
+
+
+def _said(message: str, hint: str) -> TooManyRequests:
+    error = TooManyRequests(message)
+    error.hint = hint
+    return error
