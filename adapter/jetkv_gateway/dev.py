@@ -2,19 +2,19 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import typer
-
 from jetkv_gateway import __version__
 from jetkv_gateway.app import factory, server_options
-from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.embedded import NatsServer, NatsServerError
 from jetkv_gateway.environment import STARTED_BY
 from jetkv_gateway.http.auth import NoAuth
 from jetkv_gateway.jetstream.api import Naming
@@ -29,13 +29,17 @@ from jetkv_gateway.settings import Settings, SettingsError
 
 __all__ = ["run_dev"]
 
+_log = logging.getLogger("jetkv")
+
 _BUCKETS_SECONDS = 15.0
+_LOOK_SECONDS = 0.2
+_BRIEF_SECONDS = 5.0
 
 
 def run_dev(
     settings: Settings, data_dir: Path, nats_port: int | None, say: Callable[[str], None]
 ) -> int:
-    """Serve until a signal or the end of the nats-server, and return the exit code.
+    """Serve until a signal, or until the nats-server cannot be kept up; return the exit code.
 
     Args:
         nats_port: of the nats-server; 0 takes a free one, None that of the last start if it is
@@ -52,7 +56,7 @@ def run_dev(
         listen(settings.host, settings.port, hint.port) as server_socket,
         _only_user(data_dir),
         _nats_server(data_dir, nats_port, hint) as (nats, remark),
-        _ends_with(nats),
+        _kept_up(nats),
     ):
         settings = settings.model_copy(update={"nats_url": nats.url})
         # Before anybody is told to come, or let in: a bucket that is not there yet is a 404.
@@ -157,17 +161,31 @@ def _is_free(port: int) -> bool:
 
 
 @contextmanager
-def _ends_with(nats: NatsServer) -> Iterator[None]:
-    """End this process when its nats-server does: nothing would ever bring that back."""
+def _kept_up(nats: NatsServer) -> Iterator[None]:
+    """Start a nats-server anew when it dies, and end this process when that is of no use."""
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.2):
-            if nats.pid is None:
-                typer.echo(f"jetkv: the embedded nats-server ended: {nats.last_words()}", err=True)
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+        started_at = time.monotonic()
+        while not over.wait(_LOOK_SECONDS):
+            if nats.pid is not None:
+                continue
+            ended = f"the embedded nats-server {nats.how_it_ended()}"
+            if time.monotonic() < started_at + _BRIEF_SECONDS:
+                _log.error("%s just after its start: this ends, too: %s", ended, nats.last_words())
+                break
+            _log.error("%s: it is started again, on the same port and data", ended)
+            started_at = time.monotonic()
+            try:
+                nats.start()
+            except (NatsServerError, OSError) as error:
+                _log.error("cannot start the embedded nats-server: %s; this ends, too", error)
+                break
+        else:
+            return
+        os.kill(os.getpid(), signal.SIGTERM)
 
+    # The nats-server that it starts ends with this thread, if not before (`embedded/server.py`).
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

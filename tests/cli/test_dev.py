@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jetkv_gateway.embedded import find_nats_server
 from tests.bench.peers import free_port as any_free_port
 from tests.docs.test_examples import ROOT
 from tests.support.http import BUCKETS, Http
@@ -23,8 +24,12 @@ def free_port() -> int:
 
 def nats_pid(process) -> int:
     """The child of a `jetkv dev` process."""
-    pid = process.popen.pid
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    (pid,) = [
+        int(child)
+        for children in Path(f"/proc/{process.popen.pid}/task").glob("*/children")
+        for child in children.read_text().split()
+    ]
+    return pid
 
 
 def is_running(pid: int) -> bool:
@@ -260,10 +265,60 @@ def test_a_closed_terminal_ends_dev(start) -> None:
     assert not is_running(nats)
 
 
-def test_dev_ends_with_a_clear_line_when_its_nats_server_does(start) -> None:
-    dev = start("dev", "--port", "0")
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+# How long it has run counts, and no test waits for that.
+GREW_OLD = "import jetkv_gateway.dev as dev; dev._BRIEF_SECONDS = -1"
+
+
+def test_a_nats_server_that_dies_is_started_again_and_nothing_stored_is_lost(start) -> None:
+    dev = start("dev", "--port", "0", first=GREW_OLD)
+    http = dev.http()
+    ready(http)
+    assert http.put(PATH, "kept").status == 200
+    port = nats_port(dev)
+    killed = nats_pid(dev)
+    os.kill(killed, signal.SIGKILL)
+    dev.wait_for("ERROR jetkv: the embedded nats-server was killed by SIGKILL: it is started again")
+    until(lambda: http.get(PATH).status == 200, "the gateway is connected again")
+    assert http.get(PATH).value == b"kept"
+    assert nats_pid(dev) != killed
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    dev.popen.kill()
+    dev.popen.wait()
+    until(lambda: refuses(port), "the second one, too, ends with the gateway")
+    assert "Traceback" not in dev.output
+
+
+def test_dev_ends_with_a_clear_line_when_its_nats_server_cannot_be_kept_up(start, tmp_path) -> None:
+    real = tmp_path / "nats-server"
+    real.write_text(f'#!/bin/sh\nexec {find_nats_server()} "$@"\n')
+    real.chmod(0o755)
+    dev = start("dev", "--port", "0", first=GREW_OLD, JETKV_NATS_SERVER=str(real))
+    ready(dev.http())
+    nats = nats_pid(dev)
+    real.write_text("#!/bin/sh\necho no such thing >&2; exit 1\n")
+    os.kill(nats, signal.SIGKILL)
+    assert dev.popen.wait(15) == 1
+    assert (
+        "ERROR jetkv: cannot start the embedded nats-server: "
+        "nats-server ended at once: no such thing; this ends, too"
+    ) in dev.output
+    assert "Traceback" not in dev.output
+
+
+def test_dev_ends_when_its_nats_server_dies_again_and_again(start) -> None:
+    dev = start("dev", "--port", "0", first=GREW_OLD.replace("-1", "60"))
     ready(dev.http())
     os.kill(nats_pid(dev), signal.SIGKILL)
     assert dev.popen.wait(15) == 1
-    assert "jetkv: the embedded nats-server ended: " in dev.output
-    assert "Traceback" not in dev.output
+    assert (
+        "ERROR jetkv: the embedded nats-server was killed by SIGKILL just after its start: "
+        "this ends, too"
+    ) in dev.output

@@ -363,7 +363,7 @@ def test_a_worker_that_was_killed_is_replaced_and_the_other_goes_on(serve, bucke
     os.kill(killed, signal.SIGKILL)
     answers = [http.put(bucket.key("k"), "v").status for _ in range(20)]
     assert answers == [200] * 20
-    process.wait_for(rf"worker {killed} ended with -9: replaced")
+    process.wait_for(rf"worker {killed} was killed by SIGKILL: replaced")
     assert other in both_serve(process, http)
     assert process.stop() == 0
 
@@ -372,6 +372,6 @@ def test_a_worker_that_falls_silent_is_replaced(serve) -> None:
     process, http = serve("--workers", "2")
     silent, _other = both_serve(process, http)
     os.kill(silent, signal.SIGSTOP)
-    process.wait_for(f"worker {silent} ended with -9: replaced", SILENCE_SECONDS + 5)
+    process.wait_for(f"worker {silent} was killed by SIGKILL: replaced", SILENCE_SECONDS + 5)
     both_serve(process, http)
     assert process.stop() == 0

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import ClassVar
 
+from jetkv_gateway.exits import how_it_ended
+
 __all__ = ["Process"]
 
 
@@ -33,6 +35,10 @@ class Process:
     def running(self) -> bool:
         """Whether it was started and has not ended; a paused one runs."""
         return self.pid is not None
+
+    def how_it_ended(self) -> str:
+        """Return how it ended, such as `was killed by SIGKILL`; of one that runs, nothing holds."""
+        return how_it_ended(self._process.returncode if self._process else None)
 
     def last_words(self) -> str:
         """Return the last line of its log."""

@@ -21,6 +21,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
+from jetkv_gateway.exits import how_it_ended
 from jetkv_gateway.filewatch import FileWatch
 from jetkv_gateway.http.metrics import share_metrics
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
@@ -32,7 +33,7 @@ from jetkv_gateway.serving.server import (
     serve,
     stop_seconds,
 )
-from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Places, Worker, keep_fork_server
+from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Places, Worker, keep_helpers
 
 __all__ = ["run"]
 
@@ -181,10 +182,10 @@ class _Workers:
                     _log.error("worker %s does not answer: killed", worker.process.pid)
                     worker.kill()
             for worker, code in self._remove_ended():
-                if code == str(STARTUP_FAILURE) and not self._started:
+                if code == STARTUP_FAILURE and not self._started:
                     _log.error("a worker cannot start: this ends, too")
                     return 1
-                _log.warning("worker %s ended with %s: replaced", worker.process.pid, code)
+                _log.warning("worker %s %s: replaced", worker.process.pid, how_it_ended(code))
                 if not worker.up:
                     self._put_off()
             self._start_missing()
@@ -194,7 +195,7 @@ class _Workers:
 
     def _start_missing(self) -> None:
         try:
-            keep_fork_server()
+            keep_helpers()
             while len(self._workers) < self._options.workers and not self._signals:
                 if time.monotonic() < self._start_at:
                     return
@@ -232,7 +233,7 @@ class _Workers:
             _log.error("worker %s did not stop in time: killed", worker.process.pid)
         return 1 if self._workers else 0
 
-    def _remove_ended(self) -> list[tuple[Worker, str]]:
+    def _remove_ended(self) -> list[tuple[Worker, int | None]]:
         ended = [worker for worker in self._workers if worker.ended]
         self._workers = [worker for worker in self._workers if not worker.ended]
         return [(worker, worker.bury()) for worker in ended]

@@ -140,6 +140,13 @@ class GatewayServer(uvicorn.Server):
         """Have the gateway read its files again; a signal handler or another thread may call it."""
         self._reload = True
 
+    def hurry(self) -> None:
+        """Stop, and skip the delay; a signal handler or another thread may call it."""
+        self._delay = 0.0
+        if self._stops_at is not None:
+            self._stops_at = 0.0
+        self.should_exit = True
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         # They are the caller's: uvicorn's own way raises them once more in the end.

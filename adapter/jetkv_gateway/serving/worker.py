@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from jetkv_gateway.exits import how_it_ended
 from jetkv_gateway.serving.balance import CELLS, Balance, Cells, vacate
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.server import (
@@ -34,7 +35,7 @@ from jetkv_gateway.serving.server import (
     stop_seconds,
 )
 
-__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Places", "Worker", "keep_fork_server"]
+__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Places", "Worker", "keep_helpers"]
 
 _log = logging.getLogger("jetkv")
 
@@ -57,6 +58,8 @@ _LAST_WORD_SECONDS = 1.0
 _MARGIN_SECONDS = 2.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _SIGNALS = (*_STOPS, signal.SIGHUP)
+_FORK_SERVER = "process %s, which workers are forked from,"
+_RESOURCE_TRACKER = "process %s, Python's resource tracker,"
 _EXIT_UNKNOWN = 255  # what multiprocessing says when the fork server took the code along
 
 
@@ -142,51 +145,67 @@ class Worker:
         self.process.kill()
         self._silent_at = float("inf")
 
-    def bury(self) -> str:
-        """Kill it if it lives, give back what it held, and return its exit code in words."""
+    def bury(self) -> int | None:
+        """Kill it if it lives, give back what it held, and return its exit code, if known."""
         if not self.ended:
             self.process.kill()
         self.process.join(_LAST_WORD_SECONDS)
         self.pipe.close()
         self._places.give_back(self._place)
         code = self.process.exitcode
-        return "a code that is not known" if code in (None, _EXIT_UNKNOWN) else str(code)
+        return None if code == _EXIT_UNKNOWN else code
 
 
-def keep_fork_server() -> None:
-    """Start what workers are forked from, and again when it has ended.
+def keep_helpers() -> None:
+    """Start what workers are forked from, and multiprocessing's resource tracker, or start it anew.
 
-    It is deaf to signals, and so is multiprocessing's resource tracker: both end with the processes
-    that use them.
+    Both are deaf to signals, and end with the processes that use them.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: one cannot be started.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(_LIBRARIES)
-    before = _fork_server()
+    for pid, name in ((_fork_server(), _FORK_SERVER), (_resource_tracker(), _RESOURCE_TRACKER)):
+        if pid is not None and (ended := _ended(pid)) is not None:
+            _log.error(
+                "%s another one takes its place, the workers go on", f"{name % pid} {ended}:"
+            )
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings():
+            # That the tracker died has just been said.
+            warnings.simplefilter("ignore")
             resource_tracker.ensure_running()
-        for warning in said:
-            _log.warning("%s", warning.message)
         # Which takes the mask back.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if before not in (None, _fork_server()):
-        _log.error(
-            "process %s ended, which workers are forked from: another one takes its place, "
-            "the workers go on",
-            before,
-        )
+
+
+def _ended(pid: int) -> str | None:
+    """Return how a child ended, None while it runs; multiprocessing collects it after this."""
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        return how_it_ended(os.waitstatus_to_exitcode(status)) if ended else None
+    try:
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return how_it_ended(None)
+    if found is None:
+        return None
+    return how_it_ended(found.si_status if found.si_code == os.CLD_EXITED else -found.si_status)
 
 
 def _fork_server() -> int | None:
     """Return the process id of the fork server; multiprocessing tells it nowhere else."""
     pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # private
+    return pid
+
+
+def _resource_tracker() -> int | None:
+    """Return the process id of the resource tracker, as above."""
+    pid: int | None = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined] # private
     return pid
 
 
@@ -197,7 +216,7 @@ def _watched_fork_server() -> Iterator[None]:
     def kill() -> None:
         pid = _fork_server()
         if pid is not None:
-            _log.error("process %s hangs, which workers are forked from: killed", pid)
+            _log.error("%s hangs: killed", _FORK_SERVER % pid)
             os.kill(pid, signal.SIGKILL)
 
     timer = threading.Timer(_START_SECONDS, kill)
@@ -267,7 +286,8 @@ def _obey(server: GatewayServer, pipe: Connection, seconds: float) -> None:
             server.should_exit = True
             server.force_exit = word == FORCE
     if not server.should_exit:
-        _log.error("the process that watches over this worker is gone: it stops")
-    server.should_exit = True
+        _log.error("the process that watches over this worker is gone: it stops at once")
+    # Who starts all of it anew needs the address, and nobody would take the workers' places.
+    server.hurry()
     time.sleep(seconds)
     os._exit(1)
