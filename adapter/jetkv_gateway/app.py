@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 from jetkv_gateway.filewatch import FileWatch
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
-from jetkv_gateway.http.buckets import BucketHandlers
-from jetkv_gateway.http.gateway import Gateway, Handler
+from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
+from jetkv_gateway.http.call import Handler
+from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.health import HealthHandlers
 from jetkv_gateway.http.hosts import ANY_HOST, Hosts
 from jetkv_gateway.http.keys import KeyHandlers
@@ -26,7 +27,6 @@ from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.kv.store import Store
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import GatewayReadiness
-from jetkv_gateway.serving.admission import Admission, AdmissionLimits
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.watch.hub import Hub, WatchLimits
@@ -69,6 +69,7 @@ def server_options(settings: Settings) -> ServerOptions:
         request=settings.request_timeout + RETRY_SECONDS,
         ping=settings.watch_ping_seconds,
         shutdown_delay=settings.shutdown_delay,
+        admission=settings.admission_limits(),
     )
 
 
@@ -100,7 +101,6 @@ def gateway(
         origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
-        admission_limits=settings.admission_limits(),
         policy=policy,
     )
 
@@ -114,7 +114,6 @@ def build(
     origins: Origins,
     wanted: list[WantedBucket],
     watch_limits: WatchLimits,
-    admission_limits: AdmissionLimits,
     policy: Policy = full_access,
 ) -> Gateway:
     """Join the parts; `wanted` are buckets that have to exist once NATS is there."""
@@ -158,12 +157,14 @@ def build(
             ApiHandlers(auth_required=authenticator.required),
             watches,
         ),
-        socket=watches.websocket,
+        body_limits={
+            "put_entry": lambda: store.entries.max_value_bytes,
+            "create_bucket": lambda: BODY_LIMIT,
+        },
         lifespan=lifespan,
         origins=origins,
         authenticator=authenticator,
         policy=policy,
-        admission=Admission(admission_limits),
         reload=files.ask,
     )
 

@@ -138,7 +138,6 @@ def test_a_bucket_description_cut_off_before_its_end_creates_nothing(
     [
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"BREW /health HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
         b"GET health HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",

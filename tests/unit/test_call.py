@@ -6,29 +6,18 @@ import pytest
 
 from jetkv_gateway.http.call import Call, ClientGone
 from jetkv_gateway.kv.access import full_access
+from tests.support.links import DeadLink
 
 
-def call(*messages: str, gone: asyncio.Event | None = None) -> Call:
-    """One whose client sends these messages, and then, once it is `gone`, that it is."""
-    left = list(messages)
-
-    async def receive():
-        if left:
-            return {"type": left.pop(0)}
-        if gone is None:
-            await asyncio.get_running_loop().create_future()
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message) -> None:
-        raise AssertionError(message)
-
-    scope = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "raw_path": b"/"}
-    return Call(scope, receive, send, full_access)
+def call(gone: asyncio.Event | None = None) -> Call:
+    """One whose client leaves when it is `gone`."""
+    link = DeadLink()
+    link.leaving = gone or link.leaving
+    return Call(link, full_access)
 
 
 async def test_what_a_client_waits_for_is_returned() -> None:
-    assert await call("http.request").while_there(asyncio.sleep(0, "done")) == "done"
+    assert await call().while_there(asyncio.sleep(0, "done")) == "done"
 
 
 async def test_an_error_of_the_work_comes_out() -> None:
@@ -36,7 +25,7 @@ async def test_an_error_of_the_work_comes_out() -> None:
         raise OverflowError
 
     with pytest.raises(OverflowError):
-        await call("http.request").while_there(work())
+        await call().while_there(work())
 
 
 async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> None:
@@ -51,7 +40,7 @@ async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> No
             cleaned.append(True)
 
     with pytest.raises(ClientGone):
-        await call("http.request", gone=gone).while_there(work())
+        await call(gone).while_there(work())
     assert cleaned == [True]
 
 
@@ -64,7 +53,7 @@ async def test_whoever_is_cancelled_takes_the_work_along() -> None:
         finally:
             ended.set()
 
-    waiting = asyncio.create_task(call("http.request").while_there(work()))
+    waiting = asyncio.create_task(call().while_there(work()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()

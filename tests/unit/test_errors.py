@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from jetkv_gateway.http.call import JSON_LINE
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.kv import errors
 from jetkv_gateway.kv.errors import (
@@ -48,12 +49,15 @@ CODES = {
     403: {"permission_denied"},
     404: {"not_found"},
     405: {"invalid_argument"},
+    408: {"deadline_exceeded"},
     409: {"already_exists", "failed_precondition", "resync"},
     410: {"bucket_deleted"},
     412: {"failed_precondition"},
     413: {"invalid_argument"},
+    417: {"invalid_argument"},
     426: {"invalid_argument"},
     429: {"resource_exhausted", "slow_consumer"},
+    431: {"invalid_argument"},
     500: {"internal"},
     501: {"invalid_argument"},
     503: {"unavailable"},
@@ -210,21 +214,21 @@ def test_an_unknown_outcome_says_how_to_check_and_forbids_the_blind_retry() -> N
 @pytest.mark.parametrize("kind", [TooManyRequests, Unavailable])
 def test_what_may_be_tried_again_says_when(kind: type[TooManyRequests | Unavailable]) -> None:
     error = kind(retry_after=3)
-    assert failure(error, b"r").headers[1:] == [(b"retry-after", b"3")]
+    assert failure(error, b"r").lines == JSON_LINE + b"retry-after: 3\r\n"
     assert orjson.loads(failure(error, b"r").body)["retry_after"] == 3
     assert kind().retry_after == 1
 
 
 def test_a_missing_credential_is_asked_for() -> None:
-    assert failure(Unauthenticated(), b"r").headers[1:] == [(b"www-authenticate", b"Bearer")]
+    assert failure(Unauthenticated(), b"r").lines == JSON_LINE + b"www-authenticate: Bearer\r\n"
 
 
 def test_a_wrong_method_is_answered_with_the_right_ones() -> None:
     error = MethodNotAllowed("GET, OPTIONS")
-    assert failure(error, b"r").headers[1:] == [(b"allow", b"GET, OPTIONS")]
+    assert failure(error, b"r").lines == JSON_LINE + b"allow: GET, OPTIONS\r\n"
     assert error.hint == "allowed here: GET, OPTIONS"
 
 
 @pytest.mark.parametrize("error", [KeyNotFound(), RevisionMismatch(7), OutcomeUnknown("x")])
 def test_any_other_error_needs_no_header(error: GatewayError) -> None:
-    assert failure(error, b"r").headers[1:] == []
+    assert failure(error, b"r").lines == JSON_LINE

@@ -1,14 +1,13 @@
 """Which names and pages may call the gateway, and what a browser is told."""
 
-from typing import NoReturn
-
 import pytest
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.hosts import Hosts, allowed_host
-from jetkv_gateway.http.origins import LOOPBACK, Origins, isolation, isolation_lines
+from jetkv_gateway.http.origins import LOOPBACK, Origins, isolation
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import PermissionDenied
+from tests.support.links import DeadLink
 
 HOST = b"gw.example:9123"
 NOBODY = Origins()
@@ -19,20 +18,9 @@ OPEN_TO_ALL = Origins(frozenset({"*"}))
 NAMED = Hosts(["kv.example.org", "*.apps.example.org", "gateway.internal"])
 
 
-async def _unused(*_: object) -> NoReturn:
-    raise AssertionError("origins are decided without a word to or from the client")
-
-
 def request(*lines: tuple[bytes, bytes], method: str = "GET", path: bytes = b"/health") -> Call:
     """A request with these header lines."""
-    scope = {
-        "type": "http",
-        "method": method,
-        "raw_path": path,
-        "query_string": b"",
-        "headers": [*lines],
-    }
-    return Call(scope, _unused, _unused, full_access)
+    return Call(DeadLink(path, *lines, method=method), full_access)
 
 
 def from_page(origin: bytes, host: bytes = HOST) -> Call:
@@ -41,7 +29,13 @@ def from_page(origin: bytes, host: bytes = HOST) -> Call:
 
 def cors(call: Call) -> dict[bytes, bytes]:
     """What the answer will say to the browser."""
-    return {name: value for name, value in call.answer_headers if name != b"x-request-id"}
+    return pairs(call.lines)
+
+
+def pairs(lines: bytes) -> dict[bytes, bytes]:
+    """Header lines by name, without the request's id."""
+    found = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+    return {name: value for name, _, value in found if name != b"x-request-id"}
 
 
 def refusal(rule: Origins, call: Call) -> PermissionDenied:
@@ -488,9 +482,7 @@ def test_what_a_page_of_another_site_embeds_or_links_to_is_refused(
     assert error.message == "permission denied: the request comes from a page of another site"
 
 
-@pytest.mark.parametrize(
-    "path", [b"/docs", b"/json/docs", b"/console", b"/console/", b"/console/b"]
-)
+@pytest.mark.parametrize("path", [b"/docs", b"/json/docs"])
 def test_a_link_of_another_site_may_open_a_page_of_the_gateways(path: bytes) -> None:
     NOBODY.check(fetched(b"cross-site", b"navigate", b"document", path=path))
 
@@ -545,7 +537,7 @@ def test_the_own_host_by_another_scheme_is_another_site() -> None:
 def test_a_star_lets_pages_embed_what_they_may_read_anyway() -> None:
     call = fetched(b"cross-site")
     OPEN_TO_ALL.check(call)
-    assert dict(isolation(call))[b"cross-origin-resource-policy"] == b"cross-origin"
+    assert pairs(isolation(call))[b"cross-origin-resource-policy"] == b"cross-origin"
 
 
 # --- what is no JSON
@@ -566,7 +558,7 @@ def test_only_a_page_that_cors_lets_in_may_embed_an_answer(
     rule: Origins, call: Call, policy: bytes
 ) -> None:
     rule.check(call)
-    assert isolation_lines(call) == (
+    assert isolation(call) == (
         b"x-content-type-options: nosniff\r\n"
         b"content-security-policy: sandbox; default-src 'none'\r\n"
         b"cross-origin-resource-policy: %s\r\n" % policy
@@ -578,7 +570,7 @@ def test_only_a_page_that_cors_lets_in_may_embed_an_answer(
 
 def test_a_preflight_allows_the_methods_and_headers_of_the_contract() -> None:
     asked = request((b"origin", b"https://a.example"), (b"access-control-request-method", b"PUT"))
-    answer = dict(Origins.preflight(asked))
+    answer = pairs(Origins.preflight(asked))
     methods = answer[b"access-control-allow-methods"].split(b", ")
     assert {b"GET", b"PUT", b"DELETE", b"POST", b"PATCH"} <= set(methods)
     assert set(answer[b"access-control-allow-headers"].lower().split(b", ")) >= {
@@ -597,4 +589,4 @@ def test_a_preflight_allows_the_methods_and_headers_of_the_contract() -> None:
 
 
 def test_an_options_request_that_is_no_preflight_gets_no_cors() -> None:
-    assert Origins.preflight(request((b"origin", b"https://a.example"))) == []
+    assert Origins.preflight(request((b"origin", b"https://a.example"))) == b""

@@ -11,6 +11,7 @@ from jetkv_gateway.http.paths import bucket_name, key_name, parse_query
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
+from tests.support.links import DeadLink
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -220,14 +221,9 @@ def test_a_long_unknown_parameter_is_cut_in_the_text() -> None:
 # --- flags
 
 
-async def _unused(*_args: object) -> None:
-    raise AssertionError
-
-
 def call(query: bytes) -> Call:
     """A call with a query, read as a row that knows `purge` reads it."""
-    scope = {"type": "http", "method": "GET", "headers": [], "raw_path": b"/"}
-    found = Call({**scope, "query_string": query}, _unused, _unused, full_access)
+    found = Call(DeadLink(query=query), full_access)
     found.read_query(frozenset({"purge"}), frozenset())
     return found
 

@@ -5,9 +5,10 @@ from jetkv_gateway.http.schema import BucketCreate, BucketList, BucketOut
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.store import Buckets
 
-__all__ = ["BucketHandlers"]
+__all__ = ["BODY_LIMIT", "BucketHandlers"]
 
-_BODY_LIMIT = 64 * 1024
+BODY_LIMIT = 64 * 1024
+"""Bytes of JSON."""
 
 
 class BucketHandlers:
@@ -17,20 +18,20 @@ class BucketHandlers:
         self._buckets = buckets
 
     async def create_bucket(self, call: Call) -> None:
-        spec = BucketCreate.read(await call.body(_BODY_LIMIT)).spec()
+        spec = BucketCreate.read(call.link.body).spec()
         # Which bucket it is, only the body says.
         call.require(Verb.CREATE_BUCKET, spec.name)
         info = BucketOut.of(await self._buckets.create(spec, call.retries))
-        await call.respond_json(201, info.json_bytes())
+        call.answer_json(201, info.json_bytes())
 
     async def list_buckets(self, call: Call) -> None:
         found = [BucketOut.of(info) for info in await self._buckets.list(call.retries)]
-        await call.respond_json(200, BucketList(buckets=found, count=len(found)).json_bytes())
+        call.answer_json(200, BucketList(buckets=found, count=len(found)).json_bytes())
 
     async def get_bucket(self, call: Call, bucket: str) -> None:
         info = BucketOut.of(await self._buckets.info(bucket, call.retries))
-        await call.respond_json(200, info.json_bytes())
+        call.answer_json(200, info.json_bytes())
 
     async def delete_bucket(self, call: Call, bucket: str) -> None:
         await self._buckets.delete(bucket, call.retries)
-        await call.respond(204, b"", [])
+        call.answer(204, b"", b"")

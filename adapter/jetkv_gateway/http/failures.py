@@ -6,6 +6,7 @@ import orjson
 
 from jetkv_gateway.kv.errors import (
     GatewayError,
+    InvalidHandshake,
     MethodNotAllowed,
     Unauthenticated,
     UpgradeRequired,
@@ -18,19 +19,13 @@ class Failure(NamedTuple):
     """An error as an answer.
 
     Attributes:
-        headers: lower-case names, without the length and the request id.
+        lines: its header lines, each ended by CRLF, without the length and the request id.
         body: JSON.
     """
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    lines: bytes
     body: bytes
-
-    def lines(self, request_id: bytes) -> bytes:
-        """Return all header lines of the answer, each ended by CRLF."""
-        headers = [*self.headers, (b"x-request-id", request_id)]
-        headers.append((b"content-length", b"%d" % len(self.body)))
-        return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 def failure(error: GatewayError, request_id: bytes) -> Failure:
@@ -41,21 +36,23 @@ def failure(error: GatewayError, request_id: bytes) -> Failure:
         "retryable": error.retryable,
         "request_id": request_id.decode("ascii"),
     }
-    headers = [(b"content-type", b"application/json")]
+    lines = b"content-type: application/json\r\n"
     if error.hint:
         body["hint"] = error.hint
     if error.details:
         body["details"] = error.details
     if error.retry_after is not None:
         body["retry_after"] = error.retry_after
-        headers.append((b"retry-after", b"%d" % error.retry_after))
+        lines += b"retry-after: %d\r\n" % error.retry_after
     if isinstance(error, Unauthenticated):
-        headers.append((b"www-authenticate", b"Bearer"))
+        lines += b"www-authenticate: Bearer\r\n"
+    if isinstance(error, InvalidHandshake):
+        lines += b"sec-websocket-version: 13\r\n"  # RFC 6455 §4.2.2
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allow.encode("ascii")))
+        lines += b"allow: %s\r\n" % error.allow.encode("ascii")
     if isinstance(error, UpgradeRequired):
-        headers += [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
-    return Failure(error.status, headers, orjson.dumps(body))
+        lines += b"upgrade: websocket\r\nconnection: upgrade\r\n"
+    return Failure(error.status, lines, orjson.dumps(body))
 
 
 def failure_frame(error: GatewayError) -> bytes:

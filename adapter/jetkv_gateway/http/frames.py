@@ -4,6 +4,7 @@ A frame is made once for all who want the same form of it, and kept with its cha
 """
 
 from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import orjson
 from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.watch.session import Item, SnapshotEnd
 
-__all__ = ["Form", "as_event", "as_frame", "as_json", "last_id", "text_frame"]
+__all__ = ["Form", "as_event", "as_frame", "as_json", "last_id", "text_frame", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,15 @@ def text_frame(payload: bytes) -> bytes:
     else:
         head = b"\x81\x7f" + size.to_bytes(8, "big")
     return head + payload
+
+
+def texts(frames: bytes) -> Iterator[str]:
+    """Yield the texts of frames that `text_frame` made."""
+    at = 0
+    while at < len(frames):
+        size, at = frames[at + 1], at + 2
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size, at = int.from_bytes(frames[at : at + width], "big"), at + width
+        yield frames[at : at + size].decode()
+        at += size

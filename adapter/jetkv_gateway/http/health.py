@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from jetkv_gateway import __version__
-from jetkv_gateway.http.call import STOPS, Call
+from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
 from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
 
 __all__ = ["HealthHandlers", "Ready"]
+
+_METRICS_LINE = b"content-type: %s\r\n" % CONTENT_TYPE.encode("ascii")
 
 
 class Ready(Protocol):
@@ -34,10 +36,10 @@ class HealthHandlers:
     async def liveness(self, call: Call) -> None:
         now = datetime.now(UTC).isoformat()
         status = HealthStatus(status="ok", version=__version__, timestamp=now)
-        await call.respond_json(200, status.json_bytes())
+        call.answer_json(200, status.json_bytes())
 
     async def readiness(self, call: Call) -> None:
-        if STOPS in call.scope.get("state", {}):
+        if call.link.draining:
             issues = {"gateway": "it stops; others go on"}
         else:
             issues = await self._ready.issues()
@@ -46,7 +48,7 @@ class HealthHandlers:
             issues=issues,
             warnings=self._ready.warnings(),
         )
-        await call.respond_json(503 if issues else 200, readiness.json_bytes())
+        call.answer_json(503 if issues else 200, readiness.json_bytes())
 
     async def capabilities(self, call: Call) -> None:
         capabilities = Capabilities(
@@ -55,8 +57,7 @@ class HealthHandlers:
             version=__version__,
             auth_required=self._auth_required,
         )
-        await call.respond_json(200, capabilities.json_bytes())
+        call.answer_json(200, capabilities.json_bytes())
 
     async def metrics(self, call: Call) -> None:
-        headers = [(b"content-type", CONTENT_TYPE.encode("ascii")), *isolation(call)]
-        await call.respond(200, metrics_text(), headers)
+        call.answer(200, _METRICS_LINE + isolation(call), metrics_text())

@@ -8,9 +8,9 @@ read. What goes wrong after the first part ends the connection: a short document
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
-from jetkv_gateway.http.call import ABORT, JSON_TYPE, Call, ClientGone
+from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
 from jetkv_gateway.http.views import View, entry_json
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import Entry
@@ -22,8 +22,6 @@ _log = logging.getLogger("jetkv.http")
 _PIECE = 64 * 1024
 _STUCK_SECONDS = 15.0
 """A client that takes in no piece for so long holds what others wait for."""
-
-_ABORT_SECONDS = 1.0
 
 
 class HistoryAnswer:
@@ -64,7 +62,7 @@ class HistoryAnswer:
                 self._call.request_id.decode("ascii"),
                 error.message if isinstance(error, GatewayError) else "its client reads nothing",
             )
-            await self._cut()
+            raise ClientGone from None  # the gateway cuts what it has of the answer
 
     async def _send_pieces(self) -> None:
         """Send all but what is too small to be worth it."""
@@ -72,41 +70,21 @@ class HistoryAnswer:
             return
         if not self._started:
             self._started = True
-            await self._call.send_through(
-                {"type": "http.response.start", "status": 200, "headers": [JSON_TYPE]}
-            )
+            await self._call.begin(200, JSON_LINE)
         whole, self._unsent = bytes(self._unsent), bytearray()
         for start in range(0, len(whole), _PIECE):
-            # It returns once there is room for more, not when it has arrived.
-            async with asyncio.timeout(_STUCK_SECONDS):
-                await self._call.send_through(
-                    {
-                        "type": "http.response.body",
-                        "body": whole[start : start + _PIECE],
-                        "more_body": True,
-                    }
-                )
+            await self._send_piece(whole[start : start + _PIECE])
+
+    async def _send_piece(self, piece: bytes) -> None:
+        # It returns once there is room for more, not when it has arrived.
+        async with asyncio.timeout(_STUCK_SECONDS):
+            await self._call.link.send(piece)
 
     async def _finish(self) -> None:
         body = bytes(self._unsent)
         if not self._started:
             self._started = True
-            headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
-            await self._call.send_through(
-                {"type": "http.response.start", "status": 200, "headers": headers}
-            )
-        async with asyncio.timeout(_STUCK_SECONDS):
-            await self._call.send_through(
-                {"type": "http.response.body", "body": body, "more_body": False}
-            )
-
-    async def _cut(self) -> None:
-        """End the connection; other servers than ours do so when an app breaks off."""
-        abort = self._call.scope.get(ABORT)
-        if abort is not None:
-            abort()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_ABORT_SECONDS):
-                    while (await self._call.receive_through())["type"] != "http.disconnect":
-                        pass
-        raise ClientGone
+            self._call.answer_json(200, body)
+            return
+        await self._send_piece(body)
+        await self._call.link.end()

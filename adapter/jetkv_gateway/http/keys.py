@@ -7,9 +7,9 @@ import asyncio
 
 import orjson
 
-from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
-from jetkv_gateway.http.origins import isolation_lines
+from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.preconditions import (
     expected_revision,
     idempotency_key,
@@ -42,8 +42,7 @@ _READ_LINES = (
     b'etag: "%d"\r\nlast-modified: %s\r\ncache-control: no-cache\r\nvary: Accept\r\n'
     b"jetkv-consistency: %s\r\n"
 )
-_JSON_LINE = b"content-type: application/json\r\n"
-_WRITE_LINES = _JSON_LINE + b'etag: "%d"\r\n'
+_WRITE_LINES = JSON_LINE + b'etag: "%d"\r\n'
 _RAW_LINE = b"content-type: %s\r\n"
 _CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
 
@@ -80,15 +79,15 @@ class KeyHandlers:
             _CONSISTENCY[entry.consistency],
         )
         if not_modified(headers, revision):
-            await call.respond_lines(304, b"", lines)
+            call.answer(304, lines, b"")
         elif view is View.RAW:
             lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
-            lines += isolation_lines(call)
+            lines += isolation(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
-            await call.respond_lines(200, entry.value, lines)
+            call.answer(200, lines, entry.value)
         else:
-            await call.respond_lines(200, entry_json(entry, view), lines + _JSON_LINE)
+            call.answer(200, lines + JSON_LINE, entry_json(entry, view))
 
     async def put_entry(self, call: Call, bucket: str, key: str) -> None:
         headers = call.headers
@@ -100,7 +99,7 @@ class KeyHandlers:
         command = Put.of(
             bucket,
             key,
-            await call.body(self._entries.max_value_bytes),
+            call.link.body,
             content_type=kept_type(headers.get(b"content-type", b"").decode("latin-1")),
             content_encoding=None if coding is None else kept_encoding(coding.decode("latin-1")),
             expected=expected,
@@ -111,7 +110,7 @@ class KeyHandlers:
         except OutcomeUnknown as error:
             _name_check(error, call)
             raise
-        await call.respond_lines(200, b'{"revision":%d}' % revision, _WRITE_LINES % revision)
+        call.answer(200, _WRITE_LINES % revision, b'{"revision":%d}' % revision)
 
     async def delete_entry(self, call: Call, bucket: str, key: str) -> None:
         purge = call.flag("purge")
@@ -129,7 +128,7 @@ class KeyHandlers:
         except OutcomeUnknown as error:
             _name_check(error, call)
             raise
-        await call.respond_lines(204, b"", b"")
+        call.answer(204, b"", b"")
 
     async def get_history(self, call: Call, bucket: str, key: str) -> None:
         view = choose_view(call.parameter("values"), None, call.view)
@@ -144,7 +143,7 @@ class KeyHandlers:
         async def make() -> bytes:
             return await self._key_list(await self._listings.keys(command))
 
-        await call.respond_json(200, await call.while_there(make()))
+        call.answer_json(200, await call.while_there(make()))
 
     async def _key_list(self, keys: list[str]) -> bytes:
         """Make the answer of a listing; one at a time, since each is large and sent in one go."""

@@ -62,6 +62,7 @@ class Link(Protocol):
         body: the request's, whole and without its framing.
         match: what the table of routes has for the path.
         handshake: whether it is a WebSocket handshake whose form is right: `accept` takes it.
+        draining: whether the server is about to stop, so that others should be asked instead.
         stopping: set when the server stops, for answers that have no end of their own; None where
             nobody tells.
     """
@@ -75,8 +76,13 @@ class Link(Protocol):
     scheme: str
     body: bytes
     match: Match | None
-    handshake: bool
-    stopping: asyncio.Event | None
+
+    @property
+    def handshake(self) -> bool: ...
+    @property
+    def draining(self) -> bool: ...
+    @property
+    def stopping(self) -> asyncio.Event | None: ...
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         """Write a whole answer; it never waits, and drops what a client that left cannot get."""

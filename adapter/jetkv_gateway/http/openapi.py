@@ -34,12 +34,11 @@ class ApiHandlers:
         self._built: dict[str, Any] = {}
 
     async def openapi(self, call: Call) -> None:
-        await call.respond_json(200, orjson.dumps(self._document()))
+        call.answer_json(200, orjson.dumps(self._document()))
 
     async def docs(self, call: Call) -> None:
         page = _page(self._document()).encode()
-        headers = [(b"content-type", b"text/html; charset=utf-8"), *isolation(call, _POLICY)]
-        await call.respond(200, page, headers)
+        call.answer(200, _HTML_LINE + isolation(call, _POLICY), page)
 
     def _document(self) -> dict[str, Any]:
         if not self._built:
@@ -141,6 +140,7 @@ _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     f"style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
 ).encode()
+_HTML_LINE = b"content-type: text/html; charset=utf-8\r\n"
 
 
 def _page(document: dict[str, Any]) -> str:

@@ -9,24 +9,21 @@ and is refused by that name: see `hosts.py`.
 
 from dataclasses import dataclass
 
-from jetkv_gateway.http.call import Call, Headers
+from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.hosts import ANY_HOST, Hosts, is_loopback, shown
 from jetkv_gateway.kv.errors import PermissionDenied
 
-__all__ = ["LOOPBACK", "NOTHING_RUNS", "Origins", "isolation", "isolation_lines"]
+__all__ = ["LOOPBACK", "NOTHING_RUNS", "Origins", "isolation"]
 
 LOOPBACK = "loopback"
 """In the list of allowed origins: any port of this machine's loopback names."""
 
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
-_PAGES = (b"/docs", b"/console")
-_CONSOLE = b"/console/"
 
 NOTHING_RUNS = b"sandbox; default-src 'none'"
 """A Content-Security-Policy: a stored page must not run as one of the gateway's own."""
 
 _ALLOW_ORIGIN = b"access-control-allow-origin"
-_VARY = (b"vary", b"Origin")
 
 _METHODS = b"GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"
 _REQUEST_HEADERS = (
@@ -37,6 +34,19 @@ _REQUEST_HEADERS = (
 _ANSWER_HEADERS = (
     b"Content-Encoding, ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, "
     b"JetKV-Consistency, JetKV-Retries"
+)
+_ALLOWED_LINES = b"%s: %%s\r\naccess-control-expose-headers: %s\r\nvary: Origin\r\n" % (
+    _ALLOW_ORIGIN,
+    _ANSWER_HEADERS,
+)
+_ANY_ORIGIN_LINES = b"%s: *\r\nvary: Origin\r\n" % _ALLOW_ORIGIN
+_PREFLIGHT_LINES = (
+    b"access-control-allow-methods: %s\r\naccess-control-allow-headers: %s\r\n"
+    b"access-control-max-age: 600\r\n" % (_METHODS, _REQUEST_HEADERS)
+)
+_ISOLATION_LINES = (
+    b"x-content-type-options: nosniff\r\ncontent-security-policy: %s\r\n"
+    b"cross-origin-resource-policy: %s\r\n"
 )
 
 
@@ -67,11 +77,7 @@ class Origins:
 
     def _check_origin(self, call: Call, origin: bytes) -> None:
         if self._is_allowed(origin):
-            call.answer_headers += [
-                (_ALLOW_ORIGIN, origin),
-                (b"access-control-expose-headers", _ANSWER_HEADERS),
-                _VARY,
-            ]
+            call.lines += _ALLOWED_LINES % origin
         elif not _same_host(origin, call.headers.get(b"host", b"")) or _is_foreign(call):
             # The browser may know better: to it, http and https are two sites.
             raise PermissionDenied(
@@ -86,7 +92,7 @@ class Origins:
         change nothing, so what has no `Origin` may pass.
         """
         if "*" in self.allowed:
-            call.answer_headers += [(_ALLOW_ORIGIN, b"*"), _VARY]
+            call.lines += _ANY_ORIGIN_LINES
         elif _is_foreign(call) and not _opens_a_page(call):
             raise PermissionDenied(
                 "permission denied: the request comes from a page of another site",
@@ -101,19 +107,15 @@ class Origins:
         return LOOPBACK in self.allowed and scheme in _DEFAULT_PORTS and is_loopback(host)
 
     @staticmethod
-    def preflight(call: Call) -> list[tuple[bytes, bytes]]:
-        """Return what a preflight's answer adds; `check` has let the origin in."""
+    def preflight(call: Call) -> bytes:
+        """Return the lines that a preflight's answer adds; `check` has let the origin in."""
         if b"access-control-request-method" not in call.headers:
-            return []
-        return [
-            (b"access-control-allow-methods", _METHODS),
-            (b"access-control-allow-headers", _REQUEST_HEADERS),
-            (b"access-control-max-age", b"600"),
-        ]
+            return b""
+        return _PREFLIGHT_LINES
 
 
-def isolation(call: Call, policy: bytes = NOTHING_RUNS) -> Headers:
-    """Return the headers by which an answer that is no JSON does no harm in a browser.
+def isolation(call: Call, policy: bytes = NOTHING_RUNS) -> bytes:
+    """Return the header lines by which an answer that is no JSON does no harm in a browser.
 
     It is taken for nothing but what it says it is, runs nothing of what a caller may have stored,
     and no page of another origin embeds it, unless CORS lets that page have it anyway.
@@ -121,17 +123,8 @@ def isolation(call: Call, policy: bytes = NOTHING_RUNS) -> Headers:
     Args:
         policy: the answer's Content-Security-Policy.
     """
-    shared = any(name == _ALLOW_ORIGIN for name, _ in call.answer_headers)
-    return [
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", policy),
-        (b"cross-origin-resource-policy", b"cross-origin" if shared else b"same-origin"),
-    ]
-
-
-def isolation_lines(call: Call) -> bytes:
-    """Return what `isolation` does, each header as a line."""
-    return b"".join([b"%s: %s\r\n" % header for header in isolation(call)])
+    resource = b"cross-origin" if _ALLOW_ORIGIN + b": " in call.lines else b"same-origin"
+    return _ISOLATION_LINES % (policy, resource)
 
 
 def _is_foreign(call: Call) -> bool:
@@ -140,12 +133,13 @@ def _is_foreign(call: Call) -> bool:
 
 def _opens_a_page(call: Call) -> bool:
     """Return whether somebody follows a link to a page of ours, in a tab of its own."""
-    headers = call.headers
+    headers, match = call.headers, call.link.match
     return (
         call.method == "GET"
         and headers.get(b"sec-fetch-mode") == b"navigate"
         and headers.get(b"sec-fetch-dest") == b"document"
-        and (call.path in _PAGES or call.path.startswith(_CONSOLE))
+        and match is not None
+        and any(route.page for route in match[0].routes.values())
     )
 
 

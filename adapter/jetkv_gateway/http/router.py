@@ -67,6 +67,7 @@ class Route:
         scans: whether it takes long for NATS, and is not to be made for nobody.
         long: whether its answer goes out in parts, and can break off.
         repeatable: whether it honours `Idempotency-Key`.
+        page: whether it is for people, who may follow a link to it.
         answers: by status.
         refusals: the statuses of its errors, beside 400 and 403, and 401 where it is not public.
         body: what the request's body is, by media type, as in an answer.
@@ -85,6 +86,7 @@ class Route:
     scans: bool = False
     long: bool = False
     repeatable: bool = False
+    page: bool = False
     answers: Mapping[int, Answer] = field(default_factory=dict)
     refusals: tuple[int, ...] = ()
     body: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)

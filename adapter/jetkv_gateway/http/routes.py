@@ -291,6 +291,7 @@ ROUTES: tuple[Route, ...] = (
         Verb.API_DESCRIPTION,
         "The same as a page",
         "API description",
+        page=True,
         answers={200: Answer("The page", {"text/html": _TEXT})},
     ),
 )

@@ -2,23 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from jetkv_gateway.http.call import SOCKET, STOPPING, Call, Receive, Send
+from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import Form
-from jetkv_gateway.http.origins import isolation
-from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink, TextSink
+from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
 
-__all__ = ["SUBPROTOCOL", "Watches"]
-
-SUBPROTOCOL = "ironflow.v1"
+__all__ = ["Watches"]
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
@@ -42,90 +38,40 @@ class Watches:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def websocket(self, call: Call, bucket: str, send: Send) -> None:
-        """Answer a handshake, then send frames until either side ends it.
-
-        Args:
-            call: answers what is refused before the upgrade.
-            send: of the connection itself.
-
-        Raises:
-            GatewayError: before the upgrade.
-        """
-        asked = _read(call, bucket)
-        await call.receive_through()
-        socket = call.scope.get(SOCKET)
-        sink: Sink = FrameSink(socket, asked.form) if socket else TextSink(send, asked.form)
-
-        async def accept() -> None:
-            offered = call.scope.get("subprotocols", ())
-            call.started = True
-            await send(
-                {
-                    "type": "websocket.accept",
-                    "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None,
-                    "headers": call.answer_headers,
-                }
-            )
-
-        gone = _Gone(call.receive_through, "websocket.disconnect")
-        await self._serve(asked, sink, accept, gone, None)
-
     async def watch_bucket(self, call: Call, bucket: str) -> None:
-        """Send events until either side ends it.
+        """Send frames or events until either side ends it.
 
         Raises:
             UpgradeRequired: it asks for neither kind of watch.
-            GatewayError: before the answer has begun.
+            GatewayError: before the upgrade, or before the answer has begun.
         """
         asked = _read(call, bucket)
-        if not _wants_events(call):
+        if call.link.handshake:
+            sink: Sink = FrameSink(call, asked.form)
+        elif _wants_events(call):
+            sink = EventSink(call, asked.form)
+        else:
             raise UpgradeRequired
-        scope = call.scope
-        sink = EventSink(scope, call.send_through, asked.form, isolation=isolation(call))
         if call.method == "HEAD":
             await sink.begin()
             await sink.finish(None)
             return
-        gone = _Gone(call.receive_through, "http.disconnect")
-        await self._serve(asked, sink, sink.begin, gone, scope.get(STOPPING))
-
-    async def _serve(
-        self,
-        asked: _Asked,
-        sink: Sink,
-        begin: Callable[[], Awaitable[None]],
-        gone: "_Gone",
-        stopping: asyncio.Event | None,
-    ) -> None:
         # A peer that is gone is no trouble: there is nobody to tell, and sending raises OSError.
         with suppress(OSError):
             try:
                 async with self._hub.watch(
                     asked.bucket, asked.request, address=asked.address
                 ) as watch:
-                    await begin()
-                    if await _pump(watch, sink, gone, stopping):
-                        await _finish(sink, watch, gone)
+                    await sink.begin()
+                    if await _pump(watch, sink, call.link.stopping):
+                        await _finish(sink, watch)
             except BucketNotFound as error:
                 # Known before the upgrade, and said after it: there is where clients look for it.
-                await begin()
+                await sink.begin()
                 await sink.finish(error)
 
 
-class _Gone:
-    """Waits until a peer is gone; what it sends is of no interest."""
-
-    def __init__(self, receive: Receive, last: str) -> None:
-        self._receive = receive
-        self._last = last
-
-    async def wait(self) -> None:
-        while (await self._receive())["type"] != self._last:
-            pass
-
-
-async def _pump(watch: Watch, sink: Sink, gone: _Gone, stopping: asyncio.Event | None) -> bool:
+async def _pump(watch: Watch, sink: Sink, stopping: asyncio.Event | None) -> bool:
     """Send what a watcher is owed until it is gone or the watch is over.
 
     Returns:
@@ -139,7 +85,7 @@ async def _pump(watch: Watch, sink: Sink, gone: _Gone, stopping: asyncio.Event |
 
     ended = asyncio.Event()
     watch.on_end(ended.set)
-    pump, left = asyncio.create_task(send_all()), asyncio.create_task(gone.wait())
+    pump, left = asyncio.create_task(send_all()), asyncio.create_task(sink.gone())
     over = [asyncio.create_task(event.wait()) for event in (ended, stopping) if event is not None]
     beside = asyncio.create_task(sink.keep_alive(watch))
     tasks = {pump, left, beside, *over}
@@ -159,7 +105,7 @@ async def _pump(watch: Watch, sink: Sink, gone: _Gone, stopping: asyncio.Event |
     return left.cancelled()
 
 
-async def _finish(sink: Sink, watch: Watch, gone: _Gone) -> None:
+async def _finish(sink: Sink, watch: Watch) -> None:
     try:
         async with asyncio.timeout(_GRACE_SECONDS):
             await sink.finish(watch.session.end)
@@ -167,7 +113,7 @@ async def _finish(sink: Sink, watch: Watch, gone: _Gone) -> None:
         sink.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
-                await gone.wait()
+                await sink.gone()
 
 
 def _read(call: Call, bucket: str) -> _Asked:
@@ -189,7 +135,6 @@ def _read(call: Call, bucket: str) -> _Asked:
         resume_after = _revision(last_event, "header Last-Event-ID")
     else:
         last_event = None
-    client = call.scope.get("client")
     return _Asked(
         bucket=bucket,
         request=WatchRequest(
@@ -202,7 +147,7 @@ def _read(call: Call, bucket: str) -> _Asked:
             patient=last_event is not None,
         ),
         form=Form(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),
-        address=client[0] if client else "",
+        address=call.link.client,
     )
 
 
@@ -224,6 +169,5 @@ def _moment(text: str | None) -> str | None:
 
 def _wants_events(call: Call) -> bool:
     return (
-        call.scope["type"] == "http"
-        and b"text/event-stream" in call.headers.get(b"accept", b"").lower()
+        not call.link.handshake and b"text/event-stream" in call.headers.get(b"accept", b"").lower()
     )

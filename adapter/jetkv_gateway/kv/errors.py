@@ -2,13 +2,15 @@
 
     GatewayError
     ├── InvalidArgument        400  a part of the request breaks a rule
-    │   └── InvalidBucketName  400
+    │   ├── InvalidBucketName  400
+    │   └── InvalidHandshake   400  of a WebSocket; the answer names the version spoken here
     ├── Unauthenticated        401
     ├── PermissionDenied       403
     ├── NotFound               404  no such route
     │   ├── BucketNotFound     404
     │   └── KeyNotFound        404
     ├── MethodNotAllowed       405
+    ├── RequestTooSlow         408  a head or body that makes no progress
     ├── BucketExists           409
     ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
     ├── IdempotencyConflict    409  the idempotency key belongs to another request
@@ -16,7 +18,9 @@
     │   ├── KeyExists          412
     │   └── RevisionMismatch   412
     ├── ValueTooLarge          413
+    ├── ExpectationFailed      417  an `Expect` that is not known
     ├── TooManyRequests        429
+    ├── HeadTooLarge           431
     ├── WatchEnded             500  a watch cannot go on; its kinds are seen in frames only
     │   ├── BucketDeleted      410  or another one of the same name by now
     │   ├── Resync             409
@@ -24,6 +28,7 @@
     ├── UpgradeRequired        426
     ├── InternalError          500  a defect of the gateway
     ├── CodingUnsupported      501  a Transfer-Encoding other than chunked
+    ├── MethodUnknown          501  a method that no route has
     ├── Unavailable            503  certainly not applied; retry
     ├── DeadlineExceeded       504  a read that got no answer in time; retry
     │   └── OutcomeUnknown     504  a write that may or may not have been applied
@@ -45,18 +50,23 @@ __all__ = [
     "BucketUnsuitable",
     "CodingUnsupported",
     "DeadlineExceeded",
+    "ExpectationFailed",
     "GatewayError",
+    "HeadTooLarge",
     "IdempotencyConflict",
     "InternalError",
     "InvalidArgument",
     "InvalidBucketName",
+    "InvalidHandshake",
     "KeyExists",
     "KeyNotFound",
     "MethodNotAllowed",
+    "MethodUnknown",
     "NotFound",
     "OutcomeUnknown",
     "PermissionDenied",
     "PreconditionFailed",
+    "RequestTooSlow",
     "Resync",
     "RevisionMismatch",
     "SlowConsumer",
@@ -116,6 +126,15 @@ class InvalidBucketName(InvalidArgument):
     """Raised when a bucket name is not `[A-Za-z0-9_-]{1,200}` (contract 1.3)."""
 
     text = "invalid bucket name"
+
+
+class InvalidHandshake(InvalidArgument):
+    """Raised when a WebSocket handshake breaks a rule of RFC 6455; the text names it."""
+
+    text = "invalid WebSocket handshake"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"{self.text}: {rule}")
 
 
 class Unauthenticated(GatewayError):
@@ -212,6 +231,44 @@ class MethodNotAllowed(GatewayError):
     def __init__(self, allow: str) -> None:
         super().__init__(hint=f"allowed here: {allow}")
         self.allow = allow
+
+
+class MethodUnknown(GatewayError):
+    """Raised for a method that no route has (RFC 9110 §9.1)."""
+
+    status = 501
+    code = "invalid_argument"
+    text = "unknown method"
+
+    def __init__(self) -> None:
+        super().__init__(hint="methods are written in capitals, such as GET")
+
+
+class HeadTooLarge(GatewayError):
+    """Raised for a request whose line and headers are too large (RFC 6585 §5)."""
+
+    status = 431
+    code = "invalid_argument"
+    text = "request head too large"
+
+
+class ExpectationFailed(GatewayError):
+    """Raised for an `Expect` other than `100-continue` (RFC 9110 §10.1.1)."""
+
+    status = 417
+    code = "invalid_argument"
+    text = "expectation not known"
+
+    def __init__(self) -> None:
+        super().__init__(hint="only Expect: 100-continue is")
+
+
+class RequestTooSlow(GatewayError):
+    """Raised when a request does not come in time; nothing of it was done."""
+
+    status = 408
+    code = "deadline_exceeded"
+    text = "the request did not come in time"
 
 
 class BucketExists(GatewayError):

@@ -18,21 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from jetkv_gateway.http.call import ASGIApp, Receive, Scope, Send
-from jetkv_gateway.http.failures import failure
-from jetkv_gateway.kv.errors import TooManyRequests
-
-__all__ = [
-    "REFUSED",
-    "Admission",
-    "AdmissionLimits",
-    "Request",
-    "refusal",
-    "refused",
-]
-
-REFUSED = "jetkv.refused"
-"""Set in the scope of a request that found no room and whose answer has to be made as all are."""
+__all__ = ["Admission", "AdmissionLimits", "Request"]
 
 _STARTS = 32
 """Of the line, in one turn of the event loop, and as many refusals: all that a turn begins stands
@@ -71,7 +57,7 @@ class _Waiting:
 
 
 class Admission:
-    """Who is in: `enter` or `wait`; who is in runs by `run`."""
+    """Who is in: `enter` or `wait`, and `leave` in the end."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
@@ -97,7 +83,7 @@ class Admission:
         return len(self._waiting)
 
     def enter(self, request: Request, now: float) -> bool:
-        """Go in where there is room, and then `run`; else `wait`.
+        """Go in where there is room, and `leave` in the end; else `wait`.
 
         Args:
             now: the time of the event loop.
@@ -138,16 +124,8 @@ class Admission:
             _, waiting = self._waiting.popitem(last=False)
             waiting.refuse()
 
-    async def run(
-        self, app: ASGIApp, request: Request, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Run `app` for one who has gone in, and make room for the next one."""
-        try:
-            await app(scope, receive, send)
-        finally:
-            self._leave(request)
-
-    def _leave(self, request: Request) -> None:
+    def leave(self, request: Request) -> None:
+        """Make room for the next one."""
         if self._inside.pop(request, None) is None:
             self._stalled -= 1
         elif self._waiting:
@@ -207,16 +185,3 @@ class Admission:
         if first is not None:
             at = max(now, min(first.deadline, now + _STALLED_SECONDS))
             self._timer = loop.call_at(at, self._tend_line)
-
-
-def refused() -> TooManyRequests:
-    """Return the error of who found no room."""
-    error = TooManyRequests()
-    error.hint = "nothing of it was done: come again after the seconds of retry_after"
-    return error
-
-
-def refusal(request_id: bytes) -> tuple[bytes, bytes]:
-    """Return header lines and body of the answer to who found no room, without the status."""
-    answer = failure(refused(), request_id)
-    return answer.lines(request_id), answer.body

@@ -1,14 +1,10 @@
-"""HTTP/1.1 as uvicorn speaks it, with better manners where it is broken or breaks off.
+"""HTTP/1.1 on one connection: strict, bounded, in order (docs/http-api.md#what-http-it-speaks).
 
-An answer that is there in full is written at once (`WRITER`). Broken HTTP gets the JSON body of
-every other error, a URL ends, no part of a key is dropped in silence, and an answer that comes
-before the end of the request's body is not lost to a reset.
-
-The parser has special cases of its own, and none of them may change what is stored or lose an
-answer. It skips the body of a request that offers to upgrade: an offer that nobody takes is removed
-from the head, which is then parsed again (RFC 9110 §7.8 lets a server ignore it). It hands trailers
-over as headers: they say nothing here (§6.5.1). What came whole from a client that has stopped
-sending is answered.
+What arrives stays raw bytes until a head is whole; a request is handled alone, and what a client
+has sent behind it waits as raw bytes, up to a bound, until its answer is written. So a pipeline is
+in order by itself, and costs no more than its bytes. The gateway sees a head as soon as it is there
+and may answer at once; what it wants to run waits here for the body, and then for a place in
+`admission`: a client that sends slowly holds none. Deadlines are looked at by `tick`.
 
 When the server stops, a connection ends with an answer that says `Connection: close`: with the one
 in flight, or else with the next, which it waits a moment for. Closed first, a connection that its
@@ -16,388 +12,603 @@ client has just begun to use would leave a write unknown.
 """
 
 import asyncio
+import enum
 import logging
-import select
-import socket
-import struct
 from functools import partial
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
-from jetkv_gateway.http.call import (
-    ABORT,
-    STOPPING,
-    WRITER,
-    new_request_id,
-    sane_request_id,
-)
+from jetkv_gateway.http.call import Call, new_request_id
 from jetkv_gateway.http.failures import failure
-from jetkv_gateway.http.router import MATCH, Match, Route
+from jetkv_gateway.http.gateway import refuse, refuse_body
 from jetkv_gateway.http.routes import ROUTER
-from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, Unavailable
-from jetkv_gateway.serving.admission import REFUSED, Admission, refusal
-from jetkv_gateway.serving.answers import ClosingTransport, LastWord, unchunked, write_whole
-from jetkv_gateway.serving.websocket import WatchProtocol
+from jetkv_gateway.kv.errors import (
+    GatewayError,
+    HeadTooLarge,
+    InternalError,
+    RequestTooSlow,
+    Unavailable,
+)
+from jetkv_gateway.serving.answers import (
+    LINGER_SECONDS,
+    LINGER_SECONDS_OF_A_STOP,
+    LastWord,
+    has_unread,
+    reset,
+)
+from jetkv_gateway.serving.bodies import Body
+from jetkv_gateway.serving.front import Front
+from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
+from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, HeadReader, invalid
+from jetkv_gateway.serving.request import STATUS_LINES, Request
+from jetkv_gateway.serving.websockets import WebSocket, notice_silence
 
-__all__ = ["GatewayProtocol"]
+__all__ = ["HttpConnection"]
 
 _log = logging.getLogger("jetkv.http")
 
-_MAX_URL = 64 * 1024
-# What websockets reads of a handshake is a little more.
-_MAX_SOCKET_LINE = 8000
-_MAX_SOCKET_HEADERS = 100
+_MAX_BEHIND = 64 * 1024
+"""Bytes that may wait behind a request; then reading pauses."""
+
+_MAX_SKIPPED = 64 * 1024 * 1024
+"""Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
+
+# Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
+# request goes out leaves a write unknown.
+_IDLE_SECONDS = 120.0
+_FIRST_SECONDS = 60.0
+_HEAD_SECONDS = 20.0
+_BODY_SECONDS = 10.0
+_BODY_BYTES_A_SECOND = 512
+_STUCK_SECONDS = 30.0
 # A client that is busy sends its next request well within this; others use none for longer.
-_LAST_REQUEST_SECONDS = 1
+_LAST_REQUEST_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
-_SILENCE_MILLISECONDS = 40_000
-_NO_LINGER = struct.pack("ii", 1, 0)
 # A client that has stopped sending may have left: a listing is not made for nobody.
-_LISTING_SECONDS = 1
+_LISTING_SECONDS = 1.0
 
 
-class GatewayProtocol(HttpToolsProtocol):
-    """One connection."""
+class _Phase(enum.IntEnum):
+    IDLE = 0
+    HEAD = 1
+    BODY = 2
+    ANSWER = 3
+    OVER = 4
 
-    leaving = False
-    _receiving_headers = False
-    _is_offered = False
-    _handshake_waits = False
-    _running: RequestResponseCycle | None = None
-    _sent_url = b""
-    _stopping: asyncio.Event | None = None
-    _broken_rule = (
-        "its method, path or headers break a rule of HTTP/1.1; a path has to be percent-encoded"
-    )
 
-    def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        try:
-            self._parse(data)
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("")
+class HttpConnection(asyncio.Protocol):
+    """One connection.
 
-    def _parse(self, data: bytes | memoryview) -> None:
-        while True:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as offer:
-                # The parser has stopped behind the head.
-                self._is_offered = False
-                if self._should_upgrade():
-                    self.handle_websocket_upgrade()
-                    return
-                head = self._head_without_offer()
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                self.parser.feed_data(head)
-                data = memoryview(data)[offer.args[0] :]
-            else:
-                return
+    Args:
+        front: what it shares with all others.
 
-    def _head_without_offer(self) -> bytes:
-        """Return the head that has just been parsed, without its `Upgrade`."""
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self._sent_url, version)]
-        lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"".join([*lines, b"\r\n"])
+    The others are what uvicorn hands over to a class that it gets by `http=`.
 
-    def _should_upgrade(self) -> bool:
-        """Return whether the head offers what is taken: a WebSocket, by GET."""
-        if self.parser.get_method() != b"GET":
-            return False
-        offers = [value.strip().lower() for name, value in self.headers if name == b"upgrade"]
-        return offers[-1:] == [b"websocket"]
+    Attributes:
+        lost: whether it is gone.
+        client: the address of its peer, empty where it has none.
+    """
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if not self._receiving_headers:
-            if name == b"connection":
-                # The parser obeys it, and would swallow what comes behind.
-                self._refuse("a trailer must not be Connection")
+    def __init__(
+        self,
+        front: Front,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # noqa: ARG002 - the signature is given
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.front = front
+        self._gateway = front.gateway
+        self._loop = _loop or asyncio.get_running_loop()
+        self._state = server_state
+        self.transport = cast(asyncio.Transport, None)
+        self.lost = False
+        self.client, self.scheme = "", "http"
+        self._reader = HeadReader()
+        self._phase = _Phase.IDLE
+        self._since = front.now
+        self._idle_seconds = _FIRST_SECONDS
+        self._raw = bytearray()
+        self._scanned = 0
+        self._reading = True
+        self._eof = False
+        self._leaving = False
+        # Of the request that is read or answered:
+        self._request: Request | None = None
+        self._call: Call | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._body: Body | None = None
+        self._expects = False
+        self._endless = False
+        self._body_mark = 0
+        # Of what it has not taken in:
+        self._full: asyncio.Event | None = None
+        self._is_full = False
+        self._unsent = 0
+        self._stuck_since = 0.0
+        self._ended: asyncio.Event | None = None
+
+    # --- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._state.connections.add(self)  # type: ignore[arg-type] # it names its own alone
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.client = str(peer[0])
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
+        if self._leaving or self.front.stopping.is_set():
+            self.shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is given
+        if self.lost:
             return
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = self.parser.get_http_version() != "1.0"
-        self.headers.append((name, value))
+        self.lost = True
+        self._state.connections.discard(self)
+        request, call = self._request, self._call
+        if request is not None and call is not None and call.limited:
+            self.front.admission.forget(request)
+        self._forget_request()
+        self._phase = _Phase.OVER
+        self._raw.clear()
+        self._reader.close()
+        if self._ended is not None:
+            self._ended.set()
+        if self._full is not None:
+            self._full.set()
 
-    def on_message_complete(self) -> None:
-        cycle = self.cycle
-        if not self._is_offered and not cycle.response_complete:
-            cycle.more_body = False
-            cycle.message_event.set()
-
-    def eof_received(self) -> bool:  # type: ignore[override] # true: the connection goes on
+    def eof_received(self) -> bool:
         """Go on until what came whole is answered; of what broke off nothing comes."""
-        if self.pipeline and self.pipeline[0][0].more_body:
-            self.pipeline.popleft()
-        cycles = [cycle for cycle, _ in self.pipeline]
-        if self._running is not None and not self._running.response_complete:
-            cycles.append(self._running)
-        if not cycles or cycles[0].more_body or any(STOPPING in cycle.scope for cycle in cycles):
+        self._eof = True
+        request = self._request
+        if request is None:
+            if self._phase is _Phase.OVER:
+                return False
+            # Behind an answer, whole requests may still wait.
+            return bool(self._raw) and self._phase is not _Phase.HEAD
+        if self._phase is not _Phase.ANSWER or (self.front.stopping.is_set() and request.begun):
             return False
-        self.cycle = cycles[0]
-        self._make_last(self.cycle)
-        if self._admission is not None and self._admission.forget(cycles[-1]):
+        call = self._call
+        if call is None:
+            return True
+        if call.limited and self.front.admission.forget(request):
             # It may well have left the line: its place is for others.
-            self._refuse_for_now(cycles[-1], self.app)
-        elif (route := _route_of(cycles[-1])) is not None and route.scans:
-            self.loop.call_later(_LISTING_SECONDS, self._abandon, cycles[-1])
+            request.context.run(refuse, call)
+        elif call.route is not None and call.route.socket:
+            return False
+        elif call.route is not None and call.route.scans:
+            self._loop.call_later(_LISTING_SECONDS, self._abandon, request)
         return True
 
-    def _abandon(self, cycle: RequestResponseCycle) -> None:
-        if not cycle.response_complete:
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._receive(data)
+        except GatewayError as error:
+            self._say_last(error)
+        except Exception:  # noqa: BLE001 - a defect ends one connection, with a word
+            _log.exception("a connection failed")
+            self._say_last(InternalError(hint="report it with the request id"))
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stuck_since = self.front.now
+        if self._full is not None:
+            self._full.clear()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if self._full is not None:
+            self._full.set()
+        if self._phase is _Phase.IDLE:
+            self._next()
+
+    # --- bytes to requests
+
+    def _receive(self, data: bytes) -> None:
+        phase = self._phase
+        raw = self._raw
+        if phase is _Phase.BODY:
+            self._take_body(data)
+        elif phase is _Phase.IDLE and not raw and not self._is_full:
+            self._read_head(data)
+        elif phase is _Phase.HEAD:
+            raw += data
+            self._read_more()
+        elif phase is not _Phase.OVER:
+            if self._endless:
+                # It has no end that this could wait for.
+                self.transport.close()
+                return
+            raw += data
+            if len(raw) > _MAX_BEHIND:
+                self._pause()
+
+    def _read_more(self) -> None:
+        """Look for the end of a head that came in pieces."""
+        raw = self._raw
+        start = max(0, self._scanned - 3)
+        if raw.find(b"\r\n\r\n", start) < 0:
+            self._scanned = len(raw)
+            self._check_partial(raw, start)
+            return
+        data = bytes(raw)
+        raw.clear()
+        self._read_head(data)
+
+    def _read_head(self, data: bytes) -> None:
+        """Begin a request with bytes that it may be whole in."""
+        if data[0] in b"\r\n":
+            # RFC 9112 §2.2: an empty line before a request is ignored.
+            data = data.removeprefix(b"\r\n")
+            if not data:
+                return
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if self._phase is not _Phase.HEAD:
+                self._phase, self._since = _Phase.HEAD, self.front.now
+            self._raw += data
+            self._scanned = len(data)
+            self._check_partial(self._raw, 0)
+            return
+        if end == len(data):
+            self._open(data, b"")
+        else:
+            self._open(data[:end], data[end:])
+
+    def _check_partial(self, raw: bytearray, start: int) -> None:
+        """Refuse what cannot become a head, as soon as it shows; each byte is looked at once."""
+        if len(raw) > MAX_HEAD_BYTES:
+            raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
+        if self._eof:
+            self._leave()
+        elif raw.find(b"\n\n", start) >= 0 or raw.find(b"\n\r\n", start) >= 0:
+            invalid("its lines must end with CRLF")
+        elif raw[0] < 0x20 and raw[0] not in b"\r\n":
+            invalid("it does not begin with a method; TLS is not spoken here")
+
+    def _open(self, raw: bytes, behind: bytes) -> None:
+        """Read a head, and have the gateway look at it."""
+        if len(raw) > MAX_HEAD_BYTES:
+            raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
+        head = self._reader.read(raw)
+        request = self._request = self._request_of(head)
+        if head.length:
+            self._body = Body(head.length)
+        elif behind:
+            self._raw += behind
+        self._expects = head.expects and not behind
+        if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
+            target = raw.split(b" ", 2)[1]
+            request.accepts = check_handshake(head.version, target, head.headers)
+        call = request.context.run(self._gateway.begin, request)
+        if head.length:
+            self._open_body(call, behind)
+        elif call is not None:
+            self._call = call
+            self._admit(request, call)
+
+    def _request_of(self, head: Head) -> Request:
+        query = head.query
+        match = ROUTER.find(head.path)
+        if query is None:
+            query = b""
+        elif not query and match is not None and "key" in match[0].parameters:
+            # Dropped, it would be the end of a key; so it is a parameter that no route knows.
+            query = b"?"
+        return Request(self, head, query, match)
+
+    def _open_body(self, call: Call | None, behind: bytes) -> None:
+        body = self._body
+        if body is None or self._phase is _Phase.OVER:
+            return  # it was answered, and that was the last answer
+        self._call = call
+        self._phase, self._since = _Phase.BODY, self.front.now
+        self._body_mark = 0
+        if call is not None:
+            body.limit = call.body_limit
+            if self._expects:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if behind:
+            self._receive(behind)
+        if self._eof and self._phase is _Phase.BODY:
+            self._leave()  # the rest of it does not come
+
+    def _take_body(self, data: bytes) -> None:
+        """Take in what is of the body; what comes behind it waits."""
+        body, call, request = self._body, self._call, self._request
+        assert body is not None, "a body is read in its phase alone"
+        assert request is not None, "a body belongs to a request"
+        behind = body.feed(data)
+        if body.left != CHUNKED:
+            self._reader.skip(data[: len(data) - len(behind)] if behind else data)
+        if body.is_over and call is not None:
+            body.drop()
+            request.context.run(refuse_body, call)
+        elif request.complete and body.size > _MAX_SKIPPED:
+            self._leave()
+        elif body.done:
+            if behind:
+                self._raw += behind
+            request.body = body.take()
+            if request.complete:
+                self._end_of_request()
+            elif call is not None:
+                self._admit(request, call)
+
+    # --- requests to answers
+
+    def _admit(self, request: Request, call: Call) -> None:
+        """Run a request that is whole, once there is a place for it."""
+        self._phase = _Phase.ANSWER
+        if call.limited:
+            admission, now = self.front.admission, self._loop.time()
+            if not admission.enter(request, now):
+                start = partial(self._start, request, call)
+                refused = partial(request.context.run, refuse, call)
+                admission.wait(request, now, start, refused)
+                return
+        self._start(request, call)
+
+    def _start(self, request: Request, call: Call) -> None:
+        tasks = self._state.tasks
+        task = self._loop.create_task(self._run(request, call), context=request.context)
+        task.add_done_callback(tasks.discard)
+        tasks.add(task)
+        self._task = task
+
+    async def _run(self, request: Request, call: Call) -> None:
+        try:
+            await self._gateway.run(call)
+        finally:
+            if call.limited:
+                self.front.admission.leave(request)
+            if not request.complete:
+                # Nobody will answer it any more: it is cut off, or a WebSocket.
+                self._cut(request)
+
+    def _cut(self, request: Request) -> None:
+        if self._request is request and not self.lost and request.accepts is None:
+            self.reset()
+
+    def ends_with(self, request: Request) -> bool:
+        """Return whether the connection ends with the answer to a request, which begins now."""
+        if self._leaving or (self._eof and not self._raw):
+            request.is_last = True
+        elif self._is_unread and self._body is not None:
+            # What a client that waits for a word does now, nobody knows (RFC 9110 §10.1.1).
+            request.is_last |= self._expects or self._body.left > _MAX_SKIPPED
+        return request.is_last
+
+    @property
+    def _is_unread(self) -> bool:
+        """Whether the body of the request has not come to its end."""
+        return self._body is not None and not self._body.done
+
+    @property
+    def date_line(self) -> bytes:
+        return self.front.date_line(self._state)
+
+    def streams(self, request: Request) -> None:
+        """Note that the answer to a request goes out in parts."""
+        if request.match is not None and request.match[0].in_parts:
+            notice_silence(self.transport)
+            call = self._call
+            self._endless = call is not None and call.route is not None and call.route.socket
+            if self._endless and self._raw:
+                self.transport.close()
+
+    def answered(self, request: Request) -> None:
+        """Go on behind an answer that is written."""
+        if self.lost or self._request is not request:
+            return
+        if request.is_last:
+            self._leave_after(request)
+        elif not self._is_unread:
+            self._end_of_request()
+
+    def _end_of_request(self) -> None:
+        self._forget_request()
+        self._phase, self._since = _Phase.IDLE, self.front.now
+        self._idle_seconds = _IDLE_SECONDS
+        if self._raw or not self._reading:
+            # Not from here: one client's pipeline is not to hold up the others.
+            self._loop.call_soon(self._next)
+        elif self._eof:
+            self._leave()
+
+    def _forget_request(self) -> None:
+        self._request = self._call = self._task = self._body = None
+
+    def _next(self) -> None:
+        """Begin the request that waits, if one does."""
+        if self._phase is not _Phase.IDLE or self._is_full or self.lost:
+            return
+        self._resume()
+        data = bytes(self._raw)
+        self._raw.clear()
+        if data:
+            try:
+                self._read_head(data)
+            except GatewayError as error:
+                self._say_last(error)
+        elif self._eof:
+            self._leave()
+
+    # --- what a request needs of its connection
+
+    async def room(self) -> None:
+        """Wait until there is room for more to be sent.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        if self._is_full:
+            if self._full is None:
+                self._full = asyncio.Event()
+            await self._full.wait()
+        if self.lost:
+            raise ConnectionError
+
+    async def gone(self) -> None:
+        """Wait until the client is gone."""
+        if not self.lost:
+            if self._ended is None:
+                self._ended = asyncio.Event()
+            await self._ended.wait()
+
+    def reset(self) -> None:
+        """End the connection so that its peer cannot take what it has for all there is."""
+        if not self.transport.is_closing():
+            reset(self.transport)
+
+    def open_socket(self, request: Request, subprotocol: str | None, lines: bytes) -> WebSocket:
+        """Answer a handshake, and leave the connection to its WebSocket.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        if self.lost or request.accepts is None:
+            raise ConnectionError
+        state = self._state
+        socket = WebSocket(
+            self.transport,
+            self._loop,
+            ping_seconds=self.front.ping_seconds,
+            on_lost=state.connections.discard,
+        )
+        behind = bytes(self._raw)
+        socket.open(
+            request.accepts,
+            subprotocol,
+            self.date_line + lines,
+            behind=behind,
+            paused=self._is_full,
+        )
+        state.connections.add(socket)  # type: ignore[arg-type] # as above
+        request.begun = request.complete = True
+        self.connection_lost(None)  # it is the WebSocket's now
+        if self._leaving:
+            socket.shutdown()
+        return socket
+
+    # --- the end
+
+    def _say_last(self, error: GatewayError) -> None:
+        """Answer what is no whole request, and close."""
+        if self.transport.is_closing() or self._phase is _Phase.OVER:
+            return
+        request = self._request
+        if request is None or not request.begun:
+            request_id = new_request_id()
+            status, lines, body = failure(error, request_id)
+            _log.info("request %s: %s", request_id.decode("ascii"), error.message)
+            self.transport.write(
+                b"%s%s%sx-request-id: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (STATUS_LINES[status], self.date_line, lines, request_id, len(body), body)
+            )
+        if request is not None:
+            request.begun = request.complete = True
+        self._leave()
+
+    def _leave_after(self, request: Request) -> None:
+        if self._leaving or self._is_unread or self._raw or request.version != "1.0":
+            self._leave()
+        else:
+            self._forget_request()
+            self._phase = _Phase.OVER
             self.transport.close()
 
-    def on_url(self, url: bytes) -> None:
-        # It can come in pieces; on_message_begin empties self.url.
-        self._receiving_headers = True
-        self._sent_url = url = self._sent_url + url if self.url else url
-        if len(url) > _MAX_URL:
-            self._refuse("a URL has at most 64 KiB")
-        if b"#" in url:
-            # The parser would drop what follows, and with it the end of a key.
-            self._refuse("a # in a key must be sent as %23")
-        if url.endswith(b"?") and _names_a_key(url):
-            # The parser would drop this too. Doubled, it is a parameter that no route knows.
-            url += b"?"
-        self.url = url
-
-    def _refuse(self, rule: str) -> NoReturn:
-        self._broken_rule = rule
-        raise ValueError(rule)
+    def _leave(self) -> None:
+        """Send nothing more, read on for a moment, and close."""
+        self._forget_request()
+        self._phase = _Phase.OVER
+        self._raw.clear()
+        if not self.transport.is_closing() and self.transport.get_protocol() is self:
+            if self._eof:
+                self.transport.close()
+                return
+            seconds = LINGER_SECONDS_OF_A_STOP if self._leaving else LINGER_SECONDS
+            self.transport.set_protocol(LastWord(self.transport, self, seconds))
 
     def shutdown(self) -> None:
         """Make the answer in flight the last one, or else the next, if it is asked for soon."""
-        self.leaving = True
-        if self._stopping is not None:
-            self._stopping.set()
-        if self._answering:
-            self._make_last(self.cycle)
+        self._leaving = True
+        if self._request is None:
+            self._loop.call_later(_LAST_REQUEST_SECONDS, self._leave_if_idle)
+        elif self._request.begun:
+            self._request.is_last = True
+
+    def _leave_if_idle(self) -> None:
+        if self._phase is not _Phase.IDLE or self.transport.is_closing():
+            return
+        if has_unread(self.transport):
+            self._loop.call_later(_LOOK_SECONDS, self._leave_if_idle)
         else:
-            self.loop.call_later(_LAST_REQUEST_SECONDS, self._leave_if_idle)
+            self._leave()
 
     def expire(self) -> None:
         """End a connection that a stop cannot wait for any longer.
 
         The task of the request in flight is cancelled by the server, which makes an answer.
         """
-        if self.transport.get_protocol() is not self:
+        if self._phase is _Phase.OVER:
             return  # on its way out already
-        self.pipeline.clear()
-        if self._answering and self._running is not None:
-            self._make_last(self._running)
-        elif self._receiving_headers:
+        self._leaving = True
+        self._raw.clear()
+        if self._phase is _Phase.ANSWER and self._task is not None:
+            return
+        if self._phase is _Phase.IDLE:
+            self._leave()
+        else:
             self._say_last(Unavailable("the gateway stops"))
-        else:
-            self._leave()
 
-    @property
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _make_last(self, cycle: RequestResponseCycle) -> None:
-        cycle.keep_alive = False
-        cycle.transport = ClosingTransport(self, cycle)
-
-    def _leave_if_idle(self) -> None:
-        if self._answering or self._receiving_headers or self.transport.is_closing():
-            return
-        if self._has_unread():
-            self.loop.call_later(_LOOK_SECONDS, self._leave_if_idle)
-        else:
-            self._leave()
-
-    def _has_unread(self) -> bool:
-        """Return whether a request has arrived that the event loop has not come to."""
-        poll = select.poll()
-        descriptor = self.transport.get_extra_info("socket").fileno()
-        if descriptor < 0:
-            return False
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
-
-    def _leave(self) -> None:
-        if not self.transport.is_closing() and self.transport.get_protocol() is self:
-            self.transport.set_protocol(LastWord(self))
-
-    def on_response_complete(self) -> None:
-        if self.leaving and self.transport.get_protocol() is not self:
-            # Its last answer is out: what is in the pipeline has none to come.
-            self.pipeline.clear()
-            self.server_state.total_requests += 1
-            return
-        super().on_response_complete()
-        if self._handshake_waits and not self._answering and not self.transport.is_closing():
-            self._unset_keepalive_if_required()
-            self.handle_websocket_upgrade()
-
-    def handle_websocket_upgrade(self) -> None:
-        if self._answering:
-            # Else the answers of requests before it would come inside the WebSocket.
-            self._handshake_waits = True
-            self.flow.pause_reading()
-            return
-        super().handle_websocket_upgrade()
-        if self.leaving:
-            cast(WatchProtocol, self.transport.get_protocol()).shutdown()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._admission: Admission | None = getattr(self.app, "admission", None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._running is not None:
-            if self._admission is not None:
-                self._admission.forget(self._running)
-            self._running.disconnected = True
-            self._running.message_event.set()
-        super().connection_lost(exc)
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        version = cycle.scope["http_version"]
-        if version != "1.1":
-            if version != "1.0":
-                self._broken_rule = "its version is neither HTTP/1.0 nor HTTP/1.1"
-                self.send_400_response("")
-                return
-            app = partial(unchunked, app, cycle)
-        admission = self._admission
-        match = _match_of(cycle)
-        method = cycle.scope["method"]
-        limited = method not in match[0].unlimited if match is not None else method != "OPTIONS"
-        if admission is not None and limited:
-            run, now = partial(admission.run, app, cycle), self.loop.time()
-            if not admission.enter(cycle, now):
-                start = partial(super()._start_asgi_task, cycle, run)
-                admission.wait(cycle, now, start, partial(self._refuse_for_now, cycle, app))
-                return
-            app = run
-        super()._start_asgi_task(cycle, app)
-
-    def _refuse_for_now(self, cycle: RequestResponseCycle, app: Any) -> None:
-        scope = cast(dict[str, Any], cycle.scope)
-        headers = dict(scope["headers"])
-        if cycle.keep_alive and b"origin" not in headers:
-            lines, body = refusal(sane_request_id(headers.get(b"x-request-id")))
-            if write_whole(cycle, 429, lines, body):
-                return
-        scope[REFUSED] = True
-        super()._start_asgi_task(cycle, app)
-
-    def on_headers_complete(self) -> None:
-        self._receiving_headers = False
-        if self.parser.should_upgrade():
-            self._is_offered = True
-            if self.parser.get_method() == b"CONNECT":
-                self._refuse("CONNECT is a method of proxies")
-            if not self._should_upgrade():
-                return  # the same head comes again, without the offer
-            self._check_handshake()
-        streaming = self.cycle
-        if (
-            streaming is not None
-            and streaming.response_started
-            and not streaming.response_complete
-            and STOPPING in streaming.scope
-        ):
-            # An event stream has no end that a further request could wait for, and while one
-            # waits, nothing is read, not even that the peer is gone.
+    def _abandon(self, request: Request) -> None:
+        if self._request is request and not request.complete:
             self.transport.close()
+
+    def tick(self, now: float) -> None:
+        """Look at the deadlines; all of them are about progress.
+
+        Args:
+            now: the time of the event loop; about a second after the tick before.
+        """
+        if self.lost:
             return
-        super().on_headers_complete()
-        cycle = self.cycle
-        # The app's task is made by now, and runs later.
-        if cycle is not None and cycle.scope is self.scope:
-            scope: Any = self.scope
-            match = scope[MATCH] if MATCH in scope else _match_of(cycle)
-            route = _route_of(cycle) if match is not None and match[0].in_parts else None
-            if route is not None and route.socket:
-                self._stopping = self._stopping or asyncio.Event()
-                if self.leaving:
-                    self._stopping.set()
-                scope[STOPPING], scope[ABORT] = self._stopping, self.transport.abort
-                self._notice_silence()
-            elif route is not None and route.long:
-                scope[ABORT] = self._reset
-            if cycle.keep_alive and not self.leaving:
-                scope[WRITER] = partial(write_whole, cycle)
-            else:
-                self._make_last(cycle)
+        if self._is_full:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                self._unsent, self._stuck_since = unsent, now
+            elif now - self._stuck_since > _STUCK_SECONDS:
+                self.transport.abort()
+                return
+        since = now - self._since
+        if self._phase is _Phase.IDLE:
+            if since > self._idle_seconds and not self._is_full:
+                self.transport.close()
+        elif self._phase is _Phase.HEAD:
+            if since > _HEAD_SECONDS:
+                self._say_last(RequestTooSlow())
+        elif self._phase is _Phase.BODY and since > _BODY_SECONDS:
+            # By rate: a slow link passes, a silent client does not.
+            size = 0 if self._body is None else self._body.size
+            if size - self._body_mark < since * _BODY_BYTES_A_SECOND:
+                self._say_last(RequestTooSlow())
+            self._body_mark, self._since = size, now
 
-    def _check_handshake(self) -> None:
-        """Refuse what websockets could not read, and would leave without an answer."""
-        # Cookies of all ports of a host come along, and nobody here eats any.
-        self.headers[:] = [header for header in self.headers if header[0] != b"cookie"]
-        if self.parser.get_http_version() != "1.1":
-            self._refuse("a WebSocket handshake is HTTP/1.1")
-        if len(self.url) > _MAX_SOCKET_LINE:
-            self._refuse("the URL of a WebSocket has at most 8,000 bytes")
-        if len(self.headers) > _MAX_SOCKET_HEADERS:
-            self._refuse("a WebSocket handshake has at most 100 headers")
-        for name, value in self.headers:
-            if len(name) + len(value) > _MAX_SOCKET_LINE:
-                self._refuse("a header of a WebSocket handshake has at most 8,000 bytes")
-            if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
-                self._refuse("a WebSocket handshake has no body")
+    # --- reading
 
-    def _reset(self) -> None:
-        """End the connection so that its peer cannot take what it has for all there is."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None and raw.fileno() >= 0 and raw.family != socket.AF_UNIX:
-            # Else the kernel goes on sending what is in its buffers, and ends in good order.
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
+    def _pause(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
 
-    def _notice_silence(self) -> None:
-        """Have the kernel end the connection of a peer that takes in nothing any more."""
-        raw = self.transport.get_extra_info("socket")
-        option = getattr(socket, "TCP_USER_TIMEOUT", None)
-        if option is not None and raw is not None and raw.family != socket.AF_UNIX:
-            raw.setsockopt(socket.IPPROTO_TCP, option, _SILENCE_MILLISECONDS)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it names no rule
-        self._say_last(InvalidArgument(f"invalid HTTP request: {self._broken_rule}"))
-
-    def _say_last(self, error: GatewayError) -> None:
-        """Answer what is no whole request, and close."""
-        if self.transport.is_closing():
-            return
-        request_id = new_request_id()
-        answer = failure(error, request_id)
-        _log.info("request %s: %s", request_id.decode("ascii"), error.message)
-        self.transport.write(
-            b"%s%sconnection: close\r\n\r\n%s"
-            % (STATUS_LINE[answer.status], answer.lines(request_id), answer.body)
-        )
-        if self.cycle is not None:
-            # A request whose body broke off: nothing comes of it, and it answers no more.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        self.transport.set_protocol(LastWord(self))
-
-
-def _match_of(cycle: RequestResponseCycle) -> Match | None:
-    """Return what the table of routes has for a request; it is looked up once."""
-    scope: Any = cycle.scope
-    if MATCH not in scope:
-        scope[MATCH] = ROUTER.find(scope["raw_path"])
-    match: Match | None = scope[MATCH]
-    return match
-
-
-def _route_of(cycle: RequestResponseCycle) -> Route | None:
-    match = _match_of(cycle)
-    return None if match is None else match[0].routes.get(cycle.scope["method"])
-
-
-def _names_a_key(url: bytes) -> bool:
-    match = ROUTER.find(url.partition(b"?")[0])
-    return match is not None and "key" in match[0].parameters
+    def _resume(self) -> None:
+        if not self._reading and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()

@@ -4,8 +4,10 @@ Nothing here knows settings, NATS or uvicorn: who serves another app makes the s
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from jetkv_gateway.serving.admission import AdmissionLimits
 
 __all__ = ["App", "AppFactory", "CannotStart", "ServerOptions"]
 
@@ -39,6 +41,7 @@ class ServerOptions:
         request: what one request may take at most.
         ping: between the pings of a WebSocket, and for the answer to one.
         shutdown_delay: to go on serving once told to stop, no longer ready.
+        admission: how many requests are carried out at a time, and how many wait.
     """
 
     workers: int = 1
@@ -46,3 +49,4 @@ class ServerOptions:
     request: float = 10.0
     ping: float = 20.0
     shutdown_delay: float = 0.0
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)

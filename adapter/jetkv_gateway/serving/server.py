@@ -7,6 +7,7 @@ consumers of watches are removed; NATS takes in what was sent.
 """
 
 import asyncio
+import functools
 import logging
 import math
 import socket
@@ -17,13 +18,12 @@ from typing import Any
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from jetkv_gateway.http.call import STOPS
 from jetkv_gateway.serving.acceptor import Acceptor
-from jetkv_gateway.serving.admission import Admission
 from jetkv_gateway.serving.balance import Balance
-from jetkv_gateway.serving.http1 import GatewayProtocol
+from jetkv_gateway.serving.front import Front
+from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
-from jetkv_gateway.serving.websocket import WatchProtocol
+from jetkv_gateway.serving.websockets import WebSocket
 
 __all__ = [
     "STARTUP_FAILURE",
@@ -37,10 +37,6 @@ __all__ = [
 
 _log = logging.getLogger("jetkv")
 
-# Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
-# request goes out leaves a write unknown.
-_KEEP_ALIVE_SECONDS = 120
-_MAX_MESSAGE = 4096  # of what a watcher sends, which nobody reads
 _BACKLOG = 2048
 _LOOK_SECONDS = 0.02
 _TICK_SECONDS = 1.0
@@ -76,17 +72,20 @@ def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
     return server
 
 
-def config_for(app: AppFactory, options: ServerOptions) -> uvicorn.Config:
+class FrontConfig(uvicorn.Config):
+    """uvicorn's configuration; `front` is what its connections share."""
+
+    front: Front
+
+
+def config_for(app: AppFactory, options: ServerOptions) -> FrontConfig:
     """Return uvicorn's configuration."""
-    return uvicorn.Config(
+    front = Front(options.admission, ping_seconds=options.ping)
+    config = FrontConfig(
         app,
         factory=True,
-        http=GatewayProtocol,
-        ws=WatchProtocol,
-        ws_max_size=_MAX_MESSAGE,
-        ws_per_message_deflate=False,
-        ws_ping_interval=options.ping,
-        ws_ping_timeout=options.ping,
+        http=functools.partial(HttpConnection, front),  # type: ignore[arg-type] # it is called alone
+        ws="none",
         workers=options.workers,
         access_log=False,
         server_header=False,
@@ -95,10 +94,9 @@ def config_for(app: AppFactory, options: ServerOptions) -> uvicorn.Config:
         log_config=logging_for(options.log_level),
         # What one request may take: waiting for a leader, and then for its answer.
         timeout_graceful_shutdown=math.ceil(options.request + 1),
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        # A request that waited is started by the one that made room for it: not in its context.
-        reset_contextvars=True,
     )
+    config.front = front
+    return config
 
 
 def stop_seconds(options: ServerOptions) -> float:
@@ -119,7 +117,7 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: FrontConfig,
         on_started: Callable[[], None],
         *,
         delay: float = 0.0,
@@ -127,6 +125,7 @@ class GatewayServer(uvicorn.Server):
         balance: Balance | None = None,
     ) -> None:
         super().__init__(config)
+        self._front = config.front
         self._on_started = on_started
         self._delay = delay
         self._on_second = on_second
@@ -154,6 +153,8 @@ class GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # It gets none to listen on: they have acceptors.
+        self._front.gateway = self.config.loaded_app
+        self._front.tick(asyncio.get_running_loop().time())
         await super().startup([])
         self._acceptors = [
             Acceptor(
@@ -184,6 +185,7 @@ class GatewayServer(uvicorn.Server):
         if now < self._ticks_at:
             return
         self._ticks_at = now + _TICK_SECONDS
+        self._front.tick(now)
         # A connection may end in its tick, or in another's.
         for connection in list(self.server_state.connections):
             tick: Callable[[float], None] | None = getattr(connection, "tick", None)
@@ -204,7 +206,7 @@ class GatewayServer(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         if self._stops_at is None:
             self._stops_at = now + self._delay
-            self.lifespan.state[STOPS] = True
+            self._front.draining = True
             self._on_second()
         return self.force_exit or now >= self._stops_at
 
@@ -212,7 +214,8 @@ class GatewayServer(uvicorn.Server):
         self,
         sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the signature is given
     ) -> None:
-        self.lifespan.state[STOPS] = True
+        self._front.draining = True
+        self._front.stopping.set()
         for acceptor in self._acceptors:
             await acceptor.close()
         for connection in list(self.server_state.connections):
@@ -255,11 +258,9 @@ class GatewayServer(uvicorn.Server):
     async def _break_off(self) -> None:
         """Have all requests answered now, with what is known of them, and end all connections."""
         state = self.server_state
-        admission: Admission | None = getattr(self.config.loaded_app, "admission", None)
-        if admission is not None:
-            admission.close()
+        self._front.admission.close()
         for connection in list(state.connections):
-            if isinstance(connection, GatewayProtocol | WatchProtocol):
+            if isinstance(connection, HttpConnection | WebSocket):
                 connection.expire()
         # What only waited for a peer ends by itself.
         await asyncio.sleep(_LOOK_SECONDS)

@@ -1,0 +1,198 @@
+"""The gateway on any other ASGI server: a `Link` over scope, receive and send.
+
+It answers the same, byte for byte, and is slower: nothing of HTTP itself is decided here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+from jetkv_gateway.http.frames import texts
+from jetkv_gateway.http.link import Socket
+from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.kv.errors import CodingUnsupported, InvalidArgument, ValueTooLarge
+
+if TYPE_CHECKING:
+    from jetkv_gateway.http.call import Call
+    from jetkv_gateway.http.gateway import Gateway
+
+__all__ = ["Message", "Receive", "Scope", "Send", "live", "serve"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
+
+
+async def live(
+    lifespan: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
+) -> None:
+    """Open and close what is open while the gateway serves, as ASGI's lifespan says."""
+    await receive()
+    started = False
+    try:
+        async with lifespan():
+            started = True
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as error:
+        stage = "shutdown" if started else "startup"
+        await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+        raise
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def serve(gateway: "Gateway", scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request, or one handshake and what follows it."""
+    link = AsgiLink(scope, receive, send)
+    call = gateway.begin(link)
+    if call is not None and await link.read(call):
+        await gateway.run(call)
+    await link.flush()
+
+
+class AsgiLink:
+    """`http.link.Link` over ASGI."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._answer: tuple[int, bytes, bytes] | None = None
+        self._aborted = False
+        self._socket: AsgiSocket | None = None
+        self.handshake = scope["type"] == "websocket"
+        # A handshake has no method of its own: RFC 6455 §4.1 makes it a GET.
+        self.method: str = scope.get("method", "GET")
+        self.path: bytes = scope["raw_path"]
+        self.query: bytes = scope["query_string"]
+        self.version: str = scope.get("http_version", "1.1")
+        client = scope.get("client")
+        self.client: str = client[0] if client else ""
+        self.scheme: str = scope.get("scheme", "http")
+        self.body = b""
+        self.match = ROUTER.find(self.path)
+        self.stopping: asyncio.Event | None = None
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+        self.headers = headers
+
+    @property
+    def draining(self) -> bool:
+        return False
+
+    async def read(self, call: "Call") -> bool:
+        """Read the body, and return whether it came whole and is not too large."""
+        coding = self.headers.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
+            call.fail(CodingUnsupported())
+            return False
+        if self.handshake:
+            await self._receive()
+            return True
+        parts, size, more = [], 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] in _DISCONNECTS:
+                return False
+            more = message.get("more_body", False)
+            if call.body_limit:
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > call.body_limit:
+                    call.fail(ValueTooLarge(call.body_limit))
+                    return False
+        self.body = b"".join(parts)
+        return True
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        self._answer = status, lines, body
+
+    async def flush(self) -> None:
+        """Send what was written whole, if anything was."""
+        if self._socket is not None:
+            await self._socket.flush()
+            return
+        if self._aborted:
+            raise ConnectionAbortedError("the answer broke off")  # other servers cut it then
+        if self._answer is not None:
+            status, lines, body = self._answer
+            await self.begin(status, lines)
+            await self._send({"type": self._kind("http.response.body"), "body": self._shown(body)})
+
+    def _shown(self, body: bytes) -> bytes:
+        return b"" if self.method == "HEAD" else body
+
+    def _kind(self, kind: str) -> str:
+        # What is refused before the upgrade is a plain answer: the same, by other names.
+        return f"websocket.{kind}" if self.handshake else kind
+
+    async def begin(self, status: int, lines: bytes) -> None:
+        await self._send(
+            {
+                "type": self._kind("http.response.start"),
+                "status": status,
+                "headers": _pairs(lines),
+            }
+        )
+
+    async def send(self, part: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def gone(self) -> None:
+        while (await self._receive())["type"] not in _DISCONNECTS:
+            pass
+
+    def abort(self) -> None:
+        self._aborted = True
+
+    async def accept(self, subprotocol: str | None, lines: bytes) -> Socket:
+        if not self.handshake:
+            raise InvalidArgument("this is no WebSocket handshake")
+        await self._send(
+            {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _pairs(lines)}
+        )
+        self._socket = AsgiSocket(self._receive, self._send)
+        return self._socket
+
+
+class AsgiSocket:
+    """`http.link.Socket` over ASGI; the server pings."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._last: tuple[bytes, int, str] | None = None
+
+    async def write(self, frames: bytes) -> None:
+        for text in texts(frames):
+            await self._send({"type": "websocket.send", "text": text})
+
+    def finish(self, frames: bytes, code: int, reason: str) -> None:
+        self._last = frames, code, reason
+
+    async def flush(self) -> None:
+        """Send what was said last."""
+        if self._last is not None:
+            frames, code, reason = self._last
+            await self.write(frames)
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def gone(self) -> None:
+        while (await self._receive())["type"] not in _DISCONNECTS:
+            pass
+
+
+def _pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
+    found = []
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b": ")
+        found.append((name, value))
+    return found

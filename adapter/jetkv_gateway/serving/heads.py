@@ -1,0 +1,224 @@
+"""Request heads: bytes in, a `Head` out, strictly by RFC 9112. No I/O.
+
+httptools takes a head apart, and only a head, and only a whole one: it would skip the body of a
+request that offers to upgrade, take trailers for headers, join what comes in pieces in quadratic
+time, and could not be stopped behind one request. What it does not look at is looked at here.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple, NoReturn
+
+import httptools
+
+from jetkv_gateway.kv.errors import (
+    CodingUnsupported,
+    ExpectationFailed,
+    GatewayError,
+    HeadTooLarge,
+    InvalidArgument,
+    MethodUnknown,
+)
+
+__all__ = ["CHUNKED", "MAX_HEAD_BYTES", "MAX_HEAD_LINES", "Head", "HeadReader", "invalid"]
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_LINES = 100
+CHUNKED = -1
+
+# A head with more lines than that has more bytes than this: a name, a colon, CRLF.
+_FEW_BYTES = 4 * MAX_HEAD_LINES
+_METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
+}
+_TARGET = re.compile(rb"[!-~]+")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{1,5})?"
+)
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} ")
+
+
+class Head(NamedTuple):
+    """A request's head.
+
+    Attributes:
+        path: still percent-encoded.
+        query: what follows the first question mark, None where there is none.
+        headers: by lower-case name; repeated lines are joined by a comma (RFC 9110 §5.3).
+        version: `1.0` or `1.1`.
+        keep_alive: whether the client wants the connection to go on.
+        length: of the body, in bytes; `CHUNKED` where it comes in chunks.
+        expects: whether the client waits for a word before it sends the body.
+    """
+
+    method: str
+    path: bytes
+    query: bytes | None
+    headers: dict[bytes, bytes]
+    version: str
+    keep_alive: bool
+    length: int
+    expects: bool
+
+
+class HeadReader:
+    """Reads the heads of one connection."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._waits_for_body = False
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+
+    # What httptools calls. Nothing else happens here: it would swallow any exception.
+
+    def on_url(self, target: bytes) -> None:
+        self._target = target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        headers = self._headers
+        headers[name] = headers[name] + b", " + value if name in headers else value
+
+    def read(self, raw: bytes) -> Head:
+        """Read a head that ends with its empty line.
+
+        Raises:
+            GatewayError: it breaks a rule, or asks for what is not there.
+        """
+        if len(raw) > _FEW_BYTES and raw.count(b"\n") > MAX_HEAD_LINES + 2:
+            raise HeadTooLarge(f"a request has at most {MAX_HEAD_LINES} header lines")
+        headers: dict[bytes, bytes] = {}
+        self._headers = headers
+        self._target = b""
+        self._waits_for_body = True
+        parser = self._parser
+        try:
+            parser.feed_data(raw)
+        except httptools.HttpParserUpgrade:
+            # It waits for another protocol now, and we may not take the offer.
+            self.renew()
+        except httptools.HttpParserError as error:
+            self.renew()
+            raise self._broken(raw, error) from None
+        if b" \r\n" in raw or b"\t\r\n" in raw:
+            for name, value in headers.items():
+                headers[name] = value.rstrip(b" \t")
+        method = parser.get_method()
+        if method == b"CONNECT":
+            invalid("CONNECT is a method of proxies")
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            invalid("its version is neither HTTP/1.0 nor HTTP/1.1")
+        host = headers.get(b"host")
+        if host is None:
+            if version == "1.1":
+                invalid("it has no Host (RFC 9112 §3.2)")
+        elif not _is_host(host):
+            invalid("its Host must be one name or address, with or without a port")
+        path, query = self._split(method)
+        length = 0
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            length = self._length(version)
+        expects = b"expect" in headers and self._expects(version)
+        return Head(
+            _METHODS.get(method) or method.decode("ascii"),
+            path,
+            query,
+            headers,
+            version,
+            version == "1.1"
+            and (b"connection" not in headers or not _closes(headers[b"connection"])),
+            length,
+            expects,
+        )
+
+    def skip(self, body: bytes | memoryview) -> None:
+        """Hand a part of a body with a length over, so that the parser waits for the next head."""
+        if self._waits_for_body:
+            self._parser.feed_data(body)
+
+    def renew(self) -> None:
+        """Begin anew, where the parser does not know how the last request ended."""
+        self._parser = httptools.HttpRequestParser(self)
+        self._waits_for_body = False
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this."""
+        del self._parser
+
+    def _split(self, method: bytes) -> tuple[bytes, bytes | None]:
+        target = self._target
+        if _TARGET.fullmatch(target) is None:
+            invalid("its path has to be percent-encoded")
+        if b"#" in target:
+            # What follows would be dropped, and with it the end of a key.
+            invalid("a # in a key must be sent as %23")
+        if not target.startswith(b"/"):
+            absolute = _ABSOLUTE.match(target)
+            if absolute is not None and _is_host(absolute[1]):
+                # RFC 9112 §3.2.2: what it names is what counts.
+                self._headers[b"host"] = absolute[1]
+                target = target[absolute.end() :]
+                if not target.startswith(b"/"):
+                    target = b"/" + target
+            elif target != b"*" or method != b"OPTIONS":
+                invalid("its target must be a path")
+        path, mark, query = target.partition(b"?")
+        return path, query if mark else None
+
+    def _length(self, version: str) -> int:
+        headers = self._headers
+        coding = headers.get(b"transfer-encoding")
+        if coding is None:
+            # Digits alone: the parser has seen to that.
+            return int(headers[b"content-length"])
+        if b"content-length" in headers:
+            invalid("it has Content-Length beside Transfer-Encoding (RFC 9112 §6.1)")
+        if version == "1.0":
+            invalid("Transfer-Encoding is of HTTP/1.1")
+        if coding.lower() != b"chunked":
+            raise CodingUnsupported
+        # It waits for chunks, which it will not see.
+        self.renew()
+        return CHUNKED
+
+    def _expects(self, version: str) -> bool:
+        if version == "1.0":
+            return False
+        if self._headers[b"expect"].lower() != b"100-continue":
+            raise ExpectationFailed
+        return True
+
+    def _broken(self, raw: bytes, error: Exception) -> GatewayError:
+        """Return the error of a head that the parser refuses."""
+        headers = self._headers
+        coding = headers.get(b"transfer-encoding")
+        is_of_coding = "invalid `Transfer-Encoding`" in str(error)
+        if is_of_coding and coding is not None and coding.lower() != b"chunked":
+            return CodingUnsupported()
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _TOKEN.match(raw):
+            return MethodUnknown()
+        return InvalidArgument(
+            "invalid HTTP request: its method, path or headers break a rule of HTTP/1.1; "
+            "a path has to be percent-encoded"
+        )
+
+
+def invalid(rule: str) -> NoReturn:
+    """Refuse a request for good.
+
+    Raises:
+        InvalidArgument
+    """
+    raise InvalidArgument(f"invalid HTTP request: {rule}")
+
+
+def _closes(connection: bytes) -> bool:
+    return b"close" in [token.strip().lower() for token in connection.split(b",")]
+
+
+@lru_cache(maxsize=1024)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None

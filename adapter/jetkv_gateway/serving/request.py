@@ -1,0 +1,138 @@
+"""One request of a connection: `http.link.Link`, and the writing of its answer."""
+
+import asyncio
+import http
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from jetkv_gateway.http.link import Socket
+from jetkv_gateway.http.router import Match
+from jetkv_gateway.serving.heads import Head
+
+if TYPE_CHECKING:
+    from jetkv_gateway.serving.http1 import HttpConnection
+
+__all__ = ["STATUS_LINES", "Request"]
+
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in http.HTTPStatus
+}
+_CLOSE = b"connection: close\r\n"
+_LARGE = 64 * 1024
+
+
+class Request:
+    """A request whose head was read; see `Link`.
+
+    Attributes:
+        context: that all of it runs in, so that nothing of it is found by another.
+        accepts: what proves that its handshake was understood, None where it is none.
+        is_last: whether the connection ends with its answer.
+        begun: whether its answer has begun.
+        complete: whether all of its answer is written.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "accepts",
+        "begun",
+        "body",
+        "client",
+        "complete",
+        "context",
+        "headers",
+        "is_last",
+        "match",
+        "method",
+        "path",
+        "query",
+        "scheme",
+        "version",
+    )
+
+    def __init__(
+        self, connection: "HttpConnection", head: Head, query: bytes, match: Match | None
+    ) -> None:
+        self._connection = connection
+        self._chunked = True
+        self.accepts: bytes | None = None
+        self.is_last = not head.keep_alive
+        self.begun = self.complete = False
+        self.body = b""
+        self.context = Context()
+        self.client = connection.client
+        self.scheme = connection.scheme
+        self.method = head.method
+        self.path = head.path
+        self.query = query
+        self.headers = head.headers
+        self.version = head.version
+        self.match = match
+
+    @property
+    def handshake(self) -> bool:
+        return self.accepts is not None
+
+    @property
+    def draining(self) -> bool:
+        return self._connection.front.draining
+
+    @property
+    def stopping(self) -> asyncio.Event | None:
+        return self._connection.front.stopping
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        if self.begun:
+            return
+        self.begun = self.complete = True
+        connection = self._connection
+        if self.method == "HEAD":
+            body = b""
+        close = _CLOSE if connection.ends_with(self) else b""
+        head = b"%s%s%s%s\r\n" % (STATUS_LINES[status], connection.date_line, lines, close)
+        if len(body) < _LARGE:
+            connection.transport.write(head + body)
+        else:
+            connection.transport.writelines((head, body))
+        connection.answered(self)
+
+    async def begin(self, status: int, lines: bytes) -> None:
+        if self.begun:
+            return
+        self.begun = True
+        connection = self._connection
+        # HTTP/1.0 knows no chunks: the answer ends with the connection.
+        self._chunked = self.version != "1.0"
+        close = _CLOSE if connection.ends_with(self) else b""
+        coding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        head = (STATUS_LINES[status], connection.date_line, lines, coding, close, b"\r\n")
+        connection.transport.write(b"".join(head))
+        connection.streams(self)
+
+    async def send(self, part: bytes) -> None:
+        connection = self._connection
+        if connection.lost or self.complete:
+            raise ConnectionError
+        if part and self.method != "HEAD":
+            framed = b"%x\r\n%s\r\n" % (len(part), part) if self._chunked else part
+            connection.transport.write(framed)
+        await connection.room()
+
+    async def end(self) -> None:
+        if self.complete or self._connection.lost:
+            return
+        self.complete = True
+        if self._chunked and self.method != "HEAD":
+            self._connection.transport.write(b"0\r\n\r\n")
+        self._connection.answered(self)
+
+    async def gone(self) -> None:
+        await self._connection.gone()
+
+    def abort(self) -> None:
+        self._connection.reset()
+
+    async def accept(self, subprotocol: str | None, lines: bytes) -> Socket:
+        return self._connection.open_socket(self, subprotocol, lines)

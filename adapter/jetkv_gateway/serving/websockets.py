@@ -1,0 +1,448 @@
+"""A WebSocket that stands: frames go out as they are, and what comes in costs bounded work.
+
+A watch sends the same frames to many. They come here ready-made and are written as they are; no
+frame is compressed, which would be work for each reader. What a peer sends is read, held to the
+rules of RFC 6455 by `websockets`, and dropped: over a size it ends the connection (1009), as does
+text that is not UTF-8 (1007).
+
+A peer sends what it likes, as fast as it can. So little is read at a time, into one buffer for all
+connections; reading pauses while a peer takes in none of the pongs that it is owed; and a peer that
+has used up its `Allowance` is read no faster than the allowance grows, and ended (1008) if it goes
+on. No connection has a timer: the server calls `tick` once a second.
+"""
+
+import asyncio
+import codecs
+import logging
+import random
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from jetkv_gateway.serving.handshake import switching_protocols
+
+__all__ = ["MAX_MESSAGE", "Allowance", "WebSocket", "notice_silence"]
+
+MAX_MESSAGE = 4096
+"""Of what a peer sends, in bytes, all fragments together."""
+
+_GOING_AWAY = 1001
+_INVALID_TEXT = 1007
+_TOO_MUCH = 1008
+_NO_PONG = 1011
+
+_READ = 4096  # at a time: 680 frames at most, some 3 ms
+_CLOSE_SECONDS = 5.0
+_STALL_SECONDS = 40.0
+_LINGER_BYTES = 64 * 1024
+
+_PING = b"\x89\x00"
+_log = logging.getLogger("jetkv.websocket")
+
+# What is read is dealt with before anything else is: one buffer does for all.
+_buffer = bytearray(_READ)
+_view = memoryview(_buffer)
+
+
+class Allowance:
+    """How much a peer may still send: it grows with time up to a burst, and may be overdrawn.
+
+    A watcher has nothing to say but pongs, so both rates are generous.
+
+    Attributes:
+        frames: left to send.
+        bytes: left to send.
+    """
+
+    FRAMES_A_SECOND = 100
+    BYTES_A_SECOND = 64 * 1024
+    BURST_SECONDS = 10
+    PATIENCE_SECONDS = 10.0
+
+    __slots__ = ("_since", "_spent_at", "bytes", "frames")
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._spent_at: float | None = None
+        self.frames: float = self.FRAMES_A_SECOND * self.BURST_SECONDS
+        self.bytes: float = self.BYTES_A_SECOND * self.BURST_SECONDS
+
+    def spend(self, frames: int, size: int) -> None:
+        self.frames -= frames
+        self.bytes -= size
+
+    @property
+    def spent(self) -> bool:
+        """Whether there is nothing left: nothing more should be read."""
+        return self.frames <= 0 or self.bytes <= 0
+
+    def grow(self, now: float) -> bool:
+        """Add what the time since has brought.
+
+        Returns:
+            False where it was spent for too long: the peer does not slow down by itself.
+        """
+        was_spent = self.spent
+        seconds, self._since = now - self._since, now
+        frames, size = self.FRAMES_A_SECOND, self.BYTES_A_SECOND
+        self.frames = min(self.frames + seconds * frames, self.BURST_SECONDS * frames)
+        self.bytes = min(self.bytes + seconds * size, self.BURST_SECONDS * size)
+        if was_spent:
+            if self._spent_at is None:
+                self._spent_at = now
+            return now - self._spent_at < self.PATIENCE_SECONDS
+        if self.frames == self.BURST_SECONDS * frames and self.bytes == self.BURST_SECONDS * size:
+            self._spent_at = None
+        return True
+
+
+class WebSocket(asyncio.BufferedProtocol):
+    """One connection whose handshake was accepted; an `http.link.Socket`.
+
+    Args:
+        transport: of the connection; `open` takes it over.
+        loop: its event loop.
+        ping_seconds: between pings, and how long an answer to one may take.
+        on_lost: called once, when the connection is gone for good.
+    """
+
+    __slots__ = (
+        "_allowance",
+        "_closes_at",
+        "_discard",
+        "_gone",
+        "_held",
+        "_is_text",
+        "_left",
+        "_loop",
+        "_lost",
+        "_on_lost",
+        "_owed",
+        "_ping_at",
+        "_ping_seconds",
+        "_pong_by",
+        "_protocol",
+        "_reading",
+        "_room",
+        "_stalled_at",
+        "_utf8",
+        "_waiting",
+        "_waiting_bytes",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        ping_seconds: float,
+        on_lost: Callable[["WebSocket"], None],
+    ) -> None:
+        now = loop.time()
+        self.transport = transport
+        self._loop = loop
+        self._on_lost = on_lost
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE, logger=_log)
+        self._utf8: codecs.IncrementalDecoder | None = None
+        self._is_text = False
+        self._allowance = Allowance(now)
+        self._ping_seconds = ping_seconds
+        # Those that came back together after a restart are not pinged together.
+        self._ping_at = now + ping_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self._pong_by: float | None = None
+        self._closes_at: float | None = None
+        self._lost = self._left = False
+        self._gone: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._stalled_at, self._waiting_bytes = now, 0
+        self._reading = True
+        self._held = self._owed = False
+        self._discard: int | None = None
+        self._waiting = b""
+
+    def open(
+        self,
+        accept: bytes,
+        subprotocol: str | None,
+        lines: bytes,
+        *,
+        behind: bytes = b"",
+        paused: bool = False,
+    ) -> None:
+        """Answer the handshake, and take the connection over from whoever read it.
+
+        Args:
+            accept: as `handshake.check_handshake` returns it.
+            subprotocol: the one selected of those offered, None for none.
+            lines: more header lines, each ended by CRLF.
+            behind: what was read behind the head.
+            paused: whether the transport has asked to write no more.
+
+        Raises:
+            ConnectionError: the peer is gone, and the connection left to whoever read it.
+        """
+        transport = self.transport
+        if transport.is_closing():
+            raise ConnectionError
+        if paused:
+            self.pause_writing()
+        notice_silence(transport)
+        transport.write(switching_protocols(accept, subprotocol, lines))
+        transport.set_protocol(self)
+        self._reading = transport.is_reading()
+        self._waiting = behind
+        self._take_waiting()
+        self._pace()
+
+    # --- what goes out
+
+    async def write(self, frames: bytes) -> None:
+        """Write whole frames, then wait until there is room for more.
+
+        Raises:
+            ConnectionError: the connection is closed, or being closed.
+        """
+        if self._closing:
+            raise ConnectionError
+        self.transport.write(frames)
+        room = self._room
+        if room is not None:
+            # Not the future itself: whoever is cancelled while it waits would cancel it for others.
+            await asyncio.wait((room,))
+            if self._lost:
+                raise ConnectionError
+
+    def finish(self, frames: bytes, code: int, reason: str) -> None:
+        """Write last frames and close, without waiting for a reader who may not read."""
+        if self._closing:
+            return
+        if frames:
+            self.transport.write(frames)
+        self._protocol.send_close(code, reason)
+        self._closes_soon()
+        self._send(self._protocol.data_to_send())
+
+    async def gone(self) -> None:
+        """Wait until the peer is gone, or the server ends the connection."""
+        while not self._left:
+            if self._gone is None:
+                self._gone = self._loop.create_future()
+            await asyncio.wait((self._gone,))
+
+    def shutdown(self) -> None:
+        """End it in good order, since the server stops."""
+        self.finish(b"", _GOING_AWAY, "")
+        self._leave()
+
+    def expire(self) -> None:
+        """End it at once: a stop cannot wait for it any longer."""
+        self.transport.abort()
+
+    def tick(self, now: float) -> None:
+        """Do what is due.
+
+        Args:
+            now: the time of the event loop; about a second after the tick before.
+        """
+        if self._lost:
+            return
+        if not self._allowance.grow(now) and not self._closing:
+            self._fail(_TOO_MUCH, "too many frames or bytes a second: watchers only listen")
+            self._pace()
+        if self._held and not self._allowance.spent and self._discard is None:
+            self._held = False
+            self._take_waiting()
+            self._pace()
+        if self._closes_at is not None:
+            if now >= self._closes_at:
+                self.transport.abort()
+        elif self._room is not None:
+            self._look_at_progress(now)
+        else:
+            self._ping(now)
+
+    # --- what comes in
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the signature is given
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(_view[:nbytes])
+        if self._waiting:
+            self._waiting += data
+        else:
+            self._take(data)
+            self._pace()
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._closes_soon()
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is given
+        if self._lost:
+            return
+        self._lost = True
+        self._waiting = b""
+        self.resume_writing()
+        self._leave()
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = self._loop.create_future()
+            self._stalled_at = self._loop.time()
+            self._waiting_bytes = self.transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+        if self._pong_by is not None:
+            # What it is to answer may have waited behind all that.
+            self._pong_by = self._loop.time() + self._ping_seconds
+        self._owed = False
+        self._pace()
+
+    @property
+    def _closing(self) -> bool:
+        return self._lost or self._closes_at is not None or self.transport.is_closing()
+
+    @property
+    def _may_read(self) -> bool:
+        return not (self._held or self._owed)
+
+    def _take_waiting(self) -> None:
+        """Take in what came behind the handshake, as far as the allowance reaches."""
+        while self._waiting and self._may_read:
+            data, self._waiting = self._waiting[:_READ], self._waiting[_READ:]
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if self._discard is not None:
+            # It was told to go; what it sends until it hears of it is not looked at.
+            self._discard -= len(data)
+            self._held = self._discard < 0
+            return
+        protocol = self._protocol
+        protocol.receive_data(data)
+        frames, parts = protocol.events_received(), protocol.data_to_send()
+        self._allowance.spend(len(frames), len(data))
+        self._held = self._allowance.spent
+        pongs = 0
+        for frame in frames:
+            if not isinstance(frame, Frame):
+                continue
+            if frame.opcode is Opcode.PING:
+                pongs += 1
+            elif frame.opcode is Opcode.PONG:
+                self._pong_by = None
+            elif not self._is_fine(frame):
+                # What the protocol has to say to frames behind this one is left out.
+                self._send(parts[:pongs])
+                self._fail(_INVALID_TEXT, "text has to be UTF-8")
+                return
+        self._send(parts)
+
+    def _is_fine(self, frame: Frame) -> bool:
+        """Return whether a frame is no text, or the part of one that may go on like this."""
+        if frame.opcode is Opcode.TEXT:
+            self._is_text = True
+            if self._utf8 is None:
+                self._utf8 = codecs.getincrementaldecoder("utf-8")()
+            self._utf8.reset()
+        elif frame.opcode is Opcode.BINARY:
+            self._is_text = False
+        if frame.opcode is Opcode.CLOSE or not self._is_text or self._utf8 is None:
+            return True
+        try:
+            self._utf8.decode(bytes(frame.data), frame.fin)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def _send(self, parts: list[bytes]) -> None:
+        """Write what the protocol has to say: pongs, a close, an empty part for the end."""
+        if not parts:
+            return
+        self.transport.write(b"".join(parts))
+        if not parts[-1]:
+            self._end(answered=self._protocol.parser_exc is None)
+        elif self._room is not None:
+            self._owed = True
+
+    def _fail(self, code: int, reason: str) -> None:
+        """Close without waiting for an answer, and look at nothing more that comes."""
+        if self._closes_at is None:
+            close = Frame(Opcode.CLOSE, Close(code, reason).serialize())
+            self.transport.write(close.serialize(mask=False))
+        self._end(answered=False)
+
+    def _end(self, *, answered: bool) -> None:
+        """End the sending side: nothing comes behind a close.
+
+        Args:
+            answered: whether the peer has sent its close, too.
+        """
+        self._discard = _LINGER_BYTES
+        self._held = self._owed = False
+        self._waiting = b""
+        self._closes_soon()
+        self._leave()
+        if answered or not self.transport.can_write_eof():
+            self.transport.close()
+        else:
+            # Closed while its peer still sends, a connection is reset, and its last words are lost.
+            self.transport.write_eof()
+
+    def _pace(self) -> None:
+        """Have the transport read, or not, as is due."""
+        may = self._may_read
+        if may is not self._reading and not self.transport.is_closing():
+            self._reading = may
+            if may:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    # --- deadlines
+
+    def _look_at_progress(self, now: float) -> None:
+        size = self.transport.get_write_buffer_size()
+        if size != self._waiting_bytes:
+            self._stalled_at, self._waiting_bytes = now, size
+        elif now - self._stalled_at >= _STALL_SECONDS:
+            self.transport.abort()
+
+    def _ping(self, now: float) -> None:
+        if self._pong_by is None:
+            if now >= self._ping_at:
+                self._ping_at, self._pong_by = now + self._ping_seconds, now + self._ping_seconds
+                self.transport.write(_PING)
+        elif now >= self._pong_by and self._may_read:
+            # Nobody is there to read the last frames, so nothing would ever end it.
+            self.finish(b"", _NO_PONG, "no pong came in time")
+            self.transport.abort()
+
+    def _closes_soon(self) -> None:
+        if self._closes_at is None:
+            self._closes_at = self._loop.time() + _CLOSE_SECONDS
+
+    def _leave(self) -> None:
+        self._left = True
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+
+def notice_silence(transport: asyncio.Transport) -> None:
+    """Have the kernel end the connection of a peer that takes in nothing any more."""
+    raw = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and raw is not None and raw.family != socket.AF_UNIX:
+        with suppress(OSError):
+            raw.setsockopt(socket.IPPROTO_TCP, option, round(_STALL_SECONDS * 1000))

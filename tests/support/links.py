@@ -1,0 +1,54 @@
+"""A request without a connection, for what is decided without one: an `http.link.Link`."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import NoReturn
+
+from jetkv_gateway.http.link import Socket
+from jetkv_gateway.http.router import Match
+from jetkv_gateway.http.routes import ROUTER
+
+
+class DeadLink:
+    """It says what was asked, and takes no answer; the client goes when `leaving` is set."""
+
+    def __init__(
+        self,
+        path: bytes = b"/health",
+        *lines: tuple[bytes, bytes],
+        method: str = "GET",
+        query: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = dict(lines)
+        self.version = "1.1"
+        self.client = "127.0.0.1"
+        self.scheme = "http"
+        self.body = b""
+        self.match: Match | None = ROUTER.find(path)
+        self.handshake = self.draining = False
+        self.stopping: asyncio.Event | None = None
+        self.leaving = asyncio.Event()
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        raise AssertionError((status, lines, body))
+
+    async def begin(self, status: int, lines: bytes) -> None:
+        raise AssertionError((status, lines))
+
+    async def send(self, part: bytes) -> None:
+        raise AssertionError(part)
+
+    async def end(self) -> None:
+        raise AssertionError("an answer ends")
+
+    async def gone(self) -> None:
+        await self.leaving.wait()
+
+    def abort(self) -> NoReturn:
+        raise AssertionError("a connection is cut")
+
+    def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[Socket]:
+        raise AssertionError((subprotocol, lines))
