@@ -15,11 +15,11 @@ _LONG = "long"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
-def fill(stand: Stand) -> None:
-    """Store a value of 1 MB, and six keys with 64 revisions of 1 MB each."""
+def fill(stand: Stand, histories: int = HISTORIES) -> None:
+    """Store a value of 1 MB, and keys with 64 revisions of 1 MB each."""
     stand.put("large", b"v" * _LARGE)
     stand.create(_LONG, history=REVISIONS)
-    for number in range(HISTORIES):
+    for number in range(histories):
         for _ in range(REVISIONS):
             stand.put(f"h{number}", b"v" * _LARGE, bucket=_LONG)
 
@@ -31,15 +31,26 @@ class LargeAnswers(Attacker):
         read: whether the values are read, each whole; else each connection asks once.
     """
 
-    def __init__(self, port: int, number: int, of: int, *, read: bool) -> None:
+    def __init__(
+        self,
+        port: int,
+        number: int,
+        of: int,
+        *,
+        read: bool,
+        gets: int = GETS,
+        histories: int = HISTORIES,
+    ) -> None:
         super().__init__(port, number, of)
+        self.gets = gets
+        self.histories = histories
         self.read = read
         self.get = b"GET %s/large HTTP/1.1\r\n%s\r\n" % (KEYS.encode(), self.host)
 
     async def run(self, end: float) -> None:
         await asyncio.gather(
-            *(self._history(number, end) for number in range(self.share(HISTORIES))),
-            *(self._get(end) for _ in range(self.share(GETS))),
+            *(self._history(number, end) for number in range(self.share(self.histories))),
+            *(self._get(end) for _ in range(self.share(self.gets))),
             *(self._put(number, end) for number in range(self.share(4))),
         )
 

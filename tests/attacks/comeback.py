@@ -58,7 +58,11 @@ def change(stand: Stand) -> Owed:
 
 
 class Watches(Attacker):
-    """A part of the watches."""
+    """A part of `count` watches."""
+
+    def __init__(self, port: int, number: int, of: int, *, count: int = WATCHES) -> None:
+        super().__init__(port, number, of)
+        self.count = count
 
     async def prepare(self, prepared: Owed) -> None:
         self.owed = prepared
@@ -67,10 +71,10 @@ class Watches(Attacker):
     async def run(self, end: float) -> None:
         self.began = time.perf_counter()
         self.caught_up: list[float] = []
-        first = self.number * WATCHES // self.of
+        first = self.number * self.count // self.of
         tasks = [
             asyncio.create_task(self._come_back(first + number))
-            for number in range(self.share(WATCHES))
+            for number in range(self.share(self.count))
         ]
         _, late = await asyncio.wait(tasks, timeout=end - time.perf_counter())
         for task in late:
@@ -79,7 +83,7 @@ class Watches(Attacker):
         for connection in self.kept:
             close(connection)
         self.tally.outcomes["caught up"] += len(self.caught_up)
-        self.tally.outcomes["not caught up"] += self.share(WATCHES) - len(self.caught_up)
+        self.tally.outcomes["not caught up"] += self.share(self.count) - len(self.caught_up)
         self.tally.notes["s until the last was caught up"] = max(self.caught_up, default=0.0)
         self.tally.notes["s until half were"] = (
             sorted(self.caught_up)[len(self.caught_up) // 2] if self.caught_up else 0.0

@@ -14,10 +14,14 @@ _AT_ONCE = 16
 
 
 class Globs(Attacker):
-    """Watch with 64 globs of 490 bytes each, and again, a thousand times and until the end.
+    """Watch with 64 globs of 490 bytes each, and again, `count` times and until the end.
 
     What stands stays open, and keys are written that each glob comes near to.
     """
+
+    def __init__(self, port: int, number: int, of: int, *, count: int = WATCHES) -> None:
+        super().__init__(port, number, of)
+        self.count = count
 
     async def run(self, end: float) -> None:
         self.asked = 0
@@ -34,7 +38,7 @@ class Globs(Attacker):
 
     async def _keep_on(self, end: float) -> None:
         while time.perf_counter() < end or (
-            self.asked < self.share(WATCHES) and time.perf_counter() < end + 30
+            self.asked < self.share(self.count) and time.perf_counter() < end + 30
         ):
             self.asked += 1
             try:
@@ -46,7 +50,7 @@ class Globs(Attacker):
             await send_all(connection, handshake(self.port, f"{WATCH}?{self._query()}"))
             outcome = await self.status(connection, 20)
             self.tally.outcomes[outcome] += 1
-            if outcome == "101" and len(self.kept) < WATCHES:
+            if outcome == "101" and len(self.kept) < self.count:
                 self.kept.append(connection)
             else:
                 close(connection)

@@ -73,7 +73,7 @@ class Probe:
             b"v" * 128,
         )
         self._health = b"GET /health HTTP/1.1\r\n%sConnection: close\r\n\r\n" % host
-        self._stop = False
+        self._end = 0.0
 
     async def pid(self) -> int:
         # Of what else runs on its core nothing may come before it; it needs very little.
@@ -82,32 +82,34 @@ class Probe:
         return os.getpid()
 
     async def watch(self, seconds: float) -> Seen:
-        """Ask for so many seconds."""
+        """Ask for so many seconds, or until `stop`."""
         seen = Seen()
-        end = time.perf_counter() + seconds
+        self._end = time.perf_counter() + seconds
         await asyncio.gather(
-            self._ask(seen.get, self._get, 0.01, end, kept=True),
-            self._ask(seen.health, self._health, 0.02, end),
-            self._ask(seen.put, self._put, 0.1, end),
-            self._lateness(seen.late, end),
+            self._ask(seen.get, self._get, 0.01, kept=True),
+            self._ask(seen.health, self._health, 0.02),
+            self._ask(seen.put, self._put, 0.1),
+            self._lateness(seen.late),
         )
         return seen
 
-    async def _lateness(self, late: Calls, end: float) -> None:
-        while (due := time.perf_counter() + 0.01) < end:
+    def stop(self) -> None:
+        """Have `watch` ask for nothing more that is not due yet."""
+        self._end = min(self._end, time.perf_counter())
+
+    async def _lateness(self, late: Calls) -> None:
+        while (due := time.perf_counter() + 0.01) < self._end:
             await asyncio.sleep(0.01)
             late.each.append((due, time.perf_counter() - due, "200"))
 
-    async def _ask(
-        self, calls: Calls, request: bytes, every: float, end: float, *, kept: bool = False
-    ) -> None:
+    async def _ask(self, calls: Calls, request: bytes, every: float, *, kept: bool = False) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         due = time.perf_counter()
-        while due < end:
+        while due < self._end:
             now = time.perf_counter()
             if now < due:
                 await asyncio.sleep(due - now)
-            elif now > end + _AFTER_SECONDS:
+            elif now > self._end + _AFTER_SECONDS:
                 calls.each.append((due, now - due, "never asked"))
                 due += every
                 continue
