@@ -65,8 +65,8 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/python tools/unasync.py
 	$(BIN)/python tools/bucket_settings.py
 
-bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side; QUICK=1: the ratios alone
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 attacks: $(VENV)/.client ## what attackers can do to others, row by row; ROW=head, SECONDS=5
 	$(BIN)/python -m tests.attacks $(if $(ROW),--row $(ROW)) $(call given,SECONDS,--seconds)

@@ -6,7 +6,7 @@ import time
 import nats
 
 from tests.bench.apps import BUCKET
-from tests.bench.load import KEYS, Result
+from tests.bench.load import Result, keys, result
 
 
 def run(nats_url: str, operation: str, size: int, seconds: float) -> tuple[Result, float]:
@@ -22,10 +22,10 @@ async def _run(nats_url: str, operation: str, size: int, seconds: float) -> tupl
         latencies: list[float] = []
         cpu = time.process_time()
         end = time.perf_counter() + seconds
-        number = 0
+        number, count = 0, keys(size)
         start = now = time.perf_counter()
         while now < end:
-            number = (number + 1) % KEYS
+            number = (number + 1) % count
             if operation == "PUT":
                 await kv.put(f"k{number}", value)
             else:
@@ -34,9 +34,6 @@ async def _run(nats_url: str, operation: str, size: int, seconds: float) -> tupl
             latencies.append(after - now)
             now = after
         cpu = (time.process_time() - cpu) / len(latencies)
-        latencies.sort()
-        count = len(latencies)
-        rate = count / (now - start)
-        return Result(rate, latencies[count // 2], latencies[count * 99 // 100]), cpu
+        return result(latencies, now - start), cpu
     finally:
         await client.close()

@@ -1,5 +1,7 @@
 """The servers under test, each a process of its own on a free loopback port."""
 
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -8,13 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.apps import BUCKET
-from tests.bench.load import Call
+from tests.bench.load import Call, expand, keys
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -30,11 +33,37 @@ class Peer:
     get: Call
     wrap: str = "%VALUE%"
     put_method: str = "PUT"
+    base64: bool = False
+    store: str = "nats"
+    """What holds its values: who shares one finds the values of the others."""
 
-    def call(self, operation: str, value: str) -> Call:
+    def call(self, operation: str, size: int) -> Call:
+        """Return the call; the operation `PUT once` is a PUT with an id of its own each."""
         if operation == "GET":
             return self.get
-        return Call(self.put_method, self.put_path, self.wrap.replace("%VALUE%", value))
+        value = "v" * size
+        if self.base64:
+            value = b64encode(value.encode()).decode()
+        header = "Idempotency-Key: %ID%" if operation == "PUT once" else ""
+        body = self.wrap.replace("%VALUE%", value)
+        return Call(self.put_method, self.put_path, body, header)
+
+    def fill(self, size: int) -> None:
+        """Give each key a value of so many bytes.
+
+        Raises:
+            OSError: the server refuses one.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            for call in expand(self.call("PUT", size), keys(size)):
+                connection.request(call.method, call.path, call.body.encode())
+                answer = connection.getresponse()
+                if answer.status != 200:
+                    raise OSError(f"{self.name} answers {answer.status}: {answer.read()!r}")
+                answer.read()
+        finally:
+            connection.close()
 
     def cpu_seconds(self) -> float:
         """User and system time used by the process so far."""
@@ -131,6 +160,41 @@ def uvicorn_app(name: str, nats_url: str, *flags: str) -> Iterator[Peer]:
 
 
 @contextmanager
+def floor(name: str, nats_url: str, *, direct: bool = False) -> Iterator[Peer]:
+    """The floor of `floors/steps.py`; `direct` reads by DIRECT.GET."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.bench.floors.steps", str(port)]
+    environment = {"BENCH_NATS": nats_url, "BENCH_DIRECT": "1" if direct else "0"}
+    with process(command, port, **environment) as pid:
+        path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
+        yield Peer(name, port, pid, path, Call("GET", path))
+
+
+@contextmanager
+def webdis(name: str, folder: Path) -> Iterator[Peer]:
+    """Redis behind HTTP; Redis appends writes to a file and syncs it each second."""
+    folder.mkdir()
+    redis_port, port = free_port(), free_port()
+    redis = ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1"]
+    redis += ["--dir", str(folder), "--save", "", "--appendonly", "yes"]
+    config = folder / "webdis.json"
+    settings = {
+        "redis_host": "127.0.0.1",
+        "redis_port": redis_port,
+        "http_host": "127.0.0.1",
+        "http_port": port,
+        "threads": 1,
+        "http_max_request_size": 64 * 1024 * 1024,
+        "daemonize": False,
+        "verbosity": 0,
+        "logfile": str(folder / "webdis.log"),
+    }
+    config.write_text(json.dumps(settings))
+    with process(redis, redis_port), process(["webdis", str(config)], port) as pid:
+        yield Peer(name, port, pid, "/SET/%KEY%", Call("GET", "/GET/%KEY%"), store=name)
+
+
+@contextmanager
 def etcd(name: str, data_dir: Path) -> Iterator[Peer]:
     """etcd's JSON gateway, which is part of the etcd server."""
     binary = shutil.which("etcd")
@@ -141,6 +205,9 @@ def etcd(name: str, data_dir: Path) -> Iterator[Peer]:
     command += ["--listen-client-urls", client, "--advertise-client-urls", client]
     command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
     command += ["--initial-cluster", f"default={peer}"]
+    # What was replaced is dropped here, too; and room for large values.
+    command += ["--auto-compaction-mode", "revision", "--auto-compaction-retention", "1000"]
+    command += ["--quota-backend-bytes", str(8 * 1024**3)]
     with process(command, port) as pid:
         _await_ready(f"{client}/health")
         yield Peer(
@@ -151,6 +218,8 @@ def etcd(name: str, data_dir: Path) -> Iterator[Peer]:
             Call("POST", "/v3/kv/range", '{"key":"%KEY%"}'),
             wrap='{"key":"%KEY%","value":"%VALUE%"}',
             put_method="POST",
+            base64=True,
+            store=name,
         )
 
 

@@ -1,36 +1,27 @@
-"""Watches beside their peers: frames a second, latency, memory, what is left behind, return.
-
-The frames' peers are a uvicorn app that sends a constant text to all its WebSockets as fast as
-they take it, and nats-py with one `kv.watch()` for each watcher. Changes come from a process of
-their own that publishes natively, and never further ahead than the watchers can be.
-"""
+"""Watches beside their peers: frames a second, latency, memory, what is left behind, return."""
 
 import asyncio
 import socket
 import statistics
 import time
-import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import nats
 from nats.aio.client import Client
 
 from jetkv_gateway.embedded import NatsServer
-from tests.bench import peers, publisher
-from tests.bench.children import CONTEXT, Child, child
-from tests.bench.publisher import Publisher
-from tests.bench.watchers import NativeWatchers, Received, WebSockets, handshake
+from tests.bench import fanout, peers, publisher
+from tests.bench.children import Child
+from tests.bench.fanout import GATEWAY, VALUE, WATCHERS, Bench, watch_path
+from tests.bench.watchers import handshake
 
-WATCHERS = (1, 100, 1000)
 LATENCY_WATCHERS = (1, 100)
-VALUE = 128
 MEBIBYTE = 1024 * 1024
 
-_FRAMES_BEHIND = 100_000
 _LARGE = 64 * 1024
 _LARGE_COUNT = 400 * 1_000_000 // _LARGE
 _FLAGS = 100
@@ -38,22 +29,6 @@ _CONNECTS = 1000
 _LEFT_SECONDS = 5.0
 _AWAY_SECONDS = 2.0
 _RETURN_SECONDS = 30.0
-_UVICORN = ("--ws", "websockets-sansio", "--ws-per-message-deflate", "false")
-# The sockets that read answer no ping.
-_NO_PINGS = ("--ws-ping-interval", "600", "--ws-ping-timeout", "600")
-_GATEWAY = {"JETKV_WATCH_PING_SECONDS": "600"}
-
-
-@dataclass
-class Fanout:
-    """The rounds of one server with one number of watchers; `cpu` is per million frames."""
-
-    rates: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.rates)
 
 
 @dataclass(frozen=True)
@@ -80,65 +55,21 @@ class Left:
 
 @dataclass
 class Figures:
-    fanout: dict[int, dict[str, Fanout]]
+    frames: fanout.Figures
     latencies: dict[int, list[list[float]]]
     memory: Memory
     left: Left
     returns: dict[str, list[float]]
 
 
-class Bench:
-    """The processes that all scenarios share."""
-
-    def __init__(self, stack: ExitStack, folder: Path, progress: Callable[[str], None]) -> None:
-        enter = stack.enter_context
-        got = CONTEXT.RawValue("Q", 0)
-        self.folder = folder
-        self.progress = progress
-        self.got = got
-        self.nats = enter(NatsServer(folder / "nats-watch"))
-        self.sockets: Child = enter(child(WebSockets, got))
-        self.natives: Child = enter(child(NativeWatchers, got))
-        self.publisher: Child = enter(child(Publisher, self.nats.url, got))
-        self.gateway = enter(peers.gateway(self.nats.url, **_GATEWAY))
-        self.broadcast = enter(peers.uvicorn_app("broadcast", self.nats.url, *_UVICORN, *_NO_PINGS))
-        self._buckets = 0
-
-    @contextmanager
-    def bucket(self) -> Iterator[str]:
-        """A bucket that nothing was written to, and that is gone after the block."""
-        self._buckets += 1
-        name = f"watch-{self._buckets:03}"
-        self.publisher.call("create", bucket=name)
-        try:
-            yield name
-        finally:
-            self.publisher.call("delete", bucket=name)
-
-    @contextmanager
-    def watching(
-        self, port: int, path: str, count: int, *, stamped: bool = False
-    ) -> Iterator[None]:
-        self.sockets.call("open", port=port, path=path, count=count, stamped=stamped)
-        try:
-            yield
-        finally:
-            self.sockets.call("close")
-
-
 def measure(folder: Path, rounds: int, seconds: float, progress: Callable[[str], None]) -> Figures:
-    fanout: dict[int, dict[str, Fanout]] = defaultdict(lambda: defaultdict(Fanout))
+    frames: fanout.Figures = defaultdict(lambda: defaultdict(fanout.Fanout))
     latencies: dict[int, list[list[float]]] = defaultdict(list)
     with ExitStack() as stack:
         bench = Bench(stack, folder, progress)
         for number in range(rounds):
-            for watchers in WATCHERS:
-                progress(f"round {number + 1} of {rounds}: frames to {watchers} watchers")
-                for name, run in _SERVERS.items():
-                    received, cpu = run(bench, watchers, seconds)
-                    series = fanout[watchers][name]
-                    series.rates.append(received.rate)
-                    series.cpu.append(cpu / received.frames * 1_000_000)
+            progress(f"round {number + 1} of {rounds}: frames to watchers")
+            fanout.one_round(bench, seconds, frames)
             for watchers in LATENCY_WATCHERS:
                 progress(f"round {number + 1} of {rounds}: PUT to frame, {watchers} watchers")
                 latencies[watchers].append(_latencies(bench, watchers, int(100 * seconds)))
@@ -148,66 +79,7 @@ def measure(folder: Path, rounds: int, seconds: float, progress: Callable[[str],
         left = _left(bench)
         returns = _returns(bench, rounds)
     progress("")
-    return Figures(fanout, latencies, memory, left, returns)
-
-
-def _watch_path(bucket: str, query: str = "") -> str:
-    return f"/api/v1/kv/buckets/{bucket}/watch{query}"
-
-
-def _gateway_frames(bench: Bench, watchers: int, seconds: float) -> tuple[Received, float]:
-    server = bench.gateway
-    with bench.bucket() as bucket, bench.watching(server.port, _watch_path(bucket), watchers):
-        before = server.cpu_seconds()
-        count = _publish(bench, bucket, watchers, seconds)
-        received = bench.sockets.call("complete", frames=count, timeout=60)
-        return received, server.cpu_seconds() - before
-
-
-def _broadcast_frames(bench: Bench, watchers: int, seconds: float) -> tuple[Received, float]:
-    server = bench.broadcast
-    with bench.watching(server.port, "/", watchers):
-        before = server.cpu_seconds()
-        url = f"http://127.0.0.1:{server.port}/?seconds={seconds:g}&size={_text_size()}"
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            count = int(answer.read())
-        received = bench.sockets.call("complete", frames=count, timeout=60)
-        return received, server.cpu_seconds() - before
-
-
-def _native_frames(bench: Bench, watchers: int, seconds: float) -> tuple[Received, float]:
-    with bench.bucket() as bucket:
-        bench.natives.call("open", nats_url=bench.nats.url, bucket=bucket, count=watchers)
-        try:
-            count = _publish(bench, bucket, watchers, seconds)
-            received = bench.natives.call("complete", frames=count, timeout=60)
-        finally:
-            bench.natives.call("close")
-        return received, received.cpu
-
-
-_SERVERS = {
-    "gateway": _gateway_frames,
-    "broadcast": _broadcast_frames,
-    "nats-py": _native_frames,
-}
-
-
-def _publish(bench: Bench, bucket: str, watchers: int, seconds: float) -> int:
-    ahead = max(128, min(2048, _FRAMES_BEHIND // watchers))
-    count: int = bench.publisher.call(
-        "publish", bucket=bucket, size=VALUE, seconds=seconds, ahead=ahead
-    )
-    return count
-
-
-def _text_size() -> int:
-    """The length of the text in a frame of the gateway."""
-    value = "x" * (4 * ((VALUE + 2) // 3))
-    return len(
-        f'{{"type":"kv_update","bucket":"watch-000","key":"k{0:09}","value":"{value}",'
-        f'"revision":{publisher.FIRST_REVISION},"operation":"put"}}'
-    )
+    return Figures(frames, latencies, memory, left, returns)
 
 
 def _latencies(bench: Bench, watchers: int, count: int) -> list[float]:
@@ -219,7 +91,7 @@ def _latencies(bench: Bench, watchers: int, count: int) -> list[float]:
     answered = []
     with (
         bench.bucket() as bucket,
-        bench.watching(port, _watch_path(bucket), watchers, stamped=True),
+        bench.watching(port, watch_path(bucket), watchers, stamped=True),
         socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
     ):
         for number in range(1, count + 1):
@@ -260,12 +132,12 @@ def _memory(bench: Bench) -> Memory:
     """One of a thousand watches everything and never reads, while large values pass."""
     with (
         # A new one: what another has grown to already would hide what this takes.
-        peers.gateway(bench.nats.url, **_GATEWAY) as server,
+        peers.gateway(bench.nats.url, **GATEWAY) as server,
         bench.bucket() as bucket,
-        bench.watching(server.port, _watch_path(bucket, "?key=flags.*"), WATCHERS[-1] - 1),
+        bench.watching(server.port, watch_path(bucket, "?key=flags.*"), WATCHERS[-1] - 1),
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as stuck,
     ):
-        stuck.sendall(handshake(server.port, _watch_path(bucket)))
+        stuck.sendall(handshake(server.port, watch_path(bucket)))
         head = stuck.recv(4096)
         assert head.startswith(b"HTTP/1.1 101"), head
         before = server.resident_bytes()
@@ -289,7 +161,7 @@ def _memory(bench: Bench) -> Memory:
 def _left(bench: Bench) -> Left:
     with bench.bucket() as bucket:
         bench.sockets.call(
-            "come_and_go", port=bench.gateway.port, path=_watch_path(bucket), count=_CONNECTS
+            "come_and_go", port=bench.gateway.port, path=watch_path(bucket), count=_CONNECTS
         )
         start = time.perf_counter()
         passed = none_since = 0.0
@@ -313,12 +185,12 @@ def _returns(bench: Bench, rounds: int) -> dict[str, list[float]]:
     bucket = "watch-return"
     with (
         NatsServer(bench.folder / "nats-return") as server,
-        peers.gateway(server.url, **_GATEWAY) as gateway,
+        peers.gateway(server.url, **GATEWAY) as gateway,
     ):
         publisher.with_client(server.url, lambda client: publisher.create(client, bucket))
         for number in range(rounds):
             bench.progress(f"round {number + 1} of {rounds}: nats-server is killed and comes back")
-            with bench.watching(gateway.port, _watch_path(bucket), 1), ExitStack() as stack:
+            with bench.watching(gateway.port, watch_path(bucket), 1), ExitStack() as stack:
                 if not number:
                     bench.natives.call("open", nats_url=server.url, bucket=bucket, count=1)
                     stack.callback(bench.natives.call, "close")
@@ -361,15 +233,7 @@ async def _publish_at_once(nats_url: str, subject: str) -> float:
 
 
 def tables(figures: Figures) -> list[str]:
-    lines = [
-        "| Watchers of 128 B values | Server | frames/s | CPU s / 1,000,000 | gateway is |",
-        "|---|---|---:|---:|---:|",
-    ]
-    for watchers, servers in figures.fanout.items():
-        for name, series in servers.items():
-            ratio = "" if name == "gateway" else f"{servers['gateway'].rate / series.rate:.2f} ×"
-            cpu = statistics.median(series.cpu)
-            lines.append(f"| {watchers:,} | {name} | {series.rate:,.0f} | {cpu:.2f} | {ratio} |")
+    lines = fanout.tables(figures.frames)
     lines += ["", "| From PUT's answer to the frame | p50 ms | p99 ms |", "|---|---:|---:|"]
     for watchers, runs in figures.latencies.items():
         p50, p99 = (_percentile(runs, part) * 1000 for part in (50, 99))
@@ -403,8 +267,7 @@ def bar(figures: Figures) -> list[tuple[str, str, str, bool]]:
     """Return (what, wanted, reached, met) for each line of the bar."""
     rows = []
     for watchers in WATCHERS[1:]:
-        servers = figures.fanout[watchers]
-        ratio = servers["gateway"].rate / servers["broadcast"].rate
+        ratio = fanout.ratio(figures.frames, watchers, "broadcast")
         rows.append(
             (
                 f"frames / broadcast app, {watchers:,} watchers",

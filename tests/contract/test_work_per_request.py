@@ -1,0 +1,92 @@
+"""How much work a request is, counted: a guard of the hot path that no busy machine can move.
+
+Counted are calls of Python functions, each resumption of a coroutine included, in the thread of the
+gateway, while one client makes one request after the other. What nats-py and other libraries do in
+Python is in it; what C does is not. `make bench` says what it takes in time.
+
+A bound that is passed by a change which is worth it is raised with that change, and said so there.
+"""
+
+import http.client
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from jetkv.testing import LocalNats
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket
+
+REQUESTS = 300
+
+BOUNDS = {"GET": 152, "PUT": 155, "DELETE": 243}
+"""Calls for each request: what was measured last, and a twentieth more."""
+
+
+class Calls:
+    """Counts calls of Python functions in threads that start while it is installed."""
+
+    def __init__(self) -> None:
+        self.counting = False
+        self.seen: Counter[str] = Counter()
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
+        if self.counting and event == "call":
+            code = frame.f_code
+            self.seen[f"{code.co_filename.rpartition('/')[2]}:{code.co_qualname}"] += 1
+
+    def most(self, count: int) -> str:
+        """Return what was called most, for who has to find out what is new."""
+        return ", ".join(
+            f"{name} × {number / REQUESTS:.1f}" for name, number in self.seen.most_common(count)
+        )
+
+
+@pytest.fixture(scope="module")
+def counted(nats: LocalNats) -> Iterator[tuple[Bucket, Calls]]:
+    """A gateway of its own, in a thread whose calls are counted."""
+    calls = Calls()
+    threading.setprofile(calls)
+    try:
+        with running_gateway(nats.url) as gateway:
+            threading.setprofile(None)  # type: ignore[arg-type] # as documented
+            bucket = Bucket(gateway, "work-per-request")
+            assert gateway.post(BUCKETS, {"name": bucket.name}).status == 201
+            yield bucket, calls
+            gateway.delete(bucket.path)
+    finally:
+        threading.setprofile(None)  # type: ignore[arg-type] # as documented
+
+
+@pytest.mark.parametrize("method", list(BOUNDS))
+def test_a_request_is_no_more_work_than_it_was(counted: tuple[Bucket, Calls], method: str) -> None:
+    bucket, calls = counted
+    client = http.client.HTTPConnection(bucket.http.host, bucket.http.port, timeout=20)
+    body = b"v" * 128 if method == "PUT" else None
+
+    def ask(number: int) -> None:
+        client.request(method, bucket.key(f"k{number}"), body)
+        answer = client.getresponse()
+        answer.read()
+        assert answer.status in (200, 204)
+
+    for number in range(REQUESTS):
+        bucket.put(f"k{number}", "v")
+    for number in range(20):  # what is looked up once is no part of it
+        ask(number)
+    if method == "DELETE":
+        for number in range(20):
+            bucket.put(f"k{number}", "v")
+    calls.seen.clear()
+    calls.counting = True
+    for number in range(REQUESTS):
+        ask(number)
+    calls.counting = False
+    client.close()
+    each = sum(calls.seen.values()) / REQUESTS
+    print(f"{method}: {each:.1f} calls on Python {sys.version_info.major}.{sys.version_info.minor}")
+    assert each > 5, "nothing was counted"
+    assert each <= BOUNDS[method], calls.most(60)
