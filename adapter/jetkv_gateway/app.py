@@ -70,6 +70,8 @@ def server_options(settings: Settings) -> ServerOptions:
         ping=settings.watch_ping_seconds,
         shutdown_delay=settings.shutdown_delay,
         admission=settings.admission_limits(),
+        callers=settings.caller_options(),
+        connections=settings.max_connections,
     )
 
 
@@ -92,12 +94,7 @@ def gateway(
     authenticator = authenticator or authenticator_for(settings)
     connection = Connection(settings.nats_options())
     naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
-    store = open_store(
-        connection,
-        naming,
-        timeout=settings.request_timeout,
-        reading_bytes=settings.max_reading_bytes,
-    )
+    store = open_store(connection, naming, timeout=settings.request_timeout)
     return build(
         store,
         connection=connection,

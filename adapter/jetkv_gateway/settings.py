@@ -29,7 +29,6 @@ from pydantic_settings import (
 
 from jetkv_gateway.environment import is_service_link
 from jetkv_gateway.http.hosts import allowed_host
-from jetkv_gateway.jetstream.budget import READING_BYTES
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credentials import (
     SecretError,
@@ -43,6 +42,7 @@ from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
+from jetkv_gateway.serving.callers import CallerOptions
 from jetkv_gateway.serving.options import CannotStart
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
@@ -50,8 +50,6 @@ from jetkv_gateway.watch.session import Limits
 __all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/A-Z\s]+")
-
-_MIB = 1024 * 1024
 
 _INBOX_PREFIX = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 
@@ -145,8 +143,6 @@ class Settings(BaseSettings):
     max_requests: Annotated[int, Field(ge=0)] = 128
     max_waiting_requests: Annotated[int, Field(ge=0)] = 4096
     request_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
-
-    max_reading_bytes: Annotated[int, Field(ge=8 * _MIB, le=2**40)] = READING_BYTES
 
     max_watches: Annotated[int, Field(ge=0)] = 10_000
     max_watches_per_address: Annotated[int, Field(ge=0)] = 2_000
@@ -262,6 +258,15 @@ class Settings(BaseSettings):
             requests=self.max_requests,
             waiting=self.max_waiting_requests,
             wait=self.request_wait,
+            share=self.max_share,
+        )
+
+    def caller_options(self) -> CallerOptions:
+        """Return how callers are told apart."""
+        return CallerOptions(
+            proxies=TrustedProxies.parse(self.trusted_proxies),
+            proxy_protocol=self.proxy_protocol,
+            limit_loopback=self.limit_loopback,
         )
 
     def check_auth(self) -> None:

@@ -17,9 +17,9 @@ from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.link import Link
 from jetkv_gateway.kv.access import full_access
-from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.http1 import HttpConnection
+from jetkv_gateway.serving.options import ServerOptions
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket
 from tests.support.raw import Wire
@@ -53,7 +53,7 @@ class Echo:
 
 async def answers_to(pieces: list[bytes], count: int) -> list[bytes]:
     ours, theirs = socket.socketpair()
-    front = Front(AdmissionLimits(), ping_seconds=20)
+    front = Front(ServerOptions())
     front.gateway = cast(Gateway, Echo())
     config = uvicorn.Config(lambda: None, log_config=None, lifespan="off")
     state = ServerState()

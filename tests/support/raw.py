@@ -9,11 +9,14 @@ from tests.support.http import Answer, Http
 class Wire:
     """One connection; bytes go out as they are, answers are read one at a time.
 
-    Of a repeated answer header the values are joined by a comma.
+    Of a repeated answer header the values are joined by a comma. `source` is an address of
+    127.0.0.0/8 that it comes from.
     """
 
-    def __init__(self, http: Http, *, timeout: float = 10.0) -> None:
-        self._socket = socket.create_connection((http.host, http.port), timeout=timeout)
+    def __init__(self, http: Http, *, timeout: float = 10.0, source: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(
+            (http.host, http.port), timeout=timeout, source_address=(source, 0)
+        )
         self._reader = self._socket.makefile("rb")
         self._host = f"{http.host}:{http.port}"
 

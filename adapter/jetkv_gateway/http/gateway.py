@@ -169,11 +169,13 @@ class Gateway:
             _answer_trouble(call, error)
 
 
-def refuse(call: Call) -> None:
-    """Answer a call that found no room."""
-    error = TooManyRequests()
-    error.hint = "nothing of it was done: come again after the seconds of retry_after"
-    call.fail(error)
+def refuse(call: Call, error: TooManyRequests | None = None) -> None:
+    """Answer a call that found no room.
+
+    Args:
+        error: why; None for a client that left the line.
+    """
+    call.fail(error or TooManyRequests())
 
 
 def refuse_body(call: Call) -> None:

@@ -54,17 +54,20 @@ class Callers:
     def __init__(self, options: CallerOptions) -> None:
         self._options = options
         self._accounts = Accounts()
+        self.nowhere = Peer("", self._accounts.unlimited, trusted=False)
 
-    def peer(self, address: str) -> Peer:
+    def peer(self, address: str, *, told: bool = False) -> Peer:
         """Return what is known of the other end of a connection.
 
         Args:
-            address: as the socket has it, or as the PROXY protocol told.
+            address: as the socket has it, empty where it has none.
+            told: whether it is one that the PROXY protocol told: who is on the proxy's machine is
+                not on this one.
         """
         shown = caller(address, {}, self._options.proxies).address
         if self._options.proxies.trusts(address):
             return Peer(shown, self._accounts.unlimited, trusted=True)
-        if is_loopback(address) and not self._options.limit_loopback:
+        if is_loopback(address) and not told and not self._options.limit_loopback:
             return Peer(shown, self._accounts.unlimited, trusted=False)
         return Peer(shown, self._accounts.of_address(block_of(shown)), trusted=False)
 

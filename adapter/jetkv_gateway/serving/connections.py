@@ -134,9 +134,13 @@ class Connections(Generic[C]):
         if account is not None:
             self._all[other] = account
 
-    def make_room(self) -> tuple[C, ...]:
-        """Return what to close before one more is accepted; nothing where there is room."""
-        return self._idlest(None) if len(self._all) >= self.limit else ()
+    def make_room(self, *, full: bool = False) -> tuple[C, ...]:
+        """Return what to close before one more is accepted; nothing where there is room.
+
+        Args:
+            full: whether the system has said that there is none.
+        """
+        return self._idlest(None) if full or len(self._all) >= self.limit else ()
 
     @property
     def has_room(self) -> bool:

@@ -1,16 +1,29 @@
 """What all connections of a worker share."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.server import ServerState
 
-from jetkv_gateway.serving.admission import Admission, AdmissionLimits
+from jetkv_gateway.serving.admission import Admission
+from jetkv_gateway.serving.callers import Callers
+from jetkv_gateway.serving.connections import Connections, Opened, Standing, connections_for
+from jetkv_gateway.serving.descriptors import raise_limit
+from jetkv_gateway.serving.options import ServerOptions
+from jetkv_gateway.serving.shares import Account
 
 if TYPE_CHECKING:
     from jetkv_gateway.http.gateway import Gateway
 
-__all__ = ["Front"]
+__all__ = ["Connection", "Front"]
+
+
+class Connection(Standing, Protocol):
+    """A connection that can be let go."""
+
+    def give_way(self) -> None:
+        """Close: another one needs the room."""
+        ...
 
 
 class Front:
@@ -18,6 +31,9 @@ class Front:
 
     Attributes:
         gateway: known once uvicorn has loaded the app, before the first connection.
+        admission: the places there are for requests, and the line.
+        callers: who calls.
+        connections: all that stand.
         draining: whether the server is about to stop: others should be asked.
         stopping: set when it stops.
         now: the time of the event loop, to the second: it goes on with each tick.
@@ -26,9 +42,13 @@ class Front:
 
     gateway: "Gateway"
 
-    def __init__(self, limits: AdmissionLimits, *, ping_seconds: float) -> None:
-        self.admission = Admission(limits)
-        self.ping_seconds = ping_seconds
+    def __init__(self, options: ServerOptions) -> None:
+        self.admission = Admission(options.admission)
+        self.callers = Callers(options.callers)
+        self.connections: Connections[Connection] = Connections(
+            options.connections or connections_for(raise_limit()), options.admission.share
+        )
+        self.ping_seconds = options.ping
         self.draining = False
         self.stopping = asyncio.Event()
         self.now = 0.0
@@ -38,6 +58,30 @@ class Front:
     def tick(self, now: float) -> None:
         """Let time go on; the server says so once a second, before it tells the connections."""
         self.now = now
+
+    def opened(self, connection: Connection, account: Account) -> bool:
+        """Count a new connection, and return whether it may stay; others may give way for it."""
+        return self._settle(self.connections.opened(connection, account))
+
+    def moved(self, connection: Connection, account: Account) -> bool:
+        """Count a connection for another caller; returns as `opened`."""
+        return self._settle(self.connections.move(connection, account))
+
+    def make_room(self, *, full: bool = False) -> bool:
+        """Return whether there is room for one more connection, or has been made.
+
+        Args:
+            full: whether the system has said that there is none.
+        """
+        for one in self.connections.make_room(full=full):
+            one.give_way()
+        return self.connections.has_room
+
+    @staticmethod
+    def _settle(opened: Opened[Connection]) -> bool:
+        for one in opened.shed:
+            one.give_way()
+        return opened.stays
 
     def date_line(self, state: ServerState) -> bytes:
         """Return the header lines of every answer: uvicorn renews them each second."""

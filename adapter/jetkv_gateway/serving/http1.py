@@ -12,8 +12,8 @@ client has just begun to use would leave a write unknown.
 """
 
 import asyncio
+import enum
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -26,8 +26,10 @@ from jetkv_gateway.http.gateway import refuse, refuse_body
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import (
     GatewayError,
+    HeadTooLarge,
     InternalError,
     RequestTooSlow,
+    TooManyRequests,
     Unavailable,
 )
 from jetkv_gateway.serving.answers import (
@@ -38,12 +40,13 @@ from jetkv_gateway.serving.answers import (
     reset,
 )
 from jetkv_gateway.serving.bodies import Body
-from jetkv_gateway.serving.deadlines import Phase, Progress, Stuck
+from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
-from jetkv_gateway.serving.heads import CHUNKED, Head, HeadReader
-from jetkv_gateway.serving.incoming import Incoming, check_size
+from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, HeadReader, invalid
+from jetkv_gateway.serving.proxy_protocol import Broken, proxy_header
 from jetkv_gateway.serving.request import STATUS_LINES, Request
+from jetkv_gateway.serving.shares import Account
 from jetkv_gateway.serving.websockets import WebSocket, notice_silence
 
 __all__ = ["HttpConnection"]
@@ -56,11 +59,29 @@ _MAX_BEHIND = 64 * 1024
 _MAX_SKIPPED = 64 * 1024 * 1024
 """Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
 
+# Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
+# request goes out leaves a write unknown.
+_IDLE_SECONDS = 120.0
+_FIRST_SECONDS = 60.0
+_HEAD_SECONDS = 20.0
+_LATE_SECONDS = 2.0
+_BODY_SECONDS = 10.0
+_BODY_BYTES_A_SECOND = 512
+_STUCK_SECONDS = 30.0
 # A client that is busy sends its next request well within this; others use none for longer.
 _LAST_REQUEST_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 # A client that has stopped sending may have left: a listing is not made for nobody.
 _LISTING_SECONDS = 1.0
+
+
+class _Phase(enum.IntEnum):
+    IDLE = 0
+    HEAD = 1
+    BODY = 2
+    ANSWER = 3
+    OVER = 4
+    PROXY = 5
 
 
 class HttpConnection(asyncio.Protocol):
@@ -73,7 +94,7 @@ class HttpConnection(asyncio.Protocol):
 
     Attributes:
         lost: whether it is gone.
-        client: the address of its peer, empty where it has none.
+        peer: the other end, or whoever is behind a proxy that passes on bytes.
     """
 
     def __init__(
@@ -92,11 +113,15 @@ class HttpConnection(asyncio.Protocol):
         self._state = server_state
         self.transport = cast(asyncio.Transport, None)
         self.lost = False
-        self.client, self.scheme = "", "http"
+        self.peer = front.callers.nowhere
+        self.scheme = "http"
+        self._token: Account | None = None
         self._reader = HeadReader()
-        self._phase = Phase.IDLE
-        self._progress = Progress(front.now)
-        self._raw = Incoming()
+        self._phase = _Phase.IDLE
+        self._since = front.now
+        self._idle_seconds = _FIRST_SECONDS
+        self._raw = bytearray()
+        self._scanned = 0
         self._reading = True
         self._eof = False
         self._leaving = False
@@ -107,9 +132,12 @@ class HttpConnection(asyncio.Protocol):
         self._body: Body | None = None
         self._expects = False
         self._endless = False
+        self._body_mark = 0
         # Of what it has not taken in:
         self._full: asyncio.Event | None = None
         self._is_full = False
+        self._unsent = 0
+        self._stuck_since = 0.0
         self._ended: asyncio.Event | None = None
 
     # --- what the event loop calls
@@ -117,11 +145,17 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._state.connections.add(self)  # type: ignore[arg-type] # it names its own alone
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.client = str(peer[0])
+        name = transport.get_extra_info("peername")
+        callers = self.front.callers
+        if isinstance(name, tuple):
+            self.peer = callers.peer(str(name[0]))
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
+        if callers.begins_with_proxy_header(self.peer):
+            self._phase = _Phase.PROXY
+        if not self.front.opened(self, self.peer.account):
+            self._turn_away()
+            return
         if self._leaving or self.front.stopping.is_set():
             self.shutdown()
 
@@ -130,11 +164,12 @@ class HttpConnection(asyncio.Protocol):
             return
         self.lost = True
         self._state.connections.discard(self)
+        self.front.connections.closed(self)
         request, call = self._request, self._call
         if request is not None and call is not None and call.limited:
             self.front.admission.forget(request)
         self._forget_request()
-        self._phase = Phase.OVER
+        self._phase = _Phase.OVER
         self._raw.clear()
         self._reader.close()
         if self._ended is not None:
@@ -147,11 +182,11 @@ class HttpConnection(asyncio.Protocol):
         self._eof = True
         request = self._request
         if request is None:
-            if self._phase is Phase.OVER:
+            if self._phase is _Phase.OVER:
                 return False
             # Behind an answer, whole requests may still wait.
-            return bool(self._raw) and self._phase is not Phase.HEAD
-        if self._phase is not Phase.ANSWER or (self.front.stopping.is_set() and request.begun):
+            return bool(self._raw) and self._phase is _Phase.IDLE
+        if self._phase is not _Phase.ANSWER or (self.front.stopping.is_set() and request.begun):
             return False
         call = self._call
         if call is None:
@@ -166,12 +201,8 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        self._carefully(self._receive, data)
-
-    def _carefully(self, read: Callable[..., None], *data: bytes) -> None:
-        """Read what has come; whatever is wrong with it ends this connection alone."""
         try:
-            read(*data)
+            self._receive(data)
         except GatewayError as error:
             self._say_last(error)
         except Exception:  # noqa: BLE001 - a defect ends one connection, with a word
@@ -180,7 +211,8 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self._progress.fills(self.transport.get_write_buffer_size(), self.front.now)
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stuck_since = self.front.now
         if self._full is not None:
             self._full.clear()
 
@@ -188,67 +220,111 @@ class HttpConnection(asyncio.Protocol):
         self._is_full = False
         if self._full is not None:
             self._full.set()
-        if self._phase is Phase.IDLE:
+        if self._phase is _Phase.IDLE:
             self._next()
 
     # --- bytes to requests
 
     def _receive(self, data: bytes) -> None:
-        phase, raw = self._phase, self._raw
-        if phase is Phase.BODY:
+        phase = self._phase
+        raw = self._raw
+        if phase is _Phase.BODY:
             self._take_body(data)
-        elif phase is Phase.IDLE and not raw and not self._is_full:
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4 or data[0] in b"\r\n":
-                raw.add(data)
-                self._read_head()
-            elif end == len(data):
-                self._open(data, b"")
-            else:
-                self._open(data[:end], data[end:])
-        elif phase is Phase.HEAD:
-            raw.add(data)
-            self._read_head()
-        elif phase is not Phase.OVER:
+        elif phase is _Phase.IDLE and not raw and not self._is_full:
+            self._read_head(data)
+        elif phase is _Phase.HEAD:
+            raw += data
+            self._read_more()
+        elif phase is _Phase.PROXY:
+            raw += data
+            self._read_proxy_header()
+        elif phase is not _Phase.OVER:
             if self._endless:
                 # It has no end that this could wait for.
                 self.transport.close()
                 return
-            raw.add(data)
+            raw += data
             if len(raw) > _MAX_BEHIND:
                 self._pause()
 
-    def _read_head(self) -> None:
-        """Begin the next request, if its head is there."""
-        raw = self._raw
-        head = raw.take_head()
-        if head is not None:
-            self._open(head, b"")
-        elif raw and self._eof:
-            self._leave()  # the rest of it does not come
-        elif raw and self._phase is not Phase.HEAD:
-            self._enter(Phase.HEAD)
+    def _read_proxy_header(self) -> None:
+        """Look who it is whom a trusted proxy passes on."""
+        told = proxy_header(bytes(self._raw))
+        if told is None:
+            return
+        if isinstance(told, Broken):
+            invalid(told.rule)
+        behind = bytes(self._raw[told.size :])
+        self._raw.clear()
+        self._phase, self._since = _Phase.IDLE, self.front.now
+        if told.address is not None:
+            self.peer = self.front.callers.peer(told.address, told=True)
+            if not self.front.moved(self, self.peer.account):
+                self._turn_away()
+                return
+        if behind:
+            self._receive(behind)
 
-    def _enter(self, phase: Phase) -> None:
-        self._phase = phase
-        self._progress.enters(phase, self.front.now)
+    def _read_more(self) -> None:
+        """Look for the end of a head that came in pieces."""
+        raw = self._raw
+        start = max(0, self._scanned - 3)
+        if raw.find(b"\r\n\r\n", start) < 0:
+            self._scanned = len(raw)
+            self._check_partial(raw, start)
+            return
+        data = bytes(raw)
+        raw.clear()
+        self._read_head(data)
+
+    def _read_head(self, data: bytes) -> None:
+        """Begin a request with bytes that it may be whole in."""
+        if data[0] in b"\r\n":
+            # RFC 9112 §2.2: an empty line before a request is ignored.
+            data = data.removeprefix(b"\r\n")
+            if not data:
+                return
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if self._phase is not _Phase.HEAD:
+                self._phase, self._since = _Phase.HEAD, self.front.now
+            self._raw += data
+            self._scanned = len(data)
+            self._check_partial(self._raw, 0)
+            return
+        if end == len(data):
+            self._open(data, b"")
+        else:
+            self._open(data[:end], data[end:])
+
+    def _check_partial(self, raw: bytearray, start: int) -> None:
+        """Refuse what cannot become a head, as soon as it shows; each byte is looked at once."""
+        if len(raw) > MAX_HEAD_BYTES:
+            raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
+        if self._eof:
+            self._leave()
+        elif raw.find(b"\n\n", start) >= 0 or raw.find(b"\n\r\n", start) >= 0:
+            invalid("its lines must end with CRLF")
+        elif raw[0] < 0x20 and raw[0] not in b"\r\n":
+            invalid("it does not begin with a method; TLS is not spoken here")
 
     def _open(self, raw: bytes, behind: bytes) -> None:
         """Read a head, and have the gateway look at it."""
-        check_size(len(raw))
+        if len(raw) > MAX_HEAD_BYTES:
+            raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
         head = self._reader.read(raw)
         request = self._request = self._request_of(head)
-        if behind:
-            self._raw.add(behind)
         if head.length:
             self._body = Body(head.length)
-        self._expects = head.expects and not self._raw
+        elif behind:
+            self._raw += behind
+        self._expects = head.expects and not behind
         if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
             target = raw.split(b" ", 2)[1]
             request.accepts = check_handshake(head.version, target, head.headers)
         call = request.context.run(self._gateway.begin, request)
         if head.length:
-            self._open_body(call)
+            self._open_body(call, behind)
         elif call is not None:
             self._call = call
             self._admit(request, call)
@@ -261,21 +337,27 @@ class HttpConnection(asyncio.Protocol):
         elif not query and match is not None and "key" in match[0].parameters:
             # Dropped, it would be the end of a key; so it is a parameter that no route knows.
             query = b"?"
-        return Request(self, head, query, match)
+        request = Request(self, head, query, match)
+        if self.peer.trusted:
+            callers = self.front.callers
+            caller, request.account = callers.behind(self.peer, head.headers, self.scheme)
+            request.client, request.scheme = caller
+        return request
 
-    def _open_body(self, call: Call | None) -> None:
-        body, raw = self._body, self._raw
-        if body is None or self._phase is Phase.OVER:
+    def _open_body(self, call: Call | None, behind: bytes) -> None:
+        body = self._body
+        if body is None or self._phase is _Phase.OVER:
             return  # it was answered, and that was the last answer
         self._call = call
-        self._enter(Phase.BODY)
+        self._phase, self._since = _Phase.BODY, self.front.now
+        self._body_mark = 0
         if call is not None:
             body.limit = call.body_limit
             if self._expects:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if raw:
-            self._take_body(raw.take(None if body.left == CHUNKED else body.left))
-        if self._eof and self._phase is Phase.BODY:
+        if behind:
+            self._receive(behind)
+        if self._eof and self._phase is _Phase.BODY:
             self._leave()  # the rest of it does not come
 
     def _take_body(self, data: bytes) -> None:
@@ -286,14 +368,14 @@ class HttpConnection(asyncio.Protocol):
         behind = body.feed(data)
         if body.left != CHUNKED:
             self._reader.skip(data[: len(data) - len(behind)] if behind else data)
-        if behind:
-            self._raw.add(behind)
         if body.is_over and call is not None:
             body.drop()
             request.context.run(refuse_body, call)
         elif request.complete and body.size > _MAX_SKIPPED:
             self._leave()
         elif body.done:
+            if behind:
+                self._raw += behind
             request.body = body.take()
             if request.complete:
                 self._end_of_request()
@@ -304,13 +386,18 @@ class HttpConnection(asyncio.Protocol):
 
     def _admit(self, request: Request, call: Call) -> None:
         """Run a request that is whole, once there is a place for it."""
-        self._phase = Phase.ANSWER
+        self._phase = _Phase.ANSWER
         if call.limited:
             admission, now = self.front.admission, self._loop.time()
-            if not admission.enter(request, now):
+            account = request.account
+            token = None
+            if account.limited:
+                # It is kept, so that its next request finds it.
+                token = self._token = self.front.callers.of_token(account, call.principal)
+            if not admission.enter(request, now, account, token):
                 start = partial(self._start, request, call)
                 refused = partial(request.context.run, refuse, call)
-                admission.wait(request, now, start, refused)
+                admission.wait(request, now, start, refused, account, token)
                 return
         self._start(request, call)
 
@@ -373,7 +460,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _end_of_request(self) -> None:
         self._forget_request()
-        self._enter(Phase.IDLE)
+        self._phase, self._since = _Phase.IDLE, self.front.now
+        self._idle_seconds = _IDLE_SECONDS
         if self._raw or not self._reading:
             # Not from here: one client's pipeline is not to hold up the others.
             self._loop.call_soon(self._next)
@@ -385,11 +473,16 @@ class HttpConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Begin the request that waits, if one does."""
-        if self._phase is not Phase.IDLE or self._is_full or self.lost:
+        if self._phase is not _Phase.IDLE or self._is_full or self.lost:
             return
         self._resume()
-        if self._raw:
-            self._carefully(self._read_head)
+        data = bytes(self._raw)
+        self._raw.clear()
+        if data:
+            try:
+                self._read_head(data)
+            except GatewayError as error:
+                self._say_last(error)
         elif self._eof:
             self._leave()
 
@@ -433,9 +526,9 @@ class HttpConnection(asyncio.Protocol):
             self.transport,
             self._loop,
             ping_seconds=self.front.ping_seconds,
-            on_lost=state.connections.discard,
+            on_lost=partial(_lost, self.front, state),
         )
-        behind = self._raw.take()
+        behind = bytes(self._raw)
         socket.open(
             request.accepts,
             subprotocol,
@@ -445,6 +538,7 @@ class HttpConnection(asyncio.Protocol):
         )
         state.connections.add(socket)  # type: ignore[arg-type] # as above
         request.begun = request.complete = True
+        self.front.connections.replace(self, socket)
         self.connection_lost(None)  # it is the WebSocket's now
         if self._leaving:
             socket.shutdown()
@@ -452,10 +546,57 @@ class HttpConnection(asyncio.Protocol):
 
     # --- the end
 
+    @property
+    def rank(self) -> Rank:
+        """What is under way, for `Connections`."""
+        phase = self._phase
+        if phase is _Phase.IDLE:
+            if self._raw or self._is_full:
+                return Rank.BUSY
+            return Rank.UNUSED if self._idle_seconds == _FIRST_SECONDS else Rank.IDLE
+        if phase is _Phase.HEAD and self.front.now - self._since < _LATE_SECONDS:
+            return Rank.HEAD
+        if phase in (_Phase.BODY, _Phase.ANSWER):
+            return Rank.BODY if phase is _Phase.BODY else Rank.BUSY
+        # A head that has not come for so long seldom comes; and who has its last word has it all.
+        return Rank.UNUSED
+
+    @property
+    def since(self) -> float:
+        return self._since
+
+    def may_go(self) -> bool:
+        return self._phase is not _Phase.IDLE or not has_unread(self.transport)
+
+    def give_way(self) -> None:
+        """Close, since another connection needs the room."""
+        if self._phase in (_Phase.HEAD, _Phase.BODY):
+            self._turn_away()
+        elif self._phase is _Phase.OVER:
+            self.transport.abort()
+        else:
+            self._phase = _Phase.OVER
+            self.transport.close()
+
+    def _turn_away(self) -> None:
+        """Say why there is no room, and close without waiting for anything."""
+        error = TooManyRequests("too many connections")
+        error.hint = "nothing was done: open fewer, and use each of them again"
+        self._write_last(error)
+        self._forget_request()
+        self._phase = _Phase.OVER
+        self._raw.clear()
+        self.transport.close()
+
     def _say_last(self, error: GatewayError) -> None:
         """Answer what is no whole request, and close."""
-        if self.transport.is_closing() or self._phase is Phase.OVER:
+        if self.transport.is_closing() or self._phase is _Phase.OVER:
             return
+        self._write_last(error)
+        self._leave()
+
+    def _write_last(self, error: GatewayError) -> None:
+        """Answer what is no whole request."""
         request = self._request
         if request is None or not request.begun:
             request_id = new_request_id()
@@ -467,20 +608,19 @@ class HttpConnection(asyncio.Protocol):
             )
         if request is not None:
             request.begun = request.complete = True
-        self._leave()
 
     def _leave_after(self, request: Request) -> None:
         if self._leaving or self._is_unread or self._raw or request.version != "1.0":
             self._leave()
         else:
             self._forget_request()
-            self._phase = Phase.OVER
+            self._phase = _Phase.OVER
             self.transport.close()
 
     def _leave(self) -> None:
         """Send nothing more, read on for a moment, and close."""
         self._forget_request()
-        self._phase = Phase.OVER
+        self._phase = _Phase.OVER
         self._raw.clear()
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
             if self._eof:
@@ -498,7 +638,7 @@ class HttpConnection(asyncio.Protocol):
             self._request.is_last = True
 
     def _leave_if_idle(self) -> None:
-        if self._phase is not Phase.IDLE or self.transport.is_closing():
+        if self._phase not in (_Phase.IDLE, _Phase.PROXY) or self.transport.is_closing():
             return
         if has_unread(self.transport):
             self._loop.call_later(_LOOK_SECONDS, self._leave_if_idle)
@@ -510,13 +650,13 @@ class HttpConnection(asyncio.Protocol):
 
         The task of the request in flight is cancelled by the server, which makes an answer.
         """
-        if self._phase is Phase.OVER:
+        if self._phase is _Phase.OVER:
             return  # on its way out already
         self._leaving = True
         self._raw.clear()
-        if self._phase is Phase.ANSWER and self._task is not None:
+        if self._phase is _Phase.ANSWER and self._task is not None:
             return
-        if self._phase is Phase.IDLE:
+        if self._phase is _Phase.IDLE:
             self._leave()
         else:
             self._say_last(Unavailable("the gateway stops"))
@@ -533,19 +673,26 @@ class HttpConnection(asyncio.Protocol):
         """
         if self.lost:
             return
-        body, transport = self._body, self.transport
-        stuck = self._progress.look(
-            self._phase,
-            now,
-            size=0 if body is None else body.size,
-            unsent=transport.get_write_buffer_size() if self._is_full else 0,
-        )
-        if stuck is Stuck.TAKES_NO_ANSWER:
-            transport.abort()
-        elif stuck is Stuck.HALF_A_REQUEST:
-            self._say_last(RequestTooSlow())
-        elif stuck is Stuck.NO_REQUEST:
-            transport.close()
+        if self._is_full:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                self._unsent, self._stuck_since = unsent, now
+            elif now - self._stuck_since > _STUCK_SECONDS:
+                self.transport.abort()
+                return
+        since = now - self._since
+        if self._phase is _Phase.IDLE:
+            if since > self._idle_seconds and not self._is_full:
+                self.transport.close()
+        elif self._phase in (_Phase.HEAD, _Phase.PROXY):
+            if since > _HEAD_SECONDS:
+                self._say_last(RequestTooSlow())
+        elif self._phase is _Phase.BODY and since > _BODY_SECONDS:
+            # By rate: a slow link passes, a silent client does not.
+            size = 0 if self._body is None else self._body.size
+            if size - self._body_mark < since * _BODY_BYTES_A_SECOND:
+                self._say_last(RequestTooSlow())
+            self._body_mark, self._since = size, now
 
     # --- reading
 
@@ -558,3 +705,8 @@ class HttpConnection(asyncio.Protocol):
         if not self._reading and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
+
+
+def _lost(front: Front, state: ServerState, socket: WebSocket) -> None:
+    state.connections.discard(socket)
+    front.connections.closed(socket)

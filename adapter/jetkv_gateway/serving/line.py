@@ -73,6 +73,7 @@ class Line:
         self._limits = limits
         self._limit = limit = limits.requests or _NO_LIMIT
         self._places = Share.of(limit, limits.share)
+        self._shared = self._places.shared
         self._line = Share.of(limits.waiting, limits.share)
         self._without_place = Share.of(limit * _STALLED_TIMES, limits.share)
         # In the order of their coming.
@@ -104,12 +105,16 @@ class Line:
         """Go in where there is room and nobody waits; else `wait`."""
         if self._waiting:
             return False
-        taken = len(self._inside)
-        if taken >= self._places.shared and not (
-            taken < self._limit and _within(self._places.own, address, token)
+        inside = self._inside
+        if len(inside) >= self._shared and not (
+            len(inside) < self._limit and _within(self._places.own, address, token)
         ):
             return False
-        self._put_inside(request, now, address, token)
+        # As `_put_inside`: every request comes here.
+        inside[request] = now, address, token
+        address.places += 1
+        if token is not None:
+            token.places += 1
         return True
 
     def wait(
@@ -162,7 +167,7 @@ class Line:
         taken = len(self._inside)
         if taken >= self._limit:
             return None
-        free = taken < self._places.shared
+        free = taken < self._shared
         for _ in range(min(len(self._queues), _MOST_PASSED_OVER)):
             account, queue = next(iter(self._queues.items()))
             request = next(iter(queue))

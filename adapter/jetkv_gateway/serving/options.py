@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from jetkv_gateway.serving.admission import AdmissionLimits
+from jetkv_gateway.serving.callers import CallerOptions
 
 __all__ = ["App", "AppFactory", "CannotStart", "ServerOptions"]
 
@@ -42,6 +43,8 @@ class ServerOptions:
         ping: between the pings of a WebSocket, and for the answer to one.
         shutdown_delay: to go on serving once told to stop, no longer ready.
         admission: how many requests are carried out at a time, and how many wait.
+        callers: how they are told apart.
+        connections: of one worker; None for as many as open files allow.
     """
 
     workers: int = 1
@@ -50,3 +53,5 @@ class ServerOptions:
     ping: float = 20.0
     shutdown_delay: float = 0.0
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    callers: CallerOptions = field(default_factory=CallerOptions)
+    connections: int | None = None

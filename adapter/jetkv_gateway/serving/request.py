@@ -27,6 +27,7 @@ class Request:
 
     Attributes:
         context: that all of it runs in, so that nothing of it is found by another.
+        account: of the caller that it counts for.
         accepts: what proves that its handshake was understood, None where it is none.
         is_last: whether the connection ends with its answer.
         begun: whether its answer has begun.
@@ -37,6 +38,7 @@ class Request:
         "_chunked",
         "_connection",
         "accepts",
+        "account",
         "begun",
         "body",
         "client",
@@ -62,7 +64,8 @@ class Request:
         self.begun = self.complete = False
         self.body = b""
         self.context = Context()
-        self.client = connection.client
+        self.account = connection.peer.account
+        self.client = connection.peer.address
         self.scheme = connection.scheme
         self.method = head.method
         self.path = head.path

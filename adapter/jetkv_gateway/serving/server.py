@@ -80,7 +80,7 @@ class FrontConfig(uvicorn.Config):
 
 def config_for(app: AppFactory, options: ServerOptions) -> FrontConfig:
     """Return uvicorn's configuration."""
-    front = Front(options.admission, ping_seconds=options.ping)
+    front = Front(options)
     config = FrontConfig(
         app,
         factory=True,
@@ -171,10 +171,11 @@ class GatewayServer(uvicorn.Server):
 
     def may_accept(self) -> bool:
         """Return whether there is room for one more connection, or has just been made."""
-        return True
+        return self._front.make_room()
 
     def make_room(self) -> None:
         """End connections that nobody would miss: the system has no room for another one."""
+        self._front.make_room(full=True)
 
     def tick(self, now: float) -> None:
         """Call `tick(now)` of each connection once a second: one clock for all their deadlines.

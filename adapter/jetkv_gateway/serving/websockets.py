@@ -23,6 +23,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.handshake import switching_protocols
 
 __all__ = ["MAX_MESSAGE", "Allowance", "WebSocket", "notice_silence"]
@@ -109,6 +110,10 @@ class WebSocket(asyncio.BufferedProtocol):
         ping_seconds: between pings, and how long an answer to one may take.
         on_lost: called once, when the connection is gone for good.
     """
+
+    # For `Connections`: a watch is let alone.
+    rank = Rank.BUSY
+    since = 0.0
 
     __slots__ = (
         "_allowance",
@@ -238,6 +243,13 @@ class WebSocket(asyncio.BufferedProtocol):
         """End it in good order, since the server stops."""
         self.finish(b"", _GOING_AWAY, "")
         self._leave()
+
+    def may_go(self) -> bool:
+        return False
+
+    def give_way(self) -> None:
+        """End it, since another connection needs the room."""
+        self.shutdown()
 
     def expire(self) -> None:
         """End it at once: a stop cannot wait for it any longer."""
