@@ -13,7 +13,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from jetkv_gateway.jetstream.requests import Multiplexer, ReplyClient
+from jetkv_gateway.jetstream.link import Link
+from jetkv_gateway.jetstream.requests import Multiplexer
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 BUCKET = "bench"
@@ -69,9 +70,9 @@ class Barest:
         await _respond(send, body)
 
     async def _connect(self) -> None:
-        client = ReplyClient()
-        await client.connect(os.environ["BENCH_NATS"], pending_size=0)
-        self.mux = await Multiplexer.open(client)
+        link = Link(lambda _info, _first: None, lambda _refused: None, lambda: None)
+        await link.open(os.environ["BENCH_NATS"], 5)
+        self.mux = await Multiplexer.open(link, "_INBOX")
 
 
 class Broadcast:

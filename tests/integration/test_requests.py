@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport, WebSocketTransport
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.opening import _Client
 from jetkv_gateway.jetstream.requests import (
     MAX_SUBJECT,
     Multiplexer,
     NoResponders,
     PayloadTooLarge,
-    ReplyClient,
     RequestTimeout,
 )
 from tests.support.link import connected, passage
@@ -151,32 +152,28 @@ async def test_a_closed_inbox_gets_no_more_messages(mux: Multiplexer, native: Na
     assert came == [b"one"]
 
 
-@pytest.mark.parametrize("name", ["_process_info", "_process_err", "_process_pong", "_send_ping"])
-def test_nats_py_still_has_the_private_parts_that_its_client_is_changed_in(name: str) -> None:
-    ours = inspect.signature(getattr(ReplyClient, name))
-    theirs = inspect.signature(getattr(Client, name))
+def test_nats_py_still_says_what_a_server_is_by_the_method_that_is_replaced() -> None:
+    ours = inspect.signature(_Client._process_info)
+    theirs = inspect.signature(Client._process_info)
     assert list(ours.parameters) == list(theirs.parameters)
 
 
-async def test_nats_py_still_has_the_private_parts_that_are_used_as_they_are(
-    mux: Multiplexer,
+async def test_nats_py_still_has_the_private_parts_that_its_connection_is_taken_by(
+    connection: Connection, nats: LocalNats
 ) -> None:
-    client = mux._client
-    for name in ("_send_command", "_flush_pending", "_error_cb"):
-        assert callable(getattr(client, name))
-    assert client._server_info["max_payload"] == client._max_payload
-    assert client._pongs == []
-    assert client._pings_outstanding == 0
-    for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
-        assert not getattr(client, name).done()
-    writer = client._transport._io_writer
-    assert writer.get_extra_info("socket").fileno() >= 0
-    assert writer.transport.get_write_buffer_size() == 0
-
-
-async def test_nats_py_still_reads_by_the_parser_that_is_replaced(mux: Multiplexer) -> None:
-    assert mux._client._ps is mux._client
-    assert "self._ps.parse(" in inspect.getsource(Client._read_loop)
+    client = Client()
+    await client.connect(nats.url)
+    assert isinstance(client._transport, TcpTransport)
+    assert inspect.iscoroutinefunction(WebSocketTransport.readline)
+    assert client._transport._io_reader is not None
+    assert client._transport._io_writer is not None
+    tasks = client._reading_task, client._ping_interval_task, client._flusher_task
+    assert all(task is not None and not task.done() for task in tasks)
+    await client.close()
+    assert connection._link is not None
+    taken = connection._link.link._opening._client
+    tasks = taken._reading_task, taken._ping_interval_task, taken._flusher_task
+    assert all(task is not None and task.cancelled() for task in tasks)
 
 
 async def test_a_handler_that_fails_ends_no_reading(mux: Multiplexer, native: Native) -> None:
@@ -235,7 +232,8 @@ async def test_members_are_kept_in_one_list_and_one_that_cannot_be_read_hides_no
     async with passage(nats.port) as way, connected(way.url) as connection:
         way.say(b'INFO {"connect_urls":["[::1","127.0.0.1:1"]}\r\n')
         await soon(lambda: len(connection._servers) == 2, "the other one is known")
-        assert len(connection.mux._client._server_pool) == 1
+        assert connection._link is not None
+        assert len(connection._link.link._opening._client.server_pool) == 1
 
 
 @pytest.mark.parametrize("words", [b"MSG a 1 many\r\n", b"MSG a 1 1\r\nxyz\r\n"])

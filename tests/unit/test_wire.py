@@ -1,18 +1,31 @@
 """The server's side of the NATS protocol, taken apart."""
 
-import pytest
+import asyncio
+import itertools
+import json
+import re
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.protocol.command import hpub_cmd, pub_cmd
+from nats.protocol.parser import Parser
+
+from jetkv_gateway.jetstream.headers import read_headers, write_headers
 from jetkv_gateway.jetstream.wire import (
+    END,
     MAX_LINE,
     NOBODY,
-    Control,
     ProtocolBroken,
     Violation,
     WireReader,
+    publish,
+    publish_line,
     violation,
 )
 
 Message = tuple[int, bytes, bytes, bytes, bytes]
+Control = tuple[bytes, bytes]
 
 STREAM = (
     b'INFO {"max_payload":1}\r\n'
@@ -30,24 +43,39 @@ MESSAGES: list[Message] = [
     (9, b"a\x0bb", b"r.1", b"NATS/1.0\r\n\r\n", b"MSG x"),
     (9, b"c", b"", b"NATS/1.0\r\n\r\n", b""),
 ]
-CONTROLS = [
-    Control(b"INFO", b'{"max_payload":1}'),
-    Control(b"PING", b""),
-    Control(b"-ERR", b"'Permissions Violation for Publish to \"S\"'"),
-    Control(b"+OK", b""),
-    Control(b"PONG", b""),
+CONTROLS: list[Control] = [
+    (b"INFO", b'{"max_payload":1}'),
+    (b"PING", b""),
+    (b"-ERR", b"'Permissions Violation for Publish to \"S\"'"),
+    (b"+OK", b""),
+    (b"PONG", b""),
 ]
 
 
-def _read(*pieces: bytes) -> tuple[list[Message], list[Control]]:
+def _reader() -> tuple[WireReader, list[Message], list[Control]]:
     messages: list[Message] = []
-    reader = WireReader(lambda *message: messages.append(message))
-    controls = [control for piece in pieces for control in reader.feed(piece)]
+    controls: list[Control] = []
+    reader = WireReader(
+        lambda *message: messages.append(message), lambda *line: controls.append(line)
+    )
+    return reader, messages, controls
+
+
+def _read(*pieces: bytes) -> tuple[list[Message], list[Control]]:
+    reader, messages, controls = _reader()
+    for piece in pieces:
+        reader.feed(piece)
     return messages, controls
 
 
 def test_messages_and_lines_come_out_as_bytes_in_order() -> None:
     assert _read(STREAM) == (MESSAGES, CONTROLS)
+    order: list[bytes] = []
+    WireReader(
+        lambda _sid, subject, *_: order.append(subject), lambda verb, _: order.append(verb)
+    ).feed(STREAM)
+    assert order[:3] == [b"INFO", b"a.b", b"PING"]
+    assert order[-4:] == [b"-ERR", b"c", b"+OK", b"PONG"]
 
 
 @pytest.mark.parametrize("cut", range(1, len(STREAM)))
@@ -67,7 +95,7 @@ def test_a_message_for_nobody_known_is_passed_over_in_its_length(line: bytes) ->
     messages, controls = _read(line + b"\r\nx\r\nPING\r\n")
     assert len(messages) == 1
     assert messages[0][0] in (NOBODY, 3)
-    assert controls == [Control(b"PING", b"")]
+    assert controls == [(b"PING", b"")]
 
 
 @pytest.mark.parametrize(
@@ -85,20 +113,18 @@ def test_a_message_for_nobody_known_is_passed_over_in_its_length(line: bytes) ->
 def test_what_nobody_can_find_an_end_of_breaks_the_connection_and_no_message_before(
     broken: bytes,
 ) -> None:
-    messages: list[Message] = []
-    reader = WireReader(lambda *message: messages.append(message))
+    reader, messages, _ = _reader()
     with pytest.raises(ProtocolBroken):
         reader.feed(b"MSG a 1 1\r\nx\r\n" + broken)
     assert messages == [(1, b"a", b"", b"", b"x")]
 
 
-def test_a_reader_that_was_reset_begins_anew() -> None:
-    messages: list[Message] = []
-    reader = WireReader(lambda *message: messages.append(message))
-    reader.feed(b"MSG a 1 1000\r\nhalf")
-    reader.reset()
-    assert reader.feed(b"PING\r\n") == [Control(b"PING", b"")]
-    assert messages == []
+def test_a_line_without_an_end_breaks_the_connection_however_it_comes() -> None:
+    reader, _, _ = _reader()
+    for _ in range(MAX_LINE // 1024):
+        reader.feed(b"x" * 1024)
+    with pytest.raises(ProtocolBroken):
+        reader.feed(b"x")
 
 
 @pytest.mark.parametrize(
@@ -127,3 +153,133 @@ def test_a_refusal_keeps_the_case_of_its_subject_and_is_none_where_the_server_es
     text: str, read: Violation | None
 ) -> None:
     assert violation(text) == read
+
+
+# Beside nats-py's own parser.
+
+_WORD = st.binary(min_size=1, max_size=20).filter(lambda word: not re.search(rb"\s", word))
+_SID = st.integers(1, 2**40)
+_BYTES = st.binary(max_size=300)
+
+
+@st.composite
+def _messages(draw: st.DrawFn) -> bytes:
+    """A message as a server writes it, its data anything, such as other commands."""
+    subject, sid = draw(_WORD), draw(_SID)
+    reply = draw(st.one_of(st.just(b""), _WORD.map(lambda word: word + b" ")))
+    headers = draw(st.one_of(st.just(b""), _BYTES.map(lambda block: b"NATS/1.0" + block)))
+    data = draw(st.one_of(_BYTES, st.just(b"\r\n"), st.just(b"MSG a 1 1\r\n")))
+    if headers:
+        sizes = b"%d %d" % (len(headers), len(headers) + len(data))
+        return b"HMSG %b %d %b%b\r\n%b%b\r\n" % (subject, sid, reply, sizes, headers, data)
+    return b"MSG %b %d %b%d\r\n%b\r\n" % (subject, sid, reply, len(data), data)
+
+
+_LINES = st.sampled_from(
+    [
+        b"PING\r\n",
+        b"PONG\r\n",
+        b"+OK\r\n",
+        b"-ERR 'Permissions Violation for Publish to \"a\"'\r\n",
+        b'INFO {"max_payload":1048576,"ldm":true}\r\n',
+    ]
+)
+_STREAMS = st.lists(st.one_of(_messages(), _LINES), max_size=12).map(b"".join)
+
+
+class _Theirs:
+    """What nats-py's parser tells its client."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        self.told.append((sid, subject, reply, headers or b"", data))
+
+    async def _process_err(self, text: str) -> None:
+        self.told.append((b"-ERR", text))
+
+    async def _process_ping(self) -> None:
+        self.told.append((b"PING", ""))
+
+    async def _process_pong(self) -> None:
+        self.told.append((b"PONG", ""))
+
+    async def _process_info(self, info: object) -> None:
+        self.told.append((b"INFO", info))
+
+
+def _ours(pieces: list[bytes]) -> list[object]:
+    told: list[object] = []
+
+    def obey(verb: bytes, rest: bytes) -> None:
+        if verb == b"INFO":
+            told.append((verb, json.loads(rest)))
+        elif verb != b"+OK":
+            told.append((verb, rest.decode().lower()))
+
+    reader = WireReader(lambda *message: told.append(message), obey)
+    for piece in pieces:
+        reader.feed(piece)
+    return told
+
+
+@given(stream=_STREAMS, data=st.data())
+def test_any_stream_cut_anywhere_comes_to_what_nats_pys_own_parser_makes_of_it(
+    stream: bytes, data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=20)))
+    edges = [0, *cuts, len(stream)]
+    pieces = [stream[start:end] for start, end in itertools.pairwise(edges)]
+    theirs = _Theirs()
+    asyncio.run(Parser(theirs).parse(stream))
+    assert _ours(pieces) == theirs.told
+
+
+@given(stream=st.binary(max_size=200), data=st.data())
+def test_whatever_comes_breaks_nothing_but_the_connection_and_cuts_change_nothing(
+    stream: bytes, data: st.DataObject
+) -> None:
+    def told(*pieces: bytes) -> tuple[list[Message], list[Control], bool]:
+        reader, messages, controls = _reader()
+        try:
+            for piece in pieces:
+                reader.feed(piece)
+        except ProtocolBroken:
+            return messages, controls, True
+        return messages, controls, False
+
+    lines = b"MSG a 1 2\r\n" + stream.replace(b"\x00", b"\r\n").replace(b"\x01", b"\r\nMSG ")
+    cut = data.draw(st.integers(0, len(lines)))
+    assert told(lines) == told(lines[:cut], lines[cut:])
+
+
+# What is sent.
+
+
+_TEXT = st.text("abcXYZ0_-.$", min_size=1)
+
+
+@given(
+    subject=_TEXT,
+    reply=_TEXT,
+    headers=st.sampled_from([{}, {"Nats-Expected-Stream": "KV_b", "X": "ä: b"}]),
+    payload=_BYTES,
+)
+def test_a_message_is_sent_as_nats_py_sends_it(
+    subject: str, reply: str, headers: dict[str, str], payload: bytes
+) -> None:
+    block = write_headers(headers) if headers else b""
+    theirs = (
+        hpub_cmd(subject, reply, block, payload) if headers else pub_cmd(subject, reply, payload)
+    )
+    names = subject.encode(), reply.encode()
+    assert publish(*names, block, payload) == theirs
+    assert publish_line(*names, block, len(payload)) + payload + END == theirs
+
+
+def test_a_header_is_one_line_whatever_it_holds() -> None:
+    block = write_headers({"A": "1\r\nB: 2\n", "C": "3"})
+    assert read_headers(block) == {"A": "1  B: 2", "C": "3"}

@@ -17,7 +17,6 @@ from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
     Multiplexer,
     NotConnected,
-    RequestFailed,
 )
 from jetkv_gateway.jetstream.servers import Server, Servers
 from jetkv_gateway.jetstream.uplink import Kind, Trouble, Uplink, UplinkFailed
@@ -67,9 +66,7 @@ class Connection:
         Requests still in flight end with `ConnectionLost`.
         """
         if self._mux is not None:
-            # nats-py's own flush overtakes what waits to be written; an answer comes after it.
-            with suppress(RequestFailed):
-                await self._mux.request("$JS.API.INFO", timeout=_FLUSH_SECONDS)
+            await self._mux.flush(_FLUSH_SECONDS)
         tasks = [self._supervisor, *self._left] if self._supervisor is not None else []
         # nats-py swallows a cancellation that meets it while it closes: one may not do.
         while pending := [task for task in tasks if task is not None and not task.done()]:

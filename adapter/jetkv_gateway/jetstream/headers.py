@@ -1,4 +1,6 @@
-"""Header blocks of NATS messages: the one place that reads them, as bytes, whatever they hold.
+"""Header blocks of NATS messages: the one place that reads and writes them.
+
+They are read as bytes, whatever they hold.
 
 Anybody who may publish to a bucket's subjects chooses every byte of a block, and the server stores
 it as it is. So there are rules, and all ways to a value go by them (a read of the leader or of a
@@ -15,6 +17,7 @@ replica, a listing, a watch, a history, a write that looks at what is there):
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from jetkv_gateway.kv.oddities import note
@@ -30,6 +33,7 @@ __all__ = [
     "subject_text",
     "value_of",
     "without_size",
+    "write_headers",
 ]
 
 NO_RESPONDERS = b"NATS/1.0 503"
@@ -37,6 +41,7 @@ NO_RESPONDERS = b"NATS/1.0 503"
 
 _VERSION = b"NATS/1.0"
 _END = b"\r\n"
+_NEWLINES = str.maketrans("\r\n", "  ")
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _SIZE = b"Nats-Msg-Size: "
 
@@ -80,6 +85,12 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
             text = value.strip(b" \t").decode("utf-8", "replace")
             headers.setdefault(name.decode("latin-1"), text)
     return headers
+
+
+def write_headers(headers: Mapping[str, str]) -> bytes:
+    """Return a block to be sent; a value is one line, whatever it holds."""
+    lines = [f"{name}: {value.translate(_NEWLINES)}\r\n" for name, value in headers.items()]
+    return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
 
 
 def status(block: bytes) -> Status:

@@ -1,9 +1,9 @@
-"""nats-py's client, with a reader of ours: the one place that touches its private parts.
+"""The connection to a server of NATS: nats-py opens it (`opening.py`), this reads and writes it.
 
 nats-py parses headers, decodes subjects, queues each message and hands it to a task, and an
 exception on that way ends its read loop while the client still counts as connected: one stored
-message could do it. So its parser is replaced (`wire.WireReader`), and what comes goes as bytes to
-whoever waits for it. A handler that raises is logged, and reading goes on.
+message could do it. Here a message goes as bytes to whoever waits for it, in the callback that has
+brought it; what one turn of the event loop sends goes out in one write.
 """
 
 import asyncio
@@ -11,30 +11,35 @@ import fcntl
 import json
 import sys
 import termios
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from nats import errors as nats_errors
-from nats.aio.client import Client
 
+from jetkv_gateway.jetstream import wire
 from jetkv_gateway.jetstream.headers import bucket_of
-from jetkv_gateway.jetstream.wire import (
-    Control,
-    ProtocolBroken,
-    Violation,
-    WireReader,
-    violation,
-)
+from jetkv_gateway.jetstream.opening import Opening
+from jetkv_gateway.jetstream.wire import ProtocolBroken, Violation, WireReader, violation
 from jetkv_gateway.kv.oddities import note
 
-__all__ = ["HEADER_RESERVE", "ReplyClient", "Taker"]
+__all__ = ["HEADER_RESERVE", "Link", "Taker"]
 
 HEADER_RESERVE = 1024
 """Bytes of max_payload kept for headers, which the server counts: ours never reach this."""
 
-_PING = b"PING\r\n"
-_STALE = "stale connection"
+_LARGE = 16 * 1024
+"""Bytes. A payload from here on is not copied on its way out."""
+
+_FLUSH_AT = 256 * 1024
+_HIGH, _LOW = 1024 * 1024, 256 * 1024
+"""Bytes that wait to be sent: at the one nobody may send any more, at the other one they may."""
+
+_PING_SECONDS = 10.0
+_PINGS = 2
+_CLOSE_SECONDS = 1.0
+
 _SURVIVED = ("permissions violation", "maximum subscriptions exceeded")
 """After these the server goes on with a connection, and so do we: many requests share it."""
 
@@ -42,34 +47,262 @@ Taker = Callable[[bytes, bytes, bytes, bytes], None]
 """Takes (subject, reply subject, header block, data) of a message."""
 
 
-class ReplyClient(Client):
-    """nats-py's client, which hands on bytes.
+class Link(asyncio.Protocol):
+    """A connection to a server: `open` it first, `close` it in any case.
+
+    All calls come from callbacks of the event loop, but for that of `on_end` during `close`.
+
+    Args:
+        on_info: takes each INFO of the server, with whether it is the first one, which comes before
+            anything is sent. It may change the first one, or raise; a later one must not.
+        on_violation: takes what the server refuses for want of a permission.
+        on_end: called once the connection is of no more use.
 
     Attributes:
-        on_info: takes each INFO of the server, with whether it is the first one, which comes before
-            anything is sent. It may change the first one, which nats-py then goes by, or raise; a
-            later one must not.
-        on_violation: takes what the server refuses for want of a permission.
         max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
+        connected: whether it can be used.
+        full: whether so much waits to be sent that nothing of size may be added now.
+        on_room: called once that is over.
+        error: what the server, or the way to it, complained of last.
     """
 
-    on_info: Callable[[dict[str, Any], bool], None] | None = None
-    on_violation: Callable[[Violation], None] | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._takers: dict[int, Taker] = {}
-        self._heard = 0
+    def __init__(
+        self,
+        on_info: Callable[[dict[str, Any], bool], None],
+        on_violation: Callable[[Violation], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._on_info = on_info
+        self._on_violation = on_violation
+        self._on_end = on_end
         self.max_value_bytes = 0
-        self._wire = WireReader(self._dispatch)
-        self._ps = self  # type: ignore[assignment] # `parse` and `reset` are all that is used of it
+        self.connected = False
+        self.full = False
+        self.on_room: Callable[[], None] | None = None
+        self.error: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._opening = Opening(self._heed_first, self._note_error)
+        self._transport: asyncio.Transport | None = None
+        self._reader = WireReader(self._take, self._obey)
+        self._takers: dict[int, Taker] = {}
+        self._subscribed = 0
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._heard = self._heard_before = 0
+        self._pongs: deque[asyncio.Future[bool] | None] = deque()
+        self._pings = 0
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._over = asyncio.Event()
 
-    def hand_over(self, sid: int, take: Taker | None) -> None:
-        """Hand what comes for a subscription to `take` as it is; None ends that."""
-        if take is None:
-            self._takers.pop(sid, None)
+    # Beginning and end.
+
+    async def open(self, server: str, timeout: float, **login: Any) -> None:
+        """Connect, and log in.
+
+        Args:
+            timeout: seconds for each step of it.
+            login: nats-py's arguments for TLS and login.
+
+        Raises:
+            nats.errors.Error, OSError, TimeoutError: why not.
+            Exception: what `on_info` has raised, and whatever else nats-py raises over a server
+                that is none.
+        """
+        try:
+            await self._opening.connect(server, timeout, **login)
+        except nats_errors.NoServersError as error:
+            raise self.error or error from error  # why it gave up
+        self.connected = True
+        self._beat_timer = self._loop.call_later(_PING_SECONDS, self._beat)
+        transport, came = await self._opening.hand_over(self)
+        self.connection_made(transport)
+        self.data_received(came)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio
+        self._transport.set_write_buffer_limits(_HIGH, _LOW)
+
+    async def close(self) -> None:
+        """Close the connection, in whatever state it is; what was sent goes out if it can."""
+        transport = self._transport
+        if transport is None:
+            await self._opening.close()
+            return
+        self._flush()
+        self._end()
+        transport.close()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._over.wait()
+        except TimeoutError:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over.set()
+        self._lose(exc or nats_errors.UnexpectedEOF())
+
+    def _lose(self, error: Exception) -> None:
+        """Give it up."""
+        if self.connected:
+            self.error = error
+            self._end()
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _end(self) -> None:
+        if not self.connected:
+            return
+        self.connected = False
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        self._unsent.clear()
+        self._takers.clear()
+        for pong in self._pongs:
+            if pong is not None and not pong.done():
+                pong.set_exception(self.error or nats_errors.ConnectionClosedError())
+        self._pongs.clear()
+        self._on_end()
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The server's version.
+
+        Raises:
+            ValueError: it has said none that can be read.
+        """
+        return self._opening.version
+
+    def _note_error(self, error: Exception) -> None:
+        self.error = error
+
+    # What is sent.
+
+    def publish(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        """Send a message. Only while `connected`, and if it has a size, not while `full`."""
+        unsent = self._unsent
+        if not unsent:
+            self._loop.call_soon(self._flush)
+        size = len(payload)
+        if size < _LARGE:
+            unsent.append(wire.publish(subject, reply, headers, payload))
         else:
-            self._takers[sid] = take
+            unsent.append(wire.publish_line(subject, reply, headers, size))
+            unsent.append(payload)
+            unsent.append(wire.END)
+        self._unsent_bytes += size
+        if self._unsent_bytes > _FLUSH_AT:
+            self._flush()
+
+    def subscribe(self, subject: bytes, take: Taker) -> int:
+        """Have each message on a subject handed to `take`; return the subscription's number."""
+        self._subscribed += 1
+        self._takers[self._subscribed] = take
+        self._send(wire.subscribe(subject, self._subscribed))
+        return self._subscribed
+
+    def unsubscribe(self, sid: int) -> None:
+        if self._takers.pop(sid, None) is not None:
+            self._send(wire.unsubscribe(sid))
+
+    def _send(self, command: bytes) -> None:
+        if self.connected:
+            if not self._unsent:
+                self._loop.call_soon(self._flush)
+            self._unsent.append(command)
+
+    def _flush(self) -> None:
+        unsent = self._unsent
+        if not unsent or not self.connected or self._transport is None:
+            return
+        self._unsent = []
+        size, self._unsent_bytes = self._unsent_bytes, 0
+        if size < _LARGE:
+            self._transport.write(b"".join(unsent))
+        else:
+            self._transport.writelines(unsent)
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        if self.on_room is not None:
+            self.on_room()
+
+    # What comes.
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += 1
+        try:
+            self._reader.feed(data)
+        except ProtocolBroken as error:
+            self._lose(error)
+
+    def _take(self, sid: int, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+        take = self._takers.get(sid)
+        if take is None:
+            return  # closed a moment ago
+        try:
+            take(subject, reply, headers, data)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing may end the reading
+            note("message", bucket_of(subject), "it is skipped", exc_info=True)
+
+    def _obey(self, verb: bytes, rest: bytes) -> None:
+        try:
+            if verb == b"PING":
+                self._send(wire.PONG)
+            elif verb == b"PONG":
+                self._take_pong()
+            elif verb == b"-ERR":
+                self._take_error(rest.decode("utf-8", "replace").strip("'"))
+            elif verb == b"INFO":
+                info = json.loads(rest.decode("utf-8", "replace"))
+                if isinstance(info, dict):
+                    self._take_info(info, first=False)
+            elif verb != b"+OK":
+                note("protocol", f"a line {verb[:20]!r}", "it is skipped")
+        except Exception:  # noqa: BLE001 - nothing that comes may end the reading
+            note("protocol", f"a line {verb[:20]!r}", "it is skipped", exc_info=True)
+
+    def _heed_first(self, info: dict[str, Any]) -> None:
+        self._take_info(info, first=True)
+
+    def _take_info(self, info: dict[str, Any], *, first: bool) -> None:
+        # An account's limit comes with the second INFO, after CONNECT.
+        limit = info.get("max_payload")
+        if isinstance(limit, int) and limit > 0:
+            self.max_value_bytes = max(0, limit - HEADER_RESERVE)
+        self._on_info(info, first)
+
+    def _take_error(self, text: str) -> None:
+        """Take what the server complains of, in its own case: subjects are told apart by it."""
+        refused = violation(text)
+        if refused is not None:
+            self._on_violation(refused)
+        error = nats_errors.Error(f"nats: {text}")
+        if text.lower().startswith(_SURVIVED):
+            self.error = error
+        else:
+            self._lose(error)
+
+    # Signs of life.
+
+    @property
+    def signs(self) -> tuple[int, int]:
+        """Another value than before says that the link is alive.
+
+        Bytes count, not messages: on a slow link a large one takes seconds. The second number is
+        what is still to be sent, by this process and by its kernel.
+        """
+        unsent = 0
+        if self._transport is not None:
+            unsent = self._transport.get_write_buffer_size()
+            raw = self._transport.get_extra_info("socket")
+            if raw is not None:
+                with suppress(OSError, ValueError):
+                    queued = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4))
+                    unsent += int.from_bytes(queued, sys.byteorder)
+        return self._heard, unsent
 
     async def barrier(self, pong: asyncio.Future[bool], timeout: float) -> None:
         """Return when the server has taken in all that was sent, and its complaints have come.
@@ -80,118 +313,30 @@ class ReplyClient(Client):
 
         Raises:
             TimeoutError: not in time.
+            Exception: the connection has ended; why.
         """
+        if not self.connected:
+            raise self.error or nats_errors.ConnectionClosedError
+        self._pongs.append(pong)
+        self._send(wire.PING)
         async with asyncio.timeout(timeout):
-            await self._send_ping(pong)
             await pong
 
-    def reset(self) -> None:
-        """Forget what has come so far, as nats-py's parser does."""
-        self._wire.reset()
+    def _take_pong(self) -> None:
+        pong = self._pongs.popleft() if self._pongs else None
+        if pong is not None and not pong.done():
+            pong.set_result(True)
 
-    async def parse(self, data: bytes = b"") -> None:
-        """Take in what the server sends; nats-py's read loop calls this.
+    def _beat(self) -> None:
+        """Ask for a sign of life now and then, also where nobody waits for anything.
 
-        Raises:
-            ProtocolError: it is no NATS protocol; nats-py then closes the connection.
+        Any byte is one: on a slow link a PONG comes late, behind all that was sent before it.
         """
-        self._heard += 1
-        try:
-            controls = self._wire.feed(data)
-        except ProtocolBroken as error:
-            await self._error_cb(error)
-            raise nats_errors.ProtocolError from error
-        for control in controls:
-            try:
-                await self._obey(control)
-            except Exception:  # noqa: BLE001 - nothing may end the read loop
-                note("protocol", f"a line {control.verb!r}", "it is skipped", exc_info=True)
-
-    def _dispatch(
-        self, sid: int, subject: bytes, reply: bytes, headers: bytes, data: bytes
-    ) -> None:
-        take = self._takers.get(sid)
-        if take is None:
-            return  # closed a moment ago
-        try:
-            take(subject, reply, headers, data)
-        except Exception:  # noqa: BLE001 - nothing may end the read loop
-            note("message", bucket_of(subject), "it is skipped", exc_info=True)
-
-    async def _obey(self, control: Control) -> None:
-        verb, rest = control
-        if verb == b"PING":
-            await self._process_ping()
-        elif verb == b"PONG":
-            await self._process_pong()
-        elif verb == b"-ERR":
-            await self._process_err(rest.decode("utf-8", "replace"))
-        elif verb == b"INFO":
-            info = json.loads(rest.decode("utf-8", "replace"))
-            if isinstance(info, dict):
-                # nats-py reads some of it only when it connects.
-                self._server_info.update(info)
-                await self._process_info(info)
-        elif verb != b"+OK":
-            note("protocol", f"a line {verb[:20]!r}", "it is skipped")
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        # An account's limit comes with the second INFO, after CONNECT.
-        limit = info.get("max_payload")
-        if isinstance(limit, int) and limit > 0:
-            self._max_payload = limit
-            self.max_value_bytes = max(0, limit - HEADER_RESERVE)
-        # The list of servers is ours. nats-py adds each member that it is told of to one of its
-        # own, which has no bound, and breaks over a member's address that it cannot read.
-        await super()._process_info({**info, "connect_urls": None}, initial_connection)
-        if self.on_info is not None:
-            self.on_info(info, initial_connection)
-
-    async def _process_err(self, err_msg: str) -> None:
-        """Take what the server complains of, in its own case: subjects are told apart by it."""
-        text = err_msg.strip("'")
-        plain = text.lower()
-        if _STALE in plain:
-            await super()._process_err(plain)
+        self._pings = self._pings + 1 if self._heard == self._heard_before else 1
+        if self._pings > _PINGS:
+            self._lose(nats_errors.StaleConnectionError())
             return
-        refused = violation(text)
-        if refused is not None and self.on_violation is not None:
-            self.on_violation(refused)
-        await self._error_cb(nats_errors.Error(f"nats: {text}"))
-        if not plain.startswith(_SURVIVED):
-            await super()._process_err(plain)
-
-    @property
-    def signs(self) -> tuple[int, int]:
-        """Another value than before says that the link is alive.
-
-        Bytes count, not messages: on a slow link a large one takes seconds. The second number is
-        what is still to be sent, by this process and by its kernel.
-        """
-        unsent = 0
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            unsent = writer.transport.get_write_buffer_size()
-            raw = writer.get_extra_info("socket")
-            if raw is not None:
-                with suppress(OSError, ValueError):
-                    queued = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4))
-                    unsent += int.from_bytes(queued, sys.byteorder)
-        return self._heard, unsent
-
-    async def _send_ping(self, future: Any = None) -> None:
-        """Send a PING behind all that waits to be written; nats-py's own overtakes it.
-
-        What the server had to say to anything before it has come when the PONG has.
-        """
-        self._pongs.append(asyncio.get_running_loop().create_future() if future is None else future)
-        await self._send_command(_PING)
-        await self._flush_pending()
-
-    async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():
-            # Nobody waits for it any more, and nats-py would break over that.
-            self._pongs.pop(0)
-            self._pings_outstanding = 0
-        else:
-            await super()._process_pong()
+        self._heard_before = self._heard
+        self._pongs.append(None)
+        self._send(wire.PING)
+        self._beat_timer = self._loop.call_later(_PING_SECONDS, self._beat)

@@ -1,23 +1,24 @@
 """One request multiplexer for a connection: a wildcard inbox, a table of waiters, one timer.
 
-nats-py's own `request` makes a future map without bounds, leaks an entry on a failed publish and
-checks only the payload's size; one oversized publish closes a nats-py client for good
-(`-ERR maximum payload`). Here sizes are checked before anything is sent, every wait has a
-deadline, and a lost connection ends all waits at once.
+Sizes are checked before anything is sent, since one publish that is too large ends the connection
+of everybody (`-ERR maximum payload`). Every wait has a deadline, a lost connection ends all waits
+at once, and a reply resumes who waits for it in the callback that has brought it.
+
+While the connection takes no more (`Link.full`), requests stand in a line. It holds as many as the
+gateway lets in, and who leaves it by its deadline has certainly sent nothing.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from secrets import token_hex
 from typing import NamedTuple
 
-from nats import errors as nats_errors
-from nats.aio.subscription import Subscription
-
-from jetkv_gateway.jetstream.headers import NO_RESPONDERS
-from jetkv_gateway.jetstream.link import HEADER_RESERVE, ReplyClient, Taker
+from jetkv_gateway.jetstream.headers import NO_RESPONDERS, write_headers
+from jetkv_gateway.jetstream.link import HEADER_RESERVE, Link, Taker
 from jetkv_gateway.jetstream.refusals import Refusals
 from jetkv_gateway.jetstream.wire import Violation
+from jetkv_gateway.stepping import Pending
 
 __all__ = [
     "HEADER_RESERVE",
@@ -30,7 +31,7 @@ __all__ = [
     "NotPermitted",
     "PayloadTooLarge",
     "Reply",
-    "ReplyClient",
+    "Request",
     "RequestFailed",
     "RequestTimeout",
     "Taker",
@@ -44,12 +45,6 @@ _SWEEP_SECONDS = 0.05
 _BARRIER_SECONDS = 5.0
 _REFUSED_WITHIN = 10.0
 """Seconds. A server that is silent for longer is left."""
-
-_NOTHING_SENT = (
-    nats_errors.OutboundBufferLimitError,
-    nats_errors.ConnectionClosedError,
-    nats_errors.ConnectionDrainingError,
-)
 
 
 class RequestFailed(Exception):
@@ -91,104 +86,150 @@ class Reply(NamedTuple):
     headers: bytes
 
 
-# (future, subject, deadline); a bare tuple, since one is made for every request
-_Waiter = tuple[asyncio.Future[Reply], str, float]
+class Request(Pending[Reply]):
+    """A request under way: await it for its reply.
+
+    Raises:
+        RequestFailed: one of its kinds; each says whether anything was sent.
+    """
+
+    __slots__ = ("_mux", "deadline", "subject", "token")
+
+    def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
+        super().__init__()
+        self._mux = mux
+        self.subject = subject
+        self.deadline = deadline
+        self.token: bytes | None = None
+
+    def forgotten(self) -> None:
+        self._mux.forget(self)
 
 
 class Inbox:
     """A subject of our own with a subscription behind it."""
 
-    def __init__(
-        self, subject: str, subscription: Subscription, forget: "Callable[[Inbox], None]"
-    ) -> None:
+    def __init__(self, subject: str, number: int, forget: "Callable[[Inbox], None]") -> None:
         self.subject = subject
-        self.number: int = subscription._id
-        self._subscription = subscription
+        self.number = number
         self._forget = forget
 
     async def close(self) -> None:
         """Unsubscribe; a connection that is gone has done so already."""
         self._forget(self)
-        with suppress(nats_errors.Error):
-            await self._subscription.unsubscribe()
 
 
 class Multiplexer:
-    """Requests over one connected client. Use `await Multiplexer.open(client)`."""
+    """Requests over one connected link. Use `await Multiplexer.open(link, prefix)`."""
 
-    def __init__(self, client: ReplyClient, inbox: str) -> None:
-        self._client = client
-        self._inbox = inbox
-        self._cut = len(inbox)
+    def __init__(self, link: Link, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._inbox = self.new_inbox().encode() + b"."
+        self._cut = len(self._inbox)
         self._loop = asyncio.get_running_loop()
         self._sent = 0
-        self._waiters: dict[bytes, _Waiter] = {}
+        self._waiters: dict[bytes, Request] = {}
+        self._line: dict[Request, tuple[bytes, bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._lost: RequestFailed | None = None
+        self._lost = False
         self._inboxes: dict[Inbox, Callable[[], None] | None] = {}
-        self._left: dict[bytes, tuple[str, float]] = {}
+        self._left: dict[bytes, tuple[bytes, float]] = {}
         self._heeded: dict[str, Callable[[], None]] = {}
-        self._refusals = Refusals(client.barrier, lambda: self._sent, self._settle)
+        self._refusals = Refusals(link.barrier, lambda: self._sent, self._settle)
 
     @classmethod
-    async def open(cls, client: ReplyClient) -> "Multiplexer":
-        self = cls(client, client.new_inbox() + ".")
-        subscription = await client.subscribe(self._inbox + "*")
-        client.hand_over(subscription._id, self._take)
+    async def open(cls, link: Link, prefix: str) -> "Multiplexer":
+        """Open one.
+
+        Args:
+            prefix: of the subjects that replies come to.
+
+        Raises:
+            Exception: the connection has ended meanwhile, or does not answer; why.
+        """
+        self = cls(link, prefix)
+        link.subscribe(self._inbox + b"*", self._take)
+        link.on_room = self._let_in
         # The limits of the account come behind the answer to CONNECT.
-        await client.barrier(self._loop.create_future(), _BARRIER_SECONDS)
+        await link.barrier(self._loop.create_future(), _BARRIER_SECONDS)
         return self
+
+    def new_inbox(self) -> str:
+        return f"{self._prefix}.{token_hex(11)}"
 
     @property
     def max_value_bytes(self) -> int:
         """The largest payload that fits with our headers, by the server's newest INFO."""
-        return self._client.max_value_bytes
+        return self._link.max_value_bytes
+
+    def ask(
+        self, subject: bytes, payload: bytes = b"", headers: bytes = b"", *, timeout: float
+    ) -> Request:
+        """Send a request, and return it for its reply to be awaited.
+
+        Args:
+            headers: a whole block, such as `write_headers` makes.
+            timeout: seconds until `RequestTimeout`, to within a twentieth of a second.
+
+        Raises:
+            NotConnected, PayloadTooLarge
+        """
+        if self._lost:
+            raise NotConnected
+        link = self._link
+        if len(payload) > link.max_value_bytes:
+            raise PayloadTooLarge(link.max_value_bytes)
+        if len(subject) > MAX_SUBJECT:
+            raise PayloadTooLarge
+        request = Request(self, subject, self._loop.time() + timeout)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+        if link.full:
+            self._line[request] = payload, headers
+        else:
+            self._send(request, payload, headers)
+        return request
 
     async def request(
         self,
         subject: str,
         payload: bytes = b"",
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         *,
         timeout: float,
     ) -> Reply:
-        """Send a request and return its reply.
-
-        Args:
-            timeout: seconds until `RequestTimeout`, to within a twentieth of a second.
+        """Send a request and return its reply; see `ask`.
 
         Raises:
             RequestFailed: one of its kinds; each says whether anything was sent.
         """
-        if self._lost is not None:
-            raise NotConnected
-        if len(payload) > self._client.max_value_bytes:
-            raise PayloadTooLarge(self._client.max_value_bytes)
-        if len(subject) > MAX_SUBJECT:
-            raise PayloadTooLarge
-        number = str(self._sent)
-        token = number.encode("ascii")
+        block = write_headers(headers) if headers else b""
+        return await self.ask(subject.encode(), payload, block, timeout=timeout)
+
+    def _send(self, request: Request, payload: bytes, headers: bytes) -> None:
+        request.token = token = b"%d" % self._sent
         self._sent += 1
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiters[token] = (future, subject, self._loop.time() + timeout)
-        if self._timer is None:
-            self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
-        try:
-            await self._client.publish(subject, payload, self._inbox + number, headers)
-            reply = await future
-        except _NOTHING_SENT as error:
-            raise NotConnected from error
-        except (RequestTimeout, asyncio.CancelledError):
-            # The server may still complain of it, and then of nobody else.
-            self._left[token] = subject, self._loop.time() + _REFUSED_WITHIN
-            raise
-        finally:
-            self._waiters.pop(token, None)
-            # Its error holds this frame, and must not be held by it: that is a cycle.
-            del future
-        if reply.headers and not reply.data and reply.headers.startswith(NO_RESPONDERS):
-            raise NoResponders
-        return reply
+        self._waiters[token] = request
+        self._link.publish(request.subject, self._inbox + token, headers, payload)
+
+    def _let_in(self) -> None:
+        """Send what stands in the line, as far as the connection takes it."""
+        while self._line and not self._link.full:
+            request = next(iter(self._line))
+            self._send(request, *self._line.pop(request))
+
+    def forget(self, request: Request) -> None:
+        """Take in that nobody waits for a request any more."""
+        if request.token is None:
+            self._line.pop(request, None)
+        elif self._waiters.pop(request.token, None) is not None:
+            self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        # The server may still complain of it, and then of nobody else.
+        assert request.token is not None, "it was sent"
+        self._left[request.token] = request.subject, self._loop.time() + _REFUSED_WITHIN
 
     async def subscribe(self, take: Taker, on_lost: Callable[[], None] | None = None) -> "Inbox":
         """Open an inbox of its own whose messages all go to `take`, as bytes and in order.
@@ -200,61 +241,65 @@ class Multiplexer:
         Raises:
             NotConnected
         """
-        if self._lost is not None:
+        if self._lost:
             raise NotConnected
-        subject = self._client.new_inbox()
-        try:
-            # With a future, which nobody needs, nats-py makes no iterator that holds what holds it.
-            subscription = await self._client.subscribe(subject, future=self._loop.create_future())
-        except nats_errors.Error as error:
-            raise NotConnected from error
-        inbox = Inbox(subject, subscription, self._forget)
-        self._client.hand_over(inbox.number, take)
+        subject = self.new_inbox()
+        inbox = Inbox(subject, self._link.subscribe(subject.encode(), take), self._close_inbox)
         self._inboxes[inbox] = on_lost
         return inbox
 
-    def _forget(self, inbox: Inbox) -> None:
+    def _close_inbox(self, inbox: Inbox) -> None:
         self._inboxes.pop(inbox, None)
-        self._client.hand_over(inbox.number, None)
+        self._link.unsubscribe(inbox.number)
 
     async def send(self, subject: str, payload: bytes, reply: str) -> None:
         """Publish without a wait for one reply; answers go to the inbox `reply`.
 
+        It is for what is small, and does not stand in the line.
+
         Raises:
             NotConnected: nothing was sent.
         """
-        if self._lost is not None:
+        if self._lost:
             raise NotConnected
-        try:
-            await self._client.publish(subject, payload, reply)
-        except _NOTHING_SENT as error:
-            raise NotConnected from error
+        self._link.publish(subject.encode(), reply.encode(), b"", payload)
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for a reply."""
-        return len(self._waiters)
+        """Requests that wait for a reply, or to be sent."""
+        return len(self._waiters) + len(self._line)
 
     @property
     def idle(self) -> bool:
         """Whether nothing would be broken off by a close: no request, and no inbox but of those
         who wait for the next connection by themselves (`on_lost`)."""  # noqa: D205, D209 - one thought
-        return not self._waiters and None not in self._inboxes.values()
+        return not self.in_flight and None not in self._inboxes.values()
 
     @property
     def lost(self) -> bool:
-        return self._lost is not None
+        return self._lost
 
-    def close(self, reason: RequestFailed) -> None:
+    async def flush(self, timeout: float) -> None:
+        """Return when the server has taken in what was sent, or there is no more to be done.
+
+        Args:
+            timeout: seconds.
+        """
+        with suppress(Exception):
+            await self._link.barrier(self._loop.create_future(), timeout)
+
+    def close(self, reason: type[RequestFailed]) -> None:
         """End every wait with `reason`; later requests raise `NotConnected`."""
-        self._lost = reason
+        self._lost = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for future, _, _ in self._waiters.values():
-            if not future.done():
-                future.set_exception(reason)
+        for request in self._waiters.values():
+            self._fail_soon(request, reason())
+        for request in self._line:
+            self._fail_soon(request, NotConnected())
         self._waiters.clear()
+        self._line.clear()
         self._refusals.close()
         for on_lost in list(self._inboxes.values()):
             if on_lost is not None:
@@ -270,10 +315,10 @@ class Multiplexer:
 
     def violated(self, refused: Violation) -> None:
         """Take in that the server refused a publish; see `Refusals` for what follows."""
-        if refused.kind == "reply" and refused.subject.startswith(self._inbox):
-            waiter = self._waiters.get(refused.subject[self._cut :].encode())
-            if waiter is not None and not waiter[0].done():
-                waiter[0].set_exception(NotPermitted(waiter[1]))
+        if refused.kind == "reply" and refused.subject.encode().startswith(self._inbox):
+            request = self._waiters.pop(refused.subject.encode()[self._cut :], None)
+            if request is not None:
+                request.fail(NotPermitted(request.subject.decode()))
         elif refused.kind == "publish":
             heeds = self._heeded.get(refused.subject)
             if heeds is not None:
@@ -286,44 +331,56 @@ class Multiplexer:
 
         Only of requests `first` to `end`: what went before was settled, what comes after will be.
         """
-        waiting: dict[str, list[asyncio.Future[Reply]]] = {subject: [] for subject in complaints}
-        left = dict.fromkeys(complaints, 0)
-        for token, (future, subject, _) in self._waiters.items():
-            if subject not in complaints or not first <= int(token) < end:
-                continue
-            if not future.done():
-                waiting[subject].append(future)
-            elif future.cancelled() or future.exception() is not None:
-                left[subject] += 1
+        waiting: dict[bytes, list[Request]] = {subject.encode(): [] for subject in complaints}
+        left = dict.fromkeys(waiting, 0)
+        for token, request in self._waiters.items():
+            if request.subject in waiting and first <= int(token) < end:
+                waiting[request.subject].append(request)
         for token, (subject, _) in list(self._left.items()):
             if int(token) < end:
                 del self._left[token]
-                if subject in complaints and int(token) >= first:
+                if subject in left and int(token) >= first:
                     left[subject] += 1
-        for subject, count in complaints.items():
+        for text, count in complaints.items():
+            subject = text.encode()
             if count >= len(waiting[subject]) + left[subject]:
-                for future in waiting[subject]:
-                    future.set_exception(NotPermitted(subject))
+                for request in waiting[subject]:
+                    assert request.token is not None, "it was sent"
+                    del self._waiters[request.token]
+                    self._fail_soon(request, NotPermitted(text))
 
     def _take(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
         token = subject[self._cut :]
-        waiter = self._waiters.get(token)
-        if waiter is None:
+        request = self._waiters.pop(token, None)
+        if request is None:
             self._left.pop(token, None)
-        elif not waiter[0].done():
+        elif headers and not data and headers.startswith(NO_RESPONDERS):
+            request.fail(NoResponders())
+        else:
             # As `Reply(data, headers)`, without a call in Python: one comes with each request.
-            waiter[0].set_result(tuple.__new__(Reply, (data, headers)))
+            request.end(tuple.__new__(Reply, (data, headers)))
+
+    def _fail_soon(self, request: Request, error: RequestFailed) -> None:
+        """Fail a request in a turn of its own: in a Task, nobody else can be resumed."""
+        self._loop.call_soon(request.fail, error)
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        for future, asked, deadline in self._waiters.values():
-            if deadline <= now and not future.done():
-                future.set_exception(RequestTimeout(asked))
+        late = [request for request in self._waiters.values() if request.deadline <= now]
+        unsent = [request for request in self._line if request.deadline <= now]
         while self._left:
             # The oldest first: all are kept equally long.
             token, (_, until) = next(iter(self._left.items()))
             if until > now:
                 break
             del self._left[token]
-        again = self._waiters or self._left
+        for request in late:
+            assert request.token is not None, "it was sent"
+            del self._waiters[request.token]
+            self._leave(request)
+            self._fail_soon(request, RequestTimeout(request.subject.decode()))
+        for request in unsent:
+            del self._line[request]
+            self._fail_soon(request, NotConnected())
+        again = self._waiters or self._left or self._line
         self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if again else None

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from nats import errors as nats_errors
 
 from jetkv_gateway.jetstream.credentials import SecretError, expecting
+from jetkv_gateway.jetstream.link import Link
 from jetkv_gateway.jetstream.options import Secrets
-from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, ReplyClient
+from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer
 from jetkv_gateway.jetstream.servers import Server
 from jetkv_gateway.jetstream.wire import Violation
 
@@ -83,9 +84,7 @@ class Uplink:
         on_end: Callable[["Uplink"], None],
     ) -> None:
         self.server = server
-        self.client = ReplyClient()
-        self.client.on_info = self._take_info
-        self.client.on_violation = self._on_violation
+        self.link = Link(self._take_info, self._on_violation, self._finish)
         self.info: dict[str, Any] = {}
         self.version = (0, 0, 0)
         self.leaving = False
@@ -96,7 +95,6 @@ class Uplink:
         self._on_info = on_info
         self._on_end = on_end
         self._ended = asyncio.Event()
-        self._error: Exception | None = None
         self._trouble: Trouble | None = None
 
     @property
@@ -107,7 +105,7 @@ class Uplink:
     @property
     def trouble(self) -> Trouble:
         """Why it ended."""
-        error = self.client.last_error or self._error
+        error = self.link.error
         if self._trouble is None and error is not None:
             return self._trouble_of(error)
         return self._trouble or Trouble(Kind.UNREACHABLE, "closed")
@@ -121,19 +119,18 @@ class Uplink:
         Raises:
             UplinkFailed
         """
+        link, prefix = self.link, self._options.inbox_prefix
         try:
             async with asyncio.timeout(timeout * 2):
                 await self._connect(timeout)
                 # Whether what consumers deliver may come here; where it may not, the server says
                 # so before the multiplexer, which asks the same for replies, stands.
-                inbox = await self.client.subscribe(self.client.new_inbox())
-                await inbox.unsubscribe()
-                mux = await Multiplexer.open(self.client)
-                version = self.client.connected_server_version
-                self.version = version.major, version.minor, version.patch
+                link.unsubscribe(link.subscribe(f"{prefix}.probe".encode(), lambda *_: None))
+                mux = await Multiplexer.open(link, prefix)
+                self.version = link.version
         except Exception as error:
             trouble = self._trouble or self._trouble_of(error)
-            if _is_for_another(_tls_error(self._cause_of(error))):
+            if _is_for_another(_tls_error(error)):
                 self.server.try_another_name()
             raise UplinkFailed(trouble) from error
         if self._trouble is not None:
@@ -146,25 +143,13 @@ class Uplink:
         context = self._secrets.tls.get() if self._secure else None
         if context is not None and server.websocket:
             context = expecting(context, server.names[0])
-        await self.client.connect(
-            servers=[server.url],
+        await self.link.open(
+            server.url,
+            timeout,
             name=options.name,
-            allow_reconnect=False,
-            # Even so, nats-py tries an address that refuses again, with pauses of its own.
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            connect_timeout=timeout,  # type: ignore[arg-type] # seconds, float works
-            ping_interval=10,
-            max_outstanding_pings=2,
-            pending_size=0,
-            # Keys reach subjects through the codec alone, and the API's JSON is ours.
-            skip_subject_validation=True,
             tls=context,
             tls_hostname=server.names[0],
             tls_handshake_first=options.tls_first and not server.websocket,
-            inbox_prefix=options.inbox_prefix,
-            error_cb=self._on_error,
-            closed_cb=self._on_closed,
             **self._secrets.login(server),
         )
 
@@ -200,25 +185,22 @@ class Uplink:
             )
 
     async def end(self) -> None:
-        """Wait until the client has ended, or its server has, or wants to.
-
-        nats-py says so by `closed_cb`, but not always: when the last flush of a broken connection
-        raises, it is closed and says nothing. So its state is looked at, too.
+        """Wait until the connection has ended, or its server wants it to.
 
         A server that is frozen, or behind a half-open link, keeps its connections, and another one
         may lead the stream by now: when requests wait and nothing at all is heard, it is asked for
         a sign of life. Looks are counted, not seconds, so that a pause of this process is none of
         the server's.
         """
-        client = self.client
+        link = self.link
         quiet = 0
-        signs = client.signs
+        signs = link.signs
         while not (self.ended or self.leaving):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._ended.wait()
                     return
-            before, signs = signs, client.signs
+            before, signs = signs, link.signs
             quiet = quiet + 1 if self.mux.in_flight and signs == before else 0
             if quiet >= _QUIET_LOOKS:
                 quiet = 0
@@ -228,44 +210,28 @@ class Uplink:
 
     async def _alive(self) -> bool:
         """Ask the server for a sign of life, and return whether one came."""
-        client = self.client
-        signs = client.signs
-        with suppress(nats_errors.Error, OSError):
-            await client.flush(_PING_SECONDS)  # type: ignore[arg-type] # seconds, float works
-        if client.signs[0] == signs[0]:
+        signs = self.link.signs
+        await self.mux.flush(_PING_SECONDS)
+        if self.link.signs[0] == signs[0]:
             await asyncio.sleep(_LOOK_SECONDS)
-        now = client.signs
+        now = self.link.signs
         # What was sent meanwhile leaves us, but the ping alone adds to what is to be sent.
         return now[0] != signs[0] or now[1] < signs[1]
 
     @property
     def ended(self) -> bool:
-        return self._ended.is_set() or not self.client.is_connected
+        return self._ended.is_set()
 
     def _finish(self) -> None:
         self._ended.set()
         self._on_end(self)
         if self._mux is not None:
-            self._mux.close(ConnectionLost())
+            self._mux.close(ConnectionLost)
 
     async def close(self) -> None:
         """Close the socket; what waits for a reply ends with `ConnectionLost`."""
         self._finish()
-        # A client whose connecting failed early cannot be closed, and says so by an AssertionError.
-        with suppress(Exception, asyncio.CancelledError):
-            async with asyncio.timeout(1):
-                await self.client.close()
-        for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
-            # What ended them is known by now, and would be logged once more, with a traceback.
-            task: asyncio.Task[None] | None = getattr(self.client, name, None)
-            if task is not None and task.done() and not task.cancelled():
-                task.exception()
-
-    async def _on_closed(self) -> None:
-        self._finish()
-
-    async def _on_error(self, error: Exception) -> None:
-        self._error = error
+        await self.link.close()
 
     def _on_violation(self, refused: Violation) -> None:
         if refused.kind != "subscription":
@@ -281,29 +247,24 @@ class Uplink:
         )
         self._finish()
 
-    def _cause_of(self, error: Exception) -> Exception:
-        if isinstance(error, nats_errors.NoServersError) and self._error is not None:
-            return self._error  # why it gave up
-        return error
-
     def _trouble_of(self, error: Exception) -> Trouble:
         """Say what an error means to the operator."""
         if isinstance(error, UplinkFailed):
             return error.trouble
-        cause = self._cause_of(error)
-        if isinstance(cause, SecretError):
-            return Trouble(Kind.LOGIN_REFUSED, str(cause))
-        if (tls := _tls_error(cause)) is not None:
+        if isinstance(error, SecretError):
+            return Trouble(Kind.LOGIN_REFUSED, str(error))
+        if (tls := _tls_error(error)) is not None:
             return self._tls_trouble(tls)
-        text = _text_of(cause)
-        if isinstance(cause, TimeoutError):
+        text = _text_of(error)
+        if isinstance(error, TimeoutError):
             text = "no answer in time"
-            if cause is error and not self.info and not self._options.tls_first:
+            connected = not isinstance(error.__cause__, nats_errors.NoServersError)
+            if connected and not self.info and not self._options.tls_first:
                 text += "; does the server want TLS first (nats_tls_first)?"
         elif any(word in text.lower() for word in _LOGIN_WORDS):
             return Trouble(Kind.LOGIN_REFUSED, text)
-        elif not isinstance(cause, (OSError, nats_errors.Error)):
-            text += f" ({type(cause).__name__}): is this NATS, are the credentials whole?"
+        elif not isinstance(error, (OSError, nats_errors.Error)):
+            text += f" ({type(error).__name__}): is this NATS, are the credentials whole?"
         return Trouble(Kind.UNREACHABLE, text)
 
     def _tls_trouble(self, error: ssl.SSLError) -> Trouble:

@@ -1,17 +1,30 @@
-"""What a NATS server sends, taken apart. No I/O, and no decoding of what others wrote.
+"""The NATS protocol: what a server sends, taken apart, and what it is sent. No I/O.
 
-Bytes go in, in pieces as they come; messages go out by a call each, as bytes, and everything else
-as a list. Nothing that a client of NATS can publish ends this: a subject is any bytes but the
-space and the end of a line, and a header block is as long as the server says, whatever it holds.
-Only bytes that are no NATS protocol at all do, because nobody can tell where the next message
-begins after them.
+Bytes go in, in pieces as they come; messages and all other lines go out by a call each, in their
+order and as bytes: nothing that others wrote is decoded. Nothing that a client of NATS can publish
+ends this: a subject is any bytes but the space and the end of a line, and a header block is as long
+as the server says, whatever it holds. Only bytes that are no NATS protocol at all do, because
+nobody can tell where the next message begins after them.
 """
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Control", "ProtocolBroken", "Taker", "Violation", "WireReader", "violation"]
+__all__ = [
+    "END",
+    "PING",
+    "PONG",
+    "ProtocolBroken",
+    "Taker",
+    "Violation",
+    "WireReader",
+    "publish",
+    "publish_line",
+    "subscribe",
+    "unsubscribe",
+    "violation",
+]
 
 MAX_LINE = 1024 * 1024
 """Bytes. The longest is an INFO that names every member of a cluster; what is longer is no line."""
@@ -22,7 +35,9 @@ MAX_MESSAGE = 128 * 1024 * 1024
 NOBODY = -1
 """The subscription of a message whose line names none that can be read."""
 
-_END = b"\r\n"
+END = b"\r\n"
+PING = b"PING\r\n"
+PONG = b"PONG\r\n"
 
 _VIOLATION = re.compile(
     r"permissions violation for "
@@ -34,16 +49,12 @@ _KINDS = {"publish to": "publish", "publish with reply of": "reply"}
 Taker = Callable[[int, bytes, bytes, bytes, bytes], None]
 """Takes (subscription, subject, reply subject, header block, data) of a message."""
 
+Obeyer = Callable[[bytes, bytes], None]
+"""Takes (verb, rest) of a line that is no message: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`."""
+
 
 class ProtocolBroken(Exception):
     """Raised when what came is no NATS protocol; the connection is of no more use."""
-
-
-class Control(NamedTuple):
-    """A line that is no message: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`, and what follows it."""
-
-    verb: bytes
-    rest: bytes
 
 
 class Violation(NamedTuple):
@@ -76,42 +87,45 @@ class WireReader:
 
     Args:
         take: called for each message as soon as it is whole; it must not raise.
+        obey: called for each other line, its verb in upper case; it must not raise.
     """
 
-    def __init__(self, take: Taker) -> None:
+    def __init__(self, take: Taker, obey: Obeyer) -> None:
         self._take = take
+        self._obey = obey
         self._kept = bytearray()
-        self._needed = 0
+        # (subscription, subject, reply subject, size of headers, size) of the one that comes in
         self._message: tuple[int, bytes, bytes, int, int] | None = None
 
-    def reset(self) -> None:
-        """Forget what has come so far: another connection begins."""
-        self._kept = bytearray()
-        self._needed = 0
-        self._message = None
-
-    def feed(self, data: bytes) -> list[Control]:
-        """Take in the next bytes; return the lines that have become whole and are no messages.
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes.
 
         Raises:
-            ProtocolBroken: the messages before the fault have been handed on.
+            ProtocolBroken: what came before the fault has been handed on.
         """
-        controls: list[Control] = []
-        if self._kept:
-            self._kept += data
-            if len(self._kept) < self._needed:
-                return controls
-            data = bytes(self._kept)
-            self._kept = bytearray()
-        place, length = 0, len(data)
         message = self._message
-        while True:
+        if self._kept:
+            seen = len(self._kept)
+            self._kept += data
+            if message is not None:
+                if len(self._kept) < message[4] + 2:
+                    return
+                data = self._whole(message)
+                message = None
+            elif self._kept.find(END, seen - 1) < 0:
+                if len(self._kept) > MAX_LINE:
+                    raise ProtocolBroken("a line without an end")
+                return
+            else:
+                data = bytes(self._kept)
+                self._kept = bytearray()
+        place, length = 0, len(data)
+        while place < length:
             if message is None:
-                end = data.find(_END, place)
+                end = data.find(END, place)
                 if end < 0:
                     if length - place > MAX_LINE:
                         raise ProtocolBroken("a line without an end")
-                    self._needed = 0
                     break
                 line = data[place:end]
                 place = end + 2
@@ -119,23 +133,41 @@ class WireReader:
                     message = _message(line)
                 elif line:
                     verb, _, rest = line.partition(b" ")
-                    controls.append(Control(verb.upper(), rest.strip()))
+                    self._obey(verb.upper(), rest.strip())
                 continue
             sid, subject, reply, header_size, size = message
             end = place + size
             if length < end + 2:
-                self._needed = end + 2 - place
                 break
-            if data[end : end + 2] != _END:
-                raise ProtocolBroken("a message is not as long as its line says")
+            if not data.startswith(END, end):
+                raise ProtocolBroken(_TOO_LONG)
             split = place + header_size
             self._take(sid, subject, reply, data[place:split], data[split:end])
             place = end + 2
             message = None
         self._message = message
         if place < length:
-            self._kept = bytearray(data[place:] if place else data)
-        return controls
+            self._kept = bytearray(memoryview(data)[place:])
+
+    def _whole(self, message: tuple[int, bytes, bytes, int, int]) -> bytes:
+        """Hand on a message that came in several pieces; return what came behind it.
+
+        A large one is copied once here, since each copy of it counts.
+        """
+        sid, subject, reply, header_size, size = message
+        self._message = None
+        with memoryview(self._kept) as kept:
+            end = bytes(kept[size : size + 2])
+            headers, data = bytes(kept[:header_size]), bytes(kept[header_size:size])
+            rest = bytes(kept[size + 2 :])
+        self._kept = bytearray()
+        if end != END:
+            raise ProtocolBroken(_TOO_LONG)
+        self._take(sid, subject, reply, headers, data)
+        return rest
+
+
+_TOO_LONG = "a message is not as long as its line says"
 
 
 def _message(line: bytes) -> tuple[int, bytes, bytes, int, int]:
@@ -159,3 +191,46 @@ def _message(line: bytes) -> tuple[int, bytes, bytes, int, int]:
         sid = NOBODY
     # A subject with a space comes from no publish, but perhaps from a backup that was restored.
     return sid, b" ".join(parts), reply, header_size, size
+
+
+def publish(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> bytes:
+    """Return the command that publishes a message.
+
+    Args:
+        reply: where answers go, b"" for nowhere.
+        headers: a whole block, b"" for none.
+    """
+    if headers:
+        return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+            subject,
+            reply,
+            len(headers),
+            len(headers) + len(payload),
+            headers,
+            payload,
+        )
+    return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
+
+
+def publish_line(subject: bytes, reply: bytes, headers: bytes, size: int) -> bytes:
+    """Return what stands before a payload of `size` bytes in that command; `END` comes behind it.
+
+    So a large payload is sent without a copy of it.
+    """
+    if headers:
+        return b"HPUB %b %b %d %d\r\n%b" % (
+            subject,
+            reply,
+            len(headers),
+            len(headers) + size,
+            headers,
+        )
+    return b"PUB %b %b %d\r\n" % (subject, reply, size)
+
+
+def subscribe(subject: bytes, sid: int) -> bytes:
+    return b"SUB %b %d\r\n" % (subject, sid)
+
+
+def unsubscribe(sid: int) -> bytes:
+    return b"UNSUB %d\r\n" % sid

@@ -1,0 +1,111 @@
+"""Waiting for one thing, in a Task or without one.
+
+A Task and a Future for each request cost more than the rest of it. So a coroutine that waits for
+nothing but one reply need not be a Task: whoever runs it (a stepper) calls `send(None)` from a
+callback of the event loop, gets a `Pending` where the coroutine waits for one, and goes on in the
+very callback that brings the reply. The same coroutine runs in a Task as well; there a `Pending`
+waits as a Future does. Nothing in the coroutine says which of the two it is.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Pending"]
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """What ends once, by a value or by an error. One coroutine awaits it, once.
+
+    Where no Task runs, `await` yields the object itself: the stepper sets `resume` and, when that
+    is called, goes on with `send(None)`. Whoever yields something else wants a Task. A coroutine
+    that waits here can become one: the Task waits by `in_task()`.
+
+    `end` and `fail` resume a stepped coroutine before they return. So they are called from a
+    callback of the event loop, where no Task runs, and whoever calls them is prepared for all that
+    a coroutine can do, such as another request.
+
+    Attributes:
+        done: whether it has ended, or nobody waits for it any more.
+        resume: called once it has ended; it must not raise.
+    """
+
+    __slots__ = ("_error", "_value", "done", "resume")
+
+    _value: T
+
+    def __init__(self) -> None:
+        self.done = False
+        self.resume: Callable[[], None] | None = None
+        self._error: Exception | None = None
+
+    def end(self, value: T) -> None:
+        """End it by a value, unless it has ended."""
+        if not self.done:
+            self._value = value
+            self._end()
+
+    def fail(self, error: Exception) -> None:
+        """End it by an error, which `await` raises, unless it has ended.
+
+        Args:
+            error: of this one's own; what is raised at several places collects their tracebacks.
+        """
+        if not self.done:
+            self._error = error
+            self._end()
+
+    def _end(self) -> None:
+        self.done = True
+        resume = self.resume
+        if resume is not None:
+            self.resume = None
+            resume()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done:
+            if asyncio.current_task() is None:
+                try:
+                    yield self
+                except BaseException:
+                    self._leave()
+                    raise
+            else:
+                yield from self.in_task()
+        error = self._error
+        if error is not None:
+            self._error = None
+            try:
+                raise error
+            finally:
+                # An error whose traceback leads back to it is a cycle: the collector's work.
+                del error
+        return self._value
+
+    def in_task(self) -> Generator[Any, None, None]:
+        """Wait for the end in the Task that runs; `await` then has the value or the error."""
+        if self.done:
+            return
+        future = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self.resume = wake
+        try:
+            yield from future
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        if not self.done:
+            self.done = True
+            self.resume = None
+            self.forgotten()
+
+    def forgotten(self) -> None:
+        """Take in that nobody waits any more: the coroutine was cancelled or closed."""
