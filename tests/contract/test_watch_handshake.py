@@ -4,12 +4,14 @@ import asyncio
 import base64
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
+from jetkv_gateway.serving.allowance import Allowance
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native
@@ -554,6 +556,41 @@ async def test_a_broken_frame_ends_the_watch_and_is_no_error_of_ours(
         assert head[0] == 0x88, "a close frame"
         assert int.from_bytes(head[2:], "big") == 1002
     assert errors_logged == []
+
+
+def test_what_is_sent_together_with_the_handshake_is_not_lost(bucket: Bucket) -> None:
+    ping = b"\x89\x82\0\0\0\0hi"
+    with Wire(bucket.http) as wire:
+        head = [f"GET {watch_path(bucket.name)} HTTP/1.1", "Host: localhost", *UPGRADE, "", ""]
+        wire.send("\r\n".join(head).encode() + ping)
+        assert wire.answer().status == 101
+        assert wire.read(4) == b"\x8a\x02hi"
+
+
+async def test_a_client_that_sends_as_fast_as_it_can_is_ended_with_1008_and_others_are_served(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Allowance, "PATIENCE_SECONDS", 0.0)
+
+    async def send(writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"\x81\x80\0\0\0\0" * 10_000)
+                await writer.drain()
+
+    async with (
+        watching(bucket.http, bucket.name, "?key=k") as watcher,
+        unread(bucket.http, bucket.name, "?key=other") as (reader, writer),
+    ):
+        sending = asyncio.create_task(send(writer))
+        async with asyncio.timeout(20):
+            for revision in range(1, 11):
+                await asyncio.to_thread(bucket.put, "k", "v")
+                assert updates([await watcher.next()]) == [("k", "put", revision)]
+            first, size = await reader.readexactly(2)
+            payload = await reader.readexactly(size)
+            assert (first, payload[:2]) == (0x88, (1008).to_bytes(2, "big"))
+        sending.cancel()
 
 
 async def test_a_client_that_answers_no_ping_is_dropped_and_its_consumer_goes(

@@ -63,6 +63,10 @@ class Wire:
         """Read one line of what comes behind the head of an answer."""
         return self._reader.readline()
 
+    def read(self, size: int) -> bytes:
+        """Read bytes that come behind the head of an answer."""
+        return self._reader.read(size)
+
     def is_closed(self) -> bool:
         """Return whether the gateway closes the connection; a reset is an error."""
         return self._reader.read() == b""

@@ -23,10 +23,11 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from jetkv_gateway.serving.allowance import Allowance
 from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.handshake import switching_protocols
 
-__all__ = ["MAX_MESSAGE", "Allowance", "WebSocket", "notice_silence"]
+__all__ = ["MAX_MESSAGE", "WebSocket", "notice_silence"]
 
 MAX_MESSAGE = 4096
 """Of what a peer sends, in bytes, all fragments together."""
@@ -47,58 +48,6 @@ _log = logging.getLogger("jetkv.websocket")
 # What is read is dealt with before anything else is: one buffer does for all.
 _buffer = bytearray(_READ)
 _view = memoryview(_buffer)
-
-
-class Allowance:
-    """How much a peer may still send: it grows with time up to a burst, and may be overdrawn.
-
-    A watcher has nothing to say but pongs, so both rates are generous.
-
-    Attributes:
-        frames: left to send.
-        bytes: left to send.
-    """
-
-    FRAMES_A_SECOND = 100
-    BYTES_A_SECOND = 64 * 1024
-    BURST_SECONDS = 10
-    PATIENCE_SECONDS = 10.0
-
-    __slots__ = ("_since", "_spent_at", "bytes", "frames")
-
-    def __init__(self, now: float) -> None:
-        self._since = now
-        self._spent_at: float | None = None
-        self.frames: float = self.FRAMES_A_SECOND * self.BURST_SECONDS
-        self.bytes: float = self.BYTES_A_SECOND * self.BURST_SECONDS
-
-    def spend(self, frames: int, size: int) -> None:
-        self.frames -= frames
-        self.bytes -= size
-
-    @property
-    def spent(self) -> bool:
-        """Whether there is nothing left: nothing more should be read."""
-        return self.frames <= 0 or self.bytes <= 0
-
-    def grow(self, now: float) -> bool:
-        """Add what the time since has brought.
-
-        Returns:
-            False where it was spent for too long: the peer does not slow down by itself.
-        """
-        was_spent = self.spent
-        seconds, self._since = now - self._since, now
-        frames, size = self.FRAMES_A_SECOND, self.BYTES_A_SECOND
-        self.frames = min(self.frames + seconds * frames, self.BURST_SECONDS * frames)
-        self.bytes = min(self.bytes + seconds * size, self.BURST_SECONDS * size)
-        if was_spent:
-            if self._spent_at is None:
-                self._spent_at = now
-            return now - self._spent_at < self.PATIENCE_SECONDS
-        if self.frames == self.BURST_SECONDS * frames and self.bytes == self.BURST_SECONDS * size:
-            self._spent_at = None
-        return True
 
 
 class WebSocket(asyncio.BufferedProtocol):
@@ -125,6 +74,7 @@ class WebSocket(asyncio.BufferedProtocol):
         "_left",
         "_loop",
         "_lost",
+        "_now",
         "_on_lost",
         "_owed",
         "_ping_at",
@@ -148,7 +98,8 @@ class WebSocket(asyncio.BufferedProtocol):
         ping_seconds: float,
         on_lost: Callable[["WebSocket"], None],
     ) -> None:
-        now = loop.time()
+        # Of the tick before: near enough for all deadlines.
+        self._now = now = loop.time()
         self.transport = transport
         self._loop = loop
         self._on_lost = on_lost
@@ -261,6 +212,7 @@ class WebSocket(asyncio.BufferedProtocol):
         Args:
             now: the time of the event loop; about a second after the tick before.
         """
+        self._now = now
         if self._lost:
             return
         if not self._allowance.grow(now) and not self._closing:
@@ -308,7 +260,7 @@ class WebSocket(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         if self._room is None:
             self._room = self._loop.create_future()
-            self._stalled_at = self._loop.time()
+            self._stalled_at = self._now
             self._waiting_bytes = self.transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
@@ -317,7 +269,7 @@ class WebSocket(asyncio.BufferedProtocol):
             room.set_result(None)
         if self._pong_by is not None:
             # What it is to answer may have waited behind all that.
-            self._pong_by = self._loop.time() + self._ping_seconds
+            self._pong_by = self._now + self._ping_seconds
         self._owed = False
         self._pace()
 
@@ -443,7 +395,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def _closes_soon(self) -> None:
         if self._closes_at is None:
-            self._closes_at = self._loop.time() + _CLOSE_SECONDS
+            self._closes_at = self._now + _CLOSE_SECONDS
 
     def _leave(self) -> None:
         self._left = True

@@ -1,0 +1,60 @@
+"""How much a peer may send: a burst, then a rate, and not for long above it."""
+
+import pytest
+
+from jetkv_gateway.serving.allowance import Allowance
+
+FRAMES = Allowance.FRAMES_A_SECOND
+BYTES = Allowance.BYTES_A_SECOND
+
+
+def test_who_sends_no_faster_than_it_grows_is_never_stopped() -> None:
+    allowance = Allowance(0)
+    for second in range(1, 1000):
+        allowance.spend(FRAMES, BYTES)
+        assert not allowance.spent
+        assert allowance.grow(second)
+
+
+@pytest.mark.parametrize(
+    ("frames", "size"), [(FRAMES * 10, 0), (0, BYTES * 10)], ids=["frames", "bytes"]
+)
+def test_a_burst_of_ten_seconds_spends_it_and_a_pause_brings_it_back(
+    frames: int, size: int
+) -> None:
+    allowance = Allowance(0)
+    allowance.spend(frames, size)
+    assert allowance.spent
+    assert allowance.grow(1)
+    assert not allowance.spent
+    # Once it is whole again, the next burst begins anew.
+    assert allowance.grow(11)
+    allowance.spend(frames, size)
+    assert all(allowance.grow(second) for second in (12, 13, 22, 100))
+
+
+def test_who_goes_on_for_ten_seconds_more_than_it_grows_has_to_go() -> None:
+    allowance = Allowance(0)
+    granted = 0
+    for second in range(1, 100):
+        if not allowance.spent:
+            allowance.spend(FRAMES * 20, 0)
+            granted += FRAMES * 20
+        if not allowance.grow(second):
+            break
+    assert second == 11
+    assert granted <= FRAMES * (10 + second + 20)
+
+
+def test_what_is_overdrawn_is_paid_back_before_anything_more_is_read() -> None:
+    allowance = Allowance(0)
+    allowance.spend(FRAMES * 15, 0)
+    seconds = [second for second in range(1, 9) if (allowance.grow(second), allowance.spent)[1]]
+    assert seconds == [1, 2, 3, 4, 5]
+
+
+def test_a_long_silence_saves_up_no_more_than_the_burst() -> None:
+    allowance = Allowance(0)
+    allowance.grow(1_000_000)
+    allowance.spend(FRAMES * 10, 0)
+    assert allowance.spent
