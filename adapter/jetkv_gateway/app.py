@@ -94,7 +94,12 @@ def gateway(
     authenticator = authenticator or authenticator_for(settings)
     connection = Connection(settings.nats_options())
     naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
-    store = open_store(connection, naming, timeout=settings.request_timeout)
+    store = open_store(
+        connection,
+        naming,
+        timeout=settings.request_timeout,
+        reading_bytes=settings.max_reading_bytes,
+    )
     return build(
         store,
         connection=connection,

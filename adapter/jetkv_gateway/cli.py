@@ -220,6 +220,13 @@ def serve(
     request_wait: Annotated[
         float | None, typer.Option(help="Seconds that one waits; then 429. [0.5]")
     ] = None,
+    max_reading_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Bytes of a worker under way from NATS; keep it below max_pending of nats-server. "
+            "[46137344]"
+        ),
+    ] = None,
     max_watches: Annotated[
         int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")
     ] = None,
@@ -272,6 +279,7 @@ def serve(
         "max_requests": max_requests,
         "max_waiting_requests": max_waiting_requests,
         "request_wait": request_wait,
+        "max_reading_bytes": max_reading_bytes,
         "max_watches": max_watches,
         "max_watches_per_address": max_watches_per_address,
         "watch_queue": watch_queue,

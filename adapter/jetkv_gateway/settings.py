@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from jetkv_gateway.environment import is_service_link
 from jetkv_gateway.http.hosts import allowed_host
+from jetkv_gateway.jetstream.budget import READING_BYTES
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credentials import (
     SecretError,
@@ -50,6 +51,8 @@ from jetkv_gateway.watch.session import Limits
 __all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/A-Z\s]+")
+
+_MIB = 1024 * 1024
 
 _INBOX_PREFIX = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 
@@ -143,6 +146,8 @@ class Settings(BaseSettings):
     max_requests: Annotated[int, Field(ge=0)] = 128
     max_waiting_requests: Annotated[int, Field(ge=0)] = 4096
     request_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
+
+    max_reading_bytes: Annotated[int, Field(ge=8 * _MIB, le=2**40)] = READING_BYTES
 
     max_watches: Annotated[int, Field(ge=0)] = 10_000
     max_watches_per_address: Annotated[int, Field(ge=0)] = 2_000

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.buckets import names_of
+from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.feed import Feed
@@ -122,7 +123,15 @@ async def feed_with(
         consumer = Consumer(JetStream(connection, naming, 5.0), connection.mux, names, "limited")
         reply = await consumer.create([], inactive_seconds=60, **limits)
         stored = names.stored.encode()
-        feed = Feed(connection.mux, stored, consumer, share=None, latest=False, heartbeat=1.0)
+        feed = Feed(
+            connection.mux,
+            stored,
+            consumer,
+            budget=Budget(),
+            past=False,
+            latest=False,
+            heartbeat=1.0,
+        )
         await feed.open()
         try:
             yield feed, reply["config"]

@@ -43,6 +43,8 @@ _log = logging.getLogger("jetkv.nats")
 _NO_TEXT = "\ufffd"
 _LIMITS_SECONDS = 5.0
 _LIMITS_KEPT = 4096
+_PAGE_BYTES = 1024 * 1024
+"""Of a list of streams, of which a server sends 256 at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class JetStreamBuckets:
         self._js = js
         self._naming = js.naming
         self._loop = asyncio.get_running_loop()
+        self._page = Share(js.budget.feeds, _PAGE_BYTES)
         self._limits: dict[str, WriteLimits] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
@@ -181,6 +184,7 @@ class JetStreamBuckets:
                 "STREAM.LIST",
                 orjson.dumps({"offset": offset, "subject": "$KV.*.>"}),
                 retries=retries,
+                share=self._page,
             )
             streams = page.get("streams") or []
             for info in streams:
@@ -239,10 +243,15 @@ class JetStreamBuckets:
         """
         return self.known_limits(name) or await self.fresh_limits(name, window)
 
-    def share(self, names: BucketNames) -> Share:
-        """Return the share of the bytes on their way that a read of any message takes."""
+    def share(self, names: BucketNames, subject: str | None = None) -> Share:
+        """Return the share that a read takes of the bytes under way.
+
+        Args:
+            subject: whose newest message is read, None for any message of the bucket.
+        """
         limits = self._limits.get(names.bucket)
-        return self._js.share_of(names.stored, limits.value_limit if limits is not None else None)
+        bound = self._js.largest_answer(limits.value_limit if limits is not None else None)
+        return self._js.reads.share(names.stored, bound, subject)
 
     def known_limits(self, name: str) -> WriteLimits | None:
         """Return a bucket's limits if they are known, a few seconds old while the leader answers.

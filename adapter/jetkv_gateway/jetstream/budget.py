@@ -1,184 +1,320 @@
-"""Budgets that many share: of bytes or messages asked for and not yet here.
+"""One budget of bytes that are under way from NATS: asked for, and not yet here.
 
-All requests of a worker share one connection, and the server ends a connection that it has 64 MiB
-for. So what is asked for is counted before, as large as it may come, and given back once it is
-here. Whoever waits for a budget holds none of it, so nobody waits for one who waits.
+All requests of a worker share one connection, and nats-server ends a connection that more than its
+`max_pending` (64 MiB) wait for. So each one takes as much as its answer may have before it asks,
+and gives it back when the answer is here. The sum never goes over the total, whatever comes.
+
+The budget has lanes, so that small answers do not wait behind large ones. A lane other than that of
+the small ones has a part of the total, which it may fill and not go over; the small ones may have
+all that is free. Within a lane, who asks first is served first. A later one of another lane may go
+before it, but never takes what it waits for: so everybody's turn comes. Whoever waits holds nothing
+that another one waits for.
+
+An answer that nobody waits for any more still comes, and one that is late may come or not. What
+was taken for it is kept until a reply to something that was asked for later is here: a connection
+is a queue, so what has not come by then is not under way. The lane of the small ones gives up all
+that is so late. Where a bucket has no leader, reads of it would else keep out those of all others.
 """
 
 import asyncio
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ["Budget", "Hold", "Reads", "Share"]
+__all__ = ["READING_BYTES", "Budget", "Lane", "Share"]
+
+READING_BYTES = 44 * 1024 * 1024
+"""What a server allows by default is 64 MiB, and it counts what it has sent until it has sent all
+that there was when it began to send. So what is here and asked for again can count twice: the large
+lane, the feeds and the standing part. The sum of all that stays below the 64 MiB, with some MiB for
+what is not counted, as each of it is small: acknowledgements, heartbeats, what a server says of a
+stream."""
+
+_LARGE = _FEEDS = 0.1
+_STANDING = 0.15
+_CAUTIOUS = 0.25
+"""Parts of the total. Other replies come behind what is under way: the less of what is large, the
+sooner."""
+
+_FEEDS_AT_MOST = 16
+"""The n-th feed gets this part of what n feeds could have each: the sum over ten thousand of them
+is about ten times as much as the first one gets, and has to fit."""
+
+_FEED_MOST = 256 * 1024
+_FEED_LEAST = 384
 
 
-class Budget:
-    """So many units for all; who asks first is served first.
+class _Waiter(NamedTuple):
+    number: int
+    units: int
+    turn: asyncio.Future[None]
 
-    Args:
-        total: units; who asks for more than that gets all of them.
+
+class Lane:
+    """One kind of answers, and what it has of a budget.
+
+    Attributes:
+        part: bytes that it may have at a time; only one that asks for more than that gets more,
+            and then it is alone in its lane.
+        line: who waits.
+        epoch: of what is taken now; `give` it back with that.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._free = total
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+    __slots__ = (
+        "_budget",
+        "_left",
+        "_left_before",
+        "_old",
+        "_room",
+        "_settled",
+        "epoch",
+        "line",
+        "part",
+    )
+
+    def __init__(self, budget: "Budget", part: int) -> None:
+        self._budget = budget
+        self._room = self.part = part
+        self.line: deque[_Waiter] = deque()
+        self.epoch = self._settled = 0
+        self._old = self._left = self._left_before = 0
+
+    @property
+    def taken(self) -> int:
+        """Bytes that are taken now."""
+        return self.part - self._room
 
     def take_now(self, units: int) -> int:
         """Return what was taken, 0 where there is no room now: `give` it back."""
-        units = min(units, self._total)
-        if self._waiting or units > self._free:
-            return 0
-        self._free -= units
+        budget = self._budget
+        if budget.waiting or units > budget.free or units > self._room or units > budget.most:
+            units = min(units, budget.most)
+            if self.line or not self.fits(units, budget.left_by_the_line()):
+                return 0
+        budget.free -= units
+        self._room -= units
         return units
 
     async def take(self, units: int) -> int:
-        """Wait until that much is free, and return what was taken: `give` it back."""
+        """Wait until that much is free, and return what was taken: `give` it back.
+
+        Who asks for more than one can have (`Budget.most`) gets that much.
+        """
         taken = self.take_now(units)
         if taken:
             return taken
-        units = min(units, self._total)
+        budget = self._budget
+        units = min(units, budget.most)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((units, turn))
+        waiter = _Waiter(budget.next_number(), units, turn)
+        self.line.append(waiter)
+        budget.waiting += 1
         try:
             await turn
         except asyncio.CancelledError:
-            # A smaller one behind this may go now.
-            self.give(units if turn.done() and not turn.cancelled() else 0)
+            # Its turn may have come at this very moment. Else the next one's may have.
+            self.give(0 if turn.cancelled() else units)
             raise
         return units
 
-    def give(self, units: int) -> None:
-        """Give back what was taken."""
-        self._free += units
-        while self._waiting:
-            units, turn = self._waiting[0]
-            if turn.done():
-                self._waiting.popleft()
-            elif units <= self._free:
-                self._waiting.popleft()
-                self._free -= units
-                turn.set_result(None)
-            else:
+    def give(self, units: int, epoch: int | None = None) -> None:
+        """Give back what was taken, or a part of it; it has come, or will not.
+
+        Args:
+            epoch: in which it was taken; None in a lane that gives up nothing.
+        """
+        if epoch is not None and epoch != self.epoch:
+            if epoch < self._settled:
                 return
+            self._old -= units
+        budget = self._budget
+        budget.free += units
+        self._room += units
+        if budget.waiting:
+            budget.serve()
+
+    def leave(self, units: int) -> None:
+        """Leave what was taken to `Budget.settle`: it may still come."""
+        if self is not self._budget.small:
+            self._left += units
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something waits to be settled."""
+        return bool(self.line) if self is self._budget.small else self._left + self._left_before > 0
+
+    def begin_settling(self) -> None:
+        if self is self._budget.small:
+            self.epoch += 1
+            self._old = self.taken
+        else:
+            self._left_before += self._left
+            self._left = 0
+
+    def settle(self) -> None:
+        units = self._old + self._left_before
+        self._old = self._left_before = 0
+        self._settled = self.epoch
+        self.give(units)
+
+    def fits(self, units: int, free: int) -> bool:
+        """Return whether somebody may go whom others leave so much."""
+        return units <= free and (units <= self._room or self._room == self.part)
+
+    def wants(self) -> int:
+        """Return what others have to leave free for the first of the line."""
+        units = self.line[0].units
+        if self is self._budget.small:
+            return units
+        # The rest of its part as well, as that is its lane's own.
+        return max(0, max(units, self.part) - self.taken)
+
+    def resize(self, part: int) -> None:
+        """Let it have another part; what is over that is not taken again once it is given back."""
+        self._room += part - self.part
+        self.part = part
+
+    def serve_first(self) -> None:
+        """Let the first of the line go."""
+        _, units, turn = self._pop()
+        self._budget.free -= units
+        self._room -= units
+        turn.set_result(None)
+
+    def skip_gone(self) -> bool:
+        """Forget who is first and no longer waits; return whether somebody still does."""
+        while self.line and self.line[0].turn.done():
+            self._pop()
+        return bool(self.line)
+
+    def _pop(self) -> _Waiter:
+        self._budget.waiting -= 1
+        return self.line.popleft()
+
+
+class Budget:
+    """The bytes of one connection.
+
+    Args:
+        total: bytes.
+
+    Attributes:
+        small: the lane of answers that are small, or likely so.
+        large: of those that are large.
+        feeds: of batches of messages: listings, and what watches catch up with.
+        standing: of what live feeds may be sent at any time; see `open_feed`.
+        most: bytes that one can have at most.
+        free: bytes that nobody has.
+        waiting: how many wait, in all lanes.
+    """
+
+    def __init__(self, total: int = READING_BYTES) -> None:
+        self.total = self.free = total
+        self.small = Lane(self, total)
+        self.large = Lane(self, int(total * _LARGE))
+        self.feeds = Lane(self, int(total * _FEEDS))
+        self.standing = Lane(self, int(total * _STANDING))
+        self.most = total - self.standing.part
+        self.waiting = 0
+        self._lanes = self.small, self.large, self.feeds, self.standing
+        self._number = 0
+        self._feeds = 0
+        self._draining = False
+
+    async def open_feed(self) -> int:
+        """Return what one more live feed may be sent at any time, 0 where nothing is left.
+
+        It is taken of `standing` for as long as the feed is open: `close_feed` gives it back. The
+        more feeds are open, the less a new one gets, so that there is something for thousands:
+        the n-th largest share is never more than what the n-th feed got, and the sum of all those
+        grows with the logarithm of their number only.
+        """
+        lane = self.standing
+        share = lane.part // (_FEEDS_AT_MOST * (self._feeds + 1))
+        units = max(_FEED_LEAST, min(_FEED_MOST, share))
+        if lane.line or lane.taken + units > lane.part:
+            return 0
+        self._feeds += 1
+        taken = False
+        try:
+            units = await lane.take(units)
+            taken = True
+        finally:
+            self._feeds -= not taken
+        return units
+
+    def close_feed(self, units: int) -> None:
+        """Give back what `open_feed` has taken."""
+        self._feeds -= 1
+        self.standing.give(units)
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def surprise(self) -> None:
+        """Be careful: what was taken for small is large.
+
+        All that is under way in the lane of the small ones may be. None is asked for until that is
+        here, and fewer at a time then, until `trust`.
+        """
+        if self.small.part == self.total:
+            self._draining = True
+            self.small.resize(0)
+
+    def trust(self) -> None:
+        """End what `surprise` began, as no other one came for a while."""
+        self._draining = False
+        self.small.resize(self.total)
+        self.serve()
+
+    def _drained(self) -> None:
+        if self._draining and not self.small.taken:
+            self._draining = False
+            self.small.resize(int(self.total * _CAUTIOUS))
+
+    def left_by_the_line(self) -> int:
+        """Return what is free and not wanted by somebody who waits."""
+        self._drained()
+        return self.free - sum(lane.wants() for lane in self._lanes if lane.skip_gone())
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether `begin_settling` has something to begin with."""
+        return any(lane.unsettled for lane in self._lanes)
+
+    def begin_settling(self) -> None:
+        """Note what is under way; ask for something after a while, and `settle` once it is here."""
+        for lane in self._lanes:
+            lane.begin_settling()
+
+    def settle(self) -> None:
+        """Give back what was left or is late since before `begin_settling`: it did not come."""
+        for lane in self._lanes:
+            lane.settle()
+
+    def serve(self) -> None:
+        """Let go whoever's turn has come."""
+        self._drained()
+        while self._serve_one():
+            pass
+
+    def _serve_one(self) -> bool:
+        free = self.free
+        for lane in sorted((lane for lane in self._lanes if lane.skip_gone()), key=_first):
+            if lane.fits(lane.line[0].units, free):
+                lane.serve_first()
+                return True
+            # Who came later does not take what this one waits for.
+            free -= lane.wants()
+        return False
+
+
+def _first(lane: Lane) -> int:
+    return lane.line[0].number
 
 
 class Share(NamedTuple):
-    """What a read has to take of which budget."""
+    """What a read has to take, and of which lane."""
 
-    budget: Budget
+    lane: Lane
     units: int
-
-
-class Hold:
-    """What was taken of a budget, to be given back in parts, or moved to another budget."""
-
-    def __init__(self, budget: Budget, units: int) -> None:
-        self._budget = budget
-        self._units = units
-
-    def keep(self, units: int) -> None:
-        """Give back what is over so many units."""
-        if units < self._units:
-            self._budget.give(self._units - units)
-            self._units = units
-
-    def move(self, budget: Budget) -> None:
-        """Take it of another budget instead, if that one has room now."""
-        taken = budget.take_now(self._units)
-        if taken:
-            self.keep(0)
-            self._budget, self._units = budget, taken
-
-
-_MIB = 1024 * 1024
-_BYTES_OF_SMALL = 8 * _MIB
-_BYTES_OF_LARGE = 8 * _MIB
-_BYTES_OF_UNKNOWN = 16 * _MIB
-_BYTES_OF_HISTORIES = 16 * _MIB
-_BYTES_OF_SMALL_HISTORIES = 4 * _MIB
-_BYTES_OF_SLOW_HISTORIES = 64 * _MIB
-"""With what catches up, and what is live, no more than the server allows. The more is on its way,
-the longer takes every other reply that comes behind it."""
-
-_SMALL = 64 * 1024
-_KNOWN = 4096
-_KNOWN_SECONDS = 10.0
-_SLACK = 1024
-
-
-class Reads:
-    """Which budget a read of one message takes its share of.
-
-    Nobody says how large an answer will be. Were each counted as the largest that it can be, small
-    values would wait for one another where the server takes large ones. So sizes are remembered for
-    a moment: a message that was small is counted as that, and does not stand in line behind large
-    ones; one that nobody has read is counted as the largest, but apart from large ones as long as
-    only small ones were seen in its bucket. What another gateway has made larger since is counted
-    too low, once.
-    """
-
-    def __init__(self) -> None:
-        self._small = Budget(_BYTES_OF_SMALL)
-        self._large = Budget(_BYTES_OF_LARGE)
-        self._unknown = Budget(_BYTES_OF_UNKNOWN)
-        self._histories = Budget(_BYTES_OF_HISTORIES)
-        self._small_histories = Budget(_BYTES_OF_SMALL_HISTORIES)
-        self.slow_histories = Budget(_BYTES_OF_SLOW_HISTORIES)
-        self._seen: dict[str, Share] = {}
-        self._seen_before: dict[str, Share] = {}
-        self._largest: dict[str, int] = {}
-        self._largest_before: dict[str, int] = {}
-        self._until = 0.0
-
-    def known(self, subject: str) -> Share | None:
-        """Return the share for the newest message of a subject, None where it is not known."""
-        return self._seen.get(subject) or self._seen_before.get(subject)
-
-    def _share(self, size: int) -> Share:
-        return Share(self._small if size <= _SMALL else self._large, size)
-
-    def unknown(self, bucket: str, bound: int) -> Share:
-        """Return the share for any message of a bucket, whose answer has `bound` bytes at most."""
-        if bound <= _SMALL:
-            return Share(self._small, bound)
-        largest = max(self._largest.get(bucket, 0), self._largest_before.get(bucket, 0))
-        return Share(self._unknown if 0 < largest <= _SMALL else self._large, bound)
-
-    def of_history(self, bound: int) -> Share:
-        """Return the share for one revision of a history, which is held while it is sent.
-
-        It is there twice then, as it came and as it goes out. Where all of a bucket's are small,
-        none of them stands in line behind large ones.
-        """
-        return Share(self._small_histories if bound <= _SMALL else self._histories, 2 * bound)
-
-    def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
-        """Note the size of a subject's newest message, in bytes of an answer.
-
-        Args:
-            now: the time of the event loop, in seconds.
-        """
-        if now > self._until or len(self._seen) >= _KNOWN:
-            is_old = now > self._until + _KNOWN_SECONDS
-            self._seen_before = {} if is_old else self._seen
-            self._largest_before = {} if is_old else self._largest
-            self._seen, self._largest = {}, {}
-            self._until = now + _KNOWN_SECONDS
-        size += _SLACK
-        share = self._seen.get(subject)
-        if share is not None and share.units == size:
-            return
-        self._seen[subject] = self._share(size)
-        self._largest[bucket] = max(size, self._largest.get(bucket, 0))
-
-    def grows(self, bucket: str, subject: str, size: int) -> None:
-        """Note that a message is being written; what nobody has read stays unknown."""
-        size += _SLACK
-        share = self.known(subject)
-        if share is not None and size > share.units:
-            self._seen[subject] = self._share(size)
-        if size > self._largest.get(bucket, size):
-            self._largest[bucket] = size
-        if size > self._largest_before.get(bucket, size):
-            self._largest_before[bucket] = size

@@ -12,11 +12,10 @@ from typing import Any
 
 from jetkv_gateway.jetstream.api import get_next
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
-from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.expiry import seconds_of
-from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed, Share
+from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed
 from jetkv_gateway.jetstream.streams import forgetting
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
@@ -31,12 +30,7 @@ _INACTIVE_SECONDS_OF_PAST = 60
 watcher may rest for longer than the live one, which never does."""
 
 _PASTS_AT_ONCE = 128
-_BYTES_OF_PAST = 16 * 1024 * 1024
-"""All that catches up shares one connection with everything else, and the server ends a connection
-that it has 64 MiB for; and a stream has a thousand consumers at most by default."""
-
-_MESSAGES_OF_PAST = 256
-"""Under way at a time, for all that catch up: replies to requests come behind them."""
+"""A stream has a thousand consumers at most by default."""
 
 _TRIES_TO_REMOVE = 3
 _ANSWER_SECONDS = 2.0
@@ -52,7 +46,6 @@ class JetStreamChanges:
         self._buckets = buckets
         self._closing: set[asyncio.Task[None]] = set()
         self._pasts = asyncio.Semaphore(_PASTS_AT_ONCE)
-        self._past = Share(Budget(_BYTES_OF_PAST), Budget(_MESSAGES_OF_PAST))
 
     async def available(self, timeout: float) -> None:
         await self._js.available(timeout)
@@ -120,11 +113,16 @@ class JetStreamChanges:
                 mux,
                 names.stored.encode(),
                 consumer,
-                share=self._past if through is not None else None,
+                budget=self._js.budget,
+                past=through is not None,
                 latest=latest,
                 heartbeat=HEARTBEAT_SECONDS / 2 if closely else HEARTBEAT_SECONDS,
             )
-            await feed.open()
+            try:
+                await feed.open()
+            except BaseException:
+                feed.release()
+                raise
             lost = False
             asked = asyncio.get_running_loop().time()
             try:
@@ -151,7 +149,16 @@ class JetStreamChanges:
                     await asyncio.shield(closing)
 
     async def _close(self, feed: Feed, consumer: Consumer, lost: bool) -> None:
-        await feed.close()
+        if lost:
+            feed.release()
+        try:
+            await feed.close()
+            await self._remove(consumer, lost)
+        finally:
+            # Not before: what it had asked for came until now.
+            feed.release()
+
+    async def _remove(self, consumer: Consumer, lost: bool) -> None:
         for _ in range(_TRIES_TO_REMOVE if lost else 1):
             try:
                 await consumer.remove(_ANSWER_SECONDS)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.budget import Reads, Share
+from jetkv_gateway.jetstream.budget import READING_BYTES, Budget, Lane, Share
 from jetkv_gateway.jetstream.capabilities import Host
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.errors import PASSING, refusal, unanswered
@@ -28,6 +28,7 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Unreadable,
 )
+from jetkv_gateway.jetstream.sizes import SMALL, Reads
 from jetkv_gateway.kv.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -37,7 +38,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import Retries
 
-__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "wait_for"]
+__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
 
 RETRY_SECONDS = 6.0
 """How long after its beginning a request may still begin another try (design decision 7)."""
@@ -51,6 +52,10 @@ was on its way when the connection broke waits for the next connection."""
 
 _ROOM_SECONDS = 5.0
 """How long a read waits for its share, if its request may still wait so long."""
+
+_BOUNDS_KEPT = 256
+_SETTLE_SECONDS = 0.25
+"""What is not answered within this time is late: it waits for something in NATS."""
 
 _GET = "STREAM.MSG.GET."
 
@@ -85,6 +90,10 @@ class RetryWindow:
         """Seconds in which another try may begin."""
         return self._end - self._loop.time()
 
+    def restart(self) -> None:
+        """Count from now on."""
+        self._end = self._loop.time() + RETRY_SECONDS
+
     async def pause(self) -> bool:
         """Wait, and return whether there is time for another try."""
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
@@ -102,35 +111,55 @@ class JetStream:
 
     Args:
         timeout: seconds that one request waits for its reply.
+        reading_bytes: that may be under way at the same time.
 
     Attributes:
         patience: seconds that it waits where it may be made again.
+        budget: of what is under way.
+        reads: which share of it a read takes.
     """
 
-    def __init__(self, connection: Connection, naming: Naming, timeout: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        naming: Naming,
+        timeout: float,
+        reading_bytes: int = READING_BYTES,
+    ) -> None:
         self._connection = connection
         self.naming = naming
         self._api = naming.api
         self._timeout = timeout
         self.patience = min(timeout, PATIENCE)
-        self.reads = Reads()
+        self.budget = Budget(reading_bytes)
+        self.reads = Reads(self.budget)
+        self._settling: asyncio.Task[None] | None = None
+        self._largest = 0
+        self._bounds: dict[int | None, int] = {}
 
     @property
     def max_value_bytes(self) -> int:
         return self._connection.max_value_bytes
 
-    def share_of(self, bucket: str, value_limit: int | None) -> Share:
-        """Return the share that a read of any message of a bucket takes: base64 in JSON.
+    def largest_answer(self, value_limit: int | None) -> int:
+        """Return the bytes that the answer to a read has at most: base64 in JSON.
 
         Args:
-            bucket: what its subjects begin with.
             value_limit: of the bucket in bytes, None for that of the server.
         """
         largest = self._connection.max_value_bytes
-        if value_limit is not None:
-            largest = min(largest, value_limit)
-        bound = (largest + HEADER_RESERVE) * 4 // 3 + _AROUND_A_MESSAGE
-        return self.reads.unknown(bucket, bound)
+        if largest != self._largest:
+            self._largest = largest
+            self._bounds.clear()
+        bound = self._bounds.get(value_limit)
+        if bound is None:
+            if value_limit is not None:
+                largest = min(largest, value_limit)
+            bound = (largest + HEADER_RESERVE) * 4 // 3 + _AROUND_A_MESSAGE
+            if len(self._bounds) >= _BOUNDS_KEPT:
+                self._bounds.clear()
+            self._bounds[value_limit] = bound
+        return bound
 
     async def host(self) -> Host:
         """Return the server that decides about a stream to be created.
@@ -179,6 +208,7 @@ class JetStream:
         timeout: float | None = None,
         window: RetryWindow | None = None,
         share: Share | None = None,
+        room: float | None = None,
         retries: Retries | None = None,
     ) -> dict[str, Any]:
         """Call `$JS.API.<verb>` and return its reply.
@@ -190,7 +220,9 @@ class JetStream:
             timeout: seconds, where the call's own differs from that of all.
             window: of the request that this call is a part of; one that changes nothing is then
                 made again when it got no answer.
-            share: of the bytes on their way, for a reply that is as large as a value.
+            share: of the bytes under way, for a reply that is as large as a value.
+            room: seconds that it waits for its share, whatever is left of the window, which counts
+                from then on; None for what is usual.
             retries: counts what is tried again, for a call that stands alone.
 
         Raises:
@@ -206,13 +238,18 @@ class JetStream:
             if timeout is None and repeatable and window is not None:
                 wait = self.wait_of(window)
             # Not during a pause: only for what is on its way.
-            taken = 0
+            taken = epoch = 0
             if share is not None:
-                taken = share.budget.take_now(share.units) or await wait_for(share, window)
+                taken = share.lane.take_now(share.units)
+                if not taken:
+                    taken = await self._wait_for(share, window, room)
+                epoch = share.lane.epoch
             try:
                 message = await self._connection.mux.request(
                     self._api + verb, payload, timeout=wait
                 )
+                if len(message.data) > SMALL and share is not None:
+                    self.reads.came_large(share, asyncio.get_running_loop().time())
                 reply = _answer(message, verb.partition(".")[0])
                 if "error" not in reply:
                     return reply
@@ -222,12 +259,20 @@ class JetStream:
                 again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
                 if isinstance(signal, RequestTimeout):
                     silent = failure
+                    if share is not None:
+                        self._leave(share.lane, taken)
+                        taken = 0
                 elif silent is not None and isinstance(signal, (ConnectionLost, NotConnected)):
                     # The silent server was left meanwhile: that it was silent is what counts.
                     failure = silent
-            finally:
+            except asyncio.CancelledError:
                 if share is not None:
-                    share.budget.give(taken)
+                    self._leave(share.lane, taken)
+                    taken = 0
+                raise
+            finally:
+                if share is not None and taken:
+                    share.lane.give(taken, epoch)
             window = window or RetryWindow(retries)
             if again:
                 again = await self.reconnected(window)
@@ -242,28 +287,83 @@ class JetStream:
                     # An error holds this frame, and must not be held by it: that is a cycle.
                     del failure, silent
 
+    async def _wait_for(self, share: Share, window: RetryWindow | None, room: float | None) -> int:
+        """Wait until there is room for a reply, and return what was taken; see `call`.
+
+        Raises:
+            TooManyRequests: there was none in time.
+        """
+        self._settle_soon()
+        wait = room or _ROOM_SECONDS
+        if room is None and window is not None:
+            wait = min(wait, window.left)
+        try:
+            async with asyncio.timeout(wait):
+                taken = await share.lane.take(share.units)
+        except TimeoutError:
+            raise TooManyRequests("too many large values are being read at once") from None
+        if room is not None and window is not None:
+            window.restart()
+        return taken
+
+    def _leave(self, lane: Lane, taken: int) -> None:
+        """Keep what was taken for a reply that was waited for in vain, as it may still come."""
+        lane.leave(taken)
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """Find out what is no longer under way, for as long as there is something to find out."""
+        while True:
+            self.budget.begin_settling()
+            await asyncio.sleep(_SETTLE_SECONDS)
+            try:
+                await self._connection.mux.request(f"{self._api}INFO", timeout=self._timeout)
+            except NoResponders:
+                pass  # an answer, too
+            except RequestFailed:
+                continue
+            self.budget.settle()
+            if not self.budget.unsettled:
+                return
+
     async def direct_get(
         self, stream: str, payload: bytes, *, timeout: float, share: Share, window: RetryWindow
     ) -> Reply | None:
         """Return what a replica answers to a read, or None where none answers in time.
 
         Args:
-            share: of the bytes on their way.
+            share: of the bytes under way.
 
         Raises:
             TooManyRequests: there was no room for the answer in time.
         """
-        taken = share.budget.take_now(share.units) or await wait_for(share, window)
+        taken = share.lane.take_now(share.units) or await self._wait_for(share, window, None)
+        epoch = share.lane.epoch
         try:
-            return await self._connection.mux.request(
+            message = await self._connection.mux.request(
                 f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
             )
-        except (NoResponders, RequestTimeout, ConnectionLost):
+        except (RequestTimeout, asyncio.CancelledError) as late:
+            self._leave(share.lane, taken)
+            taken = 0
+            if isinstance(late, RequestTimeout):
+                return None
+            raise
+        except (NoResponders, ConnectionLost):
             return None
         except RequestFailed as signal:
             raise unanswered(signal, None) from signal
+        else:
+            if len(message.data) > SMALL:
+                self.reads.came_large(share, asyncio.get_running_loop().time())
+            return message
         finally:
-            share.budget.give(taken)
+            if taken:
+                share.lane.give(taken, epoch)
 
     async def publish(
         self,
@@ -348,24 +448,6 @@ class JetStream:
         except GatewayError as refused:
             return {"jetstream": refused.message}
         return {}
-
-
-async def wait_for(share: Share, window: RetryWindow | None, seconds: float = _ROOM_SECONDS) -> int:
-    """Wait until there is room for a reply, and return what was taken.
-
-    Args:
-        window: of the request that this is a part of.
-        seconds: how long it waits, if its request may still wait so long.
-
-    Raises:
-        TooManyRequests: there was none in time.
-    """
-    wait = seconds if window is None else min(seconds, window.left)
-    try:
-        async with asyncio.timeout(wait):
-            return await share.budget.take(share.units)
-    except TimeoutError:
-        raise TooManyRequests("too many large values are being read at once") from None
 
 
 def _answer(reply: Reply, where: str) -> dict[str, Any]:

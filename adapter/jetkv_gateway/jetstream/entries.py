@@ -11,8 +11,8 @@ from jetkv_gateway.jetstream.api import (
     read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
-from jetkv_gateway.jetstream.budget import Hold, Share
-from jetkv_gateway.jetstream.client import JetStream, RetryWindow, wait_for
+from jetkv_gateway.jetstream.budget import Share
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.headers import read_direct, read_headers
 from jetkv_gateway.jetstream.writes import Writes
@@ -32,7 +32,6 @@ __all__ = ["JetStreamEntries"]
 
 _REPLICA_TIMEOUT = 1.0
 _ROOM_SECONDS_WITHIN = 30.0
-_SLOW_SECONDS = 1.0
 
 
 class JetStreamEntries:
@@ -56,9 +55,7 @@ class JetStreamEntries:
         query = get_last(subject) if revision is None else get_sequence(revision)
         window = RetryWindow(retries)
         js = self._js
-        share = js.reads.known(subject) if revision is None else None
-        if share is None:
-            share = self._buckets.share(names)
+        share = self._buckets.share(names, subject if revision is None else None)
         entry = headers = None
         if consistency is Consistency.EVENTUAL:
             entry = await self._from_replica(names, subject, key, query, share, window)
@@ -145,43 +142,45 @@ class JetStreamEntries:
         window = RetryWindow(retries)
         last = await self._writes.last(names, tokens, key, window)
         newest = last.entry.revision if last is not None else 0
+        subject, size = names.stored + tokens, len(last.entry.base64) if last is not None else 0
+        self._js.reads.saw(names.stored, subject, size, self._loop.time())
         del last  # with a value in it
-        reads, reached = self._js.reads, 0
+        reached = 0
         while reached < newest:
-            share = reads.of_history(self._buckets.share(names).units)
-            if not reached:
-                taken = await wait_for(share, window)
-            else:
-                # It may have been sent for long; and what was sent is not to be lost so soon.
-                taken = await wait_for(share, None, _ROOM_SECONDS_WITHIN)
-                window = RetryWindow(retries)
-            hold = Hold(share.budget, taken)
-            slow = None
-            try:
-                entry = await self._next(names, tokens, key, reached + 1, window)
-                if entry is None or entry.revision > newest:
-                    break
-                hold.keep(2 * len(entry.base64))
-                # One whose client does not read for a while is not to keep others waiting.
-                slow = self._loop.call_later(_SLOW_SECONDS, hold.move, reads.slow_histories)
-                reached = entry.revision
-                yield entry
-                del entry
-            finally:
-                if slow is not None:
-                    slow.cancel()
-                hold.keep(0)
+            entry = await self._next(names, tokens, key, reached + 1, window, within=reached > 0)
+            if entry is None or entry.revision > newest:
+                break
+            reached = entry.revision
+            yield entry
+            del entry
+            # It may have been sent for long.
+            window = RetryWindow(retries)
         if not reached:
             await self._buckets.limits(bucket, window)
             raise KeyNotFound
 
     async def _next(
-        self, names: BucketNames, tokens: str, key: str, revision: int, window: RetryWindow
+        self,
+        names: BucketNames,
+        tokens: str,
+        key: str,
+        revision: int,
+        window: RetryWindow,
+        *,
+        within: bool,
     ) -> Entry | None:
-        """Return the first entry of a key from a revision on."""
+        """Return the first entry of a key from a revision on.
+
+        Args:
+            within: whether an answer has begun, which is not to be lost for want of room so soon.
+        """
         subject = names.stored + tokens
+        share = self._buckets.share(names)
+        room = _ROOM_SECONDS_WITHIN if within else None
         try:
-            reply = await self._js.call(names.get, get_next(subject, revision), window=window)
+            reply = await self._js.call(
+                names.get, get_next(subject, revision), window=window, share=share, room=room
+            )
         except KeyNotFound:
             return None
         return read_entry(reply["message"], subject, key)

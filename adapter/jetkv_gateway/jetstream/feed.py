@@ -7,6 +7,7 @@ is an error of its own, since another feed would fare no better.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
 
@@ -16,22 +17,30 @@ from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import bucket_of, read_headers, status, subject_text, value_of
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, RequestFailed
-from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, Unavailable
+from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.keys import display
 from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.kv.store import Batch
 
-__all__ = ["HEARTBEAT_SECONDS", "Feed", "Share"]
+__all__ = ["HEARTBEAT_SECONDS", "Feed"]
 
 _SECOND = 1_000_000_000
 _BATCH = 256
-_BATCH_BYTES = 256 * 1024
+_BATCH_BYTES = 64 * 1024
+"""Of a live feed that is busy, where its own share is less."""
 _BATCH_BYTES_OF_PAST = 128 * 1024
 """To begin with; a larger value doubles it, for as often as it takes."""
 _BATCH_OF_PAST = 64
+_PAST_IN_FLIGHT = 256
+"""Messages of all feeds that catch up, if nothing else takes up their lane of the budget: replies
+to requests come behind them."""
 _LATEST_BYTES = 8 * 1024 * 1024
+_AROUND_A_MESSAGE = 4096
+"""Its subject, and that of its acknowledgement, of which a server counts each byte."""
 _EXPIRES_SECONDS = 30.0
 _EXPIRES_SECONDS_OF_PAST = 3.0
+_EXPIRES_OF_MORE = 2.0
+_ROOM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 3.0
 _GIVE_WAY_SECONDS = 0.001
@@ -43,20 +52,25 @@ _BAD_REQUEST = b"400"
 _EXCEEDED = b"Exceeded MaxRequest"
 
 
-class Share(NamedTuple):
-    """What all that catch up may have under way."""
+class _Asked(NamedTuple):
+    """What a batch may have: messages, and bytes if they are limited."""
 
-    bytes: Budget
-    messages: Budget
+    batch: int
+    bytes: int | None
 
 
 class Feed:
     """`kv.store.Feed` on one consumer.
 
+    What it asks for is taken of the budget before. A live feed has a share of its own, for as long
+    as it is open, so that it can always be sent something; for what does not fit in there it takes
+    more, until that has come. One that catches up takes what it needs for each batch.
+
     Args:
         stored: what stands before a key in its subject.
         consumer: whom to ask for messages.
-        share: of all that catch up, for a feed that does.
+        budget: of what is under way.
+        past: whether it catches up.
         latest: whether its consumer picks out the newest of each key.
         heartbeat: seconds after which it says that nothing has happened.
 
@@ -73,23 +87,29 @@ class Feed:
         stored: bytes,
         consumer: Consumer,
         *,
-        share: Share | None,
+        budget: Budget,
+        past: bool,
         latest: bool,
         heartbeat: float,
     ) -> None:
         self._mux = mux
         self._heartbeat = heartbeat
         self._as_of = -inf
-        self._share = share
-        self._taken_bytes = self._taken_messages = 0
-        self._batch = _BATCH if share is None else _BATCH_OF_PAST
-        self._batch_bytes: int | None = _BATCH_BYTES if share is None else _BATCH_BYTES_OF_PAST
-        self._max_message = mux.max_value_bytes + HEADER_RESERVE
+        self._budget = budget
+        self._past = past
+        self._own = self._more = 0
+        self._batch = _BATCH_OF_PAST if past else _BATCH
+        self._batch_bytes: int | None = _BATCH_BYTES_OF_PAST
+        self._max_message = mux.max_value_bytes + HEADER_RESERVE + _AROUND_A_MESSAGE
         if latest:
             # Such a consumer loses the message that goes over max_bytes, without a gap in its
             # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
-            self._batch = max(1, min(self._batch, _LATEST_BYTES // self._max_message))
+            most = min(_LATEST_BYTES, budget.feeds.part)
+            self._batch = max(1, min(self._batch, most // self._max_message))
             self._batch_bytes = None
+        self._asked = _Asked(0, None)
+        self._too_small = 0
+        self._busy = False
         self._stored = stored
         self._cut = len(stored)
         self._consumer = consumer
@@ -101,19 +121,23 @@ class Feed:
         self._news = asyncio.Event()
         self._end: str | None = None
         self._for_good: GatewayError | None = None
-        self._expires = _EXPIRES_SECONDS if share is None else _EXPIRES_SECONDS_OF_PAST
+        self._expires = _EXPIRES_SECONDS_OF_PAST if past else _EXPIRES_SECONDS
         self._max_batch_bytes = inf
 
     def keep_to(self, config: Mapping[str, Any]) -> None:
         """Ask for no more at a time than the consumer allows, which has its server's limits."""
         self._batch = min(self._batch, config.get("max_batch") or self._batch)
         self._max_batch_bytes = config.get("max_bytes") or inf
-        if self._batch_bytes is not None:
-            self._batch_bytes = int(min(self._batch_bytes, self._max_batch_bytes))
         self._expires = min(self._expires, (config.get("max_expires") or inf) / _SECOND)
         self._heartbeat = min(self._heartbeat, self._expires / 2)
 
     async def open(self) -> None:
+        if not self._past:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ROOM_SECONDS):
+                    self._own = await self._budget.open_feed()
+            if not self._own:
+                raise TooManyRequests("too many buckets are watched at the same time")
         try:
             self._inbox = await self._mux.subscribe(
                 self._take, lambda: self._finish("the connection to NATS was lost")
@@ -130,6 +154,13 @@ class Feed:
         self._finish("closed")
         self._consumer.heed(None)
         await self._inbox.close()
+
+    def release(self) -> None:
+        """Give back what was taken of the budget, once nothing more can come."""
+        self._batch_is_over()
+        if self._own:
+            self._budget.close_feed(self._own)
+            self._own = 0
 
     async def read(self) -> Batch:
         if not self._arrived:
@@ -153,30 +184,60 @@ class Feed:
             self._finish("no heartbeat")
 
     async def _pull(self) -> None:
-        if self._share is not None:
-            if self._mux.in_flight:
-                await asyncio.sleep(_GIVE_WAY_SECONDS)
-            wanted = self._batch_bytes or self._batch * self._max_message
-            self._taken_bytes = await self._share.bytes.take(wanted)
-            self._taken_messages = await self._share.messages.take(self._batch)
-        self._credit = self._batch
+        try:
+            async with asyncio.timeout(_ROOM_SECONDS):
+                asked = await (self._ask_for_past() if self._past else self._ask_for_present())
+        except TimeoutError:
+            self._finish("too much is read at once")
+            return
+        if self._end is not None:
+            return
+        self._asked = asked
+        self._credit = asked.batch
         self._pulls += 1
         more = {"idle_heartbeat": int(self._heartbeat * _SECOND)}
+        if asked.bytes is not None:
+            more["max_bytes"] = asked.bytes
+        expires = self._expires
+        if self._more:
+            # Others wait for what it has taken.
+            expires = min(expires, _EXPIRES_SECONDS_OF_PAST if self._past else _EXPIRES_OF_MORE)
+        await self._consumer.ask(self._inbox.subject, asked.batch, expires, **more)
+
+    async def _ask_for_past(self) -> "_Asked":
+        if self._mux.in_flight:
+            await asyncio.sleep(_GIVE_WAY_SECONDS)
+        lane, batch = self._budget.feeds, self._batch
+        size = None
+        wanted = batch * self._max_message
         if self._batch_bytes is not None:
-            more["max_bytes"] = self._batch_bytes
-        await self._consumer.ask(self._inbox.subject, self._batch, self._expires, **more)
+            size = wanted = int(min(self._batch_bytes, self._max_batch_bytes))
+        # Many small messages stand before the replies to others as much as a few large ones do.
+        self._more = await lane.take(max(wanted, batch * (lane.part // _PAST_IN_FLIGHT)))
+        return _Asked(batch, size)
+
+    async def _ask_for_present(self) -> "_Asked":
+        lane, batch, size = self._budget.feeds, self._batch, self._own
+        if self._too_small:
+            # For what does not fit, and no more: the rest would be kept from others.
+            batch, size = 1, int(min(self._too_small, self._max_batch_bytes))
+            self._more = await lane.take(size)
+            self._too_small = 0
+        elif self._busy and size < _BATCH_BYTES:
+            self._more = lane.take_now(_BATCH_BYTES)
+            size = self._more or size
+        return _Asked(batch, int(min(size, self._max_batch_bytes)))
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
-        self._batch_is_over()
+        self._credit = 0
         self._news.set()
 
     def _batch_is_over(self) -> None:
         self._credit = 0
-        if self._share is not None:
-            self._share.bytes.give(self._taken_bytes)
-            self._share.messages.give(self._taken_messages)
-            self._taken_bytes = self._taken_messages = 0
+        if self._more:
+            self._budget.feeds.give(self._more)
+            self._more = 0
 
     def _take(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         if self._end is not None:
@@ -191,6 +252,7 @@ class Feed:
         self._delivered = number
         self._credit -= 1
         if self._credit <= 0:
+            self._busy = True
             self._batch_is_over()
         if not subject.startswith(self._stored):
             # Of a bucket that sources another one, servers deliver that one's subjects, too.
@@ -226,19 +288,30 @@ class Feed:
         elif code == _BAD_REQUEST or text.startswith(_EXCEEDED):
             self._refuse(text)
         elif code in _WAITED_LONG_ENOUGH or _MAX_BYTES in text:
-            if self._batch_bytes is not None and _MAX_BYTES in text and self._credit == self._batch:
-                if self._batch_bytes >= self._max_batch_bytes:
-                    self._refuse(text)
-                self._batch_bytes = int(min(2 * self._batch_bytes, self._max_batch_bytes))
+            self._busy = _MAX_BYTES in text
+            if self._busy and self._credit == self._asked.batch:
+                self._grow(text)
             self._batch_is_over()
         else:
             self._finish((text or b"status " + code).decode("utf-8", "replace"))
         self._news.set()
 
+    def _grow(self, text: bytes) -> None:
+        """Ask for more bytes: those of the last time were too few for a single message."""
+        asked = self._asked.bytes
+        if asked is None:
+            return
+        if asked >= self._max_batch_bytes:
+            self._refuse(text)
+        elif self._past:
+            self._batch_bytes = 2 * asked
+        else:
+            self._too_small = self._max_message if asked < self._max_message else 2 * asked
+
     def _refuse(self, text: bytes) -> None:
         """End it by what a feed that has just been opened would be refused again and again."""
         said = text.decode("utf-8", "replace")
-        if self._pulls == 1:
+        if self._pulls == 1 or not self._delivered:
             self._for_good = BucketUnsuitable(
                 f"NATS does not deliver what is asked for: {said}",
                 hint="a limit on the bucket's consumers is too low",

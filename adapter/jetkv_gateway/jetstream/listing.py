@@ -32,7 +32,7 @@ from jetkv_gateway.jetstream.api import (
     message_kind,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
-from jetkv_gateway.jetstream.budget import Budget
+from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
@@ -56,14 +56,20 @@ _BATCH = 64
 _BATCHES = 2
 """Asked for at a time: the next one is on its way while one is taken in."""
 _IN_FLIGHT = 128
+"""Messages of all listings together, if nothing else takes up their lane of the budget."""
 _GIVE_WAY_SECONDS = 0.001
 _SLICE = 250
 _CALLERS_WAITING = 64
 _LULL_SECONDS = 0.25
 _SILENCE_SECONDS = 5.0
+_ROOM_SECONDS = 5.0
 _INACTIVE_SECONDS = 30
 _REMOVE_SECONDS = 2.0
 _ATTEMPTS = 3
+_PAGE = 100_000
+_AROUND_A_SUBJECT = 16
+"""Subjects that a server names at a time, and what stands around each of them in its answer."""
+
 _REPAIRS = 2000
 _REPAIRS_AT_ONCE = 16
 _SECOND = 1_000_000_000
@@ -87,7 +93,8 @@ class JetStreamListings:
         self._wait = wait
         self._to_begin: dict[tuple[str, str], _Run] = {}
         self._running: dict[tuple[str, str], _Run] = {}
-        self._in_flight = Budget(_IN_FLIGHT)
+        self._lane = js.budget.feeds
+        self._message = max(1, self._lane.part // _IN_FLIGHT)
 
     async def keys(self, command: ListKeys) -> list[str]:
         bucket, keep = command
@@ -152,7 +159,7 @@ class JetStreamListings:
                 older_than=last_seq,
                 lifetime=lifetime_of(info, now),
                 now=now,
-                give=self._in_flight.give,
+                give=self._give,
             )
             wanted = [names.stored + subject for subject in passing(keep.subjects, newest)]
             counted = await self._scan(names, wanted, scan)
@@ -220,12 +227,28 @@ class JetStreamListings:
             if mux.in_flight:
                 # Their replies first: they would come behind what is asked for here.
                 await asyncio.sleep(_GIVE_WAY_SECONDS)
-            batch = await self._in_flight.take(min(left, most))
+            batch = min(left, most)
+            await self._room(batch * self._message)
             asked += batch
             scan.expect(batch)
             await consumer.ask(inbox, batch, _LULL_SECONDS)
             if not await self._until(scan, _BATCHES - 1):
                 return
+
+    async def _room(self, units: int) -> None:
+        """Wait for so much of what may be under way.
+
+        Raises:
+            TooManyRequests: there was none in time.
+        """
+        try:
+            async with asyncio.timeout(_ROOM_SECONDS):
+                await self._lane.take(units)
+        except TimeoutError:
+            raise TooManyRequests(_TOO_MANY) from None
+
+    def _give(self, messages: int) -> None:
+        self._lane.give(messages * self._message)
 
     async def _until(self, scan: "Scan", batches: int) -> bool:
         """Wait until no more than so many batches are under way; False where nothing comes."""
@@ -250,10 +273,12 @@ class JetStreamListings:
 
     async def _repair(self, names: BucketNames, filters: list[str], scan: "Scan") -> bool:
         """Read what the scan missed; return False where that is too much, and a new scan better."""
+        subjects = min(len(scan.found) + _REPAIRS, _PAGE)
+        page = Share(self._lane, subjects * (scan.longest + _AROUND_A_SUBJECT))
         missing = [
             subject
             for pattern in filters
-            async for subject in self._subjects(names.stream, pattern)
+            async for subject in self._subjects(names.stream, pattern, page)
             if subject not in scan.found
         ]
         if len(missing) > _REPAIRS:
@@ -272,21 +297,26 @@ class JetStreamListings:
             raise failed.exceptions[0] from None
         return True
 
-    async def _subjects(self, stream: str, pattern: str) -> AsyncIterator[str]:
-        """Yield the subjects that a stream holds messages of, tombstones included."""
+    async def _subjects(self, stream: str, pattern: str, page: Share) -> AsyncIterator[str]:
+        """Yield the subjects that a stream holds messages of, tombstones included.
+
+        Args:
+            page: of the bytes under way, for one answer.
+        """
         offset = 0
         while True:
             info = await self._js.call(
                 f"STREAM.INFO.{stream}",
                 orjson.dumps({"subjects_filter": pattern, "offset": offset}),
+                share=page,
             )
-            page: dict[str, int] = info["state"].get("subjects") or {}
-            for number, subject in enumerate(page):
+            found: dict[str, int] = info["state"].get("subjects") or {}
+            for number, subject in enumerate(found):
                 if number % _SLICE == 0:
                     await asyncio.sleep(0)
                 yield subject
-            offset += len(page)
-            if not page or offset >= info.get("total", 0):
+            offset += len(found)
+            if not found or offset >= info.get("total", 0):
                 return
 
     async def _alive(self, names: BucketNames, subject: str) -> bool:

@@ -31,6 +31,7 @@ class Scan:
 
     Attributes:
         found: subject → whether its newest message is a value.
+        longest: bytes of the longest subject of the bucket's that was delivered.
         taken: messages delivered.
         foreign: those of them that are none of the bucket's.
         older: the bucket's, of which it is known that they were stored when the listing began.
@@ -50,6 +51,7 @@ class Scan:
         give: Callable[[int], None],
     ) -> None:
         self.found: dict[str, bool] = {}
+        self.longest = 0
         self.taken = 0
         self.foreign = 0
         self.older = 0
@@ -102,6 +104,8 @@ class Scan:
                 own = read_headers(without_size(headers)) if self._lifetime.own else None
                 alive = not self._lifetime.is_past(nanoseconds / 1e9, own, self._now)
             self.found[subject_text(subject)] = alive
+            if len(subject) > self.longest:
+                self.longest = len(subject)
             if revision <= self._boundary:
                 self.older += 1
         else:

@@ -2,6 +2,7 @@
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.budget import READING_BYTES
 from jetkv_gateway.jetstream.changes import JetStreamChanges
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.connection import Connection
@@ -12,13 +13,20 @@ from jetkv_gateway.kv.store import Store
 __all__ = ["open_store"]
 
 
-def open_store(connection: Connection, naming: Naming, *, timeout: float) -> Store:
+def open_store(
+    connection: Connection,
+    naming: Naming,
+    *,
+    timeout: float,
+    reading_bytes: int = READING_BYTES,
+) -> Store:
     """Return the backend over a connection, which may still be down.
 
     Args:
         timeout: seconds that one request to NATS waits for its reply.
+        reading_bytes: that may be under way from NATS at the same time.
     """
-    js = JetStream(connection, naming, timeout)
+    js = JetStream(connection, naming, timeout, reading_bytes)
     buckets = JetStreamBuckets(js)
     return Store(
         entries=JetStreamEntries(js, buckets),

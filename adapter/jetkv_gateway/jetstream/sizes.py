@@ -1,0 +1,101 @@
+"""Which lane of the budget a read of one message takes its share of.
+
+Nobody says how large an answer will be, so each read takes as much as the largest that there can
+be, and the budget holds whatever comes. What is remembered of sizes decides only where it waits: a
+message that was small a moment ago does not stand in line behind large ones, and large ones do not
+take all that there is. Where that is wrong, since another gateway has written meanwhile, somebody
+waits a little longer, and that is all.
+"""
+
+from jetkv_gateway.jetstream.budget import Budget, Share
+
+__all__ = ["SMALL", "Reads"]
+
+SMALL = 64 * 1024
+"""Bytes of an answer that does not count as large."""
+
+_KNOWN = 4096
+_KNOWN_SECONDS = 10.0
+_BOUNDS_KEPT = 256
+
+
+class Reads:
+    """What a worker has read lately, and whether it was large.
+
+    Args:
+        budget: whose lanes the reads take their shares of.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._shares: dict[int, tuple[Share, Share]] = {}
+        self._seen: dict[str, bool] = {}
+        self._seen_before: dict[str, bool] = {}
+        self._has_large: dict[str, bool] = {}
+        self._had_large: dict[str, bool] = {}
+        self._until = self._careful_until = 0.0
+
+    def share(self, bucket: str, bound: int, subject: str | None = None) -> Share:
+        """Return the share of a read.
+
+        Args:
+            bucket: what its subjects begin with.
+            bound: bytes that an answer has at most.
+            subject: whose newest message is read, None for any message of the bucket. One that is
+                not known counts as small where nothing but small ones was seen in the bucket.
+        """
+        shares = self._shares.get(bound) or self._shares_of(bound)
+        if subject is not None:
+            is_large = self._seen.get(subject)
+            if is_large is None:
+                is_large = self._seen_before.get(subject)
+            if is_large is not None:
+                return shares[is_large]
+        has, had = self._has_large.get(bucket), self._had_large.get(bucket)
+        return shares[has or had or has is had is None]
+
+    def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
+        """Note the size of a subject's newest message, in bytes of an answer.
+
+        Args:
+            now: the time of the event loop, in seconds.
+        """
+        if now > self._until or len(self._seen) >= _KNOWN:
+            self._age(now)
+        is_large = size > SMALL
+        if self._seen.get(subject) is not is_large:
+            self._seen[subject] = is_large
+            self._has_large[bucket] = is_large or self._has_large.get(bucket, False)
+
+    def came_large(self, share: Share, now: float) -> None:
+        """Note that an answer was no small one, whatever it was counted as."""
+        if share.lane is self._budget.small:
+            self._budget.surprise()
+            self._careful_until = now + 2 * _KNOWN_SECONDS
+
+    def grows(self, bucket: str, subject: str, size: int) -> None:
+        """Note that a message of so many bytes is being written."""
+        if size <= SMALL:
+            return
+        if subject in self._seen or subject in self._seen_before:
+            self._seen[subject] = True
+        if bucket in self._has_large or bucket in self._had_large:
+            self._has_large[bucket] = True
+
+    def _age(self, now: float) -> None:
+        is_old = now > self._until + _KNOWN_SECONDS
+        self._seen_before = {} if is_old else self._seen
+        self._had_large = {} if is_old else self._has_large
+        self._seen, self._has_large = {}, {}
+        self._until = now + _KNOWN_SECONDS
+        if now > self._careful_until:
+            self._budget.trust()
+
+    def _shares_of(self, bound: int) -> tuple[Share, Share]:
+        if len(self._shares) >= _BOUNDS_KEPT:
+            self._shares.clear()
+        budget = self._budget
+        small = Share(budget.small, bound)
+        shares = small, small if bound <= SMALL else Share(budget.large, bound)
+        self._shares[bound] = shares
+        return shares
