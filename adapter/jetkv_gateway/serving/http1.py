@@ -12,8 +12,8 @@ client has just begun to use would leave a write unknown.
 """
 
 import asyncio
-import enum
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -26,7 +26,6 @@ from jetkv_gateway.http.gateway import refuse, refuse_body
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import (
     GatewayError,
-    HeadTooLarge,
     InternalError,
     RequestTooSlow,
     TooManyRequests,
@@ -41,10 +40,12 @@ from jetkv_gateway.serving.answers import (
 )
 from jetkv_gateway.serving.bodies import Body
 from jetkv_gateway.serving.connections import Rank
+from jetkv_gateway.serving.deadlines import Phase, Progress, Stuck
 from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
-from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, HeadReader, invalid
-from jetkv_gateway.serving.proxy_protocol import Broken, proxy_header
+from jetkv_gateway.serving.heads import CHUNKED, Head, HeadReader, invalid
+from jetkv_gateway.serving.incoming import Incoming, check_size
+from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
 from jetkv_gateway.serving.request import STATUS_LINES, Request
 from jetkv_gateway.serving.shares import Account
 from jetkv_gateway.serving.websockets import WebSocket, notice_silence
@@ -59,29 +60,11 @@ _MAX_BEHIND = 64 * 1024
 _MAX_SKIPPED = 64 * 1024 * 1024
 """Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
 
-# Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
-# request goes out leaves a write unknown.
-_IDLE_SECONDS = 120.0
-_FIRST_SECONDS = 60.0
-_HEAD_SECONDS = 20.0
-_LATE_SECONDS = 2.0
-_BODY_SECONDS = 10.0
-_BODY_BYTES_A_SECOND = 512
-_STUCK_SECONDS = 30.0
 # A client that is busy sends its next request well within this; others use none for longer.
 _LAST_REQUEST_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 # A client that has stopped sending may have left: a listing is not made for nobody.
 _LISTING_SECONDS = 1.0
-
-
-class _Phase(enum.IntEnum):
-    IDLE = 0
-    HEAD = 1
-    BODY = 2
-    ANSWER = 3
-    OVER = 4
-    PROXY = 5
 
 
 class HttpConnection(asyncio.Protocol):
@@ -117,11 +100,9 @@ class HttpConnection(asyncio.Protocol):
         self.scheme = "http"
         self._token: Account | None = None
         self._reader = HeadReader()
-        self._phase = _Phase.IDLE
-        self._since = front.now
-        self._idle_seconds = _FIRST_SECONDS
-        self._raw = bytearray()
-        self._scanned = 0
+        self._phase = Phase.IDLE
+        self._progress = Progress(front.now)
+        self._raw = Incoming()
         self._reading = True
         self._eof = False
         self._leaving = False
@@ -132,12 +113,9 @@ class HttpConnection(asyncio.Protocol):
         self._body: Body | None = None
         self._expects = False
         self._endless = False
-        self._body_mark = 0
         # Of what it has not taken in:
         self._full: asyncio.Event | None = None
         self._is_full = False
-        self._unsent = 0
-        self._stuck_since = 0.0
         self._ended: asyncio.Event | None = None
 
     # --- what the event loop calls
@@ -152,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         if callers.begins_with_proxy_header(self.peer):
-            self._phase = _Phase.PROXY
+            self._phase = Phase.PROXY
         if not self.front.opened(self, self.peer.account):
             self._turn_away()
             return
@@ -169,7 +147,7 @@ class HttpConnection(asyncio.Protocol):
         if request is not None and call is not None and call.limited:
             self.front.admission.forget(request)
         self._forget_request()
-        self._phase = _Phase.OVER
+        self._phase = Phase.OVER
         self._raw.clear()
         self._reader.close()
         if self._ended is not None:
@@ -182,11 +160,11 @@ class HttpConnection(asyncio.Protocol):
         self._eof = True
         request = self._request
         if request is None:
-            if self._phase is _Phase.OVER:
+            if self._phase is Phase.OVER:
                 return False
             # Behind an answer, whole requests may still wait.
-            return bool(self._raw) and self._phase is _Phase.IDLE
-        if self._phase is not _Phase.ANSWER or (self.front.stopping.is_set() and request.begun):
+            return bool(self._raw) and self._phase is Phase.IDLE
+        if self._phase is not Phase.ANSWER or (self.front.stopping.is_set() and request.begun):
             return False
         call = self._call
         if call is None:
@@ -201,8 +179,12 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def data_received(self, data: bytes) -> None:
+        self._carefully(self._receive, data)
+
+    def _carefully(self, read: Callable[..., None], *data: bytes) -> None:
+        """Read what has come; whatever is wrong with it ends this connection alone."""
         try:
-            self._receive(data)
+            read(*data)
         except GatewayError as error:
             self._say_last(error)
         except Exception:  # noqa: BLE001 - a defect ends one connection, with a word
@@ -211,8 +193,7 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self._unsent = self.transport.get_write_buffer_size()
-        self._stuck_since = self.front.now
+        self._progress.fills(self.transport.get_write_buffer_size(), self.front.now)
         if self._full is not None:
             self._full.clear()
 
@@ -220,111 +201,86 @@ class HttpConnection(asyncio.Protocol):
         self._is_full = False
         if self._full is not None:
             self._full.set()
-        if self._phase is _Phase.IDLE:
+        if self._phase is Phase.IDLE:
             self._next()
 
     # --- bytes to requests
 
     def _receive(self, data: bytes) -> None:
-        phase = self._phase
-        raw = self._raw
-        if phase is _Phase.BODY:
+        phase, raw = self._phase, self._raw
+        if phase is Phase.BODY:
             self._take_body(data)
-        elif phase is _Phase.IDLE and not raw and not self._is_full:
-            self._read_head(data)
-        elif phase is _Phase.HEAD:
-            raw += data
-            self._read_more()
-        elif phase is _Phase.PROXY:
-            raw += data
+        elif phase is Phase.IDLE and not raw and not self._is_full:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4 or data[0] in b"\r\n":
+                raw.add(data)
+                self._read_head()
+            elif end == len(data):
+                self._open(data, b"")
+            else:
+                self._open(data[:end], data[end:])
+        elif phase is Phase.HEAD:
+            raw.add(data)
+            self._read_head()
+        elif phase is Phase.PROXY:
+            raw.add(data)
             self._read_proxy_header()
-        elif phase is not _Phase.OVER:
+        elif phase is not Phase.OVER:
             if self._endless:
                 # It has no end that this could wait for.
                 self.transport.close()
                 return
-            raw += data
+            raw.add(data)
             if len(raw) > _MAX_BEHIND:
                 self._pause()
 
     def _read_proxy_header(self) -> None:
         """Look who it is whom a trusted proxy passes on."""
-        told = proxy_header(bytes(self._raw))
+        told = proxy_header(self._raw.peek(MOST_BYTES))
         if told is None:
             return
         if isinstance(told, Broken):
             invalid(told.rule)
-        behind = bytes(self._raw[told.size :])
-        self._raw.clear()
-        self._phase, self._since = _Phase.IDLE, self.front.now
+        self._raw.take(told.size)
+        self._phase = Phase.IDLE
         if told.address is not None:
             self.peer = self.front.callers.peer(told.address, told=True)
             if not self.front.moved(self, self.peer.account):
                 self._turn_away()
                 return
-        if behind:
-            self._receive(behind)
+        self._read_head()
 
-    def _read_more(self) -> None:
-        """Look for the end of a head that came in pieces."""
+    def _read_head(self) -> None:
+        """Begin the next request, if its head is there."""
         raw = self._raw
-        start = max(0, self._scanned - 3)
-        if raw.find(b"\r\n\r\n", start) < 0:
-            self._scanned = len(raw)
-            self._check_partial(raw, start)
-            return
-        data = bytes(raw)
-        raw.clear()
-        self._read_head(data)
+        head = raw.take_head()
+        if head is not None:
+            self._open(head, b"")
+        elif raw and self._eof:
+            self._leave()  # the rest of it does not come
+        elif raw and self._phase is not Phase.HEAD:
+            self._enter(Phase.HEAD)
 
-    def _read_head(self, data: bytes) -> None:
-        """Begin a request with bytes that it may be whole in."""
-        if data[0] in b"\r\n":
-            # RFC 9112 §2.2: an empty line before a request is ignored.
-            data = data.removeprefix(b"\r\n")
-            if not data:
-                return
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4:
-            if self._phase is not _Phase.HEAD:
-                self._phase, self._since = _Phase.HEAD, self.front.now
-            self._raw += data
-            self._scanned = len(data)
-            self._check_partial(self._raw, 0)
-            return
-        if end == len(data):
-            self._open(data, b"")
-        else:
-            self._open(data[:end], data[end:])
-
-    def _check_partial(self, raw: bytearray, start: int) -> None:
-        """Refuse what cannot become a head, as soon as it shows; each byte is looked at once."""
-        if len(raw) > MAX_HEAD_BYTES:
-            raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
-        if self._eof:
-            self._leave()
-        elif raw.find(b"\n\n", start) >= 0 or raw.find(b"\n\r\n", start) >= 0:
-            invalid("its lines must end with CRLF")
-        elif raw[0] < 0x20 and raw[0] not in b"\r\n":
-            invalid("it does not begin with a method; TLS is not spoken here")
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        self._progress.enters(phase, self.front.now)
 
     def _open(self, raw: bytes, behind: bytes) -> None:
         """Read a head, and have the gateway look at it."""
-        if len(raw) > MAX_HEAD_BYTES:
-            raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
+        check_size(len(raw))
         head = self._reader.read(raw)
         request = self._request = self._request_of(head)
+        if behind:
+            self._raw.add(behind)
         if head.length:
             self._body = Body(head.length)
-        elif behind:
-            self._raw += behind
-        self._expects = head.expects and not behind
+        self._expects = head.expects and not self._raw
         if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
             target = raw.split(b" ", 2)[1]
             request.accepts = check_handshake(head.version, target, head.headers)
         call = request.context.run(self._gateway.begin, request)
         if head.length:
-            self._open_body(call, behind)
+            self._open_body(call)
         elif call is not None:
             self._call = call
             self._admit(request, call)
@@ -344,20 +300,19 @@ class HttpConnection(asyncio.Protocol):
             request.client, request.scheme = caller
         return request
 
-    def _open_body(self, call: Call | None, behind: bytes) -> None:
-        body = self._body
-        if body is None or self._phase is _Phase.OVER:
+    def _open_body(self, call: Call | None) -> None:
+        body, raw = self._body, self._raw
+        if body is None or self._phase is Phase.OVER:
             return  # it was answered, and that was the last answer
         self._call = call
-        self._phase, self._since = _Phase.BODY, self.front.now
-        self._body_mark = 0
+        self._enter(Phase.BODY)
         if call is not None:
             body.limit = call.body_limit
             if self._expects:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if behind:
-            self._receive(behind)
-        if self._eof and self._phase is _Phase.BODY:
+        if raw:
+            self._take_body(raw.take(None if body.left == CHUNKED else body.left))
+        if self._eof and self._phase is Phase.BODY:
             self._leave()  # the rest of it does not come
 
     def _take_body(self, data: bytes) -> None:
@@ -368,14 +323,14 @@ class HttpConnection(asyncio.Protocol):
         behind = body.feed(data)
         if body.left != CHUNKED:
             self._reader.skip(data[: len(data) - len(behind)] if behind else data)
+        if behind:
+            self._raw.add(behind)
         if body.is_over and call is not None:
             body.drop()
             request.context.run(refuse_body, call)
         elif request.complete and body.size > _MAX_SKIPPED:
             self._leave()
         elif body.done:
-            if behind:
-                self._raw += behind
             request.body = body.take()
             if request.complete:
                 self._end_of_request()
@@ -386,7 +341,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _admit(self, request: Request, call: Call) -> None:
         """Run a request that is whole, once there is a place for it."""
-        self._phase = _Phase.ANSWER
+        self._phase = Phase.ANSWER
         if call.limited:
             admission, now = self.front.admission, self._loop.time()
             account = request.account
@@ -460,8 +415,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _end_of_request(self) -> None:
         self._forget_request()
-        self._phase, self._since = _Phase.IDLE, self.front.now
-        self._idle_seconds = _IDLE_SECONDS
+        self._enter(Phase.IDLE)
         if self._raw or not self._reading:
             # Not from here: one client's pipeline is not to hold up the others.
             self._loop.call_soon(self._next)
@@ -473,16 +427,11 @@ class HttpConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Begin the request that waits, if one does."""
-        if self._phase is not _Phase.IDLE or self._is_full or self.lost:
+        if self._phase is not Phase.IDLE or self._is_full or self.lost:
             return
         self._resume()
-        data = bytes(self._raw)
-        self._raw.clear()
-        if data:
-            try:
-                self._read_head(data)
-            except GatewayError as error:
-                self._say_last(error)
+        if self._raw:
+            self._carefully(self._read_head)
         elif self._eof:
             self._leave()
 
@@ -528,7 +477,7 @@ class HttpConnection(asyncio.Protocol):
             ping_seconds=self.front.ping_seconds,
             on_lost=partial(_lost, self.front, state),
         )
-        behind = bytes(self._raw)
+        behind = self._raw.take()
         socket.open(
             request.accepts,
             subprotocol,
@@ -549,33 +498,25 @@ class HttpConnection(asyncio.Protocol):
     @property
     def rank(self) -> Rank:
         """What is under way, for `Connections`."""
-        phase = self._phase
-        if phase is _Phase.IDLE:
-            if self._raw or self._is_full:
-                return Rank.BUSY
-            return Rank.UNUSED if self._idle_seconds == _FIRST_SECONDS else Rank.IDLE
-        if phase is _Phase.HEAD and self.front.now - self._since < _LATE_SECONDS:
-            return Rank.HEAD
-        if phase in (_Phase.BODY, _Phase.ANSWER):
-            return Rank.BODY if phase is _Phase.BODY else Rank.BUSY
-        # A head that has not come for so long seldom comes; and who has its last word has it all.
-        return Rank.UNUSED
+        if self._is_full or (self._raw and self._phase is Phase.IDLE):
+            return Rank.BUSY
+        return self._progress.rank(self._phase, self.front.now)
 
     @property
     def since(self) -> float:
-        return self._since
+        return self._progress.since
 
     def may_go(self) -> bool:
-        return self._phase is not _Phase.IDLE or not has_unread(self.transport)
+        return self._phase is not Phase.IDLE or not has_unread(self.transport)
 
     def give_way(self) -> None:
         """Close, since another connection needs the room."""
-        if self._phase in (_Phase.HEAD, _Phase.BODY):
+        if self._phase in (Phase.HEAD, Phase.BODY):
             self._turn_away()
-        elif self._phase is _Phase.OVER:
+        elif self._phase is Phase.OVER:
             self.transport.abort()
         else:
-            self._phase = _Phase.OVER
+            self._phase = Phase.OVER
             self.transport.close()
 
     def _turn_away(self) -> None:
@@ -584,13 +525,13 @@ class HttpConnection(asyncio.Protocol):
         error.hint = "nothing was done: open fewer, and use each of them again"
         self._write_last(error)
         self._forget_request()
-        self._phase = _Phase.OVER
+        self._phase = Phase.OVER
         self._raw.clear()
         self.transport.close()
 
     def _say_last(self, error: GatewayError) -> None:
         """Answer what is no whole request, and close."""
-        if self.transport.is_closing() or self._phase is _Phase.OVER:
+        if self.transport.is_closing() or self._phase is Phase.OVER:
             return
         self._write_last(error)
         self._leave()
@@ -614,13 +555,13 @@ class HttpConnection(asyncio.Protocol):
             self._leave()
         else:
             self._forget_request()
-            self._phase = _Phase.OVER
+            self._phase = Phase.OVER
             self.transport.close()
 
     def _leave(self) -> None:
         """Send nothing more, read on for a moment, and close."""
         self._forget_request()
-        self._phase = _Phase.OVER
+        self._phase = Phase.OVER
         self._raw.clear()
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
             if self._eof:
@@ -638,7 +579,7 @@ class HttpConnection(asyncio.Protocol):
             self._request.is_last = True
 
     def _leave_if_idle(self) -> None:
-        if self._phase not in (_Phase.IDLE, _Phase.PROXY) or self.transport.is_closing():
+        if self._phase not in (Phase.IDLE, Phase.PROXY) or self.transport.is_closing():
             return
         if has_unread(self.transport):
             self._loop.call_later(_LOOK_SECONDS, self._leave_if_idle)
@@ -650,13 +591,13 @@ class HttpConnection(asyncio.Protocol):
 
         The task of the request in flight is cancelled by the server, which makes an answer.
         """
-        if self._phase is _Phase.OVER:
+        if self._phase is Phase.OVER:
             return  # on its way out already
         self._leaving = True
         self._raw.clear()
-        if self._phase is _Phase.ANSWER and self._task is not None:
+        if self._phase is Phase.ANSWER and self._task is not None:
             return
-        if self._phase is _Phase.IDLE:
+        if self._phase is Phase.IDLE:
             self._leave()
         else:
             self._say_last(Unavailable("the gateway stops"))
@@ -673,26 +614,19 @@ class HttpConnection(asyncio.Protocol):
         """
         if self.lost:
             return
-        if self._is_full:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent != self._unsent:
-                self._unsent, self._stuck_since = unsent, now
-            elif now - self._stuck_since > _STUCK_SECONDS:
-                self.transport.abort()
-                return
-        since = now - self._since
-        if self._phase is _Phase.IDLE:
-            if since > self._idle_seconds and not self._is_full:
-                self.transport.close()
-        elif self._phase in (_Phase.HEAD, _Phase.PROXY):
-            if since > _HEAD_SECONDS:
-                self._say_last(RequestTooSlow())
-        elif self._phase is _Phase.BODY and since > _BODY_SECONDS:
-            # By rate: a slow link passes, a silent client does not.
-            size = 0 if self._body is None else self._body.size
-            if size - self._body_mark < since * _BODY_BYTES_A_SECOND:
-                self._say_last(RequestTooSlow())
-            self._body_mark, self._since = size, now
+        body, transport = self._body, self.transport
+        stuck = self._progress.look(
+            self._phase,
+            now,
+            size=0 if body is None else body.size,
+            unsent=transport.get_write_buffer_size() if self._is_full else 0,
+        )
+        if stuck is Stuck.TAKES_NO_ANSWER:
+            transport.abort()
+        elif stuck is Stuck.HALF_A_REQUEST:
+            self._say_last(RequestTooSlow())
+        elif stuck is Stuck.NO_REQUEST:
+            transport.close()
 
     # --- reading
 
