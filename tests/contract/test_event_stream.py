@@ -157,6 +157,21 @@ async def test_filters_and_forms_are_those_of_the_websocket(bucket: Bucket) -> N
         assert not any("value" in frame for frame in frames)
 
 
+async def test_sixty_four_globs_of_the_longest_are_told_apart(bucket: Bucket) -> None:
+    globs = [f"{number:02}" + "*a" * 244 for number in range(64)]
+    keys = [glob.replace("*", "") for glob in globs]
+    assert {len(glob) for glob in globs} == {490}
+    await put(bucket, keys[7])
+    query = "&".join(f"key={glob}" for glob in globs)
+    async with stream_of(bucket, f"?snapshot=true&{query}") as stream:
+        found, end = await stream.take(2)
+        assert (found["key"], end["type"]) == (keys[7], "kv_snapshot_end")
+        await put(bucket, keys[9] + "b")
+        await put(bucket, keys[9][:-1])
+        await put(bucket, keys[8])
+        assert updates(await stream.take(1)) == [(keys[8], "put", 4)]
+
+
 async def test_a_snapshot_ends_with_its_revision_as_data_and_id(bucket: Bucket) -> None:
     await put(bucket, "a")
     await put(bucket, "b")

@@ -1,8 +1,10 @@
 """Filters of keys (contract 1.2): which keys they keep, and what the server is asked for them."""
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from random import Random
+from types import FrameType
 
 import pytest
 from hypothesis import example, given, settings
@@ -264,6 +266,92 @@ def test_no_filter_takes_long_over_a_key_that_it_drops(filter: str, key: str) ->
     assert not any(matches(key) for _ in range(20))
 
 
+def table_keeps(pattern: str, token: str) -> bool:
+    """A glob on a token, by a table: for many stars, where the reference above takes hours."""
+    row = [True] + [False] * len(token)
+    for sign in pattern:
+        if sign == "*":
+            for place in range(1, len(row)):
+                row[place] = row[place] or row[place - 1]
+        else:
+            row = [False] + [row[i] and token[i] == sign for i in range(len(token))]
+    return row[-1]
+
+
+@settings(max_examples=1000)
+@given(
+    st.lists(st.text("ab", max_size=3), min_size=2, max_size=40).map("*".join),
+    st.text("ab", min_size=1, max_size=120),
+)
+def test_many_stars_keep_what_a_table_keeps(pattern: str, key: str) -> None:
+    whole = set(pattern) == {"*"}
+    assert compile_filter(pattern).matches(key) == (whole or table_keeps(pattern, key))
+    assert compile_filter(f"x.{pattern}.>").matches(f"x.{key}.y.z") == (
+        whole or table_keeps(pattern, key)
+    )
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions, those of C included, are called."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "shape", ["a*", "*.", "ab.", "é*.", "a*.b", ":*"], ids=["stars", "tokens", "a prefix", *"012"]
+)
+def test_a_filter_costs_no_more_than_to_read_it_once(shape: str) -> None:
+    length = 490 // len(shape.encode())
+    calls = calls_of(lambda: compile_filter(shape * length))
+    # By a regular expression, thousands. Of a subject, sixteen tokens take a few each.
+    assert calls < 300, calls
+
+
+def test_a_key_costs_no_filter_more_than_to_read_both_once() -> None:
+    matches = compile_filter("*a" * 255 + "b").matches
+    calls = calls_of(lambda: matches("a" * 511))
+    assert calls < 300, calls
+
+
+def test_many_long_filters_are_told_apart_in_one_pass_over_each_pair() -> None:
+    asked = [f"{'a.' * 13}{number}.*.*.>" for number in range(64)]
+    calls = calls_of(lambda: disjoint(asked))
+    assert calls < 64 * 64 * 2, calls
+
+
+@pytest.mark.parametrize(
+    ("filter", "subject"),
+    [
+        ("a." * 40 + "*", "a." * 16 + ">"),
+        ("a." * 40 + ">", "a." * 16 + ">"),
+        ("*." * 40 + "b", "*." * 16 + ">"),
+        ("a." * 40 + "b:", "a." * 16 + ">"),
+        ("a." * 40, "a." * 16 + ">"),
+        ("a." * 15 + "*", "a." * 15 + "*"),
+        ("a." * 40 + "b", "a." * 40 + "b"),
+    ],
+)
+def test_the_server_is_asked_for_sixteen_tokens_and_the_rest(filter: str, subject: str) -> None:
+    assert compile_filter(filter).subjects == (subject,)
+
+
+def test_a_filter_says_what_a_decision_may_cost() -> None:
+    assert [compile_filter(text).cost for text in ("k", "user:", "user:*", ">")] == [1, 1, 1, 1]
+    assert compile_filter("a*" * 245).cost > 60
+    assert compile_filter("*." * 245).cost > 100
+
+
 # --- what is no filter
 
 
@@ -369,6 +457,9 @@ def test_the_order_of_filters_does_not_matter(asked: list[str], random: Random) 
         (["a", "b.c", "b.d"], ("a", "b.c", "b.d")),
         (["a.b", "a.*"], ("a.*",)),
         (["a.b.c", "a.>", "b"], ("b", "a.>")),
+        (["a.1", "a.>"], ("a.>",)),
+        (["a.*", "a.>"], ("a.>",)),
+        (["a.b.*", "a.c.>", "a.>"], ("a.>",)),
         (["a.>", "a"], ("a", "a.>")),
         (["a.*", "*.b"], (">",)),
         (["a.*", "*.b", "c"], (">",)),

@@ -8,7 +8,7 @@ import asyncio
 import functools
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from math import inf
@@ -34,6 +34,7 @@ from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter, covers
 from jetkv_gateway.kv.keys import encode
 from jetkv_gateway.kv.model import BucketState, Change, Forgetting, Operation
 from jetkv_gateway.kv.store import Batch, Newest, Stamp
+from jetkv_gateway.watch import live
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch, WatchLimits
 from jetkv_gateway.watch.session import Item, Limits, SnapshotEnd
@@ -453,6 +454,119 @@ async def test_each_bucket_has_a_feed_of_its_own() -> None:
         await one.got(1)
         await other.got(1, 2)
         assert changes.feeds == 2
+
+
+LIKE_A_1 = ["*.*", "a.*", "*.1", "a.>", "*.1*", "a*.*"]
+
+
+@asynccontextmanager
+async def half_offered(
+    monkeypatch: pytest.MonkeyPatch, at_work: Callable[[Hub, list[Seen]], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Have a change offered to a group of watchers at a time, and call something in each pause."""
+    monkeypatch.setattr(live, "_A_TURN", 0)
+    monkeypatch.setattr(live, "_TESTS_A_PART", 0)
+    changes = MemoryChanges(b=Bucket())
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(a_hub(changes))
+        watchers = [
+            await stack.enter_async_context(
+                watching(hub, WatchRequest(filters=(compile_filter(text),)))
+            )
+            for text in LIKE_A_1
+        ]
+        changes.buckets["b"].put("b", "a.1")
+        for _ in range(1000):
+            await asyncio.sleep(0)
+            come = [2 in seen.revisions for seen in watchers]
+            if all(come):
+                break
+            if any(come):
+                await at_work(hub, watchers)
+        assert all(come)
+        changes.buckets["b"].put("a.1")
+        for seen in watchers:
+            await seen.got(2, 3)
+        yield
+
+
+@simulated
+async def test_others_have_turns_while_many_filters_are_asked_about_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[int] = []
+
+    async def count(_hub: Hub, watchers: list[Seen]) -> None:
+        turns.append(sum(2 in seen.revisions for seen in watchers))
+
+    async with half_offered(monkeypatch, count):
+        pass
+    assert len(set(turns)) > len(LIKE_A_1) // 2, "it came to all of them at once"
+
+
+@simulated
+async def test_no_bookmark_runs_ahead_of_a_change_that_is_being_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead: list[Seen] = []
+    half = 0
+
+    async def look(_hub: Hub, watchers: list[Seen]) -> None:
+        nonlocal half
+        without = [seen for seen in watchers if 2 not in seen.revisions]
+        half += bool(without)
+        ahead.extend(
+            seen
+            for seen in without
+            if (seen.watch.bookmark or 0) >= 2 and seen.watch.session.position < 2
+        )
+
+    async with half_offered(monkeypatch, look):
+        pass
+    assert half
+    assert not ahead
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [WatchRequest(snapshot=True), WatchRequest(resume_after=1), WatchRequest(resume_after=0)],
+    ids=["snapshot", "resume", "resume from the start"],
+)
+@simulated
+async def test_who_joins_while_a_change_is_being_offered_gets_it_once(
+    request_: WatchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[Seen] = []
+    stack = AsyncExitStack()
+
+    async def join(hub: Hub, _watchers: list[Seen]) -> None:
+        joined.append(await stack.enter_async_context(watching(hub, request_)))
+        await eventually(lambda: joined[-1].revisions)
+
+    async with half_offered(monkeypatch, join), stack:
+        assert joined
+        for seen in joined:
+            await eventually(lambda seen=seen: 3 in seen.revisions)
+            assert [revision for revision in seen.revisions if revision > 1] == [2, 3]
+
+
+@simulated
+async def test_others_have_turns_while_many_filters_are_asked_about_the_past() -> None:
+    changes = MemoryChanges(b=Bucket())
+    bucket = changes.buckets["b"]
+    bucket.put(*(f"k{number}" for number in range(2000)))
+    changes.batch = lambda: 2000
+    filters = tuple(compile_filter(f"*{number}*") for number in range(60))
+    request = WatchRequest(filters=filters, snapshot=True)
+    turns = 0
+    async with a_hub(changes) as hub, watching(hub, request) as seen:
+        for _ in range(1000):
+            turns += 1
+            await asyncio.sleep(0)
+            if seen.ends:
+                break
+        assert seen.ends
+    assert turns > 2000 * 60 // 8000
 
 
 @simulated
@@ -892,6 +1006,23 @@ async def test_no_more_than_so_many_watches_are_open_from_an_address() -> None:
                     pytest.fail("it was opened")
         async with watching(hub, address="one"):
             assert hub.watches == 1
+
+
+@simulated
+async def test_long_filters_of_all_watches_share_a_budget_and_short_ones_need_none() -> None:
+    changes = MemoryChanges(b=Bucket())
+    long = WatchRequest(filters=tuple(compile_filter(f"*{n:02}" + "a" * 487) for n in range(64)))
+    usual = WatchRequest(filters=(compile_filter("user:*"), compile_filter("k" * 500)))
+    async with a_hub(changes, filter_bytes=50_000) as hub:
+        for _ in range(3):
+            async with watching(hub, long):
+                with pytest.raises(TooManyRequests) as refused:
+                    async with watching(hub, long):
+                        pytest.fail("it was opened")
+                assert refused.value.message == "too many watches with long filters"
+                async with watching(hub, usual), watching(hub, usual), watching(hub):
+                    assert hub.watches == 4
+        assert hub.watches == 0
 
 
 @simulated

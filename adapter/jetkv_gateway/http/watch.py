@@ -122,9 +122,10 @@ def _read(call: Call, bucket: str) -> _Asked:
     Raises:
         InvalidArgument: a filter or parameter breaks a rule (docs/watch.md).
     """
-    keys = [key for key in call.parameters.get("key", []) if key]
-    if len(keys) > _MAX_FILTERS:
+    given = [key for key in call.parameters.get("key", []) if key]
+    if len(given) > _MAX_FILTERS:
         raise InvalidArgument(f"query parameter 'key' is given over {_MAX_FILTERS} times")
+    keys = dict.fromkeys(given)
     snapshot = call.flag("snapshot")
     resume_after = _revision(call.parameter("resume_after"), "query parameter 'resume_after'")
     if snapshot and resume_after is not None:

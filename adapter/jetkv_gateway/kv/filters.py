@@ -12,6 +12,7 @@ live.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_text, encode
@@ -19,6 +20,14 @@ from jetkv_gateway.kv.keys import check_text, encode
 __all__ = ["EVERYTHING", "Filter", "collide", "compile_filter", "covers", "disjoint"]
 
 _PREFIX_ENDS = (".", ":", "/", "-")
+_STARS = re.compile(r"\*{2,}")
+_MOST_TOKENS = 16
+"""Before the `>` of a subject filter. Deeper keys are rare, and the exact matcher tells them."""
+
+_Matches = Callable[[str], bool]
+
+_encode = encode.__wrapped__
+"""Parts of filters need not push keys out of the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,14 @@ class Filter:
             together they pass every key that `matches` accepts.
         matches: the exact decision on a decoded key.
         key: the one key that is accepted, or None where it can be more.
+        cost: of deciding on a key, at most; 1 is that of a filter with one star.
     """
 
     text: str
     subjects: tuple[str, ...]
-    matches: Callable[[str], bool]
+    matches: _Matches
     key: str | None = None
+    cost: int = 1
 
 
 EVERYTHING = Filter("", (">",), lambda _key: True)
@@ -53,39 +64,88 @@ def compile_filter(text: str | None) -> Filter:
     check_text(text, "filter")
     if text == ">":
         return EVERYTHING
-    tokens = re.sub(r"\*+", "*", text).split(".")
+    # A run of stars says what one says, and would cost more.
+    pattern = _STARS.sub("*", text) if "**" in text else text
+    tokens = pattern.split(".")
     rest = tokens[-1] == ">"
     if ">" in (text[:-1] if rest else text):
         raise InvalidArgument("invalid filter: > is allowed only as the last token")
     if "*" in text or rest:
-        return Filter(text, _wildcard_subjects(tokens), _matcher(tokens, rest))
+        matches = _below(pattern[:-2]) if rest else _alike(pattern)
+        cost = 1 + (text.count("*") + len(tokens)) // 4
+        return Filter(text, _wildcard_subjects(tokens), matches, cost=cost)
     if text.endswith(_PREFIX_ENDS):
         return Filter(text, _prefix_subjects(text, tokens), _starts_with(text))
     return Filter(text, (encode(text),), text.__eq__, key=text)
 
 
-def _starts_with(prefix: str) -> Callable[[str], bool]:
+# Matchers. None of them looks twice at a part of a key, whatever the filter, and all are made in no
+# more time than it takes to read the filter: anybody may send one. Regular expressions are neither.
+
+
+def _starts_with(prefix: str) -> _Matches:
     return lambda key: key.startswith(prefix)
 
 
-def _matcher(tokens: list[str], rest: bool) -> Callable[[str], bool]:
-    head = tokens[:-1] if rest else tokens
-    parts = [_part_pattern(part) for part in head]
-    if rest:
-        parts.append(".+")
-    fullmatch = re.compile(r"\.".join(parts), re.DOTALL).fullmatch
-    return lambda key: fullmatch(key) is not None
+def _below(head: str) -> _Matches:
+    """Return what matches the keys below `head`, which may have wildcards."""
+    if "*" in head:
+        return partial(_tokens_match, head[: head.index("*")], head, True)
+    start, least = head + ".", len(head) + 2
+    return lambda key: len(key) >= least and key.startswith(start)
 
 
-def _part_pattern(part: str) -> str:
-    if part == "*":
-        return r"[^.]+"
-    first, *others = map(re.escape, part.split("*"))
-    if not others:
-        return first
-    *middle, last = others
-    # Atomic groups: what was found is not looked for again, or a few stars would take hours.
-    return first + "".join(f"(?>[^.]*?{text})" for text in middle) + f"[^.]*{last}"
+def _alike(pattern: str) -> _Matches:
+    """Return what matches the keys that are like a pattern with stars."""
+    first, _, last = pattern.partition("*")
+    if "*" in last:
+        return partial(_tokens_match, first, pattern, False)
+    begin, tail = len(first), len(last)
+    whole = (not first or first[-1] == ".") and (not last or last[0] == ".")
+    least = begin + tail + (1 if whole else 0)
+    return lambda key: (
+        len(key) >= least
+        and key.startswith(first)
+        and key.endswith(last)
+        and "." not in key[begin : len(key) - tail]
+    )
+
+
+def _tokens_match(start: str, pattern: str, rest: bool, key: str) -> bool:
+    """Return whether the tokens of a key are like those of a pattern.
+
+    Args:
+        start: of the pattern, up to its first star.
+        rest: whether more tokens have to follow.
+    """
+    if not key.startswith(start):
+        return False
+    # The pattern is not kept taken apart: that would be twenty times its size.
+    wanted = pattern.split(".")
+    given = key.split(".", len(wanted)) if rest else key.split(".")
+    if len(given) != len(wanted) + rest or (rest and not given[-1]):
+        return False
+    for like, token in zip(wanted, given, strict=False):
+        if like == "*":
+            if not token:
+                return False
+        elif like != token and ("*" not in like or not _glob_matches(like, token)):
+            return False
+    return True
+
+
+def _glob_matches(pattern: str, token: str) -> bool:
+    first, *middle, last = pattern.split("*")
+    start, end = len(first), len(token) - len(last)
+    if start > end or not token.startswith(first) or not token.endswith(last):
+        return False
+    for text in middle:
+        # The first place will do: it leaves the most for what follows.
+        start = token.find(text, start, end)
+        if start < 0:
+            return False
+        start += len(text)
+    return True
 
 
 def _wildcard_subjects(tokens: list[str]) -> tuple[str, ...]:
@@ -95,10 +155,12 @@ def _wildcard_subjects(tokens: list[str]) -> tuple[str, ...]:
         tokens = [*tokens[:-2], ""]
     out: list[str] = []
     for token in tokens:
+        if len(out) == _MOST_TOKENS:
+            return (".".join([*out, ">"]),)
         if token in ("*", ">"):
             out.append(token)
         elif token and "*" not in token:
-            out.append(encode(token))
+            out.append(_encode(token))
         else:
             return (".".join([*out, ">"]),)
     return (".".join(out),)
@@ -108,10 +170,10 @@ def _prefix_subjects(text: str, tokens: list[str]) -> tuple[str, ...]:
     complete = tokens[:-1]
     if "" in complete:
         complete = complete[: complete.index("")]
-    elif tokens[-1] == "":
+    elif tokens[-1] == "" and len(complete) <= _MOST_TOKENS:
         # The prefix is a key too, and as a key its last dot is escaped.
         return (encode(text[:-1]) + ".>", encode(text))
-    return (".".join([*map(encode, complete), ">"]),)
+    return (".".join([*map(_encode, complete[:_MOST_TOKENS]), ">"]),)
 
 
 def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
@@ -119,21 +181,46 @@ def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
 
     A consumer takes only such filters, and would deliver twice what two of them pass.
     """
-    kept: list[str] = []
-    for subject in sorted(set(subjects), key=lambda subject: (subject.count("."), subject)):
-        for other in kept:
-            if covers(other, subject):
-                break
-            if collide(other, subject):
-                return (">",)
-        else:
-            kept.append(subject)
-    return tuple(kept)
+    wanted = set(subjects)
+    exact = {subject for subject in wanted if _is_exact(subject)}
+    kept: list[list[str]] = []
+    for subject in sorted(wanted - exact, key=_by_place):
+        parts = subject.split(".")
+        over = [other for other in kept if _collide(other, parts)]
+        if any(_covers(other, parts) for other in over):
+            continue
+        if not all(_covers(parts, other) for other in over):
+            return (">",)
+        kept = [*(other for other in kept if other not in over), parts]
+    longest = max(map(len, kept), default=0)
+    found = [".".join(parts) for parts in kept]
+    for subject in exact:
+        parts = subject.split(".", longest)
+        if not any(_covers(other, parts) for other in kept):
+            found.append(subject)
+    return tuple(sorted(found, key=_by_place))
 
 
 def covers(pattern: str, subject: str) -> bool:
     """Return whether a subject filter passes all that `subject`, a filter too, passes."""
-    wanted, given = pattern.split("."), subject.split(".")
+    return _covers(pattern.split("."), subject.split("."))
+
+
+def collide(one: str, other: str) -> bool:
+    """Return whether there is a subject that both pass."""
+    return _collide(one.split("."), other.split("."))
+
+
+def _is_exact(subject: str) -> bool:
+    # What a subject holds of these two is a token of its own.
+    return "*" not in subject and ">" not in subject
+
+
+def _by_place(subject: str) -> tuple[int, str]:
+    return subject.count("."), subject
+
+
+def _covers(wanted: list[str], given: list[str]) -> bool:
     for index, part in enumerate(wanted):
         if part == ">":
             return len(given) > index
@@ -142,12 +229,11 @@ def covers(pattern: str, subject: str) -> bool:
     return len(wanted) == len(given)
 
 
-def collide(one: str, other: str) -> bool:
-    """Return whether there is a subject that both pass."""
-    left, right = one.split("."), other.split(".")
+def _collide(left: list[str], right: list[str]) -> bool:
     for a, b in zip(left, right, strict=False):
-        if ">" in (a, b):
-            return True
-        if a != b and "*" not in (a, b):
-            return False
+        if a != b:
+            if a == ">" or b == ">":
+                return True
+            if a != "*" and b != "*":
+                return False
     return len(left) == len(right)

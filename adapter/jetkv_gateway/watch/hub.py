@@ -20,6 +20,8 @@ __all__ = ["Hub", "Watch", "WatchLimits"]
 
 
 _TRIES = 3
+_FREE_FILTER_BYTES = 1024
+"""Of a watch's filters, which count nowhere: hardly any watch has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,13 @@ class WatchLimits:
     Attributes:
         watches: at the same time.
         watches_per_address: of one client address.
+        filter_bytes: of all filters together, beyond what each watch has free.
         queue: what may wait for one watcher.
     """
 
     watches: int = 0
     watches_per_address: int = 0
+    filter_bytes: int = 16 * 1024 * 1024
     queue: Limits = field(default_factory=Limits)
 
 
@@ -46,6 +50,7 @@ class Hub:
         self._live_feeds: dict[str, LiveFeed] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._count = 0
+        self._filter_bytes = 0
         self._by_address: dict[str, int] = {}
 
     @property
@@ -73,7 +78,7 @@ class Hub:
             TooManyRequests: a limit is reached.
             GatewayError: the bucket cannot be watched, or not now.
         """
-        with self._admitted(address):
+        with self._admitted(address, request):
             watch = await self._open(bucket, request)
             try:
                 yield watch
@@ -88,18 +93,23 @@ class Hub:
             await asyncio.wait(self._closing)
 
     @contextmanager
-    def _admitted(self, address: str) -> Iterator[None]:
+    def _admitted(self, address: str, request: WatchRequest) -> Iterator[None]:
         limits = self._limits
         if limits.watches and self._count >= limits.watches:
             raise TooManyRequests("too many watches")
         of_address = self._by_address.get(address, 0)
         if limits.watches_per_address and of_address >= limits.watches_per_address:
             raise TooManyRequests("too many watches from this address")
+        size = max(0, sum(len(keep.text) for keep in request.filters) - _FREE_FILTER_BYTES)
+        if size and limits.filter_bytes and self._filter_bytes + size > limits.filter_bytes:
+            raise TooManyRequests("too many watches with long filters")
+        self._filter_bytes += size
         self._count += 1
         self._by_address[address] = of_address + 1
         try:
             yield
         finally:
+            self._filter_bytes -= size
             self._count -= 1
             self._by_address[address] -= 1
             if not self._by_address[address]:
@@ -200,7 +210,7 @@ class Watch:
     def start(self, last: int) -> None:
         """Go live after the bucket's `last` revision, unless the past is wanted, too."""
         if self.request.resume_after is None and not self.request.snapshot:
-            self.session.joined(max(last, self.live_feed.position or 0))
+            self.session.joined(max(last, self.live_feed.come))
 
     async def items(self) -> AsyncGenerator[list[Item], None]:
         """Yield what the watcher is owed, in order; ends when the session is closed.

@@ -13,6 +13,7 @@ that is as old as what the bucket keeps may have been more than an older value.
 import asyncio
 import logging
 import random
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -58,6 +59,7 @@ _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
 _A_TURN = 8000
 _TESTS_AS_AN_OFFER = 4
+_TESTS_A_PART = 4000
 _SECOND_LOOKS = 5
 _CLOSELY_SECONDS = 2.0
 """Where a bucket forgets within this time, feeds tell twice as often how far they have come."""
@@ -90,6 +92,8 @@ class LiveFeed:
     Attributes:
         position: every change up to this revision was offered to the sessions; None until the
             bucket was looked at.
+        come: the newest revision that was offered to some of them at least; who joins begins after
+            it.
         created_at: of the bucket that is watched.
         trouble: why there is no feed now, or None.
         stuck: why there has been none for a while, although the bucket answers, or None.
@@ -99,6 +103,7 @@ class LiveFeed:
     def __init__(self, changes: Changes, bucket: str) -> None:
         self.bucket = bucket
         self.position: int | None = None
+        self.come = 0
         self.created_at: str | None = None
         self.trouble: GatewayError | None = None
         self.stuck: GatewayError | None = None
@@ -209,7 +214,8 @@ class LiveFeed:
         self._answers = True
         await self._check(state)
         if self.position is None:
-            self.position, self._as_of = state.last, asked
+            self.position = self.come = state.last
+            self._as_of = asked
         # What it keeps now, and what it kept when it was looked at last: both ways may have been.
         self._forgets, before = state.forgets, self._forgets
         forgets = tighter(state.forgets, before)
@@ -318,31 +324,42 @@ class LiveFeed:
             if forgets is not None:
                 await self._look_at_gaps(batch, forgets)
             for change in batch.changes:
-                offers += self._offer(change)
-                if offers > _A_TURN:
-                    # Readers first, or all that keep up would look slow.
-                    offers = 0
-                    await asyncio.sleep(0)
+                self.come = change.revision
+                for some in self._offer(change):
+                    offers += some
+                    if offers > _A_TURN:
+                        # Readers first, or all that keep up would look slow. And everybody else.
+                        offers = 0
+                        await asyncio.sleep(0)
+                self.position = change.revision
             if self.position is None or batch.reached > self.position:
                 self.position = batch.reached
+            self.come = max(self.come, self.position)
             self._as_of = max(self._as_of, batch.as_of)
             self._moved.set()
 
-    def _offer(self, change: Change) -> int:
-        """Offer a change to those who want it; return how many did, or more where one is full."""
+    def _offer(self, change: Change) -> Iterator[int]:
+        """Offer a change to those who want it; yield after each part how much work it was.
+
+        Sessions come and go between the parts.
+        """
         key = change.key
-        self.position = change.revision
         offers, tests = 1, 0
         for session in self._by_key.get(key, ()):
             offers += _A_TURN if session.live(change) else 1
-        for sessions in self._by_filters.values():
+        for sessions in list(self._by_filters.values()):
             # All of a group have the same filters: one answers for all.
-            one = next(iter(sessions))
-            tests += len(one.filters)
+            one = next(iter(sessions), None)
+            if one is None:
+                continue  # they left in a pause
+            tests += one.cost
             if one.wants(key):
                 for session in sessions:
                     offers += _A_TURN if session.live(change) else 1
-        return offers + tests // _TESTS_AS_AN_OFFER
+            if tests > _TESTS_A_PART:
+                yield offers + tests // _TESTS_AS_AN_OFFER
+                offers = tests = 0
+        yield offers + tests // _TESTS_AS_AN_OFFER
 
 
 def _remove(index: dict[_Name, set[Session]], name: _Name, session: Session) -> None:

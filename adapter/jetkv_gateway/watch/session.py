@@ -69,6 +69,7 @@ class Session:
     Attributes:
         keys: the keys wanted, where no filter accepts more than one; else empty.
         name: the same for all sessions with the same filters.
+        cost: of `wants`, at most, in units of a simple filter.
         position: every wanted change up to this revision was handed out, or a newer one of its key.
         missed: whether live changes were dropped since `restart`.
         end: why it is closed.
@@ -87,6 +88,7 @@ class Session:
         keys = frozenset(keep.key for keep in filters if keep.key is not None)
         self.keys = keys if all(keep.key is not None for keep in filters) else frozenset()
         self.name = tuple(sorted({keep.text for keep in filters}))
+        self.cost = sum(keep.cost for keep in filters)
         self.state = State.CATCHING_UP
         self.position = 0
         self.missed = False
