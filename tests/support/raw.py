@@ -17,6 +17,8 @@ class Wire:
         self._socket = socket.create_connection(
             (http.host, http.port), timeout=timeout, source_address=(source, 0)
         )
+        # Pieces go out as they are sent, however small.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = self._socket.makefile("rb")
         self._host = f"{http.host}:{http.port}"
 
@@ -66,6 +68,10 @@ class Wire:
     def read(self, size: int) -> bytes:
         """Read bytes that come behind the head of an answer."""
         return self._reader.read(size)
+
+    def rest(self) -> bytes:
+        """Read until the gateway closes the connection."""
+        return self._reader.read()
 
     def is_closed(self) -> bool:
         """Return whether the gateway closes the connection; a reset is an error."""

@@ -54,6 +54,7 @@ CODES = {
     410: {"bucket_deleted"},
     412: {"failed_precondition"},
     413: {"invalid_argument"},
+    414: {"invalid_argument"},
     417: {"invalid_argument"},
     426: {"invalid_argument"},
     429: {"resource_exhausted", "slow_consumer"},

@@ -151,9 +151,13 @@ class Gateway:
 
     def _answer_options(self, call: Call) -> None:
         match = call.link.match
-        if match is None:
+        if match is not None:
+            methods = match[0].allow
+        elif call.link.path == b"*":
+            methods = ROUTER.allow
+        else:
             raise NotFound
-        allow = b"allow: %s\r\n" % match[0].allow.encode("ascii")
+        allow = b"allow: %s\r\n" % methods.encode("ascii")
         call.answer(204, allow + self._origins.preflight(call), b"")
 
     async def run(self, call: Call) -> None:

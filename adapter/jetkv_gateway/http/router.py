@@ -134,8 +134,7 @@ class Resource:
         self.public = all(route.public for _, route in rows)
         self.unlimited = {"OPTIONS"} | {method for method, route in rows if not route.limited}
         self.in_parts = any(route.socket or route.long for _, route in rows)
-        order = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-        self.allow = ", ".join([*sorted(self.routes, key=order.index), "OPTIONS"])
+        self.allow = _allow(self.routes)
         self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))
 
 
@@ -148,6 +147,7 @@ class Router:
 
     Attributes:
         names: of all rows.
+        allow: the value of an `Allow` header for the server as a whole.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -156,6 +156,7 @@ class Router:
             rows.setdefault(route.template, []).append(route)
         self.names = {route.name for some in rows.values() for route in some}
         self.resources = [Resource(template, some) for template, some in rows.items()]
+        self.allow = _allow({method for one in self.resources for method in one.routes})
         self._fixed = {
             one.template.encode(): (one, ()) for one in self.resources if not one.parameters
         }
@@ -186,6 +187,11 @@ class Router:
         if count == 1:
             return resource, (found[group],)
         return resource, found.group(*range(group, group + count))
+
+
+def _allow(methods: Iterable[str]) -> str:
+    order = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    return ", ".join([*sorted(methods, key=order.index), "OPTIONS"])
 
 
 def _expression(template: str) -> bytes:

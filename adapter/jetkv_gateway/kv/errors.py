@@ -18,6 +18,7 @@
     │   ├── KeyExists          412
     │   └── RevisionMismatch   412
     ├── ValueTooLarge          413
+    ├── UrlTooLong             414
     ├── ExpectationFailed      417  an `Expect` that is not known
     ├── TooManyRequests        429
     ├── HeadTooLarge           431
@@ -74,6 +75,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UpgradeRequired",
+    "UrlTooLong",
     "ValueTooLarge",
     "WatchEnded",
 ]
@@ -250,6 +252,14 @@ class HeadTooLarge(GatewayError):
     status = 431
     code = "invalid_argument"
     text = "request head too large"
+
+
+class UrlTooLong(GatewayError):
+    """Raised for a request whose first line alone is too large (RFC 9112 §3)."""
+
+    status = 414
+    code = "invalid_argument"
+    text = "URL too long"
 
 
 class ExpectationFailed(GatewayError):

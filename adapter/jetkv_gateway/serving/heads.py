@@ -20,23 +20,32 @@ from jetkv_gateway.kv.errors import (
     MethodUnknown,
 )
 
-__all__ = ["CHUNKED", "MAX_HEAD_BYTES", "MAX_HEAD_LINES", "Head", "HeadReader", "invalid"]
+__all__ = [
+    "CHUNKED",
+    "MAX_HEAD_BYTES",
+    "MAX_HEAD_LINES",
+    "Head",
+    "HeadReader",
+    "invalid",
+]
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 100
 CHUNKED = -1
+_MAX_PORT = 65_535
 
 # A head with more lines than that has more bytes than this: a name, a colon, CRLF.
 _FEW_BYTES = 4 * MAX_HEAD_LINES
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
-_TARGET = re.compile(rb"[!-~]+")
+_REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.[01]\r\n")
+_SPACED = re.compile(rb"[^ ]+ [^ ]+ HTTP/1\.[01]\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _HOST = re.compile(
-    rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{1,5})?"
+    rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::([0-9]{0,5}))?"
 )
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} ")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ ")
 
 
 class Head(NamedTuple):
@@ -117,6 +126,11 @@ class HeadReader:
                 invalid("it has no Host (RFC 9112 §3.2)")
         elif not _is_host(host):
             invalid("its Host must be one name or address, with or without a port")
+        if _REQUEST_LINE.match(raw) is None:
+            # The parser forgives what others may read in another way.
+            if _SPACED.match(raw) is None:
+                invalid("its first line must be METHOD PATH HTTP/1.1, with one space between each")
+            invalid("its path has to be percent-encoded")
         path, query = self._split(method)
         length = 0
         if b"content-length" in headers or b"transfer-encoding" in headers:
@@ -150,8 +164,6 @@ class HeadReader:
 
     def _split(self, method: bytes) -> tuple[bytes, bytes | None]:
         target = self._target
-        if _TARGET.fullmatch(target) is None:
-            invalid("its path has to be percent-encoded")
         if b"#" in target:
             # What follows would be dropped, and with it the end of a key.
             invalid("a # in a key must be sent as %23")
@@ -221,4 +233,5 @@ def _closes(connection: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
+    host = _HOST.fullmatch(value)
+    return host is not None and int(host[1] or b"0") <= _MAX_PORT

@@ -267,7 +267,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _open(self, raw: bytes, behind: bytes) -> None:
         """Read a head, and have the gateway look at it."""
-        check_size(len(raw))
+        check_size(raw, len(raw))
         head = self._reader.read(raw)
         request = self._request = self._request_of(head)
         if behind:
@@ -409,7 +409,7 @@ class HttpConnection(asyncio.Protocol):
         if self.lost or self._request is not request:
             return
         if request.is_last:
-            self._leave_after(request)
+            self._leave()
         elif not self._is_unread:
             self._end_of_request()
 
@@ -549,14 +549,6 @@ class HttpConnection(asyncio.Protocol):
             )
         if request is not None:
             request.begun = request.complete = True
-
-    def _leave_after(self, request: Request) -> None:
-        if self._leaving or self._is_unread or self._raw or request.version != "1.0":
-            self._leave()
-        else:
-            self._forget_request()
-            self._phase = Phase.OVER
-            self.transport.close()
 
     def _leave(self) -> None:
         """Send nothing more, read on for a moment, and close."""

@@ -1,11 +1,12 @@
 """What a client has sent and nobody has read yet. No I/O."""
 
-from jetkv_gateway.kv.errors import HeadTooLarge
+from jetkv_gateway.kv.errors import HeadTooLarge, UrlTooLong
 from jetkv_gateway.serving.heads import MAX_HEAD_BYTES, invalid
 
 __all__ = ["Incoming", "check_size"]
 
-_END = b"\r\n\r\n"
+_CRLF = b"\r\n"
+_END = _CRLF + _CRLF
 
 
 class Incoming:
@@ -27,29 +28,43 @@ class Incoming:
         """Return the next head, None while its end has not come.
 
         Raises:
-            HeadTooLarge, InvalidArgument: it cannot become one; said as soon as it shows.
+            UrlTooLong, HeadTooLarge, InvalidArgument: it cannot become one; as soon as it shows.
         """
         raw = self._raw
-        if not self._seen and raw.startswith(b"\r\n"):
-            # RFC 9112 §2.2: an empty line before a request is ignored.
-            del raw[:2]
+        if raw and raw[0] in _CRLF:
+            self._drop_empty_lines()
         start = max(0, self._seen - len(_END) + 1)
         end = raw.find(_END, start) + len(_END)
         if end >= len(_END):
-            check_size(end)
+            check_size(raw, end)
             self._seen = 0
             return self.take(end)
         self._seen = len(raw)
-        check_size(len(raw))
+        check_size(raw, len(raw))
         if raw.find(b"\n\n", start) >= 0 or raw.find(b"\n\r\n", start) >= 0:
             invalid("its lines must end with CRLF")
-        if raw and raw[0] < 0x20 and raw[0] not in b"\r\n":
+        if raw and raw[0] < 0x20 and raw[0] not in _CRLF:
             invalid("it does not begin with a method; TLS is not spoken here")
         return None
 
     def peek(self, size: int) -> bytes:
         """Return the first bytes, which stay."""
         return bytes(memoryview(self._raw)[:size])
+
+    def _drop_empty_lines(self) -> None:
+        """Ignore the empty lines before a request (RFC 9112 §2.2).
+
+        Raises:
+            InvalidArgument: they do not end with CRLF.
+        """
+        raw = self._raw
+        count = len(raw) - len(raw.lstrip(_CRLF))
+        if count == len(raw) and raw.endswith(b"\r"):
+            count -= 1  # the other half of its end may be on its way
+        if raw[:count] != _CRLF * (count // 2):
+            invalid("its lines must end with CRLF")
+        del raw[:count]
+        self._seen = 0
 
     def take(self, size: int | None = None) -> bytes:
         """Return the first bytes, or all of them."""
@@ -63,11 +78,18 @@ class Incoming:
         self._seen = 0
 
 
-def check_size(size: int) -> None:
+def check_size(raw: bytes | bytearray, size: int) -> None:
     """Refuse a head of more bytes than there may be.
 
+    Args:
+        raw: begins with what is there of it.
+
     Raises:
+        UrlTooLong: its first line alone is over the limit (RFC 9112 §3).
         HeadTooLarge
     """
-    if size > MAX_HEAD_BYTES:
-        raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
+    if size <= MAX_HEAD_BYTES:
+        return
+    if raw.find(b"\n", 0, MAX_HEAD_BYTES) < 0:
+        raise UrlTooLong(f"a URL has at most {MAX_HEAD_BYTES} bytes, less what else is in a head")
+    raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
