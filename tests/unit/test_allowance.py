@@ -6,6 +6,7 @@ from jetkv_gateway.serving.allowance import Allowance
 
 FRAMES = Allowance.FRAMES_A_SECOND
 BYTES = Allowance.BYTES_A_SECOND
+BURST = Allowance.BURST_SECONDS
 
 
 def test_who_sends_no_faster_than_it_grows_is_never_stopped() -> None:
@@ -17,20 +18,18 @@ def test_who_sends_no_faster_than_it_grows_is_never_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "size"), [(FRAMES * 10, 0), (0, BYTES * 10)], ids=["frames", "bytes"]
+    ("frames", "size"), [(FRAMES * BURST, 0), (0, BYTES * BURST)], ids=["frames", "bytes"]
 )
-def test_a_burst_of_ten_seconds_spends_it_and_a_pause_brings_it_back(
-    frames: int, size: int
-) -> None:
+def test_a_burst_spends_it_and_a_pause_brings_it_back(frames: int, size: int) -> None:
     allowance = Allowance(0)
     allowance.spend(frames, size)
     assert allowance.spent
     assert allowance.grow(1)
     assert not allowance.spent
     # Once it is whole again, the next burst begins anew.
-    assert allowance.grow(11)
+    assert allowance.grow(BURST + 1)
     allowance.spend(frames, size)
-    assert all(allowance.grow(second) for second in (12, 13, 22, 100))
+    assert all(allowance.grow(second) for second in (5, 6, 22, 100))
 
 
 def test_who_goes_on_for_ten_seconds_more_than_it_grows_has_to_go() -> None:
@@ -43,12 +42,12 @@ def test_who_goes_on_for_ten_seconds_more_than_it_grows_has_to_go() -> None:
         if not allowance.grow(second):
             break
     assert second == 11
-    assert granted <= FRAMES * (10 + second + 20)
+    assert granted <= FRAMES * (BURST + second + 20)
 
 
 def test_what_is_overdrawn_is_paid_back_before_anything_more_is_read() -> None:
     allowance = Allowance(0)
-    allowance.spend(FRAMES * 15, 0)
+    allowance.spend(FRAMES * (BURST + 5), 0)
     seconds = [second for second in range(1, 9) if (allowance.grow(second), allowance.spent)[1]]
     assert seconds == [1, 2, 3, 4, 5]
 
@@ -56,5 +55,5 @@ def test_what_is_overdrawn_is_paid_back_before_anything_more_is_read() -> None:
 def test_a_long_silence_saves_up_no_more_than_the_burst() -> None:
     allowance = Allowance(0)
     allowance.grow(1_000_000)
-    allowance.spend(FRAMES * 10, 0)
+    allowance.spend(FRAMES * BURST, 0)
     assert allowance.spent

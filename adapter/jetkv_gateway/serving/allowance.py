@@ -15,7 +15,7 @@ class Allowance:
 
     FRAMES_A_SECOND = 100
     BYTES_A_SECOND = 64 * 1024
-    BURST_SECONDS = 10
+    BURST_SECONDS = 3
     PATIENCE_SECONDS = 10.0
 
     __slots__ = ("_since", "_spent_at", "bytes", "frames")

@@ -4,12 +4,24 @@ import asyncio
 import select
 import socket
 import struct
+from contextlib import suppress
 
-__all__ = ["LINGER_SECONDS", "LINGER_SECONDS_OF_A_STOP", "LastWord", "has_unread", "reset"]
+__all__ = [
+    "LINGER_SECONDS",
+    "LINGER_SECONDS_OF_A_STOP",
+    "STALL_SECONDS",
+    "LastWord",
+    "has_unread",
+    "notice_silence",
+    "reset",
+]
 
 LINGER_SECONDS = 5.0
 # What was sent before its client could know of the end arrives within a round trip.
 LINGER_SECONDS_OF_A_STOP = 1.0
+STALL_SECONDS = 40.0
+"""How long a watcher may take in nothing of what waits for it."""
+
 _LINGER_BYTES = 64 * 1024 * 1024
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -63,3 +75,12 @@ def reset(transport: asyncio.Transport) -> None:
         # Else the kernel goes on sending what is in its buffers, and ends in good order.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
+
+
+def notice_silence(transport: asyncio.Transport) -> None:
+    """Have the kernel end the connection of a peer that takes in nothing any more."""
+    raw = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and raw is not None and raw.family != socket.AF_UNIX:
+        with suppress(OSError):
+            raw.setsockopt(socket.IPPROTO_TCP, option, round(STALL_SECONDS * 1000))

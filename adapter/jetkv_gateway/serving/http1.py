@@ -36,6 +36,7 @@ from jetkv_gateway.serving.answers import (
     LINGER_SECONDS_OF_A_STOP,
     LastWord,
     has_unread,
+    notice_silence,
     reset,
 )
 from jetkv_gateway.serving.bodies import Body
@@ -48,7 +49,7 @@ from jetkv_gateway.serving.incoming import Incoming, check_size
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
 from jetkv_gateway.serving.request import STATUS_LINES, Request
 from jetkv_gateway.serving.shares import Account
-from jetkv_gateway.serving.websockets import WebSocket, notice_silence
+from jetkv_gateway.serving.websockets import WebSocket
 
 __all__ = ["HttpConnection"]
 

@@ -44,9 +44,9 @@ _LIBRARIES = [
     "nats.aio.client",
     "orjson",
     "pydantic_settings",
-    "uvicorn.protocols.http.httptools_impl",
-    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "uvicorn",
     "uvloop",
+    "websockets.server",
 ]
 
 _UP, _ALIVE, _STOPPING = b"up", b"alive", b"stopping"
