@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from jetkv_gateway import __version__
+from jetkv_gateway import __version__, private_parts
 from jetkv_gateway.app import authenticator_for, factory, server_options
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
@@ -32,6 +32,8 @@ from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
 __all__ = ["app"]
 
 _log = logging.getLogger("jetkv")
+
+_EXIT_FAILED = 1
 
 app = typer.Typer(
     name="jetkv",
@@ -155,6 +157,10 @@ def _say(text: str) -> None:
 
 def _begin_log(settings: Settings) -> None:
     logging.config.dictConfig(logging_for(settings.log_level))
+    try:
+        private_parts.check()
+    except private_parts.PartMissing as error:
+        _fail(error, _EXIT_FAILED)
     for line in unknown_variables(os.environ, Settings.model_fields):
         _log.warning("%s", line)
 

@@ -1,3 +1,4 @@
+import re
 import signal
 import threading
 from pathlib import Path
@@ -175,3 +176,14 @@ def test_a_stop_lets_requests_in_flight_finish(serve, bucket) -> None:
     assert code == 0
     assert set(seen) == {200}
     assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("command", [["serve", "--auth", "off"], ["dev"]], ids=["serve", "dev"])
+def test_a_library_that_lacks_what_is_leaned_on_is_one_clear_line(start, command) -> None:
+    process = start(*command, "--port", "0", first="import uvicorn; del uvicorn.Server.on_tick")
+    assert process.popen.wait(30) == 1
+    assert re.fullmatch(
+        r"jetkv: uvicorn [\d.]+ has no uvicorn.server.Server.on_tick\(counter\) as it is needed "
+        r'here: install "uvicorn>=0\.54,<0\.55"\n',
+        process.output,
+    )

@@ -40,8 +40,8 @@ class Acceptor:
         listening: it may be shared with other processes.
         make_protocol: of a new connection.
         connections: the protocols of those that stand; each adds itself, and takes itself out.
-        may_accept: asked before each; on False none is accepted for a moment, and then it is asked
-            again. It may make room meanwhile.
+        may_accept: asked before each, of which up to three that were accepted just before may not
+            stand yet; on False none is accepted for a moment, and then it is asked again.
         on_full: called when the system has no room for one more: no descriptor, no memory.
         balance: with other workers; None where there are none.
     """

@@ -25,6 +25,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
+from jetkv_gateway.private_parts import PartMissing, check
 from jetkv_gateway.serving.balance import CELLS, Balance, Cells, vacate
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.server import (
@@ -266,8 +267,10 @@ def _work(
     seconds = stop_seconds(options) + _MARGIN_SECONDS
     threading.Thread(target=_obey, args=(server, pipe, seconds), daemon=True).start()
     try:
+        # Libraries may have been replaced under a gateway that runs.
+        check()
         code = serve(server, server_socket)
-    except CannotStart as error:
+    except (CannotStart, PartMissing) as error:
         # Files were good when the gateway started: one broke since. Where this one cannot reach
         # NATS, the others serve.
         _log.error("a worker cannot start: %s", error)

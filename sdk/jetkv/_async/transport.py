@@ -12,6 +12,7 @@ from yarl import URL
 
 from jetkv._core.address import Address
 from jetkv._core.bodies import Body, Decoder
+from jetkv._core.private_parts import check
 from jetkv._core.wire import (
     CONNECT_SECONDS,
     IDLE_SECONDS,
@@ -169,6 +170,7 @@ class Transport:
             raise ClientClosedError("the client is closed", hint="make another one")
         loop = asyncio.get_running_loop()
         if self._sessions is None:
+            check("aiohttp")
             self._loop = loop
             calls = _Calls(self._session(self._max_connections))
             self._sessions = _Sessions(calls, self._session(0))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from jetkv._core.address import Address
+from jetkv._core.private_parts import check
 from jetkv._core.wire import CONNECT_SECONDS, IDLE_SECONDS, NotSent, Request
 from jetkv._sync.wires import Backend, Call
 
@@ -36,6 +37,7 @@ class Connections:
     """What belongs to one process: a forked child must not speak on its parent's connections."""
 
     def __init__(self, address: Address, max_connections: int) -> None:
+        check("httpcore")
         self.pid = os.getpid()
         self.backend = Backend()
         # A signal handler may close what its own thread is at.

@@ -1,0 +1,209 @@
+"""Every part of a library that is in use here and that its makers have not promised to keep.
+
+A release of theirs may change one without a word, and what then goes wrong is not said at once: a
+worker that cannot be counted, a stop that ends nothing. So they are named here and nowhere else,
+looked for at each start, and the versions that are allowed are those where they were seen
+(`pyproject.toml`). `tests/unit/test_private_parts.py` looks through the code for parts that are
+missing in this list, and through the list for parts that nobody uses any more.
+"""
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
+from types import FunctionType
+from typing import Any
+
+__all__ = ["PARTS", "RANGES", "Part", "PartMissing", "check"]
+
+RANGES = {
+    "uvicorn": ">=0.54,<0.55",
+    "httptools": ">=0.9,<0.10",
+    "nats-py": ">=2.16,<2.17",
+    "Python": ">=3.11",
+}
+"""The versions in which the parts below were seen; those of `pyproject.toml`, too."""
+
+
+class PartMissing(Exception):
+    """Raised where a library lacks what this gateway needs of it; the text says what to install."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some names of one class or module.
+
+    Attributes:
+        library: a key of `RANGES`.
+        owner: `module:Class`, or a module.
+        names: functions, methods and attributes. `name(a,b)` takes parameters of these names, and
+            none after them that must be given.
+        where: the modules of this package that use them.
+    """
+
+    library: str
+    owner: str
+    names: tuple[str, ...]
+    where: tuple[str, ...]
+
+    @cached_property
+    def _owner(self) -> Any:
+        module, _, name = self.owner.partition(":")
+        found = importlib.import_module(module)
+        return getattr(found, name) if name else found
+
+    def missing(self) -> list[str]:
+        """Return what is not there, or not as it was."""
+        try:
+            return [name for name in self.names if not self._is_there(name)]
+        except (ImportError, AttributeError):
+            return [self.owner]
+
+    def _is_there(self, described: str) -> bool:
+        name, _, parameters = described.partition("(")
+        if not parameters:
+            return hasattr(self._owner, name) or _is_set_on_instances(self._owner, name)
+        wanted = [one for one in parameters.rstrip(")").split(",") if one]
+        found = getattr(self._owner, name, None)
+        if found is None:
+            return False
+        taken = [one for one in inspect.signature(found).parameters.values() if one.name != "self"]
+        rest = taken[len(wanted) :]
+        return [one.name for one in taken[: len(wanted)]] == wanted and all(
+            one.default is not one.empty or one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+            for one in rest
+        )
+
+
+def _is_set_on_instances(owner: Any, name: str) -> bool:
+    """Return whether a method of a class sets, or reads, an attribute of this name."""
+    return any(
+        name in function.__code__.co_names
+        for kind in getattr(owner, "__mro__", ())
+        for function in vars(kind).values()
+        if isinstance(function, FunctionType)
+    )
+
+
+PARTS = [
+    Part(
+        "uvicorn",
+        "uvicorn.server:Server",
+        (
+            "startup(sockets)",
+            "shutdown(sockets)",
+            "on_tick(counter)",
+            "capture_signals",
+            "lifespan",
+            "server_state",
+            "should_exit",
+            "force_exit",
+            "started",
+        ),
+        ("serving/server.py",),
+    ),
+    Part(
+        "uvicorn",
+        "uvicorn.server:ServerState",
+        ("connections", "tasks"),
+        ("serving/server.py",),
+    ),
+    Part(
+        "uvicorn",
+        "uvicorn.config:Config",
+        (
+            "get_loop_factory()",
+            "http_protocol_class",
+            "loaded_app",
+            "timeout_graceful_shutdown",
+        ),
+        ("serving/server.py",),
+    ),
+    Part("uvicorn", "uvicorn.config", ("STARTUP_FAILURE",), ("serving/server.py",)),
+    Part(
+        "uvicorn",
+        "uvicorn.lifespan.on:LifespanOn",
+        ("startup()", "shutdown()", "should_exit", "state"),
+        ("serving/server.py",),
+    ),
+    Part(
+        "Python",
+        "multiprocessing.forkserver",
+        ("_forkserver", "ensure_running()"),
+        ("serving/worker.py",),
+    ),
+    Part(
+        "Python",
+        "multiprocessing.forkserver:ForkServer",
+        ("_forkserver_pid",),
+        ("serving/worker.py",),
+    ),
+    Part(
+        "Python",
+        "multiprocessing.resource_tracker",
+        ("_resource_tracker", "ensure_running()"),
+        ("serving/worker.py",),
+    ),
+    Part(
+        "Python",
+        "multiprocessing.resource_tracker:ResourceTracker",
+        ("_pid",),
+        ("serving/worker.py",),
+    ),
+    Part(
+        "nats-py",
+        "nats.aio.client:Client",
+        (
+            "_error_cb",
+            "_flush_pending",
+            "_max_payload",
+            "_pings_outstanding",
+            "_pongs",
+            "_process_err(err_msg)",
+            "_process_info(info,initial_connection)",
+            "_process_ping()",
+            "_process_pong()",
+            "_ps",
+            "_send_command(cmd)",
+            "_send_ping(future)",
+            "_server_info",
+            "_transport",
+        ),
+        ("jetstream/link.py",),
+    ),
+    Part(
+        "nats-py",
+        "nats.aio.client:Client",
+        ("_flusher_task", "_ping_interval_task", "_reading_task"),
+        ("jetstream/uplink.py",),
+    ),
+    Part("nats-py", "nats.aio.transport:TcpTransport", ("_io_writer",), ("jetstream/link.py",)),
+    Part("nats-py", "nats.aio.subscription:Subscription", ("_id",), ("jetstream/requests.py",)),
+]
+
+
+def check(parts: list[Part] = PARTS) -> None:
+    """Look for all of them; some milliseconds, most of them for imports that come anyway.
+
+    Raises:
+        PartMissing: the text names the first, its library, the version here and those allowed.
+    """
+    for part in parts:
+        for name in part.missing():
+            allowed, here = RANGES[part.library], _version(part.library)
+            raise PartMissing(
+                f"{part.library} {here} has no {part.owner.replace(':', '.')}.{name} as it is "
+                f'needed here: install "{part.library}{allowed}"'
+                if name != part.owner
+                else f"{part.library} {here} has no {name.replace(':', '.')}, which is needed "
+                f'here: install "{part.library}{allowed}"'
+            )
+
+
+def _version(library: str) -> str:
+    try:
+        return python_version() if library == "Python" else version(library)
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,79 @@
+"""Whose turn a connection is, among workers that see each other's numbers and nothing else."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jetkv_gateway.serving.balance import CELLS, Balance, vacate
+
+counts = st.lists(st.integers(0, 10_000), min_size=1, max_size=16)
+
+
+def workers(connections: list[int]) -> tuple[list[int], list[Balance]]:
+    """Workers with so many connections each, and the memory that they share."""
+    cells = [0] * len(connections) * CELLS
+    balances = [Balance(cells, place) for place in range(len(connections))]
+    for balance, number in zip(balances, connections, strict=True):
+        balance.show(number)
+    return cells, balances
+
+
+@given(counts)
+def test_a_connection_is_always_somebodys_turn(connections: list[int]) -> None:
+    _, balances = workers(connections)
+    least = connections.index(min(connections))
+    assert balances[least].is_turn(connections[least])
+
+
+@given(st.lists(st.integers(0, 3), min_size=64, max_size=64), st.integers(2, 4))
+def test_nobody_has_much_more_than_a_share_whoever_is_quickest(
+    quickest: list[int], number: int
+) -> None:
+    connections = [0] * number
+    _, balances = workers(connections)
+    for first in quickest:
+        # All are woken; the quickest one whose turn it is has it.
+        for place in [first % number, *range(number)]:
+            if balances[place].is_turn(connections[place]):
+                connections[place] += 1
+                balances[place].show(connections[place])
+                break
+    assert sum(connections) == 64
+    assert max(connections) <= 64 / number * 1.1 + 1
+
+
+@given(st.integers(0, 10_000))
+def test_one_worker_alone_accepts_all(connections: int) -> None:
+    _, (only,) = workers([connections])
+    assert only.is_turn(connections)
+
+
+def test_who_does_not_take_a_turn_is_passed_over_until_a_sign_of_life() -> None:
+    _, (ahead, hung) = workers([8, 0])
+    assert not ahead.is_turn(8)
+    ahead.pass_over(8)
+    assert ahead.is_turn(8)
+    assert ahead.is_turn(1000)
+    hung.show(0)
+    assert not ahead.is_turn(8)
+
+
+def test_who_is_gone_or_leaves_counts_no_more() -> None:
+    cells, (ahead, _, leaves) = workers([8, 0, 0])
+    vacate(cells, 1)
+    assert not ahead.is_turn(8)
+    leaves.leave()
+    assert ahead.is_turn(8)
+    # Whoever takes a place counts from the first word on, as one that has nobody.
+    Balance(cells, 1).show(0)
+    assert not ahead.is_turn(8)
+
+
+def test_a_sign_of_life_is_heard_once() -> None:
+    _, (one, other) = workers([0, 0])
+    one.has_heard()
+    assert not one.has_heard()
+    one.show(1)
+    assert not one.has_heard(), "its own is none"
+    other.show(0)
+    assert one.has_heard()
+    assert not one.has_heard()

@@ -1,0 +1,29 @@
+"""The clock that all connections of a server share."""
+
+from jetkv_gateway.app import factory, server_options
+from jetkv_gateway.http.auth import NoAuth
+from jetkv_gateway.serving.server import GatewayServer, config_for
+from jetkv_gateway.settings import load
+
+
+class Connection:
+    def __init__(self, all_of_them: set[object]) -> None:
+        self._all = all_of_them
+        self.times: list[float] = []
+
+    def tick(self, now: float) -> None:
+        self.times.append(now)
+        if now >= 2:
+            self._all.clear()
+
+
+def test_each_connection_is_told_the_time_once_a_second_and_may_end_then() -> None:
+    settings = load({"auth": "off"}, None)
+    options = server_options(settings)
+    server = GatewayServer(config_for(factory(settings, NoAuth()), options), lambda: None)
+    connections: set[object] = server.server_state.connections
+    one, other = Connection(connections), Connection(connections)
+    connections.update((one, other, object()))
+    for now in (0.0, 0.5, 0.99, 1.0, 1.5, 2.0, 2.5, 3.0):
+        server.tick(now)
+    assert one.times == other.times == [0.0, 1.0, 2.0]
