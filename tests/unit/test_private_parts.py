@@ -29,10 +29,10 @@ LIBRARIES = {
     "aiohttp": "aiohttp",
     "httpcore": "httpcore",
 }
-REWRITTEN = {"serving/http1.py", "serving/websocket.py", "serving/answers.py"}
-"""Made of uvicorn's protocols: they are about to go."""
 DOCUMENTED = {"_replace", "_asdict", "_exit"}
 """By Python, for all their underscores."""
+PYTHONS = {"_abc_impl"}
+"""What Python itself gives to a class."""
 
 GATEWAY = {
     (name.partition("(")[0], where) for part in PARTS for name in part.names for where in part.where
@@ -94,7 +94,7 @@ def test_the_ranges_are_those_that_are_installed_and_that_the_pins_are_in() -> N
     ids=["the gateway", "the SDK"],
 )
 def test_all_that_is_used_is_listed(package: ModuleType, listed: set[tuple[str, str]]) -> None:
-    missing = {use for use in uses(package) if use not in listed and use[1] not in REWRITTEN}
+    missing = {use for use in uses(package) if use not in listed}
     assert not missing, "name them in private_parts.py"
 
 
@@ -195,7 +195,7 @@ def overridden(package: ModuleType) -> Iterator[tuple[str, Path]]:
             foreign = [base for base in kind.__mro__ if base.__module__.split(".")[0] in LIBRARIES]
             theirs = set().union(*map(names_of, foreign))
             assert module.__file__ is not None
-            for name in names_of(kind, inherited=False) & theirs:
+            for name in (names_of(kind, inherited=False) & theirs) - PYTHONS:
                 promised = foreign[0].__module__.split(".")[0] != "uvicorn"
                 if is_private(name) or (not promised and name in vars(kind) and name[0] != "_"):
                     yield name, Path(module.__file__)

@@ -166,15 +166,12 @@ def keep_helpers() -> None:
         OSError: one cannot be started.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(_LIBRARIES)
-    for pid, name in ((_fork_server(), _FORK_SERVER), (_resource_tracker(), _RESOURCE_TRACKER)):
-        if pid is not None and (ended := _ended(pid)) is not None:
-            _log.error(
-                "%s another one takes its place, the workers go on", f"{name % pid} {ended}:"
-            )
+    before = _helpers()
+    ended = [None if pid is None else _how_it_ended(pid) for pid in before]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with warnings.catch_warnings():
-            # That the tracker died has just been said.
+            # That the tracker died is said below.
             warnings.simplefilter("ignore")
             resource_tracker.ensure_running()
         # Which takes the mask back.
@@ -182,13 +179,20 @@ def keep_helpers() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        names = (_FORK_SERVER, _RESOURCE_TRACKER)
+        for pid, how, now, name in zip(before, ended, _helpers(), names, strict=True):
+            if pid is not None and (how is not None or now != pid):
+                said = f"{name % pid} {how or how_it_ended(None)}"
+                _log.error("%s: another one takes its place, the workers go on", said)
 
 
-def _ended(pid: int) -> str | None:
-    """Return how a child ended, None while it runs; multiprocessing collects it after this."""
+def _how_it_ended(pid: int) -> str | None:
+    """Return how a child ended; None while it runs, or where nobody tells before it is collected.
+
+    Multiprocessing collects it.
+    """
     if not hasattr(os, "waitid"):  # macOS, before Python 3.13
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        return how_it_ended(os.waitstatus_to_exitcode(status)) if ended else None
+        return None
     try:
         found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -196,6 +200,10 @@ def _ended(pid: int) -> str | None:
     if found is None:
         return None
     return how_it_ended(found.si_status if found.si_code == os.CLD_EXITED else -found.si_status)
+
+
+def _helpers() -> tuple[int | None, int | None]:
+    return _fork_server(), _resource_tracker()
 
 
 def _fork_server() -> int | None:
