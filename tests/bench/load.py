@@ -24,7 +24,7 @@ LARGE = 256 * 1024
 
 CRLF = "\r\n"
 
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _wrk(port: int, call: Call, connections: int, seconds: float, count: int) ->
 
 
 def _latency(out: str, percentile: str) -> float:
-    match = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s)\n", out)
+    match = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s|m) *\n", out)
     assert match is not None, out
     return float(match[1]) * _UNITS[match[2]]
 
