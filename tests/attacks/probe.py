@@ -12,6 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 PATIENCE = 5.0
+EVERY = 0.1
+"""Seconds between two calls of one caller: one that takes longer delays the next."""
+GETS, HEALTHS = 10, 5
+"""Callers of each kind."""
+
 _AFTER_SECONDS = 10.0
 
 
@@ -60,7 +65,7 @@ class Seen:
 
 
 class Probe:
-    """Asks one gateway: GETs on a connection that is kept, all else each on a new one."""
+    """Asks one gateway: each caller of GETs keeps a connection, all else comes on a new one."""
 
     def __init__(self, port: int, keys: str) -> None:
         self._port = port
@@ -86,9 +91,9 @@ class Probe:
         seen = Seen()
         self._end = time.perf_counter() + seconds
         await asyncio.gather(
-            self._ask(seen.get, self._get, 0.01, kept=True),
-            self._ask(seen.health, self._health, 0.02),
-            self._ask(seen.put, self._put, 0.1),
+            *(self._ask(seen.get, self._get, turn / GETS, kept=True) for turn in range(GETS)),
+            *(self._ask(seen.health, self._health, turn / HEALTHS) for turn in range(HEALTHS)),
+            self._ask(seen.put, self._put, 0.5),
             self._lateness(seen.late),
         )
         return seen
@@ -102,16 +107,17 @@ class Probe:
             await asyncio.sleep(0.01)
             late.each.append((due, time.perf_counter() - due, "200"))
 
-    async def _ask(self, calls: Calls, request: bytes, every: float, *, kept: bool = False) -> None:
+    async def _ask(self, calls: Calls, request: bytes, turn: float, *, kept: bool = False) -> None:
+        """Be one caller, who asks every tenth of a second, from so much of the first one on."""
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        due = time.perf_counter()
+        due = time.perf_counter() + turn * EVERY
         while due < self._end:
             now = time.perf_counter()
             if now < due:
                 await asyncio.sleep(due - now)
             elif now > self._end + _AFTER_SECONDS:
                 calls.each.append((due, now - due, "never asked"))
-                due += every
+                due += EVERY
                 continue
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -126,7 +132,7 @@ class Probe:
             if connection is not None and (not kept or outcome != "200"):
                 connection[1].close()
                 connection = None
-            due += every
+            due += EVERY
         if connection is not None:
             connection[1].close()
 
