@@ -191,3 +191,32 @@ def test_a_connection_that_others_leave_where_it_is_is_accepted_all_the_same(
         assert cells[0] == 0, "it takes part no more"
 
     run(body())
+
+
+def test_others_do_not_wait_for_one_that_has_no_room(run: Run, listening: socket.socket) -> None:
+    async def body() -> None:
+        cells = [0] * 2 * CELLS
+        other = Balance(cells, 1)
+        other.show(8)
+        assert other.is_turn(8)
+        room = True
+        connections = Connections()
+        acceptor = Acceptor(
+            listening,
+            connections.protocol,
+            connections,
+            may_accept=lambda: room,
+            balance=Balance(cells, 0),
+        )
+        assert not other.is_turn(8)
+        room = False
+        with clients(listening, 1):
+            await soon(lambda: other.is_turn(8), "it does not count", 5)
+            acceptor.show()
+            assert other.is_turn(8), "nor by its sign of life"
+            room = True
+            await soon(lambda: len(connections) == 1, "it accepts again", 5)
+            assert not other.is_turn(8), "and counts"
+        await acceptor.close()
+
+    run(body())

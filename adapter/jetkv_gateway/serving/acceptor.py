@@ -68,6 +68,7 @@ class Acceptor:
         self._left_since = 0.0
         self._quiet_until = 0.0
         self._reading = False
+        self._full = False
         self._closed = False
         listening.setblocking(False)
         self.show()
@@ -81,7 +82,7 @@ class Acceptor:
 
     def show(self) -> None:
         """Tell the other workers how many connections there are."""
-        if self._balance is not None and not self._closed:
+        if self._balance is not None and not self._full and not self._closed:
             self._balance.show(self.connections)
 
     async def close(self) -> None:
@@ -125,8 +126,7 @@ class Acceptor:
                 self._leave_to_others()
                 return
             if not self._may_accept():
-                self._pause()
-                self._timer = self._loop.call_later(_NO_ROOM_SECONDS, self._listen)
+                self._wait_for_room()
                 return
             try:
                 connection, _ = self._listening.accept()
@@ -143,6 +143,7 @@ class Acceptor:
                 self._leave_to_others()
 
     def _begin(self, connection: socket.socket) -> None:
+        self._full = False
         protocol = self._make_protocol()
         task = self._loop.create_task(self._connect(connection, protocol))
         self._beginning[task] = protocol
@@ -165,6 +166,14 @@ class Acceptor:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection could not be begun", exc_info=error)
         self.show()
+
+    def _wait_for_room(self) -> None:
+        """Look away for longer; until it accepts again, the others need not wait for this one."""
+        self._full = True
+        if self._balance is not None:
+            self._balance.leave()
+        self._pause()
+        self._timer = self._loop.call_later(_NO_ROOM_SECONDS, self._listen)
 
     def _leave_to_others(self) -> None:
         """Look away for a moment: they are awake, as this one is, or will be."""
@@ -191,8 +200,7 @@ class Acceptor:
 
     def _fail(self, error: OSError) -> None:
         """Wait, and say so once in a while: it would fail again at once, and fill the log."""
-        self._pause()
-        self._timer = self._loop.call_later(_NO_ROOM_SECONDS, self._listen)
+        self._wait_for_room()
         now = self._loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS

@@ -79,7 +79,7 @@ class Balance:
                 self._passed_over[place] = signs[place]
 
     def leave(self) -> None:
-        """Accept no more: all that comes is for the others."""
+        """Accept no more, until `show`: all that comes is for the others."""
         vacate(self._cells, self._place)
 
     def _others(self) -> dict[int, int]:
