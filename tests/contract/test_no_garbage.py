@@ -4,42 +4,30 @@ Whatever ends without a cycle is freed at once. A cycle of a request's own would
 collector walks through all objects there are, a thousand requests later.
 """
 
-import gc
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
-from tests.support.http import Bucket
+from jetkv.testing import LocalNats
+from tests.support.garbage import garbage
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket
 from tests.support.raw import Wire
+from tests.support.waiting import until
+from tests.support.watching import UPGRADE
 
 COUNT = 1000
-# Of what goes on beside requests, such as pings.
-BESIDE = COUNT // 10
 
 
-@contextmanager
-def garbage() -> Iterator[list[object]]:
-    """Give the list of what the collector finds meanwhile: what no longer frees itself."""
-    gc.collect()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        yield gc.garbage
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-
-
-def check_nothing_left(do: Callable[[], None]) -> None:
+def check_nothing_left(do: Callable[[], None], count: int = COUNT) -> None:
     for _ in range(20):
         do()
-    with garbage() as found:
-        for _ in range(COUNT):
+    with garbage() as left:
+        for _ in range(count):
             do()
-        gc.collect()
-        kinds = Counter(type(one).__qualname__ for one in found)
-        assert len(found) < BESIDE, kinds.most_common(20)
+    # Beside them, something goes on by itself, such as pings.
+    assert left.count < count // 10, left.kinds
 
 
 REQUESTS = {
@@ -151,3 +139,34 @@ def test_what_was_cut_off_leaves_nothing_to_the_collector(bucket: Bucket, name: 
 
     check_nothing_left(ask)
     assert bucket.keys() == []
+
+
+def test_refusals_leave_nothing_to_the_collector(own_nats: LocalNats) -> None:
+    own_nats.start()
+    full = {"max_requests": 1, "max_waiting_requests": 1, "request_timeout": 30, "request_wait": 30}
+    with running_gateway(own_nats.url, **full) as http, ExitStack() as stack:
+        http.post(BUCKETS, {"name": "b"})
+        bucket = Bucket(http, "b")
+        own_nats.pause()
+        stack.callback(own_nats.resume)
+        for _ in range(2):
+            stack.enter_context(Wire(http)).head("GET", bucket.key("k"))
+        until(lambda: bucket.get("k").status == 429, "all places are taken")
+        wire = stack.enter_context(Wire(http))
+
+        def ask() -> None:
+            assert wire.request("GET", bucket.key("k")).status == 429
+
+        check_nothing_left(ask)
+
+
+@pytest.mark.parametrize("kind", [("Accept: text/event-stream",), UPGRADE], ids=["SSE", "WS"])
+def test_a_watch_that_comes_and_goes_leaves_nothing_to_the_collector(
+    bucket: Bucket, kind: tuple[str, ...]
+) -> None:
+    def ask() -> None:
+        with Wire(bucket.http) as wire:
+            wire.head("GET", f"{bucket.path}/watch", *kind)
+            assert wire.answer(with_body=False).status in (101, 200)
+
+    check_nothing_left(ask, 200)

@@ -252,6 +252,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self._waiting = b""
         self.resume_writing()
         self._leave()
+        # It holds the error that it ended with, whose frames hold it: a cycle.
+        vars(self._protocol).clear()
         self._on_lost(self)
 
     def pause_writing(self) -> None:

@@ -131,6 +131,7 @@ class Hub:
 
     def _leave(self, watch: "Watch") -> None:
         watch.live_feed.leave(watch.session)
+        watch.session.silence()
         if not watch.live_feed:
             self._retire(watch.live_feed)
 

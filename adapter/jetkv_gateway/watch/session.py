@@ -82,7 +82,7 @@ class Session:
         ignore_deletes: bool = False,
         snapshot_end: bool = False,
         limits: Limits | None = None,
-        on_news: Callable[[], None] = lambda: None,
+        on_news: Callable[[], None] | None = None,
     ) -> None:
         self.filters = tuple(filters)
         keys = frozenset(keep.key for keep in filters if keep.key is not None)
@@ -96,7 +96,7 @@ class Session:
         self._ignore_deletes = ignore_deletes
         self._snapshot_end = snapshot_end
         self._limits = limits or Limits()
-        self._on_news = on_news
+        self._on_news = on_news or _nobody
         self._kept: deque[Change] = deque()
         self._kept_bytes = 0
         self._waiting: deque[Item] = deque()
@@ -175,6 +175,10 @@ class Session:
             self._waiting_bytes = 0
         self._on_news()
 
+    def silence(self) -> None:
+        """Tell nobody of news any more: its reader has gone, and need not be held in a cycle."""
+        self._on_news = _nobody
+
     def take(self, max_bytes: int = 64 * 1024) -> list[Item]:
         """Return what waits, in order: as much as fits into `max_bytes`, but one at least."""
         taken: list[Item] = []
@@ -212,3 +216,7 @@ class Session:
 
 def _weight(item: Item) -> int:
     return _CHANGE_WEIGHT + len(item.value) if isinstance(item, Change) else 0
+
+
+def _nobody() -> None:
+    pass
