@@ -5,7 +5,6 @@ import time
 
 from tests.attacks.attackers import Attacker, close, send_all
 from tests.attacks.stand import KEYS, WATCH
-from tests.bench.watchers import handshake
 
 GLOBS = 64
 LENGTH = 490
@@ -47,13 +46,21 @@ class Globs(Attacker):
                 self.tally.outcomes[type(error).__name__] += 1
                 await asyncio.sleep(0.1)
                 continue
-            await send_all(connection, handshake(self.port, f"{WATCH}?{self._query()}"))
+            await send_all(connection, self._request())
             outcome = await self.status(connection, 20)
             self.tally.outcomes[outcome] += 1
-            if outcome == "101" and len(self.kept) < self.count:
+            if outcome == "200" and len(self.kept) < self.share(self.count):
                 self.kept.append(connection)
             else:
                 close(connection)
+
+    def _request(self) -> bytes:
+        # As an event stream, since the URL of a WebSocket may not be as long.
+        return b"GET %s?%s HTTP/1.1\r\n%sAccept: text/event-stream\r\n\r\n" % (
+            WATCH.encode(),
+            self._query().encode(),
+            self.host,
+        )
 
     def _query(self) -> str:
         filters = []

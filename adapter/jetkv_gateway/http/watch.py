@@ -13,6 +13,7 @@ from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequ
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
+from jetkv_gateway.watch.turns import Turns
 
 __all__ = ["Watches"]
 
@@ -20,6 +21,11 @@ _REVISION = re.compile(r"[0-9]{1,19}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
 _MAX_FILTERS = 64
 _GRACE_SECONDS = 5.0
+_A_TURN = 16
+"""Watches that begin in one turn of the event loop: some five milliseconds."""
+
+_LONG_QUERY = 2048
+"""Bytes of filters that are as much work as a watch without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Watches:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._turns = Turns(_A_TURN)
 
     async def watch_bucket(self, call: Call, bucket: str) -> None:
         """Send frames or events until either side ends it.
@@ -45,6 +52,7 @@ class Watches:
             UpgradeRequired: it asks for neither kind of watch.
             GatewayError: before the upgrade, or before the answer has begun.
         """
+        await self._turns.wait(1 + len(call.query) // _LONG_QUERY)
         asked = _read(call, bucket)
         if call.link.handshake:
             sink: Sink = FrameSink(call, asked.form)
@@ -52,6 +60,9 @@ class Watches:
             sink = EventSink(call, asked.form)
         else:
             raise UpgradeRequired
+        # It may stand for days: what it asked for was read, and may have been long.
+        call.parameters = {}
+        call.query = call.link.query = b""
         if call.method == "HEAD":
             await sink.begin()
             await sink.finish(None)
