@@ -21,7 +21,8 @@ class Pending(Generic[T]):
 
     Where no Task runs, `await` yields the object itself: the stepper sets `resume` and, when that
     is called, goes on with `send(None)`. Whoever yields something else wants a Task. A coroutine
-    that waits here can become one: the Task waits by `in_task()`.
+    that waits here can become one: the Task waits by `in_task()`. One that is given up gets
+    `CancelledError` thrown in, as a Task would.
 
     `end` and `fail` resume a stepped coroutine before they return. So they are called from a
     callback of the event loop, where no Task runs, and whoever calls them is prepared for all that
@@ -44,8 +45,12 @@ class Pending(Generic[T]):
     def end(self, value: T) -> None:
         """End it by a value, unless it has ended."""
         if not self.done:
+            self.done = True
             self._value = value
-            self._end()
+            resume = self.resume
+            if resume is not None:
+                self.resume = None
+                resume()
 
     def fail(self, error: Exception) -> None:
         """End it by an error, which `await` raises, unless it has ended.
@@ -54,15 +59,12 @@ class Pending(Generic[T]):
             error: of this one's own; what is raised at several places collects their tracebacks.
         """
         if not self.done:
+            self.done = True
             self._error = error
-            self._end()
-
-    def _end(self) -> None:
-        self.done = True
-        resume = self.resume
-        if resume is not None:
-            self.resume = None
-            resume()
+            resume = self.resume
+            if resume is not None:
+                self.resume = None
+                resume()
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:

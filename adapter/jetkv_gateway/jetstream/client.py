@@ -245,8 +245,8 @@ class JetStream:
                     taken = await self._wait_for(share, window, room)
                 epoch = share.lane.epoch
             try:
-                message = await self._connection.mux.request(
-                    self._api + verb, payload, timeout=wait
+                message = await self._connection.mux.ask(
+                    (self._api + verb).encode(), payload, timeout=wait
                 )
                 if len(message.data) > SMALL and share is not None:
                     self.reads.came_large(share, asyncio.get_running_loop().time())
@@ -370,7 +370,7 @@ class JetStream:
         stream: str,
         subject: str,
         payload: bytes,
-        headers: dict[str, str],
+        headers: bytes,
         check: str,
         window: RetryWindow,
         timeout: float | None = None,
@@ -380,6 +380,7 @@ class JetStream:
         A refusal that passes is met with another try, as is a stream without a leader.
 
         Args:
+            headers: a whole block.
             check: how to find out what became of it.
             window: of the request that this is a part of.
             timeout: seconds, where this one's own differs from that of all.
@@ -392,8 +393,8 @@ class JetStream:
         wait = timeout or self._timeout
         while True:
             try:
-                message = await self._connection.mux.request(
-                    subject, payload, headers, timeout=wait
+                message = await self._connection.mux.ask(
+                    subject.encode(), payload, headers, timeout=wait
                 )
                 answer = _answer(message, stream)
                 if "error" not in answer and type(answer.get("seq")) is not int:

@@ -38,7 +38,11 @@ _USUAL_MAX_PAYLOAD = 1024 * 1024  # until a server has said its own
 
 
 class Connection:
-    """A connection that is rebuilt whenever it ends. `start()` returns at once."""
+    """A connection that is rebuilt whenever it ends. `start()` returns at once.
+
+    Attributes:
+        max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
+    """
 
     def __init__(self, options: NatsOptions) -> None:
         self._secrets = Secrets(options)
@@ -52,7 +56,7 @@ class Connection:
         self._left: set[asyncio.Task[None]] = set()
         self._attempts = 0
         self._troubles: dict[Server, Trouble] = {}
-        self._max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
+        self.max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
         self.server_version: tuple[int, int, int] = (0, 0, 0)
         self.server_info: dict[str, Any] = {}
 
@@ -99,11 +103,6 @@ class Connection:
         if self._mux is None:
             raise NotConnected
         return self._mux
-
-    @property
-    def max_value_bytes(self) -> int:
-        """The largest payload that fits with our headers, by the server's newest INFO."""
-        return self._mux.max_value_bytes if self._mux is not None else self._max_value_bytes
 
     @property
     def trouble(self) -> Trouble | None:
@@ -184,6 +183,7 @@ class Connection:
         if link is not self._link:
             return
         self.server_info = link.info
+        self.max_value_bytes = link.mux.max_value_bytes
         places = link.info.get("connect_urls")
         if isinstance(places, list) and places:
             self._servers.learn(link.server, [place for place in places if isinstance(place, str)])
@@ -235,5 +235,4 @@ class Connection:
         """Use a link no more, from the moment that it ends."""
         if link is self._link:
             self._connected.clear()
-            self._max_value_bytes = link.mux.max_value_bytes
             self._mux = self._link = None

@@ -32,6 +32,7 @@ __all__ = [
     "status",
     "subject_text",
     "value_of",
+    "with_headers",
     "without_size",
     "write_headers",
 ]
@@ -89,8 +90,13 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
 
 def write_headers(headers: Mapping[str, str]) -> bytes:
     """Return a block to be sent; a value is one line, whatever it holds."""
+    return with_headers(_VERSION + _END + _END, headers)
+
+
+def with_headers(block: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return a block to be sent that has more headers than another one."""
     lines = [f"{name}: {value.translate(_NEWLINES)}\r\n" for name, value in headers.items()]
-    return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
+    return block[:-2] + "".join(lines).encode() + _END
 
 
 def status(block: bytes) -> Status:

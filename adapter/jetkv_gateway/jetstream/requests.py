@@ -96,7 +96,10 @@ class Request(Pending[Reply]):
     __slots__ = ("_mux", "deadline", "subject", "token")
 
     def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
-        super().__init__()
+        # As `Pending.__init__` does, without the call: one comes with each request.
+        self.done = False
+        self.resume = None
+        self._error = None
         self._mux = mux
         self.subject = subject
         self.deadline = deadline
@@ -188,7 +191,10 @@ class Multiplexer:
         if link.full:
             self._line[request] = payload, headers
         else:
-            self._send(request, payload, headers)
+            request.token = token = b"%d" % self._sent
+            self._sent += 1
+            self._waiters[token] = request
+            link.publish(subject, self._inbox + token, headers, payload)
         return request
 
     async def request(
@@ -207,17 +213,15 @@ class Multiplexer:
         block = write_headers(headers) if headers else b""
         return await self.ask(subject.encode(), payload, block, timeout=timeout)
 
-    def _send(self, request: Request, payload: bytes, headers: bytes) -> None:
-        request.token = token = b"%d" % self._sent
-        self._sent += 1
-        self._waiters[token] = request
-        self._link.publish(request.subject, self._inbox + token, headers, payload)
-
     def _let_in(self) -> None:
         """Send what stands in the line, as far as the connection takes it."""
         while self._line and not self._link.full:
             request = next(iter(self._line))
-            self._send(request, *self._line.pop(request))
+            payload, headers = self._line.pop(request)
+            request.token = token = b"%d" % self._sent
+            self._sent += 1
+            self._waiters[token] = request
+            self._link.publish(request.subject, self._inbox + token, headers, payload)
 
     def forget(self, request: Request) -> None:
         """Take in that nobody waits for a request any more."""

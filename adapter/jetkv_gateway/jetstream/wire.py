@@ -176,20 +176,33 @@ def _message(line: bytes) -> tuple[int, bytes, bytes, int, int]:
     Raises:
         ProtocolBroken: it says no size, so nobody knows what follows.
     """
-    verb, *parts = line.split(b" ")
+    words = line.split(b" ")
+    count = len(words)
     try:
-        size = int(parts.pop())
-        header_size = int(parts.pop()) if verb == b"HMSG" else 0
-    except (ValueError, IndexError) as error:
+        size = int(words[-1])
+        if words[0] == b"HMSG":
+            header_size = int(words[-2])
+            count -= 1
+        else:
+            header_size = 0
+        if not 0 <= header_size <= size <= MAX_MESSAGE:
+            raise ProtocolBroken(f"no message begins with {line[:80]!r}")
+    except ValueError as error:
         raise ProtocolBroken(f"no message begins with {line[:80]!r}") from error
-    if not 0 <= header_size <= size <= MAX_MESSAGE:
-        raise ProtocolBroken(f"no message begins with {line[:80]!r}")
+    try:
+        if count == 4:
+            return int(words[2]), words[1], b"", header_size, size
+        if count == 5:
+            return int(words[2]), words[1], words[3], header_size, size
+    except ValueError:
+        pass
+    # A subject with a space comes from no publish, but perhaps from a backup that was restored.
+    parts = words[1 : count - 1]
     reply = parts.pop() if len(parts) > 2 else b""
     try:
         sid = int(parts.pop())
     except (ValueError, IndexError):
         sid = NOBODY
-    # A subject with a space comes from no publish, but perhaps from a backup that was restored.
     return sid, b" ".join(parts), reply, header_size, size
 
 

@@ -19,6 +19,7 @@ write has replaced it since, by a message that no server stores but some answer 
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jetkv_gateway.jetstream.api import (
@@ -51,6 +52,7 @@ from jetkv_gateway.jetstream.decisions import (
     after_silence,
 )
 from jetkv_gateway.jetstream.errors import MISMATCHES, refusal
+from jetkv_gateway.jetstream.headers import with_headers, write_headers
 from jetkv_gateway.jetstream.peers import may_be_probed
 from jetkv_gateway.jetstream.readings import Last, said_of, stands_of
 from jetkv_gateway.kv.commands import Delete, Write
@@ -95,21 +97,41 @@ class _Publish:
         unconditional = self.command.expected is None
         return unconditional and window.spent + _WINDOW_MARGIN > self.limits.duplicate_window
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> bytes:
         """Return the headers that all tries share."""
         command = self.command
-        headers = {EXPECTED_STREAM: self.names.stream}
-        if command.content_type is not None:
-            headers[CONTENT_TYPE] = command.content_type
-        if command.content_encoding is not None:
-            headers[CONTENT_ENCODING] = command.content_encoding
+        operation = None
         if isinstance(command, Delete):
-            headers[OPERATION] = "PURGE" if command.purge else "DEL"
-            if command.purge:
-                headers[ROLLUP] = "sub"
+            operation = "PURGE" if command.purge else "DEL"
+        block = _shared_headers(
+            self.names.stream, command.content_type, command.content_encoding, operation
+        )
         if command.identity is not None:
-            headers[REQUEST] = command.identity.content
-        return headers
+            block = with_headers(block, {REQUEST: command.identity.content})
+        return block
+
+    def conditional(self, headers: bytes, course: Course) -> bytes:
+        """Return those of the tries on a course, without a message id."""
+        if course.sent is None:
+            return headers
+        return with_headers(headers, {EXPECTED_REVISION: str(course.sent)})
+
+
+@lru_cache(maxsize=4096)
+def _shared_headers(
+    stream: str, content_type: str | None, content_encoding: str | None, operation: str | None
+) -> bytes:
+    """Return the headers that are the same for many writes; most writes have no others."""
+    headers = {EXPECTED_STREAM: stream}
+    if content_type is not None:
+        headers[CONTENT_TYPE] = content_type
+    if content_encoding is not None:
+        headers[CONTENT_ENCODING] = content_encoding
+    if operation is not None:
+        headers[OPERATION] = operation
+    if operation == "PURGE":
+        headers[ROLLUP] = "sub"
+    return write_headers(headers)
 
 
 class Writes:
@@ -153,7 +175,8 @@ class Writes:
                         stands = stands_of(last, command.identity)
                         turn = after_look(course, said, stands, holds_ids=holds)
                     case Step.ASK:
-                        known = await self._remembered(write, headers, course.message_id, window)
+                        tried = write.conditional(headers, course)
+                        known = await self._remembered(write, tried, course.message_id, window)
                         turn = after_ask(course, known)
                     case Step.VERIFY:
                         return await self._first_answer(write, turn.revision, window)
@@ -189,14 +212,14 @@ class Writes:
         )
 
     async def _send(
-        self, write: _Publish, course: Course, headers: dict[str, str], window: RetryWindow
+        self, write: _Publish, course: Course, headers: bytes, window: RetryWindow
     ) -> tuple[Said, Next, GatewayError | None]:
         """Make one try; return what was said, what comes next, and the error of a refusal."""
         wait = None
-        if course.sent is not None:
-            headers[EXPECTED_REVISION] = str(course.sent)
+        headers = write.conditional(headers, course)
         if write.command.identity is not None:
-            headers[MESSAGE_ID] = _message_id(write.command.identity, course.message_id)
+            message_id = _message_id(write.command.identity, course.message_id)
+            headers = with_headers(headers, {MESSAGE_ID: message_id})
             wait = self._js.wait_of(window)
         try:
             answer = await self._publish(write, headers, window, wait)
@@ -230,7 +253,7 @@ class Writes:
     def _publish(
         self,
         write: _Publish,
-        headers: dict[str, str],
+        headers: bytes,
         window: RetryWindow,
         timeout: float | None = None,
     ) -> Coroutine[Any, Any, dict[str, Any]]:
@@ -265,7 +288,7 @@ class Writes:
         return revision
 
     async def _remembered(
-        self, write: _Publish, headers: dict[str, str], number: int, window: RetryWindow
+        self, write: _Publish, headers: bytes, number: int, window: RetryWindow
     ) -> int | None:
         """Return the revision that the server remembers for a message id, None for none.
 
@@ -287,7 +310,9 @@ class Writes:
         # Asked again, since in a rolling upgrade another server may lead the stream by now.
         limits = await self._buckets.fresh_limits(write.command.bucket, window)
         if limits.replicated and limits.host.can(Capability.IDS_BEFORE_CONDITIONS):
-            return await self._sent_again(write, {**headers, MESSAGE_ID: message_id}, window)
+            return await self._sent_again(
+                write, with_headers(headers, {MESSAGE_ID: message_id}), window
+            )
         if limits.replicated and not await may_be_probed(self._js, limits):
             return await self._succeeded(write, window)
         if limits.host.can(Capability.PROBED_BY_TTL):
@@ -298,7 +323,9 @@ class Writes:
                 write.names.stream,
                 write.names.written + write.command.tokens,
                 b"",
-                {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: message_id, **probe},
+                write_headers(
+                    {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: message_id, **probe}
+                ),
                 _HOW_TO_CHECK,
                 window,
                 self._js.patience,
@@ -331,9 +358,7 @@ class Writes:
             return None
         raise _unknown(write, window)
 
-    async def _sent_again(
-        self, write: _Publish, headers: dict[str, str], window: RetryWindow
-    ) -> int | None:
+    async def _sent_again(self, write: _Publish, headers: bytes, window: RetryWindow) -> int | None:
         """Return the revision of a write that was applied now or before, None where it was not."""
         try:
             answer = await self._publish(write, headers, window, self._js.patience)
