@@ -8,10 +8,11 @@ waits as a Future does. Nothing in the coroutine says which of the two it is.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Pending"]
+__all__ = ["BECOMES_TASK", "Pending", "deadline"]
 
 T = TypeVar("T")
 
@@ -111,3 +112,26 @@ class Pending(Generic[T]):
 
     def forgotten(self) -> None:
         """Take in that nobody waits any more: the coroutine was cancelled or closed."""
+
+
+class _BecomesTask:
+    """What a stepped coroutine awaits before it does what only a Task can."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if asyncio.current_task() is None:
+            yield self
+
+
+BECOMES_TASK = _BecomesTask()
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncGenerator[None, None]:
+    """As `asyncio.timeout`, which asks for the Task that runs: a stepped coroutine becomes one.
+
+    Raises:
+        TimeoutError: what is inside takes longer.
+    """
+    await BECOMES_TASK
+    async with asyncio.timeout(seconds):
+        yield

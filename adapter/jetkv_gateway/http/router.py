@@ -68,6 +68,7 @@ class Route:
         long: whether its answer goes out in parts, and can break off.
         repeatable: whether it honours `Idempotency-Key`.
         page: whether it is for people, who may follow a link to it.
+        steps: whether its handler mostly waits for one reply of NATS, and needs no Task for that.
         answers: by status.
         refusals: the statuses of its errors, beside 400 and 403, and 401 where it is not public.
         body: what the request's body is, by media type, as in an answer.
@@ -87,6 +88,7 @@ class Route:
     long: bool = False
     repeatable: bool = False
     page: bool = False
+    steps: bool = False
     answers: Mapping[int, Answer] = field(default_factory=dict)
     refusals: tuple[int, ...] = ()
     body: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)

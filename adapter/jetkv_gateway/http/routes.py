@@ -92,6 +92,7 @@ ROUTES: tuple[Route, ...] = (
             _IF_NONE_MATCH,
         ),
         lists_head=True,
+        steps=True,
         answers={
             200: Answer(
                 "The entry, or its bytes",
@@ -119,6 +120,7 @@ ROUTES: tuple[Route, ...] = (
             ),
         ),
         repeatable=True,
+        steps=True,
         answers={200: Answer("Stored", {"application/json": _REVISION}, _ETAG)},
         refusals=(404, 409, 412, 413, 429, 501, 503, 504, 507),
         body={"application/octet-stream": _BYTES, "application/json": {}, "*/*": _BYTES},
@@ -132,6 +134,7 @@ ROUTES: tuple[Route, ...] = (
         "Keys",
         parameters=(Parameter("purge", "Drop the history", _FLAG), _IF_MATCH),
         repeatable=True,
+        steps=True,
         answers={204: Answer("There is no live value under the key now")},
         refusals=(404, 409, 412, 429, 503, 504, 507),
     ),

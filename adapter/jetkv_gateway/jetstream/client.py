@@ -37,6 +37,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import Retries
+from jetkv_gateway.stepping import deadline
 
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
 
@@ -298,9 +299,12 @@ class JetStream:
         if room is None and window is not None:
             wait = min(wait, window.left)
         try:
-            async with asyncio.timeout(wait):
+            async with deadline(wait):
                 taken = await share.lane.take(share.units)
         except TimeoutError:
+            if self.budget.unsettled:
+                # NATS does not answer those that were sent; that is what has to be said.
+                raise DeadlineExceeded from None
             raise TooManyRequests("too many large values are being read at once") from None
         if room is not None and window is not None:
             window.restart()

@@ -20,6 +20,7 @@ from jetkv_gateway.jetstream.requests import (
 )
 from jetkv_gateway.jetstream.servers import Server, Servers
 from jetkv_gateway.jetstream.uplink import Kind, Trouble, Uplink, UplinkFailed
+from jetkv_gateway.stepping import deadline
 
 __all__ = ["Connection", "Kind", "NatsOptions", "Trouble"]
 
@@ -85,7 +86,7 @@ class Connection:
     async def wait_connected(self, timeout: float) -> bool:
         """Return whether a connection stands, waiting up to `timeout` seconds for one."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with deadline(timeout):
                 await self._connected.wait()
         return self._mux is not None
 

@@ -23,6 +23,7 @@ from jetkv_gateway.jetstream.headers import bucket_of
 from jetkv_gateway.jetstream.opening import Opening
 from jetkv_gateway.jetstream.wire import ProtocolBroken, Violation, WireReader, violation
 from jetkv_gateway.kv.oddities import note
+from jetkv_gateway.stepping import deadline
 
 __all__ = ["HEADER_RESERVE", "Link", "Taker"]
 
@@ -319,7 +320,7 @@ class Link(asyncio.Protocol):
             raise self.error or nats_errors.ConnectionClosedError
         self._pongs.append(pong)
         self._send(wire.PING)
-        async with asyncio.timeout(timeout):
+        async with deadline(timeout):
             await pong
 
     def _take_pong(self) -> None:

@@ -14,6 +14,7 @@ from jetkv_gateway.jetstream.capabilities import Capability, host_of_version
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.requests import Multiplexer, NotConnected
+from jetkv_gateway.stepping import deadline
 
 __all__ = ["may_be_probed"]
 
@@ -66,7 +67,7 @@ async def _versions_of(mux: Multiplexer, names: Iterable[str], timeout: float) -
     mux.heed(_QUESTION, done.set)
     try:
         await mux.send(_QUESTION, _BRIEFLY, inbox.subject)
-        async with asyncio.timeout(timeout):
+        async with deadline(timeout):
             await done.wait()
     except TimeoutError:
         pass

@@ -49,6 +49,7 @@ from jetkv_gateway.serving.incoming import Incoming, check_size
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
 from jetkv_gateway.serving.request import STATUS_LINES, Request
 from jetkv_gateway.serving.shares import Account
+from jetkv_gateway.serving.steps import Steps, start_task
 from jetkv_gateway.serving.websockets import WebSocket
 
 __all__ = ["HttpConnection"]
@@ -110,7 +111,7 @@ class HttpConnection(asyncio.Protocol):
         # Of the request that is read or answered:
         self._request: Request | None = None
         self._call: Call | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._runs = False
         self._body: Body | None = None
         self._expects = False
         self._endless = False
@@ -351,31 +352,29 @@ class HttpConnection(asyncio.Protocol):
                 # It is kept, so that its next request finds it.
                 token = self._token = self.front.callers.of_token(account, call.principal)
             if not admission.enter(request, now, account, token):
-                start = partial(self._start, request, call)
+                start = partial(self._start_soon, request, call)
                 refused = partial(request.context.run, refuse, call)
                 admission.wait(request, now, start, refused, account, token)
                 return
         self._start(request, call)
 
+    def _start_soon(self, request: Request, call: Call) -> None:
+        # Another that leaves has let it in, perhaps from its Task: none of that is this one's.
+        self._loop.call_soon(self._start, request, call)
+
     def _start(self, request: Request, call: Call) -> None:
-        tasks = self._state.tasks
-        task = self._loop.create_task(self._run(request, call), context=request.context)
-        task.add_done_callback(tasks.discard)
-        tasks.add(task)
-        self._task = task
+        running, done = self._gateway.run(call), partial(self._has_run, request, call)
+        self._runs = True
+        if call.route is not None and call.route.steps:
+            Steps(running, request.context, self._state.tasks, done).step()
+        else:
+            start_task(running, request.context, self._state.tasks, done)
 
-    async def _run(self, request: Request, call: Call) -> None:
-        try:
-            await self._gateway.run(call)
-        finally:
-            if call.limited:
-                self.front.admission.leave(request)
-            if not request.complete:
-                # Nobody will answer it any more: it is cut off, or a WebSocket.
-                self._cut(request)
-
-    def _cut(self, request: Request) -> None:
-        if self._request is request and not self.lost and request.accepts is None:
+    def _has_run(self, request: Request, call: Call) -> None:
+        if call.limited:
+            self.front.admission.leave(request)
+        if not request.complete and self._request is request and request.accepts is None:
+            # Nobody will answer it any more.
             self.reset()
 
     def ends_with(self, request: Request) -> bool:
@@ -424,7 +423,8 @@ class HttpConnection(asyncio.Protocol):
             self._leave()
 
     def _forget_request(self) -> None:
-        self._request = self._call = self._task = self._body = None
+        self._request = self._call = self._body = None
+        self._runs = False
 
     def _next(self) -> None:
         """Begin the request that waits, if one does."""
@@ -588,7 +588,7 @@ class HttpConnection(asyncio.Protocol):
             return  # on its way out already
         self._leaving = True
         self._raw.clear()
-        if self._phase is Phase.ANSWER and self._task is not None:
+        if self._phase is Phase.ANSWER and self._runs:
             return
         if self._phase is Phase.IDLE:
             self._leave()

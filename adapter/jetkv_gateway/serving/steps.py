@@ -1,0 +1,113 @@
+"""A request run without a Task, until it needs one; see `stepping`.
+
+Only a callback of the event loop may step: inside a Task, what is stepped would be taken for a part
+of that one.
+"""
+
+import asyncio
+import logging
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any
+
+from jetkv_gateway.stepping import BECOMES_TASK, Pending
+
+__all__ = ["Steps", "start_task"]
+
+_log = logging.getLogger("jetkv.http")
+
+Tasks = set[asyncio.Task[None]]
+
+
+class Steps:
+    """Runs a coroutine; while it waits it stands among the tasks, and is cancelled as they are.
+
+    Args:
+        coroutine: it handles its own errors.
+        context: that all of it runs in.
+        tasks: of the server, which waits for them when it stops.
+        done: called once it has ended, however that was.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_done", "_tasks")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        context: Context,
+        tasks: Tasks,
+        done: Callable[[], None],
+    ) -> None:
+        self._coroutine = coroutine
+        self._context = context
+        self._tasks = tasks
+        self._done = done
+
+    def step(self) -> None:
+        """Go on until the coroutine waits again, or has ended."""
+        self._run(self._coroutine.send, None)
+
+    def cancel(self) -> bool:
+        """Have the coroutine end, as `asyncio.Task.cancel` does, and at once."""
+        self._run(self._coroutine.throw, asyncio.CancelledError())
+        return True
+
+    def _run(self, how: Callable[[Any], Any], what: BaseException | None) -> None:
+        tasks: set[Any] = self._tasks
+        try:
+            waits = self._context.run(how, what)
+        except StopIteration:
+            tasks.discard(self)
+            self._done()
+        except BaseException as error:  # noqa: BLE001 - nobody above could do anything about it
+            tasks.discard(self)
+            _log.error("a request broke off", exc_info=error)
+            self._done()
+        else:
+            if isinstance(waits, Pending):
+                waits.resume = self.step
+                tasks.add(self)
+            else:
+                tasks.discard(self)
+                rest = _in_task(self._coroutine, waits)
+                start_task(rest, self._context, self._tasks, self._done)
+
+
+def start_task(
+    coroutine: Coroutine[Any, Any, None], context: Context, tasks: Tasks, done: Callable[[], None]
+) -> None:
+    """Run a coroutine as a Task; the others are as for `Steps`."""
+
+    def end(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a request broke off", exc_info=error)
+        done()
+
+    task = asyncio.get_running_loop().create_task(coroutine, context=context)
+    tasks.add(task)
+    task.add_done_callback(end)
+
+
+async def _in_task(coroutine: Coroutine[Any, Any, None], waits: Any) -> None:
+    """Run on, in a Task, a coroutine that waits for something already."""
+    await _go_on(coroutine, waits)
+
+
+@types.coroutine
+def _go_on(coroutine: Coroutine[Any, Any, None], waits: Any) -> Generator[Any, Any, None]:
+    while True:
+        try:
+            value = None if waits is BECOMES_TASK else (yield waits)
+        except BaseException as error:  # noqa: BLE001 - it is handed on, and nothing kept of it
+            how: Callable[[Any], Any] = coroutine.throw
+            value = error
+        else:
+            how = coroutine.send
+        try:
+            waits = how(value)
+        except StopIteration:
+            return
+        finally:
+            del value
