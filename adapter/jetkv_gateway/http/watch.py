@@ -4,6 +4,7 @@ import asyncio
 import re
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import Form
@@ -74,7 +75,9 @@ class Watches:
                     asked.bucket, asked.request, address=asked.address
                 ) as watch:
                     await sink.begin()
-                    if await _pump(watch, sink, call.link.stopping):
+                    # A WebSocket is gone, and has said so, once the server stops.
+                    stopping = None if call.link.handshake else call.link.stopping
+                    if await _pump(watch, sink, stopping):
                         await _finish(sink, watch)
             except BucketNotFound as error:
                 # Known before the upgrade, and said after it: there is where clients look for it.
@@ -94,15 +97,21 @@ async def _pump(watch: Watch, sink: Sink, stopping: asyncio.Event | None) -> boo
             async for items in parts:
                 await sink.send(items)
 
-    ended = asyncio.Event()
-    watch.on_end(ended.set)
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    watch.on_end(end)
     pump, left = asyncio.create_task(send_all()), asyncio.create_task(sink.gone())
-    over = [asyncio.create_task(event.wait()) for event in (ended, stopping) if event is not None]
-    beside = asyncio.create_task(sink.keep_alive(watch))
-    tasks = {pump, left, beside, *over}
+    over: set[asyncio.Future[Any]] = {pump, left, ended}
+    if stopping is not None:
+        over.add(asyncio.create_task(stopping.wait()))
+    tasks = {*over, asyncio.create_task(sink.keep_alive(watch))}
     try:
-        await asyncio.wait({pump, left, *over}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.is_set():
+        await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
             # What waits for it may still go out, unless it does not read any more.
             await asyncio.wait(
                 {pump, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
