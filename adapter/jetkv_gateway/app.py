@@ -76,6 +76,7 @@ def server_options(settings: Settings) -> ServerOptions:
         admission=settings.admission_limits(),
         callers=settings.caller_options(),
         connections=settings.max_connections,
+        held_bytes=settings.max_held_bytes,
     )
 
 

@@ -233,6 +233,10 @@ def serve(
             "[46137344]"
         ),
     ] = None,
+    max_held_bytes: Annotated[
+        int | None,
+        typer.Option(help="Bytes of a worker that wait for slow clients. [67108864]"),
+    ] = None,
     max_watches: Annotated[
         int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")
     ] = None,
@@ -286,6 +290,7 @@ def serve(
         "max_waiting_requests": max_waiting_requests,
         "request_wait": request_wait,
         "max_reading_bytes": max_reading_bytes,
+        "max_held_bytes": max_held_bytes,
         "max_watches": max_watches,
         "max_watches_per_address": max_watches_per_address,
         "watch_queue": watch_queue,

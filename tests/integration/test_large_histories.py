@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jetkv_gateway.http import histories
+from jetkv_gateway.serving import deadlines
 from tests.support.http import Bucket
 from tests.support.waiting import until
 
@@ -109,7 +109,7 @@ def test_clients_that_do_not_read_hold_little_and_keep_nobody_waiting(large: Buc
         readers = [stack.enter_context(Reader(large)) for _ in range(8)]
         for reader in readers:
             assert reader.read(12) == b"HTTP/1.1 200"
-        # The slow ones are set apart after a second; whoever reads then waits for none of them.
+        # Whoever reads waits for none of them.
         path = f"{large.path}/history/k"
         until(lambda: large.http.request("GET", path).status == 200, "another one reads it")
         assert memory() - before < 200
@@ -130,7 +130,7 @@ def test_a_client_that_takes_its_time_gets_all_of_it(large: Bucket) -> None:
 def test_a_client_that_reads_nothing_is_cut_off(
     large: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(histories, "_STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(deadlines, "_UNSENT_SECONDS", 0.3)
     with Reader(large) as reader:
         until(reader.is_reset, "the gateway gives up")
 

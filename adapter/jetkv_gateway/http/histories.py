@@ -5,7 +5,6 @@ read, so no more than a revision of it is here at a time, whatever it has and ho
 read. What goes wrong after the first part ends the connection: a short document never looks whole.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,8 +19,6 @@ __all__ = ["HistoryAnswer"]
 _log = logging.getLogger("jetkv.http")
 
 _PIECE = 64 * 1024
-_STUCK_SECONDS = 15.0
-"""A client that takes in no piece for so long holds what others wait for."""
 
 
 class HistoryAnswer:
@@ -51,34 +48,31 @@ class HistoryAnswer:
                     self._unsent += comma + entry_json(entry, self._view)
                     comma = b","
                     del entry
-                    await self._send_pieces()
+                    await self._send_part()
             self._unsent += b"]}"
             await self._finish()
-        except (GatewayError, TimeoutError) as error:
+        except GatewayError as error:
             if not self._started:
                 raise
             _log.warning(
                 "request %s: a history was cut off: %s",
                 self._call.request_id.decode("ascii"),
-                error.message if isinstance(error, GatewayError) else "its client reads nothing",
+                error.message,
             )
             raise ClientGone from None  # the gateway cuts what it has of the answer
+        except ConnectionError:
+            raise ClientGone from None
 
-    async def _send_pieces(self) -> None:
+    async def _send_part(self) -> None:
         """Send all but what is too small to be worth it."""
         if len(self._unsent) < _PIECE:
             return
         if not self._started:
             self._started = True
             await self._call.begin(200, JSON_LINE)
-        whole, self._unsent = bytes(self._unsent), bytearray()
-        for start in range(0, len(whole), _PIECE):
-            await self._send_piece(whole[start : start + _PIECE])
-
-    async def _send_piece(self, piece: bytes) -> None:
-        # It returns once there is room for more, not when it has arrived.
-        async with asyncio.timeout(_STUCK_SECONDS):
-            await self._call.link.send(piece)
+        # It returns once there is room for more; what the client has not taken in is counted there.
+        part, self._unsent = bytes(self._unsent), bytearray()
+        await self._call.link.send(part)
 
     async def _finish(self) -> None:
         body = bytes(self._unsent)
@@ -86,5 +80,5 @@ class HistoryAnswer:
             self._started = True
             self._call.answer_json(200, body)
             return
-        await self._send_piece(body)
+        await self._call.link.send(body)
         await self._call.link.end()

@@ -54,6 +54,11 @@ class Body:
         return behind
 
     @property
+    def kept(self) -> int:
+        """Bytes of it that are kept."""
+        return self.size if self._parts else 0
+
+    @property
     def is_over(self) -> bool:
         """Whether more has come than was wanted."""
         return self.size > self.limit > 0

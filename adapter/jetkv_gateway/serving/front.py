@@ -9,6 +9,7 @@ from jetkv_gateway.serving.admission import Admission
 from jetkv_gateway.serving.callers import Callers
 from jetkv_gateway.serving.connections import Connections, Opened, Standing, connections_for
 from jetkv_gateway.serving.descriptors import raise_limit
+from jetkv_gateway.serving.held import Held
 from jetkv_gateway.serving.options import ServerOptions
 from jetkv_gateway.serving.shares import Account
 
@@ -25,6 +26,10 @@ class Connection(Standing, Protocol):
         """Close: another one needs the room."""
         ...
 
+    def let_go(self) -> None:
+        """End what is held for its client, which is slow, as too much is held for all."""
+        ...
+
 
 class Front:
     """The gateway that answers, the places there are, the time, and whether it all ends.
@@ -34,6 +39,7 @@ class Front:
         admission: the places there are for requests, and the line.
         callers: who calls.
         connections: all that stand.
+        held: bytes that are held for clients.
         draining: whether the server is about to stop: others should be asked.
         stopping: set when it stops.
         now: the time of the event loop, to the second: it goes on with each tick.
@@ -48,6 +54,7 @@ class Front:
         self.connections: Connections[Connection] = Connections(
             options.connections or connections_for(raise_limit()), options.admission.share
         )
+        self.held: Held[Connection] = Held(options.held_bytes, options.admission.share)
         self.ping_seconds = options.ping
         self.draining = False
         self.stopping = asyncio.Event()
@@ -76,6 +83,28 @@ class Front:
         for one in self.connections.make_room(full=full):
             one.give_way()
         return self.connections.has_room
+
+    def hold(
+        self,
+        connection: Connection,
+        size: int,
+        *,
+        moved: int = 0,
+        stays: bool = False,
+        account: Account | None = None,
+    ) -> None:
+        """Note what is held for a connection, and let go who is slow where that is too much.
+
+        Args:
+            size: bytes; 0 for nothing any more.
+            moved: bytes that its client has sent or taken in.
+            stays: whether it is carried out.
+        """
+        held, loop = self.held, asyncio.get_running_loop()
+        if held.note(connection, size, loop.time(), moved=moved, stays=stays, account=account):
+            for one in held.excess():
+                # Not from here: it may be the one that this was said of.
+                loop.call_soon(one.let_go)
 
     @staticmethod
     def _settle(opened: Opened[Connection]) -> bool:

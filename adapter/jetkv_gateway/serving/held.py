@@ -10,7 +10,6 @@ keeps nobody fresh. What is carried out stays, since it may be applied already. 
 share (`serving/shares.py`) is let go for, already where it takes up the reserve of the others.
 """
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,7 +23,7 @@ _STEP = 16 * 1024
 _ROOM = 16
 """One look makes room of this part of the limit, so that a flood does not bring a look at each."""
 
-H = TypeVar("H", bound=Hashable)
+H = TypeVar("H")
 
 
 @dataclass(slots=True)
@@ -103,7 +102,7 @@ class Held(Generic[H]):
         """Return who has to be let go, the slowest first; nothing is held for them any more."""
         share = self._share
         gone: list[H] = []
-        if self.total > share.shared:
+        if self.total > share.shared and share.shared < share.total:
             gone += self._let_go(share.shared, greedy=True)
         if self.total > share.total:
             gone += self._let_go(share.total, greedy=False)

@@ -59,6 +59,9 @@ _log = logging.getLogger("jetkv.http")
 _MAX_BEHIND = 64 * 1024
 """Bytes that may wait behind a request; then reading pauses."""
 
+_SMALL = 16 * 1024
+"""Bytes that are not worth counting, if they are all that is held."""
+
 _MAX_SKIPPED = 64 * 1024 * 1024
 """Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
 
@@ -118,7 +121,10 @@ class HttpConnection(asyncio.Protocol):
         # Of what it has not taken in:
         self._full: asyncio.Event | None = None
         self._is_full = False
+        self._unsent = 0
         self._ended: asyncio.Event | None = None
+        self._is_held = False
+        self._running: Request | None = None
 
     # --- what the event loop calls
 
@@ -195,12 +201,15 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self._progress.fills(self.transport.get_write_buffer_size(), self.front.now)
+        self._unsent = self.transport.get_write_buffer_size()
+        self._progress.fills(self._unsent, self.front.now)
         if self._full is not None:
             self._full.clear()
+        self._hold()
 
     def resume_writing(self) -> None:
         self._is_full = False
+        self._hold()
         if self._full is not None:
             self._full.set()
         if self._phase is Phase.IDLE:
@@ -224,6 +233,7 @@ class HttpConnection(asyncio.Protocol):
         elif phase is Phase.HEAD:
             raw.add(data)
             self._read_head()
+            self._hold(len(data))
         elif phase is Phase.PROXY:
             raw.add(data)
             self._read_proxy_header()
@@ -233,6 +243,7 @@ class HttpConnection(asyncio.Protocol):
                 self.transport.close()
                 return
             raw.add(data)
+            self._hold(len(data))
             if len(raw) > _MAX_BEHIND:
                 self._pause()
 
@@ -338,6 +349,10 @@ class HttpConnection(asyncio.Protocol):
                 self._end_of_request()
             elif call is not None:
                 self._admit(request, call)
+                if self._is_held or len(request.body) >= _SMALL:
+                    self._hold(len(data))
+        else:
+            self._hold(len(data))
 
     # --- requests to answers
 
@@ -364,7 +379,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _start(self, request: Request, call: Call) -> None:
         running, done = self._gateway.run(call), partial(self._has_run, request, call)
-        self._runs = True
+        self._runs, self._running = True, request
+        if self._is_held:
+            self._hold()
         if call.route is not None and call.route.steps:
             Steps(running, request.context, self._state.tasks, done).step()
         else:
@@ -373,6 +390,10 @@ class HttpConnection(asyncio.Protocol):
     def _has_run(self, request: Request, call: Call) -> None:
         if call.limited:
             self.front.admission.leave(request)
+        if self._running is request:
+            self._running = None
+            if self._is_held:
+                self._hold()
         if not request.complete and self._request is request and request.accepts is None:
             # Nobody will answer it any more.
             self.reset()
@@ -425,6 +446,8 @@ class HttpConnection(asyncio.Protocol):
     def _forget_request(self) -> None:
         self._request = self._call = self._body = None
         self._runs = False
+        if self._is_held:
+            self._hold()
 
     def _next(self) -> None:
         """Begin the request that waits, if one does."""
@@ -476,6 +499,7 @@ class HttpConnection(asyncio.Protocol):
             self.transport,
             self._loop,
             ping_seconds=self.front.ping_seconds,
+            on_held=partial(_held, self.front, self.peer.account),
             on_lost=partial(_lost, self.front, state),
         )
         behind = self._raw.take()
@@ -509,6 +533,46 @@ class HttpConnection(asyncio.Protocol):
 
     def may_go(self) -> bool:
         return self._phase is not Phase.IDLE or not has_unread(self.transport)
+
+    def _hold(self, moved: int = 0) -> None:
+        """Note what is held for the client, if that is worth it.
+
+        Args:
+            moved: bytes that it has sent or taken in.
+        """
+        size = 0
+        if self.lost and self._running is not None:
+            return  # what is carried out is held for as long
+        if not self.lost and self._phase is not Phase.OVER:
+            size = len(self._raw)
+            if self._body is not None:
+                size += self._body.kept
+            if self._request is not None:
+                size += len(self._request.body)
+        if self._is_full and not self.lost:
+            size += self._unsent
+        elif size < _SMALL and self._phase is not Phase.BODY:
+            size = 0
+        if size or self._is_held:
+            self._is_held = size > 0
+            # What is written may be aborted; what is carried out may be applied already.
+            stays = self._runs and not self._is_full
+            self.front.hold(self, size, moved=moved, stays=stays, account=self.peer.account)
+
+    def let_go(self) -> None:
+        """End what is held, as too much is held for slow clients."""
+        self._is_held = False
+        call, request = self._call, self._request
+        if self.lost:
+            return
+        if self._is_full:
+            self.reset()
+        elif self._phase in (Phase.HEAD, Phase.BODY):
+            error = TooManyRequests("too much is held for slow clients")
+            error.hint = "nothing was done: send it again, faster or later"
+            self._say_last(error)
+        elif request is not None and call is not None and self.front.admission.forget(request):
+            request.context.run(refuse, call)
 
     def give_way(self) -> None:
         """Close, since another connection needs the room."""
@@ -607,15 +671,21 @@ class HttpConnection(asyncio.Protocol):
         """
         if self.lost:
             return
-        body, transport = self._body, self.transport
+        body, transport, unsent = self._body, self.transport, 0
+        if self._is_full:
+            unsent = transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                taken, self._unsent = self._unsent - unsent, unsent
+                self._hold(max(0, taken))
         stuck = self._progress.look(
             self._phase,
             now,
             size=0 if body is None else body.size,
-            unsent=transport.get_write_buffer_size() if self._is_full else 0,
+            unsent=unsent,
         )
         if stuck is Stuck.TAKES_NO_ANSWER:
-            transport.abort()
+            # What it has of the answer is not to look whole.
+            self.reset()
         elif stuck is Stuck.HALF_A_REQUEST:
             self._say_last(RequestTooSlow())
         elif stuck is Stuck.NO_REQUEST:
@@ -632,6 +702,10 @@ class HttpConnection(asyncio.Protocol):
         if not self._reading and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
+
+
+def _held(front: Front, account: Account, socket: WebSocket, size: int, moved: int) -> None:
+    front.hold(socket, size, moved=moved, account=account)
 
 
 def _lost(front: Front, state: ServerState, socket: WebSocket) -> None:

@@ -45,6 +45,7 @@ class ServerOptions:
         admission: how many requests are carried out at a time, and how many wait.
         callers: how they are told apart.
         connections: of one worker; None for as many as open files allow.
+        held_bytes: that one worker holds for its clients at most.
     """
 
     workers: int = 1
@@ -55,3 +56,4 @@ class ServerOptions:
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     callers: CallerOptions = field(default_factory=CallerOptions)
     connections: int | None = None
+    held_bytes: int = 64 * 1024 * 1024

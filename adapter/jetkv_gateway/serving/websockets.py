@@ -54,6 +54,7 @@ class WebSocket(asyncio.BufferedProtocol):
         transport: of the connection; `open` takes it over.
         loop: its event loop.
         ping_seconds: between pings, and how long an answer to one may take.
+        on_held: called with how many bytes the peer has not taken in, and how many it has since.
         on_lost: called once, when the connection is gone for good.
     """
 
@@ -72,6 +73,7 @@ class WebSocket(asyncio.BufferedProtocol):
         "_loop",
         "_lost",
         "_now",
+        "_on_held",
         "_on_lost",
         "_owed",
         "_ping_at",
@@ -94,12 +96,13 @@ class WebSocket(asyncio.BufferedProtocol):
         *,
         ping_seconds: float,
         on_lost: Callable[["WebSocket"], None],
+        on_held: Callable[["WebSocket", int, int], None] = lambda _socket, _size, _moved: None,
     ) -> None:
         # Of the tick before: near enough for all deadlines.
         self._now = now = loop.time()
         self.transport = transport
         self._loop = loop
-        self._on_lost = on_lost
+        self._on_lost, self._on_held = on_lost, on_held
         self._protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE, logger=_log)
         self._utf8: codecs.IncrementalDecoder | None = None
         self._is_text = False
@@ -199,6 +202,10 @@ class WebSocket(asyncio.BufferedProtocol):
         """End it, since another connection needs the room."""
         self.shutdown()
 
+    def let_go(self) -> None:
+        """End it, since too much is held for slow clients; what it is owed it may resume."""
+        self.transport.abort()
+
     def expire(self) -> None:
         """End it at once: a stop cannot wait for it any longer."""
         self.transport.abort()
@@ -261,9 +268,12 @@ class WebSocket(asyncio.BufferedProtocol):
             self._room = self._loop.create_future()
             self._stalled_at = self._now
             self._waiting_bytes = self.transport.get_write_buffer_size()
+            self._on_held(self, self._waiting_bytes, 0)
 
     def resume_writing(self) -> None:
         room, self._room = self._room, None
+        if room is not None:
+            self._on_held(self, 0, 0)
         if room is not None and not room.done():
             room.set_result(None)
         if self._pong_by is not None:
@@ -378,7 +388,8 @@ class WebSocket(asyncio.BufferedProtocol):
     def _look_at_progress(self, now: float) -> None:
         size = self.transport.get_write_buffer_size()
         if size != self._waiting_bytes:
-            self._stalled_at, self._waiting_bytes = now, size
+            taken, self._stalled_at, self._waiting_bytes = self._waiting_bytes - size, now, size
+            self._on_held(self, size, max(0, taken))
         elif now - self._stalled_at >= STALL_SECONDS:
             self.transport.abort()
 
