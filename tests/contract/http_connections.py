@@ -149,6 +149,11 @@ EXPECTATIONS = [
         200,
         stored=b"value",
     ),
+    closed(
+        "100-continue where nobody wants the body",
+        request(b"PUT /nope HTTP/1.1", HOST, b"Expect: 100-continue", *VALUE, body=b"value"),
+        404,
+    ),
     closed("something else", put(b"Expect: a-miracle", *VALUE, body=b"value"), 417),
     closed(
         "something else beside it",

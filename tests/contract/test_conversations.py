@@ -45,7 +45,9 @@ def test_who_waits_for_100_and_is_refused_gets_the_refusal_alone(
         lines.append("Content-Length: 5")
     with Wire(bucket.http) as wire:
         wire.head(method, path.format(key=bucket.key("k")), *lines, "Expect: 100-continue")
-        assert wire.answer().status == status
+        answer = wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert wire.is_closed(), "nobody knows whether the body comes"
     assert bucket.keys() == []
 
 

@@ -159,3 +159,35 @@ def test_nothing_but_the_bytes_decides_byte_by_byte(
     data = sent([*cases, last])
     pieces = [data[n : n + 1] for n in range(len(data))]
     assert asyncio.run(answers_to(pieces, turns)) == asyncio.run(answers_to([data], [0]))
+
+
+BITS = [
+    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b"\x00", b"\xff", b":", b";", b",", b"0", b"5",
+    b"HTTP/1.1", b"chunked", b"close", b"Host: a\r\n", b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: websocket\r\n",
+]  # fmt: skip
+changes = st.tuples(st.floats(0, 1), st.integers(0, 3), st.just(b"") | st.sampled_from(BITS))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from(small), min_size=1, max_size=3),
+    st.lists(changes, min_size=1, max_size=4),
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.lists(st.integers(0, 5), min_size=1, max_size=5),
+)
+def test_nothing_but_the_bytes_decides_whatever_they_are(
+    cases: list[Case],
+    changed: list[tuple[float, int, bytes]],
+    cuts: list[float],
+    turns: list[int],
+) -> None:
+    data = sent(cases)
+    for place, dropped, added in changed:
+        at = int(place * len(data))
+        data = data[:at] + added + data[at + dropped :]
+    borders = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]
+    pieces = [data[start:end] for start, end in pairwise(borders) if start < end]
+    whole = asyncio.run(answers_to([data] if data else [], [0]))
+    assert b"HTTP/1.1 500" not in whole[0]
+    assert asyncio.run(answers_to(pieces, turns)) == whole

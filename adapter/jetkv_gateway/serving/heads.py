@@ -26,6 +26,7 @@ __all__ = [
     "MAX_HEAD_LINES",
     "Head",
     "HeadReader",
+    "check_start",
     "invalid",
 ]
 
@@ -97,6 +98,7 @@ class HeadReader:
             GatewayError: it breaks a rule, or asks for what is not there.
         """
         if len(raw) > _FEW_BYTES and raw.count(b"\n") > MAX_HEAD_LINES + 2:
+            check_start(raw, 0, len(raw) - 1)
             raise HeadTooLarge(f"a request has at most {MAX_HEAD_LINES} header lines")
         headers: dict[bytes, bytes] = {}
         self._headers = headers
@@ -204,7 +206,12 @@ class HeadReader:
         return True
 
     def _broken(self, raw: bytes, error: Exception) -> GatewayError:
-        """Return the error of a head that the parser refuses."""
+        """Return the error of a head that the parser refuses.
+
+        Raises:
+            InvalidArgument: the one that it would have got before its end.
+        """
+        check_start(raw, 0, len(raw) - 1)
         headers = self._headers
         coding = headers.get(b"transfer-encoding")
         is_of_coding = "invalid `Transfer-Encoding`" in str(error)
@@ -216,6 +223,25 @@ class HeadReader:
             "invalid HTTP request: its method, path or headers break a rule of HTTP/1.1; "
             "a path has to be percent-encoded"
         )
+
+
+def check_start(raw: bytes | bytearray, start: int, end: int) -> None:
+    """Refuse what cannot become a head, as soon as it shows.
+
+    A head that came whole is refused with the same words: how bytes arrive says nothing.
+
+    Args:
+        raw: a head from its beginning, its last byte aside where it is whole.
+        start, end: which part of it was not looked at before.
+
+    Raises:
+        InvalidArgument
+    """
+    if raw[0] < 0x20:
+        if raw[0] not in b"\r\n":
+            invalid("it does not begin with a method; TLS is not spoken here")
+    elif raw.find(b"\n\n", start, end) >= 0 or raw.find(b"\n\r\n", start, end) >= 0:
+        invalid("its lines must end with CRLF")
 
 
 def invalid(rule: str) -> NoReturn:

@@ -287,7 +287,7 @@ class HttpConnection(asyncio.Protocol):
             self._raw.add(behind)
         if head.length:
             self._body = Body(head.length)
-        self._expects = head.expects and not self._raw
+        self._expects = head.expects
         if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
             target = raw.split(b" ", 2)[1]
             request.accepts = check_handshake(head.version, target, head.headers)
@@ -321,7 +321,7 @@ class HttpConnection(asyncio.Protocol):
         self._enter(Phase.BODY)
         if call is not None:
             body.limit = call.body_limit
-            if self._expects:
+            if self._expects and not self._raw:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if raw:
             self._take_body(raw.take(None if body.left == CHUNKED else body.left))

@@ -1,7 +1,7 @@
 """What a client has sent and nobody has read yet. No I/O."""
 
 from jetkv_gateway.kv.errors import HeadTooLarge, UrlTooLong
-from jetkv_gateway.serving.heads import MAX_HEAD_BYTES, invalid
+from jetkv_gateway.serving.heads import MAX_HEAD_BYTES, check_start, invalid
 
 __all__ = ["Incoming", "check_size"]
 
@@ -40,11 +40,9 @@ class Incoming:
             self._seen = 0
             return self.take(end)
         self._seen = len(raw)
-        check_size(raw, len(raw))
-        if raw.find(b"\n\n", start) >= 0 or raw.find(b"\n\r\n", start) >= 0:
-            invalid("its lines must end with CRLF")
-        if raw and raw[0] < 0x20 and raw[0] not in _CRLF:
-            invalid("it does not begin with a method; TLS is not spoken here")
+        if raw:
+            check_start(raw, start, MAX_HEAD_BYTES)
+            check_size(raw, len(raw))
         return None
 
     def peek(self, size: int) -> bytes:
@@ -85,11 +83,13 @@ def check_size(raw: bytes | bytearray, size: int) -> None:
         raw: begins with what is there of it.
 
     Raises:
+        InvalidArgument: it cannot become a head, whatever its size.
         UrlTooLong: its first line alone is over the limit (RFC 9112 §3).
         HeadTooLarge
     """
     if size <= MAX_HEAD_BYTES:
         return
+    check_start(raw, 0, MAX_HEAD_BYTES)
     if raw.find(b"\n", 0, MAX_HEAD_BYTES) < 0:
         raise UrlTooLong(f"a URL has at most {MAX_HEAD_BYTES} bytes, less what else is in a head")
     raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
