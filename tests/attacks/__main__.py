@@ -46,7 +46,7 @@ def main() -> int:
 
 def bar(row: Row) -> str:
     """Return what has to hold beside a row, as text."""
-    parts = [f"p99 under {row.p99 * 1000:.0f} ms"]
+    parts = ["served" if row.p99 is None else f"p99 under {row.p99 * 1000:.0f} ms"]
     if row.memory is not None:
         parts.append(f"+ {row.memory / MEBIBYTE:.0f} MiB at most")
     return ", ".join(parts)

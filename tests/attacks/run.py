@@ -139,7 +139,7 @@ def _judge(found: Found) -> list[str]:
             wrong.append(f"{name}: {failed}")
     for name in ("get", "health"):
         p99 = getattr(found.beside, name).part(99)
-        if p99 >= row.p99:
+        if row.p99 is not None and p99 >= row.p99:
             wrong.append(f"{name} p99 {p99 * 1000:.0f} ms")
     if row.memory is not None and found.grown > row.memory:
         wrong.append(f"+ {found.grown / MEBIBYTE:.1f} MiB")
