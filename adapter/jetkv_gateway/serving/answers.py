@@ -5,6 +5,7 @@ import select
 import socket
 import struct
 from contextlib import suppress
+from typing import ClassVar
 
 __all__ = [
     "LINGER_SECONDS",
@@ -23,6 +24,8 @@ STALL_SECONDS = 40.0
 """How long a watcher may take in nothing of what waits for it."""
 
 _LINGER_BYTES = 64 * 1024 * 1024
+_PART_BYTES = 256 * 1024
+_PART_SECONDS = 0.005
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -36,12 +39,16 @@ class LastWord(asyncio.Protocol):
         before: whose connection it was; it hears of the end.
     """
 
+    _senders: ClassVar[set["LastWord"]] = set()
+
     def __init__(
         self, transport: asyncio.Transport, before: asyncio.Protocol, seconds: float
     ) -> None:
         self._transport = transport
         self._before = before
         self._bytes_left = _LINGER_BYTES
+        self._part_left = 0
+        self._waits: asyncio.TimerHandle | None = None
         self._timer = asyncio.get_running_loop().call_later(seconds, transport.close)
         transport.resume_reading()
         if transport.can_write_eof():
@@ -49,11 +56,27 @@ class LastWord(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._bytes_left -= len(data)
+        self._part_left -= len(data)
         if self._bytes_left < 0:
             self._transport.abort()
+        elif self._part_left < 0 and self._waits is None:
+            # All of them together read so many bytes a second, however many there are: senders
+            # that do not stop would else keep the event loop busy with what nobody wants.
+            self._senders.add(self)
+            self._transport.pause_reading()
+            seconds = _PART_SECONDS * len(self._senders)
+            self._waits = asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._waits = None
+        self._part_left = _PART_BYTES
+        self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._senders.discard(self)
         self._timer.cancel()
+        if self._waits is not None:
+            self._waits.cancel()
         self._before.connection_lost(exc)
 
 

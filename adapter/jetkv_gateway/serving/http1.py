@@ -44,7 +44,7 @@ from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.deadlines import Phase, Progress, Stuck
 from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
-from jetkv_gateway.serving.heads import CHUNKED, Head, HeadReader, invalid
+from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, HeadReader, invalid
 from jetkv_gateway.serving.incoming import Incoming, check_size
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
 from jetkv_gateway.serving.request import STATUS_LINES, Request
@@ -222,7 +222,7 @@ class HttpConnection(asyncio.Protocol):
         if phase is Phase.BODY:
             self._take_body(data)
         elif phase is Phase.IDLE and not raw and not self._is_full:
-            end = data.find(b"\r\n\r\n") + 4
+            end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4) + 4
             if end < 4 or data[0] in b"\r\n":
                 raw.add(data)
                 self._read_head()

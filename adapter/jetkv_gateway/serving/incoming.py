@@ -34,7 +34,7 @@ class Incoming:
         if raw and raw[0] in _CRLF:
             self._drop_empty_lines()
         start = max(0, self._seen - len(_END) + 1)
-        end = raw.find(_END, start) + len(_END)
+        end = raw.find(_END, start, MAX_HEAD_BYTES + len(_END)) + len(_END)
         if end >= len(_END):
             check_size(raw, end)
             self._seen = 0
