@@ -400,7 +400,7 @@ class HttpConnection(asyncio.Protocol):
 
     def ends_with(self, request: Request) -> bool:
         """Return whether the connection ends with the answer to a request, which begins now."""
-        if self._leaving or (self._eof and not self._raw):
+        if self._leaving or self.front.stopping.is_set() or (self._eof and not self._raw):
             request.is_last = True
         elif self._is_unread and self._body is not None:
             # What a client that waits for a word does now, nobody knows (RFC 9110 §10.1.1).
