@@ -26,11 +26,9 @@ from jetkv_gateway.serving.answers import STALL_SECONDS, notice_silence
 from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.handshake import switching_protocols
 
-__all__ = ["MAX_MESSAGE", "WebSocket"]
+__all__ = ["WebSocket"]
 
-MAX_MESSAGE = 4096
-"""Of what a peer sends, in bytes, all fragments together."""
-
+_MAX_MESSAGE = 4096  # of what a peer sends, in bytes, all fragments together
 _GOING_AWAY = 1001
 _INVALID_TEXT = 1007
 _TOO_MUCH = 1008
@@ -103,7 +101,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self.transport = transport
         self._loop = loop
         self._on_lost, self._on_held = on_lost, on_held
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE, logger=_log)
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=_MAX_MESSAGE, logger=_log)
         self._utf8: codecs.IncrementalDecoder | None = None
         self._is_text = False
         self._allowance = Allowance(now)
