@@ -12,7 +12,6 @@ on. No connection has a timer: the server calls `tick` once a second.
 """
 
 import asyncio
-import codecs
 import logging
 import random
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from jetkv_gateway.serving.allowance import Allowance
 from jetkv_gateway.serving.answers import STALL_SECONDS, notice_silence
 from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.handshake import switching_protocols
+from jetkv_gateway.serving.texts import Texts
 
 __all__ = ["WebSocket"]
 
@@ -66,7 +66,6 @@ class WebSocket(asyncio.BufferedProtocol):
         "_discard",
         "_gone",
         "_held",
-        "_is_text",
         "_left",
         "_loop",
         "_lost",
@@ -81,7 +80,7 @@ class WebSocket(asyncio.BufferedProtocol):
         "_reading",
         "_room",
         "_stalled_at",
-        "_utf8",
+        "_texts",
         "_waiting",
         "_waiting_bytes",
         "transport",
@@ -102,8 +101,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._loop = loop
         self._on_lost, self._on_held = on_lost, on_held
         self._protocol = ServerProtocol(state=State.OPEN, max_size=_MAX_MESSAGE, logger=_log)
-        self._utf8: codecs.IncrementalDecoder | None = None
-        self._is_text = False
+        self._texts = Texts()
         self._allowance = Allowance(now)
         self._ping_seconds = ping_seconds
         # Those that came back together after a restart are not pinged together.
@@ -313,29 +311,12 @@ class WebSocket(asyncio.BufferedProtocol):
                 pongs += 1
             elif frame.opcode is Opcode.PONG:
                 self._pong_by = None
-            elif not self._is_fine(frame):
+            elif not self._texts.accepts(frame):
                 # What the protocol has to say to frames behind this one is left out.
                 self._send(parts[:pongs])
                 self._fail(_INVALID_TEXT, "text has to be UTF-8")
                 return
         self._send(parts)
-
-    def _is_fine(self, frame: Frame) -> bool:
-        """Return whether a frame is no text, or the part of one that may go on like this."""
-        if frame.opcode is Opcode.TEXT:
-            self._is_text = True
-            if self._utf8 is None:
-                self._utf8 = codecs.getincrementaldecoder("utf-8")()
-            self._utf8.reset()
-        elif frame.opcode is Opcode.BINARY:
-            self._is_text = False
-        if frame.opcode is Opcode.CLOSE or not self._is_text or self._utf8 is None:
-            return True
-        try:
-            self._utf8.decode(bytes(frame.data), frame.fin)
-        except UnicodeDecodeError:
-            return False
-        return True
 
     def _send(self, parts: list[bytes]) -> None:
         """Write what the protocol has to say: pongs, a close, an empty part for the end."""
