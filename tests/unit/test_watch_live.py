@@ -7,9 +7,11 @@ not read it yet. Time passes only when all tasks wait, so that no test waits and
 import asyncio
 import functools
 import selectors
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import inf
 from random import Random
@@ -567,6 +569,24 @@ async def test_others_have_turns_while_many_filters_are_asked_about_the_past() -
                 break
         assert seen.ends
     assert turns > 2000 * 60 // 8000
+
+
+@simulated
+async def test_a_thousand_watches_that_come_back_at_once_look_at_their_bucket_a_few_times() -> None:
+    changes = MemoryChanges(b=Bucket())
+    changes.buckets["b"].put("a", "b")
+    looks = Counter[str]()
+    changes.after = {name: partial(looks.update, [name]) for name in ("state", "newest")}
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(a_hub(changes))
+        back = [
+            stack.enter_async_context(watching(hub, WatchRequest(resume_after=1)))
+            for _ in range(1000)
+        ]
+        for seen in await asyncio.gather(*back):
+            await seen.got(2)
+    assert looks["state"] < 30
+    assert looks["newest"] < 30
 
 
 @simulated

@@ -14,6 +14,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.store import Changes
 from jetkv_gateway.watch.catch_up import CatchUp, WatchRequest
 from jetkv_gateway.watch.live import LiveFeed
+from jetkv_gateway.watch.looks import SharedChanges
 from jetkv_gateway.watch.session import Item, Limits, Session, State
 
 __all__ = ["Hub", "Watch", "WatchLimits"]
@@ -45,7 +46,7 @@ class Hub:
     """The watches of one worker."""
 
     def __init__(self, changes: Changes, limits: WatchLimits) -> None:
-        self._changes = changes
+        self._changes = SharedChanges(changes)
         self._limits = limits
         self._live_feeds: dict[str, LiveFeed] = {}
         self._closing: set[asyncio.Task[None]] = set()
