@@ -47,7 +47,7 @@ def test_while_there_is_room_nobody_is_let_go() -> None:
     connections = registry()
     fill(connections, Account("a"), 14, since=0)
     assert connections.has_room
-    assert connections.make_room() == ()
+    assert connections.make_room() == []
     assert len(connections) == 14
 
 
@@ -136,8 +136,34 @@ def test_one_look_makes_room_for_several() -> None:
     here = Account("here", limited=False)
     fill(connections, here, 640, since=1)
     assert len(connections.make_room()) == 10
-    assert connections.make_room() == ()
+    assert connections.make_room() == []
     assert len(connections) == here.connections == 630
+
+
+def test_where_nobody_can_go_not_each_that_comes_has_all_looked_at() -> None:
+    connections = registry(640)
+    here = Account("here", limited=False)
+    looks = 0
+
+    class Counted(Standing):
+        @property  # type: ignore[override] # it counts
+        def rank(self) -> Rank:
+            nonlocal looks
+            looks += 1
+            return Rank.BUSY
+
+        @rank.setter
+        def rank(self, _rank: Rank) -> None: ...
+
+    busy = [Counted() for _ in range(640)]
+    for one in busy:
+        assert connections.opened(one, here).stays
+    for _ in range(100):
+        assert not connections.opened(Standing(), here).stays
+    assert looks <= 2 * 640 * 100 / 10
+    connections.closed(busy[0])
+    assert connections.opened(Standing(rank=Rank.IDLE), here).stays
+    assert connections.opened(Standing(), here).stays, "at once, since something has changed"
 
 
 def test_one_that_was_let_go_is_not_counted_twice() -> None:

@@ -92,7 +92,10 @@ class Connections(Generic[C]):
     def __init__(self, limit: int, share: float) -> None:
         self._share = Share.of(limit, share)
         self._at_once = max(1, limit // _AT_ONCE)
+        # In the order of their coming.
         self._all: dict[C, Account] = {}
+        self._greedy: set[Account] = set()
+        self._skips: dict[Account | None, int] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -103,9 +106,9 @@ class Connections(Generic[C]):
 
     def opened(self, connection: C, account: Account) -> Opened[C]:
         """Count a connection that was accepted, and return what has to give way for it."""
-        shed: tuple[C, ...] = ()
+        shed: list[C] = []
         stays = self._fits(account)
-        if not stays and account.limited and account.connections >= self._share.own:
+        if not stays and account in self._greedy:
             # What it closes of its own makes room for itself, and for nobody else.
             shed = self._idlest(account)
             stays = bool(shed)
@@ -115,13 +118,19 @@ class Connections(Generic[C]):
         if stays:
             self._all[connection] = account
             account.connections += 1
-        return Opened(stays, shed)
+            if account.limited and account.connections >= self._share.own:
+                self._greedy.add(account)
+        return Opened(stays, tuple(shed))
 
     def closed(self, connection: C) -> None:
         """Count a connection no more; one that did not stay or was shed is not counted already."""
         account = self._all.pop(connection, None)
         if account is not None:
             account.connections -= 1
+            self._skips.pop(None, None)
+            if account.limited and account.connections < self._share.own:
+                self._greedy.discard(account)
+                self._skips.pop(account, None)
 
     def move(self, connection: C, account: Account) -> Opened[C]:
         """Count a connection for another caller: its proxy has told who that is."""
@@ -134,13 +143,13 @@ class Connections(Generic[C]):
         if account is not None:
             self._all[other] = account
 
-    def make_room(self, *, full: bool = False) -> tuple[C, ...]:
+    def make_room(self, *, full: bool = False) -> list[C]:
         """Return what to close before one more is accepted; nothing where there is room.
 
         Args:
             full: whether the system has said that there is none.
         """
-        return self._idlest(None) if full or len(self._all) >= self.limit else ()
+        return self._idlest(None) if full or len(self._all) >= self.limit else []
 
     @property
     def has_room(self) -> bool:
@@ -151,21 +160,41 @@ class Connections(Generic[C]):
         by_caller = account.connections if account.limited else -1
         return self._share.allows(len(self._all), by_caller)
 
-    def _idlest(self, account: Account | None) -> tuple[C, ...]:
+    def _idlest(self, account: Account | None) -> list[C]:
         """Return the idlest connections, of one caller or of all, and count them no more."""
-        own = self._share.own
+        skips = self._skips.get(account, 0)
+        if skips:
+            self._skips[account] = skips - 1
+            return []
+        shed = [] if account is None and self._greedy else self._unused(account)
+        if len(shed) < self._at_once:
+            shed = self._ranked(account)
+        for connection in shed:
+            self.closed(connection)
+        if not shed:
+            # As many are asked for now as a look costs.
+            self._skips[account] = len(self._all) // _AT_ONCE
+        return shed
+
+    def _unused(self, account: Account | None) -> list[C]:
+        """Return those that never asked anything, in the order of their coming: a short look."""
+        shed = []
+        for one, of in self._all.items():
+            if one.rank is Rank.UNUSED and account in (None, of) and one.may_go():
+                shed.append(one)
+                if len(shed) == self._at_once:
+                    break
+        return shed
+
+    def _ranked(self, account: Account | None) -> list[C]:
         candidates = (
-            (not (of.limited and of.connections >= own), rank, one.since, number, one)
+            (of not in self._greedy, rank, one.since, number, one)
             for number, (one, of) in enumerate(self._all.items())
             if (rank := one.rank) is not Rank.BUSY and account in (None, of)
         )
-        most = 1 if account is not None else self._at_once
         # Some may have begun to say something: twice as many are looked at.
-        first = heapq.nsmallest(2 * most, candidates)
-        shed = tuple([one for *_, one in first if one.may_go()][:most])
-        for connection in shed:
-            self.closed(connection)
-        return shed
+        first = heapq.nsmallest(2 * self._at_once, candidates)
+        return [one for *_, one in first if one.may_go()][: self._at_once]
 
 
 def connections_for(descriptors: int) -> int:
