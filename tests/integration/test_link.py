@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import uvloop
 from nats.aio.msg import Msg
+from nats.errors import UnexpectedEOF
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.jetstream import link as link_module
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.link import HEADER_RESERVE, Link
+from jetkv_gateway.jetstream.opening import Opening
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
     NoResponders,
@@ -119,6 +121,29 @@ def own_websocket(tmp_path: Path) -> Iterator[tuple[LocalNats, str]]:
     config = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}'
     with LocalNats(tmp_path, config=config) as server:
         yield server, f"ws://127.0.0.1:{port}"
+
+
+async def test_a_connection_that_broke_before_it_was_handed_over_is_noticed_at_once(
+    nats: LocalNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over = Opening.hand_over
+
+    async def break_first(
+        self: Opening, protocol: asyncio.Protocol
+    ) -> tuple[asyncio.BaseTransport, bytes]:
+        writer = self._client._transport._io_writer
+        writer.transport.abort()
+        await asyncio.sleep(0.01)
+        return await hand_over(self, protocol)
+
+    link = Link(lambda _info, _first: None, lambda _refused: None, lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Opening, "hand_over", break_first)
+        await link.open(nats.url, 5)
+    assert not link.connected
+    assert isinstance(link.error, UnexpectedEOF)
+    async with asyncio.timeout(0.5):
+        await link.close()
 
 
 async def test_no_task_of_nats_py_is_left_and_none_of_ours_after_the_end(nats: LocalNats) -> None:
@@ -342,6 +367,14 @@ async def test_a_handler_that_is_cancelled_ends_no_reading(nats: LocalNats) -> N
 
 
 # Signs of life.
+
+
+async def test_a_ping_of_the_server_is_answered(nats: LocalNats) -> None:
+    async with passage(nats.port) as way, connected(way.url) as connection:
+        with _writes(link_of(connection)) as writes:
+            way.say(b"PING\r\n")
+            await soon(lambda: writes, "something is sent")
+        assert writes == [b"PONG\r\n"]
 
 
 async def test_a_server_that_is_silent_is_left_although_nobody_asks_it(

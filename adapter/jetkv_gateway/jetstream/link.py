@@ -85,7 +85,7 @@ class Link(asyncio.Protocol):
         self._opening = Opening(self._heed_first, self._note_error)
         self._transport: asyncio.Transport | None = None
         self._reader = WireReader(self._take, self._obey)
-        self._takers: dict[int, Taker] = {}
+        self._takers: dict[bytes, Taker] = {}
         self._subscribed = 0
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
@@ -118,6 +118,9 @@ class Link(asyncio.Protocol):
         transport, came = await self._opening.hand_over(self)
         self.connection_made(transport)
         self.data_received(came)
+        if self._transport is not None and self._transport.is_closing():
+            # It broke before it was handed over, and says so to nobody any more.
+            self.connection_lost(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio
@@ -194,14 +197,15 @@ class Link(asyncio.Protocol):
         if self._unsent_bytes > _FLUSH_AT:
             self._flush()
 
-    def subscribe(self, subject: bytes, take: Taker) -> int:
-        """Have each message on a subject handed to `take`; return the subscription's number."""
+    def subscribe(self, subject: bytes, take: Taker) -> bytes:
+        """Have each message on a subject handed to `take`; return the subscription's name."""
         self._subscribed += 1
-        self._takers[self._subscribed] = take
-        self._send(wire.subscribe(subject, self._subscribed))
-        return self._subscribed
+        sid = b"%d" % self._subscribed
+        self._takers[sid] = take
+        self._send(wire.subscribe(subject, sid))
+        return sid
 
-    def unsubscribe(self, sid: int) -> None:
+    def unsubscribe(self, sid: bytes) -> None:
         if self._takers.pop(sid, None) is not None:
             self._send(wire.unsubscribe(sid))
 
@@ -239,7 +243,7 @@ class Link(asyncio.Protocol):
         except ProtocolBroken as error:
             self._lose(error)
 
-    def _take(self, sid: int, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+    def _take(self, sid: bytes, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         take = self._takers.get(sid)
         if take is None:
             return  # closed a moment ago

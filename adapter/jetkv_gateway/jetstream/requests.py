@@ -112,9 +112,9 @@ class Request(Pending[Reply]):
 class Inbox:
     """A subject of our own with a subscription behind it."""
 
-    def __init__(self, subject: str, number: int, forget: "Callable[[Inbox], None]") -> None:
+    def __init__(self, subject: str, sid: bytes, forget: "Callable[[Inbox], None]") -> None:
         self.subject = subject
-        self.number = number
+        self.sid = sid
         self._forget = forget
 
     async def close(self) -> None:
@@ -254,7 +254,7 @@ class Multiplexer:
 
     def _close_inbox(self, inbox: Inbox) -> None:
         self._inboxes.pop(inbox, None)
-        self._link.unsubscribe(inbox.number)
+        self._link.unsubscribe(inbox.sid)
 
     async def send(self, subject: str, payload: bytes, reply: str) -> None:
         """Publish without a wait for one reply; answers go to the inbox `reply`.

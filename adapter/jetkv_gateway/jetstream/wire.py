@@ -32,9 +32,6 @@ MAX_LINE = 1024 * 1024
 MAX_MESSAGE = 128 * 1024 * 1024
 """Bytes. No server takes half as much, so that a line which says more is none of NATS."""
 
-NOBODY = -1
-"""The subscription of a message whose line names none that can be read."""
-
 END = b"\r\n"
 PING = b"PING\r\n"
 PONG = b"PONG\r\n"
@@ -46,8 +43,8 @@ _VIOLATION = re.compile(
 )
 _KINDS = {"publish to": "publish", "publish with reply of": "reply"}
 
-Taker = Callable[[int, bytes, bytes, bytes, bytes], None]
-"""Takes (subscription, subject, reply subject, header block, data) of a message."""
+Taker = Callable[[bytes, bytes, bytes, bytes, bytes], None]
+"""Takes (subscription as it was named, subject, reply subject, header block, data) of a message."""
 
 Obeyer = Callable[[bytes, bytes], None]
 """Takes (verb, rest) of a line that is no message: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`."""
@@ -95,7 +92,7 @@ class WireReader:
         self._obey = obey
         self._kept = bytearray()
         # (subscription, subject, reply subject, size of headers, size) of the one that comes in
-        self._message: tuple[int, bytes, bytes, int, int] | None = None
+        self._message: tuple[bytes, bytes, bytes, int, int] | None = None
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes.
@@ -120,6 +117,7 @@ class WireReader:
                 data = bytes(self._kept)
                 self._kept = bytearray()
         place, length = 0, len(data)
+        take = self._take
         while place < length:
             if message is None:
                 end = data.find(END, place)
@@ -129,8 +127,9 @@ class WireReader:
                     break
                 line = data[place:end]
                 place = end + 2
-                if line.startswith((b"MSG ", b"HMSG ")):
-                    message = _message(line)
+                words = line.split(b" ")
+                if words[0] == b"MSG" or words[0] == b"HMSG":
+                    message = _message(words)
                 elif line:
                     verb, _, rest = line.partition(b" ")
                     self._obey(verb.upper(), rest.strip())
@@ -139,17 +138,20 @@ class WireReader:
             end = place + size
             if length < end + 2:
                 break
-            if not data.startswith(END, end):
+            if data[end] != 13 or data[end + 1] != 10:
                 raise ProtocolBroken(_TOO_LONG)
-            split = place + header_size
-            self._take(sid, subject, reply, data[place:split], data[split:end])
+            if header_size:
+                split = place + header_size
+                take(sid, subject, reply, data[place:split], data[split:end])
+            else:
+                take(sid, subject, reply, b"", data[place:end])
             place = end + 2
             message = None
         self._message = message
         if place < length:
             self._kept = bytearray(memoryview(data)[place:])
 
-    def _whole(self, message: tuple[int, bytes, bytes, int, int]) -> bytes:
+    def _whole(self, message: tuple[bytes, bytes, bytes, int, int]) -> bytes:
         """Hand on a message that came in several pieces; return what came behind it.
 
         A large one is copied once here, since each copy of it counts.
@@ -170,40 +172,37 @@ class WireReader:
 _TOO_LONG = "a message is not as long as its line says"
 
 
-def _message(line: bytes) -> tuple[int, bytes, bytes, int, int]:
+def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
     """Read (subscription, subject, reply, size of headers, size) off a message's line.
 
     Raises:
         ProtocolBroken: it says no size, so nobody knows what follows.
     """
-    words = line.split(b" ")
     count = len(words)
     try:
         size = int(words[-1])
-        if words[0] == b"HMSG":
+        if words[0] == b"MSG":
+            header_size = 0
+        else:
             header_size = int(words[-2])
             count -= 1
-        else:
-            header_size = 0
-        if not 0 <= header_size <= size <= MAX_MESSAGE:
-            raise ProtocolBroken(f"no message begins with {line[:80]!r}")
     except ValueError as error:
-        raise ProtocolBroken(f"no message begins with {line[:80]!r}") from error
-    try:
-        if count == 4:
-            return int(words[2]), words[1], b"", header_size, size
-        if count == 5:
-            return int(words[2]), words[1], words[3], header_size, size
-    except ValueError:
-        pass
+        raise _no_message(words) from error
+    if not 0 <= header_size <= size <= MAX_MESSAGE:
+        raise _no_message(words)
+    if count == 4:
+        return words[2], words[1], b"", header_size, size
+    if count == 5:
+        return words[2], words[1], words[3], header_size, size
     # A subject with a space comes from no publish, but perhaps from a backup that was restored.
     parts = words[1 : count - 1]
     reply = parts.pop() if len(parts) > 2 else b""
-    try:
-        sid = int(parts.pop())
-    except (ValueError, IndexError):
-        sid = NOBODY
+    sid = parts.pop() if parts else b""
     return sid, b" ".join(parts), reply, header_size, size
+
+
+def _no_message(words: list[bytes]) -> ProtocolBroken:
+    return ProtocolBroken(f"no message begins with {b' '.join(words)[:80]!r}")
 
 
 def publish(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> bytes:
@@ -241,9 +240,9 @@ def publish_line(subject: bytes, reply: bytes, headers: bytes, size: int) -> byt
     return b"PUB %b %b %d\r\n" % (subject, reply, size)
 
 
-def subscribe(subject: bytes, sid: int) -> bytes:
-    return b"SUB %b %d\r\n" % (subject, sid)
+def subscribe(subject: bytes, sid: bytes) -> bytes:
+    return b"SUB %b %b\r\n" % (subject, sid)
 
 
-def unsubscribe(sid: int) -> bytes:
-    return b"UNSUB %d\r\n" % sid
+def unsubscribe(sid: bytes) -> bytes:
+    return b"UNSUB %b\r\n" % sid
