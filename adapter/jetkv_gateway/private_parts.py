@@ -112,12 +112,6 @@ PARTS = [
     ),
     Part(
         "uvicorn",
-        "uvicorn.server:ServerState",
-        ("default_headers",),
-        ("serving/front.py",),
-    ),
-    Part(
-        "uvicorn",
         "uvicorn.config:Config",
         (
             "get_loop_factory()",

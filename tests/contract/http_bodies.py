@@ -108,7 +108,7 @@ CODINGS = [
     kept("a name with an underscore", put(b"Transfer_Encoding: chunked"), 200, stored=b""),
     closed("gzip, then chunks", coded(b" gzip, chunked"), 501),
     closed("identity, then chunks", coded(b" identity, chunked"), 501),
-    closed("a tab behind chunked", coded(b" chunked\t"), 501),
+    closed("a tab behind chunked", coded(b" chunked\t"), 400),
     closed("chunks, then chunks", coded(b" chunked, chunked"), 400),
     closed("chunks on two lines", coded(b" chunked", CHUNKED), 400),
     closed("chunks, then identity", coded(b" chunked, identity"), 400),

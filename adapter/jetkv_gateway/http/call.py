@@ -108,7 +108,9 @@ class Call:
         else:
             self.view = View.BASE64
         self.path = path
-        self.request_id = request_id = sane_request_id(headers.get(b"x-request-id"))
+        given = headers.get(b"x-request-id")
+        request_id = new_request_id() if given is None else sane_request_id(given)
+        self.request_id = request_id
         self.lines = b"x-request-id: %s\r\n" % request_id
 
     def read_query(self, allowed: frozenset[str], repeated: frozenset[str]) -> None:

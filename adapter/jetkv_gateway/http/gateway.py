@@ -19,7 +19,7 @@ from jetkv_gateway.http.origins import Origins
 from jetkv_gateway.http.paths import bucket_name, key_name
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
-from jetkv_gateway.kv.access import Policy
+from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.kv.errors import (
     GatewayError,
     InternalError,
@@ -104,8 +104,7 @@ class Gateway:
         Raises:
             GatewayError: it may not.
         """
-        public = match is not None and match[0].public
-        if not public:
+        if self._authenticator.required and (match is None or not match[0].public):
             credential = call.headers.get(b"authorization")
             if call.link.handshake:
                 credential = socket_credential(credential, _subprotocols(call))
@@ -126,7 +125,7 @@ class Gateway:
             raise NotFound(hint=_ONLY_WATCHES)
         call.route = route
         call.limited = route.limited
-        if route.verb is not None:
+        if route.verb is not None and self._policy is not full_access:
             call.require(route.verb, *names)
         if call.query:
             call.read_query(route.query, route.repeated)

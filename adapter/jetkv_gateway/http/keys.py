@@ -94,16 +94,20 @@ class KeyHandlers:
         for name in headers:
             if name.startswith(_OUR_HEADER):
                 raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
-        coding = headers.get(b"content-encoding")
-        expected = expected_revision(headers)
+        media, coding = headers.get(b"content-type"), headers.get(b"content-encoding")
+        expected = identity = None
+        if b"if-match" in headers or b"if-none-match" in headers:
+            expected = expected_revision(headers)
+        if b"idempotency-key" in headers:
+            identity = idempotency_key(headers)
         command = Put.of(
             bucket,
             key,
             call.link.body,
-            content_type=kept_type(headers.get(b"content-type", b"").decode("latin-1")),
+            content_type=None if media is None else kept_type(media.decode("latin-1")),
             content_encoding=None if coding is None else kept_encoding(coding.decode("latin-1")),
             expected=expected,
-            idempotency_key=idempotency_key(headers),
+            idempotency_key=identity,
         )
         try:
             revision = await self._entries.put(command, call.retries)

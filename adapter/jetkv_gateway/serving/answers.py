@@ -24,6 +24,7 @@ STALL_SECONDS = 40.0
 """How long a watcher may take in nothing of what waits for it."""
 
 _LINGER_BYTES = 64 * 1024 * 1024
+_LINGER_TIMES = 4
 _PART_BYTES = 256 * 1024
 _PART_SECONDS = 0.005
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -49,7 +50,10 @@ class LastWord(asyncio.Protocol):
         self._bytes_left = _LINGER_BYTES
         self._part_left = 0
         self._waits: asyncio.TimerHandle | None = None
-        self._timer = asyncio.get_running_loop().call_later(seconds, transport.close)
+        self._seconds = seconds
+        self._patience = _LINGER_TIMES
+        self._seen = self._bytes_left
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
         transport.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
@@ -66,6 +70,15 @@ class LastWord(asyncio.Protocol):
             self._transport.pause_reading()
             seconds = _PART_SECONDS * len(self._senders)
             self._waits = asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _look(self) -> None:
+        """Close, unless the client still sends: it would not read its answer before its end."""
+        self._patience -= 1
+        if self._bytes_left == self._seen or self._patience <= 0:
+            self._transport.close()
+            return
+        self._seen = self._bytes_left
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
     def _go_on(self) -> None:
         self._waits = None

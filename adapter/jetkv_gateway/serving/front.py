@@ -1,9 +1,8 @@
 """What all connections of a worker share."""
 
 import asyncio
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
-
-from uvicorn.server import ServerState
 
 from jetkv_gateway.serving.admission import Admission
 from jetkv_gateway.serving.callers import Callers
@@ -41,8 +40,9 @@ class Front:
         connections: all that stand.
         held: bytes that are held for clients.
         draining: whether the server is about to stop: others should be asked.
-        stopping: set when it stops.
+        stops: whether it stops; `stopping` is set then.
         now: the time of the event loop, to the second: it goes on with each tick.
+        date: the `Date` line of every answer.
         ping_seconds: how often a WebSocket pings its peer.
     """
 
@@ -58,13 +58,14 @@ class Front:
         self.ping_seconds = options.ping
         self.draining = False
         self.stopping = asyncio.Event()
+        self.stops = False
         self.now = 0.0
-        self._date = b""
-        self._date_of: list[tuple[bytes, bytes]] | None = None
+        self.date = b""
 
     def tick(self, now: float) -> None:
         """Let time go on; the server says so once a second, before it tells the connections."""
         self.now = now
+        self.date = b"date: %s\r\n" % formatdate(usegmt=True).encode("ascii")
 
     def opened(self, connection: Connection, account: Account) -> bool:
         """Count a new connection, and return whether it may stay; others may give way for it."""
@@ -111,10 +112,3 @@ class Front:
         for one in opened.shed:
             one.give_way()
         return opened.stays
-
-    def date_line(self, state: ServerState) -> bytes:
-        """Return the header lines of every answer: uvicorn renews them each second."""
-        if state.default_headers is not self._date_of:
-            self._date_of = state.default_headers
-            self._date = b"".join([b"%s: %s\r\n" % header for header in self._date_of])
-        return self._date

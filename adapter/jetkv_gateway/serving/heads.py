@@ -37,9 +37,12 @@ _MAX_PORT = 65_535
 
 # A head with more lines than that has more bytes than this: a name, a colon, CRLF.
 _FEW_BYTES = 4 * MAX_HEAD_LINES
+_BLANKS = (b" ", b"\t")
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
+# Method, path, query and version of what nearly all send; anything else is looked at closely.
+_PLAIN = re.compile(rb'([A-Z]+) (/[!-"$->@-~]*)(?:\?([!-"$-~]*))? HTTP/1\.([01])\r\n')
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.[01]\r\n")
 _SPACED = re.compile(rb"[^ ]+ [^ ]+ HTTP/1\.[01]\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
@@ -87,8 +90,9 @@ class HeadReader:
         self._target = target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        headers = self._headers
+        name, headers = name.lower(), self._headers
+        if value.endswith(_BLANKS):
+            value = value.rstrip(b" \t")
         headers[name] = headers[name] + b", " + value if name in headers else value
 
     def read(self, raw: bytes) -> Head:
@@ -113,42 +117,22 @@ class HeadReader:
         except httptools.HttpParserError as error:
             self.renew()
             raise self._broken(raw, error) from None
-        if b" \r\n" in raw or b"\t\r\n" in raw:
-            for name, value in headers.items():
-                headers[name] = value.rstrip(b" \t")
-        method = parser.get_method()
-        if method == b"CONNECT":
-            invalid("CONNECT is a method of proxies")
-        version = parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            invalid("its version is neither HTTP/1.0 nor HTTP/1.1")
-        host = headers.get(b"host")
-        if host is None:
-            if version == "1.1":
-                invalid("it has no Host (RFC 9112 §3.2)")
-        elif not _is_host(host):
-            invalid("its Host must be one name or address, with or without a port")
-        if _REQUEST_LINE.match(raw) is None:
-            # The parser forgives what others may read in another way.
-            if _SPACED.match(raw) is None:
-                invalid("its first line must be METHOD PATH HTTP/1.1, with one space between each")
-            invalid("its path has to be percent-encoded")
-        path, query = self._split(method)
+        plain = _PLAIN.match(raw)
+        method = None if plain is None else _METHODS.get(plain[1])
+        if plain is not None and method is not None:
+            _, path, query, minor = plain.groups()
+            version = "1.1" if minor == b"1" else "1.0"
+            self._check_host(version)
+        else:
+            method, path, query, version = self._look_closely(raw, parser)
         length = 0
         if b"content-length" in headers or b"transfer-encoding" in headers:
             length = self._length(version)
+        keep_alive = version == "1.1"
+        if b"connection" in headers and _closes(headers[b"connection"]):
+            keep_alive = False
         expects = b"expect" in headers and self._expects(version)
-        return Head(
-            _METHODS.get(method) or method.decode("ascii"),
-            path,
-            query,
-            headers,
-            version,
-            version == "1.1"
-            and (b"connection" not in headers or not _closes(headers[b"connection"])),
-            length,
-            expects,
-        )
+        return Head(method, path, query, headers, version, keep_alive, length, expects)
 
     def skip(self, body: bytes | memoryview) -> None:
         """Hand a part of a body with a length over, so that the parser waits for the next head."""
@@ -164,7 +148,38 @@ class HeadReader:
         """Let go of the parser, which holds this."""
         del self._parser
 
-    def _split(self, method: bytes) -> tuple[bytes, bytes | None]:
+    def _check_host(self, version: str) -> None:
+        """Make sure that there is one host, well-formed (RFC 9112 §3.2).
+
+        Raises:
+            InvalidArgument
+        """
+        host = self._headers.get(b"host")
+        if host is None:
+            if version == "1.1":
+                invalid("it has no Host (RFC 9112 §3.2)")
+        elif not _is_host(host):
+            invalid("its Host must be one name or address, with or without a port")
+
+    def _look_closely(
+        self, raw: bytes, parser: httptools.HttpRequestParser
+    ) -> tuple[str, bytes, bytes | None, str]:
+        """Return method, path, query and version of a first line that is no plain one.
+
+        Raises:
+            InvalidArgument
+        """
+        method, version = parser.get_method(), parser.get_http_version()
+        if method == b"CONNECT":
+            invalid("CONNECT is a method of proxies")
+        if version not in ("1.1", "1.0"):
+            invalid("its version is neither HTTP/1.0 nor HTTP/1.1")
+        self._check_host(version)
+        if _REQUEST_LINE.match(raw) is None:
+            # The parser forgives what others may read in another way.
+            if _SPACED.match(raw) is None:
+                invalid("its first line must be METHOD PATH HTTP/1.1, with one space between each")
+            invalid("its path has to be percent-encoded")
         target = self._target
         if b"#" in target:
             # What follows would be dropped, and with it the end of a key.
@@ -180,7 +195,7 @@ class HeadReader:
             elif target != b"*" or method != b"OPTIONS":
                 invalid("its target must be a path")
         path, mark, query = target.partition(b"?")
-        return path, query if mark else None
+        return method.decode("ascii"), path, query if mark else None, version
 
     def _length(self, version: str) -> int:
         headers = self._headers

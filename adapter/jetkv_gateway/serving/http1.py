@@ -283,16 +283,27 @@ class HttpConnection(asyncio.Protocol):
         check_size(raw, len(raw))
         head = self._reader.read(raw)
         request = self._request = self._request_of(head)
-        if behind:
+        length = head.length
+        whole = length == len(behind)  # nearly always: then nothing has to be kept
+        if behind and not whole:
             self._raw.add(behind)
-        if head.length:
-            self._body = Body(head.length)
+        if length and not whole:
+            self._body = Body(length)
         self._expects = head.expects
         if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
             target = raw.split(b" ", 2)[1]
             request.accepts = check_handshake(head.version, target, head.headers)
+        if whole:
+            if length:
+                self._reader.skip(behind)
+            request.body = behind
+            call = request.context.run(self._gateway.begin, request)
+            if call is not None:
+                self._call = call
+                self._admit(request, call)
+            return
         call = request.context.run(self._gateway.begin, request)
-        if head.length:
+        if length:
             self._open_body(call)
         elif call is not None:
             self._call = call
@@ -400,9 +411,9 @@ class HttpConnection(asyncio.Protocol):
 
     def ends_with(self, request: Request) -> bool:
         """Return whether the connection ends with the answer to a request, which begins now."""
-        if self._leaving or self.front.stopping.is_set() or (self._eof and not self._raw):
+        if self._leaving or self.front.stops or (self._eof and not self._raw):
             request.is_last = True
-        elif self._is_unread and self._body is not None:
+        elif self._body is not None and not self._body.done:
             # What a client that waits for a word does now, nobody knows (RFC 9110 §10.1.1).
             request.is_last |= self._expects or self._body.left > _MAX_SKIPPED
         return request.is_last
@@ -411,10 +422,6 @@ class HttpConnection(asyncio.Protocol):
     def _is_unread(self) -> bool:
         """Whether the body of the request has not come to its end."""
         return self._body is not None and not self._body.done
-
-    @property
-    def date_line(self) -> bytes:
-        return self.front.date_line(self._state)
 
     def streams(self, request: Request) -> None:
         """Note that the answer to a request goes out in parts."""
@@ -431,11 +438,14 @@ class HttpConnection(asyncio.Protocol):
             return
         if request.is_last:
             self._leave()
-        elif not self._is_unread:
+        elif self._body is None or self._body.done:
             self._end_of_request()
 
     def _end_of_request(self) -> None:
-        self._forget_request()
+        self._request = self._call = self._body = None
+        self._runs = False
+        if self._is_held:
+            self._hold()
         self._enter(Phase.IDLE)
         if self._raw or not self._reading:
             # Not from here: one client's pipeline is not to hold up the others.
@@ -506,7 +516,7 @@ class HttpConnection(asyncio.Protocol):
         socket.open(
             request.accepts,
             subprotocol,
-            self.date_line + lines,
+            self.front.date + lines,
             behind=behind,
             paused=self._is_full,
         )
@@ -610,7 +620,7 @@ class HttpConnection(asyncio.Protocol):
             _log.info("request %s: %s", request_id.decode("ascii"), error.message)
             self.transport.write(
                 b"%s%s%sx-request-id: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (STATUS_LINES[status], self.date_line, lines, request_id, len(body), body)
+                % (STATUS_LINES[status], self.front.date, lines, request_id, len(body), body)
             )
         if request is not None:
             request.begun = request.complete = True

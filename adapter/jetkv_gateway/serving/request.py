@@ -94,7 +94,7 @@ class Request:
         if self.method == "HEAD":
             body = b""
         close = _CLOSE if connection.ends_with(self) else b""
-        head = b"%s%s%s%s\r\n" % (STATUS_LINES[status], connection.date_line, lines, close)
+        head = b"%s%s%s%s\r\n" % (STATUS_LINES[status], connection.front.date, lines, close)
         if len(body) < _LARGE:
             connection.transport.write(head + body)
         else:
@@ -110,7 +110,7 @@ class Request:
         self._chunked = self.version != "1.0"
         close = _CLOSE if connection.ends_with(self) else b""
         coding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        head = (STATUS_LINES[status], connection.date_line, lines, coding, close, b"\r\n")
+        head = (STATUS_LINES[status], connection.front.date, lines, coding, close, b"\r\n")
         connection.transport.write(b"".join(head))
         connection.streams(self)
 

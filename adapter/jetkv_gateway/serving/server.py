@@ -216,6 +216,7 @@ class GatewayServer(uvicorn.Server):
         sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the signature is given
     ) -> None:
         self._front.draining = True
+        self._front.stops = True
         self._front.stopping.set()
         for acceptor in self._acceptors:
             await acceptor.close()

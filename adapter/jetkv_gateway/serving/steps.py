@@ -46,32 +46,42 @@ class Steps:
 
     def step(self) -> None:
         """Go on until the coroutine waits again, or has ended."""
-        self._run(self._coroutine.send, None)
+        try:
+            waits = self._context.run(self._coroutine.send, None)
+        except StopIteration:
+            self._tasks.discard(self)
+            self._done()
+        except BaseException as error:  # noqa: BLE001 - nobody above could do anything about it
+            self._break_off(error)
+        else:
+            self._wait(waits)
 
     def cancel(self) -> bool:
         """Have the coroutine end, as `asyncio.Task.cancel` does, and at once."""
-        self._run(self._coroutine.throw, asyncio.CancelledError())
+        try:
+            waits = self._context.run(self._coroutine.throw, asyncio.CancelledError())
+        except StopIteration:
+            self._tasks.discard(self)
+            self._done()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._break_off(error)
+        else:
+            self._wait(waits)
         return True
 
-    def _run(self, how: Callable[[Any], Any], what: BaseException | None) -> None:
-        tasks: set[Any] = self._tasks
-        try:
-            waits = self._context.run(how, what)
-        except StopIteration:
-            tasks.discard(self)
-            self._done()
-        except BaseException as error:  # noqa: BLE001 - nobody above could do anything about it
-            tasks.discard(self)
-            _log.error("a request broke off", exc_info=error)
-            self._done()
+    def _wait(self, waits: Any) -> None:
+        if isinstance(waits, Pending):
+            waits.resume = self.step
+            self._tasks.add(self)  # type: ignore[arg-type] # it stands for a task
         else:
-            if isinstance(waits, Pending):
-                waits.resume = self.step
-                tasks.add(self)
-            else:
-                tasks.discard(self)
-                rest = _in_task(self._coroutine, waits)
-                start_task(rest, self._context, self._tasks, self._done)
+            self._tasks.discard(self)
+            rest = _in_task(self._coroutine, waits)
+            start_task(rest, self._context, self._tasks, self._done)
+
+    def _break_off(self, error: BaseException) -> None:
+        self._tasks.discard(self)
+        _log.error("a request broke off", exc_info=error)
+        self._done()
 
 
 def start_task(
