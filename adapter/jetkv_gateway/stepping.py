@@ -57,11 +57,14 @@ class Pending(Generic[T]):
         """End it by an error, which `await` raises, unless it has ended.
 
         Args:
-            error: of this one's own; what is raised at several places collects their tracebacks.
+            error: of this one's own, and held by nobody else: what is raised at several places
+                collects their tracebacks, and what is held by who called this is a cycle.
         """
         if not self.done:
             self.done = True
             self._error = error
+            # The error's traceback may lead to this frame: see `__await__`.
+            del error
             resume = self.resume
             if resume is not None:
                 self.resume = None

@@ -254,7 +254,7 @@ def unanswered(signal: RequestFailed, check: str | None) -> kv.GatewayError:
     """
     match signal:
         case NotConnected():
-            return kv.Unavailable("not connected to NATS")
+            return kv.Unavailable(str(signal) or "not connected to NATS")
         case NoResponders():
             return kv.Unavailable("JetStream has no leader for this, or is not enabled")
         case NotPermitted():

@@ -47,12 +47,15 @@ _REFUSED_WITHIN = 10.0
 """Seconds. A server that is silent for longer is left."""
 
 
+_STALLED = "the connection to NATS takes no more for now; nothing was applied"
+
+
 class RequestFailed(Exception):
     """What became of a request that got no reply. Never leaves this package."""
 
 
 class NotConnected(RequestFailed):
-    """Nothing was sent."""
+    """Nothing was sent. Its argument is why, where a connection stands."""
 
 
 class PayloadTooLarge(RequestFailed):
@@ -299,9 +302,9 @@ class Multiplexer:
             self._timer.cancel()
             self._timer = None
         for request in self._waiters.values():
-            self._fail_soon(request, reason())
+            self._fail_soon(request, reason)
         for request in self._line:
-            self._fail_soon(request, NotConnected())
+            self._fail_soon(request, NotConnected)
         self._waiters.clear()
         self._line.clear()
         self._refusals.close()
@@ -351,7 +354,7 @@ class Multiplexer:
                 for request in waiting[subject]:
                     assert request.token is not None, "it was sent"
                     del self._waiters[request.token]
-                    self._fail_soon(request, NotPermitted(text))
+                    self._fail_soon(request, NotPermitted, text)
 
     def _take(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
         token = subject[self._cut :]
@@ -364,9 +367,10 @@ class Multiplexer:
             # As `Reply(data, headers)`, without a call in Python: one comes with each request.
             request.end(tuple.__new__(Reply, (data, headers)))
 
-    def _fail_soon(self, request: Request, error: RequestFailed) -> None:
+    def _fail_soon(self, request: Request, kind: type[RequestFailed], *args: str) -> None:
         """Fail a request in a turn of its own: in a Task, nobody else can be resumed."""
-        self._loop.call_soon(request.fail, error)
+        # The error is made then: one that the event loop holds meanwhile would be a cycle.
+        self._loop.call_soon(_fail, request, kind, args)
 
     def _sweep(self) -> None:
         now = self._loop.time()
@@ -382,9 +386,13 @@ class Multiplexer:
             assert request.token is not None, "it was sent"
             del self._waiters[request.token]
             self._leave(request)
-            self._fail_soon(request, RequestTimeout(request.subject.decode()))
+            self._fail_soon(request, RequestTimeout, request.subject.decode())
         for request in unsent:
             del self._line[request]
-            self._fail_soon(request, NotConnected())
+            self._fail_soon(request, NotConnected, _STALLED)
         again = self._waiters or self._left or self._line
         self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if again else None
+
+
+def _fail(request: Request, kind: type[RequestFailed], args: tuple[str, ...]) -> None:
+    request.fail(kind(*args))
