@@ -249,9 +249,9 @@ class JetStreamBuckets:
         Args:
             subject: whose newest message is read, None for any message of the bucket.
         """
-        limits = self._limits.get(names.bucket)
-        bound = self._js.largest_answer(limits.value_limit if limits is not None else None)
-        return self._js.reads.share(names.stored, bound, subject)
+        limits, js = self._limits.get(names.bucket), self._js
+        bound = js.largest_answer(None if limits is None else limits.value_limit)
+        return js.reads.share(names.stored, bound, subject)
 
     def known_limits(self, name: str) -> WriteLimits | None:
         """Return a bucket's limits if they are known, a few seconds old while the leader answers.

@@ -135,7 +135,7 @@ class JetStream:
         self.budget = Budget(reading_bytes)
         self.reads = Reads(self.budget)
         self._settling: asyncio.Task[None] | None = None
-        self._largest = 0
+        self._info: dict[str, Any] = {}
         self._bounds: dict[int | None, int] = {}
 
     @property
@@ -148,12 +148,14 @@ class JetStream:
         Args:
             value_limit: of the bucket in bytes, None for that of the server.
         """
-        largest = self._connection.max_value_bytes
-        if largest != self._largest:
-            self._largest = largest
+        info = self._connection.server_info
+        if info is not self._info:
+            # There is another one for each time that a server says what it allows.
+            self._info = info
             self._bounds.clear()
         bound = self._bounds.get(value_limit)
         if bound is None:
+            largest = self._connection.max_value_bytes
             if value_limit is not None:
                 largest = min(largest, value_limit)
             bound = (largest + HEADER_RESERVE) * 4 // 3 + _AROUND_A_MESSAGE
