@@ -24,6 +24,9 @@ _log = logging.getLogger("jetkv")
 _AT_A_TIME = 4
 """Connections in one turn of the event loop: requests have theirs in between, and other workers
 can tell how many they really have."""
+_ALONE = 64
+"""The same without other workers, where there is room. Where a crowd comes at once and is accepted
+slowly, the queue of the kernel runs over: who comes then is tried again after 1, 3, 7 seconds."""
 _BACKLOG = 2048
 _PAUSE_SECONDS = 0.001
 _PATIENCE_SECONDS = 0.1
@@ -42,6 +45,7 @@ class Acceptor:
         connections: the protocols of those that stand; each adds itself, and takes itself out.
         may_accept: asked before each, of which up to three that were accepted just before may not
             stand yet; on False none is accepted for a moment, and then it is asked again.
+        spare: how many connections more there is certainly room for.
         on_full: called when the system has no room for one more: no descriptor, no memory.
         balance: with other workers; None where there are none.
     """
@@ -53,6 +57,7 @@ class Acceptor:
         connections: Set[object],
         *,
         may_accept: Callable[[], bool] = lambda: True,
+        spare: Callable[[], int] = lambda: 0,
         on_full: Callable[[], None] = lambda: None,
         balance: Balance | None = None,
     ) -> None:
@@ -61,6 +66,7 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._connections = connections
         self._may_accept = may_accept
+        self._spare = spare
         self._on_full = on_full
         self._balance = balance
         self._beginning: dict[asyncio.Task[None], asyncio.Protocol] = {}
@@ -121,7 +127,10 @@ class Acceptor:
     def _accept(self) -> None:
         """Accept what has come, as far as it is for this worker and there is room."""
         self.show()
-        for _ in range(_AT_A_TIME):
+        count = _AT_A_TIME
+        if self._balance is None:
+            count = max(count, min(_ALONE, self._spare() - len(self._beginning)))
+        for _ in range(count):
             if self._balance is not None and not self._balance.is_turn(self.connections):
                 self._leave_to_others()
                 return

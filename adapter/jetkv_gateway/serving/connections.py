@@ -156,6 +156,10 @@ class Connections(Generic[C]):
         """Whether there is room for one more of some caller."""
         return len(self._all) < self.limit
 
+    def spare(self) -> int:
+        """Return how many more there is room for."""
+        return self.limit - len(self._all)
+
     def _fits(self, account: Account) -> bool:
         by_caller = account.connections if account.limited else -1
         return self._share.allows(len(self._all), by_caller)

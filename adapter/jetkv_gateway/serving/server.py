@@ -162,6 +162,7 @@ class GatewayServer(uvicorn.Server):
                 self._make_protocol,
                 self.server_state.connections,
                 may_accept=self.may_accept,
+                spare=self._front.connections.spare,
                 on_full=self.make_room,
                 balance=self._balance,
             )
