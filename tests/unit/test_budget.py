@@ -367,6 +367,15 @@ def test_a_message_that_nobody_has_read_is_as_large_as_what_was_seen_in_its_buck
     assert reads.share("b.", BOUND).lane is budget.large
 
 
+def test_a_bucket_that_nobody_has_read_is_taken_by_what_it_usually_holds() -> None:
+    budget = Budget()
+    reads = Reads(budget)
+    assert reads.share("b.", BOUND, "b.k", 200).lane is budget.small
+    assert reads.share("b.", BOUND, "b.k", MIB).lane is budget.large
+    reads.saw("b.", "b.large", MIB, now=0.0)
+    assert reads.share("b.", BOUND, "b.k", 200).lane is budget.large
+
+
 def test_what_was_seen_is_forgotten_in_time_and_bounded_in_number() -> None:
     budget = Budget()
     reads = Reads(budget)

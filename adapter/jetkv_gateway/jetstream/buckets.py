@@ -89,6 +89,7 @@ class WriteLimits:
         replicated: whether others can take over from that one.
         leader: the name of that one, None where it stands alone.
         servers: the names of it and of the others.
+        usual: size of a message, in bytes.
     """
 
     value_limit: int | None
@@ -99,6 +100,7 @@ class WriteLimits:
     replicated: bool
     leader: str | None
     servers: frozenset[str]
+    usual: int
     until: float
 
 
@@ -250,8 +252,10 @@ class JetStreamBuckets:
             subject: whose newest message is read, None for any message of the bucket.
         """
         limits, js = self._limits.get(names.bucket), self._js
-        bound = js.largest_answer(None if limits is None else limits.value_limit)
-        return js.reads.share(names.stored, bound, subject)
+        if limits is None:
+            return js.reads.share(names.stored, js.largest_answer(None), subject)
+        bound = js.largest_answer(limits.value_limit)
+        return js.reads.share(names.stored, bound, subject, limits.usual)
 
     def known_limits(self, name: str) -> WriteLimits | None:
         """Return a bucket's limits if they are known, a few seconds old while the leader answers.
@@ -299,6 +303,7 @@ class JetStreamBuckets:
             replicated=config.get("num_replicas", 1) > 1,
             leader=(info.get("cluster") or {}).get("leader"),
             servers=_servers_of(info),
+            usual=info["state"]["bytes"] // max(1, info["state"]["messages"]),
             until=self._loop.time() + _LIMITS_SECONDS,
         )
         if len(self._limits) >= _LIMITS_KEPT:

@@ -35,7 +35,9 @@ class Reads:
         self._had_large: dict[str, bool] = {}
         self._until = self._careful_until = 0.0
 
-    def share(self, bucket: str, bound: int, subject: str | None = None) -> Share:
+    def share(
+        self, bucket: str, bound: int, subject: str | None = None, usual: int = SMALL
+    ) -> Share:
         """Return the share of a read.
 
         Args:
@@ -43,6 +45,7 @@ class Reads:
             bound: bytes that an answer has at most.
             subject: whose newest message is read, None for any message of the bucket. One that is
                 not known counts as small where nothing but small ones was seen in the bucket.
+            usual: size of the bucket's messages in bytes, which counts where none was seen.
         """
         shares = self._shares.get(bound) or self._shares_of(bound)
         if subject is not None:
@@ -52,7 +55,9 @@ class Reads:
             if is_large is not None:
                 return shares[is_large]
         has, had = self._has_large.get(bucket), self._had_large.get(bucket)
-        return shares[has or had or has is had is None]
+        if has is None and had is None:
+            return shares[usual > SMALL // 4]
+        return shares[bool(has or had)]
 
     def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Note the size of a subject's newest message, in bytes of an answer.
