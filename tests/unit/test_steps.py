@@ -170,3 +170,24 @@ async def test_what_it_does_not_handle_ends_it_and_nothing_else(
     if behind:
         await call_back(lambda: reply.end("here"))
     assert (run.ends, run.tasks) == (1, set())
+
+
+async def test_one_that_waits_for_another_reply_while_it_is_cancelled_gets_it(
+    reply: Pending[str],
+) -> None:
+    seen: list[str] = []
+    never: Pending[str] = Pending()
+
+    async def work() -> None:
+        try:
+            await never
+        finally:
+            seen.append(await reply)
+
+    run = Run(work())
+    await run.begin()
+    await call_back(run.steps.cancel)
+    assert seen == []
+    await call_back(lambda: reply.end("a last word"))
+    await eventually(lambda: run.ends == 1)
+    assert seen == ["a last word"]

@@ -39,7 +39,7 @@ class Hosts:
             name.
     """
 
-    __slots__ = ("_any", "_known", "_loopback", "_names", "_suffixes")
+    __slots__ = ("_any", "_loopback", "_names", "_suffixes", "known")
 
     def __init__(self, allowed: Iterable[str] = (), *, loopback: bool = False) -> None:
         names = frozenset(allowed)
@@ -47,7 +47,7 @@ class Hosts:
         self._names = names
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
         self._loopback = loopback
-        self._known: set[bytes | None] = set()
+        self.known: set[bytes | None] = set()
 
     def check(self, host: bytes | None) -> None:
         """Refuse a request by the value of its `Host`, None where it has none.
@@ -56,13 +56,13 @@ class Hosts:
             PermissionDenied
         """
         # Those who come back, which is nearly everybody, cost one look.
-        if host in self._known:
+        if host in self.known:
             return
         if not self._passes(host):
             raise self._refusal(host)
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known.add(host)
+        if len(self.known) >= _MOST_KNOWN:
+            self.known.clear()
+        self.known.add(host)
 
     def _passes(self, host: bytes | None) -> bool:
         if self._any:

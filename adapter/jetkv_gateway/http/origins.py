@@ -69,7 +69,9 @@ class Origins:
             PermissionDenied
         """
         headers = call.headers
-        self.hosts.check(headers.get(b"host"))
+        host = headers.get(b"host")
+        if host not in self.hosts.known:
+            self.hosts.check(host)
         if b"origin" in headers:
             self._check_origin(call, headers[b"origin"])
         elif b"sec-fetch-site" in headers:

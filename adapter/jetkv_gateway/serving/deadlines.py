@@ -62,6 +62,11 @@ class Progress:
         if phase is Phase.IDLE:
             self._idle_seconds = _IDLE_SECONDS
 
+    def rests(self, now: float) -> None:
+        """Note that a request was answered; as `enters` does for `IDLE`, which each comes to."""
+        self._since = now
+        self._idle_seconds = _IDLE_SECONDS
+
     def fills(self, unsent: int, now: float) -> None:
         """Note that an answer is not taken in as fast as it is written."""
         self._unsent, self._unsent_since = unsent, now

@@ -13,7 +13,6 @@ client has just begun to use would leave a write unknown.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -187,17 +186,17 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        self._carefully(self._receive, data)
-
-    def _carefully(self, read: Callable[..., None], *data: bytes) -> None:
-        """Read what has come; whatever is wrong with it ends this connection alone."""
         try:
-            read(*data)
-        except GatewayError as error:
-            self._say_last(error)
-        except Exception:  # noqa: BLE001 - a defect ends one connection, with a word
-            _log.exception("a connection failed")
-            self._say_last(InternalError(hint="report it with the request id"))
+            self._receive(data)
+        except Exception as error:  # noqa: BLE001 - a defect ends one connection, with a word
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        """End this connection, and no other, for what is wrong with what came."""
+        if not isinstance(error, GatewayError):
+            _log.error("a connection failed", exc_info=error)
+            error = InternalError(hint="report it with the request id")
+        self._say_last(error)
 
     def pause_writing(self) -> None:
         self._is_full = True
@@ -224,25 +223,25 @@ class HttpConnection(asyncio.Protocol):
         elif phase is Phase.IDLE and not raw and not self._is_full:
             end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4) + 4
             if end < 4 or data[0] in b"\r\n":
-                raw.add(data)
+                raw += data
                 self._read_head()
             elif end == len(data):
                 self._open(data, b"")
             else:
                 self._open(data[:end], data[end:])
         elif phase is Phase.HEAD:
-            raw.add(data)
+            raw += data
             self._read_head()
             self._hold(len(data))
         elif phase is Phase.PROXY:
-            raw.add(data)
+            raw += data
             self._read_proxy_header()
         elif phase is not Phase.OVER:
             if self._endless:
                 # It has no end that this could wait for.
                 self.transport.close()
                 return
-            raw.add(data)
+            raw += data
             self._hold(len(data))
             if len(raw) > _MAX_BEHIND:
                 self._pause()
@@ -280,19 +279,21 @@ class HttpConnection(asyncio.Protocol):
 
     def _open(self, raw: bytes, behind: bytes) -> None:
         """Read a head, and have the gateway look at it."""
-        check_size(raw, len(raw))
+        if len(raw) > MAX_HEAD_BYTES:
+            check_size(raw, len(raw))
         head = self._reader.read(raw)
         request = self._request = self._request_of(head)
         length = head.length
         whole = length == len(behind)  # nearly always: then nothing has to be kept
         if behind and not whole:
-            self._raw.add(behind)
+            self._raw += behind
         if length and not whole:
             self._body = Body(length)
         self._expects = head.expects
         if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
             target = raw.split(b" ", 2)[1]
             request.accepts = check_handshake(head.version, target, head.headers)
+            request.handshake = True
         if whole:
             if length:
                 self._reader.skip(behind)
@@ -348,7 +349,7 @@ class HttpConnection(asyncio.Protocol):
         if body.left != CHUNKED:
             self._reader.skip(data[: len(data) - len(behind)] if behind else data)
         if behind:
-            self._raw.add(behind)
+            self._raw += behind
         if body.is_over and call is not None:
             body.drop()
             request.context.run(refuse_body, call)
@@ -446,7 +447,8 @@ class HttpConnection(asyncio.Protocol):
         self._runs = False
         if self._is_held:
             self._hold()
-        self._enter(Phase.IDLE)
+        self._phase = Phase.IDLE
+        self._progress.rests(self.front.now)
         if self._raw or not self._reading:
             # Not from here: one client's pipeline is not to hold up the others.
             self._loop.call_soon(self._next)
@@ -465,7 +467,10 @@ class HttpConnection(asyncio.Protocol):
             return
         self._resume()
         if self._raw:
-            self._carefully(self._read_head)
+            try:
+                self._read_head()
+            except Exception as error:  # noqa: BLE001 - as in data_received
+                self._refuse(error)
         elif self._eof:
             self._leave()
 

@@ -9,20 +9,13 @@ _CRLF = b"\r\n"
 _END = _CRLF + _CRLF
 
 
-class Incoming:
+class Incoming(bytearray):
     """Bytes, from which heads are taken one by one. Each byte is looked at once."""
 
-    __slots__ = ("_raw", "_seen")
+    __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._raw = bytearray()
         self._seen = 0
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def add(self, data: bytes) -> None:
-        self._raw += data
 
     def take_head(self) -> bytes | None:
         """Return the next head, None while its end has not come.
@@ -30,24 +23,23 @@ class Incoming:
         Raises:
             UrlTooLong, HeadTooLarge, InvalidArgument: it cannot become one; as soon as it shows.
         """
-        raw = self._raw
-        if raw and raw[0] in _CRLF:
+        if self and self[0] in _CRLF:
             self._drop_empty_lines()
         start = max(0, self._seen - len(_END) + 1)
-        end = raw.find(_END, start, MAX_HEAD_BYTES + len(_END)) + len(_END)
+        end = self.find(_END, start, MAX_HEAD_BYTES + len(_END)) + len(_END)
         if end >= len(_END):
-            check_size(raw, end)
+            check_size(self, end)
             self._seen = 0
             return self.take(end)
-        self._seen = len(raw)
-        if raw:
-            check_start(raw, start, MAX_HEAD_BYTES)
-            check_size(raw, len(raw))
+        self._seen = len(self)
+        if self:
+            check_start(self, start, MAX_HEAD_BYTES)
+            check_size(self, len(self))
         return None
 
     def peek(self, size: int) -> bytes:
         """Return the first bytes, which stay."""
-        return bytes(memoryview(self._raw)[:size])
+        return bytes(memoryview(self)[:size])
 
     def _drop_empty_lines(self) -> None:
         """Ignore the empty lines before a request (RFC 9112 §2.2).
@@ -55,24 +47,22 @@ class Incoming:
         Raises:
             InvalidArgument: they do not end with CRLF.
         """
-        raw = self._raw
-        count = len(raw) - len(raw.lstrip(_CRLF))
-        if count == len(raw) and raw.endswith(b"\r"):
+        count = len(self) - len(self.lstrip(_CRLF))
+        if count == len(self) and self.endswith(b"\r"):
             count -= 1  # the other half of its end may be on its way
-        if raw[:count] != _CRLF * (count // 2):
+        if self[:count] != _CRLF * (count // 2):
             invalid("its lines must end with CRLF")
-        del raw[:count]
+        del self[:count]
         self._seen = 0
 
     def take(self, size: int | None = None) -> bytes:
         """Return the first bytes, or all of them."""
-        raw = self._raw
-        taken = bytes(raw if size is None else memoryview(raw)[:size])
-        del raw[: len(taken)]
+        taken = bytes(self if size is None else memoryview(self)[:size])
+        del self[: len(taken)]
         return taken
 
     def clear(self) -> None:
-        self._raw.clear()
+        super().clear()
         self._seen = 0
 
 

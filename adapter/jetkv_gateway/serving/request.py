@@ -44,6 +44,7 @@ class Request:
         "client",
         "complete",
         "context",
+        "handshake",
         "headers",
         "is_last",
         "match",
@@ -60,6 +61,7 @@ class Request:
         self._connection = connection
         self._chunked = True
         self.accepts: bytes | None = None
+        self.handshake = False
         self.is_last = not head.keep_alive
         self.begun = self.complete = False
         self.body = b""
@@ -73,10 +75,6 @@ class Request:
         self.headers = head.headers
         self.version = head.version
         self.match = match
-
-    @property
-    def handshake(self) -> bool:
-        return self.accepts is not None
 
     @property
     def draining(self) -> bool:

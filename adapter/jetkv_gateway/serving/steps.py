@@ -54,7 +54,11 @@ class Steps:
         except BaseException as error:  # noqa: BLE001 - nobody above could do anything about it
             self._break_off(error)
         else:
-            self._wait(waits)
+            if isinstance(waits, Pending):
+                waits.resume = self.step
+                self._tasks.add(self)  # type: ignore[arg-type] # it stands for a task
+            else:
+                self._become_task(waits)
 
     def cancel(self) -> bool:
         """Have the coroutine end, as `asyncio.Task.cancel` does, and at once."""
@@ -66,17 +70,14 @@ class Steps:
         except BaseException as error:  # noqa: BLE001 - as above
             self._break_off(error)
         else:
-            self._wait(waits)
+            # What it does in the face of that, it may take its time for.
+            self._become_task(waits)
         return True
 
-    def _wait(self, waits: Any) -> None:
-        if isinstance(waits, Pending):
-            waits.resume = self.step
-            self._tasks.add(self)  # type: ignore[arg-type] # it stands for a task
-        else:
-            self._tasks.discard(self)
-            rest = _in_task(self._coroutine, waits)
-            start_task(rest, self._context, self._tasks, self._done)
+    def _become_task(self, waits: Any) -> None:
+        self._tasks.discard(self)
+        rest = _in_task(self._coroutine, waits)
+        start_task(rest, self._context, self._tasks, self._done)
 
     def _break_off(self, error: BaseException) -> None:
         self._tasks.discard(self)
@@ -109,7 +110,11 @@ async def _in_task(coroutine: Coroutine[Any, Any, None], waits: Any) -> None:
 def _go_on(coroutine: Coroutine[Any, Any, None], waits: Any) -> Generator[Any, Any, None]:
     while True:
         try:
-            value = None if waits is BECOMES_TASK else (yield waits)
+            value = None
+            if isinstance(waits, Pending):
+                yield from waits.in_task()
+            elif waits is not BECOMES_TASK:
+                value = yield waits
         except BaseException as error:  # noqa: BLE001 - it is handed on, and nothing kept of it
             how: Callable[[Any], Any] = coroutine.throw
             value = error
