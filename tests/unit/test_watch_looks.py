@@ -12,7 +12,7 @@ from jetkv_gateway.kv.errors import Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
 from jetkv_gateway.kv.store import Feed, Newest, Stamp
-from jetkv_gateway.watch.looks import SharedChanges
+from jetkv_gateway.watch.shared import SharedChanges
 
 
 class Asked:

@@ -14,8 +14,8 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.store import Changes
 from jetkv_gateway.watch.catch_up import CatchUp, WatchRequest
 from jetkv_gateway.watch.live import LiveFeed
-from jetkv_gateway.watch.looks import SharedChanges
 from jetkv_gateway.watch.session import Item, Limits, Session, State
+from jetkv_gateway.watch.shared import SharedChanges
 
 __all__ = ["Hub", "Watch", "WatchLimits"]
 

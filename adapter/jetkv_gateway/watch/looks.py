@@ -1,4 +1,4 @@
-"""Looks at a bucket that many watches want at once, made once for all of them.
+"""What many watches want of a bucket at once, asked for once for all of them.
 
 Each watch that begins looks at its bucket two or three times. When thousands come back after a
 restart, the answers to these alone would keep NATS and the worker busy. A look counts for whoever
@@ -6,92 +6,63 @@ asked before it began, and never for who comes later: what was written meanwhile
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from jetkv_gateway.kv.filters import EVERYTHING, Filter
-from jetkv_gateway.kv.model import BucketState
-from jetkv_gateway.kv.store import Changes, Feed, Newest, Stamp
+from jetkv_gateway.kv.errors import Unavailable
 
-__all__ = ["SharedChanges"]
+__all__ = ["Looks"]
 
 _PATIENCE = 0.05
 """Seconds that a look waits for the one before, so that more can share it."""
 
+W = TypeVar("W")
 T = TypeVar("T")
 
 
-class SharedChanges:
-    """`kv.store.Changes`, where those who ask for the same at the same time share the answer."""
-
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
-        self._state = _Looks(changes.state)
-        self._newest = _Looks(changes.newest)
-
-    async def state(self, bucket: str) -> BucketState:
-        return await self._state.look(bucket)
-
-    async def newest(self, bucket: str) -> Newest | None:
-        return await self._newest.look(bucket)
-
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
-        return await self._changes.first_from(bucket, revision)
-
-    def follow(
-        self,
-        bucket: str,
-        *,
-        after: int,
-        latest: bool = False,
-        filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
-    ) -> AbstractAsyncContextManager[Feed]:
-        return self._changes.follow(
-            bucket, after=after, latest=latest, filters=filters, through=through, closely=closely
-        )
-
-    async def available(self, timeout: float) -> None:
-        await self._changes.available(timeout)
-
-
-class _Look(Generic[T]):
-    """One look, how many wait for it, and what it found."""
+class _Look(Generic[W, T]):
+    """One look, who waits for it, and what it found."""
 
     task: asyncio.Task[None]
     found: T
 
     def __init__(self) -> None:
         self.callers = 0
+        self.wishes: list[W] = []
+        self.over = asyncio.Event()
         self.error: Exception | None = None
 
 
-class _Looks(Generic[T]):
-    """Looks of one kind, by bucket: at most one that has not begun."""
+class Looks(Generic[W, T]):
+    """Looks of one kind, by bucket: at most one that has not begun.
 
-    def __init__(self, ask: Callable[[str], Awaitable[T]]) -> None:
+    Args:
+        ask: looks at a bucket, for all who have that wish.
+    """
+
+    def __init__(self, ask: Callable[[str, list[W]], Awaitable[T]]) -> None:
         self._ask = ask
-        self._next: dict[str, _Look[T]] = {}
+        self._next: dict[str, _Look[W, T]] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
-    async def look(self, bucket: str) -> T:
+    async def look(self, bucket: str, wish: W) -> T:
         """Return what a look finds that begins from now on."""
         look = self._next.get(bucket)
         if look is None:
             look = self._next[bucket] = _Look()
             look.task = asyncio.create_task(self._run(bucket, look), name=f"look at {bucket}")
         look.callers += 1
+        look.wishes.append(wish)
         try:
             # The last one who leaves ends it; until then it is everybody's.
-            await asyncio.wait({look.task})
+            await look.over.wait()
         finally:
             look.callers -= 1
-            if not look.callers and not look.task.done():
+            if not look.callers and not look.over.is_set():
+                # Whoever comes meanwhile begins another one.
+                self._is_begun(bucket, look)
                 look.task.cancel()
                 await asyncio.wait({look.task})
-        look.task.result()
         error = look.error
         if error is not None:
             # It goes to each caller without the places where others have raised it, and no frame
@@ -102,19 +73,24 @@ class _Looks(Generic[T]):
                 del error, look
         return look.found
 
-    async def _run(self, bucket: str, look: _Look[T]) -> None:
-        before = self._under_way.get(bucket)
+    async def _run(self, bucket: str, look: _Look[W, T]) -> None:
         try:
+            before = self._under_way.get(bucket)
             if before is not None:
                 await asyncio.wait({before}, timeout=_PATIENCE)
-        finally:
-            if self._next.get(bucket) is look:
-                del self._next[bucket]
-        self._under_way[bucket] = look.task
-        try:
-            look.found = await self._ask(bucket)
+            self._is_begun(bucket, look)
+            self._under_way[bucket] = look.task
+            look.found = await self._ask(bucket, look.wishes)
+        except asyncio.CancelledError:
+            look.error = Unavailable("the gateway stops")
+            raise
         except Exception as error:  # noqa: BLE001 - each caller raises it
             look.error = error.with_traceback(None)
         finally:
+            look.over.set()
             if self._under_way.get(bucket) is look.task:
                 del self._under_way[bucket]
+
+    def _is_begun(self, bucket: str, look: _Look[W, T]) -> None:
+        if self._next.get(bucket) is look:
+            del self._next[bucket]

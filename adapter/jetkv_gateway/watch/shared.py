@@ -1,0 +1,215 @@
+"""The changes of buckets, where watches that begin at the same time share what they ask for.
+
+After a restart thousands of watches come back, and most have missed little and much the same. With
+a consumer for each, NATS and the worker would be busy making and removing consumers. So those that
+have missed little are read for together, once, by what any of them wants; each then picks its own
+out of that. What is read together is bounded: a watch that has missed more, or larger values, goes
+on with a consumer of its own, at its own pace.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from math import inf
+from typing import NamedTuple
+
+from jetkv_gateway.kv.filters import EVERYTHING, Filter
+from jetkv_gateway.kv.model import BucketState, Change
+from jetkv_gateway.kv.store import Batch, Changes, Feed, Newest, Stamp
+from jetkv_gateway.watch.looks import Looks
+
+__all__ = ["SharedChanges"]
+
+_NEAR = 4096
+"""Revisions that a watch may have missed and still be read for with others."""
+
+_MOST_FILTERS = 32
+"""That are told apart by NATS; where there are more, all changes are read."""
+
+_MOST_BYTES = 512 * 1024
+"""Of one read; and of all of them, as long as somebody has not taken in his part."""
+_MOST_BYTES_OF_ALL = 8 * 1024 * 1024
+_AROUND_A_VALUE = 512
+
+_TESTS_A_TURN = 8000
+"""Of keys by simple filters: some three milliseconds. Then others have a turn."""
+
+
+class SharedChanges:
+    """`kv.store.Changes`, where those who ask for the same at the same time share the answer."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._state: Looks[None, BucketState] = Looks(lambda bucket, _: changes.state(bucket))
+        self._newest: Looks[None, Newest | None] = Looks(lambda bucket, _: changes.newest(bucket))
+        self._pasts: Looks[_Wish, _Past | None] = Looks(self._read)
+        self._kept = 0
+
+    async def state(self, bucket: str) -> BucketState:
+        return await self._state.look(bucket, None)
+
+    async def newest(self, bucket: str) -> Newest | None:
+        return await self._newest.look(bucket, None)
+
+    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+        return await self._changes.first_from(bucket, revision)
+
+    async def available(self, timeout: float) -> None:
+        await self._changes.available(timeout)
+
+    def follow(
+        self,
+        bucket: str,
+        *,
+        after: int,
+        latest: bool = False,
+        filters: Sequence[Filter] = (EVERYTHING,),
+        through: Newest | None = None,
+        closely: bool = False,
+    ) -> AbstractAsyncContextManager[Feed]:
+        if through is not None and not latest and through.revision - after <= _NEAR:
+            return self._follow_with_others(bucket, _Wish(after, tuple(filters), through))
+        return self._changes.follow(
+            bucket, after=after, latest=latest, filters=filters, through=through, closely=closely
+        )
+
+    @asynccontextmanager
+    async def _follow_with_others(self, bucket: str, wish: "_Wish") -> AsyncGenerator[Feed, None]:
+        past = await self._pasts.look(bucket, wish)
+        async with AsyncExitStack() as own:
+            if past is None:
+                yield await own.enter_async_context(self._follow_alone(bucket, wish, wish.after))
+                return
+            past.readers += 1
+            if past.readers == 1:
+                self._kept += past.size
+            try:
+                yield _SharedFeed(self, bucket, wish, past, own)
+            finally:
+                past.readers -= 1
+                if not past.readers:
+                    self._kept -= past.size
+
+    def _follow_alone(
+        self, bucket: str, wish: "_Wish", after: int
+    ) -> AbstractAsyncContextManager[Feed]:
+        return self._changes.follow(bucket, after=after, filters=wish.filters, through=wish.through)
+
+    async def _read(self, bucket: str, wishes: "list[_Wish]") -> "_Past | None":
+        """Read for all of them what any of them wants, None where each had better read alone."""
+        if len(wishes) == 1 or self._kept > _MOST_BYTES_OF_ALL:
+            return None
+        after = min(wish.after for wish in wishes)
+        through = max((wish.through for wish in wishes), key=lambda newest: newest.revision)
+        filters = {one.text: one for wish in wishes for one in wish.filters}
+        past = _Past(after)
+        async with self._changes.follow(
+            bucket,
+            after=after,
+            filters=tuple(filters.values()) if len(filters) <= _MOST_FILTERS else (EVERYTHING,),
+            through=through,
+        ) as feed:
+            while past.reached < through.revision and past.add(await feed.read()):
+                pass
+        return past
+
+
+class _Wish(NamedTuple):
+    """What one watch wants of the past: as for `Changes.follow`."""
+
+    after: int
+    filters: tuple[Filter, ...]
+    through: Newest
+
+
+class _Past:
+    """What was read for several watches.
+
+    Attributes:
+        reached, as_of: as of a `Batch`.
+        size: bytes, about.
+        readers: who has not taken in his part.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.reached = after
+        self.as_of = -inf
+        self.size = 0
+        self.readers = 0
+        self._changes: list[Change] = []
+        self._picked: dict[tuple[str, ...], list[Change]] = {}
+        self._by_key: dict[str, list[Change]] | None = None
+
+    def add(self, batch: Batch) -> bool:
+        """Take in what was read next; False where that would be too much."""
+        size = sum(_AROUND_A_VALUE + len(change.value) for change in batch.changes)
+        if self.size + size > _MOST_BYTES:
+            return False
+        self.size += size
+        self._changes += batch.changes
+        self.reached, self.as_of = batch.reached, batch.as_of
+        return True
+
+    async def pick(self, wish: _Wish) -> list[Change]:
+        """Return what one watch wants of it, in order."""
+        filters = wish.filters
+        name = tuple([keep.text for keep in filters])
+        picked = self._picked.get(name)
+        if picked is None:
+            # Watches that want the same are many.
+            picked = self._picked[name] = await self._pick(filters)
+        first = bisect_right(picked, wish.after, key=_revision)
+        return picked[first:]
+
+    async def _pick(self, filters: tuple[Filter, ...]) -> list[Change]:
+        if EVERYTHING in filters:
+            return self._changes
+        if all(keep.key is not None for keep in filters):
+            if self._by_key is None:
+                self._by_key = {}
+                for change in self._changes:
+                    self._by_key.setdefault(change.key, []).append(change)
+            keys = {keep.key for keep in filters}
+            found = [one for key in keys if key is not None for one in self._by_key.get(key, ())]
+            return sorted(found, key=_revision)
+        cost, picked = sum(keep.cost for keep in filters), []
+        in_a_turn = max(1, _TESTS_A_TURN // cost)
+        for begin in range(0, len(self._changes), in_a_turn):
+            if begin:
+                await asyncio.sleep(0)
+            picked += [
+                change
+                for change in self._changes[begin : begin + in_a_turn]
+                if any(keep.matches(change.key) for keep in filters)
+            ]
+        return picked
+
+
+class _SharedFeed:
+    """`kv.store.Feed` of one watch: what was read for several, then the rest for it alone."""
+
+    def __init__(
+        self, shared: SharedChanges, bucket: str, wish: _Wish, past: _Past, own: AsyncExitStack
+    ) -> None:
+        self._shared = shared
+        self._bucket = bucket
+        self._wish = wish
+        self._past: _Past | None = past
+        self._reached = past.reached
+        self._own = own
+        self._feed: Feed | None = None
+
+    async def read(self) -> Batch:
+        past, self._past = self._past, None
+        if past is not None:
+            return Batch(await past.pick(self._wish), past.reached, past.as_of)
+        if self._feed is None:
+            after = max(self._wish.after, self._reached)
+            alone = self._shared._follow_alone(self._bucket, self._wish, after)
+            self._feed = await self._own.enter_async_context(alone)
+        return await self._feed.read()
+
+
+def _revision(change: Change) -> int:
+    return change.revision
