@@ -501,3 +501,7 @@ def test_a_filter_that_covers_no_other_drops_some_of_what_it_lets_through(
 @given(subject_filters(), subjects)
 def test_a_filter_covers_a_subject_that_it_lets_through(pattern: str, subject: list[str]) -> None:
     assert covers(pattern, ".".join(subject)) == passes(pattern.split("."), subject)
+
+
+def test_watches_that_want_the_same_share_its_filter() -> None:
+    assert compile_filter("orders.*.new") is compile_filter("orders.*.new")

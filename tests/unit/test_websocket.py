@@ -295,7 +295,7 @@ async def test_who_waits_to_write_is_told_when_the_peer_is_gone() -> None:
 
 async def test_a_close_of_the_peer_is_answered_and_the_connection_ended() -> None:
     async with connected() as peer:
-        gone = asyncio.create_task(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.gone())
         await peer.send(closing(1000, b"bye"))
         assert await peer.closed() == (1000, b"bye")
         assert await peer.is_at_end()
@@ -306,7 +306,7 @@ async def test_a_close_of_the_peer_is_answered_and_the_connection_ended() -> Non
 
 async def test_a_peer_that_ends_without_a_close_is_gone() -> None:
     async with connected() as peer:
-        gone = asyncio.create_task(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.gone())
         peer.raw.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(10):
             await gone
@@ -336,7 +336,7 @@ async def test_a_peer_that_does_not_answer_a_close_is_ended_after_five_seconds()
 
 async def test_a_stop_closes_with_1001_and_lets_go_of_who_waits() -> None:
     async with connected() as peer:
-        gone = asyncio.create_task(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.gone())
         await asyncio.sleep(0)
         peer.server.shutdown()
         async with asyncio.timeout(10):
@@ -351,6 +351,25 @@ async def test_a_peer_is_pinged_and_stays_as_long_as_it_answers() -> None:
             assert await peer.frame() == (PING, b"")
             await peer.send(masked(PONG) + masked(PING, b"seen?"))
             assert await peer.frame() == (PONG, b"seen?")
+
+
+async def test_a_peer_that_does_nothing_but_answer_pings_needs_no_reader_of_frames() -> None:
+    async with connected() as peer:
+        for _ in range(3):
+            peer.tick(PING_SECONDS)
+            assert await peer.frame() == (PING, b"")
+            await peer.send(masked(PONG, b""))
+            await soon(lambda: peer.server._pong_by is None, "the pong has come")
+        assert peer.server._protocol is None
+        await peer.send(masked(PONG, b"") + masked(PING, b"a"))
+        assert await peer.frame() == (PONG, b"a")
+
+
+async def test_pongs_count_against_what_a_peer_may_send() -> None:
+    async with connected() as peer:
+        left = peer.server._allowance.frames
+        await peer.send(masked(PONG, b""))
+        await soon(lambda: peer.server._allowance.frames == left - 1, "the pong has come")
 
 
 async def test_a_peer_that_answers_no_ping_is_ended() -> None:
@@ -432,7 +451,7 @@ BROKEN = {
 @pytest.mark.parametrize(("data", "code"), BROKEN.values(), ids=BROKEN)
 async def test_a_frame_that_breaks_a_rule_ends_it_with_the_code_of_the_rule(data, code) -> None:
     async with connected() as peer:
-        gone = asyncio.create_task(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.gone())
         await peer.send(masked(PING, b"before") + data + masked(PING, b"behind"))
         assert await peer.frame() == (PONG, b"before")
         assert (await peer.closed())[0] == code

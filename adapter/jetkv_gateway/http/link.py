@@ -37,8 +37,8 @@ class Socket(Protocol):
         """Write last frames and close, without waiting for a reader who may not read."""
         ...
 
-    async def gone(self) -> None:
-        """Wait until the peer is gone, or the server ends the connection."""
+    def gone(self) -> Awaitable[None]:
+        """Wait until the peer is gone, or the server ends the connection; one waits at a time."""
         ...
 
 

@@ -4,8 +4,8 @@ Each sends items, says a last word, and ends a connection whose peer does not re
 """
 
 import asyncio
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, Protocol
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.failures import failure_frame
@@ -51,11 +51,11 @@ class Sink(Protocol):
         """Say why it ends, None for a server that stops, and close."""
         ...
 
-    async def keep_alive(self, watch: Watch) -> None:
-        """Show from time to time that the connection stands, until cancelled."""
+    def keep_alive(self, watch: Watch) -> Coroutine[Any, Any, None] | None:
+        """Show from time to time that the connection stands, until cancelled; None: no need."""
         ...
 
-    async def gone(self) -> None:
+    def gone(self) -> Awaitable[None]:
         """Wait until the peer is gone."""
         ...
 
@@ -66,6 +66,8 @@ class Sink(Protocol):
 
 class FrameSink:
     """A WebSocket, which pings by itself, and whose closing has a deadline."""
+
+    __slots__ = ("_call", "_form", "_socket")
 
     def __init__(self, call: Call, form: Form) -> None:
         self._call = call
@@ -96,11 +98,11 @@ class FrameSink:
         else:
             self._open.finish(text_frame(failure_frame(reason)), reason.close_code, reason.code)
 
-    async def keep_alive(self, watch: Watch) -> None:  # noqa: ARG002 - the signature is given
+    def keep_alive(self, watch: Watch) -> None:  # noqa: ARG002 - the signature is given
         return  # the server pings
 
-    async def gone(self) -> None:
-        await self._open.gone()
+    def gone(self) -> Awaitable[None]:
+        return self._open.gone()
 
     def abort(self) -> None:
         return  # closing has a deadline there
@@ -159,8 +161,8 @@ class EventSink:
             if self._sent == before:
                 await self._chunk(b": keep-alive\n" + self._where(watch))
 
-    async def gone(self) -> None:
-        await self._link.gone()
+    def gone(self) -> Awaitable[None]:
+        return self._link.gone()
 
     def abort(self) -> None:
         self._link.abort()

@@ -14,6 +14,7 @@ from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequ
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
+from jetkv_gateway.watch.session import State
 from jetkv_gateway.watch.turns import Turns
 
 __all__ = ["Watches"]
@@ -75,6 +76,7 @@ class Watches:
                     asked.bucket, asked.request, address=asked.address
                 ) as watch:
                     await sink.begin()
+                    call.headers = call.link.headers = {}
                     # A WebSocket is gone, and has said so, once the server stops.
                     stopping = None if call.link.handshake else call.link.stopping
                     if await _pump(watch, sink, stopping):
@@ -91,38 +93,45 @@ async def _pump(watch: Watch, sink: Sink, stopping: asyncio.Event | None) -> boo
     Returns:
         Whether there may be somebody to say a last word to.
     """
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
 
-    async def send_all() -> None:
-        async with aclosing(watch.items()) as parts:
-            async for items in parts:
-                await sink.send(items)
-
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def end() -> None:
-        if not ended.done():
-            ended.set_result(None)
+    def end(*_: object) -> None:
+        if not over.done():
+            over.set_result(None)
 
     watch.on_end(end)
-    pump, left = asyncio.create_task(send_all()), asyncio.create_task(sink.gone())
-    over: set[asyncio.Future[Any]] = {pump, left, ended}
+    pump = loop.create_task(_send_all(watch, sink))
+    left = asyncio.ensure_future(sink.gone())
+    waits: list[asyncio.Future[Any]] = [pump, left]
     if stopping is not None:
-        over.add(asyncio.create_task(stopping.wait()))
-    tasks = {*over, asyncio.create_task(sink.keep_alive(watch))}
+        waits.append(loop.create_task(stopping.wait()))
+    for each in waits:
+        each.add_done_callback(end)
+    alive = sink.keep_alive(watch)
+    if alive is not None:
+        waits.append(loop.create_task(alive))
     try:
-        await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
+        # One future rather than `asyncio.wait`: it stands for as long as the watch does.
+        await over
+        if watch.session.state is State.CLOSED:
             # What waits for it may still go out, unless it does not read any more.
             await asyncio.wait(
                 {pump, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
     if not pump.cancelled():
         pump.result()
     return left.cancelled()
+
+
+async def _send_all(watch: Watch, sink: Sink) -> None:
+    async with aclosing(watch.items()) as parts:
+        async for items in parts:
+            await sink.send(items)
 
 
 async def _finish(sink: Sink, watch: Watch) -> None:

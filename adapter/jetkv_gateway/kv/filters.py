@@ -12,7 +12,7 @@ live.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_text, encode
@@ -23,6 +23,9 @@ _PREFIX_ENDS = (".", ":", "/", "-")
 _STARS = re.compile(r"\*{2,}")
 _MOST_TOKENS = 16
 """Before the `>` of a subject filter. Deeper keys are rare, and the exact matcher tells them."""
+
+_SHORT = 64
+"""Characters of a filter that is worth keeping."""
 
 _Matches = Callable[[str], bool]
 
@@ -54,13 +57,17 @@ EVERYTHING = Filter("", (">",), lambda _key: True)
 
 
 def compile_filter(text: str | None) -> Filter:
-    """Compile a filter.
+    """Compile a filter. Short ones are kept for a while: watches that want the same are many.
 
     Raises:
         InvalidArgument: `>` elsewhere than as the last token, control characters, over 512 bytes.
     """
     if not text:
         return EVERYTHING
+    return _kept(text) if len(text) <= _SHORT else _compile(text)
+
+
+def _compile(text: str) -> Filter:
     check_text(text, "filter")
     if text == ">":
         return EVERYTHING
@@ -77,6 +84,9 @@ def compile_filter(text: str | None) -> Filter:
     if text.endswith(_PREFIX_ENDS):
         return Filter(text, _prefix_subjects(text, tokens), _starts_with(text))
     return Filter(text, (encode(text),), text.__eq__, key=text)
+
+
+_kept = lru_cache(maxsize=1024)(_compile)
 
 
 # Matchers. None of them looks twice at a part of a key, whatever the filter, and all are made in no

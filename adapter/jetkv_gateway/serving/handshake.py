@@ -4,11 +4,10 @@ Nothing here does I/O: a connection asks whether a head offers a WebSocket and b
 anything is done for it, and writes the 101 once the request was admitted.
 """
 
+import re
+from base64 import b64encode
 from collections.abc import Mapping
-
-from websockets.datastructures import Headers
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
+from hashlib import sha1
 
 from jetkv_gateway.kv.errors import InvalidHandshake
 
@@ -16,8 +15,10 @@ __all__ = ["check_handshake", "offers_websocket", "switching_protocols"]
 
 _MAX_LINE = 8000
 _MAX_LINES = 100
-_UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "websocket"))
-_CHECKED = ("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Origin")
+# RFC 6455 §1.3: what is said with the key, so that no other server could have understood it.
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def offers_websocket(method: str, headers: Mapping[bytes, bytes]) -> bool:
@@ -54,13 +55,15 @@ def check_handshake(version: str, target: bytes, headers: Mapping[bytes, bytes])
             raise InvalidHandshake("a header has at most 8,000 bytes")
     if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
         raise InvalidHandshake("it has no body")
-    given = [(name, headers.get(name.lower().encode())) for name in _CHECKED]
-    lines = [(name, value.decode("latin-1")) for name, value in given if value is not None]
-    protocol = ServerProtocol()
-    answer = protocol.accept(Request("/", Headers([*_UPGRADE, *lines])))
-    if protocol.handshake_exc is not None:
-        raise InvalidHandshake(str(protocol.handshake_exc))
-    return answer.headers["Sec-WebSocket-Accept"].encode()
+    key = headers.get(b"sec-websocket-key", b"")
+    if _KEY.fullmatch(key) is None:
+        raise InvalidHandshake("Sec-WebSocket-Key has to be sent once, 16 bytes in Base64")
+    if headers.get(b"sec-websocket-version") != b"13":
+        raise InvalidHandshake("Sec-WebSocket-Version has to be 13")
+    offered = headers.get(b"sec-websocket-protocol")
+    if offered is not None and not _are_tokens(offered):
+        raise InvalidHandshake("Sec-WebSocket-Protocol has to be a list of tokens")
+    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 def switching_protocols(accept: bytes, subprotocol: str | None, lines: bytes) -> bytes:
@@ -80,6 +83,12 @@ def switching_protocols(accept: bytes, subprotocol: str | None, lines: bytes) ->
         b"connection: upgrade\r\n"
         b"sec-websocket-accept: %s\r\n%s%s\r\n" % (accept, selected, lines)
     )
+
+
+def _are_tokens(value: bytes) -> bool:
+    # RFC 9110 §5.6.1.2: empty elements are ignored, and one has to be there.
+    given = [one for part in value.split(b",") if (one := part.strip(b" \t"))]
+    return bool(given) and all(_TOKEN.fullmatch(one) for one in given)
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -39,6 +39,8 @@ _CLOSE_SECONDS = 5.0
 _LINGER_BYTES = 64 * 1024
 
 _PING = b"\x89\x00"
+_PONG = b"\x8a\x80"
+_PONG_BYTES = 6
 _log = logging.getLogger("jetkv.websocket")
 
 # What is read is dealt with before anything else is: one buffer does for all.
@@ -100,7 +102,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self.transport = transport
         self._loop = loop
         self._on_lost, self._on_held = on_lost, on_held
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=_MAX_MESSAGE, logger=_log)
+        # Of a peer that listens, nothing but pongs comes: most connections never need one.
+        self._protocol: ServerProtocol | None = None
         self._texts = Texts()
         self._allowance = Allowance(now)
         self._ping_seconds = ping_seconds
@@ -175,16 +178,21 @@ class WebSocket(asyncio.BufferedProtocol):
             return
         if frames:
             self.transport.write(frames)
-        self._protocol.send_close(code, reason)
+        protocol = self._reader()
+        protocol.send_close(code, reason)
         self._closes_soon()
-        self._send(self._protocol.data_to_send())
+        self._send(protocol.data_to_send())
 
-    async def gone(self) -> None:
-        """Wait until the peer is gone, or the server ends the connection."""
-        while not self._left:
-            if self._gone is None:
-                self._gone = self._loop.create_future()
-            await asyncio.wait((self._gone,))
+    def gone(self) -> asyncio.Future[None]:
+        """Return what is done once the peer is gone, or the server ends the connection.
+
+        A future and no coroutine: waiting for it needs no task. One waits at a time.
+        """
+        if self._gone is None or self._gone.done():
+            self._gone = self._loop.create_future()
+            if self._left:
+                self._gone.set_result(None)
+        return self._gone
 
     def shutdown(self) -> None:
         """End it in good order, since the server stops."""
@@ -244,7 +252,8 @@ class WebSocket(asyncio.BufferedProtocol):
             self._pace()
 
     def eof_received(self) -> None:
-        self._protocol.receive_eof()
+        if self._protocol is not None:
+            self._protocol.receive_eof()
         self._closes_soon()
         self._leave()
 
@@ -256,7 +265,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self.resume_writing()
         self._leave()
         # It holds the error that it ended with, whose frames hold it: a cycle.
-        vars(self._protocol).clear()
+        if self._protocol is not None:
+            vars(self._protocol).clear()
         self._on_lost(self)
 
     def pause_writing(self) -> None:
@@ -299,6 +309,14 @@ class WebSocket(asyncio.BufferedProtocol):
             self._held = self._discard < 0
             return
         protocol = self._protocol
+        if protocol is None:
+            if len(data) == _PONG_BYTES and data.startswith(_PONG):
+                # Whole, masked and empty, as a peer answers a ping; its mask says nothing.
+                self._allowance.spend(1, _PONG_BYTES)
+                self._held = self._allowance.spent
+                self._pong_by = None
+                return
+            protocol = self._reader()
         protocol.receive_data(data)
         frames, parts = protocol.events_received(), protocol.data_to_send()
         self._allowance.spend(len(frames), len(data))
@@ -318,13 +336,19 @@ class WebSocket(asyncio.BufferedProtocol):
                 return
         self._send(parts)
 
+    def _reader(self) -> ServerProtocol:
+        """Return what reads frames, from the first one on that is more than a pong."""
+        if self._protocol is None:
+            self._protocol = ServerProtocol(state=State.OPEN, max_size=_MAX_MESSAGE, logger=_log)
+        return self._protocol
+
     def _send(self, parts: list[bytes]) -> None:
         """Write what the protocol has to say: pongs, a close, an empty part for the end."""
         if not parts:
             return
         self.transport.write(b"".join(parts))
         if not parts[-1]:
-            self._end(answered=self._protocol.parser_exc is None)
+            self._end(answered=self._reader().parser_exc is None)
         elif self._room is not None:
             self._owed = True
 

@@ -176,6 +176,8 @@ class Watch:
         session: its `end` says why the watch ended.
     """
 
+    __slots__ = ("_catch_up", "_news", "_on_end", "live_feed", "request", "session")
+
     def __init__(
         self, changes: Changes, live_feed: LiveFeed, request: WatchRequest, limits: Limits
     ) -> None:
@@ -188,7 +190,7 @@ class Watch:
             limits=limits,
             on_news=self._on_news,
         )
-        self._catch_up = CatchUp(changes, live_feed, self.session, request)
+        self._catch_up: CatchUp | None = CatchUp(changes, live_feed, self.session, request)
         self._news: asyncio.Future[None] | None = None
         self._on_end: Callable[[], None] | None = None
 
@@ -220,10 +222,13 @@ class Watch:
         The past is read no faster than this is iterated over. Close the iterator when done.
         """
         session = self.session
-        async with aclosing(self._catch_up.read()) as parts:
-            async for _ in parts:
-                while items := session.take():
-                    yield items
+        catch_up, self._catch_up = self._catch_up, None
+        if catch_up is not None and session.state is State.CATCHING_UP:
+            async with aclosing(catch_up.read()) as parts:
+                async for _ in parts:
+                    while items := session.take():
+                        yield items
+        del catch_up
         while True:
             if items := session.take():
                 yield items

@@ -18,7 +18,6 @@ memory, and only a reader that cannot keep up with the present is too slow. Beca
 is compared with the last one handed out, repeats do no harm, wherever they come from.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,6 +74,25 @@ class Session:
         end: why it is closed.
     """
 
+    __slots__ = (
+        "_ignore_deletes",
+        "_kept",
+        "_kept_bytes",
+        "_limits",
+        "_on_news",
+        "_snapshot_end",
+        "_waiting",
+        "_waiting_bytes",
+        "cost",
+        "end",
+        "filters",
+        "keys",
+        "missed",
+        "name",
+        "position",
+        "state",
+    )
+
     def __init__(
         self,
         filters: Sequence[Filter] = (EVERYTHING,),
@@ -85,10 +103,10 @@ class Session:
         on_news: Callable[[], None] | None = None,
     ) -> None:
         self.filters = tuple(filters)
-        keys = frozenset(keep.key for keep in filters if keep.key is not None)
+        keys = frozenset([keep.key for keep in filters if keep.key is not None])
         self.keys = keys if all(keep.key is not None for keep in filters) else frozenset()
         self.name = tuple(sorted({keep.text for keep in filters}))
-        self.cost = sum(keep.cost for keep in filters)
+        self.cost = sum([keep.cost for keep in filters])
         self.state = State.CATCHING_UP
         self.position = 0
         self.missed = False
@@ -97,13 +115,17 @@ class Session:
         self._snapshot_end = snapshot_end
         self._limits = limits or Limits()
         self._on_news = on_news or _nobody
-        self._kept: deque[Change] = deque()
+        # Lists: there are thousands of sessions, and most have nothing in them.
+        self._kept: list[Change] = []
         self._kept_bytes = 0
-        self._waiting: deque[Item] = deque()
+        self._waiting: list[Item] = []
         self._waiting_bytes = 0
 
     def wants(self, key: str) -> bool:
-        return any(keep.matches(key) for keep in self.filters)
+        filters = self.filters
+        if len(filters) == 1:
+            return filters[0].matches(key)
+        return any(keep.matches(key) for keep in filters)
 
     @property
     def idle(self) -> bool:
@@ -181,15 +203,19 @@ class Session:
 
     def take(self, max_bytes: int = 64 * 1024) -> list[Item]:
         """Return what waits, in order: as much as fits into `max_bytes`, but one at least."""
-        taken: list[Item] = []
-        size = 0
-        while self._waiting:
-            item = self._waiting[0]
+        if self._waiting_bytes <= max_bytes:
+            taken, self._waiting = self._waiting, []
+            self._waiting_bytes = 0
+            return taken
+        count = size = 0
+        for item in self._waiting:
             weight = _weight(item)
-            if taken and size + weight > max_bytes:
+            if count and size + weight > max_bytes:
                 break
-            taken.append(self._waiting.popleft())
+            count += 1
             size += weight
+        taken = self._waiting[:count]
+        del self._waiting[:count]
         self._waiting_bytes -= size
         return taken
 
@@ -210,7 +236,8 @@ class Session:
         return changes > self._limits.changes or (changes > 2 and size > self._limits.bytes)
 
     def _forget(self) -> None:
-        self._kept.clear()
+        if self._kept:
+            self._kept = []
         self._kept_bytes = 0
 
 
