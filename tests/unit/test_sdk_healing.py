@@ -193,4 +193,4 @@ def test_a_gateway_that_asks_for_it_again_and_again_is_asked_less_and_less_often
         delays.append(watch.delay(0.0, 1.0, stood=0.0))
         watch.request(MADE)
     assert delays == [0.0, 0.1, 0.2, 0.4]
-    assert watch.delay(0.0, 1.0, stood=60.0) == 0.0
+    assert watch.delay(0.0, 0.0, stood=60.0) == 0.0

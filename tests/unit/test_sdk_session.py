@@ -2,7 +2,9 @@
 
 import json
 from base64 import b64encode
+from collections import Counter
 from datetime import UTC, datetime
+from random import Random
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -202,11 +204,28 @@ def test_a_connection_that_brought_something_comes_back_at_once_and_the_next_one
     assert watch.delay(0.0, 1.0, stood=0.0) == 0.0
 
 
-def test_a_connection_that_stood_for_a_while_comes_back_at_once() -> None:
+def test_a_connection_that_stood_for_a_while_comes_back_within_a_second() -> None:
     watch = session()
     for _ in range(5):
         watch.delay(0.0, 1.0, stood=0.0)
+    assert watch.delay(0.0, 1.0, stood=60.0) == 1.0
+    assert watch.delay(0.0, 0.25, stood=60.0) == 0.25
+    assert watch.delay(2.0, 0.25, stood=60.0) == 2.25
+
+
+def test_thousands_that_end_in_one_moment_do_not_come_back_in_one() -> None:
+    random = Random(1)
+    times = [session().delay(0.0, random.random(), stood=60.0) for _ in range(10_000)]
+    in_a_tenth = Counter(int(10 * time) for time in times)
+    assert set(in_a_tenth) == set(range(10))
+    assert max(in_a_tenth.values()) < 1200
+
+
+def test_one_that_needs_another_snapshot_takes_it_at_once_however_long_it_stood() -> None:
+    watch = session(snapshot=True)
+    items(watch, update(1) + snapshot_end(1) + error("resync"))
     assert watch.delay(0.0, 1.0, stood=60.0) == 0.0
+    assert watch.delay(0.0, 1.0, stood=60.0) == 1.0
 
 
 def test_connections_that_end_right_after_the_same_bookmark_come_back_later_and_later() -> None:

@@ -28,6 +28,9 @@ SILENCE_SECONDS = 40.0
 
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 _GOOD_SECONDS = 5.0
+_SPREAD_SECONDS = 1.0
+"""In which those come back whose connections have stood: where a gateway stops, all of its watches
+end in the same moment."""
 _LONGEST_DELAY = 30.0  # whatever somebody on the way asks for: nobody sees that a watch sleeps
 
 
@@ -104,7 +107,7 @@ class WatchSession(Generic[T]):
         self._known: KnownKeys[T] | KnownRevision | None = None
         if snapshot:
             self._known = KnownRevision() if ignore_deletes else KnownKeys(decode)
-        self._strained = False
+        self._strained = self._at_once = False
         self._position: int | None = resume_after
         self.last_revision: int | None = resume_after
         self.synced = False
@@ -244,7 +247,7 @@ class WatchSession(Generic[T]):
         self._position = None
         # At once, whatever it took to come back; one after the other, later and later.
         self._failures = self._failures if self._strained else 0
-        self._strained = self.in_doubt = True
+        self._strained = self.in_doubt = self._at_once = True
         raise Broken(reason)
 
     def _lost(self, code: str, message: str) -> errors.WatchLostError:
@@ -268,15 +271,22 @@ class WatchSession(Generic[T]):
         return verdict
 
     def delay(self, at_least: float, jitter: float, stood: float) -> float:
-        """Return the seconds to wait before the next connection; none after a good one.
+        """Return the seconds to wait before the next connection.
+
+        None after one that has brought something; after one that has stood, up to a second by
+        chance, so that thousands that a restart has ended do not come back in one moment.
 
         Args:
+            jitter: from 0 to 1.
             stood: seconds for which the last one did.
         """
+        at_once, self._at_once = self._at_once, False
         if stood >= _GOOD_SECONDS:
             self._failures, self._strained = 0, False
         at_least = min(at_least, _LONGEST_DELAY)
         self._failures += 1
-        if self._failures == 1:
-            return at_least
-        return _BACK_OFF.delay(self._failures - 1, at_least, jitter)
+        if self._failures > 1:
+            return _BACK_OFF.delay(self._failures - 1, at_least, jitter)
+        if stood >= _GOOD_SECONDS and not at_once:
+            return at_least + _SPREAD_SECONDS * jitter
+        return at_least
