@@ -121,6 +121,34 @@ def test_every_id_that_was_used_is_asked_for_before_a_conflict_is_said() -> None
     assert (asked, turn.step) == ([2, 1, 0], Step.CONFLICT)
 
 
+def test_a_create_asks_for_earlier_ids_before_it_names_another_revision() -> None:
+    """One of them may have been applied and deleted since, which the next try would not show."""
+    course = Course(expected=0, named=True, sent=1, message_id=2, doubtful=True)
+    turn, asked = after_look(course, Said.MISMATCH, Stands(5, False), holds_ids=True), []
+    while turn.step is Step.ASK:
+        asked.append((turn.course.message_id, turn.course.sent))
+        turn = after_ask(turn.course, None)
+    assert asked == [(1, 1), (0, 1)]
+    assert (turn.step, turn.course.sent, turn.course.message_id) == (Step.SEND, 5, 2)
+
+
+def test_a_create_that_was_deleted_again_is_not_applied_a_second_time_under_another_id() -> None:
+    server = Server(ids_first=True, revision=1)
+    course = Course(expected=0, named=True, sent=1, doubtful=True)
+    server.pending.append(course)  # its answer got lost
+    turn = after_answer(course, *server.answer(course))
+    turn = after_look(turn.course, Said.IN_PROCESS, Stands(1, False), holds_ids=True)
+    assert turn.course.message_id == 1
+    server.settle(applies=True)
+    server.write(live=False)
+    turn = after_answer(turn.course, *server.answer(turn.course))
+    assert turn.step is Step.LOOK
+    turn = after_look(turn.course, Said.MISMATCH, Stands(server.revision, False), holds_ids=True)
+    while turn.step is Step.ASK:
+        turn = after_ask(turn.course, server.known.get(turn.course.message_id))
+    assert (turn.step, turn.revision, server.applied) == (Step.VERIFY, 2, [2])
+
+
 # --- the promises, on a model
 
 

@@ -20,6 +20,7 @@ After a LOOK, by what the leader shows:
 | our own write (same idempotency key) | DONE                      | DONE                         |
 | the condition holds, as it was sent  | WAIT, then send again     | WAIT, then send again        |
 | the condition holds, at another revision (a create over a tombstone) | SEND | SEND           |
+| the same, and another message id was used before | ASK, then SEND | ASK, then SEND            |
 | the condition does not hold, with an idempotency key | ASK, then CONFLICT | SEND or WAIT     |
 | the condition does not hold, without one | CONFLICT              | CONFLICT                     |
 
@@ -28,7 +29,9 @@ WAIT ends with `late` when the request has no time left for another try.
 Why "in process" is not the end of a conditional write: a server that replicates refuses a second
 try of the same id while the first one is on its way, and the first may still fail. Some servers
 (below 2.12) then hold on to the id for minutes; a conditional write takes another id there, since
-no two conditional writes on one revision can both be applied.
+no two conditional writes on one revision can both be applied. A create may come to name another
+revision, though: what it wrote under an earlier id may have been deleted since. So it asks for the
+earlier ids first.
 """
 
 from dataclasses import dataclass, replace
@@ -102,6 +105,8 @@ class Course:
         sent: the revision that the next try names; for a create over a tombstone, that of it.
         message_id: which of its message ids the next try bears, from 0.
         doubtful: whether a try may still be applied, now or later.
+        otherwise: the course to go on with where none of the ids asked for is known; None where the
+            condition does not hold.
     """
 
     expected: int | None
@@ -109,6 +114,7 @@ class Course:
     sent: int | None
     message_id: int = 0
     doubtful: bool = False
+    otherwise: "Course | None" = None
 
     @classmethod
     def of(cls, expected: int | None, *, named: bool) -> "Course":
@@ -193,7 +199,12 @@ def after_look(course: Course, said: Said, stands: Stands, *, holds_ids: bool) -
     in_process = said is Said.IN_PROCESS
     if stands.meets(course.expected):
         if stands.revision != course.sent:
-            return Next(Step.SEND, replace(course, sent=stands.revision))
+            moved = replace(course, sent=stands.revision)
+            if not course.message_id:
+                return Next(Step.SEND, moved)
+            # The next try is not known for what was applied under an earlier id, and deleted since.
+            asked = replace(course, message_id=course.message_id - 1, otherwise=moved)
+            return Next(Step.ASK, replace(asked, doubtful=True))
         # Another write on the key is in flight, or was taken back: nothing of ours is stored.
         if in_process and holds_ids:
             course = _with_another_id(course) or course
@@ -216,6 +227,8 @@ def after_ask(course: Course, known: int | None) -> Next:
         return Next(Step.VERIFY, course, known)
     if course.message_id:
         return Next(Step.ASK, replace(course, message_id=course.message_id - 1))
+    if course.otherwise is not None:
+        return Next(Step.SEND, course.otherwise)
     return Next(Step.CONFLICT, course)
 
 
