@@ -107,8 +107,19 @@ PARTS = [
     Part(
         "uvicorn",
         "uvicorn.server:ServerState",
-        ("connections", "tasks"),
-        ("serving/http1.py", "serving/server.py"),
+        ("connections",),
+        (
+            "serving/connection.py",
+            "serving/exchange.py",
+            "serving/http1.py",
+            "serving/server.py",
+        ),
+    ),
+    Part(
+        "uvicorn",
+        "uvicorn.server:ServerState",
+        ("tasks",),
+        ("serving/exchange.py", "serving/server.py"),
     ),
     Part(
         "uvicorn",
@@ -121,7 +132,7 @@ PARTS = [
         ),
         ("serving/server.py",),
     ),
-    Part("uvicorn", "uvicorn.config:Config", ("load()", "loaded"), ("serving/http1.py",)),
+    Part("uvicorn", "uvicorn.config:Config", ("load()", "loaded"), ("serving/connection.py",)),
     Part("uvicorn", "uvicorn.config", ("STARTUP_FAILURE",), ("serving/server.py",)),
     Part(
         "uvicorn",

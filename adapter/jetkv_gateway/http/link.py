@@ -89,7 +89,11 @@ class Link(Protocol):
         ...
 
     async def begin(self, status: int, lines: bytes) -> None:
-        """Write the head of an answer whose body comes in parts."""
+        """Write the head of an answer whose body comes in parts.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
         ...
 
     async def send(self, part: bytes) -> None:

@@ -56,7 +56,9 @@ class LastWord(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
         transport.resume_reading()
         if transport.can_write_eof():
-            transport.write_eof()
+            # The client may have reset what was not read from for a while: asyncio raises then.
+            with suppress(OSError):
+                transport.write_eof()
 
     def data_received(self, data: bytes) -> None:
         self._bytes_left -= len(data)

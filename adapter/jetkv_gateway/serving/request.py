@@ -10,7 +10,7 @@ from jetkv_gateway.http.router import Match
 from jetkv_gateway.serving.heads import Head
 
 if TYPE_CHECKING:
-    from jetkv_gateway.serving.http1 import HttpConnection
+    from jetkv_gateway.serving.exchange import Exchange
 
 __all__ = ["STATUS_LINES", "Request"]
 
@@ -56,7 +56,7 @@ class Request:
     )
 
     def __init__(
-        self, connection: "HttpConnection", head: Head, query: bytes, match: Match | None
+        self, connection: "Exchange", head: Head, query: bytes, match: Match | None
     ) -> None:
         self._connection = connection
         self._chunked = True
@@ -89,6 +89,8 @@ class Request:
             return
         self.begun = self.complete = True
         connection = self._connection
+        if connection.lost:
+            return  # its transport takes nothing any more
         if self.method == "HEAD":
             body = b""
         close = _CLOSE if connection.ends_with(self) else b""
@@ -104,6 +106,8 @@ class Request:
             return
         self.begun = True
         connection = self._connection
+        if connection.lost:
+            raise ConnectionError
         # HTTP/1.0 knows no chunks: the answer ends with the connection.
         self._chunked = self.version != "1.0"
         close = _CLOSE if connection.ends_with(self) else b""

@@ -192,7 +192,7 @@ class GatewayServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             tick: Callable[[float], None] | None = getattr(connection, "tick", None)
             if tick is not None:
-                tick(now)
+                _tell(connection, tick, now)
 
     async def on_tick(self, counter: int) -> bool:
         self.tick(asyncio.get_running_loop().time())
@@ -222,7 +222,7 @@ class GatewayServer(uvicorn.Server):
         for acceptor in self._acceptors:
             await acceptor.close()
         for connection in list(self.server_state.connections):
-            connection.shutdown()
+            _tell(connection, connection.shutdown)
         await self._until_idle(self.config.timeout_graceful_shutdown or 0, unless_forced=True)
         if self._busy:
             await self._break_off()
@@ -264,7 +264,7 @@ class GatewayServer(uvicorn.Server):
         self._front.admission.close()
         for connection in list(state.connections):
             if isinstance(connection, HttpConnection | WebSocket):
-                connection.expire()
+                _tell(connection, connection.expire)
         # What only waited for a peer ends by itself.
         await asyncio.sleep(_LOOK_SECONDS)
         if state.tasks:
@@ -274,6 +274,15 @@ class GatewayServer(uvicorn.Server):
         await self._until_idle(_LAST_WORDS_SECONDS, unless_forced=False)
         for connection in list(state.connections):
             connection.transport.abort()
+
+
+def _tell(connection: Any, what: Callable[..., None], *told: float) -> None:
+    """Call a method of a connection; a defect ends that one, and neither others nor the server."""
+    try:
+        what(*told)
+    except Exception:  # noqa: BLE001 - as above
+        _log.exception("a connection failed")
+        connection.transport.abort()
 
 
 def serve(server: GatewayServer, server_socket: socket.socket) -> int:

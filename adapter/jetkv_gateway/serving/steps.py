@@ -87,8 +87,8 @@ class Steps:
 
 def start_task(
     coroutine: Coroutine[Any, Any, None], context: Context, tasks: Tasks, done: Callable[[], None]
-) -> None:
-    """Run a coroutine as a Task; the others are as for `Steps`."""
+) -> asyncio.Task[None]:
+    """Run a coroutine as a Task, and return it; the others are as for `Steps`."""
 
     def end(task: asyncio.Task[None]) -> None:
         tasks.discard(task)
@@ -99,6 +99,7 @@ def start_task(
     task = asyncio.get_running_loop().create_task(coroutine, context=context)
     tasks.add(task)
     task.add_done_callback(end)
+    return task
 
 
 async def _in_task(coroutine: Coroutine[Any, Any, None], waits: Any) -> None:

@@ -1,0 +1,165 @@
+"""Requests to answers, one at a time: a place in `admission`, the handler, and what comes next."""
+
+from functools import partial
+
+from uvicorn.server import ServerState
+
+from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.gateway import refuse
+from jetkv_gateway.serving.answers import notice_silence
+from jetkv_gateway.serving.connection import BaseConnection, is_watch
+from jetkv_gateway.serving.deadlines import Phase
+from jetkv_gateway.serving.front import Front
+from jetkv_gateway.serving.request import Request
+from jetkv_gateway.serving.shares import Account
+from jetkv_gateway.serving.steps import Steps, start_task
+from jetkv_gateway.serving.websockets import WebSocket
+
+__all__ = ["MAX_SKIPPED", "Exchange"]
+
+MAX_SKIPPED = 64 * 1024 * 1024
+"""Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
+
+
+class Exchange(BaseConnection):
+    """A connection on which requests that are whole are answered; `Request` calls it, too."""
+
+    def _next(self) -> None:
+        """Begin the request that waits, if one does."""
+        raise NotImplementedError
+
+    def _admit(self, request: Request, call: Call) -> None:
+        """Run a request that is whole, once there is a place for it."""
+        self._phase = Phase.ANSWER
+        if call.limited:
+            admission, now = self.front.admission, self._loop.time()
+            account = request.account
+            token = None
+            if account.limited:
+                # It is kept, so that its next request finds it.
+                token = self._token = self.front.callers.of_token(account, call.principal)
+            if not admission.enter(request, now, account, token):
+                start = partial(self._start_soon, request, call)
+                refused = partial(request.context.run, refuse, call)
+                admission.wait(request, now, start, refused, account, token)
+                return
+        self._start(request, call)
+
+    def _start_soon(self, request: Request, call: Call) -> None:
+        # Another that leaves has let it in, perhaps from its Task: none of that is this one's.
+        self._loop.call_soon(self._start_late, request, call)
+
+    def _start_late(self, request: Request, call: Call) -> None:
+        if self._request is request and not request.begun:
+            self._start(request, call)
+        else:
+            # Its client has left meanwhile, or was told that nothing of it was done.
+            self.front.admission.leave(request)
+
+    def _start(self, request: Request, call: Call) -> None:
+        running, done = self._gateway.run(call), partial(self._has_run, request, call)
+        self._runs, self._running = True, request
+        if self._is_held:
+            self._hold()
+        if call.route is not None and call.route.steps:
+            Steps(running, request.context, self._state.tasks, done).step()
+        else:
+            self._opening = start_task(running, request.context, self._state.tasks, done)
+
+    def _has_run(self, request: Request, call: Call) -> None:
+        if call.limited:
+            self.front.admission.leave(request)
+        if self._running is request:
+            self._running = None
+            if self._is_held:
+                self._hold()
+        if not request.complete and self._request is request:
+            # Nobody will answer it any more.
+            self.reset()
+
+    def ends_with(self, request: Request) -> bool:
+        """Return whether the connection ends with the answer to a request, which begins now."""
+        if self._leaving or self.front.stops or (self._eof and not self._raw):
+            request.is_last = True
+        elif self._body is not None and not self._body.done:
+            # What a client that waits for a word does now, nobody knows (RFC 9110 §10.1.1).
+            request.is_last |= self._expects or self._body.left > MAX_SKIPPED
+        return request.is_last
+
+    def streams(self, request: Request) -> None:
+        """Note that the answer to a request goes out in parts."""
+        if request.match is not None and request.match[0].in_parts:
+            notice_silence(self.transport)
+            if self._raw and self._is_endless:
+                self.transport.close()
+
+    @property
+    def _is_endless(self) -> bool:
+        """Whether the answer that goes out has no end."""
+        request, call = self._request, self._call
+        if request is None or call is None or not is_watch(call):
+            return False
+        return request.begun and not request.complete and request.method != "HEAD"
+
+    def answered(self, request: Request) -> None:
+        """Go on behind an answer that is written."""
+        if self.lost or self._request is not request:
+            return
+        if request.is_last:
+            self._leave()
+        elif self._body is None or self._body.done:
+            self._end_of_request()
+
+    def _end_of_request(self) -> None:
+        self._request = self._call = self._body = None
+        self._runs = False
+        if self._is_held:
+            self._hold()
+        self._phase = Phase.IDLE
+        self._progress.rests(self.front.now)
+        if self._raw or not self._reading:
+            # Not from here: one client's pipeline is not to hold up the others.
+            self._loop.call_soon(self._next)
+        elif self._eof:
+            self._leave()
+
+    def open_socket(self, request: Request, subprotocol: str | None, lines: bytes) -> WebSocket:
+        """Answer a handshake, and leave the connection to its WebSocket.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        if self.lost or request.accepts is None:
+            raise ConnectionError
+        state = self._state
+        socket = WebSocket(
+            self.transport,
+            self._loop,
+            ping_seconds=self.front.ping_seconds,
+            on_held=partial(_held, self.front, self.peer.account),
+            on_lost=partial(_lost, self.front, state),
+        )
+        behind = self._raw.take()
+        socket.open(
+            request.accepts,
+            subprotocol,
+            self.front.date + lines,
+            behind=behind,
+            paused=self._is_full,
+        )
+        state.connections.add(socket)  # type: ignore[arg-type] # it names its own alone
+        request.begun = request.complete = True
+        self.front.connections.replace(self, socket)
+        self.connection_lost(None)  # it is the WebSocket's now
+        if self._leaving:
+            socket.shutdown()
+        return socket
+
+
+def _held(front: Front, account: Account, socket: WebSocket, size: int, moved: int) -> None:
+    front.hold(socket, size, moved=moved, account=account)
+
+
+def _lost(front: Front, state: ServerState, socket: WebSocket) -> None:
+    state.connections.discard(socket)
+    front.connections.closed(socket)
