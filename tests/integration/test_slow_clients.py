@@ -46,9 +46,11 @@ def test_half_sent_bodies_are_let_go_the_slowest_first_and_whole_ones_are_served
                 for number in range(16)
             ]
             assert first_line(halves[0]) == b"HTTP/1.1 429 Too Many Requests"
+            # Who goes on is not slow, and what was sent before this is read before this.
+            halves[-1].sendall(bytes(100_000))
+            assert http.get("/health").status == 200
             assert bucket.put("k", VALUE).status == 200
-            # Who goes on is no longer slow.
-            halves[-1].sendall(bytes(400_000))
+            halves[-1].sendall(bytes(300_000))
             assert first_line(halves[-1]) == b"HTTP/1.1 200 OK"
         finally:
             http.delete(bucket.path)

@@ -207,6 +207,13 @@ SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     of_gateway.TooManyRequests(): errors.TooManyRequestsError,
     of_gateway.UpgradeRequired(): errors.InvalidArgumentError,
     of_gateway.CodingUnsupported(): errors.InvalidArgumentError,
+    # What follows, only a client that writes HTTP by hand meets.
+    of_gateway.InvalidHandshake("no key"): errors.InvalidArgumentError,
+    of_gateway.ExpectationFailed(): errors.InvalidArgumentError,
+    of_gateway.UrlTooLong(): errors.InvalidArgumentError,
+    of_gateway.HeadTooLarge(): errors.InvalidArgumentError,
+    of_gateway.MethodUnknown(): errors.InvalidArgumentError,
+    of_gateway.RequestTooSlow(): errors.DeadlineExceededError,
     of_gateway.Unavailable(): errors.UnavailableError,
     of_gateway.DeadlineExceeded(): errors.DeadlineExceededError,
     of_gateway.OutcomeUnknown("get the key"): errors.OutcomeUnknownError,

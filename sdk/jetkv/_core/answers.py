@@ -54,6 +54,7 @@ _BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
     429: errors.TooManyRequestsError,
     501: errors.InvalidArgumentError,
     503: errors.UnavailableError,
+    408: errors.DeadlineExceededError,
     504: errors.DeadlineExceededError,
     507: errors.BucketFullError,
 }
