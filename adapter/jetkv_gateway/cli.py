@@ -235,7 +235,7 @@ def serve(
     ] = None,
     max_held_bytes: Annotated[
         int | None,
-        typer.Option(help="Bytes of a worker that wait for slow clients. [67108864]"),
+        typer.Option(help="Bytes of a worker that wait for slow clients. [33554432]"),
     ] = None,
     max_watches: Annotated[
         int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")

@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     request_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
 
     max_reading_bytes: Annotated[int, Field(ge=8 * _MIB, le=2**40)] = READING_BYTES
-    max_held_bytes: Annotated[int, Field(ge=4 * _MIB, le=2**40)] = 64 * _MIB
+    max_held_bytes: Annotated[int, Field(ge=4 * _MIB, le=2**40)] = 32 * _MIB
 
     max_watches: Annotated[int, Field(ge=0)] = 10_000
     max_watches_per_address: Annotated[int, Field(ge=0)] = 2_000

@@ -15,7 +15,7 @@ import pytest
 from tests.attacks import answers, comeback
 from tests.attacks.answers import LargeAnswers
 from tests.attacks.attackers import Attacker, Tally
-from tests.attacks.bodies import HalfSent
+from tests.attacks.bodies import LARGE, HalfSent
 from tests.attacks.filters import Globs
 from tests.attacks.frames import FLOODS, Floods
 from tests.attacks.heads import Heads
@@ -84,6 +84,15 @@ def test_half_sent_puts_of_a_few_bytes_hold_no_place(attacked: Stand) -> None:
     assert tally.notes["open at once"] == 400
     assert_served(seen)
     assert grown < 96 * MEBIBYTE
+
+
+def test_half_sent_large_puts_are_held_up_to_the_limit_alone_and_others_are_served() -> None:
+    with stand(environment={"JETKV_MAX_HELD_BYTES": str(8 * MEBIBYTE)}) as attacked:
+        attacked.put("probe", b"v")
+        tally, seen, grown = attack(attacked, HalfSent(attacked.port, 0, 1, count=300, size=LARGE))
+        assert tally.outcomes["429"]
+        assert_served(seen)
+        assert grown < 48 * MEBIBYTE
 
 
 def test_more_silent_connections_than_descriptors_do_not_keep_others_out() -> None:

@@ -56,6 +56,20 @@ def test_half_sent_bodies_are_let_go_the_slowest_first_and_whole_ones_are_served
             http.delete(bucket.path)
 
 
+def test_half_sent_heads_are_let_go_when_they_are_too_many(nats: NatsServer) -> None:
+    with running_gateway(nats.url, max_held_bytes=4 * MIB) as http, ExitStack() as stack:
+        halves = []
+        for _ in range(400):
+            client = socket.create_connection((http.host, http.port), 10)
+            stack.enter_context(client)
+            # Less than what is not worth counting of a request that is whole.
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + b"v" * 15_000)
+            halves.append(client)
+        assert first_line(halves[0]) == b"HTTP/1.1 429 Too Many Requests"
+        halves[-1].sendall(b"\r\n\r\n")
+        assert first_line(halves[-1]) == b"HTTP/1.1 200 OK"
+
+
 def test_answers_that_nobody_takes_in_are_let_go_and_others_are_served(nats: NatsServer) -> None:
     settings = {"buckets": "unread,history=64", "max_held_bytes": 4 * MIB}
     with running_gateway(nats.url, **settings) as http, ExitStack() as stack:

@@ -5,13 +5,13 @@ import select
 import socket
 import struct
 from contextlib import suppress
-from typing import ClassVar
 
 __all__ = [
     "LINGER_SECONDS",
     "LINGER_SECONDS_OF_A_STOP",
     "STALL_SECONDS",
     "LastWord",
+    "Lingering",
     "has_unread",
     "notice_silence",
     "reset",
@@ -27,7 +27,45 @@ _LINGER_BYTES = 64 * 1024 * 1024
 _LINGER_TIMES = 4
 _PART_BYTES = 256 * 1024
 _PART_SECONDS = 0.005
+_MOST_LINGERING = 512
 _NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Lingering:
+    """Connections that are read on after their last answer; they are many while many are refused.
+
+    Args:
+        most: how many there may be; whoever has been there for the longest ends then.
+    """
+
+    def __init__(self, most: int = _MOST_LINGERING) -> None:
+        self._most = most
+        self._all: dict[LastWord, None] = {}
+        self._senders: set[LastWord] = set()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def begins(self, one: "LastWord") -> None:
+        self._all[one] = None
+        if len(self._all) > self._most:
+            oldest = next(iter(self._all))
+            self.ends(oldest)
+            oldest.abort()
+
+    def ends(self, one: "LastWord") -> None:
+        self._all.pop(one, None)
+        self._senders.discard(one)
+
+    def pause_after(self, one: "LastWord") -> float:
+        """Return for how many seconds nothing is read of one that has sent a part.
+
+        All of them together read so many bytes a second, however many there are: senders that do
+        not stop would else keep the event loop busy with what nobody wants.
+        """
+        if one in self._all:
+            self._senders.add(one)
+        return _PART_SECONDS * len(self._senders)
 
 
 class LastWord(asyncio.Protocol):
@@ -38,15 +76,19 @@ class LastWord(asyncio.Protocol):
 
     Args:
         before: whose connection it was; it hears of the end.
+        lingering: all that are read on in the same way.
     """
 
-    _senders: ClassVar[set["LastWord"]] = set()
-
     def __init__(
-        self, transport: asyncio.Transport, before: asyncio.Protocol, seconds: float
+        self,
+        transport: asyncio.Transport,
+        before: asyncio.Protocol,
+        lingering: Lingering,
+        seconds: float,
     ) -> None:
         self._transport = transport
         self._before = before
+        self._lingering = lingering
         self._bytes_left = _LINGER_BYTES
         self._part_left = 0
         self._waits: asyncio.TimerHandle | None = None
@@ -59,6 +101,7 @@ class LastWord(asyncio.Protocol):
             # The client may have reset what was not read from for a while: asyncio raises then.
             with suppress(OSError):
                 transport.write_eof()
+        lingering.begins(self)
 
     def data_received(self, data: bytes) -> None:
         self._bytes_left -= len(data)
@@ -66,12 +109,13 @@ class LastWord(asyncio.Protocol):
         if self._bytes_left < 0:
             self._transport.abort()
         elif self._part_left < 0 and self._waits is None:
-            # All of them together read so many bytes a second, however many there are: senders
-            # that do not stop would else keep the event loop busy with what nobody wants.
-            self._senders.add(self)
             self._transport.pause_reading()
-            seconds = _PART_SECONDS * len(self._senders)
+            seconds = self._lingering.pause_after(self)
             self._waits = asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def abort(self) -> None:
+        """End it at once; what its client has not read of the answer may be lost."""
+        self._transport.abort()
 
     def _look(self) -> None:
         """Close, unless the client still sends: it would not read its answer before its end."""
@@ -88,7 +132,7 @@ class LastWord(asyncio.Protocol):
         self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._senders.discard(self)
+        self._lingering.ends(self)
         self._timer.cancel()
         if self._waits is not None:
             self._waits.cancel()

@@ -6,6 +6,11 @@ from jetkv_gateway.serving.heads import CHUNKED
 __all__ = ["Body"]
 
 
+_SMALL_PART = 4096
+"""A part of fewer bytes goes into one buffer with those beside it: kept as an object of its own,
+a part of one byte would take fifty."""
+
+
 class Body:
     """Bytes in, a value out.
 
@@ -23,7 +28,7 @@ class Body:
 
     def __init__(self, length: int) -> None:
         self._chunks = Chunks() if length == CHUNKED else None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self.limit = 0
         self.size = 0
         self.left = length
@@ -38,20 +43,29 @@ class Body:
         if self._chunks is not None:
             parts, behind = self._chunks.feed(data)
             self.done = self._chunks.done
-            self.size += sum(map(len, parts))
+            part = parts[0] if len(parts) == 1 else b"".join(parts)
+            self.size += len(part)
         else:
             part, behind = data, b""
             if len(data) > self.left:
                 part, behind = data[: self.left], data[self.left :]
-            parts = [part]
             self.left -= len(part)
             self.size += len(part)
             self.done = not self.left
         if self.size <= self.limit:
-            self._parts += parts
+            self._keep(part)
         else:
             self._parts = []
         return behind
+
+    def _keep(self, part: bytes) -> None:
+        parts = self._parts
+        if len(part) >= _SMALL_PART or self.done:
+            parts.append(part)
+        elif parts and isinstance(parts[-1], bytearray):
+            parts[-1] += part
+        else:
+            parts.append(bytearray(part))
 
     @property
     def kept(self) -> int:
@@ -66,7 +80,9 @@ class Body:
     def take(self) -> bytes:
         """Return it whole, and keep nothing of it."""
         parts, self._parts = self._parts, []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) == 1 and isinstance(parts[0], bytes):
+            return parts[0]
+        return b"".join(parts)
 
     def drop(self) -> None:
         """Keep nothing of it, and of what comes."""

@@ -40,7 +40,8 @@ __all__ = ["SMALL", "BaseConnection", "is_watch"]
 _log = logging.getLogger("jetkv.http")
 
 SMALL = 16 * 1024
-"""Bytes that are not worth counting, if they are all that is held."""
+"""Bytes that are not worth counting, if they are all that is held and more than a part has come:
+halves of requests may be as many as there are connections."""
 
 # A client that is busy sends its next request well within this; others use none for longer.
 _LAST_REQUEST_SECONDS = 1.0
@@ -187,7 +188,7 @@ class BaseConnection(asyncio.Protocol):
                 size += len(self._request.body)
         if self._is_full and not self.lost:
             size += self._unsent
-        elif size < SMALL and self._phase is not Phase.BODY:
+        elif size < SMALL and self._phase not in (Phase.HEAD, Phase.BODY):
             size = 0
         if size or self._is_held:
             self._is_held = size > 0
@@ -264,7 +265,8 @@ class BaseConnection(asyncio.Protocol):
                 self.transport.close()
                 return
             seconds = LINGER_SECONDS_OF_A_STOP if self._leaving else LINGER_SECONDS
-            self.transport.set_protocol(LastWord(self.transport, self, seconds))
+            last = LastWord(self.transport, self, self.front.lingering, seconds)
+            self.transport.set_protocol(last)
 
     def shutdown(self) -> None:
         """Make the answer in flight the last one, or else the next, if it is asked for soon."""

@@ -5,10 +5,12 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 
 from jetkv_gateway.serving.admission import Admission
+from jetkv_gateway.serving.answers import Lingering
 from jetkv_gateway.serving.callers import Callers
 from jetkv_gateway.serving.connections import Connections, Opened, Standing, connections_for
 from jetkv_gateway.serving.descriptors import raise_limit
 from jetkv_gateway.serving.held import Held
+from jetkv_gateway.serving.intake import Intake
 from jetkv_gateway.serving.options import ServerOptions
 from jetkv_gateway.serving.shares import Account
 
@@ -39,10 +41,12 @@ class Front:
         callers: who calls.
         connections: all that stand.
         held: bytes that are held for clients.
+        intake: how much is read of bodies at a time.
         draining: whether the server is about to stop: others should be asked.
         stops: whether it stops; `stopping` is set then.
         now: the time of the event loop, to the second: it goes on with each tick.
         date: the `Date` line of every answer.
+        lingering: connections that are read on after their last answer.
         ping_seconds: how often a WebSocket pings its peer.
     """
 
@@ -55,10 +59,13 @@ class Front:
             options.connections or connections_for(raise_limit()), options.admission.share
         )
         self.held: Held[Connection] = Held(options.held_bytes, options.admission.share)
+        self.intake = Intake()
+        self.lingering = Lingering()
         self.ping_seconds = options.ping
         self.draining = False
         self.stopping = asyncio.Event()
         self.stops = False
+        self._letting_go = False
         self.now = 0.0
         self.date = b""
 
@@ -103,9 +110,17 @@ class Front:
         """
         held, loop = self.held, asyncio.get_running_loop()
         if held.note(connection, size, loop.time(), moved=moved, stays=stays, account=account):
-            for one in held.excess():
-                # Not from here: it may be the one that this was said of.
-                loop.call_soon(one.let_go)
+            nested, self._letting_go = self._letting_go, True
+            try:
+                for one in held.excess():
+                    if one is connection or nested:
+                        # Not from here: it is, or may be, in the middle of what it says this from.
+                        loop.call_soon(one.let_go)
+                    else:
+                        # At once: until the next turn as much again may have been read.
+                        one.let_go()
+            finally:
+                self._letting_go = nested
 
     @staticmethod
     def _settle(opened: Opened[Connection]) -> bool:

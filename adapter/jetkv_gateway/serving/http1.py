@@ -164,6 +164,7 @@ class HttpConnection(Exchange):
             self._leave()  # the rest of it does not come
         elif raw and self._phase is not Phase.HEAD:
             self._enter(Phase.HEAD)
+            self._hold(len(raw))
 
     def _open(self, raw: bytes, behind: bytes) -> None:
         """Read a head, and have the gateway look at it."""
@@ -253,6 +254,14 @@ class HttpConnection(Exchange):
                     self._hold(len(data))
         else:
             self._hold(len(data))
+            self.front.intake.took(self, len(data))
+
+    def rest(self) -> None:
+        self._pause()
+
+    def go_on(self) -> None:
+        if self._phase is Phase.BODY and not self.lost:
+            self._resume()
 
     def _next(self) -> None:
         """Begin the request that waits, if one does."""

@@ -56,4 +56,4 @@ class ServerOptions:
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     callers: CallerOptions = field(default_factory=CallerOptions)
     connections: int | None = None
-    held_bytes: int = 64 * 1024 * 1024
+    held_bytes: int = 32 * 1024 * 1024

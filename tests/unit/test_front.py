@@ -1,0 +1,77 @@
+"""What all connections share: who is let go for whom, and when."""
+
+import asyncio
+
+from jetkv_gateway.serving.connections import Rank
+from jetkv_gateway.serving.front import Front
+from jetkv_gateway.serving.options import ServerOptions
+
+MIB = 1024 * 1024
+
+
+class Client:
+    """A connection that something is held for."""
+
+    rank = Rank.BODY
+    since = 0.0
+
+    def __init__(self, front: Front, writes: int = 0) -> None:
+        self._front = front
+        self._writes = writes
+        self.gone = False
+
+    def may_go(self) -> bool:
+        return True
+
+    def give_way(self) -> None:
+        self.gone = True
+
+    def let_go(self) -> None:
+        self.gone = True
+        if self._writes:
+            # What is said last to somebody may be held in turn.
+            self._front.hold(Client(self._front), self._writes)
+
+
+def front() -> Front:
+    return Front(ServerOptions(held_bytes=4 * MIB))
+
+
+def test_who_is_let_go_is_let_go_before_anything_else_is_read() -> None:
+    async def main() -> None:
+        shared = front()
+        slow, fast = Client(shared), Client(shared)
+        shared.hold(slow, 3 * MIB)
+        shared.hold(fast, 2 * MIB, moved=2 * MIB)
+        assert slow.gone
+        assert not fast.gone
+        assert shared.held.total == 2 * MIB
+
+    asyncio.run(main())
+
+
+def test_who_is_too_large_itself_is_let_go_once_it_has_said_so() -> None:
+    async def main() -> None:
+        shared = front()
+        large = Client(shared)
+        shared.hold(large, 5 * MIB)
+        assert not large.gone
+        await asyncio.sleep(0)
+        assert large.gone
+
+    asyncio.run(main())
+
+
+def test_who_is_let_go_for_one_that_was_just_let_go_has_its_own_turn() -> None:
+    async def main() -> None:
+        shared = front()
+        first, second, third = Client(shared, writes=3 * MIB), Client(shared), Client(shared)
+        shared.hold(first, 3 * MIB)
+        shared.hold(second, MIB - 1)
+        shared.hold(third, MIB)
+        assert first.gone
+        assert not second.gone
+        await asyncio.sleep(0)
+        assert second.gone
+
+    asyncio.run(main())
