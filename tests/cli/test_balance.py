@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -18,6 +18,9 @@ from tests.support.waiting import until
 START_SECONDS = 60  # up to three interpreters, on a machine that has other things to do
 CONNECTIONS = 64
 MOST = CONNECTIONS * 60 // 100
+STARVED = 2
+"""Rounds in which a worker may be away from the processor for so long that the other one has more:
+the machine has other things to do."""
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +52,26 @@ def connections(http: Http, number: int) -> Iterator[list[Wire]]:
         yield [stack.enter_context(Wire(http)) for _ in range(number)]
 
 
+def is_even(wires: Iterable[Wire]) -> bool:
+    return max(Counter(worker_of(wire) for wire in wires).values()) <= MOST
+
+
 def test_two_workers_share_the_connections_of_a_burst(gateway: tuple[Process, Http]) -> None:
     _, http = gateway
+    bursts = []
     for _ in range(20):
         with connections(http, CONNECTIONS) as wires:
-            shares = Counter(worker_of(wire) for wire in wires)
-        assert max(shares.values()) <= MOST, shares
+            bursts.append(is_even(wires))
+    assert bursts.count(False) <= STARVED, bursts
 
 
 def test_two_workers_share_connections_that_come_one_by_one(gateway: tuple[Process, Http]) -> None:
     _, http = gateway
-    for _ in range(5):
+    rounds = []
+    for _ in range(10):
         with ExitStack() as stack:
-            shares = Counter(worker_of(stack.enter_context(Wire(http))) for _ in range(CONNECTIONS))
-        assert max(shares.values()) <= MOST, shares
+            rounds.append(is_even(stack.enter_context(Wire(http)) for _ in range(CONNECTIONS)))
+    assert rounds.count(False) <= STARVED, rounds
 
 
 def test_connections_that_come_after_others_have_gone_even_the_shares_out(
@@ -76,9 +85,13 @@ def test_connections_that_come_after_others_have_gone_even_the_shares_out(
         for wire in wires:
             if of[wire] == gone:
                 wire.__exit__()
-        with connections(http, CONNECTIONS - len(kept)) as more:
-            shares = Counter(worker_of(wire) for wire in [*kept, *more])
-    assert max(shares.values()) <= MOST, shares
+
+        def are_evened_out() -> bool:
+            # Its worker sees that they have gone once it has its turn on the processor.
+            with connections(http, CONNECTIONS - len(kept)) as more:
+                return is_even([*kept, *more])
+
+        until(are_evened_out, "the shares are even")
 
 
 def test_connections_are_served_while_a_worker_hangs_and_shared_once_it_goes_on(
@@ -95,7 +108,7 @@ def test_connections_are_served_while_a_worker_hangs_and_shared_once_it_goes_on(
 
     def is_shared() -> bool:
         with connections(http, CONNECTIONS) as wires:
-            return max(Counter(worker_of(wire) for wire in wires).values()) <= MOST
+            return is_even(wires)
 
     until(is_shared, "both have their shares again")
 
@@ -112,8 +125,11 @@ def test_connections_are_served_while_a_worker_is_replaced_and_shared_with_the_n
     with connections(http, CONNECTIONS) as wires:
         assert all(worker_of(wire) for wire in wires)
     assert other in both_serve(process, http)
-    with connections(http, CONNECTIONS) as wires:
-        shares = Counter(worker_of(wire) for wire in wires)
-    assert max(shares.values()) <= MOST, shares
+
+    def is_shared() -> bool:
+        with connections(http, CONNECTIONS) as wires:
+            return is_even(wires)
+
+    until(is_shared, "the next has its share")
     assert process.stop() == 0
     assert "Traceback" not in process.output

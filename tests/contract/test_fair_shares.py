@@ -266,7 +266,9 @@ def test_a_request_that_arrives_in_part_makes_room_and_is_told_so(nats: LocalNat
     with few_connections(nats) as http, ExitStack() as stack:
         halves = [stack.enter_context(Wire(http)) for _ in range(8)]
         for half in halves:
-            half.head("PUT", f"{BUCKETS}/b/keys/k", "Content-Length: 10")
+            half.head("PUT", f"{BUCKETS}/b/keys/k", "Content-Length: 10", "Expect: 100-continue")
+            assert half.line() == b"HTTP/1.1 100 Continue\r\n", "its head is read, so it has begun"
+            assert half.line() == b"\r\n"
             half.send(b"half")
         assert http.get("/health").status == 200
         answer = halves[0].answer()

@@ -92,11 +92,11 @@ def test_each_caller_behind_it_has_its_own_limit(proxied: Http, bucket: Bucket) 
             wire = stack.enter_context(Wire(proxied, source=source))
             return wire.request("GET", f"{bucket.path}/watch", STREAM, *lines).status
 
-        assert watch("127.0.0.2") == 200
-        assert watch("127.0.0.2") == 429
-        assert watch("127.0.0.2", "X-Forwarded-For: 192.0.2.1") == 429
-        assert watch("127.0.0.2", "Forwarded: for=192.0.2.1") == 429
-        assert watch("127.0.0.3") == 200
+        assert watch("127.0.0.4") == 200
+        assert watch("127.0.0.4") == 429
+        assert watch("127.0.0.4", "X-Forwarded-For: 192.0.2.1") == 429
+        assert watch("127.0.0.4", "Forwarded: for=192.0.2.1") == 429
+        assert watch("127.0.0.5") == 200
 
 
 async def test_watches_pass(proxied: Http, bucket: Bucket) -> None:
