@@ -17,7 +17,7 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
 from tests.support.waiting import soon
 
-AT_ONCE = 0.25
+AT_ONCE = 2.0
 """Seconds for twenty calls; the machine of the tests may be busy."""
 
 
@@ -72,7 +72,7 @@ def test_with_nats_away_one_call_asks_and_the_others_wait_for_nobody(outage, sou
         begun = time.monotonic()
         load("first")
         # The gateway asks for a second before another try: that is not waited for.
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 0.9
         asked = outage.asked
         begun = time.monotonic()
         assert [load(str(number)) for number in range(20)] == [f"{n}.{n + 2}" for n in range(20)]

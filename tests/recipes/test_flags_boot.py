@@ -17,7 +17,7 @@ from tests.support.http import BUCKETS
 from tests.support.scripted import scripted, silent
 from tests.support.waiting import soon, until
 
-AT_ONCE = 0.8
+AT_ONCE = 1.5
 """Seconds; the machine of the tests may be busy. Six tries would take two to three."""
 
 

@@ -99,7 +99,7 @@ async def test_reads_and_writes_get_through_on_a_new_connection(
             assert link.connections > before
             begun = time.monotonic()
             assert (await opened.get("k1")).value == 2
-            assert time.monotonic() - begun < TIMEOUT / 3
+            assert time.monotonic() - begun < TIMEOUT
     assert bucket.keys() == ["k0", "k1", "k3", "k4"]
 
 
