@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tests.cluster.history import SLOW_NETWORK
 from tests.cluster.nodes import Nodes, authorization
 from tests.support.cluster import Member
 from tests.support.waiting import eventually
@@ -168,7 +169,7 @@ FAULTS = [
     Fault("leader steps down", leader_steps_down),
     Fault("consumers deleted", consumers_are_deleted),
     Fault("credentials changed", credentials_change),
-    Fault("network slow", network_is_slow),
+    Fault(SLOW_NETWORK, network_is_slow),
     Fault("network half-open", network_is_half_open),
     Fault("network cut", network_is_cut),
 ]
@@ -198,7 +199,7 @@ def short() -> list[Fault]:
         together(named("leader frozen 8-12 s"), named("worker killed")),
         together(named("follower frozen 4 s"), named("consumers deleted")),
         named("quorum lost"),
-        together(named("credentials changed"), named("network slow")),
+        together(named("credentials changed"), named(SLOW_NETWORK)),
         together(named("leader steps down"), named("network half-open")),
     ]
 

@@ -18,6 +18,7 @@ __all__ = [
     "NATIVE_PROXIED",
     "PROXIED",
     "SECOND",
+    "SLOW_NETWORK",
     "Attempt",
     "History",
     "Kind",
@@ -42,6 +43,9 @@ NATIVE = "nats-py"
 NATIVE_PROXIED = f"{NATIVE}.proxy"
 PROXIED = "g0"
 """The gateway that reaches NATS through proxies, and nats-py's client that does so, too."""
+
+SLOW_NETWORK = "network slow"
+"""The fault, as it is named; others may strike together with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -509,6 +509,26 @@ def test_a_gateway_that_is_away_longer_than_the_cluster_is_found(
     assert (found == []) if not breach else any(breach in text for text in found), found
 
 
+@pytest.mark.parametrize(
+    ("fault", "gateway", "away", "breach"),
+    [
+        ("credentials changed + network slow", "g0", 3.0, False),
+        ("credentials changed + network slow", "g0", 4.0, True),
+        ("credentials changed + network slow", "g1", 3.0, True),
+        ("credentials changed", "g0", 3.0, True),
+    ],
+)
+def test_on_a_slow_network_a_gateway_is_given_the_trips_of_a_new_connection(
+    fault: str, gateway: str, away: float, breach: bool
+) -> None:
+    history = history_of(operation(0, "get", status=404))
+    history.strikes = [Strike(fault, 5 * SECOND, 10 * SECOND)]
+    history.settled = [15 * SECOND]
+    history.samples = probes("nats-py.n0", (0, 0)) + probes(gateway, (5, 5 + away))
+    found = breaches_of_availability(history)
+    assert any("was away for" in text for text in found) == breach, found
+
+
 def test_a_cluster_that_elects_once_more_is_given_its_time_again() -> None:
     """What nats-py could do in the half second between was not enough for anybody to come back."""
     history = history_of(operation(0, "get", status=404))
