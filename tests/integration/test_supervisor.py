@@ -18,6 +18,7 @@ from jetkv_gateway.jetstream.requests import (
     NotConnected,
     RequestFailed,
 )
+from tests.cluster.proxy import proxied
 from tests.support.cluster import free_ports, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
@@ -39,6 +40,26 @@ async def test_an_address_that_refuses_does_not_hold_up_the_next_one(nats: NatsS
     start = time.monotonic()
     async with connected(f"nats://127.0.0.1:{port}", nats.url):
         assert time.monotonic() - start < 2, "nats-py's own pause between two attempts"
+
+
+async def test_of_several_servers_one_that_is_far_away_has_the_time_that_it_takes(
+    nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with proxied(nats.port) as far, proxied(nats.port) as farther:
+        far.delay = farther.delay = 0.3
+        async with connected(far.url, farther.url) as connection:
+            assert connection.last_error is None
+    assert "cannot reach NATS" not in caplog.text
+
+
+async def test_of_several_servers_one_that_is_frozen_is_not_waited_for(
+    nats: NatsServer, own_nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_nats.start()
+    own_nats.pause()
+    async with connected(own_nats.url, nats.url) as connection:
+        assert connection.connected
+    assert "cannot reach NATS" not in caplog.text, "nobody has given up on the other one yet"
 
 
 async def test_a_connection_moves_to_another_member_of_the_cluster(tmp_path: Path) -> None:

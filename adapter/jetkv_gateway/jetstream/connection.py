@@ -27,8 +27,9 @@ __all__ = ["Connection", "Kind", "NatsOptions", "Trouble"]
 _log = logging.getLogger("jetkv.nats")
 
 _CONNECT_TIMEOUT = 2.0
-# Of several servers, one that is frozen must not be waited for while another one answers.
-_CONNECT_TIMEOUT_FIRST = 0.5
+# Of several servers, one that is frozen must not be waited for while another one answers, and one
+# that is far away needs more time than that.
+_HEAD_START = 0.5
 _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 0.25
 _STOOD_SECONDS = 1.0
@@ -54,7 +55,7 @@ class Connection:
         self._mux: Multiplexer | None = None
         self._connected = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._left: set[asyncio.Task[None]] = set()
+        self._left: set[asyncio.Task[Any]] = set()
         self._attempts = 0
         self._troubles: dict[Server, Trouble] = {}
         self.max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
@@ -130,7 +131,7 @@ class Connection:
     async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            link = await self._attempt(self._servers.next())
+            link = await self._connect()
             while link is not None:
                 since = loop.time()
                 link = await self._keep(link)
@@ -140,14 +141,52 @@ class Connection:
             await self._pause()
 
     async def _pause(self) -> None:
-        backoff = _BACKOFF_FIRST * 2 ** min(self._attempts // len(self._servers), 10)
-        self._attempts += 1
+        rounds = max(0, self._attempts - 1) // len(self._servers)
+        backoff = _BACKOFF_FIRST * 2 ** min(rounds, 10)
         await asyncio.sleep(min(backoff, _BACKOFF_LAST) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    async def _attempt(self, server: Server) -> Uplink | None:
-        """Try to connect to a server; the link is in use when it is returned."""
-        several = len(self._servers) > 1
-        first = self._attempts < len(self._servers) and several
+    async def _connect(self) -> Uplink | None:
+        """Try one server, and the next one as well while it does not answer.
+
+        Returns:
+            The first link that stands; it is in use. None where one server failed at once, or all.
+        """
+        race, left = asyncio.Event(), len(self._servers)
+        attempts: set[asyncio.Task[Uplink | None]] = set()
+        try:
+            while True:
+                if left:
+                    left -= 1
+                    attempt = asyncio.create_task(
+                        self._attempt(self._servers.next(), race), name="nats-attempt"
+                    )
+                    # Those that lose end in their own time: who stands is not to wait for them.
+                    self._left.add(attempt)
+                    attempt.add_done_callback(self._left.discard)
+                    attempts.add(attempt)
+                done, attempts = await asyncio.wait(
+                    attempts,
+                    timeout=_HEAD_START if left else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if race.is_set() or not attempts:
+                    return next((link for one in done if (link := one.result())), None)
+        except asyncio.CancelledError:
+            if self._link is not None:
+                await asyncio.shield(self._link.close())
+            raise
+        finally:
+            race.set()
+            for attempt in attempts:
+                attempt.cancel()
+
+    async def _attempt(self, server: Server, race: asyncio.Event) -> Uplink | None:
+        """Try to connect to a server; the link is in use when it is returned.
+
+        Args:
+            race: set once an attempt beside this one has won.
+        """
+        self._attempts += 1
         link = Uplink(
             server,
             self._secrets,
@@ -157,17 +196,21 @@ class Connection:
         )
         opened = False
         try:
-            await link.open(_CONNECT_TIMEOUT_FIRST if first else _CONNECT_TIMEOUT)
-            opened = True
+            await link.open(_CONNECT_TIMEOUT)
+            opened = not race.is_set()
         except UplinkFailed as failed:
+            if race.is_set():
+                return None
             if self._troubles.get(server) != failed.trouble:
                 _log.warning("cannot reach NATS at %s: %s", server.url, failed.trouble.text)
             self._troubles[server] = failed.trouble
-            return None
         finally:
             if not opened:
                 # A cancelled supervisor still has a socket to close.
                 await asyncio.shield(link.close())
+        if not opened:
+            return None
+        race.set()
         self._use(link)
         return link
 
@@ -216,7 +259,7 @@ class Connection:
         while not link.ended:
             server = self._servers.next()
             if server is not link.server:
-                other = await self._attempt(server)
+                other = await self._attempt(server, asyncio.Event())
                 if other is not None:
                     return other
             await self._pause()
