@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-browser test-containers check format bench attacks soak test-servers requirements clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers check format bench attacks soak test-servers requirements clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,8 +42,15 @@ dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123; PORT
 	  $(call given,PORT,--port) $(call given,NATS_PORT,--nats-port)
 
 # By file, so that what a file's tests share is made once; more than two at a time, since many wait.
-test: $(VENV)/.client ## all tests on the newest nats-server
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.client ## the tests, on the newest nats-server; under eight minutes on two cores
+	$(PYTEST) -m "not long"
+
+test-long: $(VENV)/.client ## faults on a cluster, upgrades, restarts under load, attacks and storms
+	$(PYTEST) -m long
+
+test-all: test test-long test-browser ## all of these; Chromium for the last one
 
 test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package chromium)
 	$(BIN)/python -m pytest tests/browser

@@ -26,6 +26,8 @@ from tests.support.scripted import deaf
 from tests.support.waiting import until
 from tests.support.watching import watching
 
+pytestmark = pytest.mark.long
+
 PAUSES = [0, 0.4, 0, 0, 3, 0]
 """Seconds at most between two requests of a client; a quiet connection is kept for one."""
 

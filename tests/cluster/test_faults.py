@@ -25,6 +25,8 @@ from tests.cluster.run import run
 from tests.cluster.traffic import session
 from tests.support.http import BUCKETS
 
+pytestmark = pytest.mark.long
+
 _SEED = int(os.environ.get("JETKV_CLUSTER_SEED") or random.SystemRandom().randrange(2**32))
 _DEADLINE = 180.0
 _STALE_SECONDS = 20.0

@@ -24,6 +24,8 @@ from tests.attacks.probe import Probe, Seen
 from tests.attacks.stand import KEYS, Stand, stand
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 MEBIBYTE = 1024 * 1024
 SECONDS = 1.5
 

@@ -13,6 +13,8 @@ from tests.support.native import Native, native_client
 from tests.support.waiting import eventually
 from tests.support.watching import streaming
 
+pytestmark = pytest.mark.long
+
 READERS = 200
 KEYS = 250
 

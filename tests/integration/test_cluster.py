@@ -15,6 +15,8 @@ from tests.support.native import native_client
 from tests.support.waiting import until
 from tests.support.watching import updates, watching
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NatsServer]]:

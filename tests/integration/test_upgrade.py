@@ -26,6 +26,8 @@ from tests.support.http import Answer, Bucket
 from tests.support.native import Native, native_client
 from tests.support.waiting import eventually, until
 
+pytestmark = pytest.mark.long
+
 OLD = "2.10.25"
 WRITERS = 6
 HISTORY = 64
