@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jetkv_gateway.embedded import NatsServer
-from tests.bench.peers import free_port
 from tests.support.http import BUCKETS
+from tests.support.ports import free_port
 
 MEMORY = Path("/dev/shm")
 BUCKET = "attacked"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.bench.apps import BUCKET
 from tests.bench.load import Call, expand, keys
+from tests.support.ports import free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -98,13 +99,6 @@ class Peer:
             line.split() for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()
         ]
         return any(fields[1:3] == ends and fields[9] != "0" for fields in lines)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 import jetkv_gateway
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.embedded.server import NatsServer as Server
-from tests.bench.peers import free_port
+from tests.support.ports import free_port
 
 PASSWORD = 'authorization { user: "app", password: "secret" }'
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import find_nats_server
-from tests.bench.peers import free_port as any_free_port
 from tests.docs.test_examples import ROOT
 from tests.support.http import BUCKETS, Http
+from tests.support.ports import free_port as any_free_port
 from tests.support.waiting import until
 
 PATH = f"{BUCKETS}/demo/keys/user:123"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from jetkv.testing import LocalNats
-from tests.bench.peers import free_port
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket, Http
+from tests.support.ports import free_port
 from tests.support.raw import Wire
 from tests.support.waiting import until
 from tests.support.watching import watching

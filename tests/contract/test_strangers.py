@@ -15,9 +15,9 @@ from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.settings import load
-from tests.bench.peers import free_port
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
+from tests.support.ports import free_port
 from tests.support.waiting import eventually, until
 
 LOGIN = 'authorization { user: "hidden-user", password: "hidden-password" }'

@@ -11,7 +11,7 @@ import pytest
 
 from jetkv.testing import LocalNats
 from tests.docs.test_examples import ROOT, blocks
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 
 PAGE = ROOT / "docs" / "guarantees.md"
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")

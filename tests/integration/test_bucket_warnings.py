@@ -10,10 +10,11 @@ import pytest
 from jetkv_gateway.check import check
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.settings import Settings, load
-from tests.support.cluster import cluster_config, free_ports, running_cluster
+from tests.support.cluster import cluster_config, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import SECOND, Native
+from tests.support.ports import free_ports
 from tests.support.waiting import eventually, until
 
 

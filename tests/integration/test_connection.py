@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from jetkv_gateway.embedded import NatsServer
-from tests.support.cluster import free_ports
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 
 ANY_TIME = 5.0

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from tests.support.cluster import free_ports
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import native_client
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from tests.support.watching import updates, watching
 

@@ -9,10 +9,11 @@ from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.errors import refusal
 from jetkv_gateway.kv import errors as kv
 from tests.integration.rows import fill, row
-from tests.support.cluster import cluster_config, free_ports
+from tests.support.cluster import cluster_config
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, bucket_stream, native_client
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 
 ACCOUNTS = """

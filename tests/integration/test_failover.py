@@ -12,11 +12,12 @@ import pytest
 from jetkv.testing import LocalNats
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.requests import NoResponders
-from tests.support.cluster import Member, cluster_config, free_ports, running_cluster
+from tests.support.cluster import Member, cluster_config, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket
 from tests.support.jwt import Operator
 from tests.support.link import connecting
+from tests.support.ports import free_ports
 from tests.support.tls import Certificates, secure_url
 from tests.support.waiting import soon, until
 

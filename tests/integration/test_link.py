@@ -24,9 +24,9 @@ from jetkv_gateway.jetstream.requests import (
     Reply,
     RequestTimeout,
 )
-from tests.support.cluster import free_ports
 from tests.support.link import connected, connecting, passage
 from tests.support.native import Native
+from tests.support.ports import free_ports
 from tests.support.stepping import Stepped, in_a_callback
 from tests.support.tls import Certificates
 from tests.support.waiting import soon

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from tests.support.cluster import cluster_config, free_ports
+from tests.support.cluster import cluster_config
 from tests.support.gateway import running_gateway
 from tests.support.http import Answer, Bucket
+from tests.support.ports import free_ports
 from tests.support.reloading import reload
 from tests.support.waiting import until
 

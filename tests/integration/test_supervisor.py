@@ -19,10 +19,11 @@ from jetkv_gateway.jetstream.requests import (
     RequestFailed,
 )
 from tests.cluster.proxy import proxied
-from tests.support.cluster import free_ports, running_cluster
+from tests.support.cluster import running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
 from tests.support.link import connected
+from tests.support.ports import free_ports
 from tests.support.waiting import eventually, soon, until
 
 

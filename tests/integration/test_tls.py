@@ -11,10 +11,10 @@ import pytest
 from jetkv.testing import LocalNats
 from jetkv_gateway.check import EXIT_UNUSABLE, check
 from jetkv_gateway.settings import load
-from tests.support.cluster import free_ports
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket, Http
 from tests.support.link import connecting
+from tests.support.ports import free_ports
 from tests.support.tls import Certificates, TlsFirstNats, secure_url, stripped
 from tests.support.waiting import soon, until
 

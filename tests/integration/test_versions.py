@@ -13,10 +13,10 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from tests.servers import fetch
-from tests.support.cluster import free_ports
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from tests.support.writes import KINDS, writes_of
 

@@ -8,9 +8,9 @@ import pytest
 
 from jetkv import AsyncClient, Client, InvalidArgumentError, Retry
 from jetkv.recipes import AsyncFlags, Flags
-from jetkv_gateway.serving.server import listen
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
+from tests.support.ports import free_port
 from tests.support.waiting import soon, until
 
 IMPATIENT = Retry(attempts=2, first_delay=0.01, longest_delay=0.05)
@@ -222,8 +222,7 @@ async def test_flags_end_with_their_client_and_say_so(http, bucket, words) -> No
 
 @pytest.fixture
 def port() -> int:
-    with listen("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
+    return free_port()
 
 
 async def test_async_flags_go_on_after_a_restart_of_the_gateway(nats, port, bucket) -> None:

@@ -11,9 +11,9 @@ from jetkv import AsyncClient, Client, Retry
 from jetkv.recipes import AsyncFlags, Flags
 from jetkv.testing import LocalNats
 from jetkv_gateway.http.auth import new_token, token_line
-from jetkv_gateway.serving.server import listen
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
+from tests.support.ports import free_port
 from tests.support.scripted import scripted, silent
 from tests.support.waiting import soon, until
 
@@ -23,8 +23,7 @@ AT_ONCE = 1.5
 
 @pytest.fixture
 def port() -> int:
-    with listen("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
-from jetkv_gateway.serving.server import listen
 from tests.sdk.ways import Way
 from tests.sdk.ways_in import WAYS, enter
 from tests.support.clients import BOTH, MakeClient
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
+from tests.support.ports import free_port
 
 
 @pytest.fixture(params=BOTH)
@@ -42,8 +42,7 @@ def new_bucket(http: Http, bucket_name: str) -> Iterator[str]:
 
 @pytest.fixture
 def port() -> int:
-    with listen("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
+    return free_port()
 
 
 class Restartable:

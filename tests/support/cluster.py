@@ -1,20 +1,11 @@
 """A few nats-servers that form a cluster, and ports for them."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jetkv.testing import LocalNats
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [taken.getsockname()[1] for taken in sockets]
+from tests.support.ports import free_ports
 
 
 def cluster_config(name: str, port: int, routes: list[int], *, advertise: bool = True) -> str:

@@ -1,5 +1,6 @@
 """A server on loopback that does to each request what a test says, as no gateway would."""
 
+import select
 import socket
 import ssl
 import threading
@@ -177,4 +178,5 @@ def unreachable(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
+        assert select.select([listener], [], [], 10)[0], "one of them fills the queue"
         yield listener.getsockname()[1]
