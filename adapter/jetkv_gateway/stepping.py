@@ -10,6 +10,8 @@ waits as a Future does. Nothing in the coroutine says which of the two it is.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
+from contextvars import Context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 __all__ = ["BECOMES_TASK", "Pending", "deadline"]
@@ -20,10 +22,10 @@ T = TypeVar("T")
 class Pending(Generic[T]):
     """What ends once, by a value or by an error. One coroutine awaits it, once.
 
-    Where no Task runs, `await` yields the object itself: the stepper sets `resume` and, when that
-    is called, goes on with `send(None)`. Whoever yields something else wants a Task. A coroutine
-    that waits here can become one: the Task waits by `in_task()`. One that is given up gets
-    `CancelledError` thrown in, as a Task would.
+    `await` yields the object itself. A stepper sets `resume` and, when that is called, goes on with
+    `send(None)`. Whoever yields something else wants a Task. A Task takes the object for a future,
+    by what asyncio asks of one (see the documentation of `asyncio.isfuture`), so a coroutine that
+    waits here can become a Task. One that is given up gets `CancelledError` thrown in.
 
     `end` and `fail` resume a stepped coroutine before they return. So they are called from a
     callback of the event loop, where no Task runs, and whoever calls them is prepared for all that
@@ -40,8 +42,8 @@ class Pending(Generic[T]):
 
     def __init__(self) -> None:
         self.done = False
-        self.resume: Callable[[], None] | None = None
-        self._error: Exception | None = None
+        self.resume: Callable[[], object] | None = None
+        self._error: BaseException | None = None
 
     def end(self, value: T) -> None:
         """End it by a value, unless it has ended."""
@@ -72,14 +74,11 @@ class Pending(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
-            if asyncio.current_task() is None:
-                try:
-                    yield self
-                except BaseException:
-                    self._leave()
-                    raise
-            else:
-                yield from self.in_task()
+            try:
+                yield self
+            except BaseException:
+                self._leave()
+                raise
         error = self._error
         if error is not None:
             self._error = None
@@ -90,22 +89,47 @@ class Pending(Generic[T]):
                 del error
         return self._value
 
-    def in_task(self) -> Generator[Any, None, None]:
-        """Wait for the end in the Task that runs; `await` then has the value or the error."""
+    # What a Task asks of what it waits for.
+
+    @property
+    def _asyncio_future_blocking(self) -> bool:
+        return True
+
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, _: bool) -> None:
+        pass
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def add_done_callback(
+        self, callback: Callable[["Pending[T]"], None], *, context: Context | None = None
+    ) -> None:
+        wake: Callable[[], object] = partial(
+            self.get_loop().call_soon, callback, self, context=context
+        )
         if self.done:
-            return
-        future = asyncio.get_running_loop().create_future()
+            wake()
+        else:
+            self.resume = wake
 
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as that of a future
+        wake = self.resume
+        if self.done or wake is None:
+            return False
+        self._leave()
+        self._error = asyncio.CancelledError()
+        wake()
+        return True
 
-        self.resume = wake
-        try:
-            yield from future
-        except BaseException:
-            self._leave()
-            raise
+    def result(self) -> None:
+        """Raise where the Task that waits was cancelled; what it waits for, `await` returns."""
+        if isinstance(self._error, asyncio.CancelledError):
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error
 
     def _leave(self) -> None:
         if not self.done:

@@ -140,12 +140,15 @@ async def test_a_task_that_is_cancelled_when_its_wait_has_ended_has_nothing_to_f
     assert thing.times_forgotten == 0
 
 
-async def test_what_ends_after_a_cancellation_in_the_same_turn_disturbs_nobody() -> None:
+@pytest.mark.parametrize("act", [lambda thing: thing.end(1), lambda thing: thing.fail(_Broken())])
+async def test_what_ends_after_a_cancellation_in_the_same_turn_disturbs_nobody(
+    act: Callable[[_Thing], None],
+) -> None:
     thing = _Thing()
     task = asyncio.create_task(_value_of(thing))
     await asyncio.sleep(0)
     task.cancel()
-    thing.end(1)
+    act(thing)
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -163,7 +166,7 @@ async def _adopt(coroutine: Coroutine[Any, Any, int], pending: Pending[Any]) -> 
 
     class Waited:
         def __await__(self):
-            yield from pending.in_task()
+            yield pending
             try:
                 while True:
                     yield coroutine.send(None)

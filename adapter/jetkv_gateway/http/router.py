@@ -162,16 +162,20 @@ class Router:
         self._fixed = {
             one.template.encode(): (one, ()) for one in self.resources if not one.parameters
         }
-        open_ended = [one for one in self.resources if one.parameters]
+        # Single keys first: they are asked for most, and no other template takes their paths.
+        open_ended = sorted(
+            (one for one in self.resources if one.parameters),
+            key=lambda one: one.parameters != ("bucket", "key"),
+        )
         # One expression for all, so that a path is gone through once; a group for each template.
         self._find = re.compile(
             b"|".join(b"(%s)" % _expression(one.template) for one in open_ended), re.DOTALL
         ).fullmatch
-        self._groups: dict[int, tuple[Resource, int, int]] = {}
+        self._groups: dict[int, tuple[Resource, tuple[int, ...]]] = {}
         group = 1
         for one in open_ended:
             count = len(one.parameters)
-            self._groups[group] = one, group + 1, count
+            self._groups[group] = one, tuple(range(group + 1, group + 1 + count))
             group += 1 + count
 
     def find(self, path: bytes) -> Match | None:
@@ -185,10 +189,10 @@ class Router:
         if found is None:
             return None
         # The group of the whole template closes last.
-        resource, group, count = self._groups[found.lastindex or 0]
-        if count == 1:
-            return resource, (found[group],)
-        return resource, found.group(*range(group, group + count))
+        resource, groups = self._groups[found.lastindex or 0]
+        if len(groups) == 1:
+            return resource, (found[groups[0]],)
+        return resource, found.group(*groups)
 
 
 def _allow(methods: Iterable[str]) -> str:

@@ -112,9 +112,7 @@ def _go_on(coroutine: Coroutine[Any, Any, None], waits: Any) -> Generator[Any, A
     while True:
         try:
             value = None
-            if isinstance(waits, Pending):
-                yield from waits.in_task()
-            elif waits is not BECOMES_TASK:
+            if waits is not BECOMES_TASK:
                 value = yield waits
         except BaseException as error:  # noqa: BLE001 - it is handed on, and nothing kept of it
             how: Callable[[Any], Any] = coroutine.throw
