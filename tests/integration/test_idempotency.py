@@ -8,9 +8,11 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from nats.js.errors import KeyNotFoundError
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.client import JetStream
@@ -18,7 +20,7 @@ from jetkv_gateway.jetstream.errors import WRONG_LAST_SEQUENCE
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import native_client
-from tests.support.waiting import until
+from tests.support.waiting import eventually, until
 from tests.support.writes import KINDS, writes_of
 
 
@@ -200,7 +202,14 @@ async def test_native_clients_see_the_write_as_any_other(
     assert replicated.put(key, "v", Idempotency_Key="seen").status == 200
     async with native_client(cluster[0].url) as native:
         kv = await native.kv(replicated.name)
-        assert (await kv.get(key)).value == b"v"
+
+        async def is_seen() -> bool:
+            # Any replica answers nats-py, and one may be a moment behind.
+            with suppress(KeyNotFoundError):
+                return (await kv.get(key)).value == b"v"
+            return False
+
+        await eventually(is_seen, "it is seen")
 
 
 # Restarts.

@@ -34,8 +34,8 @@ revision, though: what it wrote under an earlier id may have been deleted since.
 earlier ids first.
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 __all__ = [
     "MESSAGE_IDS",
@@ -95,8 +95,7 @@ class Late(Enum):
     NOT_APPLIED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """A write between two requests.
 
     Attributes:
@@ -116,14 +115,13 @@ class Course:
     doubtful: bool = False
     otherwise: "Course | None" = None
 
-    @classmethod
-    def of(cls, expected: int | None, *, named: bool) -> "Course":
+    @staticmethod
+    def of(expected: int | None, *, named: bool) -> "Course":
         """Return the course of a write of which nothing was sent yet."""
-        return cls(expected=expected, named=named, sent=expected)
+        return Course(expected, named, expected)
 
 
-@dataclass(frozen=True, slots=True)
-class Stands:
+class Stands(NamedTuple):
     """What the leader shows of a key.
 
     Attributes:
@@ -145,8 +143,7 @@ class Stands:
         return self.revision == expected
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(NamedTuple):
     """A step, and the course that the write is on from there."""
 
     step: Step
@@ -165,9 +162,9 @@ def after_answer(course: Course, said: Said, revision: int = 0) -> Next:
     if said is Said.STORED:
         return Next(Step.DONE, course, revision)
     if said is Said.KNOWN:
-        return Next(Step.VERIFY, replace(course, doubtful=True), revision)
+        return Next(Step.VERIFY, course._replace(doubtful=True), revision)
     if said is Said.IN_PROCESS:
-        course = replace(course, doubtful=True)
+        course = course._replace(doubtful=True)
         return Next(Step.LOOK if conditional else Step.WAIT, course)
     if said is Said.MISMATCH and conditional:
         return Next(Step.LOOK, course)
@@ -183,7 +180,7 @@ def after_silence(course: Course, *, sent: bool) -> Next:
     if not course.named:
         return Next(Step.REFUSE, course)
     if sent:
-        return Next(Step.WAIT, replace(course, doubtful=True))
+        return Next(Step.WAIT, course._replace(doubtful=True))
     # Nothing of this try was applied. Only a doubt about an earlier one is worth more tries.
     return Next(Step.WAIT if course.doubtful else Step.REFUSE, course)
 
@@ -199,12 +196,12 @@ def after_look(course: Course, said: Said, stands: Stands, *, holds_ids: bool) -
     in_process = said is Said.IN_PROCESS
     if stands.meets(course.expected):
         if stands.revision != course.sent:
-            moved = replace(course, sent=stands.revision)
+            moved = course._replace(sent=stands.revision)
             if not course.message_id:
                 return Next(Step.SEND, moved)
             # The next try is not known for what was applied under an earlier id, and deleted since.
-            asked = replace(course, message_id=course.message_id - 1, otherwise=moved)
-            return Next(Step.ASK, replace(asked, doubtful=True))
+            asked = course._replace(message_id=course.message_id - 1, otherwise=moved)
+            return Next(Step.ASK, asked._replace(doubtful=True))
         # Another write on the key is in flight, or was taken back: nothing of ours is stored.
         if in_process and holds_ids:
             course = _with_another_id(course) or course
@@ -213,7 +210,7 @@ def after_look(course: Course, said: Said, stands: Stands, *, holds_ids: bool) -
         return Next(Step.CONFLICT, course)
     if not in_process:
         # It may have been applied by an earlier try, and written over since.
-        return Next(Step.ASK, replace(course, doubtful=True))
+        return Next(Step.ASK, course._replace(doubtful=True))
     other = _with_another_id(course) if holds_ids else None
     return Next(Step.SEND, other) if other is not None else Next(Step.WAIT, course)
 
@@ -226,7 +223,7 @@ def after_ask(course: Course, known: int | None) -> Next:
     if known:
         return Next(Step.VERIFY, course, known)
     if course.message_id:
-        return Next(Step.ASK, replace(course, message_id=course.message_id - 1))
+        return Next(Step.ASK, course._replace(message_id=course.message_id - 1))
     if course.otherwise is not None:
         return Next(Step.SEND, course.otherwise)
     return Next(Step.CONFLICT, course)
@@ -235,4 +232,4 @@ def after_ask(course: Course, known: int | None) -> Next:
 def _with_another_id(course: Course) -> Course | None:
     if course.message_id + 1 >= MESSAGE_IDS:
         return None
-    return replace(course, message_id=course.message_id + 1)
+    return course._replace(message_id=course.message_id + 1)

@@ -32,7 +32,7 @@ __all__ = [
     "status",
     "subject_text",
     "value_of",
-    "with_headers",
+    "with_line",
     "without_size",
     "write_headers",
 ]
@@ -90,13 +90,13 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
 
 def write_headers(headers: Mapping[str, str]) -> bytes:
     """Return a block to be sent; a value is one line, whatever it holds."""
-    return with_headers(_VERSION + _END + _END, headers)
-
-
-def with_headers(block: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return a block to be sent that has more headers than another one."""
     lines = [f"{name}: {value.translate(_NEWLINES)}\r\n" for name, value in headers.items()]
-    return block[:-2] + "".join(lines).encode() + _END
+    return b"%s\r\n%s\r\n" % (_VERSION, "".join(lines).encode())
+
+
+def with_line(block: bytes, name: str, value: str) -> bytes:
+    """Return a block to be sent that has one header more, whose value is a line of ASCII."""
+    return block[:-2] + f"{name}: {value}\r\n\r\n".encode("ascii")
 
 
 def status(block: bytes) -> Status:

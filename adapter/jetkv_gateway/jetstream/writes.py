@@ -52,7 +52,7 @@ from jetkv_gateway.jetstream.decisions import (
     after_silence,
 )
 from jetkv_gateway.jetstream.errors import MISMATCHES, refusal
-from jetkv_gateway.jetstream.headers import with_headers, write_headers
+from jetkv_gateway.jetstream.headers import with_line, write_headers
 from jetkv_gateway.jetstream.peers import may_be_probed
 from jetkv_gateway.jetstream.readings import Last, said_of, stands_of
 from jetkv_gateway.kv.commands import Delete, Write
@@ -107,14 +107,14 @@ class _Publish:
             self.names.stream, command.content_type, command.content_encoding, operation
         )
         if command.identity is not None:
-            block = with_headers(block, {REQUEST: command.identity.content})
+            block = with_line(block, REQUEST, command.identity.content)
         return block
 
     def conditional(self, headers: bytes, course: Course) -> bytes:
         """Return those of the tries on a course, without a message id."""
         if course.sent is None:
             return headers
-        return with_headers(headers, {EXPECTED_REVISION: str(course.sent)})
+        return with_line(headers, EXPECTED_REVISION, str(course.sent))
 
 
 @lru_cache(maxsize=4096)
@@ -217,9 +217,9 @@ class Writes:
         """Make one try; return what was said, what comes next, and the error of a refusal."""
         wait = None
         headers = write.conditional(headers, course)
-        if write.command.identity is not None:
-            message_id = _message_id(write.command.identity, course.message_id)
-            headers = with_headers(headers, {MESSAGE_ID: message_id})
+        identity = write.command.identity
+        if identity is not None:
+            headers = with_line(headers, MESSAGE_ID, _message_id(identity, course.message_id))
             wait = self._js.wait_of(window)
         try:
             answer = await self._publish(write, headers, window, wait)
@@ -310,9 +310,7 @@ class Writes:
         # Asked again, since in a rolling upgrade another server may lead the stream by now.
         limits = await self._buckets.fresh_limits(write.command.bucket, window)
         if limits.replicated and limits.host.can(Capability.IDS_BEFORE_CONDITIONS):
-            return await self._sent_again(
-                write, with_headers(headers, {MESSAGE_ID: message_id}), window
-            )
+            return await self._sent_again(write, with_line(headers, MESSAGE_ID, message_id), window)
         if limits.replicated and not await may_be_probed(self._js, limits):
             return await self._succeeded(write, window)
         if limits.host.can(Capability.PROBED_BY_TTL):
