@@ -89,7 +89,39 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_a_heading_lead_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", TEXT[page]):
+        assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = TEXT[ROOT / "docs" / "index.md"]
+    for page in PAGES[1:]:
+        assert page.name == "index.md" or f"({page.name})" in index, page.name
+
+
+FROM_NATS = {"Authorization Violation"}
+
+
+def test_the_errors_that_the_page_of_cures_names_are_those_of_the_gateway() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "adapter").rglob("*.py"))
+    # Texts go over lines, and have parts that differ.
+    source = re.sub(r'"\s+f?"', "", source)
+    page = TEXT[ROOT / "docs" / "troubleshooting.md"]
+    cells = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)
+    for text in (text for cell in cells for text in re.findall(r"`([^`]+ [^`]+)`", cell)):
+        parts = [part for part in re.split("…|_INBOX", text) if part.strip(" :")]
+        assert text in FROM_NATS or all(part.strip() in source for part in parts), text
+
+
 def test_commands_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {t for text in TEXT.values() for t in re.findall(r"make ([a-z-]+)", text)}
+    named = {t for text in TEXT.values() for t in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)}
     assert named <= targets
