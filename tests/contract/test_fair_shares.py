@@ -156,9 +156,17 @@ def test_what_a_stranger_says_of_its_address_does_not_count(own_nats: LocalNats)
     assert (refused.status, refused.error) == (429, "too many requests from this address")
 
 
-@pytest.mark.parametrize("line", ["X-Forwarded-For: {}", "Forwarded: for={};proto=https"])
+@pytest.mark.parametrize("line", ["X-Forwarded-For: {}", 'Forwarded: for="{}";proto=https'])
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("[2001:db8::1]", "[2001:db8::ffff:2]", "[2001:db8:0:1::1]"),
+    ],
+    ids=["IPv4", "a network of IPv6"],
+)
 def test_watches_count_for_the_caller_behind_the_proxy(
-    nats: LocalNats, bucket: Bucket, line: str
+    nats: LocalNats, bucket: Bucket, line: str, one: str, same: str, other: str
 ) -> None:
     stream = "Accept: text/event-stream"
     with (
@@ -170,9 +178,9 @@ def test_watches_count_for_the_caller_behind_the_proxy(
             wire = stack.enter_context(Wire(http))
             return wire.request("GET", f"{bucket.path}/watch", stream, line.format(address)).status
 
-        assert watch("192.0.2.1") == 200
-        assert watch("192.0.2.1") == 429
-        assert watch("192.0.2.2") == 200
+        assert watch(one) == 200
+        assert watch(same) == 429
+        assert watch(other) == 200
 
 
 # --- the PROXY protocol

@@ -57,7 +57,8 @@ class Link(Protocol):
         headers: by lower-case name, without white space around; repeated lines are joined by a
             comma (RFC 9110 §5.3).
         version: of HTTP, `1.0` or `1.1`.
-        client: the caller's address, as the trusted proxies tell it; empty where it has none.
+        client: the caller's address, as the trusted proxies tell it, or its network where that
+            counts as one caller; empty where it has none.
         scheme: `http` or `https`, as the caller used it.
         body: the request's, whole and without its framing.
         match: what the table of routes has for the path.

@@ -39,11 +39,13 @@ class Peer:
 
     Attributes:
         address: in its shortest form.
+        block: what counts as one caller: the address, of IPv6 its network.
         account: that the connection counts for.
         trusted: whether requests on it may tell another caller.
     """
 
     address: str
+    block: str
     account: Account
     trusted: bool
 
@@ -54,7 +56,7 @@ class Callers:
     def __init__(self, options: CallerOptions) -> None:
         self._options = options
         self._accounts = Accounts()
-        self.nowhere = Peer("", self._accounts.unlimited, trusted=False)
+        self.nowhere = Peer("", "", self._accounts.unlimited, trusted=False)
 
     def peer(self, address: str, *, told: bool = False) -> Peer:
         """Return what is known of the other end of a connection.
@@ -65,11 +67,12 @@ class Callers:
                 not on this one.
         """
         shown = caller(address, {}, self._options.proxies).address
+        block = block_of(shown)
         if self._options.proxies.trusts(address):
-            return Peer(shown, self._accounts.unlimited, trusted=True)
+            return Peer(shown, block, self._accounts.unlimited, trusted=True)
         if is_loopback(address) and not told and not self._options.limit_loopback:
-            return Peer(shown, self._accounts.unlimited, trusted=False)
-        return Peer(shown, self._accounts.of_address(block_of(shown)), trusted=False)
+            return Peer(shown, block, self._accounts.unlimited, trusted=False)
+        return Peer(shown, block, self._accounts.of_address(block), trusted=False)
 
     def begins_with_proxy_header(self, peer: Peer) -> bool:
         """Return whether a connection has to begin with a header of the PROXY protocol."""
@@ -78,13 +81,14 @@ class Callers:
     def behind(
         self, peer: Peer, headers: Mapping[bytes, bytes], scheme: str
     ) -> tuple[Caller, Account]:
-        """Return who sends a request by a trusted proxy, and whom it counts for.
+        """Return who sends a request by a trusted proxy, as one caller, and whom it counts for.
 
         A proxy that names nobody is a caller like any other. So is one on this machine, and whoever
         says through a proxy to be on this machine.
         """
         found = caller(peer.address, headers, self._options.proxies, scheme)
-        return found, self._accounts.of_address(block_of(found.address))
+        block = block_of(found.address)
+        return found._replace(address=block), self._accounts.of_address(block)
 
     def of_token(self, account: Account, principal: Principal) -> Account | None:
         """Return the account of a token, None where a request has none or is without a limit."""

@@ -67,7 +67,7 @@ class Request:
         self.body = b""
         self.context = Context()
         self.account = connection.peer.account
-        self.client = connection.peer.address
+        self.client = connection.peer.block
         self.scheme = connection.scheme
         self.method = head.method
         self.path = head.path
