@@ -21,13 +21,24 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT[page], re.MULTILINE | re.DOTALL)
 
 
-def examples(page: Path) -> list[tuple[str, str]]:
-    """Return (command, what it prints) of a page, in order."""
-    found = []
-    for block in blocks(page, "console"):
-        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = step.partition("\n")
-            found.append((command, output.strip()))
+def examples(page: Path) -> list[tuple[str, str | None]]:
+    """Return (command, what it prints) of a page, in order.
+
+    A `console` block has prompts and answers. A `sh` block can be pasted as it is: the block
+    right behind it is what its last command prints, and what the others print is not shown (None).
+    """
+    found: list[tuple[str, str | None]] = []
+    fences = r"^```(console|sh)\n(.*?)^```\n(?:```(?:json|text)\n(.*?)^```$)?"
+    for language, block, answer in re.findall(fences, TEXT[page], re.MULTILINE | re.DOTALL):
+        if language == "console":
+            for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, output = step.partition("\n")
+                found.append((command, output.strip()))
+        elif block.startswith("curl "):
+            commands = block.strip().split("\n")
+            found += [(command, None) for command in commands]
+            if answer:
+                found[-1] = (commands[-1], answer.strip())
     return found
 
 
@@ -59,8 +70,19 @@ def curl(http: Http, command: str, lines: int) -> str:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if examples(p)], ids=lambda page: page.name)
 def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
+    check_commands(dev, page)
+
+
+def test_commands_of_the_readme_print_the_same_on_the_data_of_an_earlier_run(dev: Http) -> None:
+    for _ in range(2):
+        check_commands(dev, ROOT / "README.md")
+
+
+def check_commands(http: Http, page: Path) -> None:
     for command, expected in examples(page):
-        printed = curl(dev, command, expected.count("\n") + 1)
+        printed = curl(http, command, 0 if expected is None else expected.count("\n") + 1)
+        if expected is None:
+            continue
         pattern = ".+?".join(map(re.escape, expected.split("…")))
         assert re.fullmatch(pattern, printed.strip()), f"{command}\n{printed}"
 
@@ -69,7 +91,7 @@ def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
 def test_python_of_the_readme_runs(dev: Http) -> None:
     codes = blocks(ROOT / "README.md", "python")
     assert len(codes) == 2
-    for code in codes:
+    for code in codes * 2:  # the second time on the data of the first
         exec(compile(code.replace("http://localhost:9123", dev.url), "README.md", "exec"), {})
 
 
