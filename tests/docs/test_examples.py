@@ -24,8 +24,9 @@ def blocks(page: Path, language: str) -> list[str]:
 def examples(page: Path) -> list[tuple[str, str | None]]:
     """Return (command, what it prints) of a page, in order.
 
-    A `console` block has prompts and answers. A `sh` block can be pasted as it is: the block
-    right behind it is what its last command prints, and what the others print is not shown (None).
+    A `console` block has prompts and answers. A `sh` block of `curl` commands can be pasted as
+    it is: the block right behind it is what its last command prints, and what the others print
+    is not shown (None).
     """
     found: list[tuple[str, str | None]] = []
     fences = r"^```(console|sh)\n(.*?)^```\n(?:```(?:json|text)\n(.*?)^```$)?"
@@ -34,8 +35,9 @@ def examples(page: Path) -> list[tuple[str, str | None]]:
             for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
                 command, _, output = step.partition("\n")
                 found.append((command, output.strip()))
-        elif block.startswith("curl "):
-            commands = block.strip().split("\n")
+            continue
+        commands = block.strip().split("\n")
+        if all(command.startswith("curl ") for command in commands):
             found += [(command, None) for command in commands]
             if answer:
                 found[-1] = (commands[-1], answer.strip())
