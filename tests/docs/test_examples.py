@@ -75,9 +75,10 @@ def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
     check_commands(dev, page)
 
 
-def test_commands_of_the_readme_print_the_same_on_the_data_of_an_earlier_run(dev: Http) -> None:
+@pytest.mark.parametrize("name", ["README.md", "docs/http-api.md"])
+def test_commands_print_the_same_on_the_data_of_an_earlier_run(dev: Http, name: str) -> None:
     for _ in range(2):
-        check_commands(dev, ROOT / "README.md")
+        check_commands(dev, ROOT / name)
 
 
 def check_commands(http: Http, page: Path) -> None:
@@ -123,6 +124,12 @@ def anchors(page: Path) -> set[str]:
 def test_links_to_a_heading_lead_to_one(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", TEXT[page]):
         assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
+
+
+def test_links_of_the_code_to_a_heading_lead_to_one() -> None:
+    for source in (path for folder in ("adapter", "sdk") for path in (ROOT / folder).rglob("*.py")):
+        for page, anchor in re.findall(r"(docs/[\w/-]+\.md)#([\w-]+)", source.read_text()):
+            assert anchor in anchors(ROOT / page), f"{source}: {page}#{anchor}"
 
 
 def test_every_page_is_in_the_index() -> None:
