@@ -54,6 +54,8 @@ def curl(http: Http, command: str, lines: int) -> str:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("-N", dest="stream", action="store_true")
+    parser.add_argument("-s", dest="silent", action="store_true")
+    parser.add_argument("-m", dest="seconds")
     parser.add_argument("-X", dest="method")
     parser.add_argument("-d", dest="data")
     parser.add_argument("-H", dest="headers", action="append", default=[])
@@ -75,7 +77,7 @@ def test_commands_print_what_the_page_says(dev: Http, page: Path) -> None:
     check_commands(dev, page)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/http-api.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/http-api.md", "docs/watch.md"])
 def test_commands_print_the_same_on_the_data_of_an_earlier_run(dev: Http, name: str) -> None:
     for _ in range(2):
         check_commands(dev, ROOT / name)
