@@ -14,7 +14,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["BECOMES_TASK", "Pending", "deadline"]
+__all__ = ["BECOMES_TASK", "WAITS_FOR_ROOM", "BecomesTask", "Pending", "deadline"]
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class Pending(Generic[T]):
         """Take in that nobody waits any more: the coroutine was cancelled or closed."""
 
 
-class _BecomesTask:
+class BecomesTask:
     """What a stepped coroutine awaits before it does what only a Task can."""
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -149,7 +149,9 @@ class _BecomesTask:
             yield self
 
 
-BECOMES_TASK = _BecomesTask()
+BECOMES_TASK = BecomesTask()
+WAITS_FOR_ROOM = BecomesTask()
+"""The same before it waits until others have ended: whoever steps it may begin others meanwhile."""
 
 
 @asynccontextmanager

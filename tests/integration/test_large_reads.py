@@ -49,6 +49,20 @@ async def test_many_large_values_read_at_once_cost_nobody_the_connection(
     assert slow_consumers(tmp_path) == 0
 
 
+async def test_large_reads_that_wait_for_room_hold_no_place(own_nats: LocalNats) -> None:
+    own_nats.start()
+    few = {"max_requests": 4, "request_wait": 0.2, "max_reading_bytes": 8 * 1024 * 1024}
+    with running_gateway(own_nats.url, buckets="large", **few) as http:
+        large = Bucket(http, "large")
+        large.put("k", VALUE)
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(60))
+        # One is under way at a time; the others would be refused if they had to wait in the line.
+        reads = (asyncio.to_thread(large.get, "k") for _ in range(60))
+        answers = await asyncio.gather(*reads)
+    assert {answer.status for answer in answers} == {200}
+
+
 async def test_many_deletes_of_large_values_at_once_cost_nobody_the_connection(
     tmp_path: Path,
 ) -> None:

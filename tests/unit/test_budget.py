@@ -376,6 +376,15 @@ def test_a_bucket_that_nobody_has_read_is_taken_by_what_it_usually_holds() -> No
     assert reads.share("b.", BOUND, "b.k", 200).lane is budget.large
 
 
+def test_small_messages_that_were_read_say_nothing_of_others_in_a_bucket_of_large_ones() -> None:
+    budget = Budget()
+    reads = Reads(budget)
+    reads.saw("b.", "b.small", 100, now=0.0)
+    assert reads.share("b.", BOUND, "b.small", MIB).lane is budget.small
+    assert reads.share("b.", BOUND, "b.k", MIB).lane is budget.large
+    assert reads.share("b.", BOUND, "b.k", 200).lane is budget.small
+
+
 def test_what_was_seen_is_forgotten_in_time_and_bounded_in_number() -> None:
     budget = Budget()
     reads = Reads(budget)

@@ -195,6 +195,19 @@ def test_a_request_that_only_waits_gives_its_place_away() -> None:
     assert front.stalled == 0
 
 
+def test_a_request_that_says_that_it_only_waits_gives_its_place_away_at_once() -> None:
+    front = line(requests=1)
+    assert front.enter("waits", 0, HERE)
+    assert not front.stall("waits"), "nobody wants its place"
+    assert front.enter("works", 0, HERE)
+    assert not front.stall("waits"), "it has none"
+    assert front.wait("next", 0, HERE) is None
+    assert front.next(0) is None
+    assert front.stall("works")
+    assert front.next(0) == "next"
+    assert (front.inside, front.stalled) == (1, 2)
+
+
 def test_one_caller_does_not_fill_all_that_may_be_carried_out_without_a_place() -> None:
     front = line(requests=2, share=0.25)
     many, few = address(), address()
@@ -213,7 +226,7 @@ def test_one_caller_does_not_fill_all_that_may_be_carried_out_without_a_place() 
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["come", "come", "come", "leave", "forget", "late", "expel"]),
+        st.sampled_from(["come", "come", "come", "leave", "forget", "late", "expel", "stall"]),
         st.integers(0, 3),
         st.integers(0, 2),
         st.floats(0, 0.6),
@@ -254,6 +267,8 @@ def test_whatever_happens_counts_are_right_and_nobody_waits_for_a_place_that_it_
                 del waiting[int(str(late[0]))]
         elif action == "expel":
             front.expel_stalled(now)
+        elif action == "stall" and inside:
+            front.stall(list(inside)[who % len(inside)])
         while (following := front.next(now)) is not None:
             one = int(str(following))
             of, key = inside[one] = waiting.pop(one)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jetkv_gateway.serving.steps import Steps
-from jetkv_gateway.stepping import Pending, deadline
+from jetkv_gateway.stepping import WAITS_FOR_ROOM, Pending, deadline
 
 _name: ContextVar[str] = ContextVar("name", default="nobody's")
 
@@ -19,10 +19,14 @@ class Run:
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self.tasks: set[Any] = set()
         self.ends = 0
-        self.steps = Steps(coroutine, Context(), self.tasks, self._end)
+        self.stalls = 0
+        self.steps = Steps(coroutine, Context(), self.tasks, self._end, self._stall)
 
     def _end(self) -> None:
         self.ends += 1
+
+    def _stall(self) -> None:
+        self.stalls += 1
 
     async def begin(self) -> None:
         await call_back(self.steps.step)
@@ -82,6 +86,38 @@ async def test_one_that_waits_for_something_else_goes_on_in_a_task(reply: Pendin
     await task
     await eventually(lambda: run.ends == 1)
     assert (seen, run.tasks) == ([True, "here"], set())
+
+
+async def test_one_that_waits_for_others_says_so_and_goes_on_in_a_task(
+    reply: Pending[str],
+) -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        await WAITS_FOR_ROOM
+        async with deadline(5):
+            seen.append(await reply)
+
+    run = Run(work())
+    await run.begin()
+    assert run.stalls == 1
+    (task,) = run.tasks
+    await call_back(lambda: reply.end("here"))
+    await task
+    assert (seen, run.stalls) == (["here"], 1)
+
+
+async def test_one_that_waits_for_a_reply_or_a_moment_keeps_its_place(reply: Pending[str]) -> None:
+    async def work() -> None:
+        await reply
+        async with deadline(5):
+            await asyncio.sleep(0)
+
+    run = Run(work())
+    await run.begin()
+    await call_back(lambda: reply.end("here"))
+    await eventually(lambda: run.ends == 1)
+    assert run.stalls == 0
 
 
 async def test_a_deadline_works_behind_a_reply(reply: Pending[str]) -> None:

@@ -37,7 +37,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import Retries
-from jetkv_gateway.stepping import deadline
+from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
 
@@ -300,6 +300,7 @@ class JetStream:
         wait = room or _ROOM_SECONDS
         if room is None and window is not None:
             wait = min(wait, window.left)
+        await WAITS_FOR_ROOM
         try:
             async with deadline(wait):
                 taken = await share.lane.take(share.units)

@@ -36,7 +36,7 @@ class Reads:
         self._until = self._careful_until = 0.0
 
     def share(
-        self, bucket: str, bound: int, subject: str | None = None, usual: int = SMALL
+        self, bucket: str, bound: int, subject: str | None = None, usual: int | None = None
     ) -> Share:
         """Return the share of a read.
 
@@ -44,8 +44,10 @@ class Reads:
             bucket: what its subjects begin with.
             bound: bytes that an answer has at most.
             subject: whose newest message is read, None for any message of the bucket. One that is
-                not known counts as small where nothing but small ones was seen in the bucket.
-            usual: size of the bucket's messages in bytes, which counts where none was seen.
+                not known counts as small where nothing but small ones was seen in the bucket, and
+                its messages are small by `usual`: what is taken for small and is large holds up all
+                other replies, however many of those that were read had been small.
+            usual: size of the bucket's messages in bytes, where that is known.
         """
         shares = self._shares.get(bound) or self._shares_of(bound)
         if subject is not None:
@@ -55,9 +57,11 @@ class Reads:
             if is_large is not None:
                 return shares[is_large]
         has, had = self._has_large.get(bucket), self._had_large.get(bucket)
-        if has is None and had is None:
+        if has or had:
+            return shares[True]
+        if usual is not None:
             return shares[usual > SMALL // 4]
-        return shares[bool(has or had)]
+        return shares[has is None and had is None]
 
     def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Note the size of a subject's newest message, in bytes of an answer.

@@ -100,6 +100,11 @@ class Admission:
         if self._line.leave(request):
             self._let_in(asyncio.get_running_loop().time())
 
+    def stall(self, request: Request) -> None:
+        """Give the place of a request that only waits to the next one."""
+        if self._line.stall(request):
+            self._let_in(asyncio.get_running_loop().time())
+
     def close(self) -> None:
         """Refuse the line; who comes now is refused at once."""
         self._closed = True

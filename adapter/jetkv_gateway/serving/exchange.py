@@ -62,7 +62,8 @@ class Exchange(BaseConnection):
         if self._is_held:
             self._hold()
         if call.route is not None and call.route.steps:
-            Steps(running, request.context, self._state.tasks, done).step()
+            stalls = partial(self.front.admission.stall, request)
+            Steps(running, request.context, self._state.tasks, done, stalls).step()
         else:
             self._opening = start_task(running, request.context, self._state.tasks, done)
 

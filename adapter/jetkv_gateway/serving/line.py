@@ -6,8 +6,8 @@ and a caller with a thousand requests keeps nobody waiting who has one. Of place
 each caller has a share (`serving/shares.py`): a queue whose caller may have no further place now is
 passed over.
 
-A request that is in for a second only waits, and gives its place to another. So many may be
-carried out without a place, and of these, too, each caller has a share.
+A request that is in for a second only waits, as one does that says so, and gives its place to
+another. So many may be carried out without a place, and of these, too, each caller has a share.
 """
 
 from collections import OrderedDict
@@ -205,27 +205,44 @@ class Line:
         if now < self._looked_at + LOOK_SECONDS:
             return
         self._looked_at = now
-        stalled: list[Request] = []
-        for request, (since, address, token) in self._inside.items():
-            taken = len(self._stalled)
-            if since > now - STALLED_SECONDS or taken >= self._without_place.total:
+        late: list[Request] = []
+        for request, (since, _, _) in self._inside.items():
+            if since > now - STALLED_SECONDS:
                 break
-            if taken >= self._without_place.shared and not (
-                not address.limited
-                or all(
-                    one is None or one.stalled < self._without_place.own for one in (address, token)
-                )
-            ):
-                continue
-            stalled.append(request)
-            self._stalled[request] = address, token
-            address.stalled += 1
-            address.places -= 1
-            if token is not None:
-                token.stalled += 1
-                token.places -= 1
-        for request in stalled:
-            del self._inside[request]
+            late.append(request)
+        for request in late:
+            if len(self._stalled) >= self._without_place.total:
+                break
+            self._take_place(request)
+
+    def stall(self, request: Request) -> bool:
+        """Take the place of one that is known to wait; return whether somebody may go in now."""
+        return self._take_place(request) and bool(self._waiting)
+
+    def _take_place(self, request: Request) -> bool:
+        """Have one carried out without a place, if so many may be; return whether it is."""
+        held = self._inside.get(request)
+        taken = len(self._stalled)
+        if held is None or taken >= self._without_place.total:
+            return False
+        _, address, token = held
+        if (
+            taken >= self._without_place.shared
+            and address.limited
+            and any(
+                one is not None and one.stalled >= self._without_place.own
+                for one in (address, token)
+            )
+        ):
+            return False
+        del self._inside[request]
+        self._stalled[request] = address, token
+        address.stalled += 1
+        address.places -= 1
+        if token is not None:
+            token.stalled += 1
+            token.places -= 1
+        return True
 
     def _put_inside(
         self, request: Request, now: float, address: Account, token: Account | None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any
 
-from jetkv_gateway.stepping import BECOMES_TASK, Pending
+from jetkv_gateway.stepping import WAITS_FOR_ROOM, BecomesTask, Pending
 
 __all__ = ["Steps", "start_task"]
 
@@ -28,9 +28,10 @@ class Steps:
         context: that all of it runs in.
         tasks: of the server, which waits for them when it stops.
         done: called once it has ended, however that was.
+        stalls: called once it says that it waits until others have ended.
     """
 
-    __slots__ = ("_context", "_coroutine", "_done", "_tasks")
+    __slots__ = ("_context", "_coroutine", "_done", "_stalls", "_tasks")
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class Steps:
         context: Context,
         tasks: Tasks,
         done: Callable[[], None],
+        stalls: Callable[[], None],
     ) -> None:
         self._coroutine = coroutine
         self._context = context
         self._tasks = tasks
         self._done = done
+        self._stalls = stalls
 
     def step(self) -> None:
         """Go on until the coroutine waits again, or has ended."""
@@ -78,6 +81,8 @@ class Steps:
         self._tasks.discard(self)
         rest = _in_task(self._coroutine, waits)
         start_task(rest, self._context, self._tasks, self._done)
+        if waits is WAITS_FOR_ROOM:
+            self._stalls()
 
     def _break_off(self, error: BaseException) -> None:
         self._tasks.discard(self)
@@ -112,7 +117,7 @@ def _go_on(coroutine: Coroutine[Any, Any, None], waits: Any) -> Generator[Any, A
     while True:
         try:
             value = None
-            if waits is not BECOMES_TASK:
+            if not isinstance(waits, BecomesTask):
                 value = yield waits
         except BaseException as error:  # noqa: BLE001 - it is handed on, and nothing kept of it
             how: Callable[[Any], Any] = coroutine.throw
