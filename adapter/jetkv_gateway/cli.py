@@ -1,7 +1,7 @@
 """`jetkv dev`, `serve`, `check` and `token`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 try again later, 4 settings that cannot be used,
-5 credentials refused, 6 this NATS cannot be used.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 NATS is not reachable, 4 a setting cannot be used,
+5 NATS refuses the credentials, 6 this NATS cannot be used.
 """
 
 import asyncio
@@ -37,48 +37,51 @@ _EXIT_FAILED = 1
 
 app = typer.Typer(
     name="jetkv",
-    help="Key-value buckets on NATS JetStream over HTTP; compatible with the Ironflow KV API.",
+    help="Key-value buckets on NATS JetStream over HTTP, compatible with the Ironflow KV API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-token_app = typer.Typer(help="Tokens for --auth tokens.", no_args_is_help=True)
+token_app = typer.Typer(help="Create tokens for --auth tokens.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", envvar="JETKV_CONFIG", help="A TOML file with settings."),
+    typer.Option("--config", envvar="JETKV_CONFIG", help="TOML file with settings."),
 ]
 Buckets = Annotated[
     list[str] | None,
     typer.Option(
         "--bucket",
-        help="Make sure that this bucket exists: NAME[,ttl_seconds=300,history=5,…]. Repeatable.",
+        help="Create a bucket if it does not exist: cache, or cache,ttl_seconds=300. Repeatable.",
     ),
 ]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. Default: info.")]
 NatsUrl = Annotated[
-    str | None, typer.Option(help="One or more addresses, comma-separated. [nats://127.0.0.1:4222]")
+    str | None,
+    typer.Option(help="Addresses of NATS, separated by commas. Default: nats://127.0.0.1:4222."),
 ]
-NatsUser = Annotated[str | None, typer.Option()]
-NatsPassword = Annotated[str | None, typer.Option(help="Better given as JETKV_NATS_PASSWORD.")]
-NatsToken = Annotated[str | None, typer.Option(help="Better given as JETKV_NATS_TOKEN.")]
-NatsCreds = Annotated[Path | None, typer.Option(help="Credentials file (JWT and seed).")]
-NatsNkey = Annotated[Path | None, typer.Option(help="File with an nkey seed.")]
-NatsTlsCa = Annotated[Path | None, typer.Option(help="CA certificates to trust.")]
-NatsTlsCert = Annotated[Path | None, typer.Option(help="Client certificate.")]
-NatsTlsKey = Annotated[Path | None, typer.Option(help="Key of the client certificate.")]
-NatsTlsHostname = Annotated[str | None, typer.Option(help="Name to check the certificate for.")]
+NatsUser = Annotated[str | None, typer.Option(help="User name for NATS.")]
+NatsPassword = Annotated[str | None, typer.Option(help="Password for NATS; prefer the variable.")]
+NatsToken = Annotated[str | None, typer.Option(help="Token for NATS; prefer the variable.")]
+NatsCreds = Annotated[Path | None, typer.Option(help="Credentials file for NATS (JWT and seed).")]
+NatsNkey = Annotated[Path | None, typer.Option(help="File with an nkey seed for NATS.")]
+NatsTlsCa = Annotated[Path | None, typer.Option(help="File of CA certificates to trust.")]
+NatsTlsCert = Annotated[Path | None, typer.Option(help="Client certificate for NATS.")]
+NatsTlsKey = Annotated[Path | None, typer.Option(help="Private key of the client certificate.")]
+NatsTlsHostname = Annotated[
+    str | None, typer.Option(help="Name that the certificate of NATS must have.")
+]
 NatsTlsFirst = Annotated[
     bool | None,
-    typer.Option("--nats-tls-first", help="TLS begins before the server says anything."),
+    typer.Option("--nats-tls-first", help="Start TLS before the server sends anything."),
 ]
 NatsInboxPrefix = Annotated[
-    str | None, typer.Option(help="Of the subjects that replies come to. [_INBOX]")
+    str | None, typer.Option(help="Prefix of the subjects for replies. Default: _INBOX.")
 ]
 NatsDomain = Annotated[str | None, typer.Option(help="JetStream domain.")]
 BucketPrefix = Annotated[
-    str | None, typer.Option(help="Streams are named KV_<prefix><bucket>. [none]")
+    str | None, typer.Option(help="Prefix of stream names: KV_<prefix><bucket>. Default: none.")
 ]
 
 
@@ -103,15 +106,17 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 
 
 @app.command()
 def dev(
-    port: Annotated[int | None, typer.Option(help="Of the gateway, on 127.0.0.1. [9123]")] = None,
-    data_dir: Annotated[Path, typer.Option(help="Where the data is kept between runs.")] = Path(
+    port: Annotated[
+        int | None, typer.Option(help="Port of the gateway on 127.0.0.1. Default: 9123.")
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help="Folder that keeps the data between runs.")] = Path(
         ".jetkv"
     ),
     nats_port: Annotated[
@@ -119,17 +124,17 @@ def dev(
         typer.Option(
             min=0,
             max=65535,
-            help="Of the embedded nats-server, on 127.0.0.1; 0 takes a free one. "
-            "[that of the last start]",
+            help="Port of the embedded nats-server on 127.0.0.1; 0 takes a free one. "
+            "Default: the port of the last start.",
         ),
     ] = None,
     bucket: Buckets = None,
     log_level: LogLevel = None,
     config: Config = None,
 ) -> None:
-    """Run the gateway with a nats-server of its own, on loopback, without authentication.
+    """Run the gateway with its own nats-server, on loopback, without authentication.
 
-    It makes a bucket `demo` beside those of --bucket.
+    Creates the bucket `demo` and those of --bucket. Ctrl-C stops both.
     """
     flags = {
         "host": "127.0.0.1",
@@ -168,87 +173,100 @@ def _begin_log(settings: Settings) -> None:
 @app.command()
 def serve(
     nats_url: NatsUrl = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="[9123]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes. [1]")] = None,
-    auth: Annotated[AuthMode | None, typer.Option(help="Who may come in; must be said.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: 9123.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes. Default: 1.")] = None,
+    auth: Annotated[
+        AuthMode | None, typer.Option(help="Who may call: everybody (off) or tokens. Required.")
+    ] = None,
     auth_tokens: Annotated[
-        Path | None, typer.Option(help="File of name:sha256 lines, read again when it changes.")
+        Path | None, typer.Option(help="File of name:sha256 lines; read again when it changes.")
     ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="Without tokens: a name to answer under, such as kv.example.org, "
-            "*.example.org, * for any. Repeatable."
+            help="Without tokens, a name that clients may use for the gateway: kv.example.org, "
+            "*.example.org, or * for any. Repeatable."
         ),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option(help="Pages of this origin may call the gateway; * for any. Repeatable."),
+        typer.Option(help="Origin whose pages may call the gateway; * for any. Repeatable."),
     ] = None,
     bucket: Buckets = None,
     bucket_prefix: BucketPrefix = None,
     request_timeout: Annotated[
-        float | None, typer.Option(help="Seconds that one request to NATS may take. [5]")
+        float | None, typer.Option(help="Seconds that one request to NATS may take. Default: 5.")
     ] = None,
     shutdown_delay: Annotated[
         float | None,
-        typer.Option(help="Seconds to go on serving, no longer ready, once told to stop. [0]"),
+        typer.Option(
+            help="Seconds to go on serving after SIGTERM while /ready answers 503. Default: 0."
+        ),
     ] = None,
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            help="Address or network of a proxy in front, whose word on the caller counts. "
+            help="Address or network of a proxy whose headers name the caller's address. "
             "Repeatable."
         ),
     ] = None,
     proxy_protocol: Annotated[
         bool | None,
-        typer.Option("--proxy-protocol", help="Trusted proxies speak the PROXY protocol."),
+        typer.Option("--proxy-protocol", help="Trusted proxies send a PROXY protocol header."),
     ] = None,
     max_connections: Annotated[
-        int | None, typer.Option(help="Connections of a worker. [by the limit of open files]")
+        int | None,
+        typer.Option(help="Connections of a worker. Default: from the limit of open files."),
     ] = None,
     max_share: Annotated[
         float | None,
-        typer.Option(help="What one caller has of a worker while others want some. [0.25]"),
+        typer.Option(
+            help="Part of a worker that one caller may take while others want some. Default: 0.25."
+        ),
     ] = None,
     limit_loopback: Annotated[
         bool | None,
-        typer.Option("--limit-loopback", help="Callers on this machine have a share, too."),
+        typer.Option("--limit-loopback", help="Apply --max-share to callers on this machine, too."),
     ] = None,
     max_requests: Annotated[
-        int | None, typer.Option(help="Requests of a worker in flight, 0 = no limit. [128]")
+        int | None,
+        typer.Option(help="Requests that a worker runs at once, 0 = no limit. Default: 128."),
     ] = None,
     max_waiting_requests: Annotated[
-        int | None, typer.Option(help="Requests beyond these that wait for a turn. [4096]")
+        int | None, typer.Option(help="Requests that may wait for their turn. Default: 4096.")
     ] = None,
     request_wait: Annotated[
-        float | None, typer.Option(help="Seconds that one waits; then 429. [0.5]")
+        float | None,
+        typer.Option(help="Seconds that a request waits before it gets 429. Default: 0.5."),
     ] = None,
     max_reading_bytes: Annotated[
         int | None,
         typer.Option(
-            help="Bytes of a worker under way from NATS; keep it below max_pending of nats-server. "
-            "[46137344]"
+            help="Bytes under way from NATS to a worker; at most two thirds of max_pending of "
+            "nats-server. Default: 46137344."
         ),
     ] = None,
     max_held_bytes: Annotated[
         int | None,
-        typer.Option(help="Bytes of a worker that wait for slow clients. [33554432]"),
+        typer.Option(help="Bytes that a worker holds for its clients. Default: 33554432."),
     ] = None,
     max_watches: Annotated[
-        int | None, typer.Option(help="Watches of a worker, 0 = no limit. [10000]")
+        int | None, typer.Option(help="Watches of a worker, 0 = no limit. Default: 10000.")
     ] = None,
     max_watches_per_address: Annotated[
-        int | None, typer.Option(help="Watches of a client address, 0 = no limit. [2000]")
+        int | None, typer.Option(help="Watches of one client address, 0 = no limit. Default: 2000.")
     ] = None,
     watch_queue: Annotated[
-        int | None, typer.Option(help="Changes that may wait for a slow watcher. [4096]")
+        int | None, typer.Option(help="Changes that may wait for one slow watcher. Default: 4096.")
     ] = None,
-    watch_queue_bytes: Annotated[int | None, typer.Option(help="Bytes of them. [4194304]")] = None,
+    watch_queue_bytes: Annotated[
+        int | None, typer.Option(help="Bytes of values that may wait. Default: 4194304.")
+    ] = None,
     watch_ping_seconds: Annotated[
-        float | None, typer.Option(help="Between pings of a WebSocket, and for the answer. [20]")
+        float | None, typer.Option(help="Seconds between the pings of a WebSocket. Default: 20.")
     ] = None,
     nats_user: NatsUser = None,
     nats_password: NatsPassword = None,
@@ -265,9 +283,10 @@ def serve(
     log_level: LogLevel = None,
     config: Config = None,
 ) -> None:
-    """Run the gateway beside your NATS.
+    """Run the gateway for your NATS.
 
-    Settings can also be JETKV_<NAME> and lines of --config; see docs/configuration.md.
+    Every setting can also be a variable, such as JETKV_NATS_URL,
+    or a line of the --config file: see docs/configuration.md.
     """
     flags = {
         **_nats_flags(locals()),
@@ -350,11 +369,14 @@ def check(
     nats_inbox_prefix: NatsInboxPrefix = None,
     nats_domain: NatsDomain = None,
     bucket_prefix: BucketPrefix = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     config: Config = None,
 ) -> None:
-    """Can the gateway work with this NATS? Exit code 0 yes, 3 not reachable, 5 credentials
-    refused, 6 not as it is, 4 the settings cannot be used."""  # noqa: D205, D209 - typer shows it whole
+    """Test whether the gateway can work with your NATS.
+
+    Exit codes: 0 it can, 3 NATS is not reachable, 4 a setting cannot be used,
+    5 NATS refuses the credentials, 6 this NATS cannot be used.
+    """
     settings = _settings(_nats_flags(locals()), config)
     for line in unknown_variables(os.environ, Settings.model_fields):
         typer.echo(f"warning    {line}", err=True)
@@ -405,8 +427,11 @@ def _cluster(names: list[str] | None) -> str:
 
 
 @token_app.command("new")
-def token_new(name: Annotated[str, typer.Argument(help="Whose token this is.")]) -> None:
-    """Make a random token; its line goes into the file of --auth-tokens, the token to NAME."""
+def token_new(name: Annotated[str, typer.Argument(help="Name of the caller.")]) -> None:
+    """Create a random token.
+
+    Give the token to the caller, and put the line into the file of --auth-tokens.
+    """
     token = new_token()
     try:
         line = token_line(name, token)

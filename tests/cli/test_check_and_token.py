@@ -135,6 +135,12 @@ def test_help_is_there(finish, flag: str) -> None:
     assert "Usage" in output
 
 
+def test_help_shows_defaults_that_are_words(finish) -> None:
+    _, output = finish("serve", "--help")
+    for default in ("nats://127.0.0.1:4222", "_INBOX", "the limit of open files"):
+        assert default in " ".join(re.sub("[^\\x20-\\x7e]", " ", output).split()), default
+
+
 def test_a_new_token_and_its_line_belong_together(finish) -> None:
     code, output = finish("token", "new", "app-1")
     assert code == 0
