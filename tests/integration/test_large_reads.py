@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket
 
+MIB = 1024 * 1024
 VALUE = os.urandom(1_000_000)
 READERS = 120
 
@@ -78,3 +81,32 @@ async def test_many_deletes_of_large_values_at_once_cost_nobody_the_connection(
         calls = (asyncio.to_thread(large.delete, "k", If_Match="7") for _ in range(24))
         assert {answer.status for answer in await asyncio.gather(*calls)} == {412}
     assert slow_consumers(tmp_path) == 0
+
+
+@pytest.mark.parametrize("query", ["", "?values=raw", "?consistency=eventual"])
+def test_a_read_of_a_mebibyte_has_three_times_its_size_in_memory_at_most(
+    tmp_path: Path, query: str
+) -> None:
+    with (
+        NatsServer(tmp_path, config="max_payload: 2MB") as server,
+        running_gateway(server.url, buckets="large") as http,
+    ):
+        large = Bucket(http, "large")
+        value = os.urandom(MIB)
+        assert large.put("k", value).status == 200
+        first = large.get("k", query)
+        assert first.status == 200
+        request = f"GET {large.key('k')}{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        taken, buffer = 0, bytearray(64 * 1024)  # what the client has itself is no part of it
+        with socket.create_connection((http.host, http.port), timeout=10) as client:
+            tracemalloc.start()
+            try:
+                before, _ = tracemalloc.get_traced_memory()
+                client.sendall(request)
+                while taken < len(first.body):
+                    taken += client.recv_into(buffer)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert peak - before > MIB, "it was measured"
+    assert peak - before <= 3 * MIB

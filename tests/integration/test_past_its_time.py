@@ -115,6 +115,7 @@ def test_whose_time_is_up(
     block = "NATS/1.0\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
     coded = base64.b64encode(block.encode()).decode() if headers else None
     assert lifetime.is_past(AT - age, coded, NOW) is past
+    assert lifetime.is_past(AT - age, block.encode(), NOW) is past
 
 
 @pytest.mark.parametrize(

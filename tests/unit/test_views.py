@@ -29,6 +29,12 @@ def shown(value: bytes, content_type: str | None) -> tuple[str, Any]:
     return fields["encoding"], fields["value"]
 
 
+def raw(value: bytes, content_type: str | None = None) -> Entry:
+    """As `entry`, of a direct read: the bytes themselves."""
+    time = "2026-01-02T03:04:05.123456789Z"
+    return Entry("k", value, 7, time, Operation.PUT, content_type)
+
+
 # --- the default
 
 
@@ -37,6 +43,19 @@ def test_an_entry_is_shown_as_base64_with_exactly_these_fields() -> None:
         b'{"key":"user:1","value":"aGVsbG8=","revision":7,'
         b'"created_at":"2026-01-02T03:04:05.123456789Z","operation":"put"}'
     )
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 100, *range(65_534, 65_540), 98_303, 98_304, 200_001])
+@pytest.mark.parametrize("view", [View.BASE64, View.JSON])
+def test_an_entry_looks_the_same_however_its_value_came(size: int, view: View) -> None:
+    value = bytes(number % 251 for number in range(size))
+    assert entry_json(raw(value), view) == entry_json(entry(value), view)
+
+
+@given(st.binary(max_size=200))
+def test_an_entry_has_its_value_in_both_forms_and_its_size_however_it_came(value: bytes) -> None:
+    for one in (raw(value), entry(value)):
+        assert (one.value, one.base64, one.size) == (value, to_base64(value), len(value))
 
 
 def test_a_ready_value_comes_with_its_encoding() -> None:

@@ -80,14 +80,18 @@ class KeyHandlers:
         )
         if not_modified(headers, revision):
             call.answer(304, lines, b"")
-        elif view is View.RAW:
+            return
+        if view is View.RAW:
             lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
             lines += isolation(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
-            call.answer(200, lines, entry.value)
+            body = entry.value
         else:
-            call.answer(200, lines + JSON_LINE, entry_json(entry, view))
+            lines += JSON_LINE
+            body = entry_json(entry, view)
+        del entry  # a large value is not to be here beside its answer
+        call.answer(200, lines, body)
 
     async def put_entry(self, call: Call, bucket: str, key: str) -> None:
         headers = call.headers

@@ -23,6 +23,7 @@ __all__ = [
     "ROLLUP",
     "TTL",
     "Naming",
+    "block_kind",
     "delivery",
     "expired",
     "message_headers",
@@ -137,6 +138,12 @@ def message_kind(headers: str | None) -> Kind:
     if not headers:
         return Kind(Operation.PUT)
     return header_kind(read_headers(b64decode(headers)))
+
+
+@lru_cache(maxsize=1024)
+def block_kind(block: bytes) -> Kind:
+    """Read off the block that a message was stored with what it is."""
+    return header_kind(read_headers(block))
 
 
 def header_kind(headers: Mapping[str, str]) -> Kind:

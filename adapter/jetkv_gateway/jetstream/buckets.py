@@ -14,6 +14,7 @@ from jetkv_gateway.jetstream.capabilities import Capability, Host, host_of, sinc
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
+from jetkv_gateway.jetstream.lone import Standing
 from jetkv_gateway.jetstream.streams import (
     bucket_info,
     misfit,
@@ -56,6 +57,8 @@ class BucketNames:
     stored: str
     written: str
     get: str
+    direct: bytes
+    stream_bytes: bytes
 
 
 @lru_cache(maxsize=4096)
@@ -73,12 +76,14 @@ def names_of(naming: Naming, bucket: str) -> BucketNames:
         stored=naming.stored(bucket, ""),
         written=naming.written(bucket, ""),
         get=f"STREAM.MSG.GET.{stream}",
+        direct=f"{naming.api}DIRECT.GET.{stream}".encode(),
+        stream_bytes=stream.encode(),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """What a write needs to know of a bucket, and until when to believe it.
+    """What reads and writes need to know of a bucket, and until when to believe it.
 
     Attributes:
         value_limit: bytes.
@@ -90,6 +95,8 @@ class WriteLimits:
         leader: the name of that one, None where it stands alone.
         servers: the names of it and of the others.
         usual: size of a message, in bytes.
+        standing: of the server of the connection that all this came over.
+        lone: the same where direct reads on that connection are the leader's, else None.
     """
 
     value_limit: int | None
@@ -101,6 +108,8 @@ class WriteLimits:
     leader: str | None
     servers: frozenset[str]
     usual: int
+    standing: Standing
+    lone: Standing | None
     until: float
 
 
@@ -225,13 +234,9 @@ class JetStreamBuckets:
         caught up with this moment when it delivers this revision or a newer one.
         """
         names = names_of(self._naming, name)
+        query, share = get_last(names.stored + ">"), self.share(names)
         try:
-            reply = await self._js.call(
-                names.get,
-                get_last(names.stored + ">"),
-                timeout=timeout,
-                share=self.share(names),
-            )
+            reply = await self._js.call(names.get, query, timeout=timeout, share=share)
         except KeyNotFound:
             return None
         message = reply["message"]
@@ -245,16 +250,19 @@ class JetStreamBuckets:
         """
         return self.known_limits(name) or await self.fresh_limits(name, window)
 
-    def share(self, names: BucketNames, subject: str | None = None) -> Share:
+    def share(
+        self, names: BucketNames, subject: str | None = None, *, direct: bool = False
+    ) -> Share:
         """Return the share that a read takes of the bytes under way.
 
         Args:
             subject: whose newest message is read, None for any message of the bucket.
+            direct: whether the answer is the bytes themselves.
         """
         limits, js = self._limits.get(names.bucket), self._js
         if limits is None:
-            return js.reads.share(names.stored, js.largest_answer(None), subject)
-        bound = js.largest_answer(limits.value_limit)
+            return js.reads.share(names.stored, js.largest_answer(None, direct=direct), subject)
+        bound = js.largest_answer(limits.value_limit, direct=direct)
         return js.reads.share(names.stored, bound, subject, limits.usual)
 
     def known_limits(self, name: str) -> WriteLimits | None:
@@ -264,8 +272,11 @@ class JetStreamBuckets:
         than one that was simply sent, where the leader is away for a moment.
         """
         limits = self._limits.get(name)
-        if limits is not None and limits.until < self._loop.time():
-            self._refresh(name)
+        if limits is not None:
+            # Whether direct reads are the leader's is asked again on each connection.
+            here = self._js.connection.standing
+            if limits.until < self._loop.time() or (here.alone and here is not limits.standing):
+                self._refresh(name)
         return limits
 
     def _refresh(self, name: str) -> None:
@@ -291,8 +302,10 @@ class JetStreamBuckets:
         await self.stream(name, window=window)
         return self._limits[name]
 
-    def _remember(self, name: str, info: dict[str, Any]) -> None:
+    def _remember(self, name: str, info: dict[str, Any], asked_on: Standing) -> None:
         config = info["config"]
+        # One that came over another connection is of another server, or of another time.
+        here = asked_on is self._js.connection.standing and asked_on.leads(info)
         limits = WriteLimits(
             value_limit=stream_value_limit(config),
             duplicate_window=config.get("duplicate_window", 0) / 1e9,
@@ -304,19 +317,21 @@ class JetStreamBuckets:
             leader=(info.get("cluster") or {}).get("leader"),
             servers=_servers_of(info),
             usual=info["state"]["bytes"] // max(1, info["state"]["messages"]),
+            standing=asked_on,
+            lone=asked_on if here else None,
             until=self._loop.time() + _LIMITS_SECONDS,
         )
         if len(self._limits) >= _LIMITS_KEPT:
             self._limits.clear()
         self._limits[name] = limits
 
-    def may_be_past(self, name: str, entry: Entry, headers: str | None) -> bool:
+    def may_be_past(self, name: str, entry: Entry, headers: str | bytes | None) -> bool:
         """Return whether an entry's time is up, by what is known of its bucket.
 
         Where nothing is known yet, the bucket is looked at for the next time.
 
         Args:
-            headers: of its message, base64 as the API has them.
+            headers: of its message, base64 as the API has them, or the block itself.
         """
         limits = self.known_limits(name)
         if limits is None:
@@ -328,7 +343,7 @@ class JetStreamBuckets:
         )
 
     async def is_past(
-        self, name: str, entry: Entry, headers: str | None, window: RetryWindow
+        self, name: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
     ) -> bool:
         """Return whether an entry's time is up, by its bucket as it is now; see `may_be_past`."""
         if not self.may_be_past(name, entry, headers):
@@ -359,6 +374,7 @@ class JetStreamBuckets:
             BucketUnsuitable: there is a stream of that name which is no bucket.
         """
         check_bucket(name)
+        asked_on = self._js.connection.standing
         info = await self._js.call(
             f"STREAM.INFO.{self._naming.stream(name)}",
             timeout=timeout,
@@ -368,7 +384,7 @@ class JetStreamBuckets:
         reason = misfit(info["config"])
         if reason is not None:
             raise BucketUnsuitable(reason)
-        self._remember(name, info)
+        self._remember(name, info, asked_on)
         return info
 
     def resting(self, name: str, wished: float) -> float:

@@ -115,6 +115,7 @@ class JetStream:
         reading_bytes: that may be under way at the same time.
 
     Attributes:
+        connection: what it asks over.
         patience: seconds that it waits where it may be made again.
         budget: of what is under way.
         reads: which share of it a read takes.
@@ -127,7 +128,7 @@ class JetStream:
         timeout: float,
         reading_bytes: int = READING_BYTES,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self.naming = naming
         self._api = naming.api
         self._timeout = timeout
@@ -137,31 +138,38 @@ class JetStream:
         self._settling: asyncio.Task[None] | None = None
         self._info: dict[str, Any] = {}
         self._bounds: dict[int | None, int] = {}
+        self._bounds_direct: dict[int | None, int] = {}
 
     @property
     def max_value_bytes(self) -> int:
-        return self._connection.max_value_bytes
+        return self.connection.max_value_bytes
 
-    def largest_answer(self, value_limit: int | None) -> int:
-        """Return the bytes that the answer to a read has at most: base64 in JSON.
+    def largest_answer(self, value_limit: int | None, *, direct: bool = False) -> int:
+        """Return the bytes that the answer to a read has at most.
 
         Args:
             value_limit: of the bucket in bytes, None for that of the server.
+            direct: whether it is the bytes themselves, not base64 in JSON.
         """
-        info = self._connection.server_info
+        info = self.connection.server_info
         if info is not self._info:
             # There is another one for each time that a server says what it allows.
             self._info = info
             self._bounds.clear()
-        bound = self._bounds.get(value_limit)
+            self._bounds_direct.clear()
+        bounds = self._bounds_direct if direct else self._bounds
+        bound = bounds.get(value_limit)
         if bound is None:
-            largest = self._connection.max_value_bytes
+            largest = self.connection.max_value_bytes
             if value_limit is not None:
                 largest = min(largest, value_limit)
-            bound = (largest + HEADER_RESERVE) * 4 // 3 + _AROUND_A_MESSAGE
-            if len(self._bounds) >= _BOUNDS_KEPT:
-                self._bounds.clear()
-            self._bounds[value_limit] = bound
+            bound = largest + HEADER_RESERVE
+            if not direct:
+                bound = bound * 4 // 3
+            bound += _AROUND_A_MESSAGE
+            if len(bounds) >= _BOUNDS_KEPT:
+                bounds.clear()
+            bounds[value_limit] = bound
         return bound
 
     async def host(self) -> Host:
@@ -176,7 +184,7 @@ class JetStream:
 
     async def available(self, timeout: float) -> bool:
         """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
-        return await self._connection.wait_connected(timeout)
+        return await self.connection.wait_connected(timeout)
 
     async def reconnected(self, window: RetryWindow) -> bool:
         """Wait for a connection to try again on, and return whether one stands.
@@ -198,7 +206,7 @@ class JetStream:
             Unavailable: none stands.
         """
         try:
-            return self._connection.mux
+            return self.connection.mux
         except NotConnected as signal:
             raise unanswered(signal, None) from signal
 
@@ -245,10 +253,10 @@ class JetStream:
             if share is not None:
                 taken = share.lane.take_now(share.units)
                 if not taken:
-                    taken = await self._wait_for(share, window, room)
+                    taken = await self.room_for(share, window, room)
                 epoch = share.lane.epoch
             try:
-                message = await self._connection.mux.ask(
+                message = await self.connection.mux.ask(
                     (self._api + verb).encode(), payload, timeout=wait
                 )
                 if len(message.data) > SMALL and share is not None:
@@ -263,14 +271,14 @@ class JetStream:
                 if isinstance(signal, RequestTimeout):
                     silent = failure
                     if share is not None:
-                        self._leave(share.lane, taken)
+                        self.leave(share.lane, taken)
                         taken = 0
                 elif silent is not None and isinstance(signal, (ConnectionLost, NotConnected)):
                     # The silent server was left meanwhile: that it was silent is what counts.
                     failure = silent
             except asyncio.CancelledError:
                 if share is not None:
-                    self._leave(share.lane, taken)
+                    self.leave(share.lane, taken)
                     taken = 0
                 raise
             finally:
@@ -280,7 +288,7 @@ class JetStream:
             if again:
                 again = await self.reconnected(window)
             else:
-                again = isinstance(failure, Unavailable) and self._connection.connected
+                again = isinstance(failure, Unavailable) and self.connection.connected
             if not again or not await window.pause():
                 if repeatable and isinstance(failure, DeadlineExceeded) and verb.startswith(_GET):
                     await self._require_stream(verb[len(_GET) :])
@@ -290,7 +298,7 @@ class JetStream:
                     # An error holds this frame, and must not be held by it: that is a cycle.
                     del failure, silent
 
-    async def _wait_for(self, share: Share, window: RetryWindow | None, room: float | None) -> int:
+    async def room_for(self, share: Share, window: RetryWindow | None, room: float | None) -> int:
         """Wait until there is room for a reply, and return what was taken; see `call`.
 
         Raises:
@@ -313,7 +321,7 @@ class JetStream:
             window.restart()
         return taken
 
-    def _leave(self, lane: Lane, taken: int) -> None:
+    def leave(self, lane: Lane, taken: int) -> None:
         """Keep what was taken for a reply that was waited for in vain, as it may still come."""
         lane.leave(taken)
         self._settle_soon()
@@ -328,7 +336,7 @@ class JetStream:
             self.budget.begin_settling()
             await asyncio.sleep(_SETTLE_SECONDS)
             try:
-                await self._connection.mux.request(f"{self._api}INFO", timeout=self._timeout)
+                await self.connection.mux.request(f"{self._api}INFO", timeout=self._timeout)
             except NoResponders:
                 pass  # an answer, too
             except RequestFailed:
@@ -336,41 +344,6 @@ class JetStream:
             self.budget.settle()
             if not self.budget.unsettled:
                 return
-
-    async def direct_get(
-        self, stream: str, payload: bytes, *, timeout: float, share: Share, window: RetryWindow
-    ) -> Reply | None:
-        """Return what a replica answers to a read, or None where none answers in time.
-
-        Args:
-            share: of the bytes under way.
-
-        Raises:
-            TooManyRequests: there was no room for the answer in time.
-        """
-        taken = share.lane.take_now(share.units) or await self._wait_for(share, window, None)
-        epoch = share.lane.epoch
-        try:
-            message = await self._connection.mux.request(
-                f"{self._api}DIRECT.GET.{stream}", payload, timeout=timeout
-            )
-        except (RequestTimeout, asyncio.CancelledError) as late:
-            self._leave(share.lane, taken)
-            taken = 0
-            if isinstance(late, RequestTimeout):
-                return None
-            raise
-        except (NoResponders, ConnectionLost):
-            return None
-        except RequestFailed as signal:
-            raise unanswered(signal, None) from signal
-        else:
-            if len(message.data) > SMALL:
-                self.reads.came_large(share, asyncio.get_running_loop().time())
-            return message
-        finally:
-            if taken:
-                share.lane.give(taken, epoch)
 
     async def publish(
         self,
@@ -400,7 +373,7 @@ class JetStream:
         wait = timeout or self._timeout
         while True:
             try:
-                message = await self._connection.mux.ask(
+                message = await self.connection.mux.ask(
                     subject.encode(), payload, headers, timeout=wait
                 )
                 answer = _answer(message, stream)
@@ -428,7 +401,7 @@ class JetStream:
             GatewayError: why not; no `Unavailable`.
         """
         try:
-            message = await self._connection.mux.request(
+            message = await self.connection.mux.request(
                 f"{self._api}STREAM.INFO.{stream}", timeout=1
             )
             error = _answer(message, stream).get("error")
@@ -443,11 +416,11 @@ class JetStream:
 
     async def issues(self) -> dict[str, str]:
         """Return what keeps JetStream from answering, by part; empty when it does."""
-        if not self._connection.connected:
-            reason = self._connection.last_error or "still connecting"
+        if not self.connection.connected:
+            reason = self.connection.last_error or "still connecting"
             return {"nats": f"not connected: {reason}"}
         try:
-            message = await self._connection.mux.request(f"{self._api}INFO", timeout=2)
+            message = await self.connection.mux.request(f"{self._api}INFO", timeout=2)
             error = _answer(message, "INFO").get("error")
             if error is not None:
                 raise refusal(error)

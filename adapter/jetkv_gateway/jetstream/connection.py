@@ -12,6 +12,7 @@ import random
 from contextlib import suppress
 from typing import Any
 
+from jetkv_gateway.jetstream.lone import Standing
 from jetkv_gateway.jetstream.options import NatsOptions, Secrets
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
@@ -44,6 +45,8 @@ class Connection:
 
     Attributes:
         max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
+        standing: of the server that the connection which stands now leads to; another object for
+            each connection.
     """
 
     def __init__(self, options: NatsOptions) -> None:
@@ -61,6 +64,7 @@ class Connection:
         self.max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
         self.server_version: tuple[int, int, int] = (0, 0, 0)
         self.server_info: dict[str, Any] = {}
+        self.standing = Standing()
 
     def start(self) -> None:
         """Start to connect, and to keep connected until `close`."""
@@ -217,6 +221,7 @@ class Connection:
     def _use(self, link: Uplink) -> None:
         self._link, self._mux = link, link.mux
         self.server_version = link.version
+        self.standing = link.standing
         self._troubles.clear()
         self._learn(link)
         self._connected.set()
@@ -280,3 +285,4 @@ class Connection:
         if link is self._link:
             self._connected.clear()
             self._mux = self._link = None
+            self.standing = Standing()

@@ -7,14 +7,12 @@ from jetkv_gateway.jetstream.api import (
     get_last,
     get_next,
     get_sequence,
-    header_kind,
     read_entry,
 )
 from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
-from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.headers import read_direct, read_headers
 from jetkv_gateway.jetstream.writes import Writes
 from jetkv_gateway.kv.commands import Delete, Get, History, Put
 from jetkv_gateway.kv.errors import (
@@ -25,12 +23,11 @@ from jetkv_gateway.kv.errors import (
     RevisionMismatch,
     ValueTooLarge,
 )
-from jetkv_gateway.kv.model import Consistency, Entry, Operation, to_base64
+from jetkv_gateway.kv.model import Consistency, Entry, Operation
 from jetkv_gateway.kv.retries import Retries
 
 __all__ = ["JetStreamEntries"]
 
-_REPLICA_TIMEOUT = 1.0
 _ROOM_SECONDS_WITHIN = 30.0
 
 
@@ -41,6 +38,7 @@ class JetStreamEntries:
         self._js = js
         self._naming = js.naming
         self._buckets = buckets
+        self._direct = DirectReads(js)
         self._writes = Writes(js, buckets)
         self._loop = asyncio.get_running_loop()
 
@@ -52,31 +50,43 @@ class JetStreamEntries:
         bucket, key, tokens, revision, consistency = command
         names = names_of(self._naming, bucket)
         subject = names.stored + tokens
+        newest = subject if revision is None else None
         query = get_last(subject) if revision is None else get_sequence(revision)
         window = RetryWindow(retries)
-        js = self._js
-        share = self._buckets.share(names, subject if revision is None else None)
-        entry = headers = None
-        if consistency is Consistency.EVENTUAL:
-            entry = await self._from_replica(names, subject, key, query, share, window)
-        if entry is None:
+        js, buckets = self._js, self._buckets
+        strong = consistency is Consistency.STRONG
+        limits = buckets.known_limits(bucket)
+        lone = limits.lone if limits is not None and strong else None
+        found = None
+        if not strong or (lone is not None and self._direct.leads(names.stream, subject, lone)):
+            share = buckets.share(names, newest, direct=True)
+            found = await self._direct.read(names, subject, key, query, share, window, lone)
+        entry: Entry | None
+        headers: bytes | str | None = None
+        if found is not None:
+            entry, headers = found
+        else:
+            share = buckets.share(names, newest)
             try:
                 reply = await js.call(names.get, query, window=window, share=share)
                 entry = read_entry(reply["message"], subject, key)
                 headers = reply["message"].get("hdrs")
             except KeyNotFound:
                 entry = None
+            if lone is not None and revision is None:
+                self._direct.told(subject, there=entry is not None)
         if revision is None:
-            size = len(entry.base64) if entry is not None else 0
+            size = len(entry.data) if entry is not None else 0
             js.reads.saw(names.stored, subject, size, self._loop.time())
         if entry is None or entry.operation is not Operation.PUT:
-            await self._buckets.limits(bucket, window)
+            await buckets.limits(bucket, window)
             raise KeyNotFound
-        # What a replica has may be old; its headers, which may say "never", are not at hand here.
+        # What a replica has may be old, so it is shown as it is.
         if (
             entry.consistency is Consistency.STRONG
-            and self._buckets.may_be_past(bucket, entry, headers)
-            and await self._buckets.is_past(bucket, entry, headers, window)
+            and (limits is None or limits.lifetime is not None)
+            and buckets.may_be_past(bucket, entry, headers)
+            and await buckets.is_past(bucket, entry, headers, window)
         ):
             raise KeyNotFound
         return entry
@@ -142,7 +152,7 @@ class JetStreamEntries:
         window = RetryWindow(retries)
         last = await self._writes.last(names, tokens, key, window)
         newest = last.entry.revision if last is not None else 0
-        subject, size = names.stored + tokens, len(last.entry.base64) if last is not None else 0
+        subject, size = names.stored + tokens, len(last.entry.data) if last is not None else 0
         self._js.reads.saw(names.stored, subject, size, self._loop.time())
         del last  # with a value in it
         reached = 0
@@ -190,37 +200,6 @@ class JetStreamEntries:
         limit = (await self._buckets.fresh_limits(bucket, window)).value_limit
         if limit is not None and size > limit:
             raise ValueTooLarge(limit)
-
-    async def _from_replica(
-        self,
-        names: BucketNames,
-        subject: str,
-        key: str,
-        query: bytes,
-        share: Share,
-        window: RetryWindow,
-    ) -> Entry | None:
-        """Return what any replica has, or None where the leader has to be asked.
-
-        A bucket without direct gets has no replica that answers, a frozen one does not in time.
-        A replica's "not found" may be a value that has not reached it: the leader is asked.
-        """
-        message = await self._js.direct_get(
-            names.stream, query, timeout=_REPLICA_TIMEOUT, share=share, window=window
-        )
-        if message is None:
-            return None
-        found = read_direct(message.headers, names.stream.encode())
-        if found is None or found.subject != subject.encode():
-            return None
-        return Entry(
-            key,
-            to_base64(message.data),
-            found.sequence,
-            found.time,
-            *header_kind(read_headers(found.stored)),
-            Consistency.EVENTUAL,
-        )
 
     async def _drop_history(self, names: BucketNames, tokens: str, tombstone: int) -> None:
         """Drop what lies before a tombstone: newer values than it are kept by the sequence."""

@@ -42,18 +42,20 @@ class Lifetime:
     own: bool
     clock: float
 
-    def is_past(self, stored: float, headers: Mapping[str, str] | str | None, now: float) -> bool:
+    def is_past(
+        self, stored: float, headers: Mapping[str, str] | str | bytes | None, now: float
+    ) -> bool:
         """Return whether a message's time is up.
 
         Args:
             stored: seconds since 1970, by the server.
-            headers: as they were read, or base64 as the API has them.
+            headers: as they were read, base64 as the API has them, or the block itself.
             now: the event loop's time.
         """
         age = now + self.clock - stored
         if not self.own or not headers:
             return age >= self.max_age
-        ttl = _coded_ttl(headers) if isinstance(headers, str) else _own_ttl(headers)
+        ttl = _coded_ttl(headers) if isinstance(headers, str | bytes) else _own_ttl(headers)
         if ttl is None:
             return age >= self.max_age
         return age >= (ttl if ttl == math.inf else min(ttl, self.max_age))
@@ -73,8 +75,8 @@ def lifetime_of(info: Mapping[str, Any], now: float) -> Lifetime | None:
 
 
 @lru_cache(maxsize=1024)
-def _coded_ttl(headers: str) -> float | None:
-    return _own_ttl(read_headers(b64decode(headers)))
+def _coded_ttl(headers: str | bytes) -> float | None:
+    return _own_ttl(read_headers(b64decode(headers) if isinstance(headers, str) else headers))
 
 
 def _own_ttl(headers: Mapping[str, str]) -> float | None:

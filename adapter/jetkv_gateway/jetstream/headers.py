@@ -45,6 +45,10 @@ _END = b"\r\n"
 _NEWLINES = str.maketrans("\r\n", "  ")
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _SIZE = b"Nats-Msg-Size: "
+_STREAM = b"Nats-Stream: "
+_SUBJECT = b"Nats-Subject: "
+_SEQUENCE = b"Nats-Sequence: "
+_TIME = b"Nats-Time-Stamp: "
 
 
 class Status(NamedTuple):
@@ -148,14 +152,22 @@ def without_size(block: bytes) -> bytes:
 
 def read_direct(block: bytes, stream: bytes) -> Direct | None:
     """Read what a direct get answers; None where it is no message of the stream."""
-    lines = block.removesuffix(_END + _END).rsplit(_END, 3)
-    where = b"Nats-Stream: " + stream
-    if len(lines) != 4 or not lines[0].endswith(where):
+    lines = block.rsplit(_END, 5)
+    if len(lines) != 6 or lines[4] or lines[5]:
         return None
-    fields = [line.partition(b": ") for line in lines[1:]]
-    names = [name for name, _, _ in fields]
-    subject, sequence, time = (value for _, _, value in fields)
-    if names != [b"Nats-Subject", b"Nats-Sequence", b"Nats-Time-Stamp"] or not sequence.isdigit():
+    head, subject, sequence, time, _, _ = lines
+    where = _STREAM + stream
+    if not (
+        head.endswith(where)
+        and subject.startswith(_SUBJECT)
+        and sequence.startswith(_SEQUENCE)
+        and time.startswith(_TIME)
+    ):
         return None
-    stored = lines[0][: -len(where)] + _END
-    return Direct(stored, subject, int(sequence), time.decode("latin-1"))
+    number = sequence[len(_SEQUENCE) :]
+    if not number.isdigit():
+        return None
+    stored = head[: -len(where)] + _END
+    fields = stored, subject[len(_SUBJECT) :], int(number), time[len(_TIME) :].decode("latin-1")
+    # As `Direct(*fields)`, without a call in Python: one comes with each read.
+    return tuple.__new__(Direct, fields)

@@ -17,6 +17,7 @@ from nats import errors as nats_errors
 
 from jetkv_gateway.jetstream.credentials import SecretError, expecting
 from jetkv_gateway.jetstream.link import Link
+from jetkv_gateway.jetstream.lone import Standing
 from jetkv_gateway.jetstream.options import Secrets
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer
 from jetkv_gateway.jetstream.servers import Server
@@ -70,6 +71,7 @@ class Uplink:
 
     Attributes:
         info: what the server says of itself.
+        standing: whether it stands alone, by that.
         version: of the server.
         leaving: whether the server has said that it will stop.
     """
@@ -86,6 +88,7 @@ class Uplink:
         self.server = server
         self.link = Link(self._take_info, self._on_violation, self._finish)
         self.info: dict[str, Any] = {}
+        self.standing = Standing()
         self.version = (0, 0, 0)
         self.leaving = False
         self._mux: Multiplexer | None = None
@@ -158,6 +161,7 @@ class Uplink:
             self.info = info  # itself, since what is changed in it below counts
         else:
             self.info = {**self.info, **info}
+        self.standing.heed(self.info)
         self.leaving = bool(info.get("ldm"))
         if not first:
             self._on_info(self)

@@ -49,9 +49,9 @@ class Entry:
 
     Attributes:
         key: decoded.
-        base64: the value, standard padded base64; "" for an empty value and for a tombstone.
-            JetStream hands it over in this form and most answers want it so: it is decoded only
-            where the bytes are asked for.
+        data: the value as JetStream has handed it over, the bytes or standard padded base64;
+            empty for an empty value and for a tombstone. Either form is made of the other only
+            where it is asked for.
         revision: stream sequence, unique within the bucket.
         created_at: RFC 3339, UTC, as the server wrote it.
         operation: put, delete or purge.
@@ -61,7 +61,7 @@ class Entry:
     """
 
     key: str
-    base64: str
+    data: bytes | str
     revision: int
     created_at: str
     operation: Operation
@@ -71,13 +71,22 @@ class Entry:
 
     @property
     def value(self) -> bytes:
-        return b64decode(self.base64)
+        data = self.data
+        return data if isinstance(data, bytes) else b64decode(data)
+
+    @property
+    def base64(self) -> str:
+        """The value, standard padded base64."""
+        data = self.data
+        return data if isinstance(data, str) else to_base64(data)
 
     @property
     def size(self) -> int:
         """Length of the value in bytes."""
-        padding = self.base64[-2:].count("=")
-        return len(self.base64) // 4 * 3 - padding
+        data = self.data
+        if isinstance(data, bytes):
+            return len(data)
+        return len(data) // 4 * 3 - data[-2:].count("=")
 
     @property
     def live(self) -> bool:
