@@ -26,14 +26,15 @@ __all__ = ["CHECKS", "DEADLINE", "breaches"]
 
 DEADLINE = 5.0 + 6.0
 """Seconds that a request to the gateway may take: one answer waited for (`request_timeout`), and
-all retries of what was not applied (design decision 7). A client is given one second more."""
+all retries of what was not applied (docs/architecture.md, decision 7). A client gets one second
+more."""
 
 _GRACE = 1.0
 _WRITES = ("put", "create", "cas", "delete", "purge")
 
 
 def breaches_of_answers(history: History) -> list[str]:
-    """No status 500, nothing malformed, nothing that contradicts contract 1.4."""
+    """No status 500, nothing malformed, nothing that contradicts docs/http-api.md#errors."""
     return [f"{op.wrong}: {op}" for op in history.operations if op.wrong] + [
         f"500: {op}"
         for op in history.operations

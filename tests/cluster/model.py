@@ -98,7 +98,7 @@ def _seen(state: State, operation: Operation, following: int) -> list[State]:
 
 
 def _conflict(state: State, operation: Operation, following: int) -> list[State]:
-    """A 412 names the revision that is there, where it is known (contract 1.4)."""
+    """A 412 names the revision that is there, where it is known (docs/http-api.md#errors)."""
     if operation.kind == "create" and state.value is None:
         return []
     if operation.revision is None:

@@ -1,8 +1,9 @@
 """The clients: they write and read few keys through both gateways, and record what they saw.
 
 Nothing is sent twice unless its answer says that this is safe: aiohttp's own retry of a PUT whose
-connection broke is off (nats-notes §9). A share of the writes carry an idempotency key where the
-gateway knows those, and are sent again under it until their outcome is known.
+connection broke is off (docs/architecture.md, decision 20). A share of the writes carry an
+idempotency key where the gateway knows those, and are sent again under it until their outcome is
+known.
 """
 
 import asyncio
@@ -253,7 +254,7 @@ def _if_strange(error: Exception) -> str:
 
 
 def understood(kind: Kind, attempt: Attempt, headers: Mapping[str, str], content: bytes) -> Answer:
-    """Return what an answer says, and what is wrong with it by contract 1.1 and 1.4."""
+    """Return what an answer says, and what is wrong with it by docs/http-api.md#errors."""
     worker = headers.get("X-Request-Id", "").partition("-")[0]
     if attempt.status == 204 and kind in ("delete", "purge"):
         return Answer(attempt, "ok", worker=worker, wrong="a body with 204" if content else "")

@@ -1,4 +1,4 @@
-"""Every route asks whether its caller may, and nothing else lets anybody in (contract 1.4)."""
+"""Every route asks whether its caller may, and nothing else lets anybody in."""
 
 import json
 from collections.abc import Iterator

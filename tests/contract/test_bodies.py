@@ -1,4 +1,4 @@
-"""Bodies that are too large, broken off, or no HTTP at all (contract 1.4)."""
+"""Bodies that are too large, cut off, or not HTTP (docs/http-api.md#what-http-it-speaks)."""
 
 from threading import Thread
 

@@ -1,4 +1,4 @@
-"""What a bucket and the server take at most (contract 1.3, 1.4): to the byte."""
+"""What a bucket and the server take at most (docs/http-api.md#buckets): to the byte."""
 
 import pytest
 

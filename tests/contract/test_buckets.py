@@ -1,4 +1,4 @@
-"""Buckets: create, describe, list, delete, and every rule of their settings (contract 1.1, 1.3)."""
+"""Buckets: create, describe, list, delete, every rule of a setting (docs/http-api.md#buckets)."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""One key: PUT, GET, DELETE, purge, create, compare-and-set (contract 1.1, 1.4, 2.1)."""
+"""One key: PUT, GET, DELETE, purge, create, compare-and-set (docs/http-api.md#conditions)."""
 
 import re
 

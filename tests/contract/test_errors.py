@@ -1,4 +1,4 @@
-"""Errors (contract 1.4): one body for all of them, from a bad header to broken HTTP."""
+"""Errors (docs/http-api.md#errors): one body for all of them, from a bad header to broken HTTP."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The event stream: what a WebSocket watcher is told, for `EventSource` (contract 2.9)."""
+"""The event stream: what a WebSocket watcher is told, for `EventSource` (docs/watch.md)."""
 
 import asyncio
 from collections.abc import Iterator

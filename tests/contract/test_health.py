@@ -1,4 +1,7 @@
-"""Health, readiness, capabilities (contract 1.6); see also test_unavailable."""
+"""Health, readiness, capabilities (docs/http-api.md#health-and-metrics).
+
+See also test_unavailable.
+"""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The stored revisions of one key (contract 2.4)."""
+"""The stored revisions of one key (docs/http-api.md#histories)."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which bytes of a path are which key (contract 1.2): decoded once, nothing cleaned."""
+"""Which bytes of a path are which key (docs/http-api.md#keys): decoded once, nothing cleaned."""
 
 from threading import Thread
 

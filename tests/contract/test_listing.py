@@ -1,4 +1,4 @@
-"""The list of a bucket's keys, and its filters (contract 1.1, 1.2)."""
+"""The list of a bucket's keys, and its filters (docs/http-api.md#filters)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the gateway counts, in Prometheus's text format (contract 2.11)."""
+"""The metrics, in Prometheus's text format (docs/http-api.md#health-and-metrics)."""
 
 import threading
 import time

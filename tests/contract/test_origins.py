@@ -1,4 +1,4 @@
-"""Which names and pages may call the gateway, and CORS for those (contract 1.6)."""
+"""Which names and pages may call the gateway (docs/http-api.md#pages-in-a-browser), and CORS."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What the gateway says while NATS is down or silent (contract 1.4, 1.6)."""
+"""What the gateway says while NATS is down or silent (docs/http-api.md#errors)."""
 
 from collections.abc import Iterator
 

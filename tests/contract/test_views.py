@@ -1,4 +1,4 @@
-"""How a value is shown (contract 2.2): base64, the bytes themselves, ready JSON, and `/json`."""
+"""How a value is shown (docs/http-api.md#values): base64, raw, ready JSON, and `/json`."""
 
 import asyncio
 import gzip

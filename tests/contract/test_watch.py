@@ -1,4 +1,4 @@
-"""What a WebSocket watcher is told, frame by frame (contract 1.5, 2.9)."""
+"""What a WebSocket watcher is told, frame by frame (docs/watch.md#frames)."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Who gets a WebSocket and who is refused, and what a client may send (contract 1.4 to 1.6)."""
+"""Who gets a WebSocket, who is refused, what a client may send (docs/watch.md#websockets)."""
 
 import asyncio
 import base64

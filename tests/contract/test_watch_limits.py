@@ -1,4 +1,4 @@
-"""How many may watch, and what happens to those who do not keep up (contract 1.4, 1.5)."""
+"""How many may watch, and what happens to those who do not keep up (docs/watch.md#limits)."""
 
 import asyncio
 import json

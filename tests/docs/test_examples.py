@@ -129,7 +129,9 @@ def test_links_to_a_heading_lead_to_one(page: Path) -> None:
 
 
 def test_links_of_the_code_to_a_heading_lead_to_one() -> None:
-    for source in (path for folder in ("adapter", "sdk") for path in (ROOT / folder).rglob("*.py")):
+    for source in (
+        path for folder in ("adapter", "sdk", "tests") for path in (ROOT / folder).rglob("*.py")
+    ):
         for page, anchor in re.findall(r"(docs/[\w/-]+\.md)#([\w-]+)", source.read_text()):
             assert anchor in anchors(ROOT / page), f"{source}: {page}#{anchor}"
 

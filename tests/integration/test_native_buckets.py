@@ -1,4 +1,4 @@
-"""Buckets that were made elsewhere: other settings, and streams that are no buckets (contract 1.3).
+"""Buckets that were made elsewhere: other settings, and streams that are no buckets.
 
 What such a bucket cannot do is answered with the reason, never with a 500.
 """

@@ -1,4 +1,4 @@
-"""The error tree (contract 1.4): every class by its status, code and text, and its answer."""
+"""The error tree (docs/http-api.md#errors): each class by status, code, text and answer."""
 
 import re
 from collections.abc import Iterator
@@ -114,7 +114,7 @@ def test_the_module_shows_every_error_of_the_tree() -> None:
     assert sorted(errors.__all__) == sorted(kind.__name__ for kind in ALL)
 
 
-# --- the table of the contract
+# --- the table of docs/http-api.md#errors
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Filters of keys (contract 1.2): which keys they keep, and what the server is asked for them."""
+"""Filters (docs/http-api.md#filters): which keys they keep, what the server is asked for."""
 
 import re
 import sys

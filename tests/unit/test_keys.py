@@ -1,4 +1,4 @@
-"""The codec between keys and subjects (contract 1.2, design decision 4), and bucket names."""
+"""The codec between keys and subjects (docs/architecture.md, decision 5), and bucket names."""
 
 import itertools
 import re

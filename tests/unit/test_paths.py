@@ -1,4 +1,4 @@
-"""Raw paths and queries (contract 1.2): routed as sent, decoded once."""
+"""Raw paths and queries (docs/http-api.md#keys): routed as sent, decoded once."""
 
 from urllib.parse import quote, urlencode
 

@@ -1,4 +1,4 @@
-"""`If-Match` and `If-None-Match` (contract 1.4, 2.1)."""
+"""`If-Match` and `If-None-Match` (docs/http-api.md#conditions)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a value is shown (contract 2.2): base64, ready JSON, or the bytes themselves."""
+"""How a value is shown (docs/http-api.md#values): base64, ready JSON, or the bytes themselves."""
 
 import base64
 import json

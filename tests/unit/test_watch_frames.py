@@ -1,4 +1,4 @@
-"""What watchers are sent (contract 1.5, 2.9): JSON, WebSocket frames and events."""
+"""What watchers are sent (docs/watch.md#frames): JSON, WebSocket frames and events."""
 
 import base64
 import json

@@ -147,7 +147,7 @@ async def test_a_reader_that_keeps_up_is_not_called_slow_in_a_burst(
 async def test_a_handshake_that_is_waiting_when_the_gateway_stops_is_unavailable(
     own_nats: NatsServer,
 ) -> None:
-    """It is for the client to come again, as with any other request (contract 1.4)."""
+    """It is for the client to come again, as with any other request."""
     own_nats.start()
     with running_gateway(own_nats.url, request_timeout=20) as http:
         await asyncio.to_thread(http.post, BUCKETS, {"name": "b"})

@@ -1,4 +1,4 @@
-"""What a watch promises, each promise over each fault (contract 1.5, 2.9).
+"""What a watch promises, each promise over each fault (docs/watch.md#what-is-promised).
 
 A fault is struck once, on two buckets, one that remembers every revision and one that remembers
 only the newest of each key, while three writers write and some forty watchers watch: WebSockets

@@ -71,7 +71,7 @@ class Authenticator(Protocol):
 
 
 class NoAuth:
-    """Everybody is welcome; a credential is ignored (contract 1.4)."""
+    """Everybody is welcome; a credential is ignored (docs/http-api.md#authentication)."""
 
     required = False
     problem = None
@@ -85,8 +85,8 @@ class NoAuth:
 def socket_credential(authorization: bytes | None, subprotocols: Iterable[str]) -> bytes | None:
     """Return the credential of a WebSocket handshake as an `Authorization` header has it.
 
-    A browser can send no header there, so its clients offer the token as a subprotocol
-    (contract 1.5). A header, where there is one, is what counts.
+    A browser cannot send a header there, so its clients offer the token as a subprotocol
+    (docs/watch.md#websockets). If there is a header, it decides.
     """
     if authorization is not None:
         return authorization

@@ -1,4 +1,4 @@
-"""What a gateway counts, in Prometheus's text format (contract 2.11).
+"""The metrics of a gateway, in Prometheus's text format (docs/http-api.md#health-and-metrics).
 
 With several workers each request meets one of them, so they share files, which
 `prometheus_client` reads together; `share_metrics` has to come before the workers do.

@@ -1,4 +1,6 @@
-"""`If-Match` and `If-None-Match` (contract 1.4; RFC 9110 §13.1), `Idempotency-Key` (2.5).
+"""`If-Match`, `If-None-Match` (RFC 9110 §13.1) and `Idempotency-Key`.
+
+docs/http-api.md#conditions and docs/http-api.md#idempotency-keys describe them for callers.
 
 Repeated header lines reach this module joined by a comma, as RFC 9110 §5.3 allows, so a doubled
 `If-Match` is a list, and a list is refused.

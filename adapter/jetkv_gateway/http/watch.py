@@ -1,4 +1,4 @@
-"""The watch route, as a WebSocket and as an event stream (contract 1.5, 2.9)."""
+"""The watch route, as a WebSocket and as an event stream (docs/watch.md)."""
 
 import asyncio
 import re

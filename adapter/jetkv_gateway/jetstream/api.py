@@ -133,7 +133,7 @@ def message_kind(headers: str | None) -> Kind:
     """Read off a stored message's headers, base64 as the API has them, what it is.
 
     A marker that the server leaves for an expired value is a tombstone too: nats-py reads it as
-    a live, empty value (nats-notes §0.2).
+    a live, empty value (docs/http-api.md#expiry-markers).
     """
     if not headers:
         return Kind(Operation.PUT)

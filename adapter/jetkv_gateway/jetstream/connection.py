@@ -1,9 +1,9 @@
 """The supervisor of the connection to NATS.
 
-nats-py closes for good on any `-ERR` but two (nats-notes §0.1), and buffers writes while it
-reconnects, which makes their outcome unknowable. So its own reconnection is switched off: when a
-client ends, for whatever reason, the supervisor builds a new one, with back-off; in between,
-requests fail at once and are certainly not sent.
+nats-py closes for good on any `-ERR` but two, and buffers writes while it reconnects, which makes
+their outcome unknowable. So its own reconnection is switched off (docs/architecture.md, decision
+2): when a client ends, for whatever reason, the supervisor builds a new one, with back-off; in
+between, requests fail at once and are certainly not sent.
 """
 
 import asyncio

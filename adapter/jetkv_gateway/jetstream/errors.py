@@ -45,7 +45,8 @@ IN_FLIGHT = 10164
 IN_PROCESS = 10158
 MISMATCHES = frozenset({WRONG_LAST_SEQUENCE, IN_FLIGHT})
 """Both refuse a conditional write. After 10164, only said by replicated streams, the write in
-flight may or may not land: nothing is known until the leader is read again (contract 1.4)."""
+flight may or may not land: nothing is known until the leader is read again (docs/architecture.md,
+decision 7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,7 @@ def nothing_applied(error: kv.DeadlineExceeded) -> kv.GatewayError:
     """Return what a write answers when a request of its own got no answer in time.
 
     Only the write itself can have an unknown outcome. A read that goes before it, or after it was
-    refused, leaves nothing behind: 503, and a retry is safe (contract 1.4).
+    refused, leaves nothing behind: 503, and a retry is safe (docs/http-api.md#errors).
     """
     if isinstance(error, kv.OutcomeUnknown):
         return error

@@ -1,4 +1,6 @@
-"""Listing the keys of a bucket, complete whatever is written meanwhile (design decision 8).
+"""Listing the keys of a bucket, complete whatever is written meanwhile.
+
+See docs/architecture.md, decision 8.
 
 One short-lived pull consumer, headers only, last per subject, always deleted.
 
@@ -10,7 +12,7 @@ their turn and want the same list share the run that begins after the last of th
 has begun may have passed by a key that was written before the call.
 
 A consumer alone cannot tell that it was complete. The count that its creation names is met by
-other messages when keys change meanwhile, a message's own `num_pending` drifts (nats-notes §0.3),
+other messages when keys change meanwhile, a message's own `num_pending` drifts,
 and it may sit on a replica that has not taken in the newest writes. So it has to deliver the
 newest revision that the leader has, and every key counted at creation is looked for among the
 messages that are older than the listing; when one is missing there, because it was written, purged

@@ -1,7 +1,7 @@
 """One write to one key, until its outcome is known. The hot path.
 
 A write names the stream it means (`Nats-Expected-Stream`): without it, a put to a deleted bucket
-can be acked by another stream that captures its subject (nats-notes §0.11). A refusal that only a
+can be acked by another stream that captures its subject. A refusal that only a
 read can explain is settled by the leader: what it shows is said to the caller, nothing else.
 
 A write with an idempotency key bears a message id, and may therefore be sent again. Servers differ

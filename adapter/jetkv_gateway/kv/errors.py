@@ -35,9 +35,9 @@
     │   └── OutcomeUnknown     504  a write that may or may not have been applied
     └── BucketFull             507
 
-Status, code and text are those of contract 1.4. The text of an error is part of the API:
+Status, code and text are those of docs/http-api.md#errors. The text of an error is part of the API:
 official clients show it and some compare it. `close_code` is what a WebSocket is closed with when
-the error comes after its upgrade (contract 1.5).
+the error comes after its upgrade (docs/watch.md#errors-and-close-codes).
 """
 
 from collections.abc import Mapping
@@ -125,7 +125,7 @@ class InvalidArgument(GatewayError):
 
 
 class InvalidBucketName(InvalidArgument):
-    """Raised when a bucket name is not `[A-Za-z0-9_-]{1,200}` (contract 1.3)."""
+    """Raised when a bucket name is not `[A-Za-z0-9_-]{1,200}` (docs/http-api.md#buckets)."""
 
     text = "invalid bucket name"
 
@@ -192,7 +192,7 @@ class BucketDeleted(WatchEnded):
 
 
 class Resync(WatchEnded):
-    """Raised when changes may be missing between a revision and now (contract 2.9)."""
+    """Raised when changes may be missing between a revision and now (docs/watch.md)."""
 
     status = 409
     code = "resync"
@@ -213,7 +213,7 @@ class SlowConsumer(WatchEnded):
 
 
 class UpgradeRequired(GatewayError):
-    """Raised for a watch that asks for neither a WebSocket nor an event stream (contract 1.4)."""
+    """Raised for a watch that asks for neither a WebSocket nor an event stream."""
 
     status = 426
     code = "invalid_argument"
@@ -290,7 +290,7 @@ class BucketExists(GatewayError):
 
 
 class BucketUnsuitable(GatewayError):
-    """Raised when the bucket, as it is configured, cannot do what was asked (contract 1.3)."""
+    """Raised when the bucket, as it is configured, cannot do what was asked."""
 
     status = 409
     code = "failed_precondition"
@@ -298,7 +298,7 @@ class BucketUnsuitable(GatewayError):
 
 
 class IdempotencyConflict(GatewayError):
-    """Raised when an idempotency key was used for another write of this key (contract 2.5)."""
+    """Raised when an idempotency key was used for another write of this key."""
 
     status = 409
     code = "failed_precondition"
@@ -398,8 +398,8 @@ class DeadlineExceeded(GatewayError):
 class OutcomeUnknown(DeadlineExceeded):
     """Raised when a write got no answer in time: it may have been applied, or may be later.
 
-    Not retryable, since a client that resends a create would lose to itself (contract 1.4); but
-    `repeatable` where the write has an idempotency key, and is known again when it is resent.
+    Not retryable, since a client that resends a create would lose to itself; but `repeatable` where
+    the write has an idempotency key, and is known again when it is resent.
     """
 
     retryable = False

@@ -1,4 +1,4 @@
-"""Filters of keys, for listings and watches (contract 1.2).
+"""Filters of keys, for listings and watches (docs/http-api.md#filters).
 
 A filter has two halves: NATS subject filters, which the server applies and which may let too much
 through, and an exact matcher on decoded keys, which decides. `*` is one dot token, a final `>` the

@@ -1,8 +1,9 @@
-"""Idempotency keys: how a retry is told from another request (contract 2.5). Pure.
+"""Idempotency keys: how a retry is told from another request. Pure.
+
+See docs/http-api.md#idempotency-keys.
 
 A key is the caller's name for one write. It is scoped to bucket, key and operation, since NATS
-remembers message ids for a whole stream: unscoped, the same name on another key would be swallowed
-(nats-notes §0.9).
+remembers message ids for a whole stream: unscoped, the same name on another key would be swallowed.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,11 @@
 """Bucket names, key rules, and the codec between keys and NATS subject tokens.
 
-A key is any UTF-8 string of 1 to 512 bytes without control characters (contract 1.2). A subject
+A key is any UTF-8 string of 1 to 512 bytes without control characters. A subject
 takes less, so `encode` escapes what NATS KV would refuse; a key that NATS KV accepts and that
 holds no escape look-alike is its own encoding, hence the same key to every NATS client.
 
-The codec (design decision 4), where XX is the upper-case hex of a byte that can be escaped:
+The codec (docs/architecture.md, decision 5), where XX is the upper-case hex of a byte that can be
+escaped:
 
     byte outside [-/_=.A-Za-z0-9]            → =XX
     dot that starts, ends or doubles a dot   → =2E
@@ -48,7 +49,7 @@ _TRANSLATION = {byte: f"={byte:02X}" for byte in _ESCAPABLE if byte != ord(".")}
 
 
 def check_bucket(name: str) -> str:
-    """Return `name` if it is a bucket name (contract 1.3).
+    """Return `name` if it is a bucket name (docs/http-api.md#buckets).
 
     Raises:
         InvalidBucketName: it is not.
@@ -59,7 +60,7 @@ def check_bucket(name: str) -> str:
 
 
 def check_text(text: str, what: str) -> bytes:
-    """Return `text` as UTF-8 if it can be a key or a filter (contract 1.2), else refuse it.
+    """Return `text` as UTF-8 if it can be a key or a filter (docs/http-api.md#keys).
 
     Raises:
         InvalidArgument: empty, over 512 bytes, a control character, or not UTF-8.
@@ -85,7 +86,7 @@ def encode(key: str) -> str:
     """Return the subject tokens that `key` is stored under, without the bucket's prefix.
 
     Raises:
-        InvalidArgument: the key breaks a rule of contract 1.2.
+        InvalidArgument: the key breaks a rule (docs/http-api.md#keys).
     """
     if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
         return key

@@ -21,11 +21,12 @@ __all__ = [
 MAX_REVISION = 2**63 - 1
 
 MUST_NOT_EXIST = 0
-"""The expected revision of a create: the key has no live value (contract 1.1)."""
+"""The expected revision of a create: the key has no live value (docs/http-api.md#conditions)."""
 
 RETRY_HORIZON = 60.0
 """Seconds after a write for which its caller may send it again under the same idempotency key
-(contract 2.5): a bucket has to know it for as long. Clients give up sooner; the SDK after 10."""
+(docs/http-api.md#idempotency-keys): a bucket has to know it for as long. Clients give up sooner;
+the SDK after 10."""
 
 
 class Operation(StrEnum):
@@ -37,7 +38,7 @@ class Operation(StrEnum):
 
 
 class Consistency(StrEnum):
-    """Who answers a read: the stream's leader, or any replica (contract 2.3)."""
+    """Who answers a read: the stream's leader, or any replica (docs/http-api.md#consistency)."""
 
     STRONG = "strong"
     EVENTUAL = "eventual"

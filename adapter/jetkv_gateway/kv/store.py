@@ -5,7 +5,7 @@
 Any method can raise `Unavailable` (nothing was applied); reads also `DeadlineExceeded`, writes
 `OutcomeUnknown`. Methods that name a bucket raise `InvalidBucketName`, `BucketNotFound`, and
 `BucketUnsuitable` where a stream of that name is no bucket or, as configured, cannot do it; those
-that name a key raise `InvalidArgument` for a key that breaks a rule of contract 1.2.
+that name a key raise `InvalidArgument` for a key that breaks a rule (docs/http-api.md#keys).
 """
 
 from collections.abc import AsyncGenerator, Sequence
