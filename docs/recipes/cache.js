@@ -1,16 +1,16 @@
-// Caching with TTL, for the official client; its Python twin is beside it: cache.py.
-// Guaranteed: only a key that is not there is a miss; an outage is thrown and computes nothing.
-// Here one call computes a key at a time, and a value that somebody stored meanwhile stands.
-// Not guaranteed: that two processes do not compute at once; what `forget` races may be stored.
+// Caching with TTL, for the official Ironflow client. The same in Python: cache.py.
+// Guaranteed: only a missing key is a miss; during an outage, calls throw and compute nothing.
+// One call in this process computes a key at a time, and never replaces a value stored meanwhile.
+// Not guaranteed: two processes may compute at once; a value computed during `forget` may stay.
 
 import { createClient } from "@ironflow/node";
 
-// Under /json a value comes back ready to use; without it, it would be base64.
+// Under /json, values arrive decoded; on the plain base URL they are base64.
 const kv = createClient({ serverUrl: "http://localhost:9123/json" }).kv();
 const cache = kv.bucket("cache");
 const computing = new Map();
 
-/** Make the bucket unless it is there; its values live for five minutes. */
+/** Create the bucket if it does not exist; its values live for five minutes. */
 export async function openCache() {
   try {
     await kv.createBucket({ name: "cache", ttlSeconds: 300 });
@@ -19,8 +19,8 @@ export async function openCache() {
   }
 }
 
-/** The stored value, or what `compute` returns: any JSON. A text goes into an object, since one
- * that looks like an object or array itself would come back parsed. */
+/** Return the stored value, or else what `compute` returns: any JSON. Wrap a string in an object:
+ * a string that looks like a JSON object or array would come back parsed. */
 export function getCached(key, compute) {
   let value = computing.get(key);
   if (value === undefined) {
@@ -30,13 +30,13 @@ export function getCached(key, compute) {
   return value;
 }
 
-/** Have the next call compute anew. */
+/** Make the next call compute the value again. */
 export async function forget(key) {
   await cache.delete(encodeURIComponent(key));
 }
 
 async function load(key, compute) {
-  // The client sends keys as they are: a `?` or `#` would end the path.
+  // The client does not encode keys: a `?` or `#` would end the path.
   const path = encodeURIComponent(key);
   try {
     return (await cache.get(path)).value;

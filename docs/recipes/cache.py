@@ -1,6 +1,7 @@
-"""Caching with TTL: a value is computed once, kept for five minutes, and then computed anew.
+"""Caching with TTL: compute a value once, keep it for five minutes, then compute it again.
 
-Threads that ask at once wait for one computation. Where the cache is away, the value is computed.
+Threads that ask at the same time wait for one computation. While the gateway is away, a call
+returns a value that this process saw in the last 30 seconds, or computes one.
 """
 
 import sys

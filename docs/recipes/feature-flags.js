@@ -1,7 +1,7 @@
-// Feature flags, for the official client; their Python twin is beside it: feature_flags.py.
-// Guaranteed: once `followFlags` resolves, all flags are in memory, and what the watch tells of is
-// read anew. While the gateway is away the last known stand; afterwards all are read again.
-// Not guaranteed: the client keeps silent of when a watch opens; a change until then waits 30 s.
+// Feature flags, for the official Ironflow client. The same in Python: feature_flags.py.
+// Guaranteed: once `followFlags` resolves, all flags are in memory, and each change that the watch
+// reports is read. While the gateway is away, flags keep their values; then all are read again.
+// Not guaranteed: the client does not say when a watch opens; a change before that may take 30 s.
 
 import { ironflow } from "@ironflow/browser";
 
@@ -9,22 +9,23 @@ ironflow.configure({ serverUrl: "http://localhost:9123/json" });
 const bucket = ironflow.kv().bucket("feature-flags");
 const flags = new Map();
 
-/** Whether a flag is `true` or `{"enabled": true}`; one for a part of the users is off here. */
+/** Whether a flag is `true` or `{"enabled": true}`; a partial rollout counts as off here. */
 export function isEnabled(name) {
   const flag = flags.get(name);
   return flag === true || (flag?.enabled === true && (flag.rollout ?? 1) >= 1);
 }
 
-/** Switch a flag for everybody. */
+/** Turn a flag on or off for everybody. */
 export const setFlag = (name, enabled) => bucket.put(encodeURIComponent(name), { enabled });
 
-/** Keep the flags current and call `onChange(name)` after each change; resolves to what ends it. */
+/** Keep the flags current, and call `onChange(name)` after each change. Resolves to a function that
+ * stops this. */
 export async function followFlags({ onChange = () => {}, rereadMs = 30_000 } = {}) {
   const waiting = new Set();
   let [last, watcher, timer, stopped] = [Promise.resolve()];
-  // One after the other: an older reading never overwrites a newer one.
+  // One read at a time, so that an older read never overwrites a newer one.
   const next = (reading) => (last = last.catch(() => {}).then(reading));
-  // The client opens no watch again: whatever fails, closing this one begins anew.
+  // The client does not reopen a watch. After any failure, closing it makes `onClose` start over.
   const follow = (reading) => next(reading).catch(() => watcher.stop());
 
   function open() {

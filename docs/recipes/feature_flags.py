@@ -1,4 +1,4 @@
-"""Feature flags: read from memory, kept up to date by a watch, there while the gateway is away."""
+"""Feature flags: read from memory, updated by a watch, available while the gateway is away."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ def main(url: str = "http://localhost:9123") -> None:
             print("new search:", flags.enabled("new-search"))
             print("not there:", flags.get("beta", default="off"))
 
-            bucket.put("new-search", True)  # by anybody, anywhere
+            bucket.put("new-search", True)  # any client may do this
             while not flags.enabled("new-search"):
                 time.sleep(0.01)
             print("new search:", flags.enabled("new-search"))

@@ -1,18 +1,18 @@
-// Optimistic locking, for the official client; its Python twin: optimistic_locking.py.
-// Guaranteed: a change that returns was made on the newest value, and is counted exactly once.
-// Not guaranteed: what became of one that throws HTTP_504, or that the connection broke under;
-// read before you repeat it. Numbers are exact up to 2^53.
+// Optimistic locking, for the official Ironflow client. The same in Python: optimistic_locking.py.
+// Guaranteed: a change that returns was made to the newest value, and counts exactly once.
+// Not guaranteed: after HTTP_504 or a broken connection, the change may or may not be stored.
+// Read the value before you repeat the change. Numbers are exact up to 2^53.
 
 import { createClient } from "@ironflow/node";
 
-// The client's command dedup decodes base64 itself: it wants a client without /json.
+// The client's command dedup decodes base64 itself: give it a client without /json.
 const kv = createClient({ serverUrl: "http://localhost:9123/json" }).kv();
 const counters = kv.bucket("counters");
 
 const ATTEMPTS = 20;
 const LONGEST_PAUSE_MS = 200;
 
-/** Make the bucket unless it is there. */
+/** Create the bucket if it does not exist. */
 export async function openCounters() {
   try {
     await kv.createBucket({ name: "counters" });
@@ -21,7 +21,7 @@ export async function openCounters() {
   }
 }
 
-/** Replace a value by what `change` makes of it; it gets undefined where there is none. */
+/** Replace a value by what `change` returns for it; `change` gets undefined if there is none. */
 export async function modify(key, change) {
   const path = encodeURIComponent(key);
   for (let attempt = 1; ; attempt++) {
@@ -34,16 +34,16 @@ export async function modify(key, change) {
       else await counters.create(path, value);
       return value;
     } catch (error) {
-      // 412 alone says that somebody else was faster, and that nothing was written.
+      // Only 412 means that another writer was faster, and that nothing was written.
       if (error.code !== "HTTP_412" || attempt === ATTEMPTS) throw error;
     }
-    // Of random length: those who retry at once only get in each other's way.
+    // A random pause, because writers that retry at once collide again.
     const pause = Math.random() * Math.min(LONGEST_PAUSE_MS, 5 * 2 ** attempt);
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
-/** Add to a counter, which begins at 0, and return the new total. */
+/** Add to a counter, which starts at 0, and return the new total. */
 export async function increment(key, by = 1) {
   return modify(key, (total = 0) => {
     const next = total + by;

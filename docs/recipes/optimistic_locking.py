@@ -21,7 +21,7 @@ def main(url: str = "http://localhost:9123") -> None:
         print("page views:", counters.get("page-views").value)
         print("every total once:", sorted(totals) == list(range(1, 81)))
 
-        # The same by hand, where a lost race is for a person to settle.
+        # The same by hand, for programs that let a person resolve a conflict.
         entry = counters.get("page-views")
         counters.put("page-views", 1000)
         try:

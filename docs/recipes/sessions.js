@@ -1,17 +1,17 @@
-// Sessions, for the official client; their Python twin, which reads the same ones: sessions.py.
-// Guaranteed: ids nobody can guess; a session ends an hour after it was started or refreshed, and
-// one that has ended never comes back, as a refresh writes only over the revision that it read.
-// Not guaranteed: that reading renews. Who may list the bucket's keys has all sessions.
+// Sessions, for the official Ironflow client. sessions.py in Python reads the same sessions.
+// Guaranteed: nobody can guess an id; a session ends an hour after its start or last refresh, and
+// never comes back, because a refresh writes only over the revision that it read.
+// Not guaranteed: reading does not renew. Whoever may list the bucket's keys can use all sessions.
 
 import { createClient } from "@ironflow/node";
 
 const kv = createClient({ serverUrl: "http://localhost:9123/json" }).kv();
 const sessions = kv.bucket("sessions");
 const ATTEMPTS = 10;
-// Cookies bring anything; what passes here goes into a URL as it is.
+// A cookie may contain anything; an id that passes this check goes into a URL unencoded.
 const isId = (id) => typeof id === "string" && /^[A-Za-z0-9_-]{43}$/.test(id);
 
-/** Make the bucket unless it is there. */
+/** Create the bucket if it does not exist. */
 export async function openSessions() {
   await kv.createBucket({ name: "sessions", ttlSeconds: 3600 }).catch((error) => {
     if (error.code !== "HTTP_409") throw error;
@@ -20,7 +20,7 @@ export async function openSessions() {
   if (!ttl_seconds) throw new Error("bucket sessions has no TTL: its sessions would never end");
 }
 
-/** Store an object under a new id, and return the id: the cookie's value. */
+/** Store an object under a new id, and return the id for the cookie. */
 export async function startSession(data) {
   const text = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
   const id = text.replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
@@ -28,10 +28,10 @@ export async function startSession(data) {
   return id;
 }
 
-/** The session's data; undefined where it has ended, or there never was one. */
+/** Return the session's data, or undefined if it has ended or never existed. */
 export const getSession = async (id) => (await read(id))?.value;
 
-/** Renew a session's time, with what `change` makes of its data; undefined where it has ended. */
+/** Renew a session and store what `change` returns for its data; undefined if it has ended. */
 export async function refreshSession(id, change = (data) => data) {
   for (let attempt = 1; ; attempt++) {
     const entry = await read(id);
@@ -47,7 +47,7 @@ export async function refreshSession(id, change = (data) => data) {
   }
 }
 
-/** End a session; nothing happens where it has ended. */
+/** End a session; does nothing if it has ended already. */
 export const endSession = async (id) => {
   if (isId(id)) await sessions.delete(id);
 };

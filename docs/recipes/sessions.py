@@ -1,4 +1,4 @@
-"""Sessions: they end an hour after they were last used, and one that has ended never comes back."""
+"""Sessions: each ends an hour after its last start, touch or update, and never comes back."""
 
 import sys
 from datetime import timedelta
