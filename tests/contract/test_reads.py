@@ -1,5 +1,6 @@
-"""What a read of one key says beside the value: validators, consistency, revisions (contract 2.1,
-2.3, 2.4).
+"""What a read of one key says beside the value: validators, consistency, revisions.
+
+See docs/http-api.md#conditions and docs/http-api.md#consistency.
 """
 
 from datetime import datetime

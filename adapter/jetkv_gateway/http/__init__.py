@@ -1,1 +1,1 @@
-"""The contract over HTTP: routes, views, preconditions, error bodies, who may come in."""
+"""The API over HTTP (docs/http-api.md): routes, views, preconditions, errors, who may call."""

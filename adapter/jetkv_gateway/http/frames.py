@@ -1,4 +1,4 @@
-"""What a watcher is sent: JSON, as WebSocket frames or as events (contract 1.5, 2.9).
+"""What a watcher is sent: JSON, as WebSocket frames or as events (docs/watch.md#frames).
 
 A frame is made once for all who want the same form of it, and kept with its change.
 """

@@ -1,4 +1,4 @@
-"""How an entry is shown: base64, ready JSON, or the bytes themselves (contract 2.2)."""
+"""How an entry is shown: base64, ready JSON, or the bytes themselves (docs/http-api.md#values)."""
 
 import re
 from binascii import b2a_base64

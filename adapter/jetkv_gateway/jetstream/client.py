@@ -1,9 +1,9 @@
 """Calls on the JetStream API: one place for deadlines, retries and the reading of errors.
 
-What is known not to be applied is tried again (design decision 7): nobody answered, or a server
-without a leader refused. So is a read that got no answer, since reading twice does no harm. Each
-try backs off, and none begins later than `RETRY_SECONDS` after the request did; then the answer is
-503, or 504.
+What is known not to be applied is tried again (docs/architecture.md, decision 7): nobody answered,
+or a server without a leader refused. So is a read that got no answer, since reading twice does no
+harm. Each try backs off, and none begins later than `RETRY_SECONDS` after the request did; then the
+answer is 503, or 504.
 """
 
 import asyncio
@@ -42,7 +42,8 @@ from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
 
 RETRY_SECONDS = 6.0
-"""How long after its beginning a request may still begin another try (design decision 7)."""
+"""How long after its beginning a request may still begin another try (docs/architecture.md,
+decision 7)."""
 
 _AROUND_A_MESSAGE = 1024
 """Bytes of an answer of the API besides value and headers: the subject, which a key makes long."""

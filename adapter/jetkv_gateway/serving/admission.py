@@ -3,7 +3,7 @@
 More work at a time makes nothing faster: it only stands in the event loop and in NATS, until every
 answer comes after its client has given up. So what is over the limit waits here, for a bounded time
 and in a bounded number, and is refused after that, before anything of it was done
-(`serving/line.py` decides). The refusal is 429 and not 503: the contract says 503 where NATS cannot
+(`serving/line.py` decides). The refusal is 429 and not 503: 503 means that NATS cannot
 be used, and a proxy that counts 503s takes a gateway out of service that does all it can.
 
 Waiting has a second use. A client that is refused at once may ask again at once, and the refusals

@@ -52,7 +52,7 @@ _TESTS_A_TURN = 8000
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
-    """What is asked for (contract 2.9).
+    """What is asked for (docs/watch.md#parameters).
 
     Attributes:
         filters: a change is wanted when any of them accepts its key.

@@ -1,4 +1,4 @@
-"""What one watcher is owed, as a state machine without I/O (design decision 9).
+"""What one watcher is owed, as a state machine without I/O (docs/architecture.md, decision 14).
 
     CATCHING_UP ──▶ LIVE ──▶ CLOSED
 
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEnd:
-    """All that was current at `revision` has been handed out (contract 2.9)."""
+    """All that was current at `revision` has been handed out (docs/watch.md#frames)."""
 
     revision: int
 
