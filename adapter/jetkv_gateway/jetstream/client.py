@@ -72,13 +72,16 @@ class RetryWindow:
 
     Args:
         retries: counts what is tried again.
+        loop: that runs; None to look for it, which takes a system call before Python 3.12.
     """
 
     __slots__ = ("_end", "_loop", "_pause", "_retries")
 
-    def __init__(self, retries: Retries | None = None) -> None:
+    def __init__(
+        self, retries: Retries | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self._retries = retries
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._end = self._loop.time() + RETRY_SECONDS
         self._pause = _FIRST_PAUSE
 

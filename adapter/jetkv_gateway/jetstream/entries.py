@@ -52,7 +52,7 @@ class JetStreamEntries:
         subject = names.stored + tokens
         newest = subject if revision is None else None
         query = get_last(subject) if revision is None else get_sequence(revision)
-        window = RetryWindow(retries)
+        window = RetryWindow(retries, self._loop)
         js, buckets = self._js, self._buckets
         strong = consistency is Consistency.STRONG
         limits = buckets.known_limits(bucket)
@@ -93,7 +93,7 @@ class JetStreamEntries:
 
     async def put(self, command: Put, retries: Retries) -> int:
         bucket, value = command.bucket, command.value
-        window = RetryWindow(retries)
+        window = RetryWindow(retries, self._loop)
         try:
             buckets = self._buckets
             limits = buckets.known_limits(bucket) or await buckets.fresh_limits(bucket, window)
@@ -110,7 +110,7 @@ class JetStreamEntries:
 
     async def delete(self, command: Delete, retries: Retries) -> None:
         try:
-            await self._delete(command, RetryWindow(retries))
+            await self._delete(command, RetryWindow(retries, self._loop))
         except BucketNotFound:
             await self._buckets.fresh_limits(command.bucket)
             raise
@@ -149,7 +149,7 @@ class JetStreamEntries:
     async def history(self, command: History, retries: Retries) -> AsyncGenerator[Entry, None]:
         bucket, key, tokens = command
         names = names_of(self._naming, bucket)
-        window = RetryWindow(retries)
+        window = RetryWindow(retries, self._loop)
         last = await self._writes.last(names, tokens, key, window)
         newest = last.entry.revision if last is not None else 0
         subject, size = names.stored + tokens, len(last.entry.data) if last is not None else 0
@@ -164,7 +164,7 @@ class JetStreamEntries:
             yield entry
             del entry
             # It may have been sent for long.
-            window = RetryWindow(retries)
+            window = RetryWindow(retries, self._loop)
         if not reached:
             await self._buckets.limits(bucket, window)
             raise KeyNotFound
