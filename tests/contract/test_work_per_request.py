@@ -10,13 +10,12 @@ A bound that is passed by a change which is worth it is raised with that change,
 import http.client
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
-from types import FrameType
 
 import pytest
 
 from jetkv.testing import LocalNats
+from tests.support.calls import Calls
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket
 
@@ -24,25 +23,6 @@ REQUESTS = 300
 
 BOUNDS = {"GET": 79, "PUT": 82, "DELETE": 128}
 """Calls for each request: what was measured last, and a twentieth more."""
-
-
-class Calls:
-    """Counts calls of Python functions in threads that start while it is installed."""
-
-    def __init__(self) -> None:
-        self.counting = False
-        self.seen: Counter[str] = Counter()
-
-    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
-        if self.counting and event == "call":
-            code = frame.f_code
-            self.seen[f"{code.co_filename.rpartition('/')[2]}:{code.co_qualname}"] += 1
-
-    def most(self, count: int) -> str:
-        """Return what was called most, for who has to find out what is new."""
-        return ", ".join(
-            f"{name} × {number / REQUESTS:.1f}" for name, number in self.seen.most_common(count)
-        )
 
 
 @pytest.fixture(scope="module")
@@ -89,4 +69,4 @@ def test_a_request_is_no_more_work_than_it_was(counted: tuple[Bucket, Calls], me
     each = sum(calls.seen.values()) / REQUESTS
     print(f"{method}: {each:.1f} calls on Python {sys.version_info.major}.{sys.version_info.minor}")
     assert each > 5, "nothing was counted"
-    assert each <= BOUNDS[method], calls.most(60)
+    assert each <= BOUNDS[method], calls.most(60, REQUESTS)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
-from jetkv_gateway.kv.keys import check_bucket, check_text, decode, display, encode
+from jetkv_gateway.kv.keys import check_bucket, check_text, decode, display, encode, plain
 
 NATIVE = re.compile(r"[-/_=.A-Za-z0-9]+")
 CONTROLS = [chr(code) for code in (*range(0x20), 0x7F)]
@@ -28,6 +28,18 @@ subjects = st.one_of(
     st.lists(pieces, max_size=12).map("".join),
     st.text(max_size=24),
 )
+
+
+@given(st.one_of(subjects, st.text("a.=/", min_size=510, max_size=514)))
+@example("k" * 512)
+@example("k" * 513)
+@example("a.b")
+@example("a\nb")
+def test_a_plain_subject_is_the_key_that_it_shows(subject: str) -> None:
+    if plain(subject.encode()):
+        assert decode(subject) == subject
+    else:
+        assert not re.fullmatch("[a-z]{1,512}", subject)
 
 
 @settings(max_examples=500)

@@ -1097,6 +1097,40 @@ async def test_a_reader_that_does_not_read_is_too_slow_and_its_neighbours_are_no
         assert asleep.session.idle
 
 
+@pytest.mark.parametrize(
+    "queue", [Limits(changes=8), Limits(bytes=4 * 300)], ids=["changes", "bytes"]
+)
+@simulated
+async def test_a_reader_that_keeps_up_is_not_too_slow_where_more_comes_at_once_than_may_wait(
+    queue: Limits,
+) -> None:
+    changes = MemoryChanges(b=Bucket())
+    changes.batch = lambda: 100
+    async with a_hub(changes, queue=queue) as hub, watching(hub) as seen:
+        changes.buckets["b"].put(*(f"k{number}" for number in range(100)))
+        await seen.got(*range(1, 101))
+        assert seen.end is None
+
+
+@simulated
+async def test_others_have_turns_while_many_changes_are_offered_to_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "_A_TURN", 100)
+    changes = MemoryChanges(b=Bucket())
+    changes.batch = lambda: 100
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(a_hub(changes))
+        watchers = [await stack.enter_async_context(watching(hub)) for _ in range(50)]
+        changes.buckets["b"].put(*(f"k{number}" for number in range(100)))
+        most, before = 0, 0
+        while before < 50 * 100:
+            await asyncio.sleep(0)
+            come = sum(len(seen.revisions) for seen in watchers)
+            most, before = max(most, come - before), come
+        assert most <= 2 * 100
+
+
 @simulated
 async def test_the_end_is_told_whatever_is_still_to_be_read() -> None:
     changes = MemoryChanges(b=Bucket())

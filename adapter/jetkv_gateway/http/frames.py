@@ -3,18 +3,27 @@
 A frame is made once for all who want the same form of it, and kept with its change.
 """
 
-from base64 import b64encode
-from collections.abc import Iterator
+from binascii import b2a_base64
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from jetkv_gateway.kv.model import Change, Operation
+from jetkv_gateway.kv.model import Change, Operation, to_base64
 from jetkv_gateway.watch.session import Item, SnapshotEnd
 
-__all__ = ["Form", "as_event", "as_frame", "as_json", "last_id", "text_frame", "texts"]
+__all__ = [
+    "Form",
+    "as_event",
+    "as_frame",
+    "as_frames",
+    "as_json",
+    "last_id",
+    "text_frame",
+    "texts",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +33,33 @@ class Form:
     Attributes:
         text: `value` is the stored text (base URL `/json`) instead of base64.
         meta_only: the value is left out, and its size is there.
+        name: the same for all that are equal. A change is looked up by it, for each watcher: the
+            hash of a text is known.
     """
 
     bucket: str
     text: bool = False
     meta_only: bool = False
+    name: str = field(init=False, repr=False, compare=False)
+    _put: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        name = f"{self.bucket} {self.text:d} {self.meta_only:d}"
+        object.__setattr__(self, "name", name)
+        put = b""
+        if not (self.text or self.meta_only):
+            put = b'{"type":"kv_update","bucket":%b,"key":%%b,"value":"%%b",' % orjson.dumps(
+                self.bucket
+            ).replace(b"%", b"%%")
+            put += b'"revision":%d,"operation":"put"}'
+        object.__setattr__(self, "_put", put)
 
     def update(self, change: Change) -> bytes:
         """Return a change as JSON; it has no line breaks."""
+        if self._put and change.operation is Operation.PUT:
+            # Nearly every frame: so it is put together here, at a third of the price.
+            value = b2a_base64(change.value, newline=False)
+            return self._put % (orjson.dumps(change.key), value, change.revision)
         fields: dict[str, Any] = {"type": "kv_update", "bucket": self.bucket, "key": change.key}
         encoding = None
         if self.meta_only:
@@ -39,7 +67,7 @@ class Form:
         elif self.text and change.live:
             encoding, fields["value"] = _text(change)
         else:
-            fields["value"] = b64encode(change.value).decode("ascii")
+            fields["value"] = to_base64(change.value)
         fields["revision"] = change.revision
         fields["operation"] = (Operation.PUT if change.live else Operation.DELETE).value
         if change.expired:
@@ -57,7 +85,7 @@ def _text(change: Change) -> tuple[str, str]:
     if change.content_encoding is None:
         with suppress(UnicodeDecodeError):
             return "text", change.value.decode()
-    return "base64", b64encode(change.value).decode("ascii")
+    return "base64", to_base64(change.value)
 
 
 def as_json(item: Item, form: Form) -> bytes:
@@ -71,19 +99,29 @@ def as_frame(item: Item, form: Form) -> bytes:
     """Return an item as a WebSocket text frame (RFC 6455 §5.2), unmasked, as a server sends it."""
     if isinstance(item, SnapshotEnd):
         return text_frame(as_json(item, form))
-    made = item.shown.get(form)
+    made = item.shown.get(form.name)
     if made is None:
-        made = item.shown[form] = text_frame(as_json(item, form))
+        made = item.shown[form.name] = text_frame(form.update(item))
     return made
+
+
+def as_frames(items: Iterable[Item], form: Form) -> bytes:
+    """Return items as frames, one behind the other."""
+    name, frames = form.name, []
+    for item in items:
+        # No call for what was made for another watcher.
+        made = item.shown.get(name) if isinstance(item, Change) else None
+        frames.append(made or as_frame(item, form))
+    return b"".join(frames)
 
 
 def as_event(item: Item, form: Form) -> bytes:
     """Return an item as a server-sent event whose id is the revision to resume after."""
     shown = item.shown if isinstance(item, Change) else {}
-    made = shown.get((form, "event"))
+    name = form.name + " event"
+    made = shown.get(name)
     if made is None:
-        made = b"id: %d\ndata: %s\n\n" % (item.revision, as_json(item, form))
-        shown[form, "event"] = made
+        made = shown[name] = b"id: %d\ndata: %s\n\n" % (item.revision, as_json(item, form))
     return made
 
 

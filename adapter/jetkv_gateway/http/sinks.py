@@ -12,7 +12,7 @@ from jetkv_gateway.http.failures import failure_frame
 from jetkv_gateway.http.frames import (
     Form,
     as_event,
-    as_frame,
+    as_frames,
     last_id,
     text_frame,
 )
@@ -89,8 +89,7 @@ class FrameSink:
         self._socket = await call.link.accept(chosen, call.lines)
 
     async def send(self, items: Iterable[Item]) -> None:
-        form = self._form
-        await self._open.write(b"".join([as_frame(item, form) for item in items]))
+        await self._open.write(as_frames(items, self._form))
 
     async def finish(self, reason: GatewayError | None) -> None:
         if reason is None:

@@ -8,17 +8,25 @@ is an error of its own, since another feed would fare no better.
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
-from jetkv_gateway.jetstream.api import delivery, expired, header_kind
+from jetkv_gateway.jetstream.api import Kind, expired, header_kind
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.headers import bucket_of, read_headers, status, subject_text, value_of
+from jetkv_gateway.jetstream.headers import (
+    bucket_of,
+    is_block,
+    read_headers,
+    status,
+    subject_text,
+    value_of,
+)
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, RequestFailed
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
-from jetkv_gateway.kv.keys import display
+from jetkv_gateway.kv.keys import display, plain
 from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.kv.store import Batch
 
@@ -44,6 +52,8 @@ _ROOM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 3.0
 _GIVE_WAY_SECONDS = 0.001
+_SHORT_BLOCK = 128
+"""Bytes of a header block that is worth keeping: those of values with the same type are alike."""
 
 _COMPLETED = b"Batch Completed"
 _MAX_BYTES = b"MaxBytes"
@@ -95,6 +105,7 @@ class Feed:
         self._mux = mux
         self._heartbeat = heartbeat
         self._as_of = -inf
+        self._stored_at = 0
         self._budget = budget
         self._past = past
         self._own = self._more = 0
@@ -112,13 +123,16 @@ class Feed:
         self._busy = False
         self._stored = stored
         self._cut = len(stored)
+        self._bucket = bucket_of(stored)
         self._consumer = consumer
         self._arrived: list[Change] = []
         self._reached = 0
         self._delivered = 0
         self._credit = 0
         self._pulls = 0
-        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._news = False
+        self._waiter: asyncio.Future[None] | None = None
         self._end: str | None = None
         self._for_good: GatewayError | None = None
         self._expires = _EXPIRES_SECONDS_OF_PAST if past else _EXPIRES_SECONDS
@@ -163,25 +177,43 @@ class Feed:
             self._own = 0
 
     async def read(self) -> Batch:
-        if not self._arrived:
-            if self._credit <= 0:
-                await self._pull()
-            if not self._news.is_set():
-                await self._wait()
-        self._news.clear()
+        if self._credit <= 0 and (not self._arrived or self._goes_on):
+            await self._pull()
+        if not self._arrived and not self._news:
+            await self._wait()
+        self._news = False
         if not self._arrived and self._end is not None:
             if self._for_good is not None:
                 raise self._for_good
             raise Unavailable(f"the feed ended: {self._end}")
         changes, self._arrived = self._arrived, []
+        if self._stored_at:
+            self._as_of = max(self._as_of, self.clock + self._stored_at / _SECOND)
+            self._stored_at = 0
         return Batch(changes, self._reached, self._as_of)
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the next batch may come while the last of this one is worked on.
+
+        A past waits for its reader, and what has to wait for room keeps nothing back.
+        """
+        return not self._past and not self._too_small and self._end is None
+
     async def _wait(self) -> None:
+        # No `asyncio.timeout`: it would cost as much as all else that a single change does here.
+        self._waiter = self._loop.create_future()
+        silence = self._loop.call_later(_SILENCE_SECONDS, self._finish, "no heartbeat")
         try:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                await self._news.wait()
-        except TimeoutError:
-            self._finish("no heartbeat")
+            await self._waiter
+        finally:
+            silence.cancel()
+            self._waiter = None
+
+    def _tell(self) -> None:
+        self._news = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _pull(self) -> None:
         try:
@@ -231,7 +263,7 @@ class Feed:
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
         self._credit = 0
-        self._news.set()
+        self._tell()
 
     def _batch_is_over(self) -> None:
         self._credit = 0
@@ -240,12 +272,17 @@ class Feed:
             self._more = 0
 
     def _take(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+        # All changes of all buckets that are watched come through here: so what `api.delivery` and
+        # `kv.keys.display` do is done in place for nearly all of them, and what one look at the end
+        # of a batch tells is left to `read`.
         if self._end is not None:
             return
         if not reply:
             self._take_status(headers)
             return
-        revision, number, stored_at = delivery(reply)
+        words = reply.split(b".")
+        place = 5 if len(words) == 9 else 7
+        revision, number, stored_at = map(int, words[place : place + 3])
         if number != self._delivered + 1:
             self._finish("a gap")
             return
@@ -254,22 +291,25 @@ class Feed:
         if self._credit <= 0:
             self._busy = True
             self._batch_is_over()
+        self._reached = revision
+        if not self._news:
+            self._tell()
         if not subject.startswith(self._stored):
             # Of a bucket that sources another one, servers deliver that one's subjects, too.
-            self._reached = revision
-            self._news.set()
             return
-        change = Change(display(subject_text(subject)[self._cut :]), data, revision, Operation.PUT)
+        self._stored_at = stored_at
+        tokens = subject[self._cut :]
+        if plain(tokens):
+            key = tokens.decode("ascii")
+        else:
+            key = display(subject_text(subject)[self._cut :])
+        change = Change(key, data, revision, Operation.PUT)
         if headers:
-            read = read_headers(headers, bucket_of(subject))
-            change.operation, change.content_type, change.content_encoding = header_kind(read)
+            kind, change.expired = _kind(headers, self._bucket)
+            change.operation, change.content_type, change.content_encoding = kind
             if not change.live:
                 change.value = b""
-                change.expired = expired(read)
-        self._reached = revision
-        self._as_of = max(self._as_of, self.clock + stored_at / _SECOND)
         self._arrived.append(change)
-        self._news.set()
 
     def _take_status(self, headers: bytes) -> None:
         code, text = status(headers)
@@ -281,7 +321,7 @@ class Feed:
                 # The consumer has looked this far, whatever its filters let through.
                 looked = value_of(headers, b"Nats-Last-Stream") or b"0"
                 self._reached = max(self._reached, int(looked))
-                self._as_of = asyncio.get_running_loop().time()
+                self._as_of, self._stored_at = self._loop.time(), 0
         elif text == _COMPLETED:
             # Said by some servers after the last message of a batch; they were counted.
             return
@@ -294,7 +334,7 @@ class Feed:
             self._batch_is_over()
         else:
             self._finish((text or b"status " + code).decode("utf-8", "replace"))
-        self._news.set()
+        self._tell()
 
     def _grow(self, text: bytes) -> None:
         """Ask for more bytes: those of the last time were too few for a single message."""
@@ -317,3 +357,20 @@ class Feed:
                 hint="a limit on the bucket's consumers is too low",
             )
         self._finish(said)
+
+
+def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool]:
+    """Read off a header block what a message is, and whether it says that a key's time was up."""
+    # What is no block is noted each time that it comes.
+    if len(headers) <= _SHORT_BLOCK and is_block(headers):
+        return _kept(headers)
+    return _read(headers, bucket)
+
+
+def _read(headers: bytes, bucket: str = "") -> tuple[Kind, bool]:
+    read = read_headers(headers, bucket)
+    kind = header_kind(read)
+    return kind, kind.operation is not Operation.PUT and expired(read)
+
+
+_kept = lru_cache(maxsize=1024)(_read)

@@ -27,6 +27,7 @@ __all__ = [
     "Direct",
     "Status",
     "bucket_of",
+    "is_block",
     "read_direct",
     "read_headers",
     "status",
@@ -77,7 +78,7 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
     Args:
         where: where it came from, should it have to be said.
     """
-    if block[:8] != _VERSION or block[-4:-2] != _END:
+    if not is_block(block):
         if block:
             note("headers", where, "the message counts as one without headers")
         return {}
@@ -90,6 +91,11 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
             text = value.strip(b" \t").decode("utf-8", "replace")
             headers.setdefault(name.decode("latin-1"), text)
     return headers
+
+
+def is_block(block: bytes) -> bool:
+    """Return whether it is one by the first rule above."""
+    return block[:8] == _VERSION and block[-4:-2] == _END
 
 
 def write_headers(headers: Mapping[str, str]) -> bytes:

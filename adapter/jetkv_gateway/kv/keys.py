@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "display",
     "encode",
+    "plain",
 ]
 
 MAX_KEY_BYTES = 512
@@ -35,6 +36,8 @@ _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _PLAIN = re.compile(r"[-/_A-Za-z0-9]+(?:\.[-/_A-Za-z0-9]+)*")
+plain = re.compile(b"(?!.{%d})" % (MAX_KEY_BYTES + 1) + _PLAIN.pattern.encode()).fullmatch
+"""Match a subject that is its own key, as nearly all are: `display` returns it as it is."""
 
 _SAFE = frozenset(b"-/_=.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 # Bytes that valid UTF-8 text without control characters can hold and a subject cannot, and the dot.

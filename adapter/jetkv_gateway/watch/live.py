@@ -13,7 +13,7 @@ that is as old as what the bucket keeps may have been more than an older value.
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -29,9 +29,10 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
     WatchEnded,
 )
+from jetkv_gateway.kv.filters import EVERYTHING
 from jetkv_gateway.kv.model import BucketState, Change, Forgetting
 from jetkv_gateway.kv.store import Batch, Changes, Feed
-from jetkv_gateway.watch.session import Session
+from jetkv_gateway.watch.session import Session, weight
 from jetkv_gateway.watch.traces import (
     LOST,
     first_gap,
@@ -58,6 +59,9 @@ LOOK_SECONDS = 15.0
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
 _A_TURN = 8000
+_AT_ONCE = 64
+"""Changes that are offered to one session after the other, each time: most of the work is for each
+offer. In between all of it would wait for the last one."""
 _TESTS_AS_AN_OFFER = 4
 _TESTS_A_PART = 4000
 _SECOND_LOOKS = 5
@@ -112,6 +116,7 @@ class LiveFeed:
         self._sessions: set[Session] = set()
         self._by_key: dict[str, set[Session]] = {}
         self._by_filters: dict[tuple[str, ...], set[Session]] = {}
+        self._at_once: tuple[int, float] | None = None
         self._moved = asyncio.Event()
         self._tried = asyncio.Event()
         self._as_of = -inf
@@ -127,6 +132,7 @@ class LiveFeed:
     def join(self, session: Session) -> None:
         """Offer changes to a session from now on."""
         self._sessions.add(session)
+        self._at_once = None
         for key in session.keys:
             self._by_key.setdefault(key, set()).add(session)
         if not session.keys:
@@ -134,6 +140,7 @@ class LiveFeed:
 
     def leave(self, session: Session) -> None:
         self._sessions.discard(session)
+        self._at_once = None
         for key in session.keys:
             _remove(self._by_key, key, session)
         if not session.keys:
@@ -323,39 +330,62 @@ class LiveFeed:
             self._silent_since = self.stuck = None
             if forgets is not None:
                 await self._look_at_gaps(batch, forgets)
-            for change in batch.changes:
-                self.come = change.revision
-                for some in self._offer(change):
+            for changes in self._parts(batch.changes):
+                self.come = changes[-1].revision
+                for some in self._offer(changes):
                     offers += some
                     if offers > _A_TURN:
                         # Readers first, or all that keep up would look slow. And everybody else.
                         offers = 0
                         await asyncio.sleep(0)
-                self.position = change.revision
+                self.position = changes[-1].revision
             if self.position is None or batch.reached > self.position:
                 self.position = batch.reached
             self.come = max(self.come, self.position)
             self._as_of = max(self._as_of, batch.as_of)
             self._moved.set()
 
-    def _offer(self, change: Change) -> Iterator[int]:
-        """Offer a change to those who want it; yield after each part how much work it was.
+    def _parts(self, changes: list[Change]) -> Iterator[list[Change]]:
+        """Yield changes, as many at a time as can be offered without a pause in between.
+
+        No more than a turn has room for, nor what crowds a session, whose reader needs a turn then.
+        """
+        size, at = weight(changes), 0
+        while at < len(changes):
+            if self._at_once is None:
+                most, most_bytes = min(_AT_ONCE, _A_TURN // max(1, len(self._sessions))), inf
+                for session in self._sessions:
+                    cost, limits = max(1, session.cost), session.limits
+                    most = min(most, limits.changes // 4, _TESTS_A_PART // cost)
+                    most_bytes = min(most_bytes, limits.bytes // 4)
+                self._at_once = max(1, most), most_bytes
+            most, most_bytes = self._at_once
+            part = changes[at : at + (most if size <= most_bytes else 1)]
+            at += len(part)
+            yield part
+
+    def _offer(self, changes: Sequence[Change]) -> Iterator[int]:
+        """Offer changes to those who want them; yield after each part how much work it was.
 
         Sessions come and go between the parts.
         """
-        key = change.key
-        offers, tests = 1, 0
-        for session in self._by_key.get(key, ()):
-            offers += _A_TURN if session.live(change) else 1
+        offers, tests = len(changes), 0
+        if self._by_key:
+            for change in changes:
+                for session in self._by_key.get(change.key, ()):
+                    offers += _A_TURN if session.live(change) else 1
         for sessions in list(self._by_filters.values()):
             # All of a group have the same filters: one answers for all.
             one = next(iter(sessions), None)
             if one is None:
                 continue  # they left in a pause
-            tests += one.cost
-            if one.wants(key):
+            wanted = changes
+            if one.filters[0] is not EVERYTHING:
+                tests += one.cost * len(changes)
+                wanted = [change for change in changes if one.wants(change.key)]
+            if wanted:
                 for session in sessions:
-                    offers += _A_TURN if session.live(change) else 1
+                    offers += _A_TURN if session.live(*wanted) else len(wanted)
             if tests > _TESTS_A_PART:
                 yield offers + tests // _TESTS_AS_AN_OFFER
                 offers = tests = 0

@@ -26,7 +26,7 @@ from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import Change
 
-__all__ = ["Item", "Limits", "Session", "SnapshotEnd", "State"]
+__all__ = ["Item", "Limits", "Session", "SnapshotEnd", "State", "weight"]
 
 _CHANGE_WEIGHT = 256
 
@@ -66,6 +66,7 @@ class Session:
         on_news: called when there is something to take, or the session was closed.
 
     Attributes:
+        limits: of what may wait.
         keys: the keys wanted, where no filter accepts more than one; else empty.
         name: the same for all sessions with the same filters.
         cost: of `wants`, at most, in units of a simple filter.
@@ -78,7 +79,6 @@ class Session:
         "_ignore_deletes",
         "_kept",
         "_kept_bytes",
-        "_limits",
         "_on_news",
         "_snapshot_end",
         "_waiting",
@@ -87,6 +87,7 @@ class Session:
         "end",
         "filters",
         "keys",
+        "limits",
         "missed",
         "name",
         "position",
@@ -113,7 +114,7 @@ class Session:
         self.end: GatewayError | None = None
         self._ignore_deletes = ignore_deletes
         self._snapshot_end = snapshot_end
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._on_news = on_news or _nobody
         # Lists: there are thousands of sessions, and most have nothing in them.
         self._kept: list[Change] = []
@@ -140,25 +141,28 @@ class Session:
     def caught(self, change: Change) -> None:
         """Take in a change that catching up has read."""
         if self.state is State.CATCHING_UP and change.revision > self.position:
-            self._hand_out(change)
+            self._hand_out((change,))
 
-    def live(self, change: Change) -> bool:
-        """Take in a change, as it happens; its key must be one of those wanted.
+    def live(self, *changes: Change) -> bool:
+        """Take in changes, in order, as they happen; their keys must be among those wanted.
 
         Returns:
             Whether just now a quarter of what may wait is reached: a reader who keeps up needs a
             turn to show it.
         """
         if self.state is State.LIVE:
-            if change.revision > self.position:
+            position = self.position
+            if changes[0].revision <= position:
+                changes = tuple([change for change in changes if change.revision > position])
+            if changes:
                 crowded = self._crowded()
-                self._hand_out(change)
+                self._hand_out(changes)
                 if self._full(len(self._waiting), self._waiting_bytes):
                     self.close(SlowConsumer())
                 return not crowded and self._crowded()
         elif self.state is State.CATCHING_UP and not self.missed:
-            self._kept.append(change)
-            self._kept_bytes += _weight(change)
+            self._kept += changes
+            self._kept_bytes += weight(changes)
             if self._full(2 * len(self._kept), 2 * self._kept_bytes):
                 self.missed = True
                 self._forget()
@@ -177,7 +181,7 @@ class Session:
             return False
         for change in self._kept:
             if change.revision > self.position:
-                self._hand_out(change)
+                self._hand_out((change,))
         self._forget()
         self.state = State.LIVE
         if self._snapshot_end:
@@ -209,31 +213,33 @@ class Session:
             return taken
         count = size = 0
         for item in self._waiting:
-            weight = _weight(item)
-            if count and size + weight > max_bytes:
+            more = weight((item,))
+            if count and size + more > max_bytes:
                 break
             count += 1
-            size += weight
+            size += more
         taken = self._waiting[:count]
         del self._waiting[:count]
         self._waiting_bytes -= size
         return taken
 
-    def _hand_out(self, change: Change) -> None:
-        self.position = change.revision
-        if self._ignore_deletes and not change.live:
-            return
-        self._waiting.append(change)
-        self._waiting_bytes += _weight(change)
+    def _hand_out(self, changes: Sequence[Change]) -> None:
+        self.position = changes[-1].revision
+        if self._ignore_deletes:
+            changes = [change for change in changes if change.live]
+            if not changes:
+                return
+        self._waiting += changes
+        self._waiting_bytes += weight(changes)
         self._on_news()
 
     def _crowded(self) -> bool:
-        limits = self._limits
+        limits = self.limits
         return 4 * len(self._waiting) >= limits.changes or 4 * self._waiting_bytes >= limits.bytes
 
     def _full(self, changes: int, size: int) -> bool:
         # A single change has to fit, however large its value is.
-        return changes > self._limits.changes or (changes > 2 and size > self._limits.bytes)
+        return changes > self.limits.changes or (changes > 2 and size > self.limits.bytes)
 
     def _forget(self) -> None:
         if self._kept:
@@ -241,8 +247,9 @@ class Session:
         self._kept_bytes = 0
 
 
-def _weight(item: Item) -> int:
-    return _CHANGE_WEIGHT + len(item.value) if isinstance(item, Change) else 0
+def weight(items: Sequence[Item]) -> int:
+    """Return the bytes that items count for, of those that may wait."""
+    return sum([_CHANGE_WEIGHT + len(item.value) for item in items if isinstance(item, Change)])
 
 
 def _nobody() -> None:
