@@ -23,6 +23,8 @@ class Found:
     Attributes:
         tally: what the attackers got.
         grown: resident memory at most, less what it was before the attack.
+        waited: seconds that the gateway was kept from running, as its core was taken: by its
+            nats-server, or by whatever else runs on the machine.
         wrong: what does not hold; empty when the bar is met.
     """
 
@@ -35,7 +37,13 @@ class Found:
     slow_consumers: int
     reconnects: int
     lasted: float
+    waited: float
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def kept_waiting(self) -> float:
+        """The part of the attack for which the gateway did not get a core that it wanted."""
+        return self.waited / self.lasted if self.lasted else 0.0
 
     @property
     def met(self) -> bool:
@@ -62,6 +70,7 @@ class Found:
             "slow_consumers": self.slow_consumers,
             "reconnects": self.reconnects,
             "seconds": round(self.lasted, 1),
+            "waited_for_a_core": round(self.waited, 2),
             "met": self.met,
             "wrong": self.wrong,
         }
@@ -95,6 +104,7 @@ def run(row: Row, seconds: float, progress: Callable[[str], None]) -> Found:
         before = on.resident_bytes()
         on.forget_peak()
         reconnects = on.reconnects()
+        waited = on.waited_seconds()
         progress(f"attacks for {seconds:.0f} s")
         probe.start("watch", seconds=seconds)
         began = time.perf_counter()
@@ -105,6 +115,7 @@ def run(row: Row, seconds: float, progress: Callable[[str], None]) -> Found:
             tally.add(attacker.result())
         ended = time.perf_counter()
         grown = on.peak_bytes() - before
+        waited = on.waited_seconds() - waited
         seen: Seen = probe.result()
         found = Found(
             row,
@@ -116,6 +127,7 @@ def run(row: Row, seconds: float, progress: Callable[[str], None]) -> Found:
             on.slow_consumers(),
             -1,
             ended - began,
+            waited,
         )
         found.wrong += _judge(found)
         if not on.running:

@@ -151,6 +151,13 @@ class Stand:
         """The most memory that was resident since `forget_peak`."""
         return self._status("VmHWM")
 
+    def waited_seconds(self) -> float:
+        """How long the gateway has waited for a core that others had; 0 where nobody counts it."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
+
     def forget_peak(self) -> None:
         # Where the kernel cannot, the peak counts from the start of the process: it is no smaller.
         with suppress(OSError):

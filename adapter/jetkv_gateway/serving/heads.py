@@ -255,7 +255,10 @@ def check_start(raw: bytes | bytearray, start: int, end: int) -> None:
     if raw[0] < 0x20:
         if raw[0] not in b"\r\n":
             invalid("it does not begin with a method; TLS is not spoken here")
-    elif raw.find(b"\n\n", start, end) >= 0 or raw.find(b"\n\r\n", start, end) >= 0:
+    elif raw.count(b"\n", start, end) != raw.count(b"\r\n", start, end) and (
+        # Counting is the faster half of it, and nearly always enough.
+        raw.find(b"\n\n", start, end) >= 0 or raw.find(b"\n\r\n", start, end) >= 0
+    ):
         invalid("its lines must end with CRLF")
 
 

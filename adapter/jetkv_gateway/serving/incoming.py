@@ -1,5 +1,7 @@
 """What a client has sent and nobody has read yet. No I/O."""
 
+from typing import NoReturn
+
 from jetkv_gateway.kv.errors import HeadTooLarge, UrlTooLong
 from jetkv_gateway.serving.heads import MAX_HEAD_BYTES, check_start, invalid
 
@@ -34,7 +36,8 @@ class Incoming(bytearray):
         self._seen = len(self)
         if self:
             check_start(self, start, MAX_HEAD_BYTES)
-            check_size(self, len(self))
+            if len(self) > MAX_HEAD_BYTES:
+                _too_large(self)  # and what cannot become one was refused part by part
         return None
 
     def peek(self, size: int) -> bytes:
@@ -80,6 +83,10 @@ def check_size(raw: bytes | bytearray, size: int) -> None:
     if size <= MAX_HEAD_BYTES:
         return
     check_start(raw, 0, MAX_HEAD_BYTES)
+    _too_large(raw)
+
+
+def _too_large(raw: bytes | bytearray) -> NoReturn:
     if raw.find(b"\n", 0, MAX_HEAD_BYTES) < 0:
         raise UrlTooLong(f"a URL has at most {MAX_HEAD_BYTES} bytes, less what else is in a head")
     raise HeadTooLarge(f"request line and headers have at most {MAX_HEAD_BYTES} bytes")
