@@ -21,8 +21,8 @@ __all__ = ["ApiHandlers", "openapi_document"]
 _REF = "#/components/schemas/"
 _ERROR = {"application/json": {"schema": {"$ref": f"{_REF}Error"}}}
 _DESCRIPTION = (
-    "Key-value buckets on NATS JetStream; compatible with the Ironflow KV API. The same API stands "
-    "under `/json`, where values are shown ready to use by default."
+    "Key-value buckets on NATS JetStream, compatible with the Ironflow KV API. The base URL "
+    "`/json` has the same API, with decoded values by default."
 )
 
 

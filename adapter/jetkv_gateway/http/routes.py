@@ -1,4 +1,4 @@
-"""The table of routes: every path of the gateway stands here once.
+"""The table of routes: it has every path of the gateway once.
 
 Routing, 405 and `Allow`, OPTIONS, the limit on requests in flight, access, the `route` label of
 metrics and the OpenAPI document all come from it. A row without a verb is public.
@@ -21,8 +21,8 @@ BUCKET_NAME = Parameter(
 )
 KEY_NAME = Parameter(
     "key",
-    f"1 to {MAX_KEY_BYTES} bytes of UTF-8 without control characters; slashes may be sent as they "
-    "are or as %2F",
+    f"1 to {MAX_KEY_BYTES} bytes of UTF-8 without control characters. You can send a slash as it "
+    "is or as %2F.",
     {"pattern": r"^[^\x00-\x1f\x7f]+$", "maxLength": MAX_KEY_BYTES},
     where="path",
 )
@@ -30,29 +30,35 @@ PATH_PARAMETERS = {one.name: one for one in (BUCKET_NAME, KEY_NAME)}
 
 _IF_MATCH = Parameter(
     "If-Match",
-    'One revision, `7` or `"7"`',
+    'Fail with 412 unless the key has this revision: `7` or `"7"`',
     {"pattern": '^([1-9][0-9]{0,18}|"[1-9][0-9]{0,18}")$'},
     where="header",
 )
 _IF_NONE_MATCH = Parameter(
     "If-None-Match",
-    'Revisions known already, such as `"7"`; answers 304',
+    'Answer 304 if the key still has one of these revisions, such as `"7"`',
     {"pattern": r'^(\*|(W/)?"[0-9]*"(, (W/)?"[0-9]*")*)$'},
     where="header",
 )
-_CREATE_ONLY = Parameter("If-None-Match", "`*` creates the key", {"enum": ["*"]}, where="header")
-_VALUES = Parameter("values", "How values are shown", {"enum": ["base64", "json"]})
+_CREATE_ONLY = Parameter(
+    "If-None-Match",
+    "`*`: create the key, and fail with 412 if it exists",
+    {"enum": ["*"]},
+    where="header",
+)
+_VALUES = Parameter("values", "The format of the values", {"enum": ["base64", "json"]})
 _FILTER = Parameter(
     "filter",
-    "`*` is one dot token, a final `>` the rest, `*` inside a token a glob that stops at a dot; "
-    "without wildcards that key, or a prefix where it ends in one of `. : / -`",
+    "Which keys to list. `*` stands for one token between dots, or for a part of one (`user-*`). A "
+    "final `>` stands for all remaining tokens. Without a wildcard, the filter is a key, or a "
+    "prefix if it ends in one of `. : / -`.",
     {"pattern": r"^([^>\x00-\x1f\x7f]*|([^>\x00-\x1f\x7f]*\.)?>)$", "maxLength": 512},
 )
 _FLAG = {"enum": ["true", "false"]}
 _BYTES = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string"}
 _ETAG: dict[str, dict[str, Any]] = {
-    "ETag": {"schema": _TEXT, "description": 'The revision, such as "7"'}
+    "ETag": {"schema": _TEXT, "description": 'The revision in quotes, such as "7"'}
 }
 _READ_HEADERS: dict[str, dict[str, Any]] = {
     **_ETAG,
@@ -62,7 +68,7 @@ _READ_HEADERS: dict[str, dict[str, Any]] = {
 _CODING = {
     "Content-Encoding": {
         "schema": _TEXT,
-        "description": "Of the PUT, where the answer is the value itself",
+        "description": "The Content-Encoding of the PUT, if the answer is the raw value",
     }
 }
 _REVISION = {
@@ -85,9 +91,14 @@ ROUTES: tuple[Route, ...] = (
         "Read a key",
         "Keys",
         parameters=(
-            Parameter("values", "How the value is shown", {"enum": ["base64", "json", "raw"]}),
-            Parameter("consistency", "Who may answer", {"enum": ["strong", "eventual"]}),
-            Parameter("revision", "An older revision", {"pattern": "^[1-9][0-9]{0,18}$"}),
+            Parameter("values", "The format of the value", {"enum": ["base64", "json", "raw"]}),
+            Parameter(
+                "consistency",
+                "`strong` (the default) shows every acknowledged write; with `eventual`, any "
+                "replica may answer",
+                {"enum": ["strong", "eventual"]},
+            ),
+            Parameter("revision", "Read this older revision", {"pattern": "^[1-9][0-9]{0,18}$"}),
             _IF_MATCH,
             _IF_NONE_MATCH,
         ),
@@ -95,7 +106,7 @@ ROUTES: tuple[Route, ...] = (
         steps=True,
         answers={
             200: Answer(
-                "The entry, or its bytes",
+                "The entry, or its raw bytes",
                 {"application/json": "EntryOut", "*/*": _BYTES},
                 {**_READ_HEADERS, **_CODING},
             ),
@@ -108,14 +119,14 @@ ROUTES: tuple[Route, ...] = (
         "PUT",
         _KEY,
         Verb.WRITE,
-        "Store a value, byte for byte; create or compare-and-set by condition",
+        "Store a value byte for byte, optionally under a condition",
         "Keys",
         parameters=(
             _IF_MATCH,
             _CREATE_ONLY,
             Parameter(
                 "Content-Encoding",
-                "How the value is coded, such as gzip: it is kept",
+                "The coding of the value, such as gzip; it is stored with the value",
                 where="header",
             ),
         ),
@@ -130,12 +141,12 @@ ROUTES: tuple[Route, ...] = (
         "DELETE",
         _KEY,
         Verb.DELETE,
-        "Delete a key; with purge its history, too",
+        "Delete a key; with `purge`, delete its history, too",
         "Keys",
-        parameters=(Parameter("purge", "Drop the history", _FLAG), _IF_MATCH),
+        parameters=(Parameter("purge", "Delete the history, too", _FLAG), _IF_MATCH),
         repeatable=True,
         steps=True,
-        answers={204: Answer("There is no live value under the key now")},
+        answers={204: Answer("The key does not exist now")},
         refusals=(404, 409, 412, 429, 503, 504, 507),
     ),
     Route(
@@ -143,11 +154,11 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         f"{_BUCKET}/history/{{key...}}",
         Verb.READ,
-        "The stored revisions of a key, tombstones included, oldest first",
+        "List the stored revisions of a key, with tombstones, oldest first",
         "Keys",
         parameters=(_VALUES,),
         long=True,
-        answers={200: _json("Its entries", "History")},
+        answers={200: _json("The revisions", "History")},
         refusals=(404, 409, 429, 503, 504),
     ),
     Route(
@@ -155,7 +166,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         f"{_BUCKET}/keys",
         Verb.LIST_KEYS,
-        "The live keys, sorted by their UTF-8 bytes",
+        "List the live keys, sorted by their UTF-8 bytes",
         "Keys",
         parameters=(_FILTER,),
         limited=False,
@@ -168,18 +179,23 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         f"{_BUCKET}/watch",
         Verb.WATCH,
-        "Changes of keys, as they happen: a WebSocket, or an event stream for `Accept`",
+        "Watch changes, over a WebSocket or as an event stream (`Accept: text/event-stream`)",
         "Watch",
         parameters=(
             Parameter(
-                "key", "A filter as in listings; up to 64 times", {"maxLength": 512}, repeated=True
+                "key", "A filter, as in lists; up to 64 of them", {"maxLength": 512}, repeated=True
             ),
-            Parameter("snapshot", "Begin with what is there, then `kv_snapshot_end`", _FLAG),
+            Parameter("snapshot", "Send the current values first, then `kv_snapshot_end`", _FLAG),
             Parameter(
-                "resume_after", "Begin with what changed since", {"pattern": "^[0-9]{1,19}$"}
+                "resume_after",
+                "Send every key that changed after this revision first",
+                {"pattern": "^[0-9]{1,19}$"},
             ),
-            Parameter("bucket_created_at", "The bucket that `resume_after` is a revision of"),
-            Parameter("ignore_deletes", "Leave deletes out", _FLAG),
+            Parameter(
+                "bucket_created_at",
+                "`created_at` of the bucket that the revision of `resume_after` belongs to",
+            ),
+            Parameter("ignore_deletes", "Leave out deletes", _FLAG),
             Parameter("meta_only", "Send sizes instead of values", _FLAG),
             Parameter("env", "Accepted and ignored"),
         ),
@@ -188,7 +204,7 @@ ROUTES: tuple[Route, ...] = (
         answers={
             101: Answer("Frames over a WebSocket"),
             200: Answer(
-                "Frames as server-sent events; their id is the revision",
+                "Frames as server-sent events; the `id` is the revision",
                 {"text/event-stream": _TEXT},
             ),
         },
@@ -199,7 +215,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         _BUCKETS,
         Verb.CREATE_BUCKET,
-        "Create a bucket. A field that is not known is refused.",
+        "Create a bucket. An unknown field is refused with 400.",
         "Buckets",
         answers={201: _json("The bucket", "BucketOut")},
         refusals=(409, 413, 429, 501, 503, 504, 507),
@@ -210,7 +226,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         _BUCKETS,
         Verb.LIST_BUCKETS,
-        "All buckets, sorted by name",
+        "List all buckets, sorted by name",
         "Buckets",
         answers={200: _json("The buckets", "BucketList")},
         refusals=(503, 504),
@@ -220,7 +236,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         _BUCKET,
         Verb.BUCKET_INFO,
-        "One bucket as it stands",
+        "Read the settings and the size of a bucket",
         "Buckets",
         answers={200: _json("The bucket", "BucketOut")},
         refusals=(404, 409, 503, 504),
@@ -230,7 +246,7 @@ ROUTES: tuple[Route, ...] = (
         "DELETE",
         _BUCKET,
         Verb.DELETE_BUCKET,
-        "Delete a bucket with all keys and their history, for good",
+        "Delete a bucket with all its keys and their history",
         "Buckets",
         answers={204: Answer("Deleted")},
         refusals=(404, 409, 503, 504),
@@ -240,22 +256,22 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/health",
         None,
-        "200 while the process lives",
+        "Check that the process lives",
         "Health",
         limited=False,
-        answers={200: _json("It lives", "HealthStatus")},
+        answers={200: _json("The process lives", "HealthStatus")},
     ),
     Route(
         "readiness",
         "GET",
         "/ready",
         None,
-        "200 while JetStream answers, else 503 with what is amiss; 503 too before it stops",
+        "Check that JetStream answers and the required buckets exist",
         "Health",
         limited=False,
         answers={
             200: _json("Ready", "Readiness"),
-            503: _json("Not ready", "Readiness"),
+            503: _json("Not ready, or the gateway stops; `issues` says why", "Readiness"),
         },
     ),
     Route(
@@ -263,27 +279,27 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/api/v1/capabilities",
         None,
-        "What this server can do",
+        "List what this server can do",
         "Health",
         limited=False,
-        answers={200: _json("Its abilities", "Capabilities")},
+        answers={200: _json("The capabilities", "Capabilities")},
     ),
     Route(
         "metrics",
         "GET",
         "/metrics",
         Verb.METRICS,
-        "What this gateway counts, all workers together, in Prometheus's text format",
+        "Read the metrics of all workers, in Prometheus's text format",
         "Health",
         limited=False,
-        answers={200: Answer("The figures", {"text/plain": _TEXT})},
+        answers={200: Answer("The metrics", {"text/plain": _TEXT})},
     ),
     Route(
         "openapi",
         "GET",
         "/api/v1/openapi.json",
         Verb.API_DESCRIPTION,
-        "This document",
+        "Read this document",
         "API description",
         answers={200: Answer("The document", {"application/json": {}})},
     ),
@@ -292,7 +308,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/docs",
         Verb.API_DESCRIPTION,
-        "The same as a page",
+        "Read this document as a web page",
         "API description",
         page=True,
         answers={200: Answer("The page", {"text/html": _TEXT})},
@@ -300,4 +316,4 @@ ROUTES: tuple[Route, ...] = (
 )
 
 ROUTER = Router(ROUTES)
-"""The table, to be looked things up in."""
+"""Looks routes up in the table."""

@@ -1,4 +1,4 @@
-"""The JSON that goes in and out, as models: they read, write and describe it."""
+"""Models of the JSON in requests and answers: they read it, write it and describe it."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -26,22 +26,22 @@ __all__ = [
 ]
 
 REFUSALS = {
-    400: "A part of the request breaks a rule; the text names both",
+    400: "A part of the request breaks a rule; `error` names the part and the rule",
     401: "authentication required",
     403: "permission denied",
     404: "bucket not found, or key not found",
     405: "method not allowed",
-    409: "bucket already exists, or the bucket cannot do this; the text says why",
+    409: "bucket already exists, or the bucket cannot do this; `error` says why",
     412: "key already exists, or revision mismatch",
     413: "value too large",
-    426: "Neither a WebSocket nor an event stream was asked for",
+    426: "The request asks for neither a WebSocket nor an event stream",
     429: "too many requests; see Retry-After",
     501: "A Transfer-Encoding other than chunked; nothing was applied",
     503: "NATS is not available; nothing was applied; see Retry-After",
     504: "No answer in time; a write may or may not have been applied",
     507: "bucket is full",
 }
-"""What an error's status means, on whatever row."""
+"""What the status of an error means, in every row of the table."""
 
 
 def _without_nulls(schema: dict[str, Any]) -> None:
@@ -58,12 +58,12 @@ class _Answer(BaseModel):
     model_config = ConfigDict(json_schema_extra=_without_nulls)
 
     def json_bytes(self) -> bytes:
-        """Return it as JSON."""
+        """Return the answer as JSON."""
         return self.model_dump_json(exclude_none=True).encode()
 
 
 class Error(_Answer):
-    """Every error."""
+    """The body of every error."""
 
     error: str
     code: str
@@ -81,7 +81,7 @@ def _kind(described: Field) -> Any:
 
 
 def _given(described: Field) -> Any:
-    """Return a setting as it is given: null counts as absent."""
+    """Return the field of a setting in a request: null counts as absent."""
     limits: dict[str, Any] = {}
     if described.type is int:
         limits = {"ge": described.low, "le": described.high}
@@ -92,15 +92,15 @@ def _given(described: Field) -> Any:
 
 
 def _always_shown(described: Field) -> bool:
-    """Return whether a setting is shown whatever it is; others are left out when empty or 0."""
+    """Return whether a setting is always shown; others are omitted when empty or 0."""
     return described.type is bool or bool(described.default)
 
 
 def _shown(described: Field) -> Any:
-    """Return a setting as it is shown."""
+    """Return the field of a setting in an answer."""
     if _always_shown(described):
         return Annotated[_kind(described), Described(description=described.description)], ...
-    text = f"{described.description}; left out when empty or 0"
+    text = f"{described.description}; omitted when empty or 0"
     return Annotated[_kind(described) | None, Described(description=text)], None
 
 
@@ -110,7 +110,7 @@ _Settings: Any = create_model("_Settings", **{"name": (_NAME, ...), **_SETTINGS}
 
 
 class BucketCreate(_Settings):
-    """Settings of a bucket; 0, null or absent means the default."""
+    """The settings of a new bucket; 0, null or an absent field means the default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -128,7 +128,7 @@ class BucketCreate(_Settings):
             raise _explain(error) from error
 
     def spec(self) -> BucketSpec:
-        """Return the settings as the language of the gateway has them."""
+        """Return the settings as a `BucketSpec`."""
         given = self.model_dump(exclude_none=True)
         for name, described in FIELDS.items():
             if name in given:
@@ -150,21 +150,24 @@ def _explain(error: ValidationError) -> InvalidArgument:
 
 
 class BucketWarning(BaseModel):
-    """What a bucket's settings promise less than its callers may think."""
+    """A setting because of which the bucket promises less than callers may expect."""
 
-    code: Annotated[str, Described(description="For programs; more of them may come")]
-    message: Annotated[str, Described(description="What it means and what to do about it")]
+    code: Annotated[str, Described(description="For programs; later versions may add codes")]
+    message: Annotated[str, Described(description="What it means, and what to do")]
 
 
 _SHOWN: dict[str, Any] = {
     "name": (str, ...),
-    "values": (Annotated[int, Described(description="Stored messages, tombstones included")], ...),
+    "values": (
+        Annotated[int, Described(description="Stored messages, with history and tombstones")],
+        ...,
+    ),
     "bytes": (int, ...),
     "history": _shown(FIELDS["history"]),
     "created_at": (Annotated[str, Described(description="RFC 3339")], ...),
     **{name: _shown(one) for name, one in FIELDS.items() if name != "history"},
     "warnings": (
-        Annotated[list[BucketWarning] | None, Described(description="Left out when empty")],
+        Annotated[list[BucketWarning] | None, Described(description="Omitted when empty")],
         None,
     ),
 }
@@ -172,7 +175,7 @@ _BucketOut: Any = create_model("_BucketOut", __base__=_Answer, **_SHOWN)
 
 
 class BucketOut(_BucketOut):
-    """A bucket as it stands."""
+    """A bucket: its settings, and what it holds."""
 
     @classmethod
     def of(cls, info: BucketInfo) -> "BucketOut":
@@ -202,16 +205,16 @@ class KeyList(BaseModel):
 
 
 class EntryOut(_Answer):
-    """One revision of a key; the last two only where values are shown ready to use."""
+    """One revision of a key; the last two fields are present only with values=json."""
 
     key: str
-    value: Annotated[Any, Described(description="base64, or the ready value with values=json")]
+    value: Annotated[Any, Described(description="base64; with values=json, the decoded value")]
     revision: int
     created_at: str
     operation: Literal["put", "delete", "purge"]
     encoding: Literal["json", "text", "base64"] | None = None
     content_encoding: Annotated[
-        str | None, Described(description="How the PUT said that the value is coded, such as gzip")
+        str | None, Described(description="The Content-Encoding of the PUT, such as gzip")
     ] = None
 
 
@@ -250,4 +253,4 @@ MODELS: tuple[type[BaseModel], ...] = (
     KeyList,
     Readiness,
 )
-"""All models that the table of routes names."""
+"""All models that the table of routes uses."""

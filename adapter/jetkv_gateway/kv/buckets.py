@@ -124,12 +124,12 @@ class BucketSettings:
     """The settings. The rest of what is true of each is in `FIELDS`."""
 
     description: str = field(
-        default="", metadata=_described("For people", nats="description", high=4096)
+        default="", metadata=_described("A text for people", nats="description", high=4096)
     )
     ttl_seconds: int = field(
         default=0,
         metadata=_described(
-            "Seconds after its write that a value expires; 0 = never",
+            "Seconds after which a value expires; 0 means never",
             nats="max_age",
             high=_MAX_TTL_SECONDS,
             loses=Loss.SHORTER,
@@ -139,7 +139,7 @@ class BucketSettings:
     history: int = field(
         default=1,
         metadata=_described(
-            "Revisions kept of each key; default 1",
+            "Revisions kept for each key; the default is 1",
             nats="max_msgs_per_subject",
             low=1,
             high=MAX_HISTORY,
@@ -150,19 +150,23 @@ class BucketSettings:
     max_value_size: int = field(
         default=0,
         metadata=_described(
-            "Bytes of a value; 0 = unlimited", nats="max_msg_size", high=_MAX_VALUE_SIZE
+            "Largest size of a value in bytes; 0 means no limit",
+            nats="max_msg_size",
+            high=_MAX_VALUE_SIZE,
         ),
     )
     max_bytes: int = field(
         default=0,
         metadata=_described(
-            "Bytes of the whole bucket; 0 = unlimited", nats="max_bytes", high=_MAX_BYTES
+            "Largest size of the bucket in bytes; 0 means no limit",
+            nats="max_bytes",
+            high=_MAX_BYTES,
         ),
     )
     storage: Storage = field(
         default=Storage.FILE,
         metadata=_described(
-            "Where NATS keeps it; default file",
+            "Where NATS keeps the bucket; the default is file",
             nats="storage",
             changeable=False,
             agrees=Agreement.EQUAL,
@@ -171,7 +175,7 @@ class BucketSettings:
     replicas: int = field(
         default=1,
         metadata=_described(
-            "Copies in a NATS cluster; default 1",
+            "Copies in a NATS cluster; the default is 1",
             nats="num_replicas",
             low=1,
             high=5,
@@ -181,7 +185,8 @@ class BucketSettings:
     expiry_markers: bool | None = field(
         default=None,
         metadata=_described(
-            "Watchers see keys expire; default: with a TTL, on nats-server 2.11+",
+            "Whether watchers see keys expire; the default is true with a TTL on nats-server 2.11 "
+            "or newer",
             nats="subject_delete_marker_ttl",
         ),
     )
