@@ -196,6 +196,26 @@ async def test_changes_of_many_writers_come_in_revision_order_and_each_once(
         assert await before(watcher, bucket) == []
 
 
+async def test_values_of_all_sizes_come_in_order_behind_a_burst_of_small_ones(
+    bucket: Bucket, native: Native
+) -> None:
+    sizes = [10] * 600 + [150_000, 10, 200_000, 400_000, 10, 1_000_000] + [10] * 600
+    async with watch(bucket) as watcher:
+
+        async def write() -> None:
+            for number, size in enumerate(sizes):
+                await native.publish(f"$KV.{bucket.name}.k{number}", bytes(size))
+
+        writing = asyncio.create_task(write())
+        try:
+            for number, size in enumerate(sizes):
+                frame = await watcher.next()
+                assert (frame["key"], len(value_of(frame))) == (f"k{number}", size)
+        finally:
+            writing.cancel()
+            await asyncio.wait({writing})
+
+
 async def test_a_refused_write_is_not_shown(bucket: Bucket) -> None:
     await put(bucket, "k")
     async with watch(bucket) as watcher:

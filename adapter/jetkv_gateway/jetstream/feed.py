@@ -128,7 +128,9 @@ class Feed:
         self._arrived: list[Change] = []
         self._reached = 0
         self._delivered = 0
-        self._credit = 0
+        # What is left of the batch that comes now, and what the one behind it may have.
+        self._credit = self._next_credit = 0
+        self._streams = False
         self._pulls = 0
         self._loop = asyncio.get_running_loop()
         self._news = False
@@ -177,7 +179,9 @@ class Feed:
             self._own = 0
 
     async def read(self) -> Batch:
-        if self._credit <= 0 and (not self._arrived or self._goes_on):
+        while self._streams and not self._next_credit:
+            await self._pull()
+        if self._credit <= 0 and not self._arrived:
             await self._pull()
         if not self._arrived and not self._news:
             await self._wait()
@@ -191,14 +195,6 @@ class Feed:
             self._as_of = max(self._as_of, self.clock + self._stored_at / _SECOND)
             self._stored_at = 0
         return Batch(changes, self._reached, self._as_of)
-
-    @property
-    def _goes_on(self) -> bool:
-        """Whether the next batch may come while the last of this one is worked on.
-
-        A past waits for its reader, and what has to wait for room keeps nothing back.
-        """
-        return not self._past and not self._too_small and self._end is None
 
     async def _wait(self) -> None:
         # No `asyncio.timeout`: it would cost as much as all else that a single change does here.
@@ -225,7 +221,10 @@ class Feed:
         if self._end is not None:
             return
         self._asked = asked
-        self._credit = asked.batch
+        if self._credit <= 0:
+            self._credit = asked.batch
+        else:
+            self._next_credit = asked.batch
         self._pulls += 1
         more = {"idle_heartbeat": int(self._heartbeat * _SECOND)}
         if asked.bytes is not None:
@@ -255,6 +254,8 @@ class Feed:
             batch, size = 1, int(min(self._too_small, self._max_batch_bytes))
             self._more = await lane.take(size)
             self._too_small = 0
+        elif self._streams:
+            size //= 2
         elif self._busy and size < _BATCH_BYTES:
             self._more = lane.take_now(_BATCH_BYTES)
             size = self._more or size
@@ -262,11 +263,12 @@ class Feed:
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
-        self._credit = 0
+        self._credit = self._next_credit = 0
+        self._streams = False
         self._tell()
 
     def _batch_is_over(self) -> None:
-        self._credit = 0
+        self._credit, self._next_credit = self._next_credit, 0
         if self._more:
             self._budget.feeds.give(self._more)
             self._more = 0
@@ -290,6 +292,9 @@ class Feed:
         self._credit -= 1
         if self._credit <= 0:
             self._busy = True
+            # Where many small ones come, two batches are under way, each with half of the share:
+            # what the server takes to begin with the next one is longer than a batch takes.
+            self._streams = self._own >= 2 * _BATCH_BYTES and self._asked.batch == self._batch
             self._batch_is_over()
         self._reached = revision
         if not self._news:
@@ -331,6 +336,7 @@ class Feed:
             self._busy = _MAX_BYTES in text
             if self._busy and self._credit == self._asked.batch:
                 self._grow(text)
+            self._streams = False
             self._batch_is_over()
         else:
             self._finish((text or b"status " + code).decode("utf-8", "replace"))
@@ -345,7 +351,7 @@ class Feed:
             self._refuse(text)
         elif self._past:
             self._batch_bytes = 2 * asked
-        else:
+        elif asked >= self._own:  # else it was half of that, and the next one has all of it
             self._too_small = self._max_message if asked < self._max_message else 2 * asked
 
     def _refuse(self, text: bytes) -> None:
