@@ -4,10 +4,10 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.cookiejar import CookieJar
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import HTTPCookieProcessor, Request, build_opener
@@ -48,13 +48,15 @@ def fastapi(module: ModuleType, port: int) -> Iterator[None]:
 
 @contextmanager
 def flask(module: ModuleType, port: int) -> Iterator[None]:
-    server = make_server("127.0.0.1", port, module.create_app(), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    with ExitStack() as at_exit:
+        module.atexit = SimpleNamespace(register=at_exit.callback)
+        server = make_server("127.0.0.1", port, module.create_app(), threaded=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_the_document_describes_warnings(http: Http) -> None:
         "type": "array",
         "items": {"$ref": "#/components/schemas/BucketWarning"},
         "title": "Warnings",
-        "description": "Left out when empty",
+        "description": "Omitted when empty",
     }
     assert "warnings" not in schemas["BucketOut"]["required"]
     assert set(schemas["BucketWarning"]["required"]) == {"code", "message"}

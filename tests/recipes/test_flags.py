@@ -256,9 +256,9 @@ def test_sync_flags_go_on_after_a_restart_of_the_gateway(nats, port, bucket) -> 
 
 
 def test_closing_sync_flags_ends_their_thread(sync_kv, bucket) -> None:
+    before = set(threading.enumerate())
     with Flags(sync_kv.bucket(bucket.name)):
-        assert any("jetkv flags" in thread.name for thread in threading.enumerate())
-    until(
-        lambda: not any("jetkv flags" in thread.name for thread in threading.enumerate()),
-        "the thread has ended",
-    )
+        (own,) = [
+            thread for thread in set(threading.enumerate()) - before if "jetkv flags" in thread.name
+        ]
+    until(lambda: not own.is_alive(), "the thread has ended")

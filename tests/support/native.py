@@ -10,6 +10,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
+from nats.js.errors import ServerError
 from nats.js.kv import KeyValue
 
 from jetkv_gateway.jetstream.headers import read_headers
@@ -76,7 +77,7 @@ class Native:
         return ack
 
     async def make_stream(self, config: dict[str, Any]) -> None:
-        """Create a stream; a deleted one of its name may still leave the disk for a moment."""
+        """Create a stream; where another one is just leaving the disk, it takes a second try."""
         reply = await self.api(f"STREAM.CREATE.{config['name']}", config)
         async with asyncio.timeout(5):
             while reply.get("error", {}).get("err_code") == STORE_NOT_CREATED:
@@ -89,10 +90,19 @@ class Native:
         await self.make_stream(bucket_stream(bucket, **config))
 
     async def make_kv(self, bucket: str, **config: Any) -> KeyValue:
-        """Create a bucket as nats-py does."""
-        kv = await self.client.jetstream().create_key_value(KeyValueConfig(bucket, **config))
-        self._made.append(f"KV_{bucket}")
-        return kv
+        """Create a bucket as nats-py does; see `make_stream` for the second try."""
+        jetstream = self.client.jetstream()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    kv = await jetstream.create_key_value(KeyValueConfig(bucket, **config))
+                except ServerError as error:
+                    if error.err_code != STORE_NOT_CREATED:
+                        raise
+                    await asyncio.sleep(0.02)
+                else:
+                    self._made.append(f"KV_{bucket}")
+                    return kv
 
     async def kv(self, bucket: str) -> KeyValue:
         return await self.client.jetstream().key_value(bucket)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.support.ports import free_port
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -172,7 +174,7 @@ def unreachable(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     with ExitStack() as sockets:
         listener = sockets.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listener.bind((host, port or free_port()))
         listener.listen(0)
         for _ in range(4):
             waiting = sockets.enter_context(socket.socket())
