@@ -27,7 +27,7 @@ can tell how many they really have."""
 _ALONE = 64
 """The same without other workers, where there is room. Where a crowd comes at once and is accepted
 slowly, the queue of the kernel runs over: who comes then is tried again after 1, 3, 7 seconds."""
-_BACKLOG = 2048
+_BACKLOG = 4096
 _PAUSE_SECONDS = 0.001
 _PATIENCE_SECONDS = 0.1
 _NO_ROOM_SECONDS = 0.05

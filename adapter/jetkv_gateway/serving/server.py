@@ -37,7 +37,7 @@ __all__ = [
 
 _log = logging.getLogger("jetkv")
 
-_BACKLOG = 2048
+_BACKLOG = 4096
 _LOOK_SECONDS = 0.02
 _TICK_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 1.0
