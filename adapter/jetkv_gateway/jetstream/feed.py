@@ -55,6 +55,8 @@ _GIVE_WAY_SECONDS = 0.001
 _SHORT_BLOCK = 128
 """Bytes of a header block that is worth keeping: those of values with the same type are alike."""
 
+_PUT = Operation.PUT  # to look up a member of an enum costs as much as to read a number
+
 _COMPLETED = b"Batch Completed"
 _MAX_BYTES = b"MaxBytes"
 _WAITED_LONG_ENOUGH = frozenset({b"404", b"408"})
@@ -284,7 +286,8 @@ class Feed:
             return
         words = reply.split(b".")
         place = 5 if len(words) == 9 else 7
-        revision, number, stored_at = map(int, words[place : place + 3])
+        revision, number = int(words[place]), int(words[place + 1])
+        stored_at = int(words[place + 2])
         if number != self._delivered + 1:
             self._finish("a gap")
             return
@@ -308,7 +311,7 @@ class Feed:
             key = tokens.decode("ascii")
         else:
             key = display(subject_text(subject)[self._cut :])
-        change = Change(key, data, revision, Operation.PUT)
+        change = Change(key, data, revision, _PUT)
         if headers:
             kind, change.expired = _kind(headers, self._bucket)
             change.operation, change.content_type, change.content_encoding = kind
