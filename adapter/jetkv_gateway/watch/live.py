@@ -356,7 +356,7 @@ class LiveFeed:
                 most, most_bytes = min(_AT_ONCE, _A_TURN // max(1, len(self._sessions))), inf
                 for session in self._sessions:
                     cost, limits = max(1, session.cost), session.limits
-                    most = min(most, limits.changes // 4, _TESTS_A_PART // cost)
+                    most = min(most, limits.changes // 4, _TESTS_A_PART // 4 // cost)
                     most_bytes = min(most_bytes, limits.bytes // 4)
                 self._at_once = max(1, most), most_bytes
             most, most_bytes = self._at_once
