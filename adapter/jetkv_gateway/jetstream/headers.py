@@ -46,10 +46,11 @@ _END = b"\r\n"
 _NEWLINES = str.maketrans("\r\n", "  ")
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _SIZE = b"Nats-Msg-Size: "
-_STREAM = b"Nats-Stream: "
-_SUBJECT = b"Nats-Subject: "
-_SEQUENCE = b"Nats-Sequence: "
-_TIME = b"Nats-Time-Stamp: "
+_STREAM = b"\r\nNats-Stream: "
+_DIRECT = re.compile(
+    rb"Nats-Stream: ([^\r\n]*)\r\nNats-Subject: ([^\r\n]*)\r\nNats-Sequence: ([0-9]+)\r\n"
+    rb"Nats-Time-Stamp: ([^\r\n]*)\r\n\r\n\Z"
+)
 
 
 class Status(NamedTuple):
@@ -158,22 +159,14 @@ def without_size(block: bytes) -> bytes:
 
 def read_direct(block: bytes, stream: bytes) -> Direct | None:
     """Read what a direct get answers; None where it is no message of the stream."""
-    lines = block.rsplit(_END, 5)
-    if len(lines) != 6 or lines[4] or lines[5]:
+    # The last line of that name is the server's: what was stored stands before it.
+    place = block.rfind(_STREAM)
+    found = _DIRECT.match(block, place + 2) if place >= 0 else None
+    if found is None:
         return None
-    head, subject, sequence, time, _, _ = lines
-    where = _STREAM + stream
-    if not (
-        head.endswith(where)
-        and subject.startswith(_SUBJECT)
-        and sequence.startswith(_SEQUENCE)
-        and time.startswith(_TIME)
-    ):
+    where, subject, sequence, time = found.groups()
+    if where != stream:
         return None
-    number = sequence[len(_SEQUENCE) :]
-    if not number.isdigit():
-        return None
-    stored = head[: -len(where)] + _END
-    fields = stored, subject[len(_SUBJECT) :], int(number), time[len(_TIME) :].decode("latin-1")
+    fields = block[: place + 2] + _END, subject, int(sequence), time.decode("latin-1")
     # As `Direct(*fields)`, without a call in Python: one comes with each read.
     return tuple.__new__(Direct, fields)

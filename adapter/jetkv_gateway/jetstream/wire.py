@@ -125,18 +125,23 @@ class WireReader:
                     if length - place > MAX_LINE:
                         raise ProtocolBroken("a line without an end")
                     break
-                line = data[place:end]
-                place = end + 2
-                words = line.split(b" ")
-                if words[0] == b"MSG" or words[0] == b"HMSG":
-                    message = _message(words)
-                elif line:
-                    verb, _, rest = line.partition(b" ")
-                    self._obey(verb.upper(), rest.strip())
-                continue
-            sid, subject, reply, header_size, size = message
+                words = data[place:end].split(b" ")
+                verb = words[0]
+                if verb == b"MSG" or verb == b"HMSG":
+                    place = end + 2
+                    sid, subject, reply, header_size, size = _message(words)
+                else:
+                    line = data[place:end]
+                    place = end + 2
+                    if line:
+                        verb, _, rest = line.partition(b" ")
+                        self._obey(verb.upper(), rest.strip())
+                    continue
+            else:
+                sid, subject, reply, header_size, size = message
             end = place + size
             if length < end + 2:
+                message = sid, subject, reply, header_size, size
                 break
             if data[end] != 13 or data[end + 1] != 10:
                 raise ProtocolBroken(_TOO_LONG)
@@ -179,11 +184,10 @@ def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
         ProtocolBroken: it says no size, so nobody knows what follows.
     """
     count = len(words)
+    header_size = 0
     try:
         size = int(words[-1])
-        if words[0] == b"MSG":
-            header_size = 0
-        else:
+        if words[0] == b"HMSG":
             header_size = int(words[-2])
             count -= 1
     except ValueError as error:

@@ -122,17 +122,23 @@ class HeadReader:
         if plain is not None and method is not None:
             _, path, query, minor = plain.groups()
             version = "1.1" if minor == b"1" else "1.0"
-            self._check_host(version)
+            host = headers.get(b"host")
+            if host is None or not _is_host(host):
+                self._check_host(version)
         else:
             method, path, query, version = self._look_closely(raw, parser)
         length = 0
-        if b"content-length" in headers or b"transfer-encoding" in headers:
-            length = self._length(version)
+        if b"transfer-encoding" in headers:
+            length = self._coded_length(version)
+        elif b"content-length" in headers:
+            length = int(headers[b"content-length"])  # of digits: the parser has seen to that
         keep_alive = version == "1.1"
         if b"connection" in headers and _closes(headers[b"connection"]):
             keep_alive = False
         expects = b"expect" in headers and self._expects(version)
-        return Head(method, path, query, headers, version, keep_alive, length, expects)
+        # As `Head(…)`, without a call in Python: one comes with each request.
+        fields = method, path, query, headers, version, keep_alive, length, expects
+        return tuple.__new__(Head, fields)
 
     def skip(self, body: bytes | memoryview) -> None:
         """Hand a part of a body with a length over, so that the parser waits for the next head."""
@@ -197,17 +203,13 @@ class HeadReader:
         path, mark, query = target.partition(b"?")
         return method.decode("ascii"), path, query if mark else None, version
 
-    def _length(self, version: str) -> int:
+    def _coded_length(self, version: str) -> int:
         headers = self._headers
-        coding = headers.get(b"transfer-encoding")
-        if coding is None:
-            # Digits alone: the parser has seen to that.
-            return int(headers[b"content-length"])
         if b"content-length" in headers:
             invalid("it has Content-Length beside Transfer-Encoding (RFC 9112 §6.1)")
         if version == "1.0":
             invalid("Transfer-Encoding is of HTTP/1.1")
-        if coding.lower() != b"chunked":
+        if headers[b"transfer-encoding"].lower() != b"chunked":
             raise CodingUnsupported
         # It waits for chunks, which it will not see.
         self.renew()
