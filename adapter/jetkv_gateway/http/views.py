@@ -23,6 +23,7 @@ _LARGE = 64 * 1024
 _PIECE = 48 * 1024
 """Bytes of a value that are coded at a time: a multiple of three, so that no padding is needed."""
 
+_PLAIN = b'{"key":%b,"value":"%b","revision":%d,"created_at":"%b","operation":"%b"}'
 _JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 # What curl says of any `-d`: it tells nothing of the value.
 _UNTYPED = frozenset({"application/x-www-form-urlencoded"})
@@ -75,7 +76,14 @@ def entry_json(entry: Entry, view: View) -> bytes:
     elif isinstance(value, bytes):
         if len(value) >= _LARGE:
             return _large_json(entry, value)
-        value = b2a_base64(value, newline=False).decode("ascii")
+        # Nearly every answer: so it is put together here, at half the price.
+        return _PLAIN % (
+            orjson.dumps(entry.key),
+            b2a_base64(value, newline=False),
+            entry.revision,
+            entry.created_at.encode(),
+            entry.operation.encode(),
+        )
     fields: dict[str, Any] = {
         "key": entry.key,
         "value": value,

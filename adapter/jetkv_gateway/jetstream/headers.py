@@ -48,8 +48,7 @@ _NO_TEXT = re.compile("[\udc80-\udcff]")
 _SIZE = b"Nats-Msg-Size: "
 _STREAM = b"\r\nNats-Stream: "
 _DIRECT = re.compile(
-    rb"Nats-Stream: ([^\r\n]*)\r\nNats-Subject: ([^\r\n]*)\r\nNats-Sequence: ([0-9]+)\r\n"
-    rb"Nats-Time-Stamp: ([^\r\n]*)\r\n\r\n\Z"
+    rb"(.*)\r\nNats-Subject: (.*)\r\nNats-Sequence: ([0-9]+)\r\nNats-Time-Stamp: (.*)\r\n\r\n\Z"
 )
 
 
@@ -161,7 +160,7 @@ def read_direct(block: bytes, stream: bytes) -> Direct | None:
     """Read what a direct get answers; None where it is no message of the stream."""
     # The last line of that name is the server's: what was stored stands before it.
     place = block.rfind(_STREAM)
-    found = _DIRECT.match(block, place + 2) if place >= 0 else None
+    found = _DIRECT.match(block, place + len(_STREAM)) if place >= 0 else None
     if found is None:
         return None
     where, subject, sequence, time = found.groups()
