@@ -172,7 +172,7 @@ def build(
             watches,
         ),
         body_limits={
-            "put_entry": functools.partial(getattr, store.entries, "max_value_bytes"),
+            "put_entry": functools.partial(getattr, connection, "max_value_bytes"),
             "create_bucket": lambda: BODY_LIMIT,
         },
         lifespan=lifespan,

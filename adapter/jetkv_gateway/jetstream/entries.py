@@ -42,10 +42,6 @@ class JetStreamEntries:
         self._writes = Writes(js, buckets)
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def max_value_bytes(self) -> int:
-        return self._js.max_value_bytes
-
     async def get(self, command: Get, retries: Retries) -> Entry:
         bucket, key, tokens, revision, consistency = command
         names = names_of(self._naming, bucket)

@@ -40,11 +40,6 @@ __all__ = [
 class Entries(Protocol):
     """Single keys."""
 
-    @property
-    def max_value_bytes(self) -> int:
-        """The largest value the server takes, in bytes, whatever a bucket allows."""
-        ...
-
     async def get(self, command: Get, retries: Retries) -> Entry:
         """Return the live entry, or the one of `revision` if that was a put of this key.
 
