@@ -144,10 +144,6 @@ class JetStream:
         self._bounds: dict[int | None, int] = {}
         self._bounds_direct: dict[int | None, int] = {}
 
-    @property
-    def max_value_bytes(self) -> int:
-        return self.connection.max_value_bytes
-
     def largest_answer(self, value_limit: int | None, *, direct: bool = False) -> int:
         """Return the bytes that the answer to a read has at most.
 
