@@ -152,7 +152,10 @@ def tables(figures: Figures) -> list[str]:
     for scenario, compared in figures.items():
         ours = compared["gateway"]
         for name, series in compared.items():
-            ratio = "" if name == "gateway" else f"{ours.rate / series.rate:.2f} ×"
+            ratio = ""
+            if name != "gateway":
+                # One that answers nothing of this size in time has no ratio.
+                ratio = f"{ours.rate / series.rate:.2f} ×" if series.rate else "no answers"
             cpu = statistics.median(series.cpu) * 10_000
             note = f" ({series.failed} failed)" if series.failed else ""
             lines.append(

@@ -44,7 +44,8 @@ def ratios(figures: keys.Figures, frames: fanout.Figures) -> list[Ratio]:
 
     def rate(scenario: Scenario, peer: str) -> float | None:
         compared = figures[scenario]
-        return compared["gateway"].rate / compared[peer].rate if peer in compared else None
+        theirs = compared[peer].rate if peer in compared else 0.0
+        return compared["gateway"].rate / theirs if theirs else None
 
     def median(operation: str) -> float:
         one = figures[operation, 1, 128]
