@@ -58,7 +58,6 @@ class AsgiLink:
     """`http.link.Link` over ASGI."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
         self._receive = receive
         self._send = send
         self._answer: tuple[int, bytes, bytes] | None = None

@@ -12,13 +12,10 @@ from typing import Any
 
 from jetkv_gateway.kv.access import Verb
 
-__all__ = ["JSON_BASE", "MATCH", "Answer", "Match", "Parameter", "Resource", "Route", "Router"]
+__all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router"]
 
 JSON_BASE = b"/json/"
 """The base URL whose GETs answer with ready values by default (docs/http-api.md)."""
-
-MATCH = "jetkv.match"
-"""Where a protocol that has looked a path up already leaves what it found in the scope."""
 
 
 @dataclass(frozen=True, slots=True)
