@@ -14,9 +14,8 @@ from types import FrameType
 import pytest
 
 from jetkv.testing import LocalNats
-from tests.support.calls import Calls
-from tests.support.gateway import running_gateway
-from tests.support.http import BUCKETS, Bucket
+from tests.support.calls import Calls, counted_gateway
+from tests.support.http import Bucket
 from tests.support.native import Native
 from tests.support.waiting import until
 from tests.support.watching import watching
@@ -56,18 +55,9 @@ class HeldCalls(Calls):
 
 @pytest.fixture
 def counted(nats: LocalNats) -> Iterator[tuple[Bucket, HeldCalls]]:
-    """A gateway of its own, in a thread whose calls are counted."""
     calls = HeldCalls()
-    threading.setprofile(calls)
-    try:
-        with running_gateway(nats.url) as gateway:
-            threading.setprofile(None)  # type: ignore[arg-type] # as documented
-            bucket = Bucket(gateway, "work-per-change")
-            assert gateway.post(BUCKETS, {"name": bucket.name}).status == 201
-            yield bucket, calls
-            gateway.delete(bucket.path)
-    finally:
-        threading.setprofile(None)  # type: ignore[arg-type] # as documented
+    with counted_gateway(nats.url, calls, "work-per-change") as bucket:
+        yield bucket, calls
 
 
 async def test_a_change_of_a_burst_is_no_more_calls_than_it_was(

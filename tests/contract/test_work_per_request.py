@@ -9,15 +9,13 @@ A bound that is passed by a change which is worth it is raised with that change,
 
 import http.client
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from jetkv.testing import LocalNats
-from tests.support.calls import Calls
-from tests.support.gateway import running_gateway
-from tests.support.http import BUCKETS, Bucket
+from tests.support.calls import Calls, counted_gateway
+from tests.support.http import Bucket
 
 REQUESTS = 300
 
@@ -27,18 +25,9 @@ BOUNDS = {"GET": 79, "PUT": 82, "DELETE": 128}
 
 @pytest.fixture(scope="module")
 def counted(nats: LocalNats) -> Iterator[tuple[Bucket, Calls]]:
-    """A gateway of its own, in a thread whose calls are counted."""
     calls = Calls()
-    threading.setprofile(calls)
-    try:
-        with running_gateway(nats.url) as gateway:
-            threading.setprofile(None)  # type: ignore[arg-type] # as documented
-            bucket = Bucket(gateway, "work-per-request")
-            assert gateway.post(BUCKETS, {"name": bucket.name}).status == 201
-            yield bucket, calls
-            gateway.delete(bucket.path)
-    finally:
-        threading.setprofile(None)  # type: ignore[arg-type] # as documented
+    with counted_gateway(nats.url, calls, "work-per-request") as bucket:
+        yield bucket, calls
 
 
 @pytest.mark.parametrize("method", list(BOUNDS))

@@ -1,7 +1,13 @@
 """Counts the work of the gateway in calls of Python functions, which no busy machine moves."""
 
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket
 
 
 class Calls:
@@ -25,3 +31,17 @@ class Calls:
         return ", ".join(
             f"{name} × {number / times:.1f}" for name, number in self.seen.most_common(count)
         )
+
+
+@contextmanager
+def counted_gateway(nats_url: str, calls: Calls, bucket: str) -> Iterator[Bucket]:
+    """A bucket of a gateway of its own, in a thread whose calls are counted."""
+    threading.setprofile(calls)
+    try:
+        with running_gateway(nats_url) as gateway:
+            threading.setprofile(None)  # type: ignore[arg-type] # as documented
+            assert gateway.post(BUCKETS, {"name": bucket}).status == 201
+            yield Bucket(gateway, bucket)
+            gateway.delete(f"{BUCKETS}/{bucket}")
+    finally:
+        threading.setprofile(None)  # type: ignore[arg-type] # as documented

@@ -3,19 +3,16 @@
 import asyncio
 import gc
 import traceback
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
 from jetkv_gateway.kv.errors import Unavailable
-from jetkv_gateway.kv.filters import EVERYTHING, Filter
-from jetkv_gateway.kv.model import BucketState
-from jetkv_gateway.kv.store import Feed, Newest, Stamp
+from jetkv_gateway.kv.store import Newest
 from jetkv_gateway.watch.shared import SharedChanges
+from tests.support.changes import Unasked
 
 
-class Asked:
+class Asked(Unasked):
     """A bucket's changes, whose looks end when the test says so."""
 
     def __init__(self) -> None:
@@ -25,29 +22,6 @@ class Asked:
         look = asyncio.get_running_loop().create_future()
         self.looks.append(look)
         return await look
-
-    async def state(self, bucket: str) -> BucketState:
-        raise AssertionError("not asked for here")
-
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
-        raise AssertionError("not asked for here")
-
-    @asynccontextmanager
-    async def follow(
-        self,
-        bucket: str,
-        *,
-        after: int,
-        latest: bool = False,
-        filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
-    ) -> AsyncIterator[Feed]:
-        raise AssertionError("not asked for here")
-        yield
-
-    async def available(self, timeout: float) -> None:
-        raise AssertionError("not asked for here")
 
     async def begun(self, count: int) -> None:
         async with asyncio.timeout(5):

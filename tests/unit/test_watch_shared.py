@@ -9,12 +9,13 @@ import pytest
 
 from jetkv_gateway.kv.errors import Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
-from jetkv_gateway.kv.model import BucketState, Change, Operation
-from jetkv_gateway.kv.store import Batch, Newest, Stamp
+from jetkv_gateway.kv.model import Change, Operation
+from jetkv_gateway.kv.store import Batch, Newest
 from jetkv_gateway.watch.shared import SharedChanges
+from tests.support.changes import Unasked
 
 
-class Stored:
+class Stored(Unasked):
     """A bucket; it counts who reads it, and hands out some changes at a time."""
 
     def __init__(self, keys: Sequence[str], *, size: int = 10) -> None:
@@ -30,17 +31,8 @@ class Stored:
     def last(self) -> int:
         return len(self.changes)
 
-    async def state(self, bucket: str) -> BucketState:
-        raise AssertionError("not asked for here")
-
     async def newest(self, bucket: str) -> Newest | None:
         return Newest(self.last, self.changes[-1].key)
-
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
-        raise AssertionError("not asked for here")
-
-    async def available(self, timeout: float) -> None:
-        raise AssertionError("not asked for here")
 
     @asynccontextmanager
     async def follow(
