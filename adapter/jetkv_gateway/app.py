@@ -186,8 +186,8 @@ def build(
 def _origins(settings: Settings, authenticator: Authenticator) -> Origins:
     """Return which pages may call, and under which names.
 
-    A page that rebinds a name has no token: who asks for one needs no list of names, but may have
-    one.
+    A page that rebinds a name has no token. So a gateway that asks for tokens needs no list of
+    names; the operator may still set one.
     """
     hosts = ANY_HOST
     if settings.loopback_host or settings.allowed_hosts or not authenticator.required:

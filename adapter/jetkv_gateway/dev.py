@@ -162,7 +162,7 @@ def _is_free(port: int) -> bool:
 
 @contextmanager
 def _kept_up(nats: NatsServer) -> Iterator[None]:
-    """Start a nats-server anew when it dies, and end this process when that is of no use."""
+    """Restart a nats-server that dies; end this process if it dies at once or does not start."""
     over = threading.Event()
 
     def watch() -> None:

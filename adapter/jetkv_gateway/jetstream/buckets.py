@@ -268,8 +268,8 @@ class JetStreamBuckets:
     def known_limits(self, name: str) -> WriteLimits | None:
         """Return a bucket's limits if they are known, a few seconds old while the leader answers.
 
-        An older one serves while it is read anew: a write that waited for that would come later
-        than one that was simply sent, where the leader is away for a moment.
+        Older limits are returned at once and refreshed in the background. While the leader is away
+        for a moment, a write that waited for the refresh would take longer than one that is sent.
         """
         limits = self._limits.get(name)
         if limits is not None:

@@ -6,9 +6,9 @@ and gives it back when the answer is here. The sum never goes over the total, wh
 
 The budget has lanes, so that small answers do not wait behind large ones. A lane other than that of
 the small ones has a part of the total, which it may fill and not go over; the small ones may have
-all that is free. Within a lane, who asks first is served first. A later one of another lane may go
-before it, but never takes what it waits for: so everybody's turn comes. Whoever waits holds nothing
-that another one waits for.
+all that is free. Within a lane, requests are served in the order in which they came. A later
+request of another lane may overtake one that waits, but never takes the bytes that it waits for, so
+every request gets its turn. A request that waits holds nothing that another one waits for.
 
 An answer that nobody waits for any more still comes, and one that is late may come or not. What
 was taken for it is kept until a reply to something that was asked for later is here: a connection
@@ -55,7 +55,7 @@ class Lane:
     Attributes:
         part: bytes that it may have at a time; only one that asks for more than that gets more,
             and then it is alone in its lane.
-        line: who waits.
+        line: the requests that wait, in order.
         epoch: of what is taken now; `give` it back with that.
     """
 
@@ -273,7 +273,7 @@ class Budget:
             self.small.resize(int(self.total * _CAUTIOUS))
 
     def left_by_the_line(self) -> int:
-        """Return what is free and not wanted by somebody who waits."""
+        """Return the free bytes that no waiting request needs."""
         self._drained()
         return self.free - sum(lane.wants() for lane in self._lanes if lane.skip_gone())
 

@@ -92,9 +92,9 @@ class Consumer:
             raise unanswered(signal, None) from signal
 
     def heed(self, forbidden: Callable[[], None] | None) -> None:
-        """Have `forbidden` called where NATS does not permit to ask; None ends that.
+        """Have `forbidden` called when NATS does not permit the request; None ends that.
 
-        A server that does not permit it says so to nobody who asks.
+        The server sends no reply to such a request; it only reports an error on the connection.
         """
         self._mux.heed(self._next, forbidden)
 

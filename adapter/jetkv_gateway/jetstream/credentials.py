@@ -144,7 +144,7 @@ def read_credentials(file: Path) -> str:
 
 
 def read_nkey(file: Path) -> str:
-    """Return the seed in a file; lines that are none, such as comments, do not matter.
+    """Return the seed in a file; other lines, such as comments, are ignored.
 
     Raises:
         OSError: it cannot be read.
