@@ -8,18 +8,18 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from jetkv_gateway.filewatch import FileWatch
+from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
 from jetkv_gateway.http.call import Handler
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.health import HealthHandlers
-from jetkv_gateway.http.hosts import ANY_HOST, Hosts
+from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
 from jetkv_gateway.http.keys import KeyHandlers
 from jetkv_gateway.http.openapi import ApiHandlers
-from jetkv_gateway.http.origins import Origins
+from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
-from jetkv_gateway.http.watch import Watches
+from jetkv_gateway.http.watch import WatchHandlers
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
@@ -112,7 +112,7 @@ def gateway(
         store,
         connection=connection,
         authenticator=authenticator,
-        files=FileWatch(authenticator.look, functools.partial(_reload, settings, authenticator)),
+        files=FileWatcher(authenticator.look, functools.partial(_reload, settings, authenticator)),
         origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
@@ -125,8 +125,8 @@ def build(
     *,
     connection: Connection,
     authenticator: Authenticator,
-    files: FileWatch,
-    origins: Origins,
+    files: FileWatcher,
+    origins: AllowedOrigins,
     wanted: list[WantedBucket],
     watch_limits: WatchLimits,
     policy: Policy = full_access,
@@ -136,7 +136,7 @@ def build(
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, authenticator, hub
     )
-    watches = Watches(hub)
+    watches = WatchHandlers(hub)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -183,7 +183,7 @@ def build(
     )
 
 
-def _origins(settings: Settings, authenticator: Authenticator) -> Origins:
+def _origins(settings: Settings, authenticator: Authenticator) -> AllowedOrigins:
     """Return which pages may call, and under which names.
 
     A page that rebinds a name has no token. So a gateway that asks for tokens needs no list of
@@ -191,8 +191,8 @@ def _origins(settings: Settings, authenticator: Authenticator) -> Origins:
     """
     hosts = ANY_HOST
     if settings.loopback_host or settings.allowed_hosts or not authenticator.required:
-        hosts = Hosts(settings.allowed_hosts, loopback=settings.loopback_host)
-    return Origins(frozenset(settings.cors_origins), hosts)
+        hosts = AllowedHosts(settings.allowed_hosts, loopback=settings.loopback_host)
+    return AllowedOrigins(frozenset(settings.cors_origins), hosts)
 
 
 def _handlers(*groups: object) -> dict[str, Handler]:

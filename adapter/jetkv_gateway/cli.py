@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from jetkv_gateway import __version__, private_parts
+from jetkv_gateway import __version__, private_apis
 from jetkv_gateway.app import authenticator_for, factory, server_options
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
@@ -163,8 +163,8 @@ def _say(text: str) -> None:
 def _begin_log(settings: Settings) -> None:
     logging.config.dictConfig(logging_for(settings.log_level))
     try:
-        private_parts.check()
-    except private_parts.PartMissing as error:
+        private_apis.check()
+    except private_apis.PrivateApiMissing as error:
         _fail(error, _EXIT_FAILED)
     for line in unknown_variables(os.environ, Settings.model_fields):
         _log.warning("%s", line)

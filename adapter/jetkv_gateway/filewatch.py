@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-__all__ = ["FileWatch"]
+__all__ = ["FileWatcher"]
 
 _log = logging.getLogger("jetkv")
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 _CLOSE_SECONDS = 0.5
 
 
-class FileWatch:
+class FileWatcher:
     """Calls `look` once a second, and `reload` whenever it is asked for.
 
     Args:

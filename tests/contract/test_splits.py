@@ -17,12 +17,12 @@ from uvicorn.server import ServerState
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.gateway import Gateway
-from jetkv_gateway.http.link import Link
+from jetkv_gateway.http.request import Request
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import NotFound
-from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import ServerOptions
+from jetkv_gateway.serving.worker_state import WorkerState
 from tests.contract.http_cases import Case
 from tests.contract.http_table import CASES
 
@@ -34,18 +34,20 @@ IDS = re.compile(rb"(x-request-id: |\"request_id\":\"|content-length: )[0-9a-f-]
 class Echo:
     """Answers in the gateway's place with all that it was sent."""
 
-    def begin(self, link: Link) -> Call | None:
-        call = Call(link, full_access)
+    def begin(self, request: Request) -> Call | None:
+        call = Call(request, full_access)
         call.body_limit, call.limited = 1_000_000, False
-        if link.match is None:
+        if request.match is None:
             call.fail(NotFound())
             return None
         return call
 
     async def run(self, call: Call) -> None:
-        link = call.link
+        request = call.request
         await asyncio.sleep(0)
-        call.answer(200, b"", repr((link.method, link.path, link.headers, link.body)).encode())
+        call.answer(
+            200, b"", repr((request.method, request.path, request.headers, request.body)).encode()
+        )
 
 
 class Transport:
@@ -101,12 +103,12 @@ async def answers_to(pieces: list[bytes], turns: list[int]) -> tuple[bytes, bool
     Args:
         turns: how often tasks run behind each piece; they run to their end behind the last.
     """
-    front = Front(ServerOptions())
-    front.gateway = cast(Gateway, Echo())
+    worker = WorkerState(ServerOptions())
+    worker.gateway = cast(Gateway, Echo())
     config = uvicorn.Config(lambda: None, log_config=None, lifespan="off", factory=True)
     state = ServerState()
     transport = Transport()
-    transport.protocol = HttpConnection(front, config, state, {})
+    transport.protocol = HttpConnection(worker, config, state, {})
     transport.protocol.connection_made(transport)
     for number, piece in enumerate(pieces):
         await transport.reading.wait()

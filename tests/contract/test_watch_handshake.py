@@ -11,7 +11,7 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
-from jetkv_gateway.serving.allowance import Allowance
+from jetkv_gateway.serving.rate_limit import RateLimit
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native
@@ -570,7 +570,7 @@ def test_what_is_sent_together_with_the_handshake_is_not_lost(bucket: Bucket) ->
 async def test_a_client_that_sends_as_fast_as_it_can_is_ended_with_1008_and_others_are_served(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Allowance, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(RateLimit, "PATIENCE_SECONDS", 0.0)
 
     async def send(writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):

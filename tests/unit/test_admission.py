@@ -1,4 +1,4 @@
-"""Who is in, who waits, and who gives way, in an event loop; `test_line.py` has what is decided."""
+"""Admission in an event loop; `test_admission_queue.py` tests the decisions."""
 
 import asyncio
 

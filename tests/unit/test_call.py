@@ -6,12 +6,12 @@ import pytest
 
 from jetkv_gateway.http.call import Call, ClientGone
 from jetkv_gateway.kv.access import full_access
-from tests.support.links import DeadLink
+from tests.support.dead_request import DeadRequest
 
 
 def call(gone: asyncio.Event | None = None) -> Call:
     """One whose client leaves when it is `gone`."""
-    link = DeadLink()
+    link = DeadRequest()
     link.leaving = gone or link.leaving
     return Call(link, full_access)
 

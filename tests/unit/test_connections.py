@@ -15,7 +15,7 @@ SHARE = 0.25
 
 
 @dataclass(eq=False)
-class Standing:
+class Evictable:
     name: str = ""
     rank: Rank = Rank.BUSY
     since: float = 0
@@ -25,21 +25,21 @@ class Standing:
         return not self.speaks
 
 
-def registry(limit: int = LIMIT) -> Connections[Standing]:
+def registry(limit: int = LIMIT) -> Connections[Evictable]:
     return Connections(limit, SHARE)
 
 
 def fill(
-    connections: Connections[Standing], account: Account, count: int, since: float | None = None
-) -> list[Standing]:
+    connections: Connections[Evictable], account: Account, count: int, since: float | None = None
+) -> list[Evictable]:
     rank = Rank.BUSY if since is None else Rank.IDLE
-    made = [Standing(f"{account.name}{number}", rank, since or 0) for number in range(count)]
+    made = [Evictable(f"{account.name}{number}", rank, since or 0) for number in range(count)]
     for one in made:
         assert connections.opened(one, account).stays
     return made
 
 
-def names(shed: Iterable[Standing]) -> list[str]:
+def names(shed: Iterable[Evictable]) -> list[str]:
     return [one.name for one in shed]
 
 
@@ -57,7 +57,7 @@ def test_the_idlest_connection_makes_room() -> None:
     made = [fill(connections, account, 4)[number] for number, account in enumerate(few)]
     for one, since in zip(made, (4, 2, 3, 5), strict=True):
         one.rank, one.since = Rank.IDLE, since
-    opened = connections.opened(Standing(), Account("new"))
+    opened = connections.opened(Evictable(), Account("new"))
     assert opened.stays
     assert opened.shed == (made[1],)
     assert len(connections) == LIMIT
@@ -70,9 +70,9 @@ def test_of_several_the_one_goes_first_that_is_the_furthest_from_a_request() -> 
     ranks = [Rank.BODY, Rank.UNUSED, Rank.HEAD, Rank.IDLE]
     for since, (one, rank) in enumerate(zip(made, ranks, strict=True)):
         one.rank, one.since = rank, since
-    gone = [connections.opened(Standing(), Account("new")).shed[0].rank for _ in ranks]
+    gone = [connections.opened(Evictable(), Account("new")).shed[0].rank for _ in ranks]
     assert gone == sorted(ranks)
-    assert not connections.opened(Standing(), Account("new")).stays
+    assert not connections.opened(Evictable(), Account("new")).stays
 
 
 def test_one_that_has_just_begun_to_speak_is_let_alone() -> None:
@@ -82,7 +82,7 @@ def test_one_that_has_just_begun_to_speak_is_let_alone() -> None:
     for since, one in enumerate(made[:2]):
         one.rank, one.since = Rank.IDLE, since
     made[0].speaks = True
-    assert connections.opened(Standing(), Account("new")).shed == (made[1],)
+    assert connections.opened(Evictable(), Account("new")).shed == (made[1],)
 
 
 def test_one_of_a_caller_over_its_share_goes_before_all_others() -> None:
@@ -91,14 +91,14 @@ def test_one_of_a_caller_over_its_share_goes_before_all_others() -> None:
     modest[0].rank = Rank.UNUSED
     greedy = fill(connections, Account("greedy"), 12, since=9)
     fill(connections, Account("other"), 2)
-    assert connections.opened(Standing(), Account("new")).shed == (greedy[0],)
+    assert connections.opened(Evictable(), Account("new")).shed == (greedy[0],)
 
 
 def test_where_all_have_something_under_way_the_newest_has_to_go() -> None:
     connections = registry()
     for number in range(4):
         fill(connections, Account(str(number)), 4)
-    opened = connections.opened(Standing(), Account("new"))
+    opened = connections.opened(Evictable(), Account("new"))
     assert (opened.stays, opened.shed) == (False, ())
     assert len(connections) == LIMIT
 
@@ -107,7 +107,7 @@ def test_a_caller_alone_has_nearly_all_and_another_one_finds_room_beside_it() ->
     connections = registry()
     greedy = Account("greedy")
     fill(connections, greedy, 14)
-    assert not connections.opened(Standing(), greedy).stays
+    assert not connections.opened(Evictable(), greedy).stays
     fill(connections, Account("other"), 2)
     assert greedy.connections == 14
 
@@ -117,7 +117,7 @@ def test_a_caller_over_its_share_closes_its_own_and_nobody_elses() -> None:
     greedy = Account("greedy")
     own = fill(connections, greedy, 14, since=9)
     fill(connections, Account("modest"), 2, since=0)
-    opened = connections.opened(Standing(), greedy)
+    opened = connections.opened(Evictable(), greedy)
     assert opened.stays
     assert opened.shed == (own[0],)
     assert (len(connections), greedy.connections) == (LIMIT, 14)
@@ -127,8 +127,8 @@ def test_who_has_no_limit_takes_all_and_still_gives_way_when_idle() -> None:
     connections = registry()
     here = Account("here", limited=False)
     own = fill(connections, here, LIMIT, since=3)
-    assert connections.opened(Standing(), here).shed == (own[0],)
-    assert connections.opened(Standing(), Account("other")).shed == (own[1],)
+    assert connections.opened(Evictable(), here).shed == (own[0],)
+    assert connections.opened(Evictable(), Account("other")).shed == (own[1],)
 
 
 def test_one_look_makes_room_for_several() -> None:
@@ -145,7 +145,7 @@ def test_where_nobody_can_go_not_each_that_comes_has_all_looked_at() -> None:
     here = Account("here", limited=False)
     looks = 0
 
-    class Counted(Standing):
+    class Counted(Evictable):
         @property  # type: ignore[override] # it counts
         def rank(self) -> Rank:
             nonlocal looks
@@ -159,11 +159,11 @@ def test_where_nobody_can_go_not_each_that_comes_has_all_looked_at() -> None:
     for one in busy:
         assert connections.opened(one, here).stays
     for _ in range(100):
-        assert not connections.opened(Standing(), here).stays
+        assert not connections.opened(Evictable(), here).stays
     assert looks <= 2 * 640 * 100 / 10
     connections.closed(busy[0])
-    assert connections.opened(Standing(rank=Rank.IDLE), here).stays
-    assert connections.opened(Standing(), here).stays, "at once, since something has changed"
+    assert connections.opened(Evictable(rank=Rank.IDLE), here).stays
+    assert connections.opened(Evictable(), here).stays, "at once, since something has changed"
 
 
 def test_one_that_was_let_go_is_not_counted_twice() -> None:
@@ -191,7 +191,7 @@ def test_a_connection_that_becomes_a_websocket_counts_on() -> None:
     connections = registry()
     client = Account("client")
     (one,) = fill(connections, client, 1)
-    socket = Standing("socket")
+    socket = Evictable("socket")
     connections.replace(one, socket)
     connections.closed(one)
     assert (len(connections), client.connections) == (1, 1)
@@ -221,11 +221,11 @@ def test_whatever_happens_the_counts_are_right_and_no_caller_has_all(
     connections = registry()
     accounts = [Account(str(number)) for number in range(3)]
     accounts.append(Account("here", limited=False))
-    standing: dict[Standing, Account] = {}
+    standing: dict[Evictable, Account] = {}
     for time, (step, who, which) in enumerate(steps):
         one = list(standing)[which % len(standing)] if standing else None
         if step == "open":
-            new = Standing()
+            new = Evictable()
             alone_before = accounts[who].connections
             opened = connections.opened(new, accounts[who])
             for shed in opened.shed:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from jetkv_gateway.serving.answers import LastWord, Lingering
+from jetkv_gateway.serving.closing import LingeringClose, LingeringConnections
 
 
 class Transport(asyncio.Transport):
@@ -28,10 +28,10 @@ class Transport(asyncio.Transport):
 
 def test_of_too_many_that_linger_the_one_that_has_for_the_longest_ends() -> None:
     async def crowd() -> list[bool]:
-        lingering = Lingering(3)
+        lingering = LingeringConnections(3)
         transports = [Transport() for _ in range(5)]
         for transport in transports:
-            word = LastWord(transport, asyncio.Protocol(), lingering, 60)
+            word = LingeringClose(transport, asyncio.Protocol(), lingering, 60)
             word.data_received(b"v" * 1000)
         assert len(lingering) == 3
         return [transport.aborted for transport in transports]
@@ -41,12 +41,12 @@ def test_of_too_many_that_linger_the_one_that_has_for_the_longest_ends() -> None
 
 def test_one_that_is_gone_leaves_room_for_another() -> None:
     async def crowd() -> list[bool]:
-        lingering = Lingering(1)
+        lingering = LingeringConnections(1)
         first, second = Transport(), Transport()
-        word = LastWord(first, asyncio.Protocol(), lingering, 60)
+        word = LingeringClose(first, asyncio.Protocol(), lingering, 60)
         word.data_received(b"v" * 1000)
         word.connection_lost(None)
-        LastWord(second, asyncio.Protocol(), lingering, 60)
+        LingeringClose(second, asyncio.Protocol(), lingering, 60)
         return [first.aborted, second.aborted]
 
     assert asyncio.run(crowd()) == [False, False]

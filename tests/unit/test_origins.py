@@ -3,24 +3,24 @@
 import pytest
 
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.hosts import Hosts, allowed_host
-from jetkv_gateway.http.origins import LOOPBACK, Origins, isolation
+from jetkv_gateway.http.hosts import AllowedHosts, allowed_host
+from jetkv_gateway.http.origins import LOOPBACK, AllowedOrigins, isolation
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import PermissionDenied
-from tests.support.links import DeadLink
+from tests.support.dead_request import DeadRequest
 
 HOST = b"gw.example:9123"
-NOBODY = Origins()
-DEV = Origins(frozenset({LOOPBACK}), Hosts(loopback=True))
+NOBODY = AllowedOrigins()
+DEV = AllowedOrigins(frozenset({LOOPBACK}), AllowedHosts(loopback=True))
 APP = b"https://app.example"
-OPEN_TO_APP = Origins(frozenset({APP.decode()}))
-OPEN_TO_ALL = Origins(frozenset({"*"}))
-NAMED = Hosts(["kv.example.org", "*.apps.example.org", "gateway.internal"])
+OPEN_TO_APP = AllowedOrigins(frozenset({APP.decode()}))
+OPEN_TO_ALL = AllowedOrigins(frozenset({"*"}))
+NAMED = AllowedHosts(["kv.example.org", "*.apps.example.org", "gateway.internal"])
 
 
 def request(*lines: tuple[bytes, bytes], method: str = "GET", path: bytes = b"/health") -> Call:
     """A request with these header lines."""
-    return Call(DeadLink(path, *lines, method=method), full_access)
+    return Call(DeadRequest(path, *lines, method=method), full_access)
 
 
 def from_page(origin: bytes, host: bytes = HOST) -> Call:
@@ -38,7 +38,7 @@ def pairs(lines: bytes) -> dict[bytes, bytes]:
     return {name: value for name, _, value in found if name != b"x-request-id"}
 
 
-def refusal(rule: Origins, call: Call) -> PermissionDenied:
+def refusal(rule: AllowedOrigins, call: Call) -> PermissionDenied:
     with pytest.raises(PermissionDenied) as refused:
         rule.check(call)
     assert cors(call) == {}
@@ -125,7 +125,7 @@ def test_a_very_long_origin_is_cut_in_the_text() -> None:
 
 def test_an_allowed_page_comes_in_and_may_read_the_answer() -> None:
     call = from_page(b"https://app.example")
-    Origins(frozenset({"https://app.example", "https://b.example"})).check(call)
+    AllowedOrigins(frozenset({"https://app.example", "https://b.example"})).check(call)
     assert cors(call) == {
         b"access-control-allow-origin": b"https://app.example",
         b"access-control-expose-headers": (
@@ -148,13 +148,13 @@ def test_an_allowed_page_comes_in_and_may_read_the_answer() -> None:
     ],
 )
 def test_a_page_that_only_looks_like_an_allowed_one_is_refused(origin: bytes) -> None:
-    refusal(Origins(frozenset({"https://app.example"})), from_page(origin))
+    refusal(AllowedOrigins(frozenset({"https://app.example"})), from_page(origin))
 
 
 @pytest.mark.parametrize("origin", [b"https://any.example", b"http://localhost:3000", b"null"])
 def test_a_star_allows_every_page(origin: bytes) -> None:
     call = from_page(origin)
-    Origins(frozenset({"*"})).check(call)
+    AllowedOrigins(frozenset({"*"})).check(call)
     assert cors(call)[b"access-control-allow-origin"] == origin
 
 
@@ -264,7 +264,7 @@ def test_dev_refuses_a_foreign_name_that_was_pointed_at_this_machine(host: bytes
     [(b"kv.example.org:9123", True), (b"localhost", True), (b"x.example.org", False)],
 )
 def test_dev_answers_under_a_name_that_is_allowed_too(host: bytes, passes: bool) -> None:
-    rule = Origins(frozenset(), Hosts(["kv.example.org"], loopback=True))
+    rule = AllowedOrigins(frozenset(), AllowedHosts(["kv.example.org"], loopback=True))
     if passes:
         rule.check(request((b"host", host)))
     else:
@@ -311,7 +311,7 @@ def test_dev_answers_under_a_name_that_is_allowed_too(host: bytes, passes: bool)
     ],
 )
 def test_an_address_a_local_name_and_an_allowed_name_pass(host: bytes) -> None:
-    Origins(hosts=NAMED).check(request((b"host", host)))
+    AllowedOrigins(hosts=NAMED).check(request((b"host", host)))
 
 
 @pytest.mark.parametrize(
@@ -377,25 +377,25 @@ def test_an_address_a_local_name_and_an_allowed_name_pass(host: bytes) -> None:
     ],
 )
 def test_any_other_name_is_refused_where_nobody_needs_a_token(host: bytes) -> None:
-    error = refusal(Origins(hosts=NAMED), request((b"host", host)))
+    error = refusal(AllowedOrigins(hosts=NAMED), request((b"host", host)))
     shown = host[:200].decode("latin-1")
     assert error.message == f"permission denied: host {shown} is not allowed"
     assert error.hint == (
         "add it to the setting allowed_hosts (--allowed-host), or use --auth tokens"
     )
     # As a page of that name calls: to the browser, it and the gateway are one origin.
-    refusal(Origins(hosts=NAMED), from_page(b"http://" + host, host))
+    refusal(AllowedOrigins(hosts=NAMED), from_page(b"http://" + host, host))
 
 
 def test_a_host_gets_the_same_answer_each_time() -> None:
-    rule = Origins(hosts=Hosts(["kv.example.org"]))
+    rule = AllowedOrigins(hosts=AllowedHosts(["kv.example.org"]))
     for _ in range(3):
         rule.check(request((b"host", b"kv.example.org")))
         refusal(rule, request((b"host", b"evil.example")))
 
 
 def test_who_names_ever_new_hosts_takes_no_memory() -> None:
-    hosts = Hosts()
+    hosts = AllowedHosts()
     for number in range(5000):
         hosts.check(b"gateway-%d" % number)
         with pytest.raises(PermissionDenied):
@@ -405,8 +405,8 @@ def test_who_names_ever_new_hosts_takes_no_memory() -> None:
 
 def test_a_star_allows_every_name() -> None:
     for host in (b"anything.example", b"xn--bcher-kva.example.", b"", b"gateway"):
-        Origins(hosts=Hosts(["*"])).check(request((b"host", host)))
-        Origins(hosts=Hosts(["*"], loopback=True)).check(request((b"host", host)))
+        AllowedOrigins(hosts=AllowedHosts(["*"])).check(request((b"host", host)))
+        AllowedOrigins(hosts=AllowedHosts(["*"], loopback=True)).check(request((b"host", host)))
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def fetched(
 )
 @pytest.mark.parametrize("rule", [NOBODY, OPEN_TO_APP], ids=["nobody", "app"])
 def test_what_a_page_of_another_site_embeds_or_links_to_is_refused(
-    rule: Origins, mode: bytes, dest: bytes
+    rule: AllowedOrigins, mode: bytes, dest: bytes
 ) -> None:
     error = refusal(rule, fetched(b"cross-site", mode, dest))
     assert error.message == "permission denied: the request comes from a page of another site"
@@ -555,7 +555,7 @@ def test_a_star_lets_pages_embed_what_they_may_read_anyway() -> None:
     ],
 )
 def test_only_a_page_that_cors_lets_in_may_embed_an_answer(
-    rule: Origins, call: Call, policy: bytes
+    rule: AllowedOrigins, call: Call, policy: bytes
 ) -> None:
     rule.check(call)
     assert isolation(call) == (
@@ -570,7 +570,7 @@ def test_only_a_page_that_cors_lets_in_may_embed_an_answer(
 
 def test_a_preflight_allows_the_methods_and_headers_of_the_contract() -> None:
     asked = request((b"origin", b"https://a.example"), (b"access-control-request-method", b"PUT"))
-    answer = pairs(Origins.preflight(asked))
+    answer = pairs(AllowedOrigins.preflight(asked))
     methods = answer[b"access-control-allow-methods"].split(b", ")
     assert {b"GET", b"PUT", b"DELETE", b"POST", b"PATCH"} <= set(methods)
     assert set(answer[b"access-control-allow-headers"].lower().split(b", ")) >= {
@@ -589,4 +589,4 @@ def test_a_preflight_allows_the_methods_and_headers_of_the_contract() -> None:
 
 
 def test_an_options_request_that_is_no_preflight_gets_no_cors() -> None:
-    assert Origins.preflight(request((b"origin", b"https://a.example"))) == b""
+    assert AllowedOrigins.preflight(request((b"origin", b"https://a.example"))) == b""

@@ -11,7 +11,7 @@ from jetkv_gateway.http.paths import bucket_name, key_name, parse_query
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
-from tests.support.links import DeadLink
+from tests.support.dead_request import DeadRequest
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -223,7 +223,7 @@ def test_a_long_unknown_parameter_is_cut_in_the_text() -> None:
 
 def call(query: bytes) -> Call:
     """A call with a query, read as a row that knows `purge` reads it."""
-    found = Call(DeadLink(query=query), full_access)
+    found = Call(DeadRequest(query=query), full_access)
     found.read_query(frozenset({"purge"}), frozenset())
     return found
 

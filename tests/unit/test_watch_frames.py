@@ -11,7 +11,7 @@ from websockets.streams import StreamReader
 
 from jetkv_gateway.http.failures import failure_frame
 from jetkv_gateway.http.frames import (
-    Form,
+    FrameFormat,
     as_event,
     as_frame,
     as_json,
@@ -22,10 +22,10 @@ from jetkv_gateway.kv.errors import BucketDeleted, BucketNotFound, GatewayError,
 from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.watch.session import SnapshotEnd
 
-BASE64 = Form("b")
-TEXT = Form("b", text=True)
-META = Form("b", meta_only=True)
-TEXT_META = Form("b", text=True, meta_only=True)
+BASE64 = FrameFormat("b")
+TEXT = FrameFormat("b", text=True)
+META = FrameFormat("b", meta_only=True)
+TEXT_META = FrameFormat("b", text=True, meta_only=True)
 FORMS = [BASE64, TEXT, META, TEXT_META]
 
 
@@ -154,12 +154,12 @@ def decode_event(event: bytes) -> dict[str, str]:
         ),
     ],
 )
-def test_a_change_is_this_json(form: Form, change: Change, text: str) -> None:
+def test_a_change_is_this_json(form: FrameFormat, change: Change, text: str) -> None:
     assert as_json(change, form).decode() == text
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_end_of_a_snapshot_is_the_same_json_in_every_form(form: Form) -> None:
+def test_the_end_of_a_snapshot_is_the_same_json_in_every_form(form: FrameFormat) -> None:
     assert as_json(SnapshotEnd(9), form) == b'{"type":"kv_snapshot_end","revision":9}'
 
 
@@ -193,17 +193,17 @@ def test_the_largest_revision_is_a_number_in_full() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("make", [as_frame, as_event])
-def test_a_form_of_a_change_is_made_once(make: type(as_frame), form: Form) -> None:
+def test_a_form_of_a_change_is_made_once(make: type(as_frame), form: FrameFormat) -> None:
     change = put(b"hello")
     first = make(change, form)
-    same = Form(form.bucket, text=form.text, meta_only=form.meta_only)
+    same = FrameFormat(form.bucket, text=form.text, meta_only=form.meta_only)
     assert make(change, same) is first
 
 
 def test_each_form_of_a_change_is_its_own() -> None:
     change = put(b"hello")
     made = [make(change, form) for make in (as_frame, as_event) for form in FORMS]
-    made += [make(change, Form("other")) for make in (as_frame, as_event)]
+    made += [make(change, FrameFormat("other")) for make in (as_frame, as_event)]
     # Neither shows the value: text or not is all the same to them.
     assert made[2] == made[3]
     assert made[6] == made[7]
@@ -234,7 +234,7 @@ def test_a_text_frame_of_any_size_is_one(size: int, head: bytes) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", [0, 10, 100, 70_000])
-def test_a_change_is_framed_as_its_json(form: Form, size: int) -> None:
+def test_a_change_is_framed_as_its_json(form: FrameFormat, size: int) -> None:
     change = put(b"x" * size)
     assert decode(as_frame(change, form)).encode() == as_json(change, form)
 
@@ -252,7 +252,7 @@ def test_an_event_is_its_revision_and_its_json() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_event_has_one_line_of_data_whatever_its_value_and_key_hold(form: Form) -> None:
+def test_an_event_has_one_line_of_data_whatever_its_value_and_key_hold(form: FrameFormat) -> None:
     change = put(b"one\ntwo\r\nthree\rfour\n\nid: 1\n\n", "a\u2028b\u0085")
     fields = decode_event(as_event(change, form))
     assert fields == {"id": "7", "data": as_json(change, form).decode()}

@@ -53,7 +53,7 @@ def closing(code: int, reason: bytes = b"") -> bytes:
     return masked(CLOSE, struct.pack("!H", code) + reason)
 
 
-class Front(asyncio.Protocol):
+class WorkerState(asyncio.Protocol):
     """Reads the head of a handshake, and hands the connection over with what is behind it."""
 
     def __init__(self, opened: "asyncio.Queue[WebSocket]", lost: list[WebSocket]) -> None:
@@ -148,7 +148,7 @@ async def connected(behind: bytes = b"", *, small: bool = False) -> AsyncIterato
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024)
     listening.bind(("127.0.0.1", 0))
-    server = await loop.create_server(lambda: Front(opened, lost), sock=listening)
+    server = await loop.create_server(lambda: WorkerState(opened, lost), sock=listening)
     raw = socket.socket()
     raw.setblocking(False)
     if small:
@@ -367,9 +367,9 @@ async def test_a_peer_that_does_nothing_but_answer_pings_needs_no_reader_of_fram
 
 async def test_pongs_count_against_what_a_peer_may_send() -> None:
     async with connected() as peer:
-        left = peer.server._allowance.frames
+        left = peer.server._rate_limit.frames
         await peer.send(masked(PONG, b""))
-        await soon(lambda: peer.server._allowance.frames == left - 1, "the pong has come")
+        await soon(lambda: peer.server._rate_limit.frames == left - 1, "the pong has come")
 
 
 async def test_a_peer_that_answers_no_ping_is_ended() -> None:
@@ -531,8 +531,8 @@ async def test_pings_of_a_peer_that_reads_nothing_fill_no_memory_and_none_is_los
             nonlocal most
             while True:
                 # No second at all: the allowance grows, and no deadline comes nearer.
-                peer.server._allowance.frames = 1000
-                peer.server._allowance.bytes = 640_000
+                peer.server._rate_limit.frames = 1000
+                peer.server._rate_limit.bytes = 640_000
                 peer.tick(0)
                 most = max(most, size())
                 await asyncio.sleep(0)

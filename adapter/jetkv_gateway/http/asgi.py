@@ -1,4 +1,4 @@
-"""The gateway on any other ASGI server: a `Link` over scope, receive and send.
+"""The gateway on any other ASGI server: a `Request` over scope, receive and send.
 
 It answers the same, byte for byte, and is slower: nothing of HTTP itself is decided here.
 """
@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from jetkv_gateway.http.frames import texts
-from jetkv_gateway.http.link import Socket
+from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import CodingUnsupported, InvalidArgument, ValueTooLarge
 
@@ -47,22 +47,22 @@ async def live(
 
 async def serve(gateway: "Gateway", scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request, or one handshake and what follows it."""
-    link = AsgiLink(scope, receive, send)
-    call = gateway.begin(link)
-    if call is not None and await link.read(call):
+    request = AsgiRequest(scope, receive, send)
+    call = gateway.begin(request)
+    if call is not None and await request.read(call):
         await gateway.run(call)
-    await link.flush()
+    await request.flush()
 
 
-class AsgiLink:
-    """`http.link.Link` over ASGI."""
+class AsgiRequest:
+    """`http.request.Request` over ASGI."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self._answer: tuple[int, bytes, bytes] | None = None
         self._aborted = False
-        self._socket: AsgiSocket | None = None
+        self._socket: AsgiWebSocket | None = None
         self.handshake = scope["type"] == "websocket"
         # A handshake has no method of its own: RFC 6455 §4.1 makes it a GET.
         self.method: str = scope.get("method", "GET")
@@ -152,18 +152,18 @@ class AsgiLink:
     def abort(self) -> None:
         self._aborted = True
 
-    async def accept(self, subprotocol: str | None, lines: bytes) -> Socket:
+    async def accept(self, subprotocol: str | None, lines: bytes) -> WebSocket:
         if not self.handshake:
             raise InvalidArgument("this is no WebSocket handshake")
         await self._send(
             {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _pairs(lines)}
         )
-        self._socket = AsgiSocket(self._receive, self._send)
+        self._socket = AsgiWebSocket(self._receive, self._send)
         return self._socket
 
 
-class AsgiSocket:
-    """`http.link.Socket` over ASGI; the server pings."""
+class AsgiWebSocket:
+    """`http.request.WebSocket` over ASGI; the server pings."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive

@@ -18,7 +18,7 @@ class BucketHandlers:
         self._buckets = buckets
 
     async def create_bucket(self, call: Call) -> None:
-        spec = BucketCreate.read(call.link.body).spec()
+        spec = BucketCreate.read(call.request.body).spec()
         # Which bucket it is, only the body says.
         call.require(Verb.CREATE_BUCKET, spec.name)
         info = BucketOut.of(await self._buckets.create(spec, call.retries))

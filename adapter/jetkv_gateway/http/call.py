@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from jetkv_gateway.http.failures import failure
-from jetkv_gateway.http.link import Link
 from jetkv_gateway.http.metrics import RETRIES
 from jetkv_gateway.http.paths import parse_query
+from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import JSON_BASE, Route
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
@@ -51,9 +51,9 @@ class Call:
     """A request, and the way to answer it.
 
     Attributes:
-        link: the connection's side of it.
+        request: the connection's side of it.
         path: as it was sent, still percent-encoded, without the `/json` base.
-        headers: as in `Link`.
+        headers: as in `Request`.
         request_id: the caller's when it is sane, else one of ours.
         started: whether its answer has begun.
         view: how values are shown unless the request says otherwise.
@@ -71,7 +71,6 @@ class Call:
         "headers",
         "limited",
         "lines",
-        "link",
         "method",
         "names",
         "parameters",
@@ -79,6 +78,7 @@ class Call:
         "policy",
         "principal",
         "query",
+        "request",
         "request_id",
         "retries",
         "route",
@@ -86,8 +86,8 @@ class Call:
         "view",
     )
 
-    def __init__(self, link: Link, policy: Policy) -> None:
-        self.link = link
+    def __init__(self, request: Request, policy: Policy) -> None:
+        self.request = request
         self.policy = policy
         self.principal = ANONYMOUS
         self.started = False
@@ -98,10 +98,10 @@ class Call:
         self.names: tuple[str, ...] = ()
         self.body_limit = 0
         self.limited = True
-        self.method = link.method
-        self.query = link.query
-        self.headers = headers = link.headers
-        path = link.path
+        self.method = request.method
+        self.query = request.query
+        self.headers = headers = request.headers
+        path = request.path
         if path.startswith(JSON_BASE):
             path = path[len(JSON_BASE) - 1 :]
             self.view = View.JSON
@@ -153,7 +153,7 @@ class Call:
         Raises:
             ClientGone
         """
-        doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self.link.gone())
+        doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self.request.gone())
         try:
             await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():
@@ -176,18 +176,18 @@ class Call:
         if self.retries.count:
             self._show_retries()
         self.started = True
-        self.link.answer(status, lines + self.lines, body)
+        self.request.answer(status, lines + self.lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
         """Write a whole answer whose body is JSON."""
         self.answer(status, JSON_LINE, body)
 
     async def begin(self, status: int, lines: bytes) -> None:
-        """Begin an answer whose body comes in parts, by `link.send` and `link.end`."""
+        """Begin an answer whose body comes in parts, by `request.send` and `request.end`."""
         if self.retries.count:
             self._show_retries()
         self.started = True
-        await self.link.begin(status, lines + self.lines)
+        await self.request.begin(status, lines + self.lines)
 
     def fail(self, error: GatewayError) -> None:
         """Answer with an error."""

@@ -15,7 +15,7 @@ from jetkv_gateway.kv.model import Change, Operation, to_base64
 from jetkv_gateway.watch.session import Item, SnapshotEnd
 
 __all__ = [
-    "Form",
+    "FrameFormat",
     "as_event",
     "as_frame",
     "as_frames",
@@ -29,7 +29,7 @@ _PUT = Operation.PUT  # to look up a member of an enum costs as much as to encod
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FrameFormat:
     """How changes are shown.
 
     Attributes:
@@ -90,14 +90,14 @@ def _text(change: Change) -> tuple[str, str]:
     return "base64", to_base64(change.value)
 
 
-def as_json(item: Item, form: Form) -> bytes:
+def as_json(item: Item, form: FrameFormat) -> bytes:
     """Return an item as JSON without line breaks."""
     if isinstance(item, SnapshotEnd):
         return orjson.dumps({"type": "kv_snapshot_end", "revision": item.revision})
     return form.update(item)
 
 
-def as_frame(item: Item, form: Form) -> bytes:
+def as_frame(item: Item, form: FrameFormat) -> bytes:
     """Return an item as a WebSocket text frame (RFC 6455 §5.2), unmasked, as a server sends it."""
     if isinstance(item, SnapshotEnd):
         return text_frame(as_json(item, form))
@@ -107,7 +107,7 @@ def as_frame(item: Item, form: Form) -> bytes:
     return made
 
 
-def as_frames(items: Iterable[Item], form: Form) -> bytes:
+def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
     """Return items as frames, one behind the other."""
     name, frames = form.name, []
     for item in items:
@@ -117,7 +117,7 @@ def as_frames(items: Iterable[Item], form: Form) -> bytes:
     return b"".join(frames)
 
 
-def as_event(item: Item, form: Form) -> bytes:
+def as_event(item: Item, form: FrameFormat) -> bytes:
     """Return an item as a server-sent event whose id is the revision to resume after."""
     shown = item.shown if isinstance(item, Change) else {}
     name = form.name + " event"

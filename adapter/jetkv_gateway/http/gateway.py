@@ -14,9 +14,9 @@ from contextlib import AbstractAsyncContextManager
 from jetkv_gateway.http.asgi import Receive, Scope, Send, live, serve
 from jetkv_gateway.http.auth import Authenticator, socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Handler
-from jetkv_gateway.http.link import Link
-from jetkv_gateway.http.origins import Origins
+from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.paths import bucket_name, key_name
+from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.access import Policy, full_access
@@ -60,7 +60,7 @@ class Gateway:
         handlers: Mapping[str, Handler],
         body_limits: Mapping[str, Callable[[], int]],
         lifespan: Lifespan,
-        origins: Origins,
+        origins: AllowedOrigins,
         authenticator: Authenticator,
         policy: Policy,
         reload: Callable[[], None],
@@ -81,18 +81,18 @@ class Gateway:
         else:
             await serve(self, scope, receive, send)
 
-    def begin(self, link: Link) -> Call | None:
+    def begin(self, request: Request) -> Call | None:
         """Return what is to be run for a request, None where its head is answered already.
 
         Its body is not looked at: it may come later.
         """
-        call = Call(link, self._policy)
+        call = Call(request, self._policy)
         try:
             self._origins.check(call)
             if call.method == "OPTIONS":
                 self._answer_options(call)
                 return None
-            self._find(call, link.match)
+            self._find(call, request.match)
         except Exception as error:  # noqa: BLE001 - all of them become answers
             _answer_trouble(call, error)
             return None
@@ -106,11 +106,11 @@ class Gateway:
         """
         if self._authenticator.required and (match is None or not match[0].public):
             credential = call.headers.get(b"authorization")
-            if call.link.handshake:
+            if call.request.handshake:
                 credential = socket_credential(credential, _subprotocols(call))
             call.principal = self._authenticator.authenticate(credential)
         if match is None:
-            raise NotFound(hint=_ONLY_WATCHES if call.link.handshake else None)
+            raise NotFound(hint=_ONLY_WATCHES if call.request.handshake else None)
         resource = match[0]
         if resource.parameters == _KEY:
             raw = match[1]
@@ -121,7 +121,7 @@ class Gateway:
         route = resource.routes.get(call.method)
         if route is None:
             raise MethodNotAllowed(resource.allow)
-        if call.link.handshake and not route.socket:
+        if call.request.handshake and not route.socket:
             raise NotFound(hint=_ONLY_WATCHES)
         call.route = route
         call.limited = route.limited
@@ -145,14 +145,14 @@ class Gateway:
         if declared is not None:
             if int(declared) > limit:
                 raise ValueTooLarge(limit)
-        elif call.link.version == "1.0":
+        elif call.request.version == "1.0":
             raise InvalidArgument("a body over HTTP/1.0 needs a Content-Length")
 
     def _answer_options(self, call: Call) -> None:
-        match = call.link.match
+        match = call.request.match
         if match is not None:
             methods = match[0].allow
-        elif call.link.path == b"*":
+        elif call.request.path == b"*":
             methods = ROUTER.allow
         else:
             raise NotFound
@@ -160,7 +160,7 @@ class Gateway:
         call.answer(204, allow + self._origins.preflight(call), b"")
 
     async def run(self, call: Call) -> None:
-        """Answer what `begin` returned; `call.link.body` is whole by now."""
+        """Answer what `begin` returned; `call.request.body` is whole by now."""
         handler = call.handler
         assert handler is not None, "`begin` has found it"
         try:
@@ -221,7 +221,7 @@ def _answer_trouble(call: Call, error: Exception) -> None:
         # Too late for an answer: what was sent must not pass for a whole one.
         if not isinstance(error, ClientGone):
             _log.error("request %s broke off", call.request_id.decode("ascii"), exc_info=error)
-        call.link.abort()
+        call.request.abort()
     elif isinstance(error, GatewayError):
         call.fail(error)
     elif not isinstance(error, ClientGone):

@@ -9,12 +9,12 @@ from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
 from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
 
-__all__ = ["HealthHandlers", "Ready"]
+__all__ = ["HealthHandlers", "ReadinessCheck"]
 
 _METRICS_LINE = b"content-type: %s\r\n" % CONTENT_TYPE.encode("ascii")
 
 
-class Ready(Protocol):
+class ReadinessCheck(Protocol):
     """Tells whether the gateway can serve, in words that everybody may see."""
 
     async def issues(self) -> dict[str, str]:
@@ -29,7 +29,7 @@ class Ready(Protocol):
 class HealthHandlers:
     """Handlers of the rows that tell how the gateway is."""
 
-    def __init__(self, ready: Ready, *, auth_required: bool) -> None:
+    def __init__(self, ready: ReadinessCheck, *, auth_required: bool) -> None:
         self._ready = ready
         self._auth_required = auth_required
 
@@ -39,7 +39,7 @@ class HealthHandlers:
         call.answer_json(200, status.json_bytes())
 
     async def readiness(self, call: Call) -> None:
-        if call.link.draining:
+        if call.request.draining:
             issues = {"gateway": "it stops; others go on"}
         else:
             issues = await self._ready.issues()

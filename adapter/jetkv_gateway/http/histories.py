@@ -72,7 +72,7 @@ class HistoryAnswer:
             await self._call.begin(200, JSON_LINE)
         # It returns once there is room for more; what the client has not taken in is counted there.
         part, self._unsent = bytes(self._unsent), bytearray()
-        await self._call.link.send(part)
+        await self._call.request.send(part)
 
     async def _finish(self) -> None:
         body = bytes(self._unsent)
@@ -80,5 +80,5 @@ class HistoryAnswer:
             self._started = True
             self._call.answer_json(200, body)
             return
-        await self._call.link.send(body)
-        await self._call.link.end()
+        await self._call.request.send(body)
+        await self._call.request.end()

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from jetkv_gateway.kv.errors import PermissionDenied
 
-__all__ = ["ANY_HOST", "Hosts", "allowed_host", "is_loopback", "shown"]
+__all__ = ["ANY_HOST", "AllowedHosts", "allowed_host", "is_loopback", "shown"]
 
 _HOST = re.compile(
     rb"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?P<root>\.?))(?::[0-9]*)?",
@@ -30,7 +30,7 @@ _MOST_KNOWN = 1024
 Address = IPv4Address | IPv6Address
 
 
-class Hosts:
+class AllowedHosts:
     """The rule.
 
     Args:
@@ -94,7 +94,7 @@ class Hosts:
         )
 
 
-ANY_HOST = Hosts(["*"])
+ANY_HOST = AllowedHosts(["*"])
 
 
 def allowed_host(text: str) -> str:

@@ -107,7 +107,7 @@ class KeyHandlers:
         command = Put.of(
             bucket,
             key,
-            call.link.body,
+            call.request.body,
             content_type=None if media is None else kept_type(media.decode("latin-1")),
             content_encoding=None if coding is None else kept_encoding(coding.decode("latin-1")),
             expected=expected,

@@ -2,7 +2,7 @@
 
 A browser lets any page send requests to any host, localhost included, and only hides the answer.
 So a foreign `Origin` is refused before anything is done. What carries none, such as an image or a
-link, is told by `Sec-Fetch-Site`; what a page embeds in spite of all is kept from it by
+request, is told by `Sec-Fetch-Site`; what a page embeds in spite of all is kept from it by
 `Cross-Origin-Resource-Policy`. A page under a name that was pointed at the gateway has its origin,
 and is refused by that name: see `hosts.py`.
 """
@@ -10,10 +10,10 @@ and is refused by that name: see `hosts.py`.
 from dataclasses import dataclass
 
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.hosts import ANY_HOST, Hosts, is_loopback, shown
+from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts, is_loopback, shown
 from jetkv_gateway.kv.errors import PermissionDenied
 
-__all__ = ["LOOPBACK", "NOTHING_RUNS", "Origins", "isolation"]
+__all__ = ["LOOPBACK", "NOTHING_RUNS", "AllowedOrigins", "isolation"]
 
 LOOPBACK = "loopback"
 """In the list of allowed origins: any port of this machine's loopback names."""
@@ -51,7 +51,7 @@ _ISOLATION_LINES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Origins:
+class AllowedOrigins:
     """The rule.
 
     Attributes:
@@ -60,7 +60,7 @@ class Origins:
     """
 
     allowed: frozenset[str] = frozenset()
-    hosts: Hosts = ANY_HOST
+    hosts: AllowedHosts = ANY_HOST
 
     def check(self, call: Call) -> None:
         """Refuse a foreign page, and put CORS headers on the answers to an allowed one.
@@ -135,7 +135,7 @@ def _is_foreign(call: Call) -> bool:
 
 def _opens_a_page(call: Call) -> bool:
     """Return whether somebody follows a link to a page of ours, in a tab of its own."""
-    headers, match = call.headers, call.link.match
+    headers, match = call.headers, call.request.match
     return (
         call.method == "GET"
         and headers.get(b"sec-fetch-mode") == b"navigate"

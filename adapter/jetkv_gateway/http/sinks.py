@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.failures import failure_frame
 from jetkv_gateway.http.frames import (
-    Form,
+    FrameFormat,
     as_event,
     as_frames,
     last_id,
     text_frame,
 )
-from jetkv_gateway.http.link import Socket
 from jetkv_gateway.http.origins import isolation
+from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.watch.hub import Watch
 from jetkv_gateway.watch.session import Item
@@ -69,13 +69,13 @@ class FrameSink:
 
     __slots__ = ("_call", "_form", "_socket")
 
-    def __init__(self, call: Call, form: Form) -> None:
+    def __init__(self, call: Call, form: FrameFormat) -> None:
         self._call = call
         self._form = form
-        self._socket: Socket | None = None
+        self._socket: WebSocket | None = None
 
     @property
-    def _open(self) -> Socket:
+    def _open(self) -> WebSocket:
         assert self._socket is not None, "`begin` comes first"
         return self._socket
 
@@ -86,7 +86,7 @@ class FrameSink:
         offered = call.headers.get(b"sec-websocket-protocol", b"").split(b",")
         chosen = SUBPROTOCOL if SUBPROTOCOL.encode() in [one.strip() for one in offered] else None
         call.started = True
-        self._socket = await call.link.accept(chosen, call.lines)
+        self._socket = await call.request.accept(chosen, call.lines)
 
     async def send(self, items: Iterable[Item]) -> None:
         await self._open.write(as_frames(items, self._form))
@@ -114,9 +114,11 @@ class EventSink:
         keep_alive: seconds after which a quiet stream shows that it stands.
     """
 
-    def __init__(self, call: Call, form: Form, *, keep_alive: float = _KEEP_ALIVE_SECONDS) -> None:
+    def __init__(
+        self, call: Call, form: FrameFormat, *, keep_alive: float = _KEEP_ALIVE_SECONDS
+    ) -> None:
         self._call = call
-        self._link = call.link
+        self._request = call.request
         self._form = form
         self._keep_alive = keep_alive
         self._sending = False
@@ -144,8 +146,8 @@ class EventSink:
             if not isinstance(reason, SlowConsumer):
                 last = b"id:\nretry: %d\n%s" % (_RETRY_AFTER_ERROR_MILLISECONDS, last)
         if last:
-            await self._link.send(last)
-        await self._link.end()
+            await self._request.send(last)
+        await self._request.end()
 
     async def keep_alive(self, watch: Watch) -> None:
         if watch.bookmark is not None:
@@ -161,10 +163,10 @@ class EventSink:
                 await self._chunk(b": keep-alive\n" + self._where(watch))
 
     def gone(self) -> Awaitable[None]:
-        return self._link.gone()
+        return self._request.gone()
 
     def abort(self) -> None:
-        self._link.abort()
+        self._request.abort()
 
     def _where(self, watch: Watch) -> bytes:
         # While items are on their way, the bookmark is ahead of what the peer has.
@@ -173,4 +175,4 @@ class EventSink:
 
     async def _chunk(self, body: bytes) -> None:
         self._sent += 1
-        await self._link.send(body)
+        await self._request.send(body)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.frames import Form
+from jetkv_gateway.http.frames import FrameFormat
 from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
+from jetkv_gateway.watch.pacing import TurnPacer
 from jetkv_gateway.watch.session import State
-from jetkv_gateway.watch.turns import Turns
 
-__all__ = ["Watches"]
+__all__ = ["WatchHandlers"]
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
@@ -36,16 +36,16 @@ class _Asked:
 
     bucket: str
     request: WatchRequest
-    form: Form
+    form: FrameFormat
     address: str
 
 
-class Watches:
+class WatchHandlers:
     """Answers watches of both kinds."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._turns = Turns(_A_TURN)
+        self._pacer = TurnPacer(_A_TURN)
 
     async def watch_bucket(self, call: Call, bucket: str) -> None:
         """Send frames or events until either side ends it.
@@ -54,9 +54,9 @@ class Watches:
             UpgradeRequired: it asks for neither kind of watch.
             GatewayError: before the upgrade, or before the answer has begun.
         """
-        await self._turns.wait(1 + len(call.query) // _LONG_QUERY)
+        await self._pacer.wait(1 + len(call.query) // _LONG_QUERY)
         asked = _read(call, bucket)
-        if call.link.handshake:
+        if call.request.handshake:
             sink: Sink = FrameSink(call, asked.form)
         elif _wants_events(call):
             sink = EventSink(call, asked.form)
@@ -64,7 +64,7 @@ class Watches:
             raise UpgradeRequired
         # It may stand for days: what it asked for was read, and may have been long.
         call.parameters = {}
-        call.query = call.link.query = b""
+        call.query = call.request.query = b""
         if call.method == "HEAD":
             await sink.begin()
             await sink.finish(None)
@@ -76,9 +76,9 @@ class Watches:
                     asked.bucket, asked.request, address=asked.address
                 ) as watch:
                     await sink.begin()
-                    call.headers = call.link.headers = {}
+                    call.headers = call.request.headers = {}
                     # A WebSocket is gone, and has said so, once the server stops.
-                    stopping = None if call.link.handshake else call.link.stopping
+                    stopping = None if call.request.handshake else call.request.stopping
                     if await _pump(watch, sink, stopping):
                         await _finish(sink, watch)
             except BucketNotFound as error:
@@ -176,8 +176,8 @@ def _read(call: Call, bucket: str) -> _Asked:
             # A browser that comes back and is refused gives up for good.
             patient=last_event is not None,
         ),
-        form=Form(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),
-        address=call.link.client,
+        form=FrameFormat(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),
+        address=call.request.client,
     )
 
 
@@ -199,5 +199,6 @@ def _moment(text: str | None) -> str | None:
 
 def _wants_events(call: Call) -> bool:
     return (
-        not call.link.handshake and b"text/event-stream" in call.headers.get(b"accept", b"").lower()
+        not call.request.handshake
+        and b"text/event-stream" in call.headers.get(b"accept", b"").lower()
     )

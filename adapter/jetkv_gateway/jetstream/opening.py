@@ -1,7 +1,7 @@
 """A connection of NATS, opened by nats-py and taken from it: the one place with its private parts.
 
 nats-py finds the address, makes TLS, logs in. Then its transport gets another protocol, before any
-of its tasks has begun. `private_parts.py` names what this needs.
+of its tasks has begun. `private_apis.py` names what this needs.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 More work at a time makes nothing faster: it only stands in the event loop and in NATS, until every
 answer comes after its client has given up. So what is over the limit waits here, for a bounded time
 and in a bounded number, and is refused after that, before anything of it was done
-(`serving/line.py` decides). The refusal is 429 and not 503: 503 means that NATS cannot
+(`serving/admission_queue.py` decides). The refusal is 429 and not 503: 503 means that NATS cannot
 be used, and a proxy that counts 503s takes a gateway out of service that does all it can.
 
 Waiting has a second use. A client that is refused at once may ask again at once, and the refusals
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jetkv_gateway.kv.errors import TooManyRequests
-from jetkv_gateway.serving.line import AdmissionLimits, Line, Request
+from jetkv_gateway.serving.admission_queue import AdmissionLimits, AdmissionQueue, Request
 from jetkv_gateway.serving.shares import Account
 
 __all__ = ["Admission", "AdmissionLimits", "Refuse", "Request"]
@@ -39,7 +39,7 @@ class Admission:
     """The line of a worker, in its event loop: `enter` or `wait`, and who was in says `leave`."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
-        self._line = Line(limits)
+        self._line = AdmissionQueue(limits)
         self._waiting: dict[Request, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tending = False

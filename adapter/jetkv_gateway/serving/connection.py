@@ -19,21 +19,21 @@ from jetkv_gateway.kv.errors import (
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.serving.answers import (
+from jetkv_gateway.serving.bodies import Body
+from jetkv_gateway.serving.closing import (
     LINGER_SECONDS,
     LINGER_SECONDS_OF_A_STOP,
-    LastWord,
+    LingeringClose,
     has_unread,
     reset,
 )
-from jetkv_gateway.serving.bodies import Body
 from jetkv_gateway.serving.connections import Rank
-from jetkv_gateway.serving.deadlines import Phase, Progress, Stuck
-from jetkv_gateway.serving.front import Front
+from jetkv_gateway.serving.deadlines import Expired, Phase, Progress
 from jetkv_gateway.serving.heads import HeadReader
-from jetkv_gateway.serving.incoming import Incoming
+from jetkv_gateway.serving.receive_buffer import ReceiveBuffer
 from jetkv_gateway.serving.request import STATUS_LINES, Request
 from jetkv_gateway.serving.shares import Account
+from jetkv_gateway.serving.worker_state import WorkerState
 
 __all__ = ["SMALL", "BaseConnection", "is_watch"]
 
@@ -52,7 +52,7 @@ class BaseConnection(asyncio.Protocol):
     """One connection, whatever is asked on it.
 
     Args:
-        front: what it shares with all others.
+        worker: what it shares with all others.
 
     The others are what uvicorn hands over to a class that it gets by `http=`.
 
@@ -63,7 +63,7 @@ class BaseConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        front: Front,
+        worker: WorkerState,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],  # noqa: ARG002 - the signature is given
@@ -71,19 +71,19 @@ class BaseConnection(asyncio.Protocol):
     ) -> None:
         if not config.loaded:
             config.load()
-        self.front = front
-        self._gateway = front.gateway
+        self.worker = worker
+        self._gateway = worker.gateway
         self._loop = _loop or asyncio.get_running_loop()
         self._state = server_state
         self.transport = cast(asyncio.Transport, None)
         self.lost = False
-        self.peer = front.callers.nowhere
+        self.peer = worker.callers.nowhere
         self.scheme = "http"
         self._token: Account | None = None
         self._reader = HeadReader()
         self._phase = Phase.IDLE
-        self._progress = Progress(front.now)
-        self._raw = Incoming()
+        self._progress = Progress(worker.now)
+        self._raw = ReceiveBuffer()
         self._reading = True
         self._eof = False
         self._leaving = False
@@ -109,10 +109,10 @@ class BaseConnection(asyncio.Protocol):
             return
         self.lost = True
         self._state.connections.discard(self)
-        self.front.connections.closed(self)
+        self.worker.connections.closed(self)
         request, call = self._request, self._call
         if request is not None and call is not None and call.limited:
-            self.front.admission.forget(request)
+            self.worker.admission.forget(request)
         self._forget_request()
         self._phase = Phase.OVER
         self._raw.clear()
@@ -125,7 +125,7 @@ class BaseConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._is_full = True
         self._unsent = self.transport.get_write_buffer_size()
-        self._progress.fills(self._unsent, self.front.now)
+        self._progress.fills(self._unsent, self.worker.now)
         if self._full is not None:
             self._full.clear()
         self._hold()
@@ -162,7 +162,7 @@ class BaseConnection(asyncio.Protocol):
         """What is under way, for `Connections`."""
         if self._is_full or (self._raw and self._phase is Phase.IDLE):
             return Rank.BUSY
-        return self._progress.rank(self._phase, self.front.now)
+        return self._progress.rank(self._phase, self.worker.now)
 
     @property
     def since(self) -> float:
@@ -194,7 +194,7 @@ class BaseConnection(asyncio.Protocol):
             self._is_held = size > 0
             # What is written may be aborted; what is carried out may be applied already.
             stays = self._runs and not self._is_full
-            self.front.hold(self, size, moved=moved, stays=stays, account=self.peer.account)
+            self.worker.hold(self, size, moved=moved, stays=stays, account=self.peer.account)
 
     # --- the end
 
@@ -210,7 +210,7 @@ class BaseConnection(asyncio.Protocol):
             error = TooManyRequests("too much is held for slow clients")
             error.hint = "nothing was done: send it again, faster or later"
             self._say_last(error)
-        elif request is not None and call is not None and self.front.admission.forget(request):
+        elif request is not None and call is not None and self.worker.admission.forget(request):
             request.context.run(refuse, call)
 
     def give_way(self) -> None:
@@ -250,7 +250,7 @@ class BaseConnection(asyncio.Protocol):
             _log.info("request %s: %s", request_id.decode("ascii"), error.message)
             self.transport.write(
                 b"%s%s%sx-request-id: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (STATUS_LINES[status], self.front.date, lines, request_id, len(body), shown)
+                % (STATUS_LINES[status], self.worker.date, lines, request_id, len(body), shown)
             )
         if request is not None:
             request.begun = request.complete = True
@@ -265,7 +265,7 @@ class BaseConnection(asyncio.Protocol):
                 self.transport.close()
                 return
             seconds = LINGER_SECONDS_OF_A_STOP if self._leaving else LINGER_SECONDS
-            last = LastWord(self.transport, self, self.front.lingering, seconds)
+            last = LingeringClose(self.transport, self, self.worker.lingering, seconds)
             self.transport.set_protocol(last)
 
     def shutdown(self) -> None:
@@ -327,17 +327,17 @@ class BaseConnection(asyncio.Protocol):
             size=0 if body is None else body.size,
             unsent=unsent,
         )
-        if stuck is Stuck.TAKES_NO_ANSWER:
+        if stuck is Expired.TAKES_NO_ANSWER:
             # What it has of the answer is not to look whole.
             self.reset()
-        elif stuck is Stuck.HALF_A_REQUEST:
+        elif stuck is Expired.HALF_A_REQUEST:
             self._say_last(RequestTooSlow())
-        elif stuck is Stuck.NO_REQUEST:
+        elif stuck is Expired.NO_REQUEST:
             transport.close()
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
-        self._progress.enters(phase, self.front.now)
+        self._progress.enters(phase, self.worker.now)
 
     def _forget_request(self) -> None:
         self._request = self._call = self._body = None

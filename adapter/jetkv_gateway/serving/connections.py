@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 
 from jetkv_gateway.serving.shares import Account, Share
 
-__all__ = ["MOST", "Connections", "Opened", "Rank", "Standing", "connections_for"]
+__all__ = ["MOST", "Admitted", "Connections", "Evictable", "Rank", "connections_for"]
 
 MOST = 16_384
 """Connections of a worker by default, however many descriptors there are: 10,000 watches, and
@@ -48,7 +48,7 @@ class Rank(IntEnum):
     """A request is carried out or answered, or a watch goes on: it stays."""
 
 
-class Standing(Protocol):
+class Evictable(Protocol):
     """A connection, as far as it is of interest here.
 
     Attributes:
@@ -65,11 +65,11 @@ class Standing(Protocol):
         ...
 
 
-C = TypeVar("C", bound=Standing)
+C = TypeVar("C", bound=Evictable)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened(Generic[C]):
+class Admitted(Generic[C]):
     """What follows from a new connection.
 
     Attributes:
@@ -104,7 +104,7 @@ class Connections(Generic[C]):
     def limit(self) -> int:
         return self._share.total
 
-    def opened(self, connection: C, account: Account) -> Opened[C]:
+    def opened(self, connection: C, account: Account) -> Admitted[C]:
         """Count a connection that was accepted, and return what has to give way for it."""
         shed: list[C] = []
         stays = self._fits(account)
@@ -120,7 +120,7 @@ class Connections(Generic[C]):
             account.connections += 1
             if account.limited and account.connections >= self._share.own:
                 self._greedy.add(account)
-        return Opened(stays, tuple(shed))
+        return Admitted(stays, tuple(shed))
 
     def closed(self, connection: C) -> None:
         """Count a connection no more; one that did not stay or was shed is not counted already."""
@@ -132,7 +132,7 @@ class Connections(Generic[C]):
                 self._greedy.discard(account)
                 self._skips.pop(account, None)
 
-    def move(self, connection: C, account: Account) -> Opened[C]:
+    def move(self, connection: C, account: Account) -> Admitted[C]:
         """Count a connection for another caller: its proxy has told who that is."""
         self.closed(connection)
         return self.opened(connection, account)

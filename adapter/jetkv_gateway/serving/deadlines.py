@@ -7,7 +7,7 @@ import enum
 
 from jetkv_gateway.serving.connections import Rank
 
-__all__ = ["Phase", "Progress", "Stuck"]
+__all__ = ["Expired", "Phase", "Progress"]
 
 # Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
 # request goes out leaves a write unknown.
@@ -32,7 +32,7 @@ class Phase(enum.IntEnum):
     """Before all else: a proxy says whom it passes on."""
 
 
-class Stuck(enum.Enum):
+class Expired(enum.Enum):
     """What is to be done with a client that makes no progress."""
 
     NO_REQUEST = enum.auto()
@@ -88,7 +88,7 @@ class Progress:
         # Who has its last word has had all.
         return Rank.BUSY if phase is Phase.ANSWER else Rank.UNUSED
 
-    def look(self, phase: Phase, now: float, *, size: int, unsent: int) -> Stuck | None:
+    def look(self, phase: Phase, now: float, *, size: int, unsent: int) -> Expired | None:
         """Return what is to be done, None while there is progress.
 
         Args:
@@ -99,15 +99,15 @@ class Progress:
             if unsent != self._unsent:
                 self.fills(unsent, now)
             elif now - self._unsent_since > _UNSENT_SECONDS:
-                return Stuck.TAKES_NO_ANSWER
+                return Expired.TAKES_NO_ANSWER
         waited = now - self._since
         if phase is Phase.IDLE:
-            return Stuck.NO_REQUEST if waited > self._idle_seconds and not unsent else None
+            return Expired.NO_REQUEST if waited > self._idle_seconds and not unsent else None
         if phase in (Phase.HEAD, Phase.PROXY):
-            return Stuck.HALF_A_REQUEST if waited > _HEAD_SECONDS else None
+            return Expired.HALF_A_REQUEST if waited > _HEAD_SECONDS else None
         if phase is Phase.BODY and waited > _BODY_SECONDS:
             # By rate: a slow link passes, a silent client does not.
             if size - self._mark < waited * _BODY_BYTES_A_SECOND:
-                return Stuck.HALF_A_REQUEST
+                return Expired.HALF_A_REQUEST
             self._mark, self._since = size, now
         return None

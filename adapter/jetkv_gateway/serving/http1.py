@@ -22,11 +22,11 @@ from jetkv_gateway.kv.errors import GatewayError, InternalError
 from jetkv_gateway.serving.bodies import Body
 from jetkv_gateway.serving.connection import SMALL
 from jetkv_gateway.serving.deadlines import Phase
-from jetkv_gateway.serving.exchange import MAX_SKIPPED, Exchange
+from jetkv_gateway.serving.dispatch import MAX_SKIPPED, DispatchingConnection
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
 from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, invalid
-from jetkv_gateway.serving.incoming import check_size
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
+from jetkv_gateway.serving.receive_buffer import check_size
 from jetkv_gateway.serving.request import Request
 
 __all__ = ["HttpConnection"]
@@ -40,7 +40,7 @@ _MAX_BEHIND = 64 * 1024
 _LISTING_SECONDS = 1.0
 
 
-class HttpConnection(Exchange):
+class HttpConnection(DispatchingConnection):
     """One connection that speaks HTTP/1.1; its arguments are those of `BaseConnection`."""
 
     # --- what the event loop calls
@@ -49,17 +49,17 @@ class HttpConnection(Exchange):
         self.transport = cast(asyncio.Transport, transport)
         self._state.connections.add(self)  # type: ignore[arg-type] # it names its own alone
         name = transport.get_extra_info("peername")
-        callers = self.front.callers
+        callers = self.worker.callers
         if isinstance(name, tuple):
             self.peer = callers.peer(str(name[0]))
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         if callers.begins_with_proxy_header(self.peer):
             self._phase = Phase.PROXY
-        if not self.front.opened(self, self.peer.account):
+        if not self.worker.opened(self, self.peer.account):
             self._turn_away()
             return
-        if self._leaving or self.front.stopping.is_set():
+        if self._leaving or self.worker.stopping.is_set():
             self.shutdown()
 
     def eof_received(self) -> bool:
@@ -71,12 +71,12 @@ class HttpConnection(Exchange):
                 return False
             # Behind an answer, whole requests may still wait.
             return bool(self._raw) and self._phase is Phase.IDLE
-        if self._phase is not Phase.ANSWER or (self.front.stopping.is_set() and request.begun):
+        if self._phase is not Phase.ANSWER or (self.worker.stopping.is_set() and request.begun):
             return False
         call = self._call
         if call is None:
             return True
-        if call.limited and self.front.admission.forget(request):
+        if call.limited and self.worker.admission.forget(request):
             # It may well have left the line: its place is for others.
             request.context.run(refuse, call)
         elif call.route is not None and call.route.socket:
@@ -148,8 +148,8 @@ class HttpConnection(Exchange):
         self._raw.take(told.size)
         self._phase = Phase.IDLE
         if told.address is not None:
-            self.peer = self.front.callers.peer(told.address, told=True)
-            if not self.front.moved(self, self.peer.account):
+            self.peer = self.worker.callers.peer(told.address, told=True)
+            if not self.worker.moved(self, self.peer.account):
                 self._turn_away()
                 return
         self._read_head()
@@ -209,7 +209,7 @@ class HttpConnection(Exchange):
             query = b"?"
         request = Request(self, head, query, match)
         if self.peer.trusted:
-            callers = self.front.callers
+            callers = self.worker.callers
             caller, request.account = callers.behind(self.peer, head.headers, self.scheme)
             request.client, request.scheme = caller
         return request
@@ -254,7 +254,7 @@ class HttpConnection(Exchange):
                     self._hold(len(data))
         else:
             self._hold(len(data))
-            self.front.intake.took(self, len(data))
+            self.worker.body_pacer.took(self, len(data))
 
     def rest(self) -> None:
         self._pause()

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
-from jetkv_gateway.filewatch import FileWatch
+from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.metrics import share_metrics
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.server import (
@@ -33,7 +33,7 @@ from jetkv_gateway.serving.server import (
     serve,
     stop_seconds,
 )
-from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Places, Worker, keep_helpers
+from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Slots, Worker, keep_helpers
 
 __all__ = ["run"]
 
@@ -70,7 +70,7 @@ def run(
     """
     if options.workers > 1:
         _find_room()
-        return _Workers(app, options, server_socket, on_started, look).run()
+        return _Supervisor(app, options, server_socket, on_started, look).run()
     server = GatewayServer(config_for(app, options), on_started, delay=options.shutdown_delay)
 
     def stop(times: int) -> None:
@@ -108,7 +108,7 @@ def _on_signals(stop: Callable[[int], None], numbers: tuple[signal.Signals, ...]
         signal.signal(number, on_signal)
 
 
-class _Workers:
+class _Supervisor:
     def __init__(
         self,
         app: AppFactory,
@@ -121,7 +121,7 @@ class _Workers:
         self._options = options
         self._look = look
         self._socket = server_socket
-        self._places = Places(options.workers)
+        self._places = Slots(options.workers)
         self._on_started = on_started
         self._started = False
         self._signals = 0
@@ -141,7 +141,7 @@ class _Workers:
             _on_signals(self._count)
             signal.signal(signal.SIGHUP, self._count_hangup)
             with share_metrics():
-                files = FileWatch(self._look)
+                files = FileWatcher(self._look)
                 files.start()
                 try:
                     return self._watch_over(woken)

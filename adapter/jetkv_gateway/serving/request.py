@@ -1,16 +1,16 @@
-"""One request of a connection: `http.link.Link`, and the writing of its answer."""
+"""One request of a connection: `http.request.Request`, and the writing of its answer."""
 
 import asyncio
 import http
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from jetkv_gateway.http.link import Socket
+from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.http.router import Match
 from jetkv_gateway.serving.heads import Head
 
 if TYPE_CHECKING:
-    from jetkv_gateway.serving.exchange import Exchange
+    from jetkv_gateway.serving.dispatch import DispatchingConnection
 
 __all__ = ["STATUS_LINES", "Request"]
 
@@ -23,7 +23,7 @@ _LARGE = 64 * 1024
 
 
 class Request:
-    """A request whose head was read; see `Link`.
+    """A request whose head was read; see `Request`.
 
     Attributes:
         context: that all of it runs in, so that nothing of it is found by another.
@@ -56,7 +56,7 @@ class Request:
     )
 
     def __init__(
-        self, connection: "Exchange", head: Head, query: bytes, match: Match | None
+        self, connection: "DispatchingConnection", head: Head, query: bytes, match: Match | None
     ) -> None:
         self._connection = connection
         self._chunked = True
@@ -78,11 +78,11 @@ class Request:
 
     @property
     def draining(self) -> bool:
-        return self._connection.front.draining
+        return self._connection.worker.draining
 
     @property
     def stopping(self) -> asyncio.Event | None:
-        return self._connection.front.stopping
+        return self._connection.worker.stopping
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         if self.begun:
@@ -94,7 +94,7 @@ class Request:
         if self.method == "HEAD":
             body = b""
         close = _CLOSE if connection.ends_with(self) else b""
-        head = b"%s%s%s%s\r\n" % (STATUS_LINES[status], connection.front.date, lines, close)
+        head = b"%s%s%s%s\r\n" % (STATUS_LINES[status], connection.worker.date, lines, close)
         if len(body) < _LARGE:
             connection.transport.write(head + body)
         else:
@@ -115,7 +115,7 @@ class Request:
         self._chunked = self.version != "1.0"
         close = _CLOSE if connection.ends_with(self) else b""
         coding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        head = (STATUS_LINES[status], connection.front.date, lines, coding, close, b"\r\n")
+        head = (STATUS_LINES[status], connection.worker.date, lines, coding, close, b"\r\n")
         connection.transport.write(b"".join(head))
         connection.streams(self)
 
@@ -142,5 +142,5 @@ class Request:
     def abort(self) -> None:
         self._connection.reset()
 
-    async def accept(self, subprotocol: str | None, lines: bytes) -> Socket:
+    async def accept(self, subprotocol: str | None, lines: bytes) -> WebSocket:
         return self._connection.open_socket(self, subprotocol, lines)

@@ -20,10 +20,10 @@ from uvicorn.config import STARTUP_FAILURE
 
 from jetkv_gateway.serving.acceptor import Acceptor
 from jetkv_gateway.serving.balance import Balance
-from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.websockets import WebSocket
+from jetkv_gateway.serving.worker_state import WorkerState
 
 __all__ = [
     "STARTUP_FAILURE",
@@ -72,19 +72,19 @@ def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
     return server
 
 
-class FrontConfig(uvicorn.Config):
-    """uvicorn's configuration; `front` is what its connections share."""
+class WorkerConfig(uvicorn.Config):
+    """uvicorn's configuration; `worker` is what its connections share."""
 
-    front: Front
+    worker: WorkerState
 
 
-def config_for(app: AppFactory, options: ServerOptions) -> FrontConfig:
+def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
     """Return uvicorn's configuration."""
-    front = Front(options)
-    config = FrontConfig(
+    worker = WorkerState(options)
+    config = WorkerConfig(
         app,
         factory=True,
-        http=functools.partial(HttpConnection, front),  # type: ignore[arg-type] # it is called alone
+        http=functools.partial(HttpConnection, worker),  # type: ignore[arg-type] # it is called alone
         ws="none",
         workers=options.workers,
         access_log=False,
@@ -95,7 +95,7 @@ def config_for(app: AppFactory, options: ServerOptions) -> FrontConfig:
         # What one request may take: waiting for a leader, and then for its answer.
         timeout_graceful_shutdown=math.ceil(options.request + 1),
     )
-    config.front = front
+    config.worker = worker
     return config
 
 
@@ -117,7 +117,7 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(
         self,
-        config: FrontConfig,
+        config: WorkerConfig,
         on_started: Callable[[], None],
         *,
         delay: float = 0.0,
@@ -125,7 +125,7 @@ class GatewayServer(uvicorn.Server):
         balance: Balance | None = None,
     ) -> None:
         super().__init__(config)
-        self._front = config.front
+        self._worker = config.worker
         self._on_started = on_started
         self._delay = delay
         self._on_second = on_second
@@ -153,8 +153,8 @@ class GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # It gets none to listen on: they have acceptors.
-        self._front.gateway = self.config.loaded_app
-        self._front.tick(asyncio.get_running_loop().time())
+        self._worker.gateway = self.config.loaded_app
+        self._worker.tick(asyncio.get_running_loop().time())
         await super().startup([])
         self._acceptors = [
             Acceptor(
@@ -162,7 +162,7 @@ class GatewayServer(uvicorn.Server):
                 self._make_protocol,
                 self.server_state.connections,
                 may_accept=self.may_accept,
-                spare=self._front.connections.spare,
+                spare=self._worker.connections.spare,
                 on_full=self.make_room,
                 balance=self._balance,
             )
@@ -172,11 +172,11 @@ class GatewayServer(uvicorn.Server):
 
     def may_accept(self) -> bool:
         """Return whether there is room for one more connection, or has just been made."""
-        return self._front.make_room()
+        return self._worker.make_room()
 
     def make_room(self) -> None:
         """End connections that nobody would miss: the system has no room for another one."""
-        self._front.make_room(full=True)
+        self._worker.make_room(full=True)
 
     def tick(self, now: float) -> None:
         """Call `tick(now)` of each connection once a second: one clock for all their deadlines.
@@ -187,7 +187,7 @@ class GatewayServer(uvicorn.Server):
         if now < self._ticks_at:
             return
         self._ticks_at = now + _TICK_SECONDS
-        self._front.tick(now)
+        self._worker.tick(now)
         # A connection may end in its tick, or in another's.
         for connection in list(self.server_state.connections):
             tick: Callable[[float], None] | None = getattr(connection, "tick", None)
@@ -208,7 +208,7 @@ class GatewayServer(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         if self._stops_at is None:
             self._stops_at = now + self._delay
-            self._front.draining = True
+            self._worker.draining = True
             self._on_second()
         return self.force_exit or now >= self._stops_at
 
@@ -216,9 +216,9 @@ class GatewayServer(uvicorn.Server):
         self,
         sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the signature is given
     ) -> None:
-        self._front.draining = True
-        self._front.stops = True
-        self._front.stopping.set()
+        self._worker.draining = True
+        self._worker.stops = True
+        self._worker.stopping.set()
         for acceptor in self._acceptors:
             await acceptor.close()
         for connection in list(self.server_state.connections):
@@ -261,7 +261,7 @@ class GatewayServer(uvicorn.Server):
     async def _break_off(self) -> None:
         """Have all requests answered now, with what is known of them, and end all connections."""
         state = self.server_state
-        self._front.admission.close()
+        self._worker.admission.close()
         for connection in list(state.connections):
             if isinstance(connection, HttpConnection | WebSocket):
                 _tell(connection, connection.expire)

@@ -7,7 +7,7 @@ text that is not UTF-8 (1007).
 
 A peer sends what it likes, as fast as it can. So little is read at a time, into one buffer for all
 connections; reading pauses while a peer takes in none of the pongs that it is owed; and a peer that
-has used up its `Allowance` is read no faster than the allowance grows, and ended (1008) if it goes
+has used up its `RateLimit` is read no faster than the allowance grows, and ended (1008) if it goes
 on. No connection has a timer: the server calls `tick` once a second.
 """
 
@@ -20,11 +20,11 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from jetkv_gateway.serving.allowance import Allowance
-from jetkv_gateway.serving.answers import STALL_SECONDS, notice_silence
+from jetkv_gateway.serving.closing import STALL_SECONDS, notice_silence
 from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.handshake import switching_protocols
-from jetkv_gateway.serving.texts import Texts
+from jetkv_gateway.serving.rate_limit import RateLimit
+from jetkv_gateway.serving.utf8 import Utf8Validator
 
 __all__ = ["WebSocket"]
 
@@ -48,7 +48,7 @@ _buffer = bytearray(_READ)
 
 
 class WebSocket(asyncio.BufferedProtocol):
-    """One connection whose handshake was accepted; an `http.link.Socket`.
+    """One connection whose handshake was accepted; an `http.request.WebSocket`.
 
     Args:
         transport: of the connection; `open` takes it over.
@@ -63,7 +63,6 @@ class WebSocket(asyncio.BufferedProtocol):
     since = 0.0
 
     __slots__ = (
-        "_allowance",
         "_closes_at",
         "_discard",
         "_gone",
@@ -79,10 +78,11 @@ class WebSocket(asyncio.BufferedProtocol):
         "_ping_seconds",
         "_pong_by",
         "_protocol",
+        "_rate_limit",
         "_reading",
         "_room",
         "_stalled_at",
-        "_texts",
+        "_utf8",
         "_waiting",
         "_waiting_bytes",
         "transport",
@@ -104,8 +104,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self._on_lost, self._on_held = on_lost, on_held
         # Of a peer that listens, nothing but pongs comes: most connections never need one.
         self._protocol: ServerProtocol | None = None
-        self._texts = Texts()
-        self._allowance = Allowance(now)
+        self._utf8 = Utf8Validator()
+        self._rate_limit = RateLimit(now)
         self._ping_seconds = ping_seconds
         # Those that came back together after a restart are not pinged together.
         self._ping_at = now + ping_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
@@ -223,10 +223,10 @@ class WebSocket(asyncio.BufferedProtocol):
         self._now = now
         if self._lost:
             return
-        if not self._allowance.grow(now) and not self._closing:
+        if not self._rate_limit.grow(now) and not self._closing:
             self._fail(_TOO_MUCH, "too many frames or bytes a second: watchers only listen")
             self._pace()
-        if self._held and not self._allowance.spent and self._discard is None:
+        if self._held and not self._rate_limit.spent and self._discard is None:
             self._held = False
             self._take_waiting()
             self._pace()
@@ -312,15 +312,15 @@ class WebSocket(asyncio.BufferedProtocol):
         if protocol is None:
             if len(data) == _PONG_BYTES and data.startswith(_PONG):
                 # Whole, masked and empty, as a peer answers a ping; its mask says nothing.
-                self._allowance.spend(1, _PONG_BYTES)
-                self._held = self._allowance.spent
+                self._rate_limit.spend(1, _PONG_BYTES)
+                self._held = self._rate_limit.spent
                 self._pong_by = None
                 return
             protocol = self._reader()
         protocol.receive_data(data)
         frames, parts = protocol.events_received(), protocol.data_to_send()
-        self._allowance.spend(len(frames), len(data))
-        self._held = self._allowance.spent
+        self._rate_limit.spend(len(frames), len(data))
+        self._held = self._rate_limit.spent
         pongs = 0
         for frame in frames:
             if not isinstance(frame, Frame):
@@ -329,7 +329,7 @@ class WebSocket(asyncio.BufferedProtocol):
                 pongs += 1
             elif frame.opcode is Opcode.PONG:
                 self._pong_by = None
-            elif not self._texts.accepts(frame):
+            elif not self._utf8.accepts(frame):
                 # What the protocol has to say to frames behind this one is left out.
                 self._send(parts[:pongs])
                 self._fail(_INVALID_TEXT, "text has to be UTF-8")

@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
-from jetkv_gateway.private_parts import PartMissing, check
+from jetkv_gateway.private_apis import PrivateApiMissing, check
 from jetkv_gateway.serving.balance import CELLS, Balance, Cells, vacate
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.server import (
@@ -36,7 +36,7 @@ from jetkv_gateway.serving.server import (
     stop_seconds,
 )
 
-__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Places", "Worker", "keep_helpers"]
+__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Slots", "Worker", "keep_helpers"]
 
 _log = logging.getLogger("jetkv")
 
@@ -64,7 +64,7 @@ _RESOURCE_TRACKER = "process %s, Python's resource tracker,"
 _EXIT_UNKNOWN = 255  # what multiprocessing says when the fork server took the code along
 
 
-class Places:
+class Slots:
     """The shared memory of `serving/balance.py`, and which part of it is whose."""
 
     def __init__(self, workers: int) -> None:
@@ -92,7 +92,7 @@ class Worker:
     """
 
     def __init__(
-        self, app: AppFactory, options: ServerOptions, server_socket: socket.socket, places: Places
+        self, app: AppFactory, options: ServerOptions, server_socket: socket.socket, places: Slots
     ) -> None:
         context = multiprocessing.get_context("forkserver")
         self._places, self._place = places, places.take()
@@ -278,7 +278,7 @@ def _work(
         # Libraries may have been replaced under a gateway that runs.
         check()
         code = serve(server, server_socket)
-    except (CannotStart, PartMissing) as error:
+    except (CannotStart, PrivateApiMissing) as error:
         # Files were good when the gateway started: one broke since. Where this one cannot reach
         # NATS, the others serve.
         _log.error("a worker cannot start: %s", error)

@@ -29,8 +29,7 @@ from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
 from jetkv_gateway.kv.store import Batch, Changes, Newest
 from jetkv_gateway.watch.live import PATIENCE, LiveFeed, Pauses
-from jetkv_gateway.watch.session import Session, State
-from jetkv_gateway.watch.traces import (
+from jetkv_gateway.watch.loss import (
     LOST,
     first_gap,
     gap_is_loss,
@@ -39,6 +38,7 @@ from jetkv_gateway.watch.traces import (
     unseen,
     vouched,
 )
+from jetkv_gateway.watch.session import Session, State
 
 __all__ = ["CatchUp", "WatchRequest", "same_moment"]
 

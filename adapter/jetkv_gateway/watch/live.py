@@ -32,8 +32,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.filters import EVERYTHING
 from jetkv_gateway.kv.model import BucketState, Change, Forgetting
 from jetkv_gateway.kv.store import Batch, Changes, Feed
-from jetkv_gateway.watch.session import Session, weight
-from jetkv_gateway.watch.traces import (
+from jetkv_gateway.watch.loss import (
     LOST,
     first_gap,
     gap_is_loss,
@@ -42,6 +41,7 @@ from jetkv_gateway.watch.traces import (
     unseen,
     vouched,
 )
+from jetkv_gateway.watch.session import Session, weight
 
 __all__ = ["PATIENCE", "LiveFeed", "Pauses"]
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState, Change
 from jetkv_gateway.kv.store import Batch, Changes, Feed, Newest, Stamp
-from jetkv_gateway.watch.looks import Looks
+from jetkv_gateway.watch.coalescing import CoalescedLookups
 
 __all__ = ["SharedChanges"]
 
@@ -41,9 +41,13 @@ class SharedChanges:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._state: Looks[None, BucketState] = Looks(lambda bucket, _: changes.state(bucket))
-        self._newest: Looks[None, Newest | None] = Looks(lambda bucket, _: changes.newest(bucket))
-        self._pasts: Looks[_Wish, _Past | None] = Looks(self._read)
+        self._state: CoalescedLookups[None, BucketState] = CoalescedLookups(
+            lambda bucket, _: changes.state(bucket)
+        )
+        self._newest: CoalescedLookups[None, Newest | None] = CoalescedLookups(
+            lambda bucket, _: changes.newest(bucket)
+        )
+        self._pasts: CoalescedLookups[_Wish, _Past | None] = CoalescedLookups(self._read)
         self._kept = 0
 
     async def state(self, bucket: str) -> BucketState:

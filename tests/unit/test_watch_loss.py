@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jetkv_gateway.jetstream.streams import forgetting
 from jetkv_gateway.kv.model import BucketState, Change, Forgetting, Operation
 from jetkv_gateway.kv.store import Batch, Stamp
-from jetkv_gateway.watch.traces import (
+from jetkv_gateway.watch.loss import (
     LOST,
     PRESENCE,
     first_gap,

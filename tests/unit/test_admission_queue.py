@@ -6,15 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv_gateway.serving.line import AdmissionLimits, Line
+from jetkv_gateway.serving.admission_queue import AdmissionLimits, AdmissionQueue
 from jetkv_gateway.serving.shares import Account
 
 HERE = Account("from this machine", limited=False)
 
 
-def line(requests: int = 8, waiting: int = 80, wait: float = 10, share: float = 0.25) -> Line:
+def line(
+    requests: int = 8, waiting: int = 80, wait: float = 10, share: float = 0.25
+) -> AdmissionQueue:
     """Of eight places a caller has two for sure, and one is left to others."""
-    return Line(AdmissionLimits(requests=requests, waiting=waiting, wait=wait, share=share))
+    return AdmissionQueue(
+        AdmissionLimits(requests=requests, waiting=waiting, wait=wait, share=share)
+    )
 
 
 def address() -> Account:
@@ -25,7 +29,7 @@ def token() -> Account:
     return Account("with this token")
 
 
-def enter_all(front: Line, of: Account, count: int, token: Account | None = None) -> int:
+def enter_all(front: AdmissionQueue, of: Account, count: int, token: Account | None = None) -> int:
     """Have a caller come with requests, and return how many went in at once."""
     return sum(front.enter((of, token, number), 0, of, token) for number in range(count))
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from jetkv_gateway.serving.connections import Rank
-from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.options import ServerOptions
+from jetkv_gateway.serving.worker_state import WorkerState
 
 MIB = 1024 * 1024
 
@@ -15,8 +15,8 @@ class Client:
     rank = Rank.BODY
     since = 0.0
 
-    def __init__(self, front: Front, writes: int = 0) -> None:
-        self._front = front
+    def __init__(self, worker: WorkerState, writes: int = 0) -> None:
+        self._worker = worker
         self._writes = writes
         self.gone = False
 
@@ -30,16 +30,16 @@ class Client:
         self.gone = True
         if self._writes:
             # What is said last to somebody may be held in turn.
-            self._front.hold(Client(self._front), self._writes)
+            self._worker.hold(Client(self._worker), self._writes)
 
 
-def front() -> Front:
-    return Front(ServerOptions(held_bytes=4 * MIB))
+def worker() -> WorkerState:
+    return WorkerState(ServerOptions(held_bytes=4 * MIB))
 
 
 def test_who_is_let_go_is_let_go_before_anything_else_is_read() -> None:
     async def main() -> None:
-        shared = front()
+        shared = worker()
         slow, fast = Client(shared), Client(shared)
         shared.hold(slow, 3 * MIB)
         shared.hold(fast, 2 * MIB, moved=2 * MIB)
@@ -52,7 +52,7 @@ def test_who_is_let_go_is_let_go_before_anything_else_is_read() -> None:
 
 def test_who_is_too_large_itself_is_let_go_once_it_has_said_so() -> None:
     async def main() -> None:
-        shared = front()
+        shared = worker()
         large = Client(shared)
         shared.hold(large, 5 * MIB)
         assert not large.gone
@@ -64,7 +64,7 @@ def test_who_is_too_large_itself_is_let_go_once_it_has_said_so() -> None:
 
 def test_who_is_let_go_for_one_that_was_just_let_go_has_its_own_turn() -> None:
     async def main() -> None:
-        shared = front()
+        shared = worker()
         first, second, third = Client(shared, writes=3 * MIB), Client(shared), Client(shared)
         shared.hold(first, 3 * MIB)
         shared.hold(second, MIB - 1)

@@ -1,15 +1,15 @@
-"""A request without a connection, for what is decided without one: an `http.link.Link`."""
+"""A request without a connection, for what is decided without one: an `http.request.Request`."""
 
 import asyncio
 from collections.abc import Awaitable
 from typing import NoReturn
 
-from jetkv_gateway.http.link import Socket
+from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.http.router import Match
 from jetkv_gateway.http.routes import ROUTER
 
 
-class DeadLink:
+class DeadRequest:
     """It says what was asked, and takes no answer; the client goes when `leaving` is set."""
 
     def __init__(
@@ -50,5 +50,5 @@ class DeadLink:
     def abort(self) -> NoReturn:
         raise AssertionError("a connection is cut")
 
-    def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[Socket]:
+    def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[WebSocket]:
         raise AssertionError((subprotocol, lines))

@@ -1,9 +1,9 @@
 """How much one peer may send, as a rule without I/O (docs/watch.md#websockets)."""
 
-__all__ = ["Allowance"]
+__all__ = ["RateLimit"]
 
 
-class Allowance:
+class RateLimit:
     """How much a peer may still send: it grows with time up to a burst, and may be overdrawn.
 
     A watcher has nothing to say but pongs, so both rates are generous.

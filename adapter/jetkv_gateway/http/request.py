@@ -1,9 +1,8 @@
-"""The one way between what serves and what answers: a request, and how its answer goes out.
+"""The interface between the server and the handlers: a request, and how to answer it.
 
-`serving/` has a `Link` for each request that comes off a connection of its own, and `http/asgi.py`
-one for each that any other ASGI server hands over. Nothing else of a connection is known here. A
-request is handed over once its body is whole, so that nothing waits for a client before it has a
-place among the requests in flight.
+`serving/` implements `Request` for its own connections, and `http/asgi.py` implements it for any
+other ASGI server. Handlers know nothing else about a connection. The server runs a handler only
+when the body is complete, so a slow client never holds a place among the requests in flight.
 """
 
 import asyncio
@@ -12,10 +11,10 @@ from typing import Protocol
 
 from jetkv_gateway.http.router import Match
 
-__all__ = ["Link", "Socket"]
+__all__ = ["Request", "WebSocket"]
 
 
-class Socket(Protocol):
+class WebSocket(Protocol):
     """A WebSocket that stands: text frames go out, nothing that comes in is of interest.
 
     It pings its peer by itself, and ends where the peer does not answer, says too much, or breaks
@@ -42,7 +41,7 @@ class Socket(Protocol):
         ...
 
 
-class Link(Protocol):
+class Request(Protocol):
     """One request, read whole, and the way back to its client.
 
     An answer is written in one go by `answer`, or in parts: `begin`, `send` as often as wanted,
@@ -117,7 +116,7 @@ class Link(Protocol):
         """End the connection so that what was sent cannot pass for a whole answer."""
         ...
 
-    def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[Socket]:
+    def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[WebSocket]:
         """Answer a handshake with 101, and return the WebSocket that stands then.
 
         Args:

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-__all__ = ["TURN_BYTES", "Intake", "Sender"]
+__all__ = ["TURN_BYTES", "BodyPacer", "Sender"]
 
 TURN_BYTES = 2 * 1024 * 1024
 """About a millisecond of work."""
@@ -32,7 +32,7 @@ class Sender(Protocol):
         ...
 
 
-class Intake:
+class BodyPacer:
     """The bodies of a worker as they arrive, in the running event loop.
 
     Args:

@@ -7,14 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jetkv_gateway.kv.errors import GatewayError, HeadTooLarge, InvalidArgument, UrlTooLong
-from jetkv_gateway.serving.incoming import Incoming
+from jetkv_gateway.serving.receive_buffer import ReceiveBuffer
 
 LINE = b"GET / HTTP/1.1\r\n"
 
 
 def refusal(sent: bytes, size: int) -> type[GatewayError] | None:
     """Return how what is sent in parts of one size is refused, None where it is not."""
-    incoming = Incoming()
+    incoming = ReceiveBuffer()
     for at in range(0, len(sent), size):
         incoming += sent[at : at + size]
         try:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from jetkv_gateway.kv.errors import Unavailable
 
-__all__ = ["Looks"]
+__all__ = ["CoalescedLookups"]
 
 _PATIENCE = 0.05
 """Seconds that a look waits for the one before, so that more can share it."""
@@ -20,7 +20,7 @@ W = TypeVar("W")
 T = TypeVar("T")
 
 
-class _Look(Generic[W, T]):
+class _Lookup(Generic[W, T]):
     """One look, who waits for it, and what it found."""
 
     task: asyncio.Task[None]
@@ -33,8 +33,8 @@ class _Look(Generic[W, T]):
         self.error: Exception | None = None
 
 
-class Looks(Generic[W, T]):
-    """Looks of one kind, by bucket: at most one that has not begun.
+class CoalescedLookups(Generic[W, T]):
+    """Lookups of one kind, by bucket: at most one that has not begun.
 
     Args:
         ask: looks at a bucket, for all who have that wish.
@@ -42,14 +42,14 @@ class Looks(Generic[W, T]):
 
     def __init__(self, ask: Callable[[str, list[W]], Awaitable[T]]) -> None:
         self._ask = ask
-        self._next: dict[str, _Look[W, T]] = {}
+        self._next: dict[str, _Lookup[W, T]] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def look(self, bucket: str, wish: W) -> T:
         """Return what a look finds that begins from now on."""
         look = self._next.get(bucket)
         if look is None:
-            look = self._next[bucket] = _Look()
+            look = self._next[bucket] = _Lookup()
             look.task = asyncio.create_task(self._run(bucket, look), name=f"look at {bucket}")
         look.callers += 1
         look.wishes.append(wish)
@@ -73,7 +73,7 @@ class Looks(Generic[W, T]):
                 del error, look
         return look.found
 
-    async def _run(self, bucket: str, look: _Look[W, T]) -> None:
+    async def _run(self, bucket: str, look: _Lookup[W, T]) -> None:
         try:
             before = self._under_way.get(bucket)
             if before is not None:
@@ -91,6 +91,6 @@ class Looks(Generic[W, T]):
             if self._under_way.get(bucket) is look.task:
                 del self._under_way[bucket]
 
-    def _is_begun(self, bucket: str, look: _Look[W, T]) -> None:
+    def _is_begun(self, bucket: str, look: _Lookup[W, T]) -> None:
         if self._next.get(bucket) is look:
             del self._next[bucket]

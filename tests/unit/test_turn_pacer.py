@@ -3,14 +3,14 @@
 import asyncio
 from itertools import chain
 
-from jetkv_gateway.watch.turns import Turns
+from jetkv_gateway.watch.pacing import TurnPacer
 
 
 class Loop:
     """Counts turns of the event loop, and what came in each."""
 
     def __init__(self, weight: int) -> None:
-        self.turns = Turns(weight)
+        self.turns = TurnPacer(weight)
         self.now = 0
         self.came: dict[int, list[str]] = {}
 

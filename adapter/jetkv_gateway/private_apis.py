@@ -3,7 +3,7 @@
 A release of theirs may change one without a word, and what then goes wrong is not said at once: a
 worker that cannot be counted, a stop that ends nothing. So they are named here and nowhere else,
 looked for at each start, and the versions that are allowed are those where they were seen
-(`pyproject.toml`). `tests/unit/test_private_parts.py` looks through the code for parts that are
+(`pyproject.toml`). `tests/unit/test_private_apis.py` looks through the code for parts that are
 missing in this list, and through the list for parts that nobody uses any more.
 """
 
@@ -16,7 +16,7 @@ from platform import python_version
 from types import FunctionType
 from typing import Any
 
-__all__ = ["PARTS", "RANGES", "Part", "PartMissing", "check"]
+__all__ = ["PARTS", "RANGES", "Part", "PrivateApiMissing", "check"]
 
 RANGES = {
     "uvicorn": ">=0.54,<0.55",
@@ -27,7 +27,7 @@ RANGES = {
 """The versions in which the parts below were seen; those of `pyproject.toml`, too."""
 
 
-class PartMissing(Exception):
+class PrivateApiMissing(Exception):
     """Raised where a library lacks what this gateway needs of it; the text says what to install."""
 
 
@@ -110,7 +110,7 @@ PARTS = [
         ("connections",),
         (
             "serving/connection.py",
-            "serving/exchange.py",
+            "serving/dispatch.py",
             "serving/http1.py",
             "serving/server.py",
         ),
@@ -119,7 +119,7 @@ PARTS = [
         "uvicorn",
         "uvicorn.server:ServerState",
         ("tasks",),
-        ("serving/exchange.py", "serving/server.py"),
+        ("serving/dispatch.py", "serving/server.py"),
     ),
     Part(
         "uvicorn",
@@ -207,12 +207,13 @@ def check(parts: list[Part] = PARTS) -> None:
     """Look for all of them; some milliseconds, most of them for imports that come anyway.
 
     Raises:
-        PartMissing: the text names the first, its library, the version here and those allowed.
+        PrivateApiMissing: the text names the first one, its library, the installed version and
+            the allowed versions.
     """
     for part in parts:
         for name in part.missing():
             allowed, here = RANGES[part.library], _version(part.library)
-            raise PartMissing(
+            raise PrivateApiMissing(
                 f"{part.library} {here} has no {part.owner.replace(':', '.')}.{name} as it is "
                 f'needed here: install "{part.library}{allowed}"'
                 if name != part.owner

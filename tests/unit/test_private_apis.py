@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 import jetkv
 import jetkv_gateway
 from jetkv._core import private_parts as sdk_parts
-from jetkv_gateway.private_parts import PARTS, RANGES, Part, PartMissing, check
+from jetkv_gateway.private_apis import PARTS, RANGES, Part, PrivateApiMissing, check
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = {
@@ -48,20 +48,20 @@ def test_all_listed_parts_are_there() -> None:
 
 def test_what_is_missing_is_named_with_its_library_its_version_and_those_allowed() -> None:
     gone = Part("uvicorn", "uvicorn.server:Server", ("gone",), ())
-    with pytest.raises(PartMissing) as caught:
+    with pytest.raises(PrivateApiMissing) as caught:
         check([gone])
     assert str(caught.value) == (
         f"uvicorn {version('uvicorn')} has no uvicorn.server.Server.gone as it is needed here: "
         f'install "uvicorn{RANGES["uvicorn"]}"'
     )
     for owner in ("uvicorn.server:Gone", "uvicorn.gone:Server", "uvicorn.gone"):
-        with pytest.raises(PartMissing, match=r"uvicorn.*[Gg]one"):
+        with pytest.raises(PrivateApiMissing, match=r"uvicorn.*[Gg]one"):
             check([Part("uvicorn", owner, ("started",), ())])
 
 
 @pytest.mark.parametrize("name", ["on_tick(count)", "on_tick()", "startup(sockets,more)"])
 def test_a_part_that_takes_other_parameters_is_missing(name: str) -> None:
-    with pytest.raises(PartMissing, match=re.escape(name)):
+    with pytest.raises(PrivateApiMissing, match=re.escape(name)):
         check([Part("uvicorn", "uvicorn.server:Server", (name,), ())])
 
 
@@ -95,7 +95,7 @@ def test_the_ranges_are_those_that_are_installed_and_that_the_pins_are_in() -> N
 )
 def test_all_that_is_used_is_listed(package: ModuleType, listed: set[tuple[str, str]]) -> None:
     missing = {use for use in uses(package) if use not in listed}
-    assert not missing, "name them in private_parts.py"
+    assert not missing, "name them in private_apis.py"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_all_that_is_listed_is_used(package: ModuleType, listed: set[tuple[str, 
         for name, where in listed
         if not re.search(rf"\b{name}\b", (folder_of(package) / where).read_text())
     }
-    assert not idle, "take them out of private_parts.py"
+    assert not idle, "take them out of private_apis.py"
 
 
 def test_a_use_is_found_wherever_it_may_hide(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def uses(package: ModuleType) -> Iterator[tuple[str, str]]:
     # The test kit is made of the gateway's, which is ours as well.
     own = own_names([*paths, *folder_of(jetkv_gateway).rglob("*.py")])
     for path in paths:
-        if path.name != "private_parts.py":
+        if path.name not in ("private_apis.py", "private_parts.py"):
             for name in foreign_names(path, own):
                 yield name, str(path.relative_to(folder))
     for name, path in overridden(package):

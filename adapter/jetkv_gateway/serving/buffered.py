@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from jetkv_gateway.serving.shares import Account, Share
 
-__all__ = ["Held"]
+__all__ = ["BufferedBytes"]
 
 _STEP = 16 * 1024
 """Bytes that have to move to count as progress, where so many are held."""
@@ -35,7 +35,7 @@ class _Holding:
     account: Account | None
 
 
-class Held(Generic[H]):
+class BufferedBytes(Generic[H]):
     """The bytes of one worker.
 
     Args:

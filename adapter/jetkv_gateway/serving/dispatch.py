@@ -6,22 +6,22 @@ from uvicorn.server import ServerState
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.gateway import refuse
-from jetkv_gateway.serving.answers import notice_silence
+from jetkv_gateway.serving.closing import notice_silence
 from jetkv_gateway.serving.connection import BaseConnection, is_watch
 from jetkv_gateway.serving.deadlines import Phase
-from jetkv_gateway.serving.front import Front
 from jetkv_gateway.serving.request import Request
 from jetkv_gateway.serving.shares import Account
-from jetkv_gateway.serving.steps import Steps, start_task
+from jetkv_gateway.serving.stepper import Stepper, start_task
 from jetkv_gateway.serving.websockets import WebSocket
+from jetkv_gateway.serving.worker_state import WorkerState
 
-__all__ = ["MAX_SKIPPED", "Exchange"]
+__all__ = ["MAX_SKIPPED", "DispatchingConnection"]
 
 MAX_SKIPPED = 64 * 1024 * 1024
 """Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
 
 
-class Exchange(BaseConnection):
+class DispatchingConnection(BaseConnection):
     """A connection on which requests that are whole are answered; `Request` calls it, too."""
 
     def _next(self) -> None:
@@ -32,12 +32,12 @@ class Exchange(BaseConnection):
         """Run a request that is whole, once there is a place for it."""
         self._phase = Phase.ANSWER
         if call.limited:
-            admission, now = self.front.admission, self._loop.time()
+            admission, now = self.worker.admission, self._loop.time()
             account = request.account
             token = None
             if account.limited:
                 # It is kept, so that its next request finds it.
-                token = self._token = self.front.callers.of_token(account, call.principal)
+                token = self._token = self.worker.callers.of_token(account, call.principal)
             if not admission.enter(request, now, account, token):
                 start = partial(self._start_soon, request, call)
                 refused = partial(request.context.run, refuse, call)
@@ -54,7 +54,7 @@ class Exchange(BaseConnection):
             self._start(request, call)
         else:
             # Its client has left meanwhile, or was told that nothing of it was done.
-            self.front.admission.leave(request)
+            self.worker.admission.leave(request)
 
     def _start(self, request: Request, call: Call) -> None:
         running, done = self._gateway.run(call), partial(self._has_run, request, call)
@@ -62,14 +62,14 @@ class Exchange(BaseConnection):
         if self._is_held:
             self._hold()
         if call.route is not None and call.route.steps:
-            stalls = partial(self.front.admission.stall, request)
-            Steps(running, request.context, self._state.tasks, done, stalls).step()
+            stalls = partial(self.worker.admission.stall, request)
+            Stepper(running, request.context, self._state.tasks, done, stalls).step()
         else:
             self._opening = start_task(running, request.context, self._state.tasks, done)
 
     def _has_run(self, request: Request, call: Call) -> None:
         if call.limited:
-            self.front.admission.leave(request)
+            self.worker.admission.leave(request)
         if self._running is request:
             self._running = None
             if self._is_held:
@@ -80,7 +80,7 @@ class Exchange(BaseConnection):
 
     def ends_with(self, request: Request) -> bool:
         """Return whether the connection ends with the answer to a request, which begins now."""
-        if self._leaving or self.front.stops or (self._eof and not self._raw):
+        if self._leaving or self.worker.stops or (self._eof and not self._raw):
             request.is_last = True
         elif self._body is not None and not self._body.done:
             # What a client that waits for a word does now, nobody knows (RFC 9110 §10.1.1).
@@ -117,7 +117,7 @@ class Exchange(BaseConnection):
         if self._is_held:
             self._hold()
         self._phase = Phase.IDLE
-        self._progress.rests(self.front.now)
+        self._progress.rests(self.worker.now)
         if self._raw or not self._reading:
             # Not from here: one client's pipeline is not to hold up the others.
             self._loop.call_soon(self._next)
@@ -136,31 +136,31 @@ class Exchange(BaseConnection):
         socket = WebSocket(
             self.transport,
             self._loop,
-            ping_seconds=self.front.ping_seconds,
-            on_held=partial(_held, self.front, self.peer.account),
-            on_lost=partial(_lost, self.front, state),
+            ping_seconds=self.worker.ping_seconds,
+            on_held=partial(_held, self.worker, self.peer.account),
+            on_lost=partial(_lost, self.worker, state),
         )
         behind = self._raw.take()
         socket.open(
             request.accepts,
             subprotocol,
-            self.front.date + lines,
+            self.worker.date + lines,
             behind=behind,
             paused=self._is_full,
         )
         state.connections.add(socket)  # type: ignore[arg-type] # it names its own alone
         request.begun = request.complete = True
-        self.front.connections.replace(self, socket)
+        self.worker.connections.replace(self, socket)
         self.connection_lost(None)  # it is the WebSocket's now
         if self._leaving:
             socket.shutdown()
         return socket
 
 
-def _held(front: Front, account: Account, socket: WebSocket, size: int, moved: int) -> None:
-    front.hold(socket, size, moved=moved, account=account)
+def _held(worker: WorkerState, account: Account, socket: WebSocket, size: int, moved: int) -> None:
+    worker.hold(socket, size, moved=moved, account=account)
 
 
-def _lost(front: Front, state: ServerState, socket: WebSocket) -> None:
+def _lost(worker: WorkerState, state: ServerState, socket: WebSocket) -> None:
     state.connections.discard(socket)
-    front.connections.closed(socket)
+    worker.connections.closed(socket)

@@ -2,15 +2,15 @@
 
 import pytest
 
-from jetkv_gateway.serving.allowance import Allowance
+from jetkv_gateway.serving.rate_limit import RateLimit
 
-FRAMES = Allowance.FRAMES_A_SECOND
-BYTES = Allowance.BYTES_A_SECOND
-BURST = Allowance.BURST_SECONDS
+FRAMES = RateLimit.FRAMES_A_SECOND
+BYTES = RateLimit.BYTES_A_SECOND
+BURST = RateLimit.BURST_SECONDS
 
 
 def test_who_sends_no_faster_than_it_grows_is_never_stopped() -> None:
-    allowance = Allowance(0)
+    allowance = RateLimit(0)
     for second in range(1, 1000):
         allowance.spend(FRAMES, BYTES)
         assert not allowance.spent
@@ -21,7 +21,7 @@ def test_who_sends_no_faster_than_it_grows_is_never_stopped() -> None:
     ("frames", "size"), [(FRAMES * BURST, 0), (0, BYTES * BURST)], ids=["frames", "bytes"]
 )
 def test_a_burst_spends_it_and_a_pause_brings_it_back(frames: int, size: int) -> None:
-    allowance = Allowance(0)
+    allowance = RateLimit(0)
     allowance.spend(frames, size)
     assert allowance.spent
     assert allowance.grow(1)
@@ -33,7 +33,7 @@ def test_a_burst_spends_it_and_a_pause_brings_it_back(frames: int, size: int) ->
 
 
 def test_who_goes_on_for_ten_seconds_more_than_it_grows_has_to_go() -> None:
-    allowance = Allowance(0)
+    allowance = RateLimit(0)
     granted = 0
     for second in range(1, 100):
         if not allowance.spent:
@@ -46,14 +46,14 @@ def test_who_goes_on_for_ten_seconds_more_than_it_grows_has_to_go() -> None:
 
 
 def test_what_is_overdrawn_is_paid_back_before_anything_more_is_read() -> None:
-    allowance = Allowance(0)
+    allowance = RateLimit(0)
     allowance.spend(FRAMES * (BURST + 5), 0)
     seconds = [second for second in range(1, 9) if (allowance.grow(second), allowance.spent)[1]]
     assert seconds == [1, 2, 3, 4, 5]
 
 
 def test_a_long_silence_saves_up_no_more_than_the_burst() -> None:
-    allowance = Allowance(0)
+    allowance = RateLimit(0)
     allowance.grow(1_000_000)
     allowance.spend(FRAMES * BURST, 0)
     assert allowance.spent

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from jetkv_gateway.serving.intake import Intake
+from jetkv_gateway.serving.body_pacing import BodyPacer
 
 PIECE = 256 * 1024
 
@@ -10,7 +10,7 @@ PIECE = 256 * 1024
 class Upload:
     """A client that has more to send than is read, in pieces."""
 
-    def __init__(self, intake: Intake, name: str, pieces: int, read: list[str]) -> None:
+    def __init__(self, intake: BodyPacer, name: str, pieces: int, read: list[str]) -> None:
         self._intake = intake
         self._name = name
         self._pieces = pieces
@@ -36,7 +36,7 @@ class Upload:
 def test_one_turn_of_the_loop_reads_a_bounded_part_of_many_bodies() -> None:
     async def turns() -> list[int]:
         read: list[str] = []
-        intake = Intake(4 * PIECE)
+        intake = BodyPacer(4 * PIECE)
         uploads = [Upload(intake, str(number), 4, read) for number in range(100)]
         for upload in uploads:
             upload.arrives()
@@ -56,7 +56,7 @@ def test_one_turn_of_the_loop_reads_a_bounded_part_of_many_bodies() -> None:
 def test_those_who_rest_go_on_in_the_order_in_which_they_came() -> None:
     async def order() -> list[str]:
         read: list[str] = []
-        intake = Intake(PIECE)
+        intake = BodyPacer(PIECE)
         for name in "abc":
             Upload(intake, name, 3, read).arrives()
         for _ in range(9):
@@ -74,7 +74,7 @@ def test_those_who_rest_go_on_in_the_order_in_which_they_came() -> None:
 def test_a_body_alone_does_not_rest_within_what_a_turn_takes_in() -> None:
     async def alone() -> int:
         read: list[str] = []
-        intake = Intake(8 * PIECE)
+        intake = BodyPacer(8 * PIECE)
         Upload(intake, "alone", 8, read).arrives()
         return intake.resting
 

@@ -5,22 +5,22 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 
 from jetkv_gateway.serving.admission import Admission
-from jetkv_gateway.serving.answers import Lingering
+from jetkv_gateway.serving.body_pacing import BodyPacer
+from jetkv_gateway.serving.buffered import BufferedBytes
 from jetkv_gateway.serving.callers import Callers
-from jetkv_gateway.serving.connections import Connections, Opened, Standing, connections_for
+from jetkv_gateway.serving.closing import LingeringConnections
+from jetkv_gateway.serving.connections import Admitted, Connections, Evictable, connections_for
 from jetkv_gateway.serving.descriptors import raise_limit
-from jetkv_gateway.serving.held import Held
-from jetkv_gateway.serving.intake import Intake
 from jetkv_gateway.serving.options import ServerOptions
 from jetkv_gateway.serving.shares import Account
 
 if TYPE_CHECKING:
     from jetkv_gateway.http.gateway import Gateway
 
-__all__ = ["Connection", "Front"]
+__all__ = ["Connection", "WorkerState"]
 
 
-class Connection(Standing, Protocol):
+class Connection(Evictable, Protocol):
     """A connection that can be let go."""
 
     def give_way(self) -> None:
@@ -32,7 +32,7 @@ class Connection(Standing, Protocol):
         ...
 
 
-class Front:
+class WorkerState:
     """The gateway that answers, the places there are, the time, and whether it all ends.
 
     Attributes:
@@ -41,7 +41,7 @@ class Front:
         callers: who calls.
         connections: all that stand.
         held: bytes that are held for clients.
-        intake: how much is read of bodies at a time.
+        body_pacer: how much is read of bodies at a time.
         draining: whether the server is about to stop: others should be asked.
         stops: whether it stops; `stopping` is set then.
         now: the time of the event loop, to the second: it goes on with each tick.
@@ -58,9 +58,11 @@ class Front:
         self.connections: Connections[Connection] = Connections(
             options.connections or connections_for(raise_limit()), options.admission.share
         )
-        self.held: Held[Connection] = Held(options.held_bytes, options.admission.share)
-        self.intake = Intake()
-        self.lingering = Lingering()
+        self.held: BufferedBytes[Connection] = BufferedBytes(
+            options.held_bytes, options.admission.share
+        )
+        self.body_pacer = BodyPacer()
+        self.lingering = LingeringConnections()
         self.ping_seconds = options.ping
         self.draining = False
         self.stopping = asyncio.Event()
@@ -123,7 +125,7 @@ class Front:
                 self._letting_go = nested
 
     @staticmethod
-    def _settle(opened: Opened[Connection]) -> bool:
+    def _settle(opened: Admitted[Connection]) -> bool:
         for one in opened.shed:
             one.give_way()
         return opened.stays

@@ -1,4 +1,4 @@
-"""Looks at a bucket that many watches share."""
+"""CoalescedLookups at a bucket that many watches share."""
 
 import asyncio
 import gc

@@ -5,13 +5,13 @@ from typing import NoReturn
 from jetkv_gateway.kv.errors import HeadTooLarge, UrlTooLong
 from jetkv_gateway.serving.heads import MAX_HEAD_BYTES, check_start, invalid
 
-__all__ = ["Incoming", "check_size"]
+__all__ = ["ReceiveBuffer", "check_size"]
 
 _CRLF = b"\r\n"
 _END = _CRLF + _CRLF
 
 
-class Incoming(bytearray):
+class ReceiveBuffer(bytearray):
     """Bytes, from which heads are taken one by one. Each byte is looked at once."""
 
     __slots__ = ("_seen",)

@@ -4,12 +4,12 @@ import codecs
 
 from websockets.frames import Frame, Opcode
 
-__all__ = ["Texts"]
+__all__ = ["Utf8Validator"]
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
-class Texts:
+class Utf8Validator:
     """The texts of one peer; most send none."""
 
     __slots__ = ("_decoder", "_is_text")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jetkv_gateway.serving.steps import Steps
+from jetkv_gateway.serving.stepper import Stepper
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, Pending, deadline
 
 _name: ContextVar[str] = ContextVar("name", default="nobody's")
@@ -20,7 +20,7 @@ class Run:
         self.tasks: set[Any] = set()
         self.ends = 0
         self.stalls = 0
-        self.steps = Steps(coroutine, Context(), self.tasks, self._end, self._stall)
+        self.steps = Stepper(coroutine, Context(), self.tasks, self._end, self._stall)
 
     def _end(self) -> None:
         self.ends += 1

@@ -8,10 +8,10 @@ would stop everybody else for as long.
 import asyncio
 from collections import deque
 
-__all__ = ["Turns"]
+__all__ = ["TurnPacer"]
 
 
-class Turns:
+class TurnPacer:
     """Lets in as much work in each turn as fits, first come first served.
 
     Args:

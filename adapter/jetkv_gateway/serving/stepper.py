@@ -13,14 +13,14 @@ from typing import Any
 
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, BecomesTask, Pending
 
-__all__ = ["Steps", "start_task"]
+__all__ = ["Stepper", "start_task"]
 
 _log = logging.getLogger("jetkv.http")
 
 Tasks = set[asyncio.Task[None]]
 
 
-class Steps:
+class Stepper:
     """Runs a coroutine; while it waits it stands among the tasks, and is cancelled as they are.
 
     Args:
@@ -93,7 +93,7 @@ class Steps:
 def start_task(
     coroutine: Coroutine[Any, Any, None], context: Context, tasks: Tasks, done: Callable[[], None]
 ) -> asyncio.Task[None]:
-    """Run a coroutine as a Task, and return it; the others are as for `Steps`."""
+    """Run a coroutine as a Task, and return it; the others are as for `Stepper`."""
 
     def end(task: asyncio.Task[None]) -> None:
         tasks.discard(task)

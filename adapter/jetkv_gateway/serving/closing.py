@@ -10,8 +10,8 @@ __all__ = [
     "LINGER_SECONDS",
     "LINGER_SECONDS_OF_A_STOP",
     "STALL_SECONDS",
-    "LastWord",
-    "Lingering",
+    "LingeringClose",
+    "LingeringConnections",
     "has_unread",
     "notice_silence",
     "reset",
@@ -31,7 +31,7 @@ _MOST_LINGERING = 512
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class Lingering:
+class LingeringConnections:
     """Connections that are read on after their last answer; they are many while many are refused.
 
     Args:
@@ -40,24 +40,24 @@ class Lingering:
 
     def __init__(self, most: int = _MOST_LINGERING) -> None:
         self._most = most
-        self._all: dict[LastWord, None] = {}
-        self._senders: set[LastWord] = set()
+        self._all: dict[LingeringClose, None] = {}
+        self._senders: set[LingeringClose] = set()
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def begins(self, one: "LastWord") -> None:
+    def begins(self, one: "LingeringClose") -> None:
         self._all[one] = None
         if len(self._all) > self._most:
             oldest = next(iter(self._all))
             self.ends(oldest)
             oldest.abort()
 
-    def ends(self, one: "LastWord") -> None:
+    def ends(self, one: "LingeringClose") -> None:
         self._all.pop(one, None)
         self._senders.discard(one)
 
-    def pause_after(self, one: "LastWord") -> float:
+    def pause_after(self, one: "LingeringClose") -> float:
         """Return for how many seconds nothing is read of one that has sent a part.
 
         All of them together read so many bytes a second, however many there are: senders that do
@@ -68,7 +68,7 @@ class Lingering:
         return _PART_SECONDS * len(self._senders)
 
 
-class LastWord(asyncio.Protocol):
+class LingeringClose(asyncio.Protocol):
     """Read on for a while after the last answer, then close.
 
     To close at once would reset the connection of a client that still sends, and a reset throws
@@ -83,7 +83,7 @@ class LastWord(asyncio.Protocol):
         self,
         transport: asyncio.Transport,
         before: asyncio.Protocol,
-        lingering: Lingering,
+        lingering: LingeringConnections,
         seconds: float,
     ) -> None:
         self._transport = transport

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from jetkv_gateway.kv.errors import TooManyRequests
 from jetkv_gateway.serving.shares import Account, Share
 
-__all__ = ["LOOK_SECONDS", "STALLED_SECONDS", "AdmissionLimits", "Line", "Request"]
+__all__ = ["LOOK_SECONDS", "STALLED_SECONDS", "AdmissionLimits", "AdmissionQueue", "Request"]
 
 STALLED_SECONDS = 1.0
 _STALLED_TIMES = 15
@@ -62,7 +62,7 @@ class _Entry:
         return self.address if self.token is None else self.token
 
 
-class Line:
+class AdmissionQueue:
     """Who comes asks to `enter`, and else to `wait`; who is in says `leave` in the end.
 
     Then, and from time to time (`look_at`), `next` tells who goes in, and `late` whose wait was in

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv_gateway.serving.held import Held
+from jetkv_gateway.serving.buffered import BufferedBytes
 from jetkv_gateway.serving.shares import Account
 
 KIB = 1024
 
 
 def test_nobody_is_let_go_below_the_limit() -> None:
-    held: Held[str] = Held(100)
+    held: BufferedBytes[str] = BufferedBytes(100)
     assert not held.note("a", 60, 0.0)
     assert not held.note("b", 40, 1.0)
     assert held.excess() == []
@@ -18,7 +18,7 @@ def test_nobody_is_let_go_below_the_limit() -> None:
 
 
 def test_the_slowest_is_let_go_first() -> None:
-    held: Held[str] = Held(100 * KIB)
+    held: BufferedBytes[str] = BufferedBytes(100 * KIB)
     held.note("early", 40 * KIB, 0.0)
     held.note("late", 40 * KIB, 1.0)
     held.note("early", 40 * KIB, 2.0, moved=20 * KIB)
@@ -28,7 +28,7 @@ def test_the_slowest_is_let_go_first() -> None:
 
 
 def test_of_equally_slow_ones_the_largest_is_let_go_first() -> None:
-    held: Held[str] = Held(100)
+    held: BufferedBytes[str] = BufferedBytes(100)
     held.note("small", 20, 0.0)
     held.note("large", 70, 0.0)
     held.note("new", 30, 1.0)
@@ -36,7 +36,7 @@ def test_of_equally_slow_ones_the_largest_is_let_go_first() -> None:
 
 
 def test_more_that_waits_for_a_client_is_no_progress_of_its() -> None:
-    held: Held[str] = Held(100)
+    held: BufferedBytes[str] = BufferedBytes(100)
     held.note("stuck", 10, 0.0)
     held.note("other", 10, 1.0)
     held.note("stuck", 50, 2.0)
@@ -45,7 +45,7 @@ def test_more_that_waits_for_a_client_is_no_progress_of_its() -> None:
 
 
 def test_who_moves_a_byte_a_second_is_not_fresh_by_that() -> None:
-    held: Held[str] = Held(100 * KIB)
+    held: BufferedBytes[str] = BufferedBytes(100 * KIB)
     held.note("drip", 50 * KIB, 0.0)
     held.note("honest", 40 * KIB, 5.0)
     for second in range(60):
@@ -55,7 +55,7 @@ def test_who_moves_a_byte_a_second_is_not_fresh_by_that() -> None:
 
 
 def test_what_is_carried_out_counts_and_stays() -> None:
-    held: Held[str] = Held(100)
+    held: BufferedBytes[str] = BufferedBytes(100)
     held.note("running", 80, 0.0, stays=True)
     assert held.note("new", 30, 9.0)
     assert held.excess() == ["new"]
@@ -63,7 +63,7 @@ def test_what_is_carried_out_counts_and_stays() -> None:
 
 
 def test_what_is_given_back_is_forgotten() -> None:
-    held: Held[str] = Held(100)
+    held: BufferedBytes[str] = BufferedBytes(100)
     held.note("a", 60, 0.0)
     held.note("a", 0, 1.0)
     held.note("a", 0, 2.0)
@@ -71,7 +71,7 @@ def test_what_is_given_back_is_forgotten() -> None:
 
 
 def test_a_caller_over_its_share_leaves_the_reserve_to_others() -> None:
-    held: Held[str] = Held(800, 0.25)
+    held: BufferedBytes[str] = BufferedBytes(800, 0.25)
     greedy, other = Account("greedy"), Account("other")
     for number in range(7):
         assert not held.note(f"greedy {number}", 100, 10.0 + number, account=greedy)
@@ -82,7 +82,7 @@ def test_a_caller_over_its_share_leaves_the_reserve_to_others() -> None:
 
 
 def test_a_caller_without_a_share_is_let_go_for_slowness_alone() -> None:
-    held: Held[str] = Held(800, 0.25)
+    held: BufferedBytes[str] = BufferedBytes(800, 0.25)
     here = Account("here", limited=False)
     for number in range(8):
         held.note(str(number), 100, float(number), account=here)
@@ -104,7 +104,7 @@ def test_no_more_is_held_than_the_limit_and_every_byte_is_given_back(
     notes: list[tuple[int, int, bool, int, bool]], part: float
 ) -> None:
     limit = 100
-    held: Held[int] = Held(limit, part)
+    held: BufferedBytes[int] = BufferedBytes(limit, part)
     accounts = [Account(str(number)) for number in range(3)]
     sizes: dict[int, int] = {}
     staying: set[int] = set()
