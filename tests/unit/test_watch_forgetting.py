@@ -10,15 +10,9 @@ from jetkv_gateway.kv.errors import Resync, Unavailable
 from jetkv_gateway.kv.filters import compile_filter
 from jetkv_gateway.kv.model import Forgetting
 from jetkv_gateway.watch.catch_up import WatchRequest
-from tests.unit.test_watch_live import (
-    Bucket,
-    MemoryChanges,
-    Seen,
-    a_hub,
-    eventually,
-    run,
-    watching,
-)
+from tests.support.changes import MemoryBucket, MemoryChanges
+from tests.support.hubs import Seen, a_hub, watching
+from tests.support.simulated import eventually, run
 
 KEYS = "abcdef"
 SHORTEST = 1.0
@@ -78,7 +72,7 @@ def test_a_watch_that_goes_on_has_seen_the_newest_of_all_that_changed(
 ) -> None:
     async def main() -> None:
         random = Random(seed)
-        changes = MemoryChanges(b=Bucket())
+        changes = MemoryChanges(b=MemoryBucket())
         bucket = changes.buckets["b"]
         bucket.forgets, bucket.history, bucket.lazy = forgets, 1, lazy
         changes.batch = lambda: random.choice([1, 2, 100])
@@ -115,7 +109,7 @@ def test_a_watch_goes_on_where_nothing_has_gone_and_nothing_was_written_over(
 ) -> None:
     async def main() -> None:
         random = Random(seed)
-        changes = MemoryChanges(b=Bucket())
+        changes = MemoryChanges(b=MemoryBucket())
         bucket = changes.buckets["b"]
         bucket.forgets = Forgetting(SHORTEST, oldest_first=False)
         for number in range(10):
