@@ -12,11 +12,11 @@ from websockets.exceptions import InvalidStatus
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.buckets import names_of
 from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.feed import Feed
+from jetkv_gateway.jetstream.names import names_of
 from jetkv_gateway.kv.errors import BucketUnsuitable
 from jetkv_gateway.watch import catch_up, live
 from tests.cluster.proxy import proxied

@@ -4,8 +4,10 @@ import asyncio
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.jetstream.api import Naming, get_last
-from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of
+from jetkv_gateway.jetstream.buckets import JetStreamBuckets
 from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.known import KnownBuckets
+from jetkv_gateway.jetstream.names import names_of
 from jetkv_gateway.kv.buckets import BucketSpec
 from tests.support.link import connected
 from tests.support.waiting import soon
@@ -19,7 +21,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_counts_until_it_is_here(
     own_nats.start()
     async with connected(own_nats.url) as connection:
         js = JetStream(connection, Naming(), 5.0)
-        await JetStreamBuckets(js).create(BucketSpec("b"))
+        await JetStreamBuckets(js, KnownBuckets(js)).create(BucketSpec("b"))
         names = names_of(js.naming, "b")
         share = js.reads.share(names.stored, js.largest_answer(None))
         lane = js.budget.large

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from jetkv_gateway.jetstream.api import get_next
-from jetkv_gateway.jetstream.buckets import JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.expiry import seconds_of
 from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed
+from jetkv_gateway.jetstream.known import KnownBuckets
+from jetkv_gateway.jetstream.names import names_of, passing
 from jetkv_gateway.jetstream.streams import forgetting
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
@@ -41,7 +42,7 @@ answers none of them."""
 class JetStreamChanges:
     """`kv.store.Changes` on JetStream."""
 
-    def __init__(self, js: JetStream, buckets: JetStreamBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
         self._js = js
         self._buckets = buckets
         self._closing: set[asyncio.Task[None]] = set()

@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.jetstream.buckets import BucketNames
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.names import BucketNames
 from jetkv_gateway.jetstream.requests import Multiplexer, NotPermitted, RequestFailed
 from jetkv_gateway.kv.errors import GatewayError
 
@@ -51,7 +51,7 @@ class Consumer:
 
         Args:
             subjects: filters, none overlapping another.
-            inactive_seconds: after which the server removes it; see `JetStreamBuckets.resting`.
+            inactive_seconds: after which the server removes it; see `KnownBuckets.resting`.
             timeout: seconds, where its own differs from that of all calls.
             config: where it begins, and whatever else it has of its own.
 

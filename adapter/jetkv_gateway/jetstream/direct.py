@@ -10,12 +10,12 @@ leader is asked.
 import asyncio
 
 from jetkv_gateway.jetstream.api import block_kind
-from jetkv_gateway.jetstream.buckets import BucketNames
 from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.headers import read_direct, status
 from jetkv_gateway.jetstream.lone import Standing
+from jetkv_gateway.jetstream.names import BucketNames
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
     NotConnected,

@@ -9,10 +9,11 @@ from jetkv_gateway.jetstream.api import (
     get_sequence,
     read_entry,
 )
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
+from jetkv_gateway.jetstream.known import KnownBuckets
+from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.writes import Writes
 from jetkv_gateway.kv.commands import Delete, Get, History, Put
 from jetkv_gateway.kv.errors import (
@@ -34,7 +35,7 @@ _ROOM_SECONDS_WITHIN = 30.0
 class JetStreamEntries:
     """`kv.store.Entries` on JetStream."""
 
-    def __init__(self, js: JetStream, buckets: JetStreamBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
         self._js = js
         self._naming = js.naming
         self._buckets = buckets

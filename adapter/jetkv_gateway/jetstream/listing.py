@@ -33,12 +33,13 @@ from jetkv_gateway.jetstream.api import (
     get_last,
     message_kind,
 )
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, names_of, passing
 from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import unanswered
 from jetkv_gateway.jetstream.expiry import lifetime_of
+from jetkv_gateway.jetstream.known import KnownBuckets
+from jetkv_gateway.jetstream.names import BucketNames, names_of, passing
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, RequestFailed
 from jetkv_gateway.jetstream.scan import Scan
 from jetkv_gateway.kv.commands import ListKeys
@@ -87,7 +88,7 @@ class JetStreamListings:
     """
 
     def __init__(
-        self, js: JetStream, buckets: JetStreamBuckets, *, at_once: int = 4, wait: float = 5.0
+        self, js: JetStream, buckets: KnownBuckets, *, at_once: int = 4, wait: float = 5.0
     ) -> None:
         self._js = js
         self._buckets = buckets

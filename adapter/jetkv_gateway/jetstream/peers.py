@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 import orjson
 
-from jetkv_gateway.jetstream.buckets import WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability, host_of_version
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.known import WriteLimits
 from jetkv_gateway.jetstream.requests import Multiplexer, NotConnected
 from jetkv_gateway.stepping import deadline
 

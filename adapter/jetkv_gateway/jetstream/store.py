@@ -7,6 +7,7 @@ from jetkv_gateway.jetstream.changes import JetStreamChanges
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.entries import JetStreamEntries
+from jetkv_gateway.jetstream.known import KnownBuckets
 from jetkv_gateway.jetstream.listing import JetStreamListings
 from jetkv_gateway.kv.store import Store
 
@@ -27,11 +28,11 @@ def open_store(
         reading_bytes: that may be under way from NATS at the same time.
     """
     js = JetStream(connection, naming, timeout, reading_bytes)
-    buckets = JetStreamBuckets(js)
+    known = KnownBuckets(js)
     return Store(
-        entries=JetStreamEntries(js, buckets),
-        listings=JetStreamListings(js, buckets),
-        buckets=buckets,
-        changes=JetStreamChanges(js, buckets),
+        entries=JetStreamEntries(js, known),
+        listings=JetStreamListings(js, known),
+        buckets=JetStreamBuckets(js, known),
+        changes=JetStreamChanges(js, known),
         health=js,
     )

@@ -37,7 +37,6 @@ from jetkv_gateway.jetstream.api import (
     get_sequence,
     read_entry,
 )
-from jetkv_gateway.jetstream.buckets import BucketNames, JetStreamBuckets, WriteLimits, names_of
 from jetkv_gateway.jetstream.capabilities import Capability
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.decisions import (
@@ -53,6 +52,8 @@ from jetkv_gateway.jetstream.decisions import (
 )
 from jetkv_gateway.jetstream.errors import MISMATCHES, refusal
 from jetkv_gateway.jetstream.headers import with_line, write_headers
+from jetkv_gateway.jetstream.known import KnownBuckets, WriteLimits
+from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.peers import may_be_probed
 from jetkv_gateway.jetstream.readings import Last, said_of, stands_of
 from jetkv_gateway.kv.commands import Delete, Write
@@ -137,7 +138,7 @@ def _shared_headers(
 class Writes:
     """Writes to buckets of one account."""
 
-    def __init__(self, js: JetStream, buckets: JetStreamBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
         self._js = js
         self._buckets = buckets
 
