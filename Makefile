@@ -58,9 +58,10 @@ test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package ch
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
 	$(BIN)/python -m pytest tests/containers
 
-check: $(VENV)/.dev ## format, lint, types, import rules
+check: $(VENV)/.dev ## format, lint, types, import rules, sizes of files
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/python tools/bucket_settings.py --check
+	$(BIN)/python tools/sizes.py
 	$(BIN)/ruff format --check adapter sdk tests tools docs/recipes
 	$(BIN)/ruff check adapter sdk tests tools docs/recipes
 	$(BIN)/mypy

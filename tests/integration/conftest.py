@@ -1,13 +1,17 @@
-"""Beside the shared gateway: NATS without it, and a cluster."""
+"""Beside the shared gateway: a cluster, a server that stands alone, and a bucket on each."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from jetkv.testing import LocalNats
 from jetkv_gateway.embedded import NatsServer
 from tests.support.cluster import running_cluster
+from tests.support.direct_reads import SOLO
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.native import Native, native_client
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +37,25 @@ def long_bucket(http: Http) -> Iterator[Bucket]:
     assert http.post(BUCKETS, {"name": bucket.name}).status == 201
     yield bucket
     http.delete(bucket.path)
+
+
+@pytest.fixture
+def solo(tmp_path: Path) -> Iterator[LocalNats]:
+    """A server that stands alone."""
+    with LocalNats(tmp_path / "solo", config=SOLO) as server:
+        yield server
+
+
+@pytest.fixture
+def solo_bucket(solo: LocalNats) -> Iterator[Bucket]:
+    """A bucket on it that its gateway knows, with the key `k`."""
+    with running_gateway(solo.url, buckets="b,history=5") as http:
+        bucket = Bucket(http, "b")
+        assert bucket.put("k", "v").status == 200
+        yield bucket
+
+
+@pytest.fixture
+async def solo_native(solo: LocalNats) -> AsyncIterator[Native]:
+    async with native_client(solo.url) as native:
+        yield native

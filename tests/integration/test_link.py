@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from nats.aio.msg import Msg
 from nats.errors import UnexpectedEOF
 
@@ -24,6 +23,7 @@ from jetkv_gateway.jetstream.requests import (
     Reply,
     RequestTimeout,
 )
+from tests.support import loops
 from tests.support.link import connected, connecting, passage
 from tests.support.native import Native
 from tests.support.ports import free_ports
@@ -45,10 +45,6 @@ ACCOUNT = (
     "accounts { A { users: [ { user: gateway, password: p } ], limits { max_payload: 64KB } } }"
 )
 AS_GATEWAY = {"nats_user": "gateway", "nats_password": "p"}
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[st
 
 # nats-py names its deadline to aiohttp in a form that will go.
 @pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float':DeprecationWarning")
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", loops.BOTH)
 @pytest.mark.parametrize("way", ["nats", "tls", "ws", "wss"])
 def test_a_connection_is_taken_over_with_all_that_had_come_on_it(
     ways: dict[str, dict[str, Any]], way: str, loop: str
@@ -97,7 +93,7 @@ def test_a_connection_is_taken_over_with_all_that_had_come_on_it(
             with pytest.raises(NoResponders):
                 await mux.request("nobody", bytes(mux.max_value_bytes), timeout=5)
 
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+    with asyncio.Runner(loop_factory=loops.BOTH[loop]) as runner:
         runner.run(use())
 
 
