@@ -16,6 +16,7 @@ from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.health import HealthHandlers
 from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
 from jetkv_gateway.http.keys import KeyHandlers
+from jetkv_gateway.http.listing import ListingHandlers
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
@@ -165,7 +166,8 @@ def build(
 
     return Gateway(
         handlers=_handlers(
-            KeyHandlers(store.entries, store.listings),
+            KeyHandlers(store.entries),
+            ListingHandlers(store.listings),
             BucketHandlers(store.buckets),
             HealthHandlers(readiness, auth_required=authenticator.required),
             ApiHandlers(auth_required=authenticator.required),

@@ -1,5 +1,7 @@
 """The list of a bucket's keys, and its filters (docs/http-api.md#filters)."""
 
+from urllib.parse import quote
+
 import pytest
 
 from tests.support.http import BUCKETS, Bucket, Http
@@ -266,6 +268,39 @@ def test_a_long_filter_of_wildcards_is_answered_at_once(bucket: Bucket, filter: 
     assert bucket.http.get(f"{bucket.path}/keys?filter={filter}").status == 200
 
 
-@pytest.mark.parametrize("query", ["filters=a", "filter=a&filter=b", "filter=a&x=1", "prefix"])
+@pytest.mark.parametrize("query", ["filters=a", "filter=a&filter=b", "filter=a&x=1", "prefixes"])
 def test_a_query_that_the_list_does_not_know_is_400(bucket: Bucket, query: str) -> None:
     assert bucket.http.get(f"{bucket.path}/keys?{query}").status == 400
+
+
+# --- a literal prefix
+
+
+def test_a_filter_beside_a_prefix_is_400(bucket: Bucket) -> None:
+    answer = bucket.http.get(f"{bucket.path}/keys?filter=a&prefix=a")
+    assert (answer.status, answer.error) == (
+        400,
+        "either query parameter 'filter' or 'prefix', not both",
+    )
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kept"),
+    [
+        ("", KEYS),
+        ("user", [key for key in KEYS if key.startswith("user")]),
+        ("user.", ["user.", "user.1", "user.2", "user.2.name", "user.22"]),
+        ("user.2", ["user.2", "user.2.name", "user.22"]),
+        ("user:1", ["user:1", "user:1:name"]),
+        ("*", ["*"]),
+        ("user.*", []),
+        (">", []),
+        ("team/", ["team/ann/1", "team/bob"]),
+    ],
+)
+def test_a_prefix_lists_the_keys_that_start_with_it(
+    bucket: Bucket, prefix: str, kept: list[str]
+) -> None:
+    fill(bucket, *KEYS)
+    answer = bucket.http.get(f"{bucket.path}/keys?prefix={quote(prefix, safe='')}")
+    assert answer.json == {"keys": kept, "count": len(kept)}

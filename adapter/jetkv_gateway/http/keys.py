@@ -1,11 +1,7 @@
-"""What is done with one key, and the list of keys. The hot path.
+"""What is done with one key. The hot path.
 
 Each handler reads a request into one command, has it carried out, and writes the answer.
 """
-
-import asyncio
-
-import orjson
 
 from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
@@ -24,18 +20,15 @@ from jetkv_gateway.http.views import (
     entry_json,
     http_date,
 )
-from jetkv_gateway.kv.commands import Delete, Get, History, ListKeys, Put
+from jetkv_gateway.kv.commands import Delete, Get, History, Put
 from jetkv_gateway.kv.errors import InvalidArgument, OutcomeUnknown, RevisionMismatch
-from jetkv_gateway.kv.filters import compile_filter
 from jetkv_gateway.kv.media import kept_encoding, kept_type
 from jetkv_gateway.kv.model import Consistency
-from jetkv_gateway.kv.store import Entries, Listings
+from jetkv_gateway.kv.store import Entries
 
 __all__ = ["KeyHandlers"]
 
 _OUR_HEADER = b"jetkv-"
-_KEYS_AT_ONCE = 2000
-"""Of a list made JSON in one go: for half a millisecond or so, nobody else is served."""
 
 # Without no-cache a browser may answer from its cache, by a share of the age in Last-Modified.
 _READ_LINES = (
@@ -48,12 +41,10 @@ _CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
 
 
 class KeyHandlers:
-    """Handlers of the rows below `/api/v1/kv/buckets/{bucket}` that are about keys."""
+    """Handlers of the rows below `/api/v1/kv/buckets/{bucket}` that are about one key."""
 
-    def __init__(self, entries: Entries, listings: Listings) -> None:
+    def __init__(self, entries: Entries) -> None:
         self._entries = entries
-        self._listings = listings
-        self._turn = asyncio.Semaphore(1)
 
     async def get_entry(self, call: Call, bucket: str, key: str) -> None:
         headers = call.headers
@@ -144,23 +135,6 @@ class KeyHandlers:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
         found = self._entries.history(History.of(bucket, key), call.retries)
         await HistoryAnswer(call, found, view).send()
-
-    async def list_keys(self, call: Call, bucket: str) -> None:
-        command = ListKeys(bucket, compile_filter(call.parameter("filter")))
-
-        async def make() -> bytes:
-            return await self._key_list(await self._listings.keys(command))
-
-        call.answer_json(200, await call.while_there(make()))
-
-    async def _key_list(self, keys: list[str]) -> bytes:
-        """Make the answer of a listing; one at a time, since each is large and sent in one go."""
-        async with self._turn:
-            parts = []
-            for start in range(0, len(keys), _KEYS_AT_ONCE):
-                parts.append(orjson.dumps(keys[start : start + _KEYS_AT_ONCE])[1:-1])
-                await asyncio.sleep(0)
-            return b'{"keys":[%s],"count":%d}' % (b",".join(parts), len(keys))
 
 
 def _name_check(error: OutcomeUnknown, call: Call) -> None:

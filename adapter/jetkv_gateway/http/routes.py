@@ -54,6 +54,12 @@ _FILTER = Parameter(
     "prefix if it ends in one of `. : / -`.",
     {"pattern": r"^([^>\x00-\x1f\x7f]*|([^>\x00-\x1f\x7f]*\.)?>)$", "maxLength": 512},
 )
+_PREFIX = Parameter(
+    "prefix",
+    "Only keys that start with this text, in which no character is a wildcard. Give either this or "
+    "`filter`.",
+    {"pattern": r"^[^\x00-\x1f\x7f]*$", "maxLength": 512},
+)
 _FLAG = {"enum": ["true", "false"]}
 _BYTES = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string"}
@@ -168,7 +174,7 @@ ROUTES: tuple[Route, ...] = (
         Verb.LIST_KEYS,
         "List the live keys, sorted by their UTF-8 bytes",
         "Keys",
-        parameters=(_FILTER,),
+        parameters=(_FILTER, _PREFIX),
         limited=False,
         scans=True,
         answers={200: _json("The keys", "KeyList")},

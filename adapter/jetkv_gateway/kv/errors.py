@@ -14,6 +14,7 @@
     ├── BucketExists           409
     ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
     ├── IdempotencyConflict    409  the idempotency key belongs to another request
+    ├── CursorExpired          410  a page of a bucket that is gone or another one by now
     ├── PreconditionFailed     412
     │   ├── KeyExists          412
     │   └── RevisionMismatch   412
@@ -50,6 +51,7 @@ __all__ = [
     "BucketNotFound",
     "BucketUnsuitable",
     "CodingUnsupported",
+    "CursorExpired",
     "DeadlineExceeded",
     "ExpectationFailed",
     "GatewayError",
@@ -309,6 +311,17 @@ class IdempotencyConflict(GatewayError):
             hint="a new request needs a new Idempotency-Key; only a retry repeats one",
             details={"revision": revision},
         )
+
+
+class CursorExpired(GatewayError):
+    """Raised for a cursor whose bucket was deleted, or is another one of the same name by now."""
+
+    status = 410
+    code = "failed_precondition"
+    text = "cursor expired"
+
+    def __init__(self) -> None:
+        super().__init__(hint="the bucket was deleted or created again: list it from the start")
 
 
 class PreconditionFailed(GatewayError):

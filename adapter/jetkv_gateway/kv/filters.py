@@ -17,7 +17,15 @@ from functools import lru_cache, partial
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_text, encode
 
-__all__ = ["EVERYTHING", "Filter", "collide", "compile_filter", "covers", "disjoint"]
+__all__ = [
+    "EVERYTHING",
+    "Filter",
+    "collide",
+    "compile_filter",
+    "compile_prefix",
+    "covers",
+    "disjoint",
+]
 
 _PREFIX_ENDS = (".", ":", "/", "-")
 _STARS = re.compile(r"\*{2,}")
@@ -26,6 +34,9 @@ _MOST_TOKENS = 16
 
 _SHORT = 64
 """Characters of a filter that is worth keeping."""
+
+_LITERAL = "\0"
+"""Stands before the text of a literal prefix, so that no filter has the same text."""
 
 _Matches = Callable[[str], bool]
 
@@ -38,7 +49,7 @@ class Filter:
     """A compiled filter.
 
     Attributes:
-        text: the filter as it was given, "" for all.
+        text: the filter as it was given, "" for all; a literal prefix follows U+0000.
         subjects: NATS subject filters without the bucket's prefix, none overlapping another;
             together they pass every key that `matches` accepts.
         matches: the exact decision on a decoded key.
@@ -87,6 +98,21 @@ def _compile(text: str) -> Filter:
 
 
 _kept = lru_cache(maxsize=1024)(_compile)
+
+
+def compile_prefix(text: str) -> Filter:
+    """Compile a literal prefix: no character of it is a wildcard. "" accepts every key.
+
+    The server filters by the dot tokens that are complete, so a prefix that ends in a dot costs no
+    more than the keys that it accepts.
+
+    Raises:
+        InvalidArgument: control characters, over 512 bytes (docs/http-api.md#filters).
+    """
+    if not text:
+        return EVERYTHING
+    check_text(text, "prefix")
+    return Filter(_LITERAL + text, _prefix_subjects(text, text.split(".")), _starts_with(text))
 
 
 # Matchers. None of them looks twice at a part of a key, whatever the filter, and all are made in no

@@ -5,6 +5,7 @@ from base64 import b64decode
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 __all__ = [
     "MAX_REVISION",
@@ -15,6 +16,7 @@ __all__ = [
     "Consistency",
     "Entry",
     "Forgetting",
+    "KeyMeta",
     "Operation",
 ]
 
@@ -92,6 +94,26 @@ class Entry:
     @property
     def live(self) -> bool:
         return self.operation is Operation.PUT
+
+
+class KeyMeta(NamedTuple):
+    """What is known of a live key without its value. A listing makes one for each key.
+
+    Attributes:
+        key: decoded.
+        revision: stream sequence.
+        stored_at: nanoseconds since 1970, by the server.
+        size: of the value, in bytes.
+        content_type: of the PUT, or None.
+        expires_at: nanoseconds since 1970 when its time is up, None where it does not expire.
+    """
+
+    key: str
+    revision: int
+    stored_at: int
+    size: int
+    content_type: str | None = None
+    expires_at: int | None = None
 
 
 @dataclass(slots=True, eq=False)
