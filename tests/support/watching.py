@@ -28,6 +28,9 @@ UPGRADE = (
 
 
 def watch_path(bucket: str, query: str = "") -> str:
+    """The path of a bucket's watch; without a bucket, of the watch over several."""
+    if not bucket:
+        return f"{BUCKETS.removesuffix('/buckets')}/watch{query}"
     return f"{BUCKETS}/{bucket}/watch{query}"
 
 

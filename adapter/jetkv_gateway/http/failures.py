@@ -56,5 +56,12 @@ def failure(error: GatewayError, request_id: bytes) -> Failure:
 
 
 def failure_frame(error: GatewayError) -> bytes:
-    """Return the frame that ends a watch where there is trouble (docs/watch.md)."""
-    return orjson.dumps({"type": "error", "message": error.message, "code": error.code})
+    """Return the frame that ends a watch where there is trouble (docs/watch.md).
+
+    It names the bucket where the watch has several.
+    """
+    frame = {"type": "error", "message": error.message, "code": error.code}
+    bucket = (error.details or {}).get("bucket")
+    if bucket is not None:
+        frame["bucket"] = bucket
+    return orjson.dumps(frame)

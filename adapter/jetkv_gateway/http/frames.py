@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.kv.model import Change, Operation, to_base64
-from jetkv_gateway.watch.session import Item, SnapshotEnd
+from jetkv_gateway.watch.session import Item, MergedSnapshotEnd, SnapshotEnd
 
 __all__ = [
     "FrameFormat",
@@ -20,7 +20,10 @@ __all__ = [
     "as_frame",
     "as_frames",
     "as_json",
+    "as_shared_json",
     "last_id",
+    "marked_event",
+    "marked_frame",
     "text_frame",
     "texts",
 ]
@@ -127,9 +130,31 @@ def as_event(item: Item, form: FrameFormat) -> bytes:
     return made
 
 
-def last_id(revision: int) -> bytes:
+def last_id(bookmark: int | str) -> bytes:
     """Return what tells an `EventSource` where to resume, and nothing else to anybody."""
-    return b"id: %d\n\n" % revision
+    return f"id: {bookmark}\n\n".encode()
+
+
+def as_shared_json(item: Item | MergedSnapshotEnd, form: FrameFormat) -> bytes:
+    """Return an item as JSON, made once for all watches over several buckets."""
+    if isinstance(item, MergedSnapshotEnd):
+        return orjson.dumps({"type": "kv_snapshot_end", "revisions": item.revisions})
+    shown = item.shown if isinstance(item, Change) else {}
+    name = form.name + " json"
+    made = shown.get(name)
+    if made is None:
+        made = shown[name] = as_json(item, form)
+    return made
+
+
+def marked_frame(made: bytes, bookmark: str) -> bytes:
+    """Return JSON as a WebSocket text frame with the field `bookmark`."""
+    return text_frame(b'%s,"bookmark":"%s"}' % (made[:-1], bookmark.encode()))
+
+
+def marked_event(made: bytes, bookmark: str) -> bytes:
+    """Return JSON as a server-sent event whose id is the bookmark to resume after."""
+    return b"id: %s\ndata: %s\n\n" % (bookmark.encode(), made)
 
 
 def text_frame(payload: bytes) -> bytes:

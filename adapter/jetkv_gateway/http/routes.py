@@ -84,6 +84,20 @@ _REVISION = {
 }
 
 
+_SNAPSHOT = Parameter("snapshot", "Send the current values first, then `kv_snapshot_end`", _FLAG)
+_IGNORE_DELETES = Parameter("ignore_deletes", "Leave out deletes", _FLAG)
+_META_ONLY = Parameter("meta_only", "Send sizes instead of values", _FLAG)
+
+
+def _watch_answers(id_is: str) -> dict[int, Answer]:
+    return {
+        101: Answer("Frames over a WebSocket"),
+        200: Answer(
+            f"Frames as server-sent events; the `id` is {id_is}", {"text/event-stream": _TEXT}
+        ),
+    }
+
+
 def _json(description: str, schema: str) -> Answer:
     return Answer(description, {"application/json": schema})
 
@@ -191,7 +205,7 @@ ROUTES: tuple[Route, ...] = (
             Parameter(
                 "key", "A filter, as in lists; up to 64 of them", {"maxLength": 512}, repeated=True
             ),
-            Parameter("snapshot", "Send the current values first, then `kv_snapshot_end`", _FLAG),
+            _SNAPSHOT,
             Parameter(
                 "resume_after",
                 "Send every key that changed after this revision first",
@@ -201,19 +215,41 @@ ROUTES: tuple[Route, ...] = (
                 "bucket_created_at",
                 "`created_at` of the bucket that the revision of `resume_after` belongs to",
             ),
-            Parameter("ignore_deletes", "Leave out deletes", _FLAG),
-            Parameter("meta_only", "Send sizes instead of values", _FLAG),
+            _IGNORE_DELETES,
+            _META_ONLY,
             Parameter("env", "Accepted and ignored"),
         ),
         limited=False,
         socket=True,
-        answers={
-            101: Answer("Frames over a WebSocket"),
-            200: Answer(
-                "Frames as server-sent events; the `id` is the revision",
-                {"text/event-stream": _TEXT},
+        answers=_watch_answers("the revision"),
+        refusals=(409, 426, 429, 503, 504),
+    ),
+    Route(
+        "watch_buckets",
+        "GET",
+        "/api/v1/kv/watch",
+        Verb.WATCH,
+        "Watch changes of several buckets over one connection, a WebSocket or an event stream",
+        "Watch",
+        parameters=(
+            Parameter(
+                "watch",
+                "`BUCKET/FILTER`, or `BUCKET` for all keys of it; up to 64 of them",
+                {"maxLength": 713},
+                repeated=True,
             ),
-        },
+            _SNAPSHOT,
+            Parameter(
+                "resume",
+                "Go on after this bookmark: the `bookmark` of a frame or the `id` of an event",
+                {"maxLength": 4096},
+            ),
+            _IGNORE_DELETES,
+            _META_ONLY,
+        ),
+        limited=False,
+        socket=True,
+        answers=_watch_answers("a bookmark"),
         refusals=(409, 426, 429, 503, 504),
     ),
     Route(

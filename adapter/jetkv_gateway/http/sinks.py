@@ -4,7 +4,7 @@ Each sends items, says a last word, and ends a connection whose peer does not re
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from jetkv_gateway.http.call import Call
@@ -14,12 +14,13 @@ from jetkv_gateway.http.frames import (
     as_event,
     as_frames,
     last_id,
+    marked_event,
+    marked_frame,
     text_frame,
 )
 from jetkv_gateway.http.origins import isolation
 from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
-from jetkv_gateway.watch.hub import Watch
 from jetkv_gateway.watch.session import Item
 
 __all__ = ["SUBPROTOCOL", "EventSink", "FrameSink", "Sink"]
@@ -43,16 +44,26 @@ class Sink(Protocol):
         """Begin the answer, if it has not begun; this comes first."""
         ...
 
-    async def send(self, items: Iterable[Item]) -> None:
+    async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
         """Send items, and wait until there is room for more."""
+        ...
+
+    async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
+        """Send JSON texts, each with its bookmark, and wait until there is room for more."""
         ...
 
     async def finish(self, reason: GatewayError | None) -> None:
         """Say why it ends, None for a server that stops, and close."""
         ...
 
-    def keep_alive(self, watch: Watch) -> Coroutine[Any, Any, None] | None:
-        """Show from time to time that the connection stands, until cancelled; None: no need."""
+    def keep_alive(
+        self, bookmark: Callable[[], int | str | None]
+    ) -> Coroutine[Any, Any, None] | None:
+        """Show from time to time that the connection stands, until cancelled; None: no need.
+
+        Args:
+            bookmark: returns the place to resume from, None where that is not known yet.
+        """
         ...
 
     def gone(self) -> Awaitable[None]:
@@ -67,11 +78,10 @@ class Sink(Protocol):
 class FrameSink:
     """A WebSocket, which pings by itself, and whose closing has a deadline."""
 
-    __slots__ = ("_call", "_form", "_socket")
+    __slots__ = ("_call", "_socket")
 
-    def __init__(self, call: Call, form: FrameFormat) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._form = form
         self._socket: WebSocket | None = None
 
     @property
@@ -88,8 +98,11 @@ class FrameSink:
         call.started = True
         self._socket = await call.request.accept(chosen, call.lines)
 
-    async def send(self, items: Iterable[Item]) -> None:
-        await self._open.write(as_frames(items, self._form))
+    async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
+        await self._open.write(as_frames(items, form))
+
+    async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
+        await self._open.write(b"".join([marked_frame(*one) for one in marked]))
 
     async def finish(self, reason: GatewayError | None) -> None:
         if reason is None:
@@ -97,7 +110,7 @@ class FrameSink:
         else:
             self._open.finish(text_frame(failure_frame(reason)), reason.close_code, reason.code)
 
-    def keep_alive(self, watch: Watch) -> None:  # noqa: ARG002 - the signature is given
+    def keep_alive(self, bookmark: Callable[[], int | str | None]) -> None:  # noqa: ARG002 - the signature is given
         return  # the server pings
 
     def gone(self) -> Awaitable[None]:
@@ -114,12 +127,9 @@ class EventSink:
         keep_alive: seconds after which a quiet stream shows that it stands.
     """
 
-    def __init__(
-        self, call: Call, form: FrameFormat, *, keep_alive: float = _KEEP_ALIVE_SECONDS
-    ) -> None:
+    def __init__(self, call: Call, *, keep_alive: float = _KEEP_ALIVE_SECONDS) -> None:
         self._call = call
         self._request = call.request
-        self._form = form
         self._keep_alive = keep_alive
         self._sending = False
         self._sent = 0
@@ -129,9 +139,14 @@ class EventSink:
             await self._call.begin(200, _EVENT_LINES + isolation(self._call))
             await self._chunk(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
 
-    async def send(self, items: Iterable[Item]) -> None:
+    async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
         self._sending = True
-        await self._chunk(b"".join([as_event(item, self._form) for item in items]))
+        await self._chunk(b"".join([as_event(item, form) for item in items]))
+        self._sending = False
+
+    async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
+        self._sending = True
+        await self._chunk(b"".join([marked_event(*one) for one in marked]))
         self._sending = False
 
     async def finish(self, reason: GatewayError | None) -> None:
@@ -149,18 +164,19 @@ class EventSink:
             await self._request.send(last)
         await self._request.end()
 
-    async def keep_alive(self, watch: Watch) -> None:
-        if watch.bookmark is not None:
-            await self._chunk(last_id(watch.bookmark))
+    async def keep_alive(self, bookmark: Callable[[], int | str | None]) -> None:
+        first = bookmark()
+        if first is not None:
+            await self._chunk(last_id(first))
         else:
             # One that resumes has caught up soon; a peer that breaks off often gets on, too.
             await asyncio.sleep(_FIRST_BOOKMARK_SECONDS)
-            await self._chunk(b": keep-alive\n" + self._where(watch))
+            await self._chunk(b": keep-alive\n" + self._where(bookmark))
         while True:
             before = self._sent
             await asyncio.sleep(self._keep_alive)
             if self._sent == before:
-                await self._chunk(b": keep-alive\n" + self._where(watch))
+                await self._chunk(b": keep-alive\n" + self._where(bookmark))
 
     def gone(self) -> Awaitable[None]:
         return self._request.gone()
@@ -168,10 +184,10 @@ class EventSink:
     def abort(self) -> None:
         self._request.abort()
 
-    def _where(self, watch: Watch) -> bytes:
+    def _where(self, bookmark: Callable[[], int | str | None]) -> bytes:
         # While items are on their way, the bookmark is ahead of what the peer has.
-        bookmark = None if self._sending else watch.bookmark
-        return b"\n" if bookmark is None else last_id(bookmark)
+        where = None if self._sending else bookmark()
+        return b"\n" if where is None else last_id(where)
 
     async def _chunk(self, body: bytes) -> None:
         self._sent += 1

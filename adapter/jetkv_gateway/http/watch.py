@@ -2,30 +2,27 @@
 
 import asyncio
 import re
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import FrameFormat
 from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink
 from jetkv_gateway.http.views import View
-from jetkv_gateway.kv.errors import BucketNotFound, InvalidArgument, UpgradeRequired
+from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
 from jetkv_gateway.watch.pacing import TurnPacer
-from jetkv_gateway.watch.session import State
 
-__all__ = ["WatchHandlers"]
+__all__ = ["MAX_FILTERS", "WatchHandlers", "sink_of", "stand", "take_turn", "wants_events"]
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
-_MAX_FILTERS = 64
+MAX_FILTERS = 64
 _GRACE_SECONDS = 5.0
-_A_TURN = 16
-"""Watches that begin in one turn of the event loop: some five milliseconds."""
-
 _LONG_QUERY = 2048
 """Bytes of filters that are as much work as a watch without any."""
 
@@ -37,15 +34,40 @@ class _Asked:
     bucket: str
     request: WatchRequest
     form: FrameFormat
-    address: str
+
+
+class Watched(Protocol):
+    """What is watched: one bucket, or several as one."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended; what was handed out before can still be sent."""
+        ...
+
+    @property
+    def end(self) -> GatewayError | None:
+        """Why it ended."""
+        ...
+
+    @property
+    def bookmark(self) -> int | str | None:
+        """The place to resume from, None where that is not known yet."""
+        ...
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when it ends."""
+        ...
+
+
+W = TypeVar("W", bound=Watched)
 
 
 class WatchHandlers:
-    """Answers watches of both kinds."""
+    """Answers watches of one bucket, of both kinds."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, pacer: TurnPacer) -> None:
         self._hub = hub
-        self._pacer = TurnPacer(_A_TURN)
+        self._pacer = pacer
 
     async def watch_bucket(self, call: Call, bucket: str) -> None:
         """Send frames or events until either side ends it.
@@ -54,40 +76,77 @@ class WatchHandlers:
             UpgradeRequired: it asks for neither kind of watch.
             GatewayError: before the upgrade, or before the answer has begun.
         """
-        await self._pacer.wait(1 + len(call.query) // _LONG_QUERY)
+        await take_turn(call, self._pacer)
         asked = _read(call, bucket)
-        if call.request.handshake:
-            sink: Sink = FrameSink(call, asked.form)
-        elif _wants_events(call):
-            sink = EventSink(call, asked.form)
-        else:
-            raise UpgradeRequired
-        # It may stand for days: what it asked for was read, and may have been long.
-        call.parameters = {}
-        call.query = call.request.query = b""
-        if call.method == "HEAD":
-            await sink.begin()
-            await sink.finish(None)
-            return
-        # A peer that is gone is no trouble: there is nobody to tell, and sending raises OSError.
-        with suppress(OSError):
-            try:
-                async with self._hub.watch(
-                    asked.bucket, asked.request, address=asked.address
-                ) as watch:
-                    await sink.begin()
-                    call.headers = call.request.headers = {}
-                    # A WebSocket is gone, and has said so, once the server stops.
-                    stopping = None if call.request.handshake else call.request.stopping
-                    if await _pump(watch, sink, stopping):
-                        await _finish(sink, watch)
-            except BucketNotFound as error:
-                # Known before the upgrade, and said after it: there is where clients look for it.
+        sink = sink_of(call)
+        opening = self._hub.watch(asked.bucket, asked.request, address=call.request.client)
+
+        async def send_all(watch: Watch) -> None:
+            async with aclosing(watch.items()) as parts:
+                async for items in parts:
+                    await sink.send(items, asked.form)
+
+        await stand(call, sink, opening, send_all)
+
+
+async def take_turn(call: Call, pacer: TurnPacer) -> None:
+    """Wait until there is time to begin a watch."""
+    await pacer.wait(1 + len(call.query) // _LONG_QUERY)
+
+
+def sink_of(call: Call) -> Sink:
+    """Return the way to the watcher.
+
+    Raises:
+        UpgradeRequired: it asks for neither kind of watch.
+    """
+    if call.request.handshake:
+        return FrameSink(call)
+    if wants_events(call):
+        return EventSink(call)
+    raise UpgradeRequired
+
+
+async def stand(
+    call: Call,
+    sink: Sink,
+    opening: AbstractAsyncContextManager[W],
+    send_all: Callable[[W], Coroutine[Any, Any, None]],
+) -> None:
+    """Answer a watch: open it, and send what it hands out until either side ends it.
+
+    Raises:
+        GatewayError: before the upgrade, or before the answer has begun.
+    """
+    # It may stand for days: what it asked for was read, and may have been long.
+    call.parameters = {}
+    call.query = call.request.query = b""
+    if call.method == "HEAD":
+        await sink.begin()
+        await sink.finish(None)
+        return
+    # A peer that is gone is no trouble: there is nobody to tell, and sending raises OSError.
+    with suppress(OSError):
+        try:
+            async with opening as watch:
                 await sink.begin()
-                await sink.finish(error)
+                call.headers = call.request.headers = {}
+                # A WebSocket is gone, and has said so, once the server stops.
+                stopping = None if call.request.handshake else call.request.stopping
+                if await _pump(watch, sink, send_all(watch), stopping):
+                    await _finish(sink, watch)
+        except BucketNotFound as error:
+            # Known before the upgrade, and said after it: there is where clients look for it.
+            await sink.begin()
+            await sink.finish(error)
 
 
-async def _pump(watch: Watch, sink: Sink, stopping: asyncio.Event | None) -> bool:
+async def _pump(
+    watch: Watched,
+    sink: Sink,
+    sending: Coroutine[Any, Any, None],
+    stopping: asyncio.Event | None,
+) -> bool:
     """Send what a watcher is owed until it is gone or the watch is over.
 
     Returns:
@@ -100,21 +159,21 @@ async def _pump(watch: Watch, sink: Sink, stopping: asyncio.Event | None) -> boo
         if not over.done():
             over.set_result(None)
 
+    pump = loop.create_task(sending)
     watch.on_end(end)
-    pump = loop.create_task(_send_all(watch, sink))
     left = asyncio.ensure_future(sink.gone())
     waits: list[asyncio.Future[Any]] = [pump, left]
     if stopping is not None:
         waits.append(loop.create_task(stopping.wait()))
     for each in waits:
         each.add_done_callback(end)
-    alive = sink.keep_alive(watch)
+    alive = sink.keep_alive(lambda: watch.bookmark)
     if alive is not None:
         waits.append(loop.create_task(alive))
     try:
         # One future rather than `asyncio.wait`: it stands for as long as the watch does.
         await over
-        if watch.session.state is State.CLOSED:
+        if watch.closed:
             # What waits for it may still go out, unless it does not read any more.
             await asyncio.wait(
                 {pump, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -128,16 +187,10 @@ async def _pump(watch: Watch, sink: Sink, stopping: asyncio.Event | None) -> boo
     return left.cancelled()
 
 
-async def _send_all(watch: Watch, sink: Sink) -> None:
-    async with aclosing(watch.items()) as parts:
-        async for items in parts:
-            await sink.send(items)
-
-
-async def _finish(sink: Sink, watch: Watch) -> None:
+async def _finish(sink: Sink, watch: Watched) -> None:
     try:
         async with asyncio.timeout(_GRACE_SECONDS):
-            await sink.finish(watch.session.end)
+            await sink.finish(watch.end)
     except TimeoutError:
         sink.abort()
         with suppress(TimeoutError):
@@ -152,15 +205,15 @@ def _read(call: Call, bucket: str) -> _Asked:
         InvalidArgument: a filter or parameter breaks a rule (docs/watch.md).
     """
     given = [key for key in call.parameters.get("key", []) if key]
-    if len(given) > _MAX_FILTERS:
-        raise InvalidArgument(f"query parameter 'key' is given over {_MAX_FILTERS} times")
+    if len(given) > MAX_FILTERS:
+        raise InvalidArgument(f"query parameter 'key' is given over {MAX_FILTERS} times")
     keys = dict.fromkeys(given)
     snapshot = call.flag("snapshot")
     resume_after = _revision(call.parameter("resume_after"), "query parameter 'resume_after'")
     if snapshot and resume_after is not None:
         raise InvalidArgument("either snapshot=true or resume_after, not both")
     last_event = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    if last_event is not None and _wants_events(call):
+    if last_event is not None and wants_events(call):
         # A browser that comes back repeats its URL, so this is the newer wish.
         resume_after = _revision(last_event, "header Last-Event-ID")
     else:
@@ -177,7 +230,6 @@ def _read(call: Call, bucket: str) -> _Asked:
             patient=last_event is not None,
         ),
         form=FrameFormat(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),
-        address=call.request.client,
     )
 
 
@@ -197,7 +249,8 @@ def _moment(text: str | None) -> str | None:
     return text
 
 
-def _wants_events(call: Call) -> bool:
+def wants_events(call: Call) -> bool:
+    """Return whether a request asks for an event stream."""
     return (
         not call.request.handshake
         and b"text/event-stream" in call.headers.get(b"accept", b"").lower()

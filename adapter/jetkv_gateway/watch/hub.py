@@ -195,6 +195,15 @@ class Watch:
         self._on_end: Callable[[], None] | None = None
 
     @property
+    def closed(self) -> bool:
+        return self.session.state is State.CLOSED
+
+    @property
+    def end(self) -> GatewayError | None:
+        """Why it ended."""
+        return self.session.end
+
+    @property
     def bookmark(self) -> int | None:
         """The revision to resume after, None where that is not known yet.
 

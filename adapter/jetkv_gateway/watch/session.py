@@ -26,7 +26,7 @@ from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import Change
 
-__all__ = ["Item", "Limits", "Session", "SnapshotEnd", "State", "weight"]
+__all__ = ["Item", "Limits", "MergedSnapshotEnd", "Session", "SnapshotEnd", "State", "weight"]
 
 _CHANGE_WEIGHT = 256
 
@@ -42,6 +42,17 @@ class SnapshotEnd:
     """All that was current at `revision` has been handed out (docs/watch.md#frames)."""
 
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class MergedSnapshotEnd:
+    """The snapshots of all buckets of a watch have been handed out.
+
+    Attributes:
+        revisions: by bucket, the revision as of which its snapshot is complete.
+    """
+
+    revisions: dict[str, int]
 
 
 Item = Change | SnapshotEnd

@@ -1,0 +1,116 @@
+"""The watch over several buckets (docs/watch.md#several-buckets)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.frames import FrameFormat, as_shared_json
+from jetkv_gateway.http.views import View
+from jetkv_gateway.http.watch import MAX_FILTERS, sink_of, stand, take_turn, wants_events
+from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
+from jetkv_gateway.kv.keys import check_bucket
+from jetkv_gateway.watch.bookmarks import read_bookmark
+from jetkv_gateway.watch.catch_up import WatchRequest
+from jetkv_gateway.watch.hub import Hub
+from jetkv_gateway.watch.merged import Marked, MergedWatch, merged_request, watch_buckets
+from jetkv_gateway.watch.pacing import TurnPacer
+
+__all__ = ["MergedWatchHandlers"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One watch, as it was asked for: by bucket, in the order of the URL."""
+
+    requests: dict[str, WatchRequest]
+    forms: list[FrameFormat]
+
+
+class MergedWatchHandlers:
+    """Answers watches over several buckets, of both kinds."""
+
+    def __init__(self, hub: Hub, pacer: TurnPacer) -> None:
+        self._hub = hub
+        self._pacer = pacer
+
+    async def watch_buckets(self, call: Call) -> None:
+        """Send frames or events until either side ends it.
+
+        Raises:
+            UpgradeRequired: it asks for neither kind of watch.
+            GatewayError: before the upgrade, or before the answer has begun.
+        """
+        await take_turn(call, self._pacer)
+        asked = _read(call)
+        # The path names no bucket.
+        for bucket in asked.requests:
+            call.require(Verb.WATCH, bucket)
+        sink = sink_of(call)
+        forms = asked.forms
+
+        def shown(marked: Iterator[Marked]) -> Iterator[tuple[bytes, str]]:
+            for number, item, bookmark in marked:
+                yield as_shared_json(item, forms[number]), bookmark
+
+        async def send(marked: Iterator[Marked]) -> None:
+            await sink.send_marked(shown(marked))
+
+        async def send_all(watch: MergedWatch) -> None:
+            await watch.send_all(send)
+
+        opening = watch_buckets(self._hub, asked.requests, address=call.request.client)
+        await stand(call, sink, opening, send_all)
+
+
+def _read(call: Call) -> _Asked:
+    """Read what is asked for.
+
+    Raises:
+        InvalidArgument: a filter or parameter breaks a rule (docs/watch.md#several-buckets).
+    """
+    filters = _filters(call.parameters.get("watch", []))
+    snapshot = call.flag("snapshot")
+    resume, part = call.parameter("resume"), "query parameter 'resume'"
+    last_event = call.headers.get(b"last-event-id", b"").decode("latin-1")
+    repeated = bool(last_event) and wants_events(call)
+    if repeated:
+        # A browser that reconnects repeats its URL, so this bookmark is the newer one.
+        resume, part = last_event, "header Last-Event-ID"
+    places = {} if resume is None else read_bookmark(resume, filters, part)
+    text, meta_only = call.view is View.JSON, call.flag("meta_only")
+    request = WatchRequest(
+        snapshot=snapshot,
+        ignore_deletes=call.flag("ignore_deletes"),
+        # A browser that reconnects and is refused gives up for good.
+        patient=repeated,
+    )
+    return _Asked(
+        requests={
+            bucket: merged_request(request, tuple(wanted), places.get(bucket))
+            for bucket, wanted in filters.items()
+        },
+        forms=[FrameFormat(bucket, text=text, meta_only=meta_only) for bucket in filters],
+    )
+
+
+def _filters(given: list[str]) -> dict[str, list[Filter]]:
+    """Return the filters by bucket.
+
+    Raises:
+        InvalidArgument: there are none or too many, or one breaks a rule.
+    """
+    given = list(dict.fromkeys(one for one in given if one))
+    if not given:
+        raise InvalidArgument(
+            "query parameter 'watch' is missing", hint="name a bucket: watch=BUCKET/FILTER"
+        )
+    if len(given) > MAX_FILTERS:
+        raise InvalidArgument(f"query parameter 'watch' is given over {MAX_FILTERS} times")
+    found: dict[str, list[Filter]] = {}
+    for one in given:
+        bucket, _, text = one.partition("/")
+        wanted = found.setdefault(check_bucket(bucket), [])
+        wanted.append(compile_filter(text) if text else EVERYTHING)
+    return found
