@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers check format bench attacks soak test-servers requirements clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers check format bench attacks soak test-servers requirements released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -90,6 +90,9 @@ requirements: $(VENV)/.dev ## pin anew what pyproject.toml and requirements/*.in
 	$(BIN)/python -m pip install -q uv
 	cd requirements && for name in run dev ironflow; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
+
+released: $(VENV)/.dev ## at a release: keep its OpenAPI document and public names for the tests
+	$(BIN)/python -m tools.released
 
 clean: ## remove what the targets above made, but for the data of `make dev`
 	rm -rf $(VENV) .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

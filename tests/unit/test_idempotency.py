@@ -92,3 +92,14 @@ def test_whatever_comes_is_a_name_or_an_invalid_argument(header: bytes) -> None:
     assert name is not None
     assert 1 <= len(name) <= 255
     assert all("!" <= character <= "~" for character in name)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [(None, "b14231b9db1fdb6dace93fb2"), ("gzip", "2a4fdaad6307cb253173903e")],
+)
+def test_gateways_of_all_versions_know_a_retry_of_each_others_writes(
+    encoding: str | None, content: str
+) -> None:
+    write = Idempotency.of("5f1c", **{**WRITE, "content_encoding": encoding})
+    assert (write.scope, write.content) == ("31a90d433c8035d902e422fc", content)

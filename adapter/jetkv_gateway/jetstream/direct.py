@@ -33,8 +33,6 @@ _REPLICA_TIMEOUT = 1.0
 
 _NOT_FOUND = b"404"
 _ABSENT_KEPT = 4096
-# Looked up once: of an enum, that takes as long as a call before Python 3.12.
-_STRONG = Consistency.STRONG
 
 
 class DirectReads:
@@ -155,7 +153,7 @@ class DirectReads:
         stored, where, sequence, time = found
         if where != subject.encode():
             return None
-        who = Consistency.EVENTUAL if lone is None else _STRONG
+        who = Consistency.EVENTUAL if lone is None else Consistency.STRONG
         return Entry(key, data, sequence, time, *block_kind(stored), who), stored
 
     def _failed(self, stream: str, lone: Standing | None) -> None:

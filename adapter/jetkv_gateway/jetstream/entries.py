@@ -31,9 +31,6 @@ __all__ = ["JetStreamEntries"]
 
 _ROOM_SECONDS_WITHIN = 30.0
 
-# Looked up once: of an enum, that takes as long as a call before Python 3.12.
-_STRONG, _PUT = Consistency.STRONG, Operation.PUT
-
 
 class JetStreamEntries:
     """`kv.store.Entries` on JetStream."""
@@ -54,7 +51,7 @@ class JetStreamEntries:
         query = get_last(subject) if revision is None else get_sequence(revision)
         window = RetryWindow(retries, self._loop)
         js, buckets = self._js, self._buckets
-        strong = consistency is _STRONG
+        strong = consistency is Consistency.STRONG
         limits = buckets.known_limits(bucket)
         lone = limits.lone if limits is not None and strong else None
         found = None
@@ -78,12 +75,12 @@ class JetStreamEntries:
         if revision is None:
             size = len(entry.data) if entry is not None else 0
             js.reads.saw(names.stored, subject, size, self._loop.time())
-        if entry is None or entry.operation is not _PUT:
+        if entry is None or entry.operation is not Operation.PUT:
             await buckets.limits(bucket, window)
             raise KeyNotFound
         # What a replica has may be old, so it is shown as it is.
         if (
-            entry.consistency is _STRONG
+            entry.consistency is Consistency.STRONG
             and (limits is None or limits.lifetime is not None)
             and buckets.may_be_past(bucket, entry, headers)
             and await buckets.is_past(bucket, entry, headers, window)
