@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
+from jetkv_gateway.http.batch import BatchHandlers
 from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
 from jetkv_gateway.http.call import Handler
 from jetkv_gateway.http.gateway import Gateway
@@ -27,6 +28,7 @@ from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.access import Policy, full_access
+from jetkv_gateway.kv.batches import MAX_BODY_BYTES
 from jetkv_gateway.kv.store import Store
 from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import GatewayReadiness
@@ -173,6 +175,7 @@ def build(
         handlers=_handlers(
             KeyHandlers(store.entries),
             ListingHandlers(store.listings),
+            BatchHandlers(store.batches, store.entries),
             BucketHandlers(store.buckets),
             HealthHandlers(readiness, auth_required=authenticator.required),
             ApiHandlers(auth_required=authenticator.required),
@@ -182,6 +185,7 @@ def build(
         body_limits={
             "put_entry": functools.partial(getattr, connection, "max_value_bytes"),
             "create_bucket": lambda: BODY_LIMIT,
+            "batch": lambda: MAX_BODY_BYTES,
         },
         lifespan=lifespan,
         origins=origins,

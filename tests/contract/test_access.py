@@ -27,6 +27,7 @@ ROUTES: dict[tuple[str, str], Question] = {
     ("HEAD", f"{BUCKET}/keys/{{key}}"): ("read", "b", "a/b c"),
     ("PUT", f"{BUCKET}/keys/{{key}}"): ("write", "b", "a/b c"),
     ("DELETE", f"{BUCKET}/keys/{{key}}"): ("delete", "b", "a/b c"),
+    ("POST", f"{BUCKET}/batch"): ("batch", "b", None),
     ("GET", f"{BUCKET}/watch"): ("watch", "b", None),
     ("GET", f"{BUCKET}/history/{{key}}"): ("read", "b", "a/b c"),
     ("GET", "/api/v1/openapi.json"): ("api description", None, None),

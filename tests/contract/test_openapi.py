@@ -21,6 +21,7 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 
 DOCUMENT = "/api/v1/openapi.json"
+BATCH = f"{BUCKETS}/{{bucket}}/batch"
 KEY = f"{BUCKETS}/{{bucket}}/keys/{{key}}"
 
 
@@ -48,6 +49,11 @@ def document(http: Http) -> dict[str, Any]:
         ("put", KEY, "200 400 401 403 404 409 412 413 429 501 503 504 507"),
         ("delete", KEY, "204 400 401 403 404 409 412 429 503 504 507"),
         ("get", f"{BUCKETS}/{{bucket}}/history/{{key}}", "200 400 401 403 404 409 429 503 504"),
+        (
+            "post",
+            f"{BUCKETS}/{{bucket}}/batch",
+            "200 400 401 403 404 409 412 413 429 501 503 504 507",
+        ),
         ("get", "/health", "200 400 403"),
         ("get", "/ready", "200 400 403 503"),
         ("get", "/api/v1/capabilities", "200 400 403"),
@@ -191,6 +197,7 @@ OPERATIONS = [
     ("PUT", KEY),
     ("DELETE", KEY),
     ("GET", f"{BUCKETS}/{{bucket}}/history/{{key}}"),
+    ("POST", BATCH),
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/api/v1/capabilities"),
@@ -199,7 +206,11 @@ OPERATIONS = [
 WITH_PARAMETERS = [route for route in OPERATIONS if "{" in route[1] or route[0] == "POST"]
 
 # A condition that is well formed may still not hold, and JSON Schema calls 36.0 an integer.
-MAY_REFUSE_WHAT_IS_VALID = {("POST", BUCKETS), *(route for route in OPERATIONS if route[1] == KEY)}
+MAY_REFUSE_WHAT_IS_VALID = {
+    ("POST", BUCKETS),
+    ("POST", BATCH),
+    *(route for route in OPERATIONS if route[1] == KEY),
+}
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +238,7 @@ def cases(operation: APIOperation, mode: GenerationMode) -> st.SearchStrategy[Ca
             operation.as_strategy(generation_mode=mode, path_parameters=bucket),
             anything,
         )
-    if operation.path.endswith("/keys"):
+    if operation.path.endswith(("/keys", "/batch")):
         return operation.as_strategy(generation_mode=mode, path_parameters=bucket) | anything
     return anything
 

@@ -6,6 +6,7 @@ metrics and the OpenAPI document all come from it. A row without a verb is publi
 
 from typing import Any
 
+from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
 from jetkv_gateway.http.router import Answer, Parameter, Route, Router
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES
@@ -180,6 +181,24 @@ ROUTES: tuple[Route, ...] = (
         long=True,
         answers={200: _json("The revisions", "History")},
         refusals=(404, 409, 429, 503, 504),
+    ),
+    Route(
+        "batch",
+        "POST",
+        f"{_BUCKET}/batch",
+        Verb.BATCH,
+        "Read several keys as of one moment, or change them: all or none, or each for itself",
+        "Keys",
+        parameters=(_VALUES,),
+        long=True,
+        repeatable=True,
+        answers={
+            200: Answer(
+                "What was read, or what became of each op", {"application/json": BATCH_ANSWER}
+            )
+        },
+        refusals=(404, 409, 412, 413, 429, 501, 503, 504, 507),
+        body={"application/json": BATCH_BODY},
     ),
     Route(
         "list_keys",

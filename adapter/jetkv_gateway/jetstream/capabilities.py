@@ -35,6 +35,9 @@ class Capability(StrEnum):
     TRUSTS_ITS_LEADER = "a follower looks at no condition"
     """It stores what its leader sent it, also what an old leader refuses after it has sent it."""
 
+    SEVERAL_AT_ONCE = "a direct get can ask for the newest messages of several subjects"
+    """They are of one moment (ADR-31)."""
+
     FORGETS_REFUSED = "an id is forgotten when its write was refused"
     """Before, a replicated stream keeps such an id "in process" for its duplicate window."""
 
@@ -66,6 +69,7 @@ _LEVELS: Mapping[Capability, tuple[int, str]] = {
     Capability.PROBED_BY_TTL: (1, "2.11"),
     Capability.IDS_BEFORE_CONDITIONS: (1, "2.11"),
     Capability.TRUSTS_ITS_LEADER: (2, "2.12"),
+    Capability.SEVERAL_AT_ONCE: (1, "2.11"),
     Capability.FORGETS_REFUSED: (2, "2.12"),
 }
 """Capability → the API level that has it, and the version that brought it."""

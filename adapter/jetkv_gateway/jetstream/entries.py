@@ -105,9 +105,9 @@ class JetStreamEntries:
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
 
-    async def delete(self, command: Delete, retries: Retries) -> None:
+    async def delete(self, command: Delete, retries: Retries) -> int:
         try:
-            await self._delete(command, RetryWindow(retries, self._loop))
+            return await self._delete(command, RetryWindow(retries, self._loop))
         except BucketNotFound:
             await self._buckets.fresh_limits(command.bucket)
             raise
@@ -119,29 +119,28 @@ class JetStreamEntries:
                 hint="NATS counts headers: it takes at least 256 bytes",
             ) from error
 
-    async def _delete(self, command: Delete, window: RetryWindow) -> None:
+    async def _delete(self, command: Delete, window: RetryWindow) -> int:
         names = names_of(self._naming, command.bucket)
         expected, identity = command.expected, command.identity
         last = await self._writes.look(names, command, window)
         current = last.entry if last is not None else None
         if last is not None and identity is not None and last.made_by(identity):
-            return
+            return last.entry.revision
         limits = await self._buckets.limits(command.bucket, window)
         live = current is not None and current.live
         revision = current.revision if current is not None else None
         if expected is None:
             if live:
-                await self._writes.apply(command, limits, window)
-            elif command.purge and current is not None and current.operation is Operation.DELETE:
+                return await self._writes.apply(command, limits, window)
+            if command.purge and current is not None and current.operation is Operation.DELETE:
                 # The tombstone stands already: what is before it goes, and nothing is written.
                 await self._drop_history(names, command.tokens, current.revision)
-        elif live and revision == expected:
-            await self._writes.apply(command, limits, window)
-        elif identity is None or revision == expected:
+            return 0
+        holds = live and revision == expected
+        if not holds and (identity is None or revision == expected):
             raise RevisionMismatch(revision)
-        else:
-            # It cannot be applied any more; but it may have been, and was written over since.
-            await self._writes.apply(command, limits, window)
+        # Where it does not hold, it may have been applied all the same, and was written over since.
+        return await self._writes.apply(command, limits, window)
 
     async def history(self, command: History, retries: Retries) -> AsyncGenerator[Entry, None]:
         bucket, key, tokens = command

@@ -25,10 +25,12 @@ from jetkv_gateway.kv.oddities import note
 __all__ = [
     "NO_RESPONDERS",
     "Direct",
+    "End",
     "Status",
     "bucket_of",
     "is_block",
     "read_direct",
+    "read_end",
     "read_headers",
     "status",
     "subject_text",
@@ -51,6 +53,15 @@ _DIRECT = re.compile(
     rb"(.*)\r\nNats-Subject: (.*)\r\nNats-Sequence: ([0-9]+)\r\nNats-Time-Stamp: (.*)\r\n\r\n\Z"
 )
 
+_OF_SEVERAL = re.compile(
+    rb"(.*)\r\nNats-Subject: (.*)\r\nNats-Sequence: ([0-9]+)\r\nNats-Time-Stamp: (.*)"
+    rb"\r\nNats-Num-Pending: [0-9]+\r\nNats-Last-Sequence: [0-9]+\r\n\r\n\Z"
+)
+_END_OF_SEVERAL = re.compile(
+    rb"NATS/1\.0 (?:204 EOB\r\nNats-Num-Pending: ([0-9]+)\r\nNats-Last-Sequence: [0-9]+"
+    rb"\r\nNats-UpTo-Sequence: ([0-9]+)|[0-9]{3}(?: [^\r\n]*)?)\r\n\r\n"
+)
+
 
 class Status(NamedTuple):
     """What a server says in the first line of a block, such as 404 and "No Messages"."""
@@ -70,6 +81,18 @@ class Direct(NamedTuple):
     subject: bytes
     sequence: int
     time: str
+
+
+class End(NamedTuple):
+    """What stands behind the messages of a direct get that asks for several.
+
+    Attributes:
+        pending: how many more there are, None where there was an error, or nothing at all.
+        reached: the newest sequence of the server's stream at that moment, 0 with an error.
+    """
+
+    pending: int | None
+    reached: int
 
 
 def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
@@ -156,11 +179,28 @@ def without_size(block: bytes) -> bytes:
     return block if place < 0 else block[:place] + _END
 
 
-def read_direct(block: bytes, stream: bytes) -> Direct | None:
-    """Read what a direct get answers; None where it is no message of the stream."""
+def read_end(block: bytes) -> End | None:
+    """Read the end of an answer with several messages; None where the block is not that.
+
+    A message is never taken for one, whatever it was stored with: the server adds more to it.
+    """
+    found = _END_OF_SEVERAL.fullmatch(block)
+    if found is None:
+        return None
+    pending, reached = found.groups()
+    return End(None, 0) if pending is None else End(int(pending), int(reached))
+
+
+def read_direct(block: bytes, stream: bytes, *, of_several: bool = False) -> Direct | None:
+    """Read what a direct get answers; None where it is no message of the stream.
+
+    Args:
+        of_several: whether the get asked for several messages, of which each says its place.
+    """
     # The last line of that name is the server's: what was stored stands before it.
     place = block.rfind(_STREAM)
-    found = _DIRECT.match(block, place + len(_STREAM)) if place >= 0 else None
+    pattern = _OF_SEVERAL if of_several else _DIRECT
+    found = pattern.match(block, place + len(_STREAM)) if place >= 0 else None
     if found is None:
         return None
     where, subject, sequence, time = found.groups()

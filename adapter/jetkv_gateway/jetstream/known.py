@@ -43,6 +43,7 @@ class WriteLimits:
         lifetime: of its values, None where none expires.
         host: the server that leads its stream.
         replicated: whether others can take over from that one.
+        atomic: whether it takes atomic batches.
         leader: the name of that one, None where it stands alone.
         servers: the names of it and of the others.
         usual: size of a message, in bytes.
@@ -56,6 +57,7 @@ class WriteLimits:
     lifetime: Lifetime | None
     host: Host
     replicated: bool
+    atomic: bool
     leader: str | None
     servers: frozenset[str]
     usual: int
@@ -168,6 +170,7 @@ class KnownBuckets:
             lifetime=lifetime_of(info, self._loop.time()),
             host=host_of(info),
             replicated=config.get("num_replicas", 1) > 1,
+            atomic=bool(config.get("allow_atomic")),
             leader=(info.get("cluster") or {}).get("leader"),
             servers=_servers_of(info),
             usual=info["state"]["bytes"] // max(1, info["state"]["messages"]),

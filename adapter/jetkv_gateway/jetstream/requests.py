@@ -170,12 +170,19 @@ class Multiplexer:
         return self._link.max_value_bytes
 
     def ask(
-        self, subject: bytes, payload: bytes = b"", headers: bytes = b"", *, timeout: float
+        self,
+        subject: bytes,
+        payload: bytes = b"",
+        headers: bytes = b"",
+        *,
+        timeout: float,
+        kind: type[Request] = Request,
     ) -> Request:
         """Send a request, and return it for its reply to be awaited.
 
         Args:
             headers: a whole block, such as `write_headers` makes.
+            kind: of what is returned, such as one that takes several replies.
             timeout: seconds until `RequestTimeout`, to within a twentieth of a second.
 
         Raises:
@@ -188,7 +195,7 @@ class Multiplexer:
             raise PayloadTooLarge(link.max_value_bytes)
         if len(subject) > MAX_SUBJECT:
             raise PayloadTooLarge
-        request = Request(self, subject, self._loop.time() + timeout)
+        request = kind(self, subject, self._loop.time() + timeout)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if link.full:
@@ -225,6 +232,12 @@ class Multiplexer:
             self._sent += 1
             self._waiters[token] = request
             self._link.publish(request.subject, self._inbox + token, headers, payload)
+
+    def wait_on(self, request: Request, timeout: float) -> None:
+        """Wait for one more reply to a request, `timeout` seconds from now at most."""
+        assert request.token is not None, "it was sent"
+        request.deadline = self._loop.time() + timeout
+        self._waiters[request.token] = request
 
     def forget(self, request: Request) -> None:
         """Take in that nobody waits for a request any more."""

@@ -1,6 +1,7 @@
 """The JetStream backend, put together."""
 
 from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.batches import JetStreamBatches
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
 from jetkv_gateway.jetstream.budget import READING_BYTES
 from jetkv_gateway.jetstream.changes import JetStreamChanges
@@ -31,6 +32,7 @@ def open_store(
     known = KnownBuckets(js)
     return Store(
         entries=JetStreamEntries(js, known),
+        batches=JetStreamBatches(js, known),
         listings=JetStreamListings(js, known),
         buckets=JetStreamBuckets(js, known),
         changes=JetStreamChanges(js, known),

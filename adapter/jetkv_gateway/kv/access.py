@@ -16,6 +16,9 @@ class Verb(StrEnum):
     READ = "read"
     WRITE = "write"
     DELETE = "delete"
+    BATCH = "batch"
+    """Asked of the bucket; then each item of the batch is asked about, by its own verb and key."""
+
     LIST_KEYS = "list keys"
     WATCH = "watch"
     LIST_BUCKETS = "list buckets"

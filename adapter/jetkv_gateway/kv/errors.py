@@ -19,6 +19,7 @@
     │   ├── KeyExists          412
     │   └── RevisionMismatch   412
     ├── ValueTooLarge          413
+    ├── AnswerTooLarge         413
     ├── UrlTooLong             414
     ├── ExpectationFailed      417  an `Expect` that is not known
     ├── TooManyRequests        429
@@ -45,6 +46,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "AnswerTooLarge",
     "BucketDeleted",
     "BucketExists",
     "BucketFull",
@@ -360,6 +362,17 @@ class ValueTooLarge(GatewayError):
         details = None if limit_bytes is None else {"limit_bytes": limit_bytes}
         super().__init__(hint=hint, details=details)
         self.limit_bytes = limit_bytes
+
+
+class AnswerTooLarge(GatewayError):
+    """Raised when a batch get asks for more bytes of values than one answer may have."""
+
+    status = 413
+    code = "invalid_argument"
+    text = "answer too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(hint="ask for fewer keys", details={"limit_bytes": limit_bytes})
 
 
 class TooManyRequests(GatewayError):

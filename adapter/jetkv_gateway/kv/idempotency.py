@@ -6,6 +6,7 @@ A key is the caller's name for one write. It is scoped to bucket, key and operat
 remembers message ids for a whole stream: unscoped, the same name on another key would be swallowed.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -46,6 +47,20 @@ class Idempotency:
         if content_encoding is not None:
             content = f"{len(content_encoding)}/{content_encoding}:{content}"
         return cls(_digest(scope.encode()), _digest(content.encode() + value))
+
+    @classmethod
+    def of_many(cls, name: str, *, bucket: str, parts: Iterable[bytes]) -> "Idempotency":
+        """Return the identity of an atomic batch that the caller named.
+
+        Args:
+            parts: what each of its items asks for.
+        """
+        content = blake2b(digest_size=_DIGEST_BYTES)
+        for part in parts:
+            content.update(b"%d:" % len(part))
+            content.update(part)
+        scope = f"{len(bucket)}:batch:{bucket}{name}"
+        return cls(_digest(scope.encode()), content.hexdigest())
 
 
 def _digest(data: bytes) -> str:

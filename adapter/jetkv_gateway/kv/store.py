@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from jetkv_gateway.kv.batches import BatchGet, Snapshot
 from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
 from jetkv_gateway.kv.commands import Delete, Get, History, ListKeys, Put
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
@@ -25,6 +26,7 @@ from jetkv_gateway.kv.retries import Retries
 
 __all__ = [
     "Batch",
+    "Batches",
     "Buckets",
     "Changes",
     "Entries",
@@ -59,8 +61,10 @@ class Entries(Protocol):
         """
         ...
 
-    async def delete(self, command: Delete, retries: Retries) -> None:
-        """Delete a key. Without a live value nothing is written.
+    async def delete(self, command: Delete, retries: Retries) -> int:
+        """Delete a key, and return the revision of the tombstone.
+
+        Without a live value nothing is written, and the revision is 0.
 
         Raises:
             IdempotencyConflict: another write bears the same idempotency key.
@@ -75,6 +79,23 @@ class Entries(Protocol):
 
         Raises:
             KeyNotFound: nothing is stored under the key.
+            TooManyRequests: too much is held by others.
+        """
+        ...
+
+
+class Batches(Protocol):
+    """Several keys of a bucket at once."""
+
+    def snapshot(
+        self, command: BatchGet, retries: Retries
+    ) -> AbstractAsyncContextManager[Snapshot]:
+        """Read keys as of one moment, which is not before this call.
+
+        What is large counts as held until the context is left.
+
+        Raises:
+            AnswerTooLarge: the values are more than one answer may have.
             TooManyRequests: too much is held by others.
         """
         ...
@@ -215,6 +236,7 @@ class Store:
     """A backend: one object for each protocol."""
 
     entries: Entries
+    batches: Batches
     listings: Listings
     buckets: Buckets
     changes: Changes

@@ -1,0 +1,150 @@
+"""Batches: several keys read or changed by one request (docs/http-api.md#batches)."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
+from jetkv_gateway.http.preconditions import idempotency_key
+from jetkv_gateway.http.views import View, choose_view, entry_json
+from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.kv.batches import BatchGet, BatchWrite, Check, Op, Snapshot, read_batch
+from jetkv_gateway.kv.commands import Delete
+from jetkv_gateway.kv.errors import BucketNotFound, BucketUnsuitable, GatewayError, InvalidArgument
+from jetkv_gateway.kv.store import Batches, Entries
+
+__all__ = ["BatchHandlers"]
+
+_PIECE = 256 * 1024
+"""Bytes of an answer that are made and sent at a time; a smaller one goes out in one."""
+
+_AT_ONCE = 32
+"""Writes of one batch under way at a time, where each stands for itself."""
+
+_SLOWEST = 256 * 1024
+"""Bytes a second. Who takes in a large answer more slowly keeps it from others for too long."""
+
+_SEND_SECONDS = 30.0
+
+_FOREIGN = (b"if-match", b"if-none-match")
+
+
+class BatchHandlers:
+    """Handlers of the rows of batches."""
+
+    def __init__(self, batches: Batches, entries: Entries) -> None:
+        self._batches = batches
+        self._entries = entries
+
+    async def batch(self, call: Call, bucket: str) -> None:
+        _check_headers(call)
+        name = idempotency_key(call.headers)
+        command = read_batch(call.request.body, bucket, name)
+        if isinstance(command, BatchGet):
+            await self._get(call, command)
+            return
+        if call.parameter("values") is not None:
+            raise InvalidArgument("query parameter 'values' has no meaning without 'get'")
+        if command.atomic:
+            for op in command.ops:
+                call.require(_verb(op), bucket, op.key)
+            raise BucketUnsuitable("atomic batches are not there yet")
+        call.answer_json(200, orjson.dumps({"results": await self._each(call, command)}))
+
+    async def _get(self, call: Call, command: BatchGet) -> None:
+        view = choose_view(call.parameter("values"), None, call.view)
+        if view is View.RAW:
+            raise InvalidArgument("query parameter 'values' must be base64 or json here")
+        for key in command.keys:
+            call.require(Verb.READ, command.bucket, key)
+        async with self._batches.snapshot(command, call.retries) as snapshot:
+            size = sum([0 if one is None else one.size for one in snapshot.entries])
+            if size <= _PIECE:
+                call.answer_json(200, b"".join(_snapshot_json(snapshot, view)))
+                return
+            try:
+                async with asyncio.timeout(_SEND_SECONDS + size / _SLOWEST):
+                    await _send(call, snapshot, view)
+            except (ConnectionError, TimeoutError):
+                raise ClientGone from None
+
+    async def _each(self, call: Call, command: BatchWrite) -> list[dict[str, Any]]:
+        """Carry out ops that stand each for itself, those of one key in their order."""
+        ops = command.ops
+        results: list[dict[str, Any]] = [{} for _ in ops]
+        keys: dict[str, list[int]] = {}
+        for number, op in enumerate(ops):
+            keys.setdefault(op.key, []).append(number)
+        left = iter(keys.values())
+
+        async def work() -> None:
+            for numbers in left:
+                for number in numbers:
+                    if not results[number]:
+                        results[number] = await self._result(call, ops[number])
+
+        # The first one alone: a bucket that is not there is none for all of them.
+        results[0] = await self._result(call, ops[0], first=True)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_AT_ONCE, len(keys))):
+                group.create_task(work())
+        return results
+
+    async def _result(self, call: Call, op: Op, *, first: bool = False) -> dict[str, Any]:
+        try:
+            call.require(_verb(op), op.bucket, op.key)
+            if isinstance(op, Delete):
+                revision = await self._entries.delete(op, call.retries)
+            else:
+                assert not isinstance(op, Check), "refused when it was read"
+                revision = await self._entries.put(op, call.retries)
+        except GatewayError as error:
+            if first and isinstance(error, BucketNotFound):
+                raise
+            failed = {"status": error.status, "error": error.message, "code": error.code}
+            return failed if error.details is None else {**failed, "details": error.details}
+        return {"status": 200, "revision": revision}
+
+
+def _check_headers(call: Call) -> None:
+    for name in call.headers:
+        if name.startswith(b"jetkv-"):
+            raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
+        if name in _FOREIGN:
+            raise InvalidArgument(
+                f"{name.decode('ascii')} has no meaning on a batch",
+                hint="an op has a 'revision' of its own",
+            )
+
+
+def _verb(op: Op) -> Verb:
+    """Return what a caller has to be allowed for an op."""
+    if isinstance(op, Check):
+        return Verb.READ
+    return Verb.DELETE if isinstance(op, Delete) else Verb.WRITE
+
+
+def _snapshot_json(snapshot: Snapshot, view: View) -> Iterator[bytes]:
+    """Yield the parts of an answer; what an entry holds is let go once its part is made."""
+    entries = snapshot.entries
+    before = b'{"entries":['
+    for place, entry in enumerate(entries):
+        yield before + (b"null" if entry is None else entry_json(entry, view))
+        entries[place] = entry = None
+        before = b","
+    yield b'],"revision":%d}' % snapshot.revision
+
+
+async def _send(call: Call, snapshot: Snapshot, view: View) -> None:
+    """Send an answer in parts."""
+    await call.begin(200, JSON_LINE)
+    unsent = bytearray()
+    for part in _snapshot_json(snapshot, view):
+        unsent += part
+        if len(unsent) >= _PIECE:
+            await call.request.send(bytes(unsent))
+            unsent.clear()
+    await call.request.send(bytes(unsent))
+    await call.request.end()

@@ -1,0 +1,34 @@
+"""Batches on JetStream: several keys read as of one moment."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.known import KnownBuckets
+from jetkv_gateway.jetstream.snapshots import Snapshots
+from jetkv_gateway.kv.batches import BatchGet, Snapshot
+from jetkv_gateway.kv.model import Entry
+from jetkv_gateway.kv.retries import Retries
+
+__all__ = ["JetStreamBatches"]
+
+
+class JetStreamBatches:
+    """`kv.store.Batches` on JetStream."""
+
+    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+        self._snapshots = Snapshots(js, buckets)
+        self._loop = asyncio.get_running_loop()
+
+    @asynccontextmanager
+    async def snapshot(self, command: BatchGet, retries: Retries) -> AsyncGenerator[Snapshot, None]:
+        window = RetryWindow(retries, self._loop)
+        keys = dict(zip(command.tokens, command.keys, strict=True))
+        async with self._snapshots.collect(command.bucket, keys, window) as found:
+            newest = found.newest
+            yield Snapshot([_live(newest.get(one)) for one in command.tokens], found.revision)
+
+
+def _live(entry: Entry | None) -> Entry | None:
+    return entry if entry is not None and entry.live else None

@@ -1,0 +1,341 @@
+"""The newest messages of several keys as of one moment.
+
+A direct get can ask for several subjects (ADR-31, nats-server 2.11), and a server holds back writes
+while it collects the answer. What is measured of it, 2.11.11 to 2.15.1:
+
+- The end names the newest sequence of the answering server's stream. Where that is the leader's
+  stream, the answer is of this moment. Another replica may be behind: its answer counts if it
+  reaches the newest message that the leader shows, asked for beside it.
+- Where nothing is found, or a message expires meanwhile, the end is a 404, which names no sequence.
+- `max_bytes` cuts the answer, without an error; the end says how many messages are missing.
+
+What such an answer does not give (nats-server 2.10, a bucket without direct gets, nothing found, an
+answer that was cut) is read key by key from the leader. A revision never changes, so keys that are
+read one after the other are as of revision R if R was the newest before, and none of them shows a
+newer one. Otherwise they are read again.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import orjson
+
+from jetkv_gateway.jetstream.api import block_kind, get_last, read_entry
+from jetkv_gateway.jetstream.budget import Share
+from jetkv_gateway.jetstream.capabilities import Capability
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.gather import Gather
+from jetkv_gateway.jetstream.headers import read_direct
+from jetkv_gateway.jetstream.known import KnownBuckets, WriteLimits
+from jetkv_gateway.jetstream.names import BucketNames, names_of
+from jetkv_gateway.jetstream.requests import RequestFailed, RequestTimeout
+from jetkv_gateway.kv.batches import MAX_VALUE_BYTES
+from jetkv_gateway.kv.errors import AnswerTooLarge, KeyNotFound, TooManyRequests, Unavailable
+from jetkv_gateway.kv.model import Entry, Operation
+from jetkv_gateway.stepping import deadline
+
+__all__ = ["Collected", "Snapshots"]
+
+_SMALL_PAGE = 256 * 1024
+_LARGE_PAGE = 2 * 1024 * 1024
+"""Bytes that one direct get asks for at most, and may exceed by one message."""
+
+_AROUND_A_MESSAGE = 512
+"""Bytes that a message takes besides its size as stored: what the server adds to its headers."""
+
+_AT_ONCE = 32
+"""Single reads of one request under way at a time."""
+
+_MUCH = 4 * 1024 * 1024
+"""Bytes of values in one request from which on it waits until no other one holds as much."""
+
+_TURN_SECONDS = 5.0
+
+
+class Collected:
+    """Messages of keys, and how much they hold.
+
+    Attributes:
+        newest: by the key's tokens, its newest message.
+        revision: as of which they are, 0 in an empty bucket.
+    """
+
+    __slots__ = ("_bytes", "newest", "revision", "values")
+
+    def __init__(self, revision: int, *, values: bool) -> None:
+        self.newest: dict[str, Entry] = {}
+        self.revision = revision
+        self.values = values
+        self._bytes = 0
+
+    @property
+    def large(self) -> bool:
+        return self._bytes > _MUCH
+
+    def take(self, tokens: str, entry: Entry) -> None:
+        """Take in the newest message of a key.
+
+        Raises:
+            AnswerTooLarge
+        """
+        if not self.values:
+            entry.data = b""
+        self._bytes += entry.size
+        if self._bytes > MAX_VALUE_BYTES:
+            raise AnswerTooLarge(MAX_VALUE_BYTES)
+        self.newest[tokens] = entry
+
+
+class _Slot:
+    """The turn of a request to hold many bytes, once it needs one."""
+
+    def __init__(self, turn: asyncio.Semaphore) -> None:
+        self._turn = turn
+        self._held = False
+
+    async def take(self) -> None:
+        """Wait for the turn.
+
+        Raises:
+            TooManyRequests: others had it all the time.
+        """
+        if self._held:
+            return
+        try:
+            async with deadline(_TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise TooManyRequests("too many large values are being read at once") from None
+        self._held = True
+
+    def release(self) -> None:
+        if self._held:
+            self._turn.release()
+
+
+class Snapshots:
+    """Reads of several keys of a bucket at once."""
+
+    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+        self._js = js
+        self._buckets = buckets
+        self._loop = asyncio.get_running_loop()
+        self._turn = asyncio.Semaphore(1)
+
+    @asynccontextmanager
+    async def collect(
+        self, bucket: str, keys: Mapping[str, str], window: RetryWindow, *, values: bool = True
+    ) -> AsyncGenerator[Collected, None]:
+        """Collect the newest messages of keys; tombstones, too. Many bytes are held until the end.
+
+        A value whose time is up counts as purged.
+
+        Args:
+            keys: by what NATS stores a key as, the key.
+            values: whether the values are wanted, too.
+
+        Raises:
+            AnswerTooLarge
+            Unavailable: they are written faster than they can be read.
+            TooManyRequests: others hold as much as may be held.
+        """
+        slot = _Slot(self._turn)
+        try:
+            found = await self._collect(bucket, keys, window, slot, values=values)
+            yield found
+        finally:
+            slot.release()
+
+    async def _collect(
+        self,
+        bucket: str,
+        keys: Mapping[str, str],
+        window: RetryWindow,
+        slot: _Slot,
+        *,
+        values: bool,
+    ) -> Collected:
+        names = names_of(self._js.naming, bucket)
+        limits = await self._buckets.limits(bucket, window)
+        while True:
+            found, complete = await self._page(names, keys, limits, window, values=values)
+            if not complete:
+                rest = [tokens for tokens in keys if tokens not in found.newest]
+                complete = await self._singly(names, rest, keys, found, window, slot)
+            if complete:
+                return found
+            del found
+            if not await window.pause():
+                raise Unavailable("the keys are written faster than they can be read together")
+
+    async def _page(
+        self,
+        names: BucketNames,
+        keys: Mapping[str, str],
+        limits: WriteLimits,
+        window: RetryWindow,
+        *,
+        values: bool,
+    ) -> tuple[Collected, bool]:
+        """Return what one direct get gives of the keys, and whether that is all of them."""
+        share, page = self._share(names, limits, len(keys))
+        subjects = [names.stored + tokens for tokens in keys]
+        query = orjson.dumps({"multi_last": subjects, "max_bytes": page})
+        if (
+            not limits.host.can(Capability.SEVERAL_AT_ONCE)
+            or len(query) > self._js.connection.max_value_bytes
+        ):
+            return Collected(await self._newest(names, window), values=values), False
+        newest, answer = await self._ask(names, query, share, limits, window)
+        if answer is not None and answer.final is not None and answer.final.pending is not None:
+            found = Collected(answer.final.reached, values=values)
+            if found.revision >= newest and await self._take(names, keys, found, answer, window):
+                return found, not answer.final.pending
+        return Collected(newest or await self._newest(names, window), values=values), False
+
+    async def _ask(
+        self,
+        names: BucketNames,
+        query: bytes,
+        share: Share,
+        limits: WriteLimits,
+        window: RetryWindow,
+    ) -> tuple[int, Gather | None]:
+        """Return the leader's newest revision, 0 if it is the one that answers, and the answer."""
+        js, lane = self._js, share.lane
+        standing = js.connection.standing
+        is_leader = limits.lone is standing and standing.alone
+        taken = lane.take_now(share.units) or await js.room_for(share, window, None)
+        epoch = lane.epoch
+        newest, request = 0, None
+        try:
+            request = js.connection.mux.ask(
+                names.direct, query, timeout=js.wait_of(window), kind=Gather
+            )
+            if not is_leader:
+                # Beside it, so that both take one round trip.
+                newest = await self._newest(names, window)
+            await request
+        except (RequestTimeout, asyncio.CancelledError) as late:
+            js.leave(lane, taken)
+            taken = 0
+            if not isinstance(late, RequestTimeout):
+                raise
+            return newest, None
+        except RequestFailed:
+            return newest, None  # the leader, asked next, has the reason
+        finally:
+            if request is not None and not request.done:
+                js.leave(lane, taken)
+                taken = 0
+                js.connection.mux.forget(request)
+            if taken:
+                lane.give(taken, epoch)
+        assert isinstance(request, Gather), "as it was asked for"
+        return newest, request
+
+    async def _take(
+        self,
+        names: BucketNames,
+        keys: Mapping[str, str],
+        found: Collected,
+        answer: Gather,
+        window: RetryWindow,
+    ) -> bool:
+        """Take in the messages of a direct get; return whether all are the bucket's own."""
+        cut = len(names.stored)
+        limits = self._buckets.known_limits(names.bucket)
+        lifetime = None if limits is None else limits.lifetime
+        for data, block in answer.replies:
+            message = read_direct(block, names.stream_bytes, of_several=True)
+            if message is None:
+                return False  # a mirror's, which may be behind
+            tokens = message.subject.decode()[cut:]
+            key = keys.get(tokens)
+            if key is None or message.sequence > found.revision:
+                return False
+            kind = block_kind(message.stored)
+            entry = Entry(key, data, message.sequence, message.time, *kind)
+            if (
+                lifetime is not None
+                and entry.live
+                and await self._buckets.is_past(names.bucket, entry, message.stored, window)
+            ):
+                entry.operation = Operation.PURGE
+            found.take(tokens, entry)
+        return True
+
+    def _share(self, names: BucketNames, limits: WriteLimits, count: int) -> tuple[Share, int]:
+        """Return the share of the bytes under way that a direct get takes, and its `max_bytes`."""
+        js = self._js
+        message = js.largest_answer(limits.value_limit, direct=True)
+        lane = js.reads.share(names.stored, message, None, limits.usual).lane
+        page = _SMALL_PAGE
+        if lane is not js.budget.small or (limits.usual + _AROUND_A_MESSAGE) * count * 2 > page:
+            lane, page = js.budget.large, _LARGE_PAGE
+        most = min(count * message, page + message) + count * _AROUND_A_MESSAGE
+        return Share(lane, most), page
+
+    async def _newest(self, names: BucketNames, window: RetryWindow) -> int:
+        """Return the newest revision that the leader has, 0 in an empty bucket."""
+        query, share = get_last(names.stored + ">"), self._buckets.share(names)
+        try:
+            reply = await self._js.call(names.get, query, window=window, share=share)
+        except KeyNotFound:
+            return 0
+        revision: int = reply["message"]["seq"]
+        return revision
+
+    async def _singly(
+        self,
+        names: BucketNames,
+        rest: Sequence[str],
+        keys: Mapping[str, str],
+        found: Collected,
+        window: RetryWindow,
+        slot: _Slot,
+    ) -> bool:
+        """Read keys from the leader; return whether none has changed since the moment."""
+        left = iter(rest)
+        unchanged = True
+
+        async def read() -> None:
+            nonlocal unchanged
+            for tokens in left:
+                if found.large:
+                    await slot.take()
+                entry = await self._last(names, tokens, keys[tokens], window)
+                if entry is None:
+                    continue
+                unchanged = unchanged and entry.revision <= found.revision
+                if not unchanged:
+                    return
+                found.take(tokens, entry)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(_AT_ONCE, len(rest))):
+                    group.create_task(read())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return unchanged
+
+    async def _last(
+        self, names: BucketNames, tokens: str, key: str, window: RetryWindow
+    ) -> Entry | None:
+        subject = names.stored + tokens
+        share = self._buckets.share(names, subject)
+        try:
+            reply = await self._js.call(names.get, get_last(subject), window=window, share=share)
+        except KeyNotFound:
+            return None
+        message = reply["message"]
+        entry = read_entry(message, subject, key)
+        if (
+            entry is not None
+            and entry.live
+            and await self._buckets.is_past(names.bucket, entry, message.get("hdrs"), window)
+        ):
+            entry.operation = Operation.PURGE
+        return entry

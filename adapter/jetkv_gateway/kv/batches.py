@@ -1,0 +1,373 @@
+"""Batches: several keys read, or changed, by one request (docs/http-api.md#batches). Pure.
+
+The JSON body becomes one command. Every item is validated here, once, and a refusal names the item
+and the rule it breaks, so nothing of a batch is sent before all of it is known to be well formed.
+"""
+
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from jetkv_gateway.kv.commands import Delete, Put
+from jetkv_gateway.kv.errors import BucketUnsuitable, InvalidArgument
+from jetkv_gateway.kv.idempotency import Idempotency
+from jetkv_gateway.kv.keys import check_bucket, encode
+from jetkv_gateway.kv.media import kept_type
+from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Entry
+from jetkv_gateway.kv.rawjson import has_long_numbers, raw_members
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_ITEMS",
+    "MAX_TTL_SECONDS",
+    "MAX_VALUE_BYTES",
+    "Applied",
+    "BatchGet",
+    "BatchWrite",
+    "Check",
+    "Op",
+    "Snapshot",
+    "read_batch",
+]
+
+MAX_ITEMS = 1000
+"""NATS takes no more messages in an atomic batch (ADR-50)."""
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Bytes of JSON."""
+
+MAX_VALUE_BYTES = 64 * 1024 * 1024
+"""Bytes of all values in the answer to one batch get."""
+
+MAX_TTL_SECONDS = 3_153_600_000
+"""A hundred years."""
+
+_TEXT = "text/plain; charset=utf-8"
+_JSON = "application/json"
+
+
+class Check(NamedTuple):
+    """A condition without a write.
+
+    Attributes:
+        tokens: the key as NATS stores it.
+        expected: the revision that the key must be at, `MUST_NOT_EXIST` for no live value.
+    """
+
+    bucket: str
+    key: str
+    tokens: str
+    expected: int
+
+
+Op = Put | Delete | Check
+"""One item of a batch that writes."""
+
+
+class BatchGet(NamedTuple):
+    """Read the live values of several keys as of one moment.
+
+    Attributes:
+        keys: in the order asked; a key may be asked for twice.
+        tokens: the same as NATS stores them.
+    """
+
+    bucket: str
+    keys: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+
+class BatchWrite(NamedTuple):
+    """Change several keys.
+
+    Attributes:
+        atomic: whether all is applied or nothing; else each op stands for itself.
+        identity: by which a retry of an atomic batch is known, None where the caller gave no
+            idempotency key. The ops of another batch have an identity each.
+    """
+
+    bucket: str
+    ops: tuple[Op, ...]
+    atomic: bool = True
+    identity: Idempotency | None = None
+
+
+class Snapshot(NamedTuple):
+    """What keys held at one moment.
+
+    Attributes:
+        entries: the live entry of each key asked for, None where there was none.
+        revision: the newest of the bucket at that moment.
+    """
+
+    entries: list[Entry | None]
+    revision: int
+
+
+class Applied(NamedTuple):
+    """What an atomic batch did.
+
+    Attributes:
+        revisions: for each op, that of its write, 0 for a delete of what was not there, the one
+            checked for a check.
+        revision: of the last write; without any write, the moment that the checks held.
+    """
+
+    revisions: tuple[int, ...]
+    revision: int
+
+
+def read_batch(body: bytes, bucket: str, idempotency_key: str | None) -> BatchGet | BatchWrite:
+    """Read the body of a request.
+
+    Raises:
+        InvalidArgument: it breaks a rule; the text names the item and the rule.
+        BucketUnsuitable: it asks for what no bucket can do yet.
+    """
+    check_bucket(bucket)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgument(f"invalid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidArgument("invalid batch: must be a JSON object with 'get' or 'ops'")
+    if ("get" in document) == ("ops" in document):
+        raise InvalidArgument("invalid batch: must have exactly one of 'get' and 'ops'")
+    if "get" in document:
+        _known("batch", document, _GET_FIELDS)
+        return _read_get(document["get"], bucket)
+    _known("batch", document, _OPS_FIELDS)
+    atomic = document.get("atomic", True)
+    if not isinstance(atomic, bool):
+        raise InvalidArgument("invalid atomic: must be true or false")
+    ops = document["ops"]
+    _count("ops", ops)
+    raw = None
+    if has_long_numbers(body):
+        raw = raw_members(body.decode(), "ops", "json")
+    read = tuple(
+        [
+            _read_op(number, op, bucket, None if raw is None else raw[number])
+            for number, op in enumerate(ops)
+        ]
+    )
+    if atomic:
+        _once_each(read)
+    return _named(BatchWrite(bucket, read, atomic), idempotency_key)
+
+
+def _read_get(keys: Any, bucket: str) -> BatchGet:
+    _count("get", keys)
+    tokens = [_tokens(f"get[{number}]", key) for number, key in enumerate(keys)]
+    return BatchGet(bucket, tuple(keys), tuple(tokens))
+
+
+def _count(name: str, items: Any) -> None:
+    if not isinstance(items, list):
+        raise InvalidArgument(f"invalid {name}: must be an array")
+    if not 1 <= len(items) <= MAX_ITEMS:
+        raise InvalidArgument(f"invalid {name}: must have 1 to {MAX_ITEMS} items")
+
+
+def _known(where: str, given: dict[str, Any], known: Mapping[str, object]) -> None:
+    if not given.keys() <= known.keys():
+        unknown = next(name for name in given if name not in known)
+        raise InvalidArgument(
+            f"{where}: unknown field {unknown[:100]!r}", hint=f"known here: {', '.join(known)}"
+        )
+
+
+def _tokens(where: str, key: Any) -> str:
+    if type(key) is not str:
+        raise InvalidArgument(f"{where}: must be a string")
+    try:
+        return encode(key)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{where}: {error.message}", hint=error.hint) from None
+
+
+def _read_op(number: int, given: Any, bucket: str, raw: Mapping[str, str] | None) -> Op:
+    where = f"ops[{number}]"
+    if not isinstance(given, dict):
+        raise InvalidArgument(f"{where}: must be an object")
+    kind = given.get("op")
+    reader = _READERS.get(kind) if isinstance(kind, str) else None
+    if reader is None:
+        raise InvalidArgument(f"{where}.op: must be one of {', '.join(_READERS)}")
+    read, fields = reader
+    if not given.keys() <= fields.keys():
+        _known(where, given, fields)
+    if "key" not in given:
+        raise InvalidArgument(f"{where}.key: is missing")
+    key = given["key"]
+    return read(where, given, bucket, key, _tokens(f"{where}.key", key), raw)
+
+
+def _read_put(
+    where: str,
+    given: dict[str, Any],
+    bucket: str,
+    key: str,
+    tokens: str,
+    raw: Mapping[str, str] | None,
+) -> Put:
+    value, media = _value(where, given, raw)
+    if "content_type" in given:
+        named = given["content_type"]
+        if type(named) is not str:
+            raise InvalidArgument(f"{where}.content_type: must be a string")
+        media = kept_type(named)
+    expected = None
+    if given["op"] == "create":
+        expected = MUST_NOT_EXIST
+    elif given["op"] == "update":
+        if "revision" not in given:
+            raise InvalidArgument(f"{where}.revision: is missing")
+        expected = _revision(where, given["revision"], least=1)
+    if "ttl_seconds" in given:
+        _ttl(where, given["ttl_seconds"])
+        raise BucketUnsuitable(f"{where}.ttl_seconds: this bucket cannot give a key its own TTL")
+    return Put(bucket, key, tokens, value, media, None, expected)
+
+
+def _value(
+    where: str, given: dict[str, Any], raw: Mapping[str, str] | None
+) -> tuple[bytes, str | None]:
+    """Return an op's value, and its content type unless the op names another one."""
+    names = [name for name in ("value", "text", "json") if name in given]
+    if len(names) != 1:
+        raise InvalidArgument(f"{where}: must have exactly one of 'value', 'text' and 'json'")
+    name = names[0]
+    content = given[name]
+    if name == "json":
+        # As it was sent where a number has more digits than this parser keeps.
+        return (orjson.dumps(content) if raw is None else raw["json"].encode()), _JSON
+    if type(content) is not str:
+        raise InvalidArgument(f"{where}.{name}: must be a string")
+    if name == "text":
+        return content.encode(), _TEXT
+    try:
+        # Without this look, Python takes more padding than belongs there.
+        if len(content) % 4 == 0 and not content.endswith("==="):
+            return binascii.a2b_base64(content, strict_mode=True), None
+    except ValueError:
+        pass
+    raise InvalidArgument(f"{where}.value: must be standard base64 with padding")
+
+
+def _read_delete(
+    where: str,
+    given: dict[str, Any],
+    bucket: str,
+    key: str,
+    tokens: str,
+    _raw: Mapping[str, str] | None,
+) -> Delete:
+    expected = None
+    if "revision" in given:
+        expected = _revision(where, given["revision"], least=1)
+    return Delete(bucket, key, tokens, given["op"] == "purge", expected)
+
+
+def _read_check(
+    where: str,
+    given: dict[str, Any],
+    bucket: str,
+    key: str,
+    tokens: str,
+    _raw: Mapping[str, str] | None,
+) -> Check:
+    if "revision" not in given:
+        raise InvalidArgument(f"{where}.revision: is missing")
+    return Check(bucket, key, tokens, _revision(where, given["revision"], least=0))
+
+
+def _revision(where: str, number: Any, *, least: int) -> int:
+    if type(number) is not int or not least <= number <= MAX_REVISION:
+        raise InvalidArgument(f"{where}.revision: must be an integer from {least} to 2^63 - 1")
+    return number
+
+
+def _ttl(where: str, ttl: Any) -> int | str:
+    """Return a TTL in seconds, or `never`."""
+    if ttl == "never":
+        return "never"
+    if type(ttl) is not int or not 1 <= ttl <= MAX_TTL_SECONDS:
+        raise InvalidArgument(
+            f"{where}.ttl_seconds: must be an integer from 1 to {MAX_TTL_SECONDS}, or 'never'"
+        )
+    return ttl
+
+
+_GET_FIELDS: Mapping[str, object] = {"get": None}
+_OPS_FIELDS: Mapping[str, object] = {"ops": None, "atomic": None}
+_PUT_FIELDS = ("op", "key", "value", "text", "json", "content_type", "ttl_seconds")
+_CHECK_FIELDS = dict.fromkeys(("op", "key", "revision"))
+
+_Reader = Callable[[str, dict[str, Any], str, str, str, Mapping[str, str] | None], Op]
+_READERS: Mapping[str, tuple[_Reader, Mapping[str, object]]] = {
+    "put": (_read_put, dict.fromkeys(_PUT_FIELDS)),
+    "create": (_read_put, dict.fromkeys(_PUT_FIELDS)),
+    "update": (_read_put, dict.fromkeys((*_PUT_FIELDS, "revision"))),
+    "delete": (_read_delete, _CHECK_FIELDS),
+    "purge": (_read_delete, _CHECK_FIELDS),
+    "check": (_read_check, _CHECK_FIELDS),
+}
+"""By the name of an op, what reads it, and which fields it may have."""
+
+
+def _once_each(ops: Iterable[Op]) -> None:
+    """Refuse a key that comes twice: NATS takes one condition a key in an atomic batch."""
+    places: dict[str, int] = {}
+    for number, op in enumerate(ops):
+        first = places.setdefault(op.key, number)
+        if first != number:
+            raise InvalidArgument(
+                f"ops[{number}].key: is the key of ops[{first}], too",
+                hint='an atomic batch names a key once; "atomic": false takes several',
+            )
+
+
+def _named(batch: BatchWrite, name: str | None) -> BatchWrite:
+    """Return a batch as its caller's idempotency key names it."""
+    if not batch.atomic:
+        for number, op in enumerate(batch.ops):
+            if isinstance(op, Check):
+                raise InvalidArgument(
+                    f"ops[{number}].op: check has no meaning where atomic is false"
+                )
+    if name is None:
+        return batch
+    if not batch.atomic:
+        ops = [_named_op(op, f"{name}.{number}") for number, op in enumerate(batch.ops)]
+        return batch._replace(ops=tuple(ops))
+    identity = Idempotency.of_many(name, bucket=batch.bucket, parts=map(_content, batch.ops))
+    return batch._replace(identity=identity)
+
+
+def _named_op(op: Op, name: str) -> Op:
+    if isinstance(op, Put):
+        return Put.of(
+            op.bucket,
+            op.key,
+            op.value,
+            content_type=op.content_type,
+            expected=op.expected,
+            idempotency_key=name,
+        )
+    assert isinstance(op, Delete), "a check has been refused"
+    return Delete.of(op.bucket, op.key, purge=op.purge, expected=op.expected, idempotency_key=name)
+
+
+def _content(op: Op) -> bytes:
+    """Return what an op asks for, in a form that no other op has."""
+    if isinstance(op, Check):
+        fields: tuple[Any, ...] = "check", op.key, op.expected
+    elif isinstance(op, Delete):
+        fields = op.operation, op.key, op.expected
+    else:
+        fields = op.operation, op.key, op.expected, op.content_type, len(op.value)
+    value = op.value if isinstance(op, Put) else b""
+    return orjson.dumps(fields) + value
