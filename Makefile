@@ -34,7 +34,7 @@ $(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
 	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt
 	@touch $@
 
-# From the command line only: a PORT that the environment has for something else is none of ours.
+# From the command line only: the environment may have a PORT for something else.
 given = $(if $(filter command line,$(origin $1)),$(if $($1),$2 $($1)))
 
 dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123; PORT=9223 NATS_PORT=4333
@@ -86,7 +86,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 test-servers: $(VENV)/.client ## the integration tests on older nats-servers
 	$(BIN)/python -m tests.servers
 
-requirements: $(VENV)/.dev ## pin anew what pyproject.toml and requirements/*.in ask for
+requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
 	cd requirements && for name in run dev ironflow; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done

@@ -169,7 +169,7 @@ def _without_values(text: str) -> str:
     found = _UNEXPECTED.findall(text)
     if not found:
         return "it cannot be stored" if "input_value" in text else text
-    return "; ".join(f"{place or 'value'}: {wanted} is wanted" for wanted, place in found[:3])
+    return "; ".join(f"{place or 'value'}: expected {wanted}" for wanted, place in found[:3])
 
 
 def _no_type(kind: object, reason: str) -> InvalidArgumentError:

@@ -12,7 +12,7 @@ LARGE = 1_000_000
 
 
 class HalfSent(Attacker):
-    """Keep so many half-sent PUTs open all the time; who is closed comes again.
+    """Keep so many half-sent PUTs open all the time; open one again when it is closed.
 
     Args:
         size: of the body that is announced, all but the last byte of which is sent, or as much of

@@ -2,7 +2,7 @@
 
 Before it, each had seen a revision; while the gateway was away, keys changed. A watch comes back
 with `resume_after=`, from one of a few addresses, and is caught up when it has got the newest
-change that it is owed. Who is refused or cut off comes again as a polite client does: after
+change that it is owed. A client that is refused or cut off comes back as a polite one does: after
 `Retry-After`, or a second, and some part of a second by chance.
 """
 

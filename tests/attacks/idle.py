@@ -7,7 +7,7 @@ from tests.attacks.attackers import Attacker, close, send_all
 
 
 class Idle(Attacker):
-    """Keep so many connections open, which send nothing; who is closed comes again.
+    """Keep so many connections open, which send nothing; open one again when it is closed.
 
     Args:
         served: whether each asks for `/health` first, so that it has had an answer.

@@ -26,7 +26,7 @@ def _nothing_wrong(tally: Tally) -> str:
 
 
 def _refused(tally: Tally) -> str:
-    """All heads get 431; who still sends when the gateway closes may see a reset instead."""
+    """All heads get 431; a client that still sends when the gateway closes may see a reset."""
     got = set(tally.outcomes)
     if "431" not in got:
         return "no 431"

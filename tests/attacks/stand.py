@@ -178,7 +178,7 @@ class Stand:
         return max(counted, self._nats_log.read_text(errors="replace").count("Slow Consumer"))
 
     def reconnects(self) -> int:
-        """How often the gateway that runs now had to connect to NATS anew."""
+        """How often the gateway that runs now had to reconnect to NATS."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         for line in text.splitlines():

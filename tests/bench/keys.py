@@ -100,7 +100,7 @@ def measure(
     *,
     quick: bool,
 ) -> Figures:
-    # By size, so that all keys are filled anew as rarely as can be.
+    # By size, so that keys are filled again as rarely as possible.
     by_size = [
         (size, list(some))
         for size, some in groupby(sorted(scenarios, key=lambda one: one[2]), lambda one: one[2])

@@ -36,7 +36,7 @@ class Peer:
     put_method: str = "PUT"
     base64: bool = False
     store: str = "nats"
-    """What holds its values: who shares one finds the values of the others."""
+    """Where it keeps its values: benches that share one find the values of the others."""
 
     def call(self, operation: str, size: int) -> Call:
         """Return the call; the operation `PUT once` is a PUT with an id of its own each."""

@@ -119,7 +119,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def open_page(chromium: str, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Open a page that watches; its origin is none of the gateway's.
+    """Open a page that watches; its origin is not the gateway's.
 
     A `script` runs at its end, with `asked` (its query) and `tell` at hand.
     """

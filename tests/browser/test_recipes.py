@@ -81,7 +81,7 @@ def test_cached_values_live_for_five_minutes(gateway: Http, cache_page: Run) -> 
     assert Bucket(gateway, "cache").info()["ttl_seconds"] == 300
 
 
-def test_a_value_that_is_forgotten_is_computed_anew(gateway: Http, cache_page: Run) -> None:
+def test_a_value_that_is_forgotten_is_computed_again(gateway: Http, cache_page: Run) -> None:
     page = cache_page("""
         await recipe.openCache();
         let computed = 0;
@@ -271,7 +271,7 @@ def test_a_session_can_be_read_changed_and_ended(gateway: Http, session_page: Ru
     }
 
 
-def test_a_refresh_is_a_write_so_that_the_time_begins_anew(
+def test_a_refresh_is_a_write_so_that_the_time_starts_again(
     gateway: Http, session_page: Run
 ) -> None:
     page = session_page("""
@@ -384,7 +384,7 @@ def test_only_a_lost_race_is_tried_again(gateway: Http, counter_page: Run) -> No
     assert told(page, "failed")["code"] == "HTTP_413"
 
 
-def test_who_always_loses_is_told_in_the_end(gateway: Http, counter_page: Run) -> None:
+def test_an_update_that_always_loses_ends_with_an_error(gateway: Http, counter_page: Run) -> None:
     counters = make_bucket(gateway, "counters")
     page = counter_page("""
         const { createClient } = await import("@ironflow/node");

@@ -244,7 +244,7 @@ def test_the_hint_under_make_names_what_make_takes(tmp_path, name: str) -> None:
     assert f"Address already in use; choose another with `make dev {name}=…`, or" in run.stderr
 
 
-def test_a_port_that_the_environment_has_for_something_else_is_none_of_make_dev(
+def test_make_dev_ignores_a_port_that_the_environment_has_for_something_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PORT", "3000")

@@ -131,7 +131,7 @@ def test_several_workers_serve_one_address(serve, bucket) -> None:
     assert process.stop() == 0
 
 
-def test_the_metrics_of_another_program_are_none_of_ours(finish, tmp_path: Path) -> None:
+def test_the_metrics_of_another_program_are_left_alone(finish, tmp_path: Path) -> None:
     code, output = finish("--version", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "none"))
     assert (code, output.split()[0]) == (0, "jetkv")
 

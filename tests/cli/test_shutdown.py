@@ -157,7 +157,7 @@ def test_requests_sent_behind_one_another_are_all_answered(serve, bucket: Bucket
 
 
 class _LateConnection(GatewayServer):
-    """Stops just after somebody has connected, whom the event loop has not come to."""
+    """Stops just after a client has connected, which the event loop has not seen yet."""
 
     late: socket.socket
 

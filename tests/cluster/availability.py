@@ -32,7 +32,7 @@ _BACK = 2.0
 _MORE_THAN_NATIVE = 1.0
 _SLOWEST_TRIP = 0.6  # one answer of NATS over the slowest network of the faults
 _SLOW = 1.0
-_TRIPS = 4  # to be connected anew: next to nothing, unless the network or the machine is slow
+_TRIPS = 4  # to reconnect: next to nothing, unless the network or the machine is slow
 
 
 def breaches_of_availability(history: History) -> list[str]:

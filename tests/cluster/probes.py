@@ -134,7 +134,7 @@ class Yardstick:
         return url is not None and self.client.is_connected and url.geturl() == self._urls[0]
 
     async def go_home(self) -> None:
-        """Connect anew unless it is where it belongs."""
+        """Reconnect unless it is where it belongs."""
         if not self.at_home:
             await self.close()
             await self.connect()

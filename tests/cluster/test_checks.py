@@ -323,7 +323,7 @@ def test_a_read_older_than_an_acked_write_is_found() -> None:
 
 
 def test_a_read_older_than_another_read_before_it_is_found() -> None:
-    """Though the write was never acked: who saw it once must not see what was before."""
+    """Though the write was never acked: a client that saw it once must not see an older value."""
     history = history_of(
         operation(0, "put", revision=1),
         operation(1, "put", outcome="unknown", status=504),

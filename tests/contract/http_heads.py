@@ -54,7 +54,7 @@ HOSTS = [
     closed("quotes", host(b' "localhost"'), 400),
     closed("a backslash", host(b" local\\host"), 400),
     closed("1.0 without a Host", host(version=b"1.0"), 200),
-    closed("1.0 with a Host that is none", host(b" a b", version=b"1.0"), 400),
+    closed("1.0 with a Host that is not one", host(b" a b", version=b"1.0"), 400),
 ]
 
 REQUEST_LINES = [

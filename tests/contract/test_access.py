@@ -61,7 +61,7 @@ def _closed(nats: NatsServer) -> Iterator[tuple[Http, Doorkeeper]]:
 
 @pytest.fixture
 def closed(_closed: tuple[Http, Doorkeeper]) -> tuple[Http, Doorkeeper]:
-    """A gateway that lets nobody do anything, and whom it asks."""
+    """A gateway that permits nothing, and what it asked for."""
     _closed[1].questions.clear()
     _closed[1].allowed.clear()
     return _closed

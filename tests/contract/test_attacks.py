@@ -65,7 +65,7 @@ def assert_served(seen: Seen) -> None:
 def test_a_head_that_is_too_large_is_431_and_others_are_served(attacked: Stand, kind: str) -> None:
     tally, seen, grown = attack(attacked, Heads(attacked.port, 0, 1, kind=kind, at_once=5))
     assert "431" in tally.outcomes
-    # Who still sends when the gateway closes may see a reset in place of what it said.
+    # A client that still sends when the gateway closes may see a reset instead of the answer.
     assert set(tally.outcomes) <= {"431", "reset"}
     assert_served(seen)
     assert grown < 48 * MEBIBYTE
@@ -104,7 +104,7 @@ def test_more_silent_connections_than_descriptors_do_not_keep_others_out() -> No
             stack.enter_context(silent)
 
         def serves() -> bool:
-            # Who is closed in the crowd before it could ask comes again, as every client does.
+            # A client that was closed before it could ask comes back, as every client does.
             try:
                 return attacked.is_well() and attacked.put("k", b"v") > 0
             except OSError:

@@ -1,4 +1,4 @@
-"""Who may come in: bearer tokens from a file (docs/http-api.md#authentication)."""
+"""Which callers are let in: bearer tokens from a file (docs/http-api.md#authentication)."""
 
 import logging
 from collections.abc import Iterator

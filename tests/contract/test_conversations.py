@@ -1,4 +1,4 @@
-"""What takes more than sending bytes: who waits for 100, who stops sending, whose turn it is."""
+"""Clients that wait for 100, stop sending, or send several requests at once."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.support.raw import Wire
 # --- Expect (RFC 9110 §10.1.1)
 
 
-def test_who_waits_for_100_gets_one_and_then_the_answer(bucket: Bucket) -> None:
+def test_a_client_that_waits_for_100_gets_one_and_then_the_answer(bucket: Bucket) -> None:
     with Wire(bucket.http) as wire:
         wire.head("PUT", bucket.key("k"), "Content-Length: 5", "Expect: 100-continue")
         assert wire.answer().status == 100
@@ -37,7 +37,7 @@ def test_who_waits_for_100_gets_one_and_then_the_answer(bucket: Bucket) -> None:
         ("PUT", "{key}", "Content-Length: 5", 400),
     ],
 )
-def test_who_waits_for_100_and_is_refused_gets_the_refusal_alone(
+def test_a_client_that_waits_for_100_and_is_refused_gets_the_refusal_alone(
     bucket: Bucket, method: str, path: str, line: str, status: int
 ) -> None:
     lines = [line] if line else []

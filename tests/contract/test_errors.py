@@ -148,7 +148,7 @@ def test_a_method_that_a_route_does_not_have_is_405_with_those_it_has(
     assert (options.status, options.headers["allow"]) == (204, allow)
 
 
-# --- preconditions that are none
+# --- invalid preconditions
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ async def test_an_event_is_the_websockets_frame_under_its_revision(make_bucket) 
 @pytest.mark.parametrize(
     "accept", ["text/event-stream", "text/event-stream, */*;q=0.1", "Text/Event-Stream"]
 )
-async def test_whoever_accepts_events_gets_them(bucket: Bucket, accept: str) -> None:
+async def test_a_client_that_accepts_events_gets_them(bucket: Bucket, accept: str) -> None:
     async with stream_of(bucket, Accept=accept) as stream:
         assert stream.status == 200
 
@@ -129,7 +129,7 @@ async def test_the_bookmark_of_an_empty_bucket_is_0(bucket: Bucket) -> None:
         assert (await bookmark(stream)).id == "0"
 
 
-async def test_who_comes_back_with_the_bookmark_has_missed_nothing(bucket: Bucket) -> None:
+async def test_a_reader_that_resumes_with_the_bookmark_has_missed_nothing(bucket: Bucket) -> None:
     await put(bucket, "a")
     async with stream_of(bucket) as stream:
         seen = (await bookmark(stream)).id
@@ -258,7 +258,7 @@ def test_a_last_event_id_that_is_no_revision_is_400(bucket: Bucket, value: str) 
     assert "Last-Event-ID" in answer.error
 
 
-async def test_an_empty_last_event_id_is_none(bucket: Bucket) -> None:
+async def test_an_empty_last_event_id_is_ignored(bucket: Bucket) -> None:
     await put(bucket, "a")
     async with stream_of(bucket, "?snapshot=true", Last_Event_ID="") as stream:
         assert updates(await stream.take(1)) == [("a", "put", 1)]
@@ -477,7 +477,7 @@ def test_while_nats_is_down_a_new_stream_is_503(own_nats: NatsServer, query: str
 
 
 @pytest.mark.parametrize("query", ["", "?snapshot=true"])
-async def test_who_comes_back_while_nats_is_down_waits_and_misses_nothing(
+async def test_a_reader_that_resumes_while_nats_is_down_waits_and_misses_nothing(
     own_nats: NatsServer, query: str
 ) -> None:
     own_nats.start()

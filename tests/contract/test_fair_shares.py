@@ -230,7 +230,7 @@ def test_a_header_of_a_stranger_is_no_http(proxied: Http) -> None:
         assert wire.is_closed()
 
 
-def test_a_proxy_header_tells_whom_requests_count_for(own_nats: LocalNats) -> None:
+def test_a_proxy_header_names_the_caller_that_requests_count_for(own_nats: LocalNats) -> None:
     with frozen(own_nats, trusted_proxies=[PROXY], proxy_protocol=True) as callers:
 
         def get(address: str) -> Wire:

@@ -73,7 +73,7 @@ def test_requests_behind_a_head_of_a_watch_are_answered(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("line", ["Connection: keep-alive", "Connection: close"])
-def test_who_takes_in_nothing_of_a_small_answer_is_let_go(
+def test_a_client_that_reads_nothing_of_a_small_answer_is_disconnected(
     nats: LocalNats, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     """However little is left of it: a connection that closes waits for it, too."""

@@ -310,7 +310,7 @@ def test_a_name_that_only_points_at_this_machine_is_403(
 
 
 @pytest.mark.parametrize(("lines", "status"), [(b"", 403), (b"Host:\r\n", 400)])
-def test_who_names_no_host_is_not_taken_for_this_machine(
+def test_a_request_without_a_host_is_not_taken_for_this_machine(
     open_to_loopback: Http, lines: bytes, status: int
 ) -> None:
     with Wire(open_to_loopback) as wire:

@@ -1,4 +1,4 @@
-"""More requests than a gateway takes on: who waits, who is refused, and who never is."""
+"""More requests than a gateway takes on: which wait, which are refused, and which never are."""
 
 import asyncio
 import os
@@ -152,7 +152,7 @@ def test_a_page_of_an_allowed_origin_can_read_its_refusal(own_nats: LocalNats) -
     assert answer.json["retry_after"] == 1
 
 
-def test_who_waits_is_served_in_the_order_of_coming(own_nats: LocalNats) -> None:
+def test_requests_that_wait_are_served_in_the_order_in_which_they_came(own_nats: LocalNats) -> None:
     with (
         frozen(own_nats, max_requests=1, max_waiting_requests=5) as bucket,
         Callers(bucket.http) as callers,
@@ -166,7 +166,9 @@ def test_who_waits_is_served_in_the_order_of_coming(own_nats: LocalNats) -> None
     assert revisions == list(range(revisions[0], revisions[0] + 5))
 
 
-def test_who_waits_in_vain_is_refused_and_its_write_not_applied(own_nats: LocalNats) -> None:
+def test_a_request_that_waits_too_long_is_refused_and_its_write_not_applied(
+    own_nats: LocalNats,
+) -> None:
     with (
         frozen(own_nats, max_requests=1, max_waiting_requests=5, request_wait=0.2) as bucket,
         Callers(bucket.http) as callers,

@@ -100,7 +100,7 @@ def test_a_stranger_sees_no_user_of_a_login_that_nats_refuses(
 
 
 async def test_the_texts_of_asyncio_name_the_address_and_do_not_get_through() -> None:
-    """The gateway runs on uvloop where it can, whose texts have none."""
+    """The gateway runs on uvloop where it can, and the texts of uvloop name no address."""
     port = free_port()
     connection = Connection(load({"nats_url": f"nats://127.0.0.1:{port}"}, None).nats_options())
     health = open_store(connection, Naming(), timeout=1).health

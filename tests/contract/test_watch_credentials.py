@@ -101,7 +101,7 @@ def test_a_header_wins_over_a_subprotocol(
     assert handshake(guarded.http, bucket.name, "", *lines).status == status
 
 
-def test_who_may_not_come_in_learns_nothing_of_buckets_and_rules(guarded: Guarded) -> None:
+def test_a_caller_without_access_learns_nothing_of_buckets_and_rules(guarded: Guarded) -> None:
     for name, query in (("no-such", ""), ("a.b", ""), ("no-such", "?x=1")):
         assert_refused(handshake(guarded.http, name, query), 401, "unauthenticated")
 

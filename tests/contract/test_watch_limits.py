@@ -182,10 +182,10 @@ async def test_however_many_watch_there_is_one_consumer(bucket: Bucket, native: 
             if number % 5 in (0, 2, 4):
                 assert (await watcher.next())["key"] == "a"
 
-    async def is_none() -> bool:
+    async def is_gone() -> bool:
         return await consumers(native, bucket) == 0
 
-    await eventually(is_none, "the last one has taken it along", 5)
+    await eventually(is_gone, "the last one has taken it along", 5)
 
 
 @pytest.mark.parametrize("lines", [UPGRADE, EVENTS], ids=["websocket", "events"])
@@ -203,10 +203,10 @@ async def test_watchers_who_break_off_without_a_word_leave_nothing_behind(
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert await consumers(native, bucket) >= 1
 
-    async def is_none() -> bool:
+    async def is_gone() -> bool:
         return await consumers(native, bucket) == 0
 
-    await eventually(is_none, "no consumer is left", 5)
+    await eventually(is_gone, "no consumer is left", 5)
 
 
 # --- slow readers

@@ -363,7 +363,7 @@ async def test_a_watch_that_may_not_have_a_consumer_is_refused(forbidding) -> No
     assert answer.status == 403
 
 
-# --- a bucket that is none any more
+# --- a stream that is no longer a bucket
 
 
 async def test_a_watch_ends_with_a_word_where_the_subjects_of_its_bucket_are_changed(

@@ -38,7 +38,7 @@ async def test_a_server_that_joins_a_cluster_is_asked_as_a_leader_from_then_on(
                     bucket_of_three = {"name": "b", "replicas": 3}
                     return http.post(BUCKETS, bucket_of_three).status == 201
 
-                await asyncio.to_thread(until, made, "the bucket is made anew", 30)
+                await asyncio.to_thread(until, made, "the bucket is created again", 30)
                 with Load(bucket, key="after") as load:
                     await asyncio.to_thread(load.wait, 200)
                 assert load.stale == []
@@ -107,7 +107,7 @@ async def test_a_server_that_is_frozen_and_killed_under_load_is_never_read_stale
     assert load.stale == []
 
 
-async def test_a_bucket_made_anew_by_others_is_read_as_it_is_now(
+async def test_a_bucket_that_others_created_again_is_read_as_it_is_now(
     solo_bucket: Bucket, solo_native: Native
 ) -> None:
     await read(solo_bucket, 1)

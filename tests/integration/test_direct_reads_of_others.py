@@ -131,7 +131,7 @@ async def test_what_does_not_answer_is_asked_once_and_remembered(
     solo_bucket: Bucket, solo_native: Native
 ) -> None:
     config = (await solo_native.api("STREAM.INFO.KV_b"))["config"]
-    async with ways(solo_native, "b") as seen:  # who listens, and does not answer
+    async with ways(solo_native, "b") as seen:  # it listens, and does not answer
         await solo_native.api("STREAM.UPDATE.KV_b", {**config, "allow_direct": False})
         await read(solo_bucket)
         assert await seen.seen() == (1, READS)

@@ -235,7 +235,7 @@ async def test_10194_a_bucket_that_needs_a_newer_server_says_that_an_operator_mu
     assert (consumer.status, consumer.retryable) == (409, False)
 
 
-async def test_a_bucket_that_is_out_of_service_is_not_made_anew_in_its_place(
+async def test_a_bucket_that_is_out_of_service_is_not_replaced_by_a_new_one(
     downgraded: NatsServer, after_downgrade: Http
 ) -> None:
     """A server that stands alone would, with success, and what the bucket held is gone."""

@@ -82,7 +82,7 @@ def test_the_same_id_on_another_key_is_another_write(any_bucket: Bucket, kind: s
         assert write(Idempotency_Key="shared").status in (200, 204)
     for key in ("deleted", "deleted if", "purged", "purged if"):
         assert any_bucket.get(key).status == 404
-    for key in ("put", "created", "made anew", "compared"):
+    for key in ("put", "created", "created again", "compared"):
         assert any_bucket.get(key).value == b"v"
     assert any_bucket.get(kind).status in (200, 404)
 

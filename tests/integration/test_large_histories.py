@@ -109,7 +109,7 @@ def test_clients_that_do_not_read_hold_little_and_keep_nobody_waiting(large: Buc
         readers = [stack.enter_context(Reader(large)) for _ in range(8)]
         for reader in readers:
             assert reader.read(12) == b"HTTP/1.1 200"
-        # Whoever reads waits for none of them.
+        # A reader does not wait for them.
         path = f"{large.path}/history/k"
         until(lambda: large.http.request("GET", path).status == 200, "another one reads it")
         assert memory() - before < 200

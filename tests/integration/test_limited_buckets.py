@@ -1,6 +1,6 @@
 """Limits of servers, accounts and streams: less is asked for where less works, else the reason.
 
-Never a 500, a 504 or a "bucket is full" that is none.
+Never a 500, a 504 or a "bucket is full" where it is not.
 """
 
 import asyncio

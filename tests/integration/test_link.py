@@ -218,7 +218,7 @@ async def test_what_the_connection_does_not_take_waits_and_goes_out_once_it_does
         assert not link.full
 
 
-async def test_who_leaves_the_line_by_its_deadline_or_by_itself_has_sent_nothing(
+async def test_a_write_that_leaves_the_queue_at_its_deadline_or_by_itself_was_not_sent(
     own_nats: LocalNats, tmp_path: Path
 ) -> None:
     own_nats.start()

@@ -79,7 +79,7 @@ async def test_a_transform_that_comes_later_is_seen_within_seconds(
     async def refused() -> bool:
         return (await asyncio.to_thread(bucket.put, "k", "w")).status == 409
 
-    await eventually(refused, "what is known of the bucket is read anew", 10)
+    await eventually(refused, "what is known of the bucket is read again", 10)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ async def test_a_value_is_not_past_its_time_once_its_bucket_lets_it_live_for_lon
             "STREAM.UPDATE.KV_longer", {**stream, "max_age": 3600 * SECOND}
         )
         await asyncio.sleep(2.1)
-        assert (await asyncio.to_thread(bucket.get, "k")).value == b"v", "it is looked at anew"
+        assert (await asyncio.to_thread(bucket.get, "k")).value == b"v", "it is looked at again"
 
 
 AT = 1_700_000_000.0

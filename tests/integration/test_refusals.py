@@ -1,4 +1,4 @@
-"""Who is told that NATS does not permit something: only those of whom it is certain."""
+"""Which requests get an answer that NATS forbids them: only those that it certainly refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -125,7 +125,7 @@ async def test_a_subject_that_the_server_has_to_quote_ends_by_its_deadline(tmp_p
                 await mux.request("q.é", timeout=30)
 
 
-async def test_who_sends_without_a_wait_can_heed_a_refusal(tmp_path: Path) -> None:
+async def test_a_sender_that_does_not_wait_can_heed_a_refusal(tmp_path: Path) -> None:
     with _server(tmp_path, "no.next") as server:
         async with _both(server) as (mux, _):
             refused = asyncio.Event()

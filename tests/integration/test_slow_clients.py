@@ -48,7 +48,7 @@ def test_half_sent_bodies_are_let_go_the_slowest_first_and_whole_ones_are_served
                 # A new connection is served after those that stand have been read.
                 assert http.get("/health").status == 200
             assert first_line(halves[0]) == b"HTTP/1.1 429 Too Many Requests"
-            halves[-1].sendall(bytes(50_000))  # who goes on is not slow
+            halves[-1].sendall(bytes(50_000))  # a client that goes on is not slow
             assert http.get("/health").status == 200
             assert bucket.put("k", VALUE).status == 200
             halves[-1].sendall(bytes(50_000))

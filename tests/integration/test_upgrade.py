@@ -109,8 +109,8 @@ class Writer:
     def _next(self, key: str, name: str, revision: int | None, chance: random.Random) -> Write:
         value = f"value of {name}"
         if revision is None:
-            made_anew = chance.random() < 0.8
-            return Write(key, value, {"If_None_Match": "*"} if made_anew else {}, name)
+            created_again = chance.random() < 0.8
+            return Write(key, value, {"If_None_Match": "*"} if created_again else {}, name)
         condition = {"If_Match": f'"{revision}"'} if chance.random() < 0.8 else {}
         return Write(key, value if chance.random() < 0.8 else None, condition, name)
 

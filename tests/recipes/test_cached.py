@@ -180,7 +180,7 @@ async def test_without_a_bucket_the_function_is_called(kv, bucket_name, source) 
         await cached(kv.bucket(bucket_name), on_error="raise")(as_function(source))("a")
 
 
-async def test_an_invalidated_value_is_computed_anew(kv, bucket, source) -> None:
+async def test_an_invalidated_value_is_computed_again(kv, bucket, source) -> None:
     load = cached(kv.bucket(bucket.name))(as_function(source))
     await load("a")
     await load.invalidate("a")

@@ -1,4 +1,4 @@
-"""A counter: exact, plain to read, and left alone when it is none."""
+"""A counter: exact, plain to read, and left alone when the value is not a number."""
 
 import pytest
 

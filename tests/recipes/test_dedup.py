@@ -128,6 +128,6 @@ async def test_a_bucket_without_a_ttl_is_refused(kv, bucket) -> None:
 
 
 @pytest.mark.parametrize("id", [7, None, ""])
-async def test_an_id_that_is_none_is_refused(id, dedup) -> None:
+async def test_an_invalid_id_is_refused(id, dedup) -> None:
     with pytest.raises(InvalidArgumentError, match="a command's id"):
         await dedup.claim(id)

@@ -183,7 +183,7 @@ async def test_while_the_wire_is_cut_the_last_flags_stand_and_are_stale(
         assert flags.stale == 0.0
 
 
-async def test_a_bucket_that_was_made_anew_is_taken_as_it_is_now(kv, http, bucket) -> None:
+async def test_a_bucket_that_was_created_again_is_taken_as_it_is_now(kv, http, bucket) -> None:
     put(bucket, "one", True)
     put(bucket, "two", True)
     async with AsyncFlags(kv.bucket(bucket.name)) as flags:

@@ -182,7 +182,7 @@ async def test_a_callback_is_told_what_the_defaults_became(kv, http, bucket_name
             http.delete(f"{BUCKETS}/{bucket_name}")
 
 
-async def test_whoever_waits_for_flags_that_are_closed_is_let_go(away) -> None:
+async def test_a_wait_for_flags_ends_when_they_are_closed(away) -> None:
     async with AsyncClient(away) as client:
         flags = AsyncFlags(client.kv().bucket("flags"))
         await flags.start()

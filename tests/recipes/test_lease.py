@@ -31,7 +31,7 @@ def test_a_renewal_that_comes_too_late_brings_nothing_back() -> None:
     assert lease.left == 0
 
 
-def test_a_renewal_that_began_too_long_ago_is_none() -> None:
+def test_a_renewal_that_began_too_long_ago_does_not_count() -> None:
     lease = Lease(begun(TTL - 60), TTL)
     assert not lease.renewed(begun(TTL))
     assert not lease.renewed(begun(0))

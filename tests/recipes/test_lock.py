@@ -51,7 +51,7 @@ async def test_a_lock_that_another_holds_is_not_given_in_time(kv, lasting) -> No
         assert not other.held
 
 
-async def test_who_waits_is_woken_by_the_release(kv, lasting) -> None:
+async def test_a_waiter_is_woken_by_the_release(kv, lasting) -> None:
     bucket = kv.bucket(lasting)
     first, second = AsyncLock(bucket, "x"), AsyncLock(bucket, "x")
     await first.acquire()
@@ -245,7 +245,7 @@ async def test_a_gateway_that_is_away_is_said_at_once(wire, wired, lasting) -> N
     assert not lock.held
 
 
-async def test_who_waits_already_waits_through_trouble(kv, wire, wired, locks) -> None:
+async def test_a_waiter_goes_on_waiting_through_trouble(kv, wire, wired, locks) -> None:
     first = AsyncLock(kv.bucket(locks), "x")
     second = AsyncLock(wired.bucket(locks), "x")
     await first.acquire()

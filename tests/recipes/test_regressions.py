@@ -122,7 +122,9 @@ async def test_an_election_observes_no_other_name(kv, locks: Bucket, name: str) 
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_who_waits_for_any_name_is_woken(kv, locks: Bucket, name: str) -> None:
+async def test_a_waiter_is_woken_whatever_the_name_of_the_lock(
+    kv, locks: Bucket, name: str
+) -> None:
     bucket = kv.bucket(locks.name)
     await bucket.put(name, {})
     bell = AsyncDoorbell(bucket, name)

@@ -45,7 +45,7 @@ async def test_two_sessions_have_two_ids_of_256_bits(sessions) -> None:
     assert [len(id) for id in ids] == [43, 43]
 
 
-async def test_an_ended_session_is_none(sessions) -> None:
+async def test_an_ended_session_does_not_exist(sessions) -> None:
     id = await sessions.start(Session("ada"))
     await sessions.end(id)
     await sessions.end(id)

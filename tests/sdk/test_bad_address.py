@@ -19,7 +19,7 @@ BAD_URLS = {
     "empty": ("", "''"),
     "no host": ("http://", "http://"),
     "a port too high": ("http://localhost:99999", "99999"),
-    "a port that is none": ("http://localhost:port", "port"),
+    "a port that is not a number": ("http://localhost:port", "port"),
     "port 0": ("http://localhost:0", "http://localhost:0"),
     "half an IPv6 address": ("http://[::1", "[::1"),
     "an address of one interface": ("http://[fe80::1%nope]", "%nope"),

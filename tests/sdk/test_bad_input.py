@@ -1,4 +1,4 @@
-"""Both clients, given keys, revisions and settings that are none, or used when they are over."""
+"""Both clients, given invalid keys, revisions and settings, or used after their end."""
 
 import asyncio
 from collections.abc import Callable
@@ -108,7 +108,7 @@ async def test_a_revision_of_another_key_is_said_not_to_be_there(
 
 @pytest.mark.parametrize("revision", [0, -1, True, "7", 7.0, b"7"], ids=repr)
 @pytest.mark.parametrize("verb", ["get", "update", "delete", "purge"])
-async def test_a_revision_that_is_none_is_refused_before_anything_is_sent(
+async def test_an_invalid_revision_is_refused_before_anything_is_sent(
     make, nobody: str, verb: str, revision: Any
 ) -> None:
     async with make(nobody, retry=ONCE) as client:
@@ -129,7 +129,7 @@ async def test_an_update_without_a_revision_writes_nothing(
 
 
 @pytest.mark.parametrize("revision", [-1, True, "7", 7.0], ids=repr)
-async def test_a_place_to_resume_that_is_none_is_refused_at_once(
+async def test_an_invalid_place_to_resume_is_refused_at_once(
     make, nobody: str, revision: Any
 ) -> None:
     async with make(nobody) as client:

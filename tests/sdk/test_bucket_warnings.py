@@ -28,14 +28,14 @@ async def test_a_bucket_shows_its_warnings(make: MakeClient, http: Http, make_bu
     assert "warnings" not in info.more
 
 
-async def test_a_bucket_that_keeps_its_promises_has_none(
+async def test_a_bucket_that_keeps_its_promises_has_no_warnings(
     make: MakeClient, http: Http, make_bucket
 ) -> None:
     async with make(http.url) as client:
         assert (await client.kv().bucket_info(make_bucket().name)).warnings == ()
 
 
-async def test_an_older_gateway_says_none(make: MakeClient) -> None:
+async def test_an_older_gateway_names_no_warnings(make: MakeClient) -> None:
     with scripted(INFO) as server:
         async with make(server.url) as client:
             assert (await client.kv().bucket_info("b")).warnings == ()

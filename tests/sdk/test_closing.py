@@ -144,7 +144,7 @@ async def test_a_closed_client_ends_a_write_that_waits_and_is_unknown(make) -> N
     assert len(server.asked) == 1
 
 
-async def test_who_waits_for_a_connection_is_told_that_the_client_was_closed(make) -> None:
+async def test_a_call_that_waits_for_a_connection_fails_when_the_client_is_closed(make) -> None:
     with scripted(silent) as server:
         client = make(server.url, max_connections=1)
         bucket = client.kv().bucket("b")
@@ -234,7 +234,7 @@ async def test_a_closed_client_makes_no_more_calls(make) -> None:
     assert server.connections == 0
 
 
-async def test_whoever_is_cancelled_while_its_watch_is_closed_is_cancelled() -> None:
+async def test_a_task_that_is_cancelled_while_its_watch_is_closed_is_cancelled() -> None:
     with scripted(INFO, silent) as server:
         async with AsyncClient(server.url) as client:
             watch = client.kv().bucket("b").watch(snapshot=True)

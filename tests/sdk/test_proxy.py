@@ -113,7 +113,7 @@ async def test_a_watch_tells_a_proxy_user_and_password_too(make) -> None:
     assert {asked.headers.get("proxy-authorization") for asked in proxy.asked} == {LOGIN}
 
 
-async def test_who_makes_the_tunnel_is_told_the_login_and_never_the_token(make, tls, trust) -> None:
+async def test_the_proxy_of_a_tunnel_gets_the_login_and_never_the_token(make, tls, trust) -> None:
     step, _ = tunnel(tls, PUT)
     with scripted(step) as proxy:
         async with make(
@@ -125,7 +125,7 @@ async def test_who_makes_the_tunnel_is_told_the_login_and_never_the_token(make, 
     assert "authorization" not in asked.headers
 
 
-async def test_who_is_behind_the_tunnel_is_told_the_token_and_never_the_login(
+async def test_the_gateway_behind_a_tunnel_gets_the_token_and_never_the_login(
     make, tls, trust
 ) -> None:
     step, gateway = tunnel(tls, PUT)

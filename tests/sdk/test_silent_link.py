@@ -163,7 +163,7 @@ async def test_an_answer_that_comes_slowly_is_not_given_up(make) -> None:
     assert len(server.asked) == 1
 
 
-async def test_who_is_never_answered_is_told_of_all_the_time_and_tries(make) -> None:
+async def test_a_call_that_gets_no_answer_names_all_its_time_and_tries(make) -> None:
     with scripted(silent, silent) as server:
         async with make(server.url, timeout=0.6, retry=Retry(first_delay=0.01)) as client:
             with pytest.raises(DeadlineExceededError, match=r"within 0\.\d+ s, in 2 tries"):

@@ -122,7 +122,7 @@ async def test_a_watch_that_is_answered_by_another_server_ends(make, name: str) 
         )
 
 
-# --- answers that are none
+# --- answers of another program
 
 
 def breaks_off(connection: socket.socket) -> None:

@@ -274,13 +274,13 @@ async def test_a_snapshot_is_had_once(make, http, bucket) -> None:
                 await watch.snapshot()
 
 
-async def test_a_watch_without_a_snapshot_has_none(make, http, bucket) -> None:
+async def test_a_watch_without_a_snapshot_cannot_be_asked_for_one(make, http, bucket) -> None:
     async with make(http.url) as client, client.kv().bucket(bucket.name).watch() as watch:
         with pytest.raises(InvalidArgumentError, match="snapshot=True"):
             await watch.snapshot()
 
 
-async def test_a_place_in_a_bucket_that_was_made_anew_is_none_in_the_new_one(
+async def test_a_place_in_a_bucket_that_was_created_again_does_not_exist_in_the_new_one(
     make, http, bucket
 ) -> None:
     for value in "12":

@@ -25,7 +25,7 @@ SECONDS = 20
 
 
 class Life:
-    """A watched bucket, and its gateway, which can be cut off from whoever watches."""
+    """A watched bucket, and its gateway, which can be cut off from its watchers."""
 
     def __init__(self, gateway: Any, native: Any, name: str, kv: Any) -> None:
         self.gateway = gateway
@@ -142,7 +142,7 @@ async def test_where_deletes_are_not_wanted_it_heals_without_them(make, brief) -
         assert await take(watch, 1) == [("c", 4, "put", None)]
 
 
-async def test_a_reader_who_stops_within_the_healing_is_told_by_whoever_resumes_for_him(
+async def test_a_reader_that_stops_while_its_watch_heals_gets_the_rest_on_resume(
     make, brief
 ) -> None:
     await brief.kv.put("a", b"1")
@@ -255,7 +255,9 @@ async def test_a_second_resync_within_the_healing_begins_it_again(make) -> None:
     assert all("snapshot=true" in one.target for one in asked)
 
 
-async def test_a_bucket_that_was_set_back_is_told_anew_where_deletes_are_not_wanted(make) -> None:
+async def test_a_bucket_that_was_set_back_is_reported_again_where_deletes_are_not_wanted(
+    make,
+) -> None:
     end = SNAPSHOT_END.replace("3", "9")
     steps = [
         INFO,

@@ -39,7 +39,7 @@ async def test_a_watch_stands_after_what_it_has_returned(make) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 5))
-async def test_who_stops_and_resumes_where_he_stood_misses_nothing(
+async def test_a_reader_that_stops_and_resumes_at_its_place_misses_nothing(
     make, http: Http, bucket: Bucket, count: int
 ) -> None:
     for key in KEYS:

@@ -83,7 +83,7 @@ def message(stream: str, subject: str, *, revision: int = 1, stored: bytes = b""
 
 
 class Load:
-    """Writers with a key each, who read it back after each write that was acked.
+    """Writers with a key each. They read it back after each write that was acked.
 
     Attributes:
         reads: how many were answered.

@@ -10,15 +10,15 @@ Request = Callable[..., Answer]
 
 def writes_of(bucket: Bucket) -> dict[str, Request]:
     """Each kind of write, on a key that is ready for it."""
-    for key in ("compared", "deleted", "deleted if", "purged", "purged if", "made anew"):
+    for key in ("compared", "deleted", "deleted if", "purged", "purged if", "created again"):
         bucket.put(key, "before")
-    bucket.delete("made anew")
+    bucket.delete("created again")
     at = {key: f'"{bucket.get(key).json["revision"]}"' for key in ("compared", "deleted if")}
     at["purged if"] = f'"{bucket.get("purged if").json["revision"]}"'
     return {
         "put": lambda **key: bucket.put("put", "v", **key),
         "created": lambda **key: bucket.put("created", "v", If_None_Match="*", **key),
-        "made anew": lambda **key: bucket.put("made anew", "v", If_None_Match="*", **key),
+        "created again": lambda **key: bucket.put("created again", "v", If_None_Match="*", **key),
         "compared": lambda **key: bucket.put("compared", "v", If_Match=at["compared"], **key),
         "deleted": lambda **key: bucket.delete("deleted", **key),
         "deleted if": lambda **key: bucket.delete("deleted if", If_Match=at["deleted if"], **key),
@@ -32,7 +32,7 @@ def writes_of(bucket: Bucket) -> dict[str, Request]:
 KINDS = (
     "put",
     "created",
-    "made anew",
+    "created again",
     "compared",
     "deleted",
     "deleted if",

@@ -52,7 +52,7 @@ def test_a_token_lets_in(guarded: LocalGateway) -> None:
         assert client.kv().buckets() == []
 
 
-def test_a_gateway_with_a_token_refuses_whoever_has_none(guarded: LocalGateway) -> None:
+def test_a_gateway_with_a_token_refuses_a_call_without_it(guarded: LocalGateway) -> None:
     with Client(guarded.url) as client, pytest.raises(AuthenticationError):
         client.kv().buckets()
 

@@ -154,7 +154,9 @@ def test_without_a_descriptor_connections_wait_and_one_line_says_so(
     assert log == [said]
 
 
-def test_who_has_connected_when_it_closes_is_accepted(run: Run, listening: socket.socket) -> None:
+def test_a_client_that_has_connected_when_it_closes_is_accepted(
+    run: Run, listening: socket.socket
+) -> None:
     async def body() -> None:
         connections = Connections()
         acceptor = Acceptor(listening, connections.protocol, connections)

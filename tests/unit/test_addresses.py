@@ -1,4 +1,4 @@
-"""Who calls: what proxies say of a caller, and whose word counts."""
+"""Which address a call comes from: what proxies say of it, and which of them is believed."""
 
 import pytest
 from hypothesis import given
@@ -100,7 +100,7 @@ def test_without_a_header_the_caller_is_the_peer() -> None:
         ("nonsense, 203.0.113.7", "203.0.113.7"),
         # From a trusted machine itself.
         ("10.0.0.8, 10.0.0.9", "10.0.0.8"),
-        # Whoever wrote nonsense is the last one that is known.
+        # The proxy that wrote nonsense is the last one that is known.
         ("203.0.113.7, nonsense", PROXY),
         ("203.0.113.7, nonsense, 10.0.0.9", "10.0.0.9"),
         ("203.0.113.7,", PROXY),

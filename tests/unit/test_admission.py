@@ -57,7 +57,7 @@ async def test_one_that_leaves_after_it_gave_way_makes_no_room() -> None:
     assert (started, admission.inside, admission.waiting) == (["second"], 1, 1)
 
 
-async def test_who_waits_in_vain_is_refused_once_its_time_is_over() -> None:
+async def test_a_request_that_waits_is_refused_once_its_time_is_over() -> None:
     admission = Admission(AdmissionLimits(requests=1, waiting=10, wait=0.05))
     one = Account("from this address")
     assert admission.enter("first", later(0), one)

@@ -1,4 +1,4 @@
-"""Who is in, who waits, and who is refused, by times that are handed in."""
+"""Which requests run, wait and are refused, by times that are handed in."""
 
 from collections import defaultdict
 
@@ -113,7 +113,7 @@ def test_callers_take_turns_however_many_requests_each_has() -> None:
     assert served == [("many", 0), ("few", 0), ("many", 1), ("few", 1)]
 
 
-def test_who_is_over_its_share_is_passed_over_while_only_the_reserve_is_free() -> None:
+def test_a_caller_over_its_share_is_passed_over_while_only_the_reserve_is_free() -> None:
     front = line()
     many, few = address(), address()
     assert enter_all(front, many, 7) == 7
@@ -158,7 +158,7 @@ def test_a_refusal_for_the_share_names_it_and_what_to_do() -> None:
     assert by_token.message == "too many requests with this token"
 
 
-def test_who_has_waited_in_vain_is_refused_in_the_order_of_coming() -> None:
+def test_requests_that_waited_too_long_are_refused_in_the_order_in_which_they_came() -> None:
     front = line(requests=1, wait=0.5)
     assert front.enter("first", 0, HERE)
     assert front.wait("second", 0, HERE) is None
@@ -172,7 +172,7 @@ def test_who_has_waited_in_vain_is_refused_in_the_order_of_coming() -> None:
     assert front.waiting == 1
 
 
-def test_who_leaves_the_line_is_not_served() -> None:
+def test_a_request_that_leaves_the_queue_is_not_served() -> None:
     front = line(requests=1)
     one = address()
     assert front.enter("first", 0, one)
@@ -294,7 +294,7 @@ def test_whatever_happens_counts_are_right_and_nobody_waits_for_a_place_that_it_
 
 
 @pytest.mark.parametrize("queues", [40, 100])
-def test_who_may_go_in_has_its_turn_behind_many_that_may_not(queues: int) -> None:
+def test_a_request_that_may_run_gets_its_turn_behind_many_that_may_not(queues: int) -> None:
     front = line(waiting=1000)
     one = address()
     assert enter_all(front, one, 7) == 7

@@ -1,4 +1,4 @@
-"""Bearer tokens of a file: who is let in, and what an edit of the file does."""
+"""Bearer tokens of a file: which callers are let in, and what an edit of the file does."""
 
 import hashlib
 import logging

@@ -25,7 +25,7 @@ def test_a_connection_is_always_somebodys_turn(connections: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=64, max_size=64), st.integers(2, 4))
-def test_nobody_has_much_more_than_a_share_whoever_is_quickest(
+def test_no_worker_has_much_more_than_its_share_however_quick_it_is(
     quickest: list[int], number: int
 ) -> None:
     connections = [0] * number
@@ -47,7 +47,7 @@ def test_one_worker_alone_accepts_all(connections: int) -> None:
     assert only.is_turn(connections)
 
 
-def test_who_does_not_take_a_turn_is_passed_over_until_a_sign_of_life() -> None:
+def test_a_worker_that_does_not_take_its_turn_is_passed_over_until_a_sign_of_life() -> None:
     _, (ahead, hung) = workers([8, 0])
     assert not ahead.is_turn(8)
     ahead.pass_over(8)
@@ -57,13 +57,13 @@ def test_who_does_not_take_a_turn_is_passed_over_until_a_sign_of_life() -> None:
     assert not ahead.is_turn(8)
 
 
-def test_who_is_gone_or_leaves_counts_no_more() -> None:
+def test_a_worker_that_is_gone_or_leaves_counts_no_more() -> None:
     cells, (ahead, _, leaves) = workers([8, 0, 0])
     vacate(cells, 1)
     assert not ahead.is_turn(8)
     leaves.leave()
     assert ahead.is_turn(8)
-    # Whoever takes a place counts from the first word on, as one that has nobody.
+    # A worker that takes a place counts from its first report on, with no connections.
     Balance(cells, 1).show(0)
     assert not ahead.is_turn(8)
 
@@ -73,7 +73,7 @@ def test_a_sign_of_life_is_heard_once() -> None:
     one.has_heard()
     assert not one.has_heard()
     one.show(1)
-    assert not one.has_heard(), "its own is none"
+    assert not one.has_heard(), "its own report does not count"
     other.show(0)
     assert one.has_heard()
     assert not one.has_heard()

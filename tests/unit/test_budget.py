@@ -32,7 +32,7 @@ def filled(lane: Lane, units: int) -> int:
     return times
 
 
-async def test_who_asks_first_is_served_first_also_before_a_smaller_one() -> None:
+async def test_the_first_to_ask_is_served_first_even_before_a_smaller_one() -> None:
     lane = Budget(150).large
     held = await lane.take(12)
     served: list[str] = []
@@ -52,7 +52,7 @@ async def test_who_asks_first_is_served_first_also_before_a_smaller_one() -> Non
     assert served == ["large", "small"]
 
 
-async def test_who_asks_for_more_than_its_lane_has_is_alone_in_it() -> None:
+async def test_a_read_that_asks_for_more_than_its_lane_has_is_alone_in_it() -> None:
     lane = Budget(150).large
     assert await lane.take(40) == 40
     assert lane.take_now(1) == 0
@@ -61,7 +61,7 @@ async def test_who_asks_for_more_than_its_lane_has_is_alone_in_it() -> None:
     assert lane.take_now(40) == 0
 
 
-async def test_who_asks_for_more_than_all_gets_all_but_what_live_feeds_have() -> None:
+async def test_a_read_that_asks_for_more_than_all_gets_all_but_what_live_feeds_have() -> None:
     budget = Budget(100)
     assert await budget.small.take(1000) == budget.most
     assert budget.most + budget.standing.part == 100
@@ -182,7 +182,7 @@ def test_after_a_surprise_nothing_is_asked_for_until_all_is_here_and_then_less_a
     assert filled(budget.small, 10) == 8
 
 
-async def test_who_waits_in_a_surprise_is_served_once_all_is_here() -> None:
+async def test_a_read_that_waits_in_a_surprise_is_served_once_all_is_here() -> None:
     budget = Budget(100)
     assert filled(budget.small, 10) == 10
     waiting = [asyncio.create_task(budget.small.take(10)) for _ in range(3)]

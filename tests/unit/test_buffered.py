@@ -1,4 +1,4 @@
-"""What is held for clients: who is let go, and who is not."""
+"""What is held for clients: which of them are disconnected, and which are not."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +44,7 @@ def test_more_that_waits_for_a_client_is_no_progress_of_its() -> None:
     assert held.excess() == ["stuck"]
 
 
-def test_who_moves_a_byte_a_second_is_not_fresh_by_that() -> None:
+def test_a_client_that_moves_a_byte_a_second_is_not_fresh_by_that() -> None:
     held: BufferedBytes[str] = BufferedBytes(100 * KIB)
     held.note("drip", 50 * KIB, 0.0)
     held.note("honest", 40 * KIB, 5.0)
@@ -130,7 +130,7 @@ def test_no_more_is_held_than_the_limit_and_every_byte_is_given_back(
         for one in gone:
             slower = [other for other in sizes if progress[other] < progress[one]]
             if part == 1.0:
-                # Who is slower stays only for being carried out.
+                # A slower client stays only while its request runs.
                 assert all(other in staying or other in gone for other in slower)
         for one in gone:
             del sizes[one]

@@ -44,7 +44,7 @@ async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> No
     assert cleaned == [True]
 
 
-async def test_whoever_is_cancelled_takes_the_work_along() -> None:
+async def test_a_caller_that_is_cancelled_cancels_the_work_too() -> None:
     ended = asyncio.Event()
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Whom a connection and a request count for."""
+"""Which caller a connection and a request count for."""
 
 from jetkv_gateway.kv.access import ANONYMOUS, Principal
 from jetkv_gateway.serving.addresses import TrustedProxies
@@ -36,7 +36,7 @@ def test_a_proxy_has_any_number_of_connections_and_its_callers_have_a_share() ->
     assert account is here.peer("192.0.2.1").account
 
 
-def test_who_says_by_a_proxy_to_be_on_this_machine_has_a_share() -> None:
+def test_a_caller_that_a_proxy_names_as_this_machine_has_a_share() -> None:
     here = callers("127.0.0.1")
     proxy = here.peer("127.0.0.1")
     assert here.behind(proxy, {b"x-forwarded-for": b"127.0.0.2"}, "http")[1].limited

@@ -123,7 +123,7 @@ def test_a_caller_over_its_share_closes_its_own_and_nobody_elses() -> None:
     assert (len(connections), greedy.connections) == (LIMIT, 14)
 
 
-def test_who_has_no_limit_takes_all_and_still_gives_way_when_idle() -> None:
+def test_a_caller_without_a_limit_takes_all_and_still_gives_way_when_idle() -> None:
     connections = registry()
     here = Account("here", limited=False)
     own = fill(connections, here, LIMIT, since=3)

@@ -1,4 +1,4 @@
-"""Cursors (docs/http-api.md#pages): what they carry, and which texts are none."""
+"""Cursors (docs/http-api.md#pages): what they carry, and which texts are not cursors."""
 
 import re
 

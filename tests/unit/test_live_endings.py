@@ -81,7 +81,7 @@ async def test_a_bucket_that_is_deleted_ends_all_its_watches() -> None:
 
 
 @simulated
-async def test_a_bucket_that_is_made_anew_ends_all_watches_of_the_old_one() -> None:
+async def test_a_bucket_that_is_created_again_ends_all_watches_of_the_old_one() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     async with a_hub(changes) as hub, watching(hub) as seen:
         changes.delete("b")
@@ -92,24 +92,24 @@ async def test_a_bucket_that_is_made_anew_ends_all_watches_of_the_old_one() -> N
 
 
 @simulated
-async def test_a_bucket_made_anew_between_the_look_and_the_feed_is_noticed() -> None:
+async def test_a_bucket_created_again_between_the_look_and_the_feed_is_noticed() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     async with a_hub(changes) as hub, watching(hub) as seen:
         changes.buckets["b"].put("k", "l")
         await seen.got(1, 2)
 
-        def make_anew() -> None:
+        def create_again() -> None:
             changes.after.clear()
             changes.delete("b")
             changes.buckets["b"] = MemoryBucket("2026-02-02T00:00:00Z")
 
-        changes.after["state"] = make_anew
+        changes.after["state"] = create_again
         changes.buckets["b"].end_feeds()
         assert isinstance(await seen.closed(), BucketDeleted)
 
 
 @simulated
-async def test_a_bucket_that_is_made_anew_can_be_watched_beside_the_end_of_the_old() -> None:
+async def test_a_bucket_that_is_created_again_can_be_watched_beside_the_end_of_the_old() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     async with a_hub(changes) as hub, watching(hub) as old:
         changes.buckets["b"] = MemoryBucket("2026-02-02T00:00:00Z")
@@ -252,7 +252,7 @@ async def test_a_feed_that_stands_still_is_replaced() -> None:
 
 
 @simulated
-async def test_a_bucket_that_is_none_any_more_ends_its_watches() -> None:
+async def test_a_stream_that_is_no_longer_a_bucket_ends_its_watches() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     async with a_hub(changes) as hub, watching(hub) as seen:
         await asyncio.sleep(1)

@@ -93,7 +93,7 @@ async def test_no_bookmark_runs_ahead_of_a_change_that_is_being_offered(
     ids=["snapshot", "resume", "resume from the start"],
 )
 @simulated
-async def test_who_joins_while_a_change_is_being_offered_gets_it_once(
+async def test_a_watcher_that_joins_while_a_change_is_being_offered_gets_it_once(
     request_: WatchRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joined: list[Seen] = []

@@ -394,7 +394,7 @@ def test_a_host_gets_the_same_answer_each_time() -> None:
         refusal(rule, request((b"host", b"evil.example")))
 
 
-def test_who_names_ever_new_hosts_takes_no_memory() -> None:
+def test_a_client_that_names_ever_new_hosts_takes_no_memory() -> None:
     hosts = AllowedHosts()
     for number in range(5000):
         hosts.check(b"gateway-%d" % number)

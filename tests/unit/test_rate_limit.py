@@ -9,7 +9,7 @@ BYTES = RateLimit.BYTES_A_SECOND
 BURST = RateLimit.BURST_SECONDS
 
 
-def test_who_sends_no_faster_than_it_grows_is_never_stopped() -> None:
+def test_a_peer_that_sends_no_faster_than_it_grows_is_never_stopped() -> None:
     allowance = RateLimit(0)
     for second in range(1, 1000):
         allowance.spend(FRAMES, BYTES)
@@ -26,13 +26,13 @@ def test_a_burst_spends_it_and_a_pause_brings_it_back(frames: int, size: int) ->
     assert allowance.spent
     assert allowance.grow(1)
     assert not allowance.spent
-    # Once it is whole again, the next burst begins anew.
+    # Once it is whole again, the next burst starts again.
     assert allowance.grow(BURST + 1)
     allowance.spend(frames, size)
     assert all(allowance.grow(second) for second in (5, 6, 22, 100))
 
 
-def test_who_goes_on_for_ten_seconds_more_than_it_grows_has_to_go() -> None:
+def test_a_peer_that_sends_faster_than_it_grows_for_ten_seconds_is_ended() -> None:
     allowance = RateLimit(0)
     granted = 0
     for second in range(1, 100):

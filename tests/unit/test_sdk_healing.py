@@ -90,7 +90,7 @@ def test_deletes_that_are_not_wanted_are_not_made_up() -> None:
     ]
 
 
-def test_a_reader_who_stops_within_it_stands_where_he_stood() -> None:
+def test_a_reader_that_stops_while_it_heals_keeps_its_place() -> None:
     watch = begun(*AB)
     came = watch.feed(update(5, "b", b"2") + update(6, "c"))
     assert [one.place for one in came] == [None, None]

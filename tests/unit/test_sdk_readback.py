@@ -240,7 +240,7 @@ REFUSED = {
     "a field in a slot": (Slotted, Slotted("a"), "hits"),
     "a serializer that rounds": (Rounded, Rounded(price=1.239), "price would come back as another"),
     "a validator that adds": (Upper, Upper(name="a"), "name would come back as another"),
-    "a number that is none": (Constants, Constants(value=math.nan), "not JSON"),
+    "not a number": (Constants, Constants(value=math.nan), "not JSON"),
     "one without an end": (Constants, Constants(value=math.inf), "not JSON"),
     "no number for a number": (list[float], [math.nan], "not read back"),
     "no number where none may be": (list[float | None], [math.nan], "another value"),

@@ -368,7 +368,7 @@ def test_a_prefix_that_is_no_beginning_of_a_subject_is_refused(prefix: str) -> N
 
 
 @pytest.mark.parametrize("url", ["", " , ", "nats://u:hunter2@h:x", "nats://u:hunter2#@h"])
-def test_an_address_of_nats_that_is_none_is_refused_without_its_login(url: str) -> None:
+def test_an_invalid_address_of_nats_is_refused_without_its_login(url: str) -> None:
     text = refusal({"nats_url": url})
     assert text.startswith("nats_url: ")
     assert "hunter2" not in text

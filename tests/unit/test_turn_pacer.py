@@ -43,7 +43,7 @@ async def test_what_weighs_more_than_a_turn_takes_the_rest_of_one() -> None:
     await asyncio.gather(*asked)
 
 
-async def test_who_comes_alone_waits_for_nobody() -> None:
+async def test_an_upload_that_comes_alone_does_not_wait() -> None:
     loop = Loop(1)
     for number in range(5):
         await loop.ask(f"{number}", 1)
@@ -51,7 +51,7 @@ async def test_who_comes_alone_waits_for_nobody() -> None:
     assert [*chain(*loop.came.values())] == ["0", "1", "2", "3", "4"]
 
 
-async def test_who_comes_later_does_not_get_in_front() -> None:
+async def test_an_upload_that_comes_later_does_not_go_first() -> None:
     loop = Loop(1)
     first = [asyncio.create_task(loop.ask(f"first {number}", 1)) for number in range(4)]
     await loop.run(2)
@@ -61,7 +61,7 @@ async def test_who_comes_later_does_not_get_in_front() -> None:
     await asyncio.gather(*first, second)
 
 
-async def test_who_gives_up_takes_no_turn() -> None:
+async def test_an_upload_that_gives_up_takes_no_turn() -> None:
     loop = Loop(1)
     asked = [asyncio.create_task(loop.ask(f"{number}", 1)) for number in range(6)]
     await asyncio.sleep(0)

@@ -104,7 +104,7 @@ def test_what_was_stored_as_json_is_parsed(value: bytes, ready: Any, content_typ
 
 
 @pytest.mark.parametrize("value", ["", "{", "hello", "NaN", "{'a': 1}", "[1,]", "01", "1 2", "é"])
-def test_what_was_stored_as_json_and_is_none_is_text(value: str) -> None:
+def test_what_was_stored_as_json_and_is_not_json_is_text(value: str) -> None:
     assert shown(value.encode(), JSON) == ("text", value)
 
 

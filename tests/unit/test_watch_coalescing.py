@@ -37,7 +37,7 @@ def revision(number: int) -> Newest:
     return Newest(number, "k")
 
 
-async def test_who_asks_at_the_same_time_shares_a_look() -> None:
+async def test_watches_that_ask_at_the_same_time_share_a_look() -> None:
     asked = Asked()
     callers = ask(SharedChanges(asked), 100)
     await asked.begun(1)
@@ -46,7 +46,7 @@ async def test_who_asks_at_the_same_time_shares_a_look() -> None:
     assert len(asked.looks) == 1
 
 
-async def test_who_asks_later_never_gets_what_was_looked_at_before() -> None:
+async def test_a_watch_that_asks_later_never_gets_an_earlier_look() -> None:
     asked = Asked()
     shared = SharedChanges(asked)
     first = ask(shared, 3)
@@ -100,7 +100,7 @@ async def test_a_look_goes_on_until_the_last_who_waits_for_it_has_left() -> None
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_who_leaves_before_a_look_has_begun_leaves_nothing_behind() -> None:
+async def test_a_watch_that_leaves_before_a_look_has_begun_leaves_nothing_behind() -> None:
     asked = Asked()
     shared = SharedChanges(asked)
     first = ask(shared, 1)

@@ -95,7 +95,7 @@ def test_a_watch_that_goes_on_has_seen_the_newest_of_all_that_changed(
             shown = {change.key: change.revision for change in seen.changes}
             for key, revision in newest.items():
                 if revision > since and filter in ("", key):
-                    # Who begins with a snapshot need not hear of a key that is gone by then.
+                    # A watch with a snapshot need not report a key that is gone by then.
                     unknown = not resumes and key not in shown
                     assert unknown or shown.get(key) == revision
 

@@ -117,7 +117,7 @@ def decode_event(event: bytes) -> dict[str, str]:
             put(b"\xff\x00"),
             '{"type":"kv_update","bucket":"b","key":"k","value":"/wA=",'
             '"revision":7,"operation":"put","encoding":"base64"}',
-            id="text that is none",
+            id="not a text",
         ),
         pytest.param(
             TEXT,

@@ -124,7 +124,7 @@ async def test_one_alone_reads_at_its_own_pace() -> None:
     assert stored.opened == [(0, ("a",))]
 
 
-async def test_who_has_missed_much_reads_alone() -> None:
+async def test_a_watch_that_has_missed_much_reads_alone() -> None:
     stored = Stored(["a"] * 5000)
     shared = SharedChanges(stored)
     found = await asyncio.gather(*(caught_up(shared, after, "a") for after in (0, 1, 4990, 4995)))
@@ -184,7 +184,7 @@ async def test_with_much_still_kept_for_slow_readers_others_read_alone() -> None
     assert len(stored.opened) == together + 1
 
 
-async def test_who_leaves_before_a_read_is_over_leaves_nothing_open() -> None:
+async def test_a_watch_that_leaves_before_a_read_is_over_leaves_nothing_open() -> None:
     stored = Stored(["a"] * 40)
     shared = SharedChanges(stored)
     watches = [asyncio.create_task(caught_up(shared, 0, "a")) for _ in range(4)]

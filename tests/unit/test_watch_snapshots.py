@@ -158,17 +158,17 @@ async def test_a_snapshot_goes_on_when_its_feed_ends() -> None:
 
 
 @simulated
-async def test_a_bucket_made_anew_while_a_snapshot_is_read_ends_it() -> None:
+async def test_a_bucket_created_again_while_a_snapshot_is_read_ends_it() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
     bucket.put(*"abcdef")
 
-    def make_anew() -> None:
+    def create_again() -> None:
         changes.delete("b")
         changes.buckets["b"] = MemoryBucket("2026-02-02T00:00:00Z")
         changes.buckets["b"].put("other")
 
-    at_batch(changes, 3, make_anew)
+    at_batch(changes, 3, create_again)
     async with a_hub(changes) as hub, watching(hub, SNAPSHOT) as seen:
         assert isinstance(await seen.closed(), BucketDeleted)
         assert "other" not in fold({}, seen.changes)

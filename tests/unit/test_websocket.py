@@ -128,7 +128,7 @@ async def test_a_write_waits_for_a_reader_who_is_behind_and_for_no_other_that_wa
             await asyncio.gather(writes[0], writes[2])
 
 
-async def test_who_waits_to_write_is_told_when_the_peer_is_gone() -> None:
+async def test_a_write_that_waits_ends_when_the_peer_is_gone() -> None:
     async with connected(small=True) as peer:
         write = asyncio.create_task(peer.server.write(text_frame(b"x" * 500_000)))
         await soon(

@@ -93,7 +93,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize(("first", "flood"), FLOODS.values(), ids=FLOODS)
-async def test_who_sends_as_fast_as_it_can_is_ended_with_1008_and_others_get_their_frames(
+async def test_a_peer_that_sends_as_fast_as_it_can_is_ended_with_1008_and_others_get_their_frames(
     first, flood
 ) -> None:
     async with connected() as loud, connected() as quiet:

@@ -148,7 +148,7 @@ def test_a_line_without_an_end_breaks_the_connection_however_it_comes() -> None:
         ("Maximum Payload Violation", None),
     ],
 )
-def test_a_refusal_keeps_the_case_of_its_subject_and_is_none_where_the_server_escaped_it(
+def test_a_refusal_keeps_the_case_of_its_subject_and_is_not_read_where_the_server_escaped_it(
     text: str, read: Violation | None
 ) -> None:
     assert violation(text) == read

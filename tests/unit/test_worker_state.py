@@ -1,4 +1,4 @@
-"""What all connections share: who is let go for whom, and when."""
+"""What all connections share: which one is closed to make room for another, and when."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def worker() -> WorkerState:
     return WorkerState(ServerOptions(held_bytes=4 * MIB))
 
 
-def test_who_is_let_go_is_let_go_before_anything_else_is_read() -> None:
+def test_a_client_is_disconnected_before_anything_else_is_read() -> None:
     async def main() -> None:
         shared = worker()
         slow, fast = Client(shared), Client(shared)
@@ -50,7 +50,7 @@ def test_who_is_let_go_is_let_go_before_anything_else_is_read() -> None:
     asyncio.run(main())
 
 
-def test_who_is_too_large_itself_is_let_go_once_it_has_said_so() -> None:
+def test_a_client_that_is_too_large_itself_is_disconnected_once_it_has_said_so() -> None:
     async def main() -> None:
         shared = worker()
         large = Client(shared)
@@ -62,7 +62,7 @@ def test_who_is_too_large_itself_is_let_go_once_it_has_said_so() -> None:
     asyncio.run(main())
 
 
-def test_who_is_let_go_for_one_that_was_just_let_go_has_its_own_turn() -> None:
+def test_a_client_that_is_disconnected_for_one_that_just_was_has_its_own_turn() -> None:
     async def main() -> None:
         shared = worker()
         first, second, third = Client(shared, writes=3 * MIB), Client(shared), Client(shared)

@@ -104,7 +104,7 @@ async def readers_stop_reading(scenario: Scenario) -> None:
             await reader.has_ended_once()
 
 
-async def buckets_are_made_anew(scenario: Scenario) -> None:
+async def buckets_are_recreated(scenario: Scenario) -> None:
     bookmarks = await scenario.bookmarks_before_the_end()
     for bucket in scenario.buckets:
         answer = await asyncio.to_thread(scenario.http.delete, f"/api/v1/kv/buckets/{bucket}")
@@ -113,7 +113,7 @@ async def buckets_are_made_anew(scenario: Scenario) -> None:
     await _go_on_with_the_new(scenario, bookmarks)
 
 
-async def buckets_are_made_anew_unseen(scenario: Scenario) -> None:
+async def buckets_are_recreated_unseen(scenario: Scenario) -> None:
     """Others do it while nats-server is away for the gateway; the new ones get further."""
     bookmarks = await scenario.bookmarks_before_the_end()
     lasts = {bucket: stored.last for (bucket, _), stored in scenario.evidence.stored.items()}
@@ -205,13 +205,13 @@ FAULTS = [
     ),
     Fault(
         "bucket re-created",
-        buckets_are_made_anew,
+        buckets_are_recreated,
         must_end=frozenset({"bucket_deleted"}),
         may_end=frozenset({"resync"}),
     ),
     Fault(
         "bucket re-created while nats-server is down",
-        buckets_are_made_anew_unseen,
+        buckets_are_recreated_unseen,
         must_end=frozenset({"bucket_deleted"}),
         may_end=frozenset({"resync"}),
         may_refuse=_AWAY,

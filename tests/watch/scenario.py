@@ -366,7 +366,7 @@ class Scenario:
                 self.evidence.probes.append(Probe(bookmark, state, recorder.chains[0]))
 
     async def probe_the_dead(self, life: Life, bookmarks: list[tuple[Bookmark, Chain]]) -> None:
-        """Resume from bookmarks of a bucket that was made anew since."""
+        """Resume from bookmarks of a bucket that was created again since."""
         bucket, created_at = life
         recorders = [
             Recorder(

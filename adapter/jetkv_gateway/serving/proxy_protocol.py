@@ -79,7 +79,7 @@ def _first(data: bytes) -> Told | Broken | None:
     try:
         source, _ = (known(text.decode("ascii")) for text in rest[:2])
     except ValueError:
-        return Broken("an address of the PROXY header is none of its family")
+        return Broken("an address of the PROXY header does not belong to its family")
     if not all(port.isdigit() and len(port) <= 5 and int(port) <= _MOST_PORT for port in rest[2:]):
         return Broken("a port of the PROXY header is no number up to 65535")
     return Told(str(source), size)

@@ -128,7 +128,7 @@ class Hub:
                     self._leave(watch)
             if opened:
                 return watch
-        raise Unavailable("the bucket is made anew again and again")
+        raise Unavailable("the bucket keeps being deleted and created")
 
     def _leave(self, watch: "Watch") -> None:
         watch.live_feed.leave(watch.session)

@@ -52,7 +52,7 @@ async def test_a_bucket_that_another_client_deletes_is_the_same(
         assert await watcher.closed() == (DELETED, 4410)
 
 
-async def test_a_bucket_that_is_made_anew_at_once_was_deleted_all_the_same(
+async def test_a_bucket_that_is_created_again_at_once_was_deleted_all_the_same(
     bucket: Bucket,
 ) -> None:
     await put(bucket, "old")
@@ -63,7 +63,7 @@ async def test_a_bucket_that_is_made_anew_at_once_was_deleted_all_the_same(
         assert await watcher.closed() == (DELETED, 4410)
 
 
-async def test_a_watch_of_the_bucket_made_anew_sees_its_changes(bucket: Bucket) -> None:
+async def test_a_watch_of_the_bucket_created_again_sees_its_changes(bucket: Bucket) -> None:
     async with watch(bucket) as old:
         await remove(bucket)
         await create(bucket)

@@ -97,7 +97,7 @@ async def test_resuming_in_another_bucket_of_the_same_name_is_a_resync(bucket: B
     assert ([frame["code"] for frame in frames], code) == (["resync"], 4409)
 
 
-async def test_a_revision_that_a_bucket_made_anew_has_not_reached_is_a_resync(
+async def test_a_revision_that_a_bucket_created_again_has_not_reached_is_a_resync(
     bucket: Bucket,
 ) -> None:
     for key in ("x", "y", "z"):

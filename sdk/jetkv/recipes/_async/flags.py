@@ -364,7 +364,7 @@ class AsyncFlags(OfOneProcess):
             check_flag(update.value)
         except (ValueDecodeError, ValueError) as error:
             log.warning(
-                "flag %r in bucket %r at revision %d is none, and the last good one stands: %s",
+                "flag %r in bucket %r at revision %d is not valid, so the last valid one stays: %s",
                 update.key,
                 self._bucket.name,
                 update.revision,
