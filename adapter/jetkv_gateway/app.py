@@ -29,8 +29,8 @@ from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.kv.batches import MAX_BODY_BYTES
+from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.store import Store
-from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
@@ -114,7 +114,7 @@ def gateway(
         connection,
         naming,
         timeout=settings.request_timeout,
-        reading_bytes=settings.max_reading_bytes,
+        in_flight_bytes=settings.max_reading_bytes,
     )
     return build(
         store,
@@ -135,7 +135,7 @@ def build(
     authenticator: Authenticator,
     files: FileWatcher,
     origins: AllowedOrigins,
-    wanted: list[WantedBucket],
+    wanted: list[ConfiguredBucket],
     watch_limits: WatchLimits,
     policy: Policy = full_access,
 ) -> Gateway:

@@ -8,8 +8,8 @@ import orjson
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.capabilities import too_old
-from jetkv_gateway.jetstream.connection import Connection, Kind
-from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.connection import Connection, FailureKind
+from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.requests import NoResponders, NotPermitted, RequestFailed
 from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.buckets import BucketWarning
@@ -25,9 +25,9 @@ EXIT_AUTH = 5
 EXIT_UNUSABLE = 6
 
 _TROUBLES = {
-    Kind.UNREACHABLE: (EXIT_RETRY, "; is NATS running?"),
-    Kind.UNUSABLE: (EXIT_UNUSABLE, ""),
-    Kind.LOGIN_REFUSED: (EXIT_AUTH, "; check --nats-user, --nats-creds and so on"),
+    FailureKind.UNREACHABLE: (EXIT_RETRY, "; is NATS running?"),
+    FailureKind.UNUSABLE: (EXIT_UNUSABLE, ""),
+    FailureKind.LOGIN_REFUSED: (EXIT_AUTH, "; check --nats-user, --nats-creds and so on"),
 }
 
 
@@ -83,7 +83,7 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
 async def _check(connection: Connection, settings: Settings, patience: float) -> Report:
     report = Report()
     if not await _connected(connection, patience):
-        kind, reason = connection.trouble or (Kind.UNREACHABLE, "no answer")
+        kind, reason = connection.failure or (FailureKind.UNREACHABLE, "no answer")
         exit_code, hint = _TROUBLES[kind]
         servers = ", ".join(server.url for server in settings.nats_servers)
         report.fail(exit_code, f"no connection to {servers}: {reason}{hint}")
@@ -100,7 +100,7 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
         report.fail(EXIT_UNUSABLE, "JetStream is not enabled: start nats-server with -js")
         return report
     except NotPermitted as signal:
-        report.fail(EXIT_UNUSABLE, unanswered(signal, None).message)
+        report.fail(EXIT_UNUSABLE, request_error(signal, None).message)
         return report
     except RequestFailed as signal:
         report.fail(EXIT_RETRY, f"JetStream does not answer: {type(signal).__name__}")
@@ -143,6 +143,6 @@ async def _connected(connection: Connection, patience: float) -> bool:
     while asyncio.get_running_loop().time() < deadline:
         if await connection.wait_connected(0.2):
             return True
-        if connection.hopeless:
+        if connection.needs_operator:
             return False
     return False

@@ -20,8 +20,8 @@ from jetkv_gateway.http.auth import NoAuth
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
+from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.readiness import make_bucket
 from jetkv_gateway.serving.processes import run
 from jetkv_gateway.serving.server import listen
@@ -82,7 +82,7 @@ class _Hint:
         self.nats_port = "`make dev NATS_PORT=…`" if made else "--nats-port"
 
 
-async def _make_buckets(settings: Settings, wanted: list[WantedBucket]) -> None:
+async def _make_buckets(settings: Settings, wanted: list[ConfiguredBucket]) -> None:
     connection = Connection(settings.nats_options())
     connection.start()
     naming = Naming(settings.bucket_prefix, settings.nats_domain)

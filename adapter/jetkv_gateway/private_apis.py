@@ -186,19 +186,19 @@ PARTS = [
             "_reading_task",
             "_transport",
         ),
-        ("jetstream/opening.py",),
+        ("jetstream/nats_py.py",),
     ),
     Part(
         "nats-py",
         "nats.aio.transport:TcpTransport",
         ("_io_reader", "_io_writer"),
-        ("jetstream/opening.py",),
+        ("jetstream/nats_py.py",),
     ),
     Part(
         "nats-py",
         "nats.aio.transport:WebSocketTransport",
         ("readline()",),
-        ("jetstream/opening.py",),
+        ("jetstream/nats_py.py",),
     ),
 ]
 

@@ -5,9 +5,9 @@ import logging
 
 from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, GatewayError
 from jetkv_gateway.kv.store import Buckets, Health
-from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.watch.hub import Hub
 
 __all__ = ["GatewayReadiness", "make_bucket"]
@@ -22,7 +22,7 @@ _WAITING = "buckets that are watched and cannot be followed now: {}; {}"
 _NOT_YET = "is not there yet; see the log"
 
 
-async def make_bucket(buckets: Buckets, wanted: WantedBucket) -> str:
+async def make_bucket(buckets: Buckets, wanted: ConfiguredBucket) -> str:
     """Make a bucket unless there is one of its name; return how that one differs, in words.
 
     Raises:
@@ -51,7 +51,7 @@ class GatewayReadiness:
         connection: Connection,
         health: Health,
         buckets: Buckets,
-        wanted: list[WantedBucket],
+        wanted: list[ConfiguredBucket],
         authenticator: Authenticator,
         hub: Hub,
     ) -> None:
@@ -123,7 +123,7 @@ class GatewayReadiness:
                 if wanted.spec.name in self._different:
                     await self._compare(wanted)
 
-    async def _make(self, wanted: WantedBucket, said: dict[str, str]) -> None:
+    async def _make(self, wanted: ConfiguredBucket, said: dict[str, str]) -> None:
         """Try to make a bucket; `said` has what the log was told last, by bucket."""
         name = wanted.spec.name
         try:
@@ -135,7 +135,7 @@ class GatewayReadiness:
         else:
             del self._missing[name]
 
-    async def _compare(self, wanted: WantedBucket) -> None:
+    async def _compare(self, wanted: ConfiguredBucket) -> None:
         try:
             self._differs(wanted, wanted.differences(await self._buckets.info(wanted.spec.name)))
         except BucketNotFound:
@@ -143,7 +143,7 @@ class GatewayReadiness:
         except GatewayError:
             return  # another time
 
-    def _differs(self, wanted: WantedBucket, text: str) -> None:
+    def _differs(self, wanted: ConfiguredBucket, text: str) -> None:
         name = wanted.spec.name
         if text and self._different.get(name) != text:
             _log.warning("bucket %s is left as it is: %s", name, text)

@@ -29,7 +29,6 @@ from pydantic_settings import (
 
 from jetkv_gateway.environment import is_service_link
 from jetkv_gateway.http.hosts import allowed_host
-from jetkv_gateway.jetstream.budget import READING_BYTES
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credentials import (
     SecretError,
@@ -37,10 +36,11 @@ from jetkv_gateway.jetstream.credentials import (
     read_credentials,
     read_nkey,
 )
+from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.servers import Server, parse_server
 from jetkv_gateway.kv.buckets import FIELDS, BucketSpec
+from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.wanted import WantedBucket
 from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     max_waiting_requests: Annotated[int, Field(ge=0)] = 4096
     request_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
 
-    max_reading_bytes: Annotated[int, Field(ge=8 * _MIB, le=2**40)] = READING_BYTES
+    max_reading_bytes: Annotated[int, Field(ge=8 * _MIB, le=2**40)] = IN_FLIGHT_BYTES
     max_held_bytes: Annotated[int, Field(ge=4 * _MIB, le=2**40)] = 32 * _MIB
 
     max_watches: Annotated[int, Field(ge=0)] = 10_000
@@ -240,11 +240,11 @@ class Settings(BaseSettings):
         """
         return [wanted.spec for wanted in self.wanted_buckets()]
 
-    def wanted_buckets(self) -> list[WantedBucket]:
+    def wanted_buckets(self) -> list[ConfiguredBucket]:
         """As `bucket_specs`, with the fields that are named."""
         try:
             return [
-                WantedBucket(bucket.spec(), frozenset(bucket.model_fields_set))
+                ConfiguredBucket(bucket.spec(), frozenset(bucket.model_fields_set))
                 for bucket in self.buckets
             ]
         except GatewayError as error:

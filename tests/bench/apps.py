@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from jetkv_gateway.jetstream.link import Link
+from jetkv_gateway.jetstream.protocol import NatsProtocol
 from jetkv_gateway.jetstream.requests import Multiplexer
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -70,7 +70,7 @@ class Barest:
         await _respond(send, body)
 
     async def _connect(self) -> None:
-        link = Link(lambda _info, _first: None, lambda _refused: None, lambda: None)
+        link = NatsProtocol(lambda _info, _first: None, lambda _refused: None, lambda: None)
         await link.open(os.environ["BENCH_NATS"], 5)
         self.mux = await Multiplexer.open(link, "_INBOX")
 

@@ -103,7 +103,7 @@ def test_a_request_stands_in_the_rooms_of_the_page_when_it_leaves_for_nats(
     visited: tuple[Visitor, Bucket], request_of: Callable[[Bucket], Answer], rooms: list[Room]
 ) -> None:
     visitor, bucket = visited
-    with visitor.at("jetstream/link.py", "publish") as seen:
+    with visitor.at("jetstream/protocol.py", "publish") as seen:
         assert request_of(bucket).status == 200
     assert rooms in seen
     assert len(set(rooms)) == len(rooms), "it turns back into no room"

@@ -12,9 +12,9 @@ from websockets.exceptions import InvalidStatus
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
+from jetkv_gateway.jetstream.credits import ReadCredits
 from jetkv_gateway.jetstream.feed import Feed
 from jetkv_gateway.jetstream.names import names_of
 from jetkv_gateway.kv.errors import BucketUnsuitable
@@ -122,13 +122,13 @@ async def feed_with(
     async with connected(nats.url) as connection:
         consumer = Consumer(JetStream(connection, naming, 5.0), connection.mux, names, "limited")
         reply = await consumer.create([], inactive_seconds=60, **limits)
-        stored = names.stored.encode()
+        stored = names.subject_prefix.encode()
         feed = Feed(
             connection.mux,
             stored,
             consumer,
-            budget=Budget(),
-            past=False,
+            credits=ReadCredits(),
+            catch_up=False,
             latest=False,
             heartbeat=1.0,
         )
@@ -153,7 +153,7 @@ async def test_a_feed_keeps_to_every_limit_that_its_consumer_has(
     nats: NatsServer, native: Native, bucket: Bucket, limits: dict[str, Any]
 ) -> None:
     async with feed_with(nats, bucket.name, limits) as (feed, config):
-        feed.keep_to(config)
+        feed.apply_limits(config)
         for number in range(5):
             await native.publish(f"$KV.{bucket.name}.k{number}", b"v" * 200)
         keys: list[str] = []
@@ -181,7 +181,7 @@ async def test_a_value_over_what_may_be_asked_for_is_an_error_with_the_reason(
 ) -> None:
     await native.publish(f"$KV.{bucket.name}.k", b"v" * 5000)
     async with feed_with(nats, bucket.name, {"max_bytes": 2000}) as (feed, config):
-        feed.keep_to(config)
+        feed.apply_limits(config)
         with pytest.raises(BucketUnsuitable, match="MaxBytes"):
             await first_changes(feed)
 

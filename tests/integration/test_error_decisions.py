@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.jetstream.errors import NOT_MET, PASSING, TABLE, refusal
+from jetkv_gateway.jetstream.errors import NOT_EXPECTED, TABLE, TRANSIENT, api_error
 from jetkv_gateway.kv import errors as kv
 from tests.integration.rows import row
 from tests.servers import fetch
@@ -31,16 +31,16 @@ CODES = {
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_that_a_server_can_say_has_one_decision(code: int) -> None:
-    assert (code in TABLE) != (code in NOT_MET)
+    assert (code in TABLE) != (code in NOT_EXPECTED)
 
 
 def test_no_decision_is_about_a_code_that_does_not_exist() -> None:
-    assert {*TABLE, *NOT_MET} <= {*CODES}
+    assert {*TABLE, *NOT_EXPECTED} <= {*CODES}
 
 
-@pytest.mark.parametrize("code", sorted(NOT_MET))
+@pytest.mark.parametrize("code", sorted(NOT_EXPECTED))
 def test_a_code_that_is_not_met_goes_by_the_servers_class(code: int) -> None:
-    error = refusal({"code": CODES[code], "err_code": code, "description": "words"})
+    error = api_error({"code": CODES[code], "err_code": code, "description": "words"})
     later = CODES[code] == 429 or CODES[code] >= 500
     assert type(error) is (kv.Unavailable if later else kv.BucketUnsuitable)
     assert error.message.endswith(": words")
@@ -94,7 +94,7 @@ FOR_GOOD = {
 @row(*LATER)
 @pytest.mark.parametrize("code", LATER)
 def test_what_passes_by_itself_is_503_and_to_be_tried_again(code: int) -> None:
-    error = refusal({"code": CODES[code], "err_code": code, "description": LATER[code]})
+    error = api_error({"code": CODES[code], "err_code": code, "description": LATER[code]})
     assert (error.status, error.retryable, error.retry_after) == (503, True, 1)
     assert LATER[code] in error.message
 
@@ -102,7 +102,7 @@ def test_what_passes_by_itself_is_503_and_to_be_tried_again(code: int) -> None:
 @row(*FOR_GOOD)
 @pytest.mark.parametrize("code", FOR_GOOD)
 def test_what_does_not_pass_is_409_with_the_reason(code: int) -> None:
-    error = refusal({"code": CODES[code], "err_code": code, "description": FOR_GOOD[code]})
+    error = api_error({"code": CODES[code], "err_code": code, "description": FOR_GOOD[code]})
     assert (error.status, error.retryable) == (409, False)
     assert FOR_GOOD[code] in error.message
 
@@ -110,13 +110,13 @@ def test_what_does_not_pass_is_409_with_the_reason(code: int) -> None:
 @row(10097)
 def test_headers_that_are_too_large_are_an_invalid_argument() -> None:
     text = "header size exceeds maximum allowed of 64k"  # ours never are
-    error = refusal({"code": 400, "err_code": 10097, "description": text})
+    error = api_error({"code": 400, "err_code": 10097, "description": text})
     assert (error.status, error.message) == (400, text)
 
 
 def test_what_a_write_is_tried_again_after_is_what_passes() -> None:
-    assert {10008, 10163, 10167, 10202, 10210, 10211, 10226} <= PASSING
-    for code in PASSING:
+    assert {10008, 10163, 10167, 10202, 10210, 10211, 10226} <= TRANSIENT
+    for code in TRANSIENT:
         assert isinstance(TABLE[code].error("words"), kv.Unavailable)
 
 
@@ -172,7 +172,7 @@ async def _flood(native: Native, inbox: str) -> None:
 
 @row(10167)
 def test_10167_a_queue_that_stays_full_is_503() -> None:
-    error = refusal({"code": 429, "err_code": 10167, "description": "too many requests"})
+    error = api_error({"code": 429, "err_code": 10167, "description": "too many requests"})
     assert (error.status, error.retryable, error.retry_after) == (503, True, 1)
 
 
@@ -231,7 +231,7 @@ async def test_10194_a_bucket_that_needs_a_newer_server_says_that_an_operator_mu
         assert answer.error.startswith("the bucket is out of service: NATS says: stream is offline")
         assert "an operator has to upgrade the server" in answer.json["hint"]
     assert Bucket(after_downgrade, "old").get("k").value == b"v"
-    consumer = refusal({"code": 500, "err_code": 10195, "description": "consumer is offline: x"})
+    consumer = api_error({"code": 500, "err_code": 10195, "description": "consumer is offline: x"})
     assert (consumer.status, consumer.retryable) == (409, False)
 
 
@@ -251,7 +251,7 @@ async def test_a_bucket_that_is_out_of_service_is_not_replaced_by_a_new_one(
 async def test_10014_a_consumer_that_is_gone_is_no_trouble(bucket: Bucket, native: Native) -> None:
     error = await native.error(f"CONSUMER.DELETE.KV_{bucket.name}.none")
     assert error["err_code"] == 10014
-    assert isinstance(refusal(error), kv.BucketUnsuitable), "who removes one takes it as gone"
+    assert isinstance(api_error(error), kv.BucketUnsuitable), "who removes one takes it as gone"
 
 
 @row(10084)
@@ -275,7 +275,7 @@ async def test_10166_a_ttl_of_a_message_where_there_is_none_is_the_buckets(
         return  # the header means nothing there
     ack = await native.publish(f"$KV.{bucket.name}.k", b"v", Nats_TTL="5s")
     assert ack["error"]["err_code"] == 10166
-    assert isinstance(refusal(ack["error"]), kv.BucketUnsuitable)
+    assert isinstance(api_error(ack["error"]), kv.BucketUnsuitable)
 
 
 @row(10005)
@@ -290,7 +290,7 @@ async def test_10005_more_replicas_than_the_cluster_has_servers_is_said_at_once(
     assert (answer.status, answer.json["retryable"]) == (409, False)
     assert "no suitable peers for placement" in answer.error
     away = {**error, "description": "no suitable peers for placement, peer offline"}
-    assert isinstance(refusal(away), kv.Unavailable)
+    assert isinstance(api_error(away), kv.Unavailable)
 
 
 @row(10113, 10122)

@@ -15,7 +15,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import JetStream
-from jetkv_gateway.jetstream.errors import TABLE, refusal
+from jetkv_gateway.jetstream.errors import TABLE, api_error
 from jetkv_gateway.kv import errors as kv
 from tests.integration import (  # noqa: F401 - their rows count, too
     test_error_decisions,
@@ -134,7 +134,7 @@ async def test_10071_a_wrong_last_sequence_is_a_mismatch(native: Native, bucket:
     expected = {"Nats_Expected_Last_Subject_Sequence": "9"}
     ack = await native.publish(f"$KV.{bucket.name}.k", b"v", **expected)
     assert ack["error"]["err_code"] == 10071
-    assert refusal(ack["error"]).message == "revision mismatch"
+    assert api_error(ack["error"]).message == "revision mismatch"
     answer = bucket.put("k", "v", If_Match="9")
     assert (answer.status, answer.error) == (412, "revision mismatch")
     assert answer.json["details"] == {"current_revision": 1}
@@ -230,7 +230,7 @@ async def test_10165_an_invalid_ttl_of_a_message_is_an_invalid_argument(
         assert "error" not in ack, "before 2.11 the header means nothing"
         return
     assert ack["error"]["err_code"] == 10165
-    error = refusal(ack["error"])
+    error = api_error(ack["error"])
     assert (type(error), error.message) == (kv.InvalidArgument, "invalid per-message TTL")
 
 
@@ -254,7 +254,7 @@ async def test_10164_a_write_in_flight_is_no_lost_race_by_itself(
             elif 10164 in codes:
                 break
         assert native.version < (2, 11) or 10164 in codes, "no two creates met in the leader"
-    assert isinstance(refusal({"code": 400, "err_code": 10164}), kv.RevisionMismatch)
+    assert isinstance(api_error({"code": 400, "err_code": 10164}), kv.RevisionMismatch)
 
 
 @row(10164)
@@ -307,30 +307,30 @@ async def test_10158_a_write_with_an_id_that_is_under_way_gets_the_answer_of_the
 
 @row(10009)
 def test_10009_which_only_members_of_a_cluster_say_to_each_other_is_unavailable() -> None:
-    error = refusal({"code": 500, "err_code": 10009, "description": "not the leader"})
+    error = api_error({"code": 500, "err_code": 10009, "description": "not the leader"})
     assert isinstance(error, kv.Unavailable)
 
 
 @row(10076)
 def test_10076_which_a_server_without_jetstream_has_no_api_to_say_is_unavailable() -> None:
-    error = refusal({"code": 503, "err_code": 10076, "description": "JetStream not enabled"})
+    error = api_error({"code": 503, "err_code": 10076, "description": "JetStream not enabled"})
     assert isinstance(error, kv.Unavailable)
 
 
 @pytest.mark.parametrize("code", [10077, 10110, 10111])
 def test_a_failing_disk_which_cannot_be_had_here_is_unavailable(code: int) -> None:
-    error = refusal({"code": 500, "err_code": code, "description": "input/output error"})
+    error = api_error({"code": 500, "err_code": code, "description": "input/output error"})
     assert isinstance(error, kv.Unavailable)
     assert "input/output error" in error.message
 
 
 def test_a_code_of_a_future_server_is_never_a_defect_of_ours() -> None:
-    fault = refusal({"code": 400, "err_code": 19999, "description": "no such colour"})
+    fault = api_error({"code": 400, "err_code": 19999, "description": "no such colour"})
     assert (type(fault), fault.message) == (
         kv.BucketUnsuitable,
         "NATS refuses this: no such colour",
     )
-    trouble = refusal({"code": 500, "err_code": 19998, "description": "out of paint"})
+    trouble = api_error({"code": 500, "err_code": 19998, "description": "out of paint"})
     assert (type(trouble), trouble.message) == (
         kv.Unavailable,
         "NATS cannot do this now: out of paint",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.jetstream.errors import refusal
+from jetkv_gateway.jetstream.errors import api_error
 from jetkv_gateway.kv import errors as kv
 from tests.integration.rows import fill, row
 from tests.support.cluster import cluster_config
@@ -136,7 +136,7 @@ async def test_10039_an_account_without_jetstream_is_not_ready(accounts: NatsSer
     async with native_client(accounts.url, user="none", password="p") as native:
         error = await native.error("STREAM.INFO.KV_b")
     assert error["err_code"] == 10039
-    assert isinstance(refusal(error), kv.Unavailable)
+    assert isinstance(api_error(error), kv.Unavailable)
     with running_gateway(accounts.url, ready=False, **_login("none")) as http:
         until(lambda: "jetstream" in http.get("/ready").json["issues"], "the gateway connected")
         issues = http.get("/ready").json["issues"]

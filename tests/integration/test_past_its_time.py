@@ -111,11 +111,11 @@ def test_whose_time_is_up(
     max_age: float, own: bool, headers: dict[str, str], age: float, past: bool
 ) -> None:
     lifetime = Lifetime(max_age, own, clock=AT - NOW)
-    assert lifetime.is_past(AT - age, headers, NOW) is past
+    assert lifetime.is_expired(AT - age, headers, NOW) is past
     block = "NATS/1.0\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
     coded = base64.b64encode(block.encode()).decode() if headers else None
-    assert lifetime.is_past(AT - age, coded, NOW) is past
-    assert lifetime.is_past(AT - age, block.encode(), NOW) is past
+    assert lifetime.is_expired(AT - age, coded, NOW) is past
+    assert lifetime.is_expired(AT - age, block.encode(), NOW) is past
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_a_time_is_the_servers_whatever_the_gateways_clock_says() -> None:
     lifetime = lifetime_of(info, NOW)
     assert lifetime is not None
     stored = seconds_of("2026-11-28T23:16:55.123456789Z")
-    assert not lifetime.is_past(stored, None, NOW + 4.5)
-    assert lifetime.is_past(stored, None, NOW + 4.7)
+    assert not lifetime.is_expired(stored, None, NOW + 4.5)
+    assert lifetime.is_expired(stored, None, NOW + 4.7)
     assert lifetime_of({"config": {}, "ts": info["ts"]}, NOW) is None

@@ -129,11 +129,11 @@ async def test_a_sender_that_does_not_wait_can_heed_a_refusal(tmp_path: Path) ->
     with _server(tmp_path, "no.next") as server:
         async with _both(server) as (mux, _):
             refused = asyncio.Event()
-            mux.heed("no.next", refused.set)
+            mux.on_denied("no.next", refused.set)
             await mux.send("no.next", b"", "nowhere")
             async with asyncio.timeout(5):
                 await refused.wait()
-            mux.heed("no.next", None)
+            mux.on_denied("no.next", None)
 
 
 async def test_one_subscription_too_many_does_not_end_the_connection(tmp_path: Path) -> None:

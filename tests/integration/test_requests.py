@@ -11,7 +11,7 @@ from nats.aio.transport import TcpTransport, WebSocketTransport
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.jetstream.connection import Connection
-from jetkv_gateway.jetstream.opening import _Client
+from jetkv_gateway.jetstream.nats_py import _Client
 from jetkv_gateway.jetstream.requests import (
     MAX_SUBJECT,
     Multiplexer,
@@ -170,8 +170,8 @@ async def test_nats_py_still_has_the_private_parts_that_its_connection_is_taken_
     tasks = client._reading_task, client._ping_interval_task, client._flusher_task
     assert all(task is not None and not task.done() for task in tasks)
     await client.close()
-    assert connection._link is not None
-    taken = connection._link.link._opening._client
+    assert connection._current is not None
+    taken = connection._current.protocol._connector._client
     tasks = taken._reading_task, taken._ping_interval_task, taken._flusher_task
     assert all(task is not None and task.cancelled() for task in tasks)
 
@@ -232,8 +232,8 @@ async def test_members_are_kept_in_one_list_and_one_that_cannot_be_read_hides_no
     async with passage(nats.port) as way, connected(way.url) as connection:
         way.say(b'INFO {"connect_urls":["[::1","127.0.0.1:1"]}\r\n')
         await soon(lambda: len(connection._servers) == 2, "the other one is known")
-        assert connection._link is not None
-        assert len(connection._link.link._opening._client.server_pool) == 1
+        assert connection._current is not None
+        assert len(connection._current.protocol._connector._client.server_pool) == 1
 
 
 @pytest.mark.parametrize("words", [b"MSG a 1 many\r\n", b"MSG a 1 1\r\nxyz\r\n"])

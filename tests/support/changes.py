@@ -15,8 +15,8 @@ from typing import Any
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers
 from jetkv_gateway.kv.keys import encode
-from jetkv_gateway.kv.model import BucketState, Change, Forgetting, Operation
-from jetkv_gateway.kv.store import Batch, Feed, Newest, Stamp
+from jetkv_gateway.kv.model import BucketState, Change, Operation, SilentLoss
+from jetkv_gateway.kv.store import Feed, FeedBatch, NewestRevision, StoredRevision
 
 
 class Unasked:
@@ -25,10 +25,10 @@ class Unasked:
     async def state(self, bucket: str) -> BucketState:
         raise AssertionError("not asked for here")
 
-    async def newest(self, bucket: str) -> Newest | None:
+    async def newest(self, bucket: str) -> NewestRevision | None:
         raise AssertionError("not asked for here")
 
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+    async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
         raise AssertionError("not asked for here")
 
     @asynccontextmanager
@@ -39,13 +39,13 @@ class Unasked:
         after: int,
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
+        through: NewestRevision | None = None,
+        fast_heartbeat: bool = False,
     ) -> AsyncIterator[Feed]:
         raise AssertionError("not asked for here")
         yield
 
-    async def available(self, timeout: float) -> None:
+    async def wait_available(self, timeout: float) -> None:
         raise AssertionError("not asked for here")
 
 
@@ -64,7 +64,7 @@ class MemoryBucket:
         self.created_at = created_at
         self.age = 3600.0
         self.last = 0
-        self.forgets: Forgetting | None = None
+        self.silent_loss: SilentLoss | None = None
         self.times: dict[int, float] = {}
         self.history = 5
         self.log: list[Change] = []
@@ -86,7 +86,7 @@ class MemoryBucket:
             first_age=now - self.times.get(self.first, -self.age),
             last=self.last,
             history=self.history,
-            forgets=self.forgets,
+            silent_loss=self.silent_loss,
         )
         return replace(state, **changed)
 
@@ -152,7 +152,7 @@ class MemoryFeed:
         self._ended = True
         self.news.set()
 
-    async def read(self) -> Batch:
+    async def read(self) -> FeedBatch:
         await self._changes.step()
         self.look()
         if not self._arrived and not self._ended:
@@ -175,14 +175,14 @@ class MemoryFeed:
         changes, self._arrived = self._arrived[:count], self._arrived[count:]
         return self._batch(changes)
 
-    def _batch(self, changes: list[Change]) -> Batch:
+    def _batch(self, changes: list[Change]) -> FeedBatch:
         """As a server does: a change bears its time, and without one all has come by now."""
         times = self._bucket.times
         if changes and self._arrived:
             self._as_of = max(self._as_of, times[changes[-1].revision])
-            return Batch(changes, changes[-1].revision, self._as_of)
+            return FeedBatch(changes, changes[-1].revision, self._as_of)
         self._as_of = asyncio.get_running_loop().time()
-        return Batch(changes, self._seen, self._as_of)
+        return FeedBatch(changes, self._seen, self._as_of)
 
 
 class MemoryChanges:
@@ -218,20 +218,20 @@ class MemoryChanges:
         await self._answered("state")
         return state
 
-    async def newest(self, bucket: str) -> Newest | None:
+    async def newest(self, bucket: str) -> NewestRevision | None:
         held = await self._bucket(bucket)
         newest = None
         if held.stored:
             change = list(held.stored.values())[-1]
-            newest = Newest(change.revision, encode(change.key))
+            newest = NewestRevision(change.revision, encode(change.key))
         await self._answered("newest")
         return newest
 
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+    async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
         held = await self._bucket(bucket)
         found = [change.revision for change in held.stored.values() if change.revision >= revision]
         await self._answered("first_from")
-        return Stamp(found[0], held.times[found[0]]) if found else None
+        return StoredRevision(found[0], held.times[found[0]]) if found else None
 
     @asynccontextmanager
     async def follow(
@@ -241,8 +241,8 @@ class MemoryChanges:
         after: int,
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
+        through: NewestRevision | None = None,
+        fast_heartbeat: bool = False,
     ) -> AsyncIterator[MemoryFeed]:
         held = await self._bucket(bucket)
         subjects = [subject for keep in filters for subject in keep.subjects]
@@ -260,7 +260,7 @@ class MemoryChanges:
             self.feeds -= 1
             await asyncio.sleep(0)
 
-    async def available(self, timeout: float) -> None:
+    async def wait_available(self, timeout: float) -> None:
         await asyncio.sleep(0)
 
     def delete(self, name: str) -> None:

@@ -16,7 +16,7 @@ from jetkv_gateway.kv.errors import BucketNotFound, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
 from jetkv_gateway.kv.keys import encode
 from jetkv_gateway.kv.model import Change, Operation
-from jetkv_gateway.kv.store import Batch, Changes, Feed
+from jetkv_gateway.kv.store import Changes, Feed, FeedBatch
 
 SECONDS = 10
 ODD = "user:1 of 2"
@@ -52,7 +52,7 @@ class Reader:
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self.changes: list[Change] = []
-        self.batches: list[Batch] = []
+        self.batches: list[FeedBatch] = []
 
     @property
     def revisions(self) -> list[int]:
@@ -93,7 +93,7 @@ class ChangesSuite(ABC):
     async def test_the_state_of_an_empty_bucket_names_no_revision(self, world: World) -> None:
         state = await world.changes.state(world.bucket)
         assert (state.first, state.last) == (1, 0)
-        assert state.forgets is None
+        assert state.silent_loss is None
         assert state.age >= 0
 
     async def test_the_state_names_the_first_revision_that_is_left_and_the_last(
@@ -122,7 +122,9 @@ class ChangesSuite(ABC):
         self, world: World
     ) -> None:
         await world.put_all("a", "b", "a", "c")
-        found = [await world.changes.first_from(world.bucket, number) for number in (1, 3, 5)]
+        found = [
+            await world.changes.first_at_or_after(world.bucket, number) for number in (1, 3, 5)
+        ]
         assert [stamp and stamp.revision for stamp in found] == [2, 3, None]
         assert found[0] is not None
         assert found[1] is not None
@@ -141,7 +143,7 @@ class ChangesSuite(ABC):
         calls = {
             "state": lambda: changes.state(bucket),
             "newest": lambda: changes.newest(bucket),
-            "first_from": lambda: changes.first_from(bucket, 1),
+            "first_from": lambda: changes.first_at_or_after(bucket, 1),
             "follow": follow,
         }
         with pytest.raises(BucketNotFound):
@@ -250,4 +252,4 @@ class ChangesSuite(ABC):
 
     async def test_what_can_be_asked_now_is_not_waited_for(self, world: World) -> None:
         async with asyncio.timeout(SECONDS):
-            await world.changes.available(3600)
+            await world.changes.wait_available(3600)

@@ -109,7 +109,7 @@ async def test_no_more_than_so_many_watches_are_open_from_an_address() -> None:
 async def test_long_filters_of_all_watches_share_a_budget_and_short_ones_need_none() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     long = WatchRequest(filters=tuple(compile_filter(f"*{n:02}" + "a" * 487) for n in range(64)))
-    usual = WatchRequest(filters=(compile_filter("user:*"), compile_filter("k" * 500)))
+    average_size = WatchRequest(filters=(compile_filter("user:*"), compile_filter("k" * 500)))
     async with a_hub(changes, filter_bytes=50_000) as hub:
         for _ in range(3):
             async with watching(hub, long):
@@ -117,7 +117,7 @@ async def test_long_filters_of_all_watches_share_a_budget_and_short_ones_need_no
                     async with watching(hub, long):
                         pytest.fail("it was opened")
                 assert refused.value.message == "too many watches with long filters"
-                async with watching(hub, usual), watching(hub, usual), watching(hub):
+                async with watching(hub, average_size), watching(hub, average_size), watching(hub):
                     assert hub.watches == 4
         assert hub.watches == 0
 

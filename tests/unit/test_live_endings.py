@@ -13,7 +13,7 @@ from jetkv_gateway.kv.errors import (
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.kv.model import Forgetting
+from jetkv_gateway.kv.model import SilentLoss
 from tests.support.changes import MemoryBucket, MemoryChanges
 from tests.support.hubs import a_hub, watching
 from tests.support.simulated import eventually, simulated
@@ -153,7 +153,7 @@ async def test_a_leader_that_is_behind_for_a_moment_is_asked_again() -> None:
 async def test_a_bucket_that_forgot_something_unseen_asks_for_a_resync() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
-    bucket.forgets = Forgetting(60, oldest_first=True)
+    bucket.silent_loss = SilentLoss(60, oldest_first=True)
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)
@@ -171,7 +171,7 @@ async def test_a_bucket_that_forgot_something_unseen_asks_for_a_resync() -> None
 async def test_a_bucket_that_had_no_time_to_forget_is_watched_on() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
-    bucket.forgets = Forgetting(60, oldest_first=True)
+    bucket.silent_loss = SilentLoss(60, oldest_first=True)
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)

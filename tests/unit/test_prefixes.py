@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.filters import (
     EVERYTHING,
-    collide,
     compile_filter,
     compile_prefix,
     covers,
+    overlap,
 )
 from jetkv_gateway.kv.keys import encode
 
@@ -38,7 +38,7 @@ def test_a_prefix_accepts_the_keys_that_start_with_it(prefix: str, key: str) -> 
 def test_the_server_is_never_asked_for_a_key_twice(prefix: str) -> None:
     subjects = compile_prefix(prefix).subjects
     pairs = [(one, other) for one in subjects for other in subjects if one != other]
-    assert not [pair for pair in pairs if collide(*pair)]
+    assert not [pair for pair in pairs if overlap(*pair)]
 
 
 @pytest.mark.parametrize(

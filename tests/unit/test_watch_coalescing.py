@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from jetkv_gateway.kv.errors import Unavailable
-from jetkv_gateway.kv.store import Newest
+from jetkv_gateway.kv.store import NewestRevision
 from jetkv_gateway.watch.shared import SharedChanges
 from tests.support.changes import Unasked
 
@@ -16,9 +16,9 @@ class Asked(Unasked):
     """A bucket's changes, whose looks end when the test says so."""
 
     def __init__(self) -> None:
-        self.looks: list[asyncio.Future[Newest | None]] = []
+        self.looks: list[asyncio.Future[NewestRevision | None]] = []
 
-    async def newest(self, bucket: str) -> Newest | None:
+    async def newest(self, bucket: str) -> NewestRevision | None:
         look = asyncio.get_running_loop().create_future()
         self.looks.append(look)
         return await look
@@ -29,12 +29,14 @@ class Asked(Unasked):
                 await asyncio.sleep(0)
 
 
-def ask(shared: SharedChanges, count: int, bucket: str = "b") -> list[asyncio.Task[Newest | None]]:
+def ask(
+    shared: SharedChanges, count: int, bucket: str = "b"
+) -> list[asyncio.Task[NewestRevision | None]]:
     return [asyncio.create_task(shared.newest(bucket)) for _ in range(count)]
 
 
-def revision(number: int) -> Newest:
-    return Newest(number, "k")
+def revision(number: int) -> NewestRevision:
+    return NewestRevision(number, "k")
 
 
 async def test_watches_that_ask_at_the_same_time_share_a_look() -> None:
@@ -129,7 +131,7 @@ async def test_an_error_comes_to_all_each_with_places_of_its_own() -> None:
 
 
 class Failing(Asked):
-    async def newest(self, bucket: str) -> Newest | None:
+    async def newest(self, bucket: str) -> NewestRevision | None:
         await asyncio.sleep(0)
         raise Unavailable("away")
 

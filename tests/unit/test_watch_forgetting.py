@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jetkv_gateway.kv.errors import Resync, Unavailable
 from jetkv_gateway.kv.filters import compile_filter
-from jetkv_gateway.kv.model import Forgetting
+from jetkv_gateway.kv.model import SilentLoss
 from jetkv_gateway.watch.catch_up import WatchRequest
 from tests.support.changes import MemoryBucket, MemoryChanges
 from tests.support.hubs import Seen, a_hub, watching
@@ -32,16 +32,16 @@ class Weather:
             case "put":
                 bucket.put(random.choice(KEYS))
             case "expire":
-                forgets = bucket.forgets
-                assert forgets is not None
+                silent_loss = bucket.silent_loss
+                assert silent_loss is not None
                 now = asyncio.get_running_loop().time()
                 old = [
                     key
                     for key, change in bucket.stored.items()
-                    if now - bucket.times[change.revision] >= forgets.after
+                    if now - bucket.times[change.revision] >= silent_loss.after
                 ]
                 if old:
-                    bucket.expire(old[0] if forgets.oldest_first else random.choice(old))
+                    bucket.expire(old[0] if silent_loss.oldest_first else random.choice(old))
             case "wait":
                 await asyncio.sleep(random.choice([0.01, 0.3, 1.2, 4.0]))
             case "out":
@@ -65,16 +65,22 @@ class Weather:
     steps=st.integers(1, 25),
     lazy=st.booleans(),
     slow=st.sampled_from([0, 0.5, 2.5]),
-    forgets=st.builds(Forgetting, st.sampled_from([SHORTEST, 3.0]), st.booleans()),
+    silent_loss=st.builds(SilentLoss, st.sampled_from([SHORTEST, 3.0]), st.booleans()),
 )
 def test_a_watch_that_goes_on_has_seen_the_newest_of_all_that_changed(
-    seed: int, resumes: bool, filter: str, steps: int, lazy: bool, slow: float, forgets: Forgetting
+    seed: int,
+    resumes: bool,
+    filter: str,
+    steps: int,
+    lazy: bool,
+    slow: float,
+    silent_loss: SilentLoss,
 ) -> None:
     async def main() -> None:
         random = Random(seed)
         changes = MemoryChanges(b=MemoryBucket())
         bucket = changes.buckets["b"]
-        bucket.forgets, bucket.history, bucket.lazy = forgets, 1, lazy
+        bucket.silent_loss, bucket.history, bucket.lazy = silent_loss, 1, lazy
         changes.batch = lambda: random.choice([1, 2, 100])
         weather = Weather(random, changes)
         for _ in range(random.randint(0, 40)):
@@ -111,7 +117,7 @@ def test_a_watch_goes_on_where_nothing_has_gone_and_nothing_was_written_over(
         random = Random(seed)
         changes = MemoryChanges(b=MemoryBucket())
         bucket = changes.buckets["b"]
-        bucket.forgets = Forgetting(SHORTEST, oldest_first=False)
+        bucket.silent_loss = SilentLoss(SHORTEST, oldest_first=False)
         for number in range(10):
             bucket.put(f"old{number}")
             await asyncio.sleep(random.choice([0, 1]))

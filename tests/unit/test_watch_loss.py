@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jetkv_gateway.jetstream.streams import forgetting
-from jetkv_gateway.kv.model import BucketState, Change, Forgetting, Operation
-from jetkv_gateway.kv.store import Batch, Stamp
+from jetkv_gateway.jetstream.streams import silent_loss_of
+from jetkv_gateway.kv.model import BucketState, Change, Operation, SilentLoss
+from jetkv_gateway.kv.store import FeedBatch, StoredRevision
 from jetkv_gateway.watch.loss import (
     LOST,
     PRESENCE,
@@ -88,12 +88,12 @@ class Server:
             first_age=self.now - first.at if first else inf,
             last=self.last,
             history=self.config["max_msgs_per_subject"],
-            forgets=forgetting(self.config),
+            silent_loss=silent_loss_of(self.config),
         )
 
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+    async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
         found = [message for message in self.stored if message.revision >= revision]
-        return Stamp(found[0].revision, found[0].at) if found else None
+        return StoredRevision(found[0].revision, found[0].at) if found else None
 
     def loses(self, after: int) -> bool:
         """Whether who saw all up to `after`, and reads what is left of the rest, is wrong."""
@@ -126,7 +126,7 @@ def goes_on(server: Server, after: int, age: float) -> bool:
         for message in server.stored
         if message.revision > after
     ]
-    gap = first_gap(Batch(left, server.last, -inf), after)
+    gap = first_gap(FeedBatch(left, server.last, -inf), after)
     return gap is None or not gap_is_loss(state, gap, age)
 
 
@@ -182,15 +182,15 @@ def test_a_resume_goes_on_only_where_nothing_is_lost_and_wherever_all_is_there(
     ("config", "expected"),
     [
         ({}, None),
-        ({"max_age": 60 * SECOND}, Forgetting(60, oldest_first=True)),
+        ({"max_age": 60 * SECOND}, SilentLoss(60, oldest_first=True)),
         ({"discard": "old"}, None),
-        ({"discard": "old", "max_bytes": 5}, Forgetting(0, oldest_first=True)),
+        ({"discard": "old", "max_bytes": 5}, SilentLoss(0, oldest_first=True)),
         ({"discard": "new", "max_msgs": 5}, None),
-        ({"allow_msg_ttl": True}, Forgetting(1, oldest_first=False)),
-        ({"allow_msg_ttl": True, "max_age": 60 * SECOND}, Forgetting(1, oldest_first=False)),
+        ({"allow_msg_ttl": True}, SilentLoss(1, oldest_first=False)),
+        ({"allow_msg_ttl": True, "max_age": 60 * SECOND}, SilentLoss(1, oldest_first=False)),
         (
             {"allow_msg_ttl": True, "subject_delete_marker_ttl": 9 * SECOND},
-            Forgetting(9, oldest_first=False),
+            SilentLoss(9, oldest_first=False),
         ),
         (
             {
@@ -198,23 +198,23 @@ def test_a_resume_goes_on_only_where_nothing_is_lost_and_wherever_all_is_there(
                 "subject_delete_marker_ttl": 90 * SECOND,
                 "max_age": 60 * SECOND,
             },
-            Forgetting(60, oldest_first=False),
+            SilentLoss(60, oldest_first=False),
         ),
-        ({"retention": "interest"}, Forgetting(0, oldest_first=False)),
+        ({"retention": "interest"}, SilentLoss(0, oldest_first=False)),
     ],
     ids=str,
 )
 def test_a_bucket_forgets_as_its_settings_say(
-    config: dict[str, Any], expected: Forgetting | None
+    config: dict[str, Any], expected: SilentLoss | None
 ) -> None:
-    assert forgetting(config) == expected
+    assert silent_loss_of(config) == expected
 
 
 def test_a_bucket_that_forgot_in_two_ways_is_taken_for_the_worse() -> None:
-    short, long = Forgetting(1, oldest_first=True), Forgetting(60, oldest_first=False)
+    short, long = SilentLoss(1, oldest_first=True), SilentLoss(60, oldest_first=False)
     assert tighter(None, None) is None
     assert tighter(short, None) == tighter(None, short) == short
-    assert tighter(short, long) == tighter(long, short) == Forgetting(1, oldest_first=False)
+    assert tighter(short, long) == tighter(long, short) == SilentLoss(1, oldest_first=False)
 
 
 def test_what_is_sure_is_sure_for_as_long_as_the_youngest_witness_lives() -> None:

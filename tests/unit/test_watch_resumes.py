@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from jetkv_gateway.kv.errors import BucketDeleted, Resync
-from jetkv_gateway.kv.model import Forgetting
+from jetkv_gateway.kv.model import SilentLoss
 from jetkv_gateway.watch.catch_up import WatchRequest
 from tests.support.changes import MemoryBucket, MemoryChanges
 from tests.support.hubs import a_hub, at_batch, watching
@@ -100,7 +100,7 @@ async def test_a_resume_where_keys_vanish_without_a_trace(
     bucket.put("a", "b", "c", "d")
     bucket.expire("a")
     bucket.expire("b")
-    bucket.forgets = Forgetting(60, oldest_first=True)
+    bucket.silent_loss = SilentLoss(60, oldest_first=True)
     bucket.age = age
     async with a_hub(changes) as hub, watching(hub, WatchRequest(resume_after=after)) as seen:
         if resync:
@@ -114,7 +114,7 @@ async def test_a_resume_that_stands_still_longer_than_values_live_asks_for_a_res
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
     bucket.put(*"abcdef")
-    bucket.forgets = Forgetting(60, oldest_first=True)
+    bucket.silent_loss = SilentLoss(60, oldest_first=True)
     changes.batch = lambda: 1
     async with a_hub(changes) as hub, hub.watch("b", WatchRequest(resume_after=0)) as watch:
         async with aclosing(watch.items()) as parts:
@@ -134,7 +134,7 @@ async def test_a_resume_that_stands_still_for_less_goes_on() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
     bucket.put(*"abcdef")
-    bucket.forgets = Forgetting(60, oldest_first=True)
+    bucket.silent_loss = SilentLoss(60, oldest_first=True)
     changes.batch = lambda: 1
     async with a_hub(changes) as hub, hub.watch("b", WatchRequest(resume_after=0)) as watch:
         async with aclosing(watch.items()) as parts:

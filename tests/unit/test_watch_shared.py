@@ -10,7 +10,7 @@ import pytest
 from jetkv_gateway.kv.errors import Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
 from jetkv_gateway.kv.model import Change, Operation
-from jetkv_gateway.kv.store import Batch, Newest
+from jetkv_gateway.kv.store import FeedBatch, NewestRevision
 from jetkv_gateway.watch.shared import SharedChanges
 from tests.support.changes import Unasked
 
@@ -31,8 +31,8 @@ class Stored(Unasked):
     def last(self) -> int:
         return len(self.changes)
 
-    async def newest(self, bucket: str) -> Newest | None:
-        return Newest(self.last, self.changes[-1].key)
+    async def newest(self, bucket: str) -> NewestRevision | None:
+        return NewestRevision(self.last, self.changes[-1].key)
 
     @asynccontextmanager
     async def follow(
@@ -42,8 +42,8 @@ class Stored(Unasked):
         after: int,
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
+        through: NewestRevision | None = None,
+        fast_heartbeat: bool = False,
     ) -> AsyncIterator["Part"]:
         self.opened.append((after, tuple(sorted(keep.text for keep in filters))))
         self.open += 1
@@ -61,14 +61,14 @@ class Part:
         self.reached = after
         self.filters = filters
 
-    async def read(self) -> Batch:
+    async def read(self) -> FeedBatch:
         await asyncio.sleep(0)
         if self.stored.error is not None:
             raise self.stored.error
         some = self.stored.changes[self.reached : self.reached + 7]
         self.reached += len(some)
         wanted = [one for one in some if any(keep.matches(one.key) for keep in self.filters)]
-        return Batch(wanted, self.reached, 5.0)
+        return FeedBatch(wanted, self.reached, 5.0)
 
 
 async def caught_up(shared: SharedChanges, after: int, *filters: str) -> list[int]:

@@ -24,7 +24,7 @@ from prometheus_client import (  # noqa: E402 - the environment comes first
 )
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402 - as above
 
-from jetkv_gateway.kv.oddities import noted_by  # noqa: E402 - as above
+from jetkv_gateway.kv.unreadable import on_unreadable  # noqa: E402 - as above
 
 __all__ = ["CONTENT_TYPE", "RETRIES", "UNREADABLE", "metrics_text", "share_metrics"]
 
@@ -44,7 +44,7 @@ UNREADABLE = Counter(
     ["part"],
     registry=_registry,
 )
-noted_by(lambda part: UNREADABLE.labels(part).inc())
+on_unreadable(lambda part: UNREADABLE.labels(part).inc())
 
 
 @contextmanager

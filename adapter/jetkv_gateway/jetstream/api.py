@@ -72,14 +72,14 @@ class Naming:
     def stream(self, bucket: str) -> str:
         return f"KV_{self.prefix}{bucket}"
 
-    def stored(self, bucket: str, tokens: str) -> str:
+    def subject(self, bucket: str, tokens: str) -> str:
         """Return the subject that messages of a key (or filter) are stored under."""
         return f"$KV.{self.prefix}{bucket}.{tokens}"
 
-    def written(self, bucket: str, tokens: str) -> str:
+    def publish_subject(self, bucket: str, tokens: str) -> str:
         """Return the subject to publish to; in a domain its API prefix leads there."""
-        stored = self.stored(bucket, tokens)
-        return self.api + stored if self.domain else stored
+        subject = self.subject(bucket, tokens)
+        return self.api + subject if self.domain else subject
 
     def tokens(self, bucket: str, subject: str) -> str:
         return subject[len(f"$KV.{self.prefix}{bucket}.") :]

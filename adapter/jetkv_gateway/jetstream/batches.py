@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
-from jetkv_gateway.jetstream.known import KnownBuckets
 from jetkv_gateway.jetstream.snapshots import Snapshots
 from jetkv_gateway.kv.batches import BatchGet, Snapshot
 from jetkv_gateway.kv.model import Entry
@@ -17,7 +17,7 @@ __all__ = ["JetStreamBatches"]
 class JetStreamBatches:
     """`kv.store.Batches` on JetStream."""
 
-    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._snapshots = Snapshots(js, buckets)
         self._loop = asyncio.get_running_loop()
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.jetstream.budget import Share
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.capabilities import Capability, since
 from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.known import KnownBuckets
-from jetkv_gateway.jetstream.streams import bucket_info, misfit, stream_config
+from jetkv_gateway.jetstream.streams import bucket_info, stream_config, unsuitable_reason
 from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
 from jetkv_gateway.kv.errors import (
     BucketExists,
@@ -24,20 +24,20 @@ from jetkv_gateway.kv.retries import Retries
 __all__ = ["JetStreamBuckets"]
 
 _PAGE_BYTES = 1024 * 1024
-"""Of a list of streams, of which a server sends 256 at a time."""
+"""The largest page of a list of streams; a server sends at most 256 streams per page."""
 
 
 class JetStreamBuckets:
     """`kv.store.Buckets` on JetStream."""
 
-    def __init__(self, js: JetStream, known: KnownBuckets) -> None:
+    def __init__(self, js: JetStream, cache: BucketCache) -> None:
         self._js = js
         self._naming = js.naming
-        self._known = known
-        self._page = Share(js.budget.feeds, _PAGE_BYTES)
+        self._cache = cache
+        self._page = CreditRequest(js.credits.bulk, _PAGE_BYTES)
 
     async def create(self, spec: BucketSpec, retries: Retries | None = None) -> BucketInfo:
-        self._known.forget(spec.name)
+        self._cache.forget(spec.name)
         await self._require_free(spec.name, retries)
         config = stream_config(self._naming, spec, markers=await self._marks_expiry(spec))
         info = await self._js.call(
@@ -49,13 +49,14 @@ class JetStreamBuckets:
         return bucket_info(self._naming, info)
 
     async def _require_free(self, name: str, retries: Retries | None) -> None:
-        """Refuse a name that is taken, also by a stream that is out of service.
+        """Refuse a name that is in use, even by a stream that is offline.
 
-        After a downgrade, a server that stands alone makes a new stream in the place of one that it
-        cannot read, with success, and what the old one held is gone.
+        After a downgrade, a standalone server cannot read some streams. It lets a create replace
+        such a stream, reports success, and loses the old data.
 
         Raises:
-            BucketExists, BucketUnsuitable
+            BucketExists: the bucket exists.
+            BucketUnsuitable: a stream of that name exists, but is offline.
         """
         try:
             await self._js.call(f"STREAM.INFO.{self._naming.stream(name)}", retries=retries)
@@ -75,7 +76,7 @@ class JetStreamBuckets:
         return can
 
     async def info(self, name: str, retries: Retries | None = None) -> BucketInfo:
-        return bucket_info(self._naming, await self._known.stream(name, retries=retries))
+        return bucket_info(self._naming, await self._cache.stream(name, retries=retries))
 
     async def list(self, retries: Retries | None = None) -> list[BucketInfo]:
         found: dict[str, BucketInfo] = {}
@@ -85,7 +86,7 @@ class JetStreamBuckets:
                 "STREAM.LIST",
                 orjson.dumps({"offset": offset, "subject": "$KV.*.>"}),
                 retries=retries,
-                share=self._page,
+                credit=self._page,
             )
             streams = page.get("streams") or []
             for info in streams:
@@ -98,7 +99,7 @@ class JetStreamBuckets:
 
     def _listed(self, config: dict[str, Any]) -> str | None:
         bucket = self._naming.bucket(config["name"])
-        if bucket is None or misfit(config) is not None:
+        if bucket is None or unsuitable_reason(config) is not None:
             return None
         try:
             return check_bucket(bucket)
@@ -107,8 +108,8 @@ class JetStreamBuckets:
 
     async def delete(self, name: str, retries: Retries | None = None) -> None:
         try:
-            await self._known.stream(name, retries=retries)
-            self._known.forget(name)
+            await self._cache.stream(name, retries=retries)
+            self._cache.forget(name)
             await self._js.call(
                 f"STREAM.DELETE.{self._naming.stream(name)}",
                 check=f"GET the bucket {name!r}: it answers 404 once it was deleted",

@@ -26,19 +26,19 @@ class Capability(StrEnum):
     EXPIRY_MARKERS = "expiry markers"
     """A tombstone is left for a value whose time is up, and a value can have a TTL of its own."""
 
-    PROBED_BY_TTL = "ids are looked at before a TTL that cannot be"
+    IDS_BEFORE_TTL = "ids are looked at before a TTL that cannot be"
     """A message with a known id and an impossible TTL is answered "known", and never stored."""
 
     IDS_BEFORE_CONDITIONS = "a replicated stream looks at ids before conditions"
     """What is sent again is answered "known", also when its condition does not hold any more."""
 
-    TRUSTS_ITS_LEADER = "a follower looks at no condition"
+    FOLLOWERS_SKIP_CONDITIONS = "a follower looks at no condition"
     """It stores what its leader sent it, also what an old leader refuses after it has sent it."""
 
     SEVERAL_AT_ONCE = "a direct get can ask for the newest messages of several subjects"
     """They are of one moment (ADR-31)."""
 
-    FORGETS_REFUSED = "an id is forgotten when its write was refused"
+    DROPS_REFUSED_IDS = "an id is forgotten when its write was refused"
     """Before, a replicated stream keeps such an id "in process" for its duplicate window."""
 
 
@@ -66,11 +66,11 @@ OLDEST = Host(0, (0, 0, 0))
 
 _LEVELS: Mapping[Capability, tuple[int, str]] = {
     Capability.EXPIRY_MARKERS: (1, "2.11"),
-    Capability.PROBED_BY_TTL: (1, "2.11"),
+    Capability.IDS_BEFORE_TTL: (1, "2.11"),
     Capability.IDS_BEFORE_CONDITIONS: (1, "2.11"),
-    Capability.TRUSTS_ITS_LEADER: (2, "2.12"),
+    Capability.FOLLOWERS_SKIP_CONDITIONS: (2, "2.12"),
     Capability.SEVERAL_AT_ONCE: (1, "2.11"),
-    Capability.FORGETS_REFUSED: (2, "2.12"),
+    Capability.DROPS_REFUSED_IDS: (2, "2.12"),
 }
 """Capability → the API level that has it, and the version that brought it."""
 

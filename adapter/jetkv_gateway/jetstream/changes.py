@@ -11,26 +11,26 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from jetkv_gateway.jetstream.api import get_next
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.expiry import seconds_of
 from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed
-from jetkv_gateway.jetstream.known import KnownBuckets
-from jetkv_gateway.jetstream.names import names_of, passing
-from jetkv_gateway.jetstream.streams import forgetting
+from jetkv_gateway.jetstream.names import filters_including, names_of
+from jetkv_gateway.jetstream.streams import silent_loss_of
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
 from jetkv_gateway.kv.model import BucketState
-from jetkv_gateway.kv.store import Newest, Stamp
+from jetkv_gateway.kv.store import NewestRevision, StoredRevision
 
 __all__ = ["JetStreamChanges"]
 
 _INACTIVE_SECONDS = 5
-_INACTIVE_SECONDS_OF_PAST = 60
+_CATCH_UP_INACTIVE_SECONDS = 60
 """After this long without us the server removes a consumer. One that is read at the pace of a slow
 watcher may rest for longer than the live one, which never does."""
 
-_PASTS_AT_ONCE = 128
+_CATCH_UPS_AT_ONCE = 128
 """A stream has a thousand consumers at most by default."""
 
 _TRIES_TO_REMOVE = 3
@@ -42,14 +42,14 @@ answers none of them."""
 class JetStreamChanges:
     """`kv.store.Changes` on JetStream."""
 
-    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
         self._buckets = buckets
         self._closing: set[asyncio.Task[None]] = set()
-        self._pasts = asyncio.Semaphore(_PASTS_AT_ONCE)
+        self._catch_ups = asyncio.Semaphore(_CATCH_UPS_AT_ONCE)
 
-    async def available(self, timeout: float) -> None:
-        await self._js.available(timeout)
+    async def wait_available(self, timeout: float) -> None:
+        await self._js.wait_available(timeout)
 
     async def state(self, bucket: str) -> BucketState:
         info = await self._buckets.stream(bucket, timeout=_ANSWER_SECONDS)
@@ -64,29 +64,29 @@ class JetStreamChanges:
             first_age=now - seconds_of(state["first_ts"]),
             last=last,
             history=info["config"]["max_msgs_per_subject"],
-            forgets=forgetting(info["config"]),
+            silent_loss=silent_loss_of(info["config"]),
         )
 
-    async def newest(self, bucket: str) -> Newest | None:
+    async def newest(self, bucket: str) -> NewestRevision | None:
         try:
             return await self._buckets.newest(bucket, timeout=_ANSWER_SECONDS)
         except TooManyRequests as error:
             # A watch goes on trying.
             raise Unavailable(error.message) from error
 
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
+    async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
         names = names_of(self._js.naming, bucket)
-        asked = get_next(names.stored + ">", revision)
+        asked = get_next(names.subject_prefix + ">", revision)
         try:
             reply = await self._js.call(
-                names.get, asked, timeout=_ANSWER_SECONDS, share=self._buckets.share(names)
+                names.get, asked, timeout=_ANSWER_SECONDS, credit=self._buckets.credit(names)
             )
         except KeyNotFound:
             return None
         except TooManyRequests as error:
             raise Unavailable(error.message) from error
         message = reply["message"]
-        return Stamp(message["seq"], seconds_of(message["time"]))
+        return StoredRevision(message["seq"], seconds_of(message["time"]))
 
     @asynccontextmanager
     async def follow(
@@ -96,28 +96,28 @@ class JetStreamChanges:
         after: int,
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
+        through: NewestRevision | None = None,
+        fast_heartbeat: bool = False,
     ) -> AsyncIterator[Feed]:
-        async with nullcontext() if through is None else self._pasts:
+        async with nullcontext() if through is None else self._catch_ups:
             names = names_of(self._js.naming, bucket)
-            wanted = disjoint(subject for keep in filters for subject in keep.subjects)
+            wanted = disjoint(subject for key_filter in filters for subject in key_filter.subjects)
             if through is not None:
-                wanted = passing(wanted, through)
+                wanted = filters_including(wanted, through)
             start: dict[str, Any] = {"deliver_policy": "last_per_subject"}
             if not latest:
                 start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
-            inactive = _INACTIVE_SECONDS if through is None else _INACTIVE_SECONDS_OF_PAST
+            inactive = _INACTIVE_SECONDS if through is None else _CATCH_UP_INACTIVE_SECONDS
             mux = self._js.mux
             consumer = Consumer(self._js, mux, names, "watch")
             feed = Feed(
                 mux,
-                names.stored.encode(),
+                names.subject_prefix.encode(),
                 consumer,
-                budget=self._js.budget,
-                past=through is not None,
+                credits=self._js.credits,
+                catch_up=through is not None,
                 latest=latest,
-                heartbeat=HEARTBEAT_SECONDS / 2 if closely else HEARTBEAT_SECONDS,
+                heartbeat=HEARTBEAT_SECONDS / 2 if fast_heartbeat else HEARTBEAT_SECONDS,
             )
             try:
                 await feed.open()
@@ -128,14 +128,14 @@ class JetStreamChanges:
             asked = asyncio.get_running_loop().time()
             try:
                 reply = await consumer.create(
-                    [names.stored + subject for subject in wanted],
-                    inactive_seconds=self._buckets.resting(bucket, inactive),
+                    [names.subject_prefix + subject for subject in wanted],
+                    inactive_seconds=self._buckets.inactive_seconds(bucket, inactive),
                     timeout=_ANSWER_SECONDS,
                     **start,
                 )
                 # By this a time of the server's is never taken for a later one than it was.
                 feed.clock = asked - seconds_of(reply["ts"])
-                feed.keep_to(reply["config"])
+                feed.apply_limits(reply["config"])
                 yield feed
             except Unavailable:
                 lost = True
@@ -165,7 +165,7 @@ class JetStreamChanges:
                 await consumer.remove(_ANSWER_SECONDS)
             except Unavailable:
                 # Should it never succeed, the inactive_threshold removes it.
-                await self._js.available(_INACTIVE_SECONDS_OF_PAST if lost else 0)
+                await self._js.wait_available(_CATCH_UP_INACTIVE_SECONDS if lost else 0)
             except GatewayError:
                 return  # gone already
             else:

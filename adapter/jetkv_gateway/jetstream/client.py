@@ -13,10 +13,11 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.budget import READING_BYTES, Budget, Lane, Share
 from jetkv_gateway.jetstream.capabilities import Host
 from jetkv_gateway.jetstream.connection import Connection
-from jetkv_gateway.jetstream.errors import PASSING, refusal, unanswered
+from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES, CreditPool, CreditRequest, ReadCredits
+from jetkv_gateway.jetstream.errors import TRANSIENT, api_error, request_error
+from jetkv_gateway.jetstream.read_sizes import SMALL, ReadSizes
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
     ConnectionLost,
@@ -28,15 +29,14 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Unreadable,
 )
-from jetkv_gateway.jetstream.sizes import SMALL, Reads
 from jetkv_gateway.kv.errors import (
     DeadlineExceeded,
     GatewayError,
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.kv.oddities import note
 from jetkv_gateway.kv.retries import Retries
+from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
@@ -48,7 +48,7 @@ decision 7)."""
 _AROUND_A_MESSAGE = 1024
 """Bytes of an answer of the API besides value and headers: the subject, which a key makes long."""
 
-PATIENCE = 2.0
+RETRY_TIMEOUT = 2.0
 """Seconds that a try waits for its answer where another one does no harm; and that a request which
 was on its way when the connection broke waits for the next connection."""
 
@@ -56,7 +56,7 @@ _ROOM_SECONDS = 5.0
 """How long a read waits for its share, if its request may still wait so long."""
 
 _BOUNDS_KEPT = 256
-_SETTLE_SECONDS = 0.25
+_RECLAIM_SECONDS = 0.25
 """What is not answered within this time is late: it waits for something in NATS."""
 
 _GET = "STREAM.MSG.GET."
@@ -116,12 +116,12 @@ class JetStream:
 
     Args:
         timeout: seconds that one request waits for its reply.
-        reading_bytes: that may be under way at the same time.
+        in_flight_bytes: that may be under way at the same time.
 
     Attributes:
         connection: what it asks over.
         patience: seconds that it waits where it may be made again.
-        budget: of what is under way.
+        credits: of what is under way.
         reads: which share of it a read takes.
     """
 
@@ -130,21 +130,21 @@ class JetStream:
         connection: Connection,
         naming: Naming,
         timeout: float,
-        reading_bytes: int = READING_BYTES,
+        in_flight_bytes: int = IN_FLIGHT_BYTES,
     ) -> None:
         self.connection = connection
         self.naming = naming
         self._api = naming.api
         self._timeout = timeout
-        self.patience = min(timeout, PATIENCE)
-        self.budget = Budget(reading_bytes)
-        self.reads = Reads(self.budget)
-        self._settling: asyncio.Task[None] | None = None
+        self.retry_timeout = min(timeout, RETRY_TIMEOUT)
+        self.credits = ReadCredits(in_flight_bytes)
+        self.read_sizes = ReadSizes(self.credits)
+        self._reclaiming: asyncio.Task[None] | None = None
         self._info: dict[str, Any] = {}
         self._bounds: dict[int | None, int] = {}
         self._bounds_direct: dict[int | None, int] = {}
 
-    def largest_answer(self, value_limit: int | None, *, direct: bool = False) -> int:
+    def max_answer_bytes(self, value_limit: int | None, *, direct: bool = False) -> int:
         """Return the bytes that the answer to a read has at most.
 
         Args:
@@ -182,21 +182,21 @@ class JetStream:
         level = (info.get("api") or {}).get("level", 0)
         return Host(int(level), (0, 0, 0))
 
-    async def available(self, timeout: float) -> bool:
+    async def wait_available(self, timeout: float) -> bool:
         """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
         return await self.connection.wait_connected(timeout)
 
-    async def reconnected(self, window: RetryWindow) -> bool:
+    async def wait_reconnected(self, window: RetryWindow) -> bool:
         """Wait for a connection to try again on, and return whether one stands.
 
         For what was on its way when the last one broke; what comes while there is none is refused
         at once.
         """
-        return await self.available(min(window.left, PATIENCE))
+        return await self.wait_available(min(window.left, RETRY_TIMEOUT))
 
-    def wait_of(self, window: RetryWindow) -> float:
+    def try_timeout(self, window: RetryWindow) -> float:
         """Return the seconds that a try waits which may be made again; the last one, its full."""
-        return self.patience if window.left > 2 * self.patience else self._timeout
+        return self.retry_timeout if window.left > 2 * self.retry_timeout else self._timeout
 
     @property
     def mux(self) -> Multiplexer:
@@ -208,7 +208,7 @@ class JetStream:
         try:
             return self.connection.mux
         except NotConnected as signal:
-            raise unanswered(signal, None) from signal
+            raise request_error(signal, None) from signal
 
     async def call(
         self,
@@ -218,8 +218,8 @@ class JetStream:
         check: str | None = None,
         timeout: float | None = None,
         window: RetryWindow | None = None,
-        share: Share | None = None,
-        room: float | None = None,
+        credit: CreditRequest | None = None,
+        credit_timeout: float | None = None,
         retries: Retries | None = None,
     ) -> dict[str, Any]:
         """Call `$JS.API.<verb>` and return its reply.
@@ -231,9 +231,9 @@ class JetStream:
             timeout: seconds, where the call's own differs from that of all.
             window: of the request that this call is a part of; one that changes nothing is then
                 made again when it got no answer.
-            share: of the bytes under way, for a reply that is as large as a value.
-            room: seconds that it waits for its share, whatever is left of the window, which counts
-                from then on; None for what is usual.
+            credit: of the bytes under way, for a reply that is as large as a value.
+            credit_timeout: seconds to wait for credit; the retry window starts after that. None for
+                the default, within the window.
             retries: counts what is tried again, for a call that stands alone.
 
         Raises:
@@ -247,46 +247,46 @@ class JetStream:
             again = False
             wait = timeout or self._timeout
             if timeout is None and repeatable and window is not None:
-                wait = self.wait_of(window)
+                wait = self.try_timeout(window)
             # Not during a pause: only for what is on its way.
             taken = epoch = 0
-            if share is not None:
-                taken = share.lane.take_now(share.units)
+            if credit is not None:
+                taken = credit.pool.try_acquire(credit.amount)
                 if not taken:
-                    taken = await self.room_for(share, window, room)
-                epoch = share.lane.epoch
+                    taken = await self.acquire_credit(credit, window, credit_timeout)
+                epoch = credit.pool.epoch
             try:
                 message = await self.connection.mux.ask(
                     (self._api + verb).encode(), payload, timeout=wait
                 )
-                if len(message.data) > SMALL and share is not None:
-                    self.reads.came_large(share, asyncio.get_running_loop().time())
+                if len(message.data) > SMALL and credit is not None:
+                    self.read_sizes.record_large(credit, asyncio.get_running_loop().time())
                 reply = _answer(message, verb.partition(".")[0])
                 if "error" not in reply:
                     return reply
-                failure = refusal(reply["error"])
+                failure = api_error(reply["error"])
             except RequestFailed as signal:
-                failure = unanswered(signal, check)
+                failure = request_error(signal, check)
                 again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
                 if isinstance(signal, RequestTimeout):
                     silent = failure
-                    if share is not None:
-                        self.leave(share.lane, taken)
+                    if credit is not None:
+                        self.abandon(credit.pool, taken)
                         taken = 0
                 elif silent is not None and isinstance(signal, (ConnectionLost, NotConnected)):
                     # The silent server was left meanwhile: that it was silent is what counts.
                     failure = silent
             except asyncio.CancelledError:
-                if share is not None:
-                    self.leave(share.lane, taken)
+                if credit is not None:
+                    self.abandon(credit.pool, taken)
                     taken = 0
                 raise
             finally:
-                if share is not None and taken:
-                    share.lane.give(taken, epoch)
+                if credit is not None and taken:
+                    credit.pool.release(taken, epoch)
             window = window or RetryWindow(retries)
             if again:
-                again = await self.reconnected(window)
+                again = await self.wait_reconnected(window)
             else:
                 again = isinstance(failure, Unavailable) and self.connection.connected
             if not again or not await window.pause():
@@ -298,51 +298,53 @@ class JetStream:
                     # An error holds this frame, and must not be held by it: that is a cycle.
                     del failure, silent
 
-    async def room_for(self, share: Share, window: RetryWindow | None, room: float | None) -> int:
+    async def acquire_credit(
+        self, credit: CreditRequest, window: RetryWindow | None, credit_timeout: float | None
+    ) -> int:
         """Wait until there is room for a reply, and return what was taken; see `call`.
 
         Raises:
             TooManyRequests: there was none in time.
         """
-        self._settle_soon()
-        wait = room or _ROOM_SECONDS
-        if room is None and window is not None:
+        self._reclaim_soon()
+        wait = credit_timeout or _ROOM_SECONDS
+        if credit_timeout is None and window is not None:
             wait = min(wait, window.left)
         await WAITS_FOR_ROOM
         try:
             async with deadline(wait):
-                taken = await share.lane.take(share.units)
+                taken = await credit.pool.acquire(credit.amount)
         except TimeoutError:
-            if self.budget.unsettled:
+            if self.credits.has_abandoned:
                 # NATS does not answer those that were sent; that is what has to be said.
                 raise DeadlineExceeded from None
             raise TooManyRequests("too many large values are being read at once") from None
-        if room is not None and window is not None:
+        if credit_timeout is not None and window is not None:
             window.restart()
         return taken
 
-    def leave(self, lane: Lane, taken: int) -> None:
+    def abandon(self, pool: CreditPool, taken: int) -> None:
         """Keep what was taken for a reply that was waited for in vain, as it may still come."""
-        lane.leave(taken)
-        self._settle_soon()
+        pool.abandon(taken)
+        self._reclaim_soon()
 
-    def _settle_soon(self) -> None:
-        if self._settling is None or self._settling.done():
-            self._settling = asyncio.create_task(self._settle())
+    def _reclaim_soon(self) -> None:
+        if self._reclaiming is None or self._reclaiming.done():
+            self._reclaiming = asyncio.create_task(self._reclaim())
 
-    async def _settle(self) -> None:
+    async def _reclaim(self) -> None:
         """Find out what is no longer under way, for as long as there is something to find out."""
         while True:
-            self.budget.begin_settling()
-            await asyncio.sleep(_SETTLE_SECONDS)
+            self.credits.begin_reclaim()
+            await asyncio.sleep(_RECLAIM_SECONDS)
             try:
                 await self.connection.mux.request(f"{self._api}INFO", timeout=self._timeout)
             except NoResponders:
                 pass  # an answer, too
             except RequestFailed:
                 continue
-            self.budget.settle()
-            if not self.budget.unsettled:
+            self.credits.reclaim()
+            if not self.credits.has_abandoned:
                 return
 
     async def publish(
@@ -382,11 +384,11 @@ class JetStream:
             except NoResponders as signal:
                 await self._require_stream(stream)
                 if not await window.pause():
-                    raise unanswered(signal, check) from signal
+                    raise request_error(signal, check) from signal
             except RequestFailed as signal:
-                raise unanswered(signal, check) from signal
+                raise request_error(signal, check) from signal
             else:
-                if "error" not in answer or answer["error"].get("err_code") not in PASSING:
+                if "error" not in answer or answer["error"].get("err_code") not in TRANSIENT:
                     return answer
                 if not await window.pause():
                     return answer
@@ -407,7 +409,7 @@ class JetStream:
             error = _answer(message, stream).get("error")
         except RequestFailed:
             return
-        failure = None if error is None else refusal(error)
+        failure = None if error is None else api_error(error)
         if failure is not None and not isinstance(failure, Unavailable):
             try:
                 raise failure
@@ -423,9 +425,9 @@ class JetStream:
             message = await self.connection.mux.request(f"{self._api}INFO", timeout=2)
             error = _answer(message, "INFO").get("error")
             if error is not None:
-                raise refusal(error)
+                raise api_error(error)
         except RequestFailed as signal:
-            return {"jetstream": unanswered(signal, None).message}
+            return {"jetstream": request_error(signal, None).message}
         except GatewayError as refused:
             return {"jetstream": refused.message}
         return {}
@@ -443,5 +445,5 @@ def _answer(reply: Reply, where: str) -> dict[str, Any]:
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("error", {}), dict):
         return answer
-    note("answer", where, "what became of the request is unknown")
+    report_unreadable("answer", where, "what became of the request is unknown")
     raise Unreadable(where)

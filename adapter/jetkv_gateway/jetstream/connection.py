@@ -12,18 +12,23 @@ import random
 from contextlib import suppress
 from typing import Any
 
-from jetkv_gateway.jetstream.lone import Standing
 from jetkv_gateway.jetstream.options import NatsOptions, Secrets
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
     Multiplexer,
     NotConnected,
 )
+from jetkv_gateway.jetstream.server_connection import (
+    ConnectFailed,
+    ConnectFailure,
+    FailureKind,
+    ServerConnection,
+)
 from jetkv_gateway.jetstream.servers import Server, Servers
-from jetkv_gateway.jetstream.uplink import Kind, Trouble, Uplink, UplinkFailed
+from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.stepping import deadline
 
-__all__ = ["Connection", "Kind", "NatsOptions", "Trouble"]
+__all__ = ["ConnectFailure", "Connection", "FailureKind", "NatsOptions"]
 
 _log = logging.getLogger("jetkv.nats")
 
@@ -45,8 +50,7 @@ class Connection:
 
     Attributes:
         max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
-        standing: of the server that the connection which stands now leads to; another object for
-            each connection.
+        connected_server: the server at the other end; a new object for each connection.
     """
 
     def __init__(self, options: NatsOptions) -> None:
@@ -54,17 +58,17 @@ class Connection:
         self._servers = Servers(
             options.servers, certificate_name=options.tls_hostname, secure=options.tls_required
         )
-        self._link: Uplink | None = None
+        self._current: ServerConnection | None = None
         self._mux: Multiplexer | None = None
         self._connected = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._left: set[asyncio.Task[Any]] = set()
         self._attempts = 0
-        self._troubles: dict[Server, Trouble] = {}
+        self._failures: dict[Server, ConnectFailure] = {}
         self.max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
         self.server_version: tuple[int, int, int] = (0, 0, 0)
         self.server_info: dict[str, Any] = {}
-        self.standing = Standing()
+        self.connected_server = ConnectedServer()
 
     def start(self) -> None:
         """Start to connect, and to keep connected until `close`."""
@@ -111,34 +115,34 @@ class Connection:
         return self._mux
 
     @property
-    def trouble(self) -> Trouble | None:
+    def failure(self) -> ConnectFailure | None:
         """Why no connection stands, of all servers that were tried; None where nothing is known."""
-        if not self._troubles:
+        if not self._failures:
             return None
-        troubles = sorted(self._troubles.values(), key=lambda trouble: -trouble.kind)
-        texts = dict.fromkeys(trouble.text for trouble in troubles)
-        return Trouble(troubles[0].kind, "; ".join(texts))
+        failures = sorted(self._failures.values(), key=lambda failure: -failure.kind)
+        texts = dict.fromkeys(failure.text for failure in failures)
+        return ConnectFailure(failures[0].kind, "; ".join(texts))
 
     @property
     def last_error(self) -> str | None:
-        """The text of `trouble`."""
-        trouble = self.trouble
-        return trouble.text if trouble is not None else None
+        """The text of `failure`."""
+        failure = self.failure
+        return failure.text if failure is not None else None
 
     @property
-    def hopeless(self) -> bool:
+    def needs_operator(self) -> bool:
         """Whether every server was tried in vain, and one of them for more than being away."""
-        trouble = self.trouble
-        every = len(self._troubles) >= len(self._servers)
-        return every and trouble is not None and trouble.kind is not Kind.UNREACHABLE
+        failure = self.failure
+        every = len(self._failures) >= len(self._servers)
+        return every and failure is not None and failure.kind is not FailureKind.UNREACHABLE
 
     async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            link = await self._connect()
-            while link is not None:
+            server_connection = await self._connect()
+            while server_connection is not None:
                 since = loop.time()
-                link = await self._keep(link)
+                server_connection = await self._keep(server_connection)
                 if loop.time() - since > _STOOD_SECONDS:
                     # A server that drops each connection at once is no reason to hurry.
                     self._attempts = 0
@@ -149,14 +153,14 @@ class Connection:
         backoff = _BACKOFF_FIRST * 2 ** min(rounds, 10)
         await asyncio.sleep(min(backoff, _BACKOFF_LAST) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    async def _connect(self) -> Uplink | None:
+    async def _connect(self) -> ServerConnection | None:
         """Try one server, and the next one as well while it does not answer.
 
         Returns:
             The first link that stands; it is in use. None where one server failed at once, or all.
         """
         race, left = asyncio.Event(), len(self._servers)
-        attempts: set[asyncio.Task[Uplink | None]] = set()
+        attempts: set[asyncio.Task[ServerConnection | None]] = set()
         try:
             while True:
                 if left:
@@ -174,24 +178,27 @@ class Connection:
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if race.is_set() or not attempts:
-                    return next((link for one in done if (link := one.result())), None)
+                    return next(
+                        (server_connection for one in done if (server_connection := one.result())),
+                        None,
+                    )
         except asyncio.CancelledError:
-            if self._link is not None:
-                await asyncio.shield(self._link.close())
+            if self._current is not None:
+                await asyncio.shield(self._current.close())
             raise
         finally:
             race.set()
             for attempt in attempts:
                 attempt.cancel()
 
-    async def _attempt(self, server: Server, race: asyncio.Event) -> Uplink | None:
+    async def _attempt(self, server: Server, race: asyncio.Event) -> ServerConnection | None:
         """Try to connect to a server; the link is in use when it is returned.
 
         Args:
             race: set once an attempt beside this one has won.
         """
         self._attempts += 1
-        link = Uplink(
+        server_connection = ServerConnection(
             server,
             self._secrets,
             secure=self._servers.secure,
@@ -200,89 +207,91 @@ class Connection:
         )
         opened = False
         try:
-            await link.open(_CONNECT_TIMEOUT)
+            await server_connection.open(_CONNECT_TIMEOUT)
             opened = not race.is_set()
-        except UplinkFailed as failed:
+        except ConnectFailed as failed:
             if race.is_set():
                 return None
-            if self._troubles.get(server) != failed.trouble:
-                _log.warning("cannot reach NATS at %s: %s", server.url, failed.trouble.text)
-            self._troubles[server] = failed.trouble
+            if self._failures.get(server) != failed.failure:
+                _log.warning("cannot reach NATS at %s: %s", server.url, failed.failure.text)
+            self._failures[server] = failed.failure
         finally:
             if not opened:
                 # A cancelled supervisor still has a socket to close.
-                await asyncio.shield(link.close())
+                await asyncio.shield(server_connection.close())
         if not opened:
             return None
         race.set()
-        self._use(link)
-        return link
+        self._use(server_connection)
+        return server_connection
 
-    def _use(self, link: Uplink) -> None:
-        self._link, self._mux = link, link.mux
-        self.server_version = link.version
-        self.standing = link.standing
-        self._troubles.clear()
-        self._learn(link)
+    def _use(self, server_connection: ServerConnection) -> None:
+        self._current, self._mux = server_connection, server_connection.mux
+        self.server_version = server_connection.version
+        self.connected_server = server_connection.connected_server
+        self._failures.clear()
+        self._learn(server_connection)
         self._connected.set()
-        _log.info("connected to NATS at %s", link.server.url)
+        _log.info("connected to NATS at %s", server_connection.server.url)
 
-    def _learn(self, link: Uplink) -> None:
+    def _learn(self, server_connection: ServerConnection) -> None:
         """Take over what a server says of itself and of its cluster, at first and later."""
-        if link is not self._link:
+        if server_connection is not self._current:
             return
-        self.server_info = link.info
-        self.max_value_bytes = link.mux.max_value_bytes
-        places = link.info.get("connect_urls")
+        self.server_info = server_connection.info
+        self.max_value_bytes = server_connection.mux.max_value_bytes
+        places = server_connection.info.get("connect_urls")
         if isinstance(places, list) and places:
-            self._servers.learn(link.server, [place for place in places if isinstance(place, str)])
-            for server in [server for server in self._troubles if server not in self._servers]:
-                del self._troubles[server]
+            self._servers.learn(
+                server_connection.server, [place for place in places if isinstance(place, str)]
+            )
+            for server in [server for server in self._failures if server not in self._servers]:
+                del self._failures[server]
 
-    async def _keep(self, link: Uplink) -> Uplink | None:
+    async def _keep(self, server_connection: ServerConnection) -> ServerConnection | None:
         """Wait for the end of a link; return the one that took its place, if its server let us."""
         try:
-            await link.end()
-            if link.leaving and not link.ended:
-                _log.info("NATS at %s is about to stop", link.server.url)
-                other = await self._move(link)
+            await server_connection.end()
+            if server_connection.leaving and not server_connection.ended:
+                _log.info("NATS at %s is about to stop", server_connection.server.url)
+                other = await self._move(server_connection)
                 if other is not None:
-                    task = asyncio.create_task(self._leave(link), name="nats-leaving")
+                    task = asyncio.create_task(self._leave(server_connection), name="nats-leaving")
                     self._left.add(task)
                     task.add_done_callback(self._left.discard)
                     return other
-            if link.server in self._servers:
-                self._troubles[link.server] = link.trouble
-            _log.warning("connection to NATS lost: %s", link.trouble.text)
+            if server_connection.server in self._servers:
+                self._failures[server_connection.server] = server_connection.failure
+            _log.warning("connection to NATS lost: %s", server_connection.failure.text)
         finally:
-            if self._link is link or self._link is None:
-                await asyncio.shield(link.close())
+            if self._current is server_connection or self._current is None:
+                await asyncio.shield(server_connection.close())
         return None
 
-    async def _move(self, link: Uplink) -> Uplink | None:
+    async def _move(self, server_connection: ServerConnection) -> ServerConnection | None:
         """Connect to another server while one that is about to stop still serves."""
-        while not link.ended:
+        while not server_connection.ended:
             server = self._servers.next()
-            if server is not link.server:
+            if server is not server_connection.server:
                 other = await self._attempt(server, asyncio.Event())
                 if other is not None:
                     return other
             await self._pause()
         return None
 
-    async def _leave(self, link: Uplink) -> None:
+    async def _leave(self, server_connection: ServerConnection) -> None:
         """Close a link that another one took the place of, once what is under way is done."""
         try:
             for _ in range(_LEAVE_LOOKS):
-                if link.ended or link.mux.idle:
+                if server_connection.ended or server_connection.mux.idle:
                     break
                 await asyncio.sleep(_LEAVE_LOOK_SECONDS)
         finally:
-            await asyncio.shield(link.close())
+            await asyncio.shield(server_connection.close())
 
-    def _drop(self, link: Uplink) -> None:
+    def _drop(self, server_connection: ServerConnection) -> None:
         """Use a link no more, from the moment that it ends."""
-        if link is self._link:
+        if server_connection is self._current:
             self._connected.clear()
-            self._mux = self._link = None
-            self.standing = Standing()
+            self._mux = self._current = None
+            self.connected_server = ConnectedServer()

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.jetstream.client import JetStream
-from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.names import BucketNames
 from jetkv_gateway.jetstream.requests import Multiplexer, NotPermitted, RequestFailed
 from jetkv_gateway.kv.errors import GatewayError
@@ -51,7 +51,7 @@ class Consumer:
 
         Args:
             subjects: filters, none overlapping another.
-            inactive_seconds: after which the server removes it; see `KnownBuckets.resting`.
+            inactive_seconds: after which the server removes it; see `BucketCache.inactive_seconds`.
             timeout: seconds, where its own differs from that of all calls.
             config: where it begins, and whatever else it has of its own.
 
@@ -74,7 +74,7 @@ class Consumer:
             f"CONSUMER.CREATE.{self._stream}.{self._name}", orjson.dumps(body), timeout=timeout
         )
 
-    async def ask(self, inbox: str, batch: int, expires: float, **more: int) -> None:
+    async def pull(self, inbox: str, batch: int, expires: float, **more: int) -> None:
         """Ask for the next messages, to be delivered to an inbox.
 
         Args:
@@ -89,19 +89,19 @@ class Consumer:
         try:
             await self._mux.send(self._next, orjson.dumps(body), inbox)
         except RequestFailed as signal:
-            raise unanswered(signal, None) from signal
+            raise request_error(signal, None) from signal
 
-    def heed(self, forbidden: Callable[[], None] | None) -> None:
-        """Have `forbidden` called when NATS does not permit the request; None ends that.
+    def on_denied(self, denied: Callable[[], None] | None) -> None:
+        """Have `denied` called when NATS does not permit the request; None ends that.
 
         The server sends no reply to such a request; it only reports an error on the connection.
         """
-        self._mux.heed(self._next, forbidden)
+        self._mux.on_denied(self._next, denied)
 
     @property
-    def forbidden(self) -> GatewayError:
+    def denied(self) -> GatewayError:
         """What to raise then."""
-        return unanswered(NotPermitted(self._any_next + "*"), None)
+        return request_error(NotPermitted(self._any_next + "*"), None)
 
     async def remove(self, timeout: float) -> None:
         """Remove it.

@@ -1,7 +1,7 @@
 """What a write does next, decided without I/O. `writes.py` carries it out.
 
-A write is a `Course`: what its caller asked for, and what became of its tries so far. After each
-answer one of four functions returns the next course and the step to take:
+A `WriteState` holds what the caller asked for and the results of the tries so far. After each event
+one of four functions returns the next state and the next step:
 
 | Event                                | Without a condition       | With a condition             |
 |--------------------------------------|---------------------------|------------------------------|
@@ -24,7 +24,7 @@ After a LOOK, by what the leader shows:
 | the condition does not hold, with an idempotency key | ASK, then CONFLICT | SEND or WAIT     |
 | the condition does not hold, without one | CONFLICT              | CONFLICT                     |
 
-WAIT ends with `late` when the request has no time left for another try.
+WAIT ends with `out_of_time` when the request has no time left for another try.
 
 Why "in process" is not the end of a conditional write: a server that replicates refuses a second
 try of the same id while the first one is on its way, and the first may still fail. Some servers
@@ -38,28 +38,28 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 __all__ = [
-    "MESSAGE_IDS",
-    "Course",
-    "Late",
-    "Next",
-    "Said",
-    "Stands",
+    "MAX_MESSAGE_IDS",
+    "Decision",
+    "KeyState",
+    "OutOfTime",
+    "Outcome",
     "Step",
+    "WriteState",
     "after_answer",
-    "after_ask",
-    "after_look",
-    "after_silence",
+    "after_no_answer",
+    "after_probe",
+    "after_read",
 ]
 
-MESSAGE_IDS = 3
+MAX_MESSAGE_IDS = 3
 """How many message ids a conditional write may use, one after the other."""
 
 
-class Said(Enum):
+class Outcome(Enum):
     """What a server answered to a try."""
 
     STORED = auto()
-    KNOWN = auto()
+    DUPLICATE = auto()
     IN_PROCESS = auto()
     MISMATCH = auto()
     REFUSED = auto()
@@ -72,67 +72,67 @@ class Step(Enum):
     VERIFY: the id is known at `revision`: make sure that it was the same request, then return it.
     REFUSE: raise what the answer means.
     CONFLICT: raise that the caller's condition does not hold.
-    LOOK: ask the leader for the newest message of the key.
-    ASK: ask the server for the revision that it remembers for the message id.
+    READ_KEY: ask the leader for the newest message of the key.
+    PROBE_ID: ask the server for the revision that it remembers for the message id.
     SEND: send the next try at once.
-    WAIT: pause, then send the next try; `late` says what it is without time for that.
+    WAIT: pause, then send the next try; `out_of_time` says what it is without time for that.
     """
 
     DONE = auto()
     VERIFY = auto()
     REFUSE = auto()
     CONFLICT = auto()
-    LOOK = auto()
-    ASK = auto()
+    READ_KEY = auto()
+    PROBE_ID = auto()
     SEND = auto()
     WAIT = auto()
 
 
-class Late(Enum):
+class OutOfTime(Enum):
     """What a write is that has no time for another try."""
 
     UNKNOWN = auto()
     NOT_APPLIED = auto()
 
 
-class Course(NamedTuple):
+class WriteState(NamedTuple):
     """A write between two requests.
 
     Attributes:
         expected: the revision that the caller names, 0 for a create, None for no condition.
-        named: whether it has an idempotency key, and may therefore be sent again.
+        has_id: whether it has an idempotency key, and may therefore be sent again.
         sent: the revision that the next try names; for a create over a tombstone, that of it.
         message_id: which of its message ids the next try bears, from 0.
-        doubtful: whether a try may still be applied, now or later.
-        otherwise: the course to go on with where none of the ids asked for is known; None where the
+        uncertain: whether a try may still be applied, now or later.
+        fallback: the course to go on with where none of the ids asked for is known; None where the
             condition does not hold.
     """
 
     expected: int | None
-    named: bool
+    has_id: bool
     sent: int | None
     message_id: int = 0
-    doubtful: bool = False
-    otherwise: "Course | None" = None
+    uncertain: bool = False
+    fallback: "WriteState | None" = None
 
     @staticmethod
-    def of(expected: int | None, *, named: bool) -> "Course":
+    def of(expected: int | None, *, has_id: bool) -> "WriteState":
         """Return the course of a write of which nothing was sent yet."""
-        return Course(expected, named, expected)
+        return WriteState(expected, has_id, expected)
 
 
-class Stands(NamedTuple):
+class KeyState(NamedTuple):
     """What the leader shows of a key.
 
     Attributes:
         revision: of its newest message, 0 for none.
         live: whether that is a value.
-        ours: whether that is this very write: it bears the same idempotency key.
+        is_this_write: whether that is this very write: it bears the same idempotency key.
     """
 
     revision: int = 0
     live: bool = False
-    ours: bool = False
+    is_this_write: bool = False
 
     def meets(self, expected: int | None) -> bool:
         """Return whether a condition holds: a create needs no live value, a tombstone is none."""
@@ -143,93 +143,95 @@ class Stands(NamedTuple):
         return self.revision == expected
 
 
-class Next(NamedTuple):
+class Decision(NamedTuple):
     """A step, and the course that the write is on from there."""
 
     step: Step
-    course: Course
+    state: WriteState
     revision: int = 0
-    late: Late = Late.UNKNOWN
+    out_of_time: OutOfTime = OutOfTime.UNKNOWN
 
 
-def after_answer(course: Course, said: Said, revision: int = 0) -> Next:
+def after_answer(state: WriteState, outcome: Outcome, revision: int = 0) -> Decision:
     """Decide after an answer to a try.
 
     Args:
         revision: that the answer names, with STORED and KNOWN.
     """
-    conditional = course.sent is not None
-    if said is Said.STORED:
-        return Next(Step.DONE, course, revision)
-    if said is Said.KNOWN:
-        return Next(Step.VERIFY, course._replace(doubtful=True), revision)
-    if said is Said.IN_PROCESS:
-        course = course._replace(doubtful=True)
-        return Next(Step.LOOK if conditional else Step.WAIT, course)
-    if said is Said.MISMATCH and conditional:
-        return Next(Step.LOOK, course)
-    return Next(Step.REFUSE, course)
+    conditional = state.sent is not None
+    if outcome is Outcome.STORED:
+        return Decision(Step.DONE, state, revision)
+    if outcome is Outcome.DUPLICATE:
+        return Decision(Step.VERIFY, state._replace(uncertain=True), revision)
+    if outcome is Outcome.IN_PROCESS:
+        state = state._replace(uncertain=True)
+        return Decision(Step.READ_KEY if conditional else Step.WAIT, state)
+    if outcome is Outcome.MISMATCH and conditional:
+        return Decision(Step.READ_KEY, state)
+    return Decision(Step.REFUSE, state)
 
 
-def after_silence(course: Course, *, sent: bool) -> Next:
+def after_no_answer(state: WriteState, *, sent: bool) -> Decision:
     """Decide after a try that got no answer.
 
     Args:
         sent: whether it may have reached a server; what certainly did not was not applied.
     """
-    if not course.named:
-        return Next(Step.REFUSE, course)
+    if not state.has_id:
+        return Decision(Step.REFUSE, state)
     if sent:
-        return Next(Step.WAIT, course._replace(doubtful=True))
+        return Decision(Step.WAIT, state._replace(uncertain=True))
     # Nothing of this try was applied. Only a doubt about an earlier one is worth more tries.
-    return Next(Step.WAIT if course.doubtful else Step.REFUSE, course)
+    return Decision(Step.WAIT if state.uncertain else Step.REFUSE, state)
 
 
-def after_look(course: Course, said: Said, stands: Stands, *, holds_ids: bool) -> Next:
-    """Decide after a look at the key; `said` is the answer before it, MISMATCH or IN_PROCESS.
+def after_read(
+    state: WriteState, outcome: Outcome, key_state: KeyState, *, keeps_refused_ids: bool
+) -> Decision:
+    """Decide after a look at the key; `outcome` is the answer before it, MISMATCH or IN_PROCESS.
 
     Args:
-        holds_ids: whether the server keeps the id of a try that it refused (before 2.12).
+        keeps_refused_ids: whether the server keeps the id of a try that it refused (before 2.12).
     """
-    if course.named and stands.ours:
-        return Next(Step.DONE, course, stands.revision)
-    in_process = said is Said.IN_PROCESS
-    if stands.meets(course.expected):
-        if stands.revision != course.sent:
-            moved = course._replace(sent=stands.revision)
-            if not course.message_id:
-                return Next(Step.SEND, moved)
+    if state.has_id and key_state.is_this_write:
+        return Decision(Step.DONE, state, key_state.revision)
+    in_process = outcome is Outcome.IN_PROCESS
+    if key_state.meets(state.expected):
+        if key_state.revision != state.sent:
+            moved = state._replace(sent=key_state.revision)
+            if not state.message_id:
+                return Decision(Step.SEND, moved)
             # The next try is not known for what was applied under an earlier id, and deleted since.
-            asked = course._replace(message_id=course.message_id - 1, otherwise=moved)
-            return Next(Step.ASK, asked._replace(doubtful=True))
+            asked = state._replace(message_id=state.message_id - 1, fallback=moved)
+            return Decision(Step.PROBE_ID, asked._replace(uncertain=True))
         # Another write on the key is in flight, or was taken back: nothing of ours is stored.
-        if in_process and holds_ids:
-            course = _with_another_id(course) or course
-        return Next(Step.WAIT, course, late=Late.NOT_APPLIED)
-    if not course.named:
-        return Next(Step.CONFLICT, course)
+        if in_process and keeps_refused_ids:
+            state = _with_next_id(state) or state
+        return Decision(Step.WAIT, state, out_of_time=OutOfTime.NOT_APPLIED)
+    if not state.has_id:
+        return Decision(Step.CONFLICT, state)
     if not in_process:
         # It may have been applied by an earlier try, and written over since.
-        return Next(Step.ASK, course._replace(doubtful=True))
-    other = _with_another_id(course) if holds_ids else None
-    return Next(Step.SEND, other) if other is not None else Next(Step.WAIT, course)
+        return Decision(Step.PROBE_ID, state._replace(uncertain=True))
+    other = _with_next_id(state) if keeps_refused_ids else None
+    return Decision(Step.SEND, other) if other is not None else Decision(Step.WAIT, state)
 
 
-def after_ask(course: Course, known: int | None) -> Next:
+def after_probe(state: WriteState, known: int | None) -> Decision:
     """Decide after the server was asked for the revision that it remembers, None for none.
 
     A try under an earlier id may have been applied after all: each id that was used is asked for.
     """
     if known:
-        return Next(Step.VERIFY, course, known)
-    if course.message_id:
-        return Next(Step.ASK, course._replace(message_id=course.message_id - 1))
-    if course.otherwise is not None:
-        return Next(Step.SEND, course.otherwise)
-    return Next(Step.CONFLICT, course)
+        return Decision(Step.VERIFY, state, known)
+    if state.message_id:
+        return Decision(Step.PROBE_ID, state._replace(message_id=state.message_id - 1))
+    if state.fallback is not None:
+        return Decision(Step.SEND, state.fallback)
+    return Decision(Step.CONFLICT, state)
 
 
-def _with_another_id(course: Course) -> Course | None:
-    if course.message_id + 1 >= MESSAGE_IDS:
+def _with_next_id(state: WriteState) -> WriteState | None:
+    if state.message_id + 1 >= MAX_MESSAGE_IDS:
         return None
-    return course._replace(message_id=course.message_id + 1)
+    return state._replace(message_id=state.message_id + 1)

@@ -1,4 +1,4 @@
-"""Direct reads: the bytes of a message, from whatever server holds it; `lone` says whose they are.
+"""Direct reads: any server that holds a stream answers with the raw bytes of a message.
 
 Whoever may publish to a bucket chooses what stands first in the headers of an answer, so what the
 server says of it is taken from their end (`headers.read_direct`). Only a message of the bucket's
@@ -10,19 +10,19 @@ leader is asked.
 import asyncio
 
 from jetkv_gateway.jetstream.api import block_kind
-from jetkv_gateway.jetstream.budget import Share
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
-from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.credits import CreditRequest
+from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.headers import read_direct, status
-from jetkv_gateway.jetstream.lone import Standing
 from jetkv_gateway.jetstream.names import BucketNames
+from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
     NotConnected,
     RequestFailed,
     RequestTimeout,
 )
-from jetkv_gateway.jetstream.sizes import SMALL
+from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import Consistency, Entry
 
@@ -43,19 +43,23 @@ class DirectReads:
         self._loop = asyncio.get_running_loop()
         self._absent: set[str] = set()
 
-    def leads(self, stream: str, subject: str, lone: Standing | None) -> bool:
+    def usable(self, stream: str, subject: str, direct_server: ConnectedServer | None) -> bool:
         """Return whether direct reads of a stream are its leader's now, and worth a try.
 
         Args:
-            lone: the connection on which they are, by the last look at the stream.
+            direct_server: the connection on which they are, by the last look at the stream.
         """
-        standing = self._js.connection.standing
-        if lone is not standing or not standing.alone or subject in self._absent:
+        connected_server = self._js.connection.connected_server
+        if (
+            direct_server is not connected_server
+            or not connected_server.standalone
+            or subject in self._absent
+        ):
             return False
-        rests = standing.rests
-        return not rests.streams or not rests.rests(stream, self._loop.time())
+        backoff = connected_server.backoff
+        return not backoff.streams or not backoff.blocks(stream, self._loop.time())
 
-    def told(self, subject: str, *, there: bool) -> None:
+    def record_absence(self, subject: str, *, there: bool) -> None:
         """Take in what the leader says of a subject.
 
         What is not there is asked of it at once the next time: it would be asked anyway.
@@ -73,9 +77,9 @@ class DirectReads:
         subject: str,
         key: str,
         query: bytes,
-        share: Share,
+        credit: CreditRequest,
         window: RetryWindow,
-        lone: Standing | None = None,
+        direct_server: ConnectedServer | None = None,
     ) -> tuple[Entry, bytes] | None:
         """Return a message and the headers it was stored with; None: the leader has to be asked.
 
@@ -83,47 +87,55 @@ class DirectReads:
         a missing permission can look the same.
 
         Args:
-            share: of the bytes under way.
-            lone: as for `leads`, which has just said yes; None where anybody may answer.
+            credit: of the bytes under way.
+            direct_server: as for `usable`, which has just said yes; None where anybody may answer.
 
         Raises:
             TooManyRequests: there was no room for the answer in time.
             GatewayError: it was on its way when the connection broke, and there is no other.
         """
-        js, lane, stream = self._js, share.lane, names.stream
-        taken, waited = lane.take_now(share.units), False
+        js, pool, stream = self._js, credit.pool, names.stream
+        taken, waited = pool.try_acquire(credit.amount), False
         if not taken:
-            taken, waited = await js.room_for(share, window, None), True
-        epoch = lane.epoch
+            taken, waited = await js.acquire_credit(credit, window, None), True
+        epoch = pool.epoch
         failure: GatewayError
         try:
-            if waited and lone is not None and not self.leads(stream, subject, lone):
+            if (
+                waited
+                and direct_server is not None
+                and not self.usable(stream, subject, direct_server)
+            ):
                 return None
-            timeout = js.patience if lone is not None else min(_REPLICA_TIMEOUT, js.patience)
+            timeout = (
+                js.retry_timeout
+                if direct_server is not None
+                else min(_REPLICA_TIMEOUT, js.retry_timeout)
+            )
             reply = await js.connection.mux.ask(names.direct, query, timeout=timeout)
         except (RequestTimeout, asyncio.CancelledError) as late:
-            js.leave(lane, taken)
+            js.abandon(pool, taken)
             taken = 0
             if not isinstance(late, RequestTimeout):
                 raise
-            self._failed(stream, lone)
-            if lone is None:
+            self._failed(stream, direct_server)
+            if direct_server is None:
                 return None
-            failure = unanswered(late, None)
+            failure = request_error(late, None)
         except ConnectionLost as signal:
-            failure = unanswered(signal, None)
+            failure = request_error(signal, None)
         except NotConnected:
             return None  # nothing was sent: the next one says why
         except RequestFailed:
-            self._failed(stream, lone)
+            self._failed(stream, direct_server)
             return None
         else:
-            return self._judge(reply, names, subject, key, share, lone)
+            return self._judge(reply, names, subject, key, credit, direct_server)
         finally:
             if taken:
-                lane.give(taken, epoch)
+                pool.release(taken, epoch)
         # What was on its way is tried again, as `JetStream.call` does it, and counted.
-        if not await js.reconnected(window):
+        if not await js.wait_reconnected(window):
             try:
                 raise failure
             finally:
@@ -137,25 +149,25 @@ class DirectReads:
         names: BucketNames,
         subject: str,
         key: str,
-        share: Share,
-        lone: Standing | None,
+        credit: CreditRequest,
+        direct_server: ConnectedServer | None,
     ) -> tuple[Entry, bytes] | None:
         data, block = reply
         if len(data) > SMALL:
-            self._js.reads.came_large(share, self._loop.time())
-        found = read_direct(block, names.stream_bytes)
+            self._js.read_sizes.record_large(credit, self._loop.time())
+        found = read_direct(block, names.stream_name)
         if found is None:
             if status(block).code != _NOT_FOUND:
-                self._failed(names.stream, lone)
+                self._failed(names.stream, direct_server)
             return None
-        if lone is not None and lone.rests.streams:
-            lone.rests.worked(names.stream)
+        if direct_server is not None and direct_server.backoff.streams:
+            direct_server.backoff.worked(names.stream)
         stored, where, sequence, time = found
         if where != subject.encode():
             return None
-        who = Consistency.EVENTUAL if lone is None else Consistency.STRONG
+        who = Consistency.EVENTUAL if direct_server is None else Consistency.STRONG
         return Entry(key, data, sequence, time, *block_kind(stored), who), stored
 
-    def _failed(self, stream: str, lone: Standing | None) -> None:
-        if lone is not None:
-            lone.rests.failed(stream, self._loop.time())
+    def _failed(self, stream: str, direct_server: ConnectedServer | None) -> None:
+        if direct_server is not None:
+            direct_server.backoff.failed(stream, self._loop.time())

@@ -9,10 +9,10 @@ from jetkv_gateway.jetstream.api import (
     get_sequence,
     read_entry,
 )
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.known import KnownBuckets
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.writes import Writes
 from jetkv_gateway.kv.commands import Delete, Get, History, Put
@@ -35,7 +35,7 @@ _ROOM_SECONDS_WITHIN = 30.0
 class JetStreamEntries:
     """`kv.store.Entries` on JetStream."""
 
-    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
         self._naming = js.naming
         self._buckets = buckets
@@ -46,35 +46,39 @@ class JetStreamEntries:
     async def get(self, command: Get, retries: Retries) -> Entry:
         bucket, key, tokens, revision, consistency = command
         names = names_of(self._naming, bucket)
-        subject = names.stored + tokens
+        subject = names.subject_prefix + tokens
         newest = subject if revision is None else None
         query = get_last(subject) if revision is None else get_sequence(revision)
         window = RetryWindow(retries, self._loop)
         js, buckets = self._js, self._buckets
         strong = consistency is Consistency.STRONG
         limits = buckets.known_limits(bucket)
-        lone = limits.lone if limits is not None and strong else None
+        direct_server = limits.direct_server if limits is not None and strong else None
         found = None
-        if not strong or (lone is not None and self._direct.leads(names.stream, subject, lone)):
-            share = buckets.share(names, newest, direct=True)
-            found = await self._direct.read(names, subject, key, query, share, window, lone)
+        if not strong or (
+            direct_server is not None and self._direct.usable(names.stream, subject, direct_server)
+        ):
+            credit = buckets.credit(names, newest, direct=True)
+            found = await self._direct.read(
+                names, subject, key, query, credit, window, direct_server
+            )
         entry: Entry | None
         headers: bytes | str | None = None
         if found is not None:
             entry, headers = found
         else:
-            share = buckets.share(names, newest)
+            credit = buckets.credit(names, newest)
             try:
-                reply = await js.call(names.get, query, window=window, share=share)
+                reply = await js.call(names.get, query, window=window, credit=credit)
                 entry = read_entry(reply["message"], subject, key)
                 headers = reply["message"].get("hdrs")
             except KeyNotFound:
                 entry = None
-            if lone is not None and revision is None:
-                self._direct.told(subject, there=entry is not None)
+            if direct_server is not None and revision is None:
+                self._direct.record_absence(subject, there=entry is not None)
         if revision is None:
             size = len(entry.data) if entry is not None else 0
-            js.reads.saw(names.stored, subject, size, self._loop.time())
+            js.read_sizes.record(names.subject_prefix, subject, size, self._loop.time())
         if entry is None or entry.operation is not Operation.PUT:
             await buckets.limits(bucket, window)
             raise KeyNotFound
@@ -82,8 +86,8 @@ class JetStreamEntries:
         if (
             entry.consistency is Consistency.STRONG
             and (limits is None or limits.lifetime is not None)
-            and buckets.may_be_past(bucket, entry, headers)
-            and await buckets.is_past(bucket, entry, headers, window)
+            and buckets.may_be_expired(bucket, entry, headers)
+            and await buckets.is_expired(bucket, entry, headers, window)
         ):
             raise KeyNotFound
         return entry
@@ -95,7 +99,9 @@ class JetStreamEntries:
             buckets = self._buckets
             limits = buckets.known_limits(bucket) or await buckets.fresh_limits(bucket, window)
             names = names_of(self._naming, bucket)
-            self._js.reads.grows(names.stored, names.stored + command.tokens, len(value) * 4 // 3)
+            self._js.read_sizes.record_write(
+                names.subject_prefix, names.subject_prefix + command.tokens, len(value) * 4 // 3
+            )
             if limits.value_limit is not None and len(value) > limits.value_limit:
                 await self._check_size(bucket, len(value), window)
             return await self._writes.apply(command, limits, window)
@@ -148,12 +154,15 @@ class JetStreamEntries:
         window = RetryWindow(retries, self._loop)
         last = await self._writes.last(names, tokens, key, window)
         newest = last.entry.revision if last is not None else 0
-        subject, size = names.stored + tokens, len(last.entry.data) if last is not None else 0
-        self._js.reads.saw(names.stored, subject, size, self._loop.time())
+        subject, size = (
+            names.subject_prefix + tokens,
+            len(last.entry.data) if last is not None else 0,
+        )
+        self._js.read_sizes.record(names.subject_prefix, subject, size, self._loop.time())
         del last  # with a value in it
         reached = 0
         while reached < newest:
-            entry = await self._next(names, tokens, key, reached + 1, window, within=reached > 0)
+            entry = await self._next(names, tokens, key, reached + 1, window, started=reached > 0)
             if entry is None or entry.revision > newest:
                 break
             reached = entry.revision
@@ -173,19 +182,23 @@ class JetStreamEntries:
         revision: int,
         window: RetryWindow,
         *,
-        within: bool,
+        started: bool,
     ) -> Entry | None:
         """Return the first entry of a key from a revision on.
 
         Args:
-            within: whether an answer has begun, which is not to be lost for want of room so soon.
+            started: whether an answer has begun, which is not to be lost for want of room so soon.
         """
-        subject = names.stored + tokens
-        share = self._buckets.share(names)
-        room = _ROOM_SECONDS_WITHIN if within else None
+        subject = names.subject_prefix + tokens
+        credit = self._buckets.credit(names)
+        credit_timeout = _ROOM_SECONDS_WITHIN if started else None
         try:
             reply = await self._js.call(
-                names.get, get_next(subject, revision), window=window, share=share, room=room
+                names.get,
+                get_next(subject, revision),
+                window=window,
+                credit=credit,
+                credit_timeout=credit_timeout,
             )
         except KeyNotFound:
             return None
@@ -201,6 +214,6 @@ class JetStreamEntries:
         """Drop what lies before a tombstone: newer values than it are kept by the sequence."""
         await self._js.call(
             f"STREAM.PURGE.{names.stream}",
-            b'{"filter":"%s","seq":%d}' % ((names.stored + tokens).encode(), tombstone),
+            b'{"filter":"%s","seq":%d}' % ((names.subject_prefix + tokens).encode(), tombstone),
             check="read the key's history: it is empty but for a tombstone once it was purged",
         )

@@ -2,8 +2,8 @@
 
 Codes and their meaning: nats-server's error list. Every one is a refusal, so nothing was applied.
 Each code of that list has a decision: a row of `TABLE` where a call of ours can meet it, else a
-place in `NOT_MET`. What is in neither comes from a server that is newer than the list. For both
-there is one rule, the server's own class: a 429 or 5xx passes and is `Unavailable`, all else is the
+place in `NOT_EXPECTED`. A code in neither comes from a newer server than the list. For both the
+server's own class decides: a 429 or 5xx is transient and becomes `Unavailable`, all else is the
 bucket's and `BucketUnsuitable`, each with the server's own words; never a 500.
 """
 
@@ -27,15 +27,15 @@ __all__ = [
     "IN_FLIGHT",
     "IN_PROCESS",
     "MISMATCHES",
-    "NOT_MET",
+    "NOT_EXPECTED",
     "NO_MESSAGE",
-    "PASSING",
     "STREAM_NOT_FOUND",
     "TABLE",
+    "TRANSIENT",
     "Row",
+    "api_error",
     "nothing_applied",
-    "refusal",
-    "unanswered",
+    "request_error",
 ]
 
 STREAM_NOT_FOUND = 10059
@@ -57,13 +57,13 @@ class Row:
         code: the server's `err_code`.
         meaning: for who reads the table.
         error: makes the domain error of the server's words.
-        passing: whether it is over in a moment, so that a write is tried again meanwhile.
+        transient: whether it is over in a moment, so that a write is tried again meanwhile.
     """
 
     code: int
     meaning: str
     error: Callable[[str], kv.GatewayError]
-    passing: bool = False
+    transient: bool = False
 
 
 def _plain(kind: Callable[[], kv.GatewayError]) -> Callable[[str], kv.GatewayError]:
@@ -74,8 +74,8 @@ def _hinted(kind: type[kv.GatewayError]) -> Callable[[str], kv.GatewayError]:
     return lambda text: kind(hint=f"NATS says: {text}")
 
 
-def _passing(code: int, meaning: str) -> Row:
-    return Row(code, meaning, _later, passing=True)
+def _transient(code: int, meaning: str) -> Row:
+    return Row(code, meaning, _later, transient=True)
 
 
 def _later(text: str) -> kv.GatewayError:
@@ -132,24 +132,24 @@ TABLE: dict[int, Row] = {
     for row in (
         Row(10002, "resource limits exceeded for account", _hinted(kv.BucketFull)),
         Row(10003, "bad request: a server that does not know what is asked", _unsuitable),
-        _passing(10004, "a listing of streams that not all servers answered"),
+        _transient(10004, "a listing of streams that not all servers answered"),
         Row(10005, "no suitable servers for the replicas", _no_peers),
-        _passing(10006, "the cluster is not active"),
-        _passing(10007, "the stream is not assigned to this server"),
-        Row(10008, "JetStream system temporarily unavailable", kv.Unavailable, passing=True),
-        Row(10009, "not the leader", kv.Unavailable, passing=True),
+        _transient(10006, "the cluster is not active"),
+        _transient(10007, "the stream is not assigned to this server"),
+        Row(10008, "JetStream system temporarily unavailable", kv.Unavailable, transient=True),
+        Row(10009, "not the leader", kv.Unavailable, transient=True),
         Row(10012, "a consumer could not be created", _later),
         Row(10014, "consumer not found", _unsuitable),
         Row(10023, "insufficient resources", kv.Unavailable),
         Row(10026, "maximum consumers limit reached", kv.TooManyRequests),
         Row(10027, "maximum number of streams reached", kv.TooManyRequests),
         Row(10028, "insufficient memory in account", _hinted(kv.BucketFull)),
-        _passing(10035, "the account is not known yet, or no more"),
+        _transient(10035, "the account is not known yet, or no more"),
         Row(NO_MESSAGE, "no message found", _plain(kv.KeyNotFound)),
         Row(10039, "JetStream not enabled for account", kv.Unavailable),
-        _passing(10041, "a replica's log failed"),
+        _transient(10041, "a replica's log failed"),
         Row(10047, "insufficient storage in account", _hinted(kv.BucketFull)),
-        _passing(10048, "the stream could not be assigned"),
+        _transient(10048, "the stream could not be assigned"),
         Row(10049, "the stream could not be created", _later),
         Row(10050, "the stream could not be deleted", _later),
         Row(10051, "any other failure", _later),
@@ -159,17 +159,17 @@ TABLE: dict[int, Row] = {
         Row(10058, "stream name in use with another configuration", _plain(kv.BucketExists)),
         Row(STREAM_NOT_FOUND, "stream not found", _plain(kv.BucketNotFound)),
         Row(10060, "message taken by another stream", _plain(kv.BucketNotFound)),
-        _passing(10063, "a replica is behind"),
+        _transient(10063, "a replica is behind"),
         Row(10065, "another stream has the subjects", _unsuitable),
         Row(10069, "the stream could not be changed", _later),
         Row(WRONG_LAST_SEQUENCE, "wrong last sequence", _plain(kv.RevisionMismatch)),
         Row(10074, "replicas need a cluster", kv.InvalidArgument),
-        _passing(10075, "no other server for a replica"),
+        _transient(10075, "no other server for a replica"),
         Row(10076, "JetStream not enabled", kv.Unavailable),
         Row(10077, "store failed, mostly because a limit is reached", _store_failed),
         Row(10084, "a work queue takes no consumer like ours", _unsuitable),
         Row(10093, "the subjects were changed meanwhile", _unsuitable),
-        _passing(10096, "the stream is being closed"),
+        _transient(10096, "the stream is being closed"),
         Row(10097, "headers over 64 KiB", kv.InvalidArgument),
         Row(10099, "a work queue has another consumer", _unsuitable),
         Row(10100, "a work queue has another consumer", _unsuitable),
@@ -179,39 +179,39 @@ TABLE: dict[int, Row] = {
         Row(10110, "the stream does not allow purges", _not_permitted),
         Row(10111, "the stream does not allow roll-ups", _not_permitted),
         Row(10113, "the account wants max_bytes", _max_bytes),
-        _passing(10117, "more subjects than the server lists"),
-        _passing(10118, "all servers of the stream are down"),
-        _passing(10119, "all servers of the consumer are down"),
+        _transient(10117, "more subjects than the server lists"),
+        _transient(10118, "all servers of the stream are down"),
+        _transient(10119, "all servers of the consumer are down"),
         Row(10120, "the account allows no such number of replicas", _unsuitable),
         Row(10121, "a limit on consumers that ours goes over", _unsuitable),
         Row(10122, "max_bytes over the account's limit", _max_bytes),
         Row(10123, "a move and another number of replicas at once", _unsuitable),
-        _passing(10124, "the stream is being moved"),
+        _transient(10124, "the stream is being moved"),
         Row(10134, "consumers need as many replicas as the stream", _unsuitable),
         Row(10153, "a limit on consumers that ours goes over", _unsuitable),
         Row(IN_PROCESS, "a write with the same message id is in process", kv.Unavailable),
-        _passing(10163, "the key's last sequence is not known yet"),
+        _transient(10163, "the key's last sequence is not known yet"),
         Row(IN_FLIGHT, "a write on the same key is in flight", _plain(kv.RevisionMismatch)),
         Row(10165, "invalid per-message TTL", kv.InvalidArgument),
         Row(10166, "the stream allows no TTL of a message", _unsuitable),
-        Row(10167, "the stream's queue is full", _queue_full, passing=True),
+        Row(10167, "the stream's queue is full", _queue_full, transient=True),
         Row(10169, "the stream counts, and stores no values", _unsuitable),
         Row(10174, "the stream allows no atomic batches", _unsuitable),
-        _passing(10180, "a replica is behind"),
+        _transient(10180, "a replica is behind"),
         Row(10185, "an older server than is asked for", _unsuitable),
         Row(10194, "the stream needs a newer server", _offline),
         Row(10195, "the consumer needs a newer server", _offline),
-        _passing(10202, "servers are being added or removed"),
-        _passing(10210, "too many atomic batches"),
-        _passing(10211, "too many batches"),
-        _passing(10226, "the stream is being moved"),
+        _transient(10202, "servers are being added or removed"),
+        _transient(10210, "too many atomic batches"),
+        _transient(10211, "too many batches"),
+        _transient(10226, "the stream is being moved"),
     )
 }
 
-PASSING = frozenset(row.code for row in TABLE.values() if row.passing)
+TRANSIENT = frozenset(row.code for row in TABLE.values() if row.transient)
 """What a write is tried again after, for as long as its request may take."""
 
-NOT_MET = frozenset(
+NOT_EXPECTED = frozenset(
     {
         *(10010, 10011, 10040, 10044, 10129, 10224),  # changes of a cluster
         *(10013, 10016, 10017, 10018, 10019, 10020, 10102, 10103, 10105, 10106),  # durable names
@@ -236,7 +236,7 @@ NOT_MET = frozenset(
 """What none of our calls makes a server say; of it, the rule above holds."""
 
 
-def refusal(error: dict[str, Any]) -> kv.GatewayError:
+def api_error(error: dict[str, Any]) -> kv.GatewayError:
     """Return the domain error of a JetStream API error object."""
     text = str(error.get("description", ""))
     row = TABLE.get(error.get("err_code", 0))
@@ -246,7 +246,7 @@ def refusal(error: dict[str, Any]) -> kv.GatewayError:
     return _unsuitable(text) if 400 <= status < 500 and status != 429 else _later(text)
 
 
-def unanswered(signal: RequestFailed, check: str | None) -> kv.GatewayError:
+def request_error(signal: RequestFailed, check: str | None) -> kv.GatewayError:
     """Return the domain error of a request without a reply.
 
     Args:

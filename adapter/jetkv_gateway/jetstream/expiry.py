@@ -42,7 +42,7 @@ class Lifetime:
     own: bool
     clock: float
 
-    def is_past(
+    def is_expired(
         self, stored: float, headers: Mapping[str, str] | str | bytes | None, now: float
     ) -> bool:
         """Return whether a message's time is up.

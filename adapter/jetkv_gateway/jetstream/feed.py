@@ -13,9 +13,9 @@ from math import inf
 from typing import Any, NamedTuple
 
 from jetkv_gateway.jetstream.api import Kind, expired, header_kind
-from jetkv_gateway.jetstream.budget import Budget
 from jetkv_gateway.jetstream.consumer import Consumer
-from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.credits import ReadCredits
+from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.headers import (
     bucket_of,
     is_block,
@@ -28,7 +28,7 @@ from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer,
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.keys import display, plain
 from jetkv_gateway.kv.model import Change, Operation
-from jetkv_gateway.kv.store import Batch
+from jetkv_gateway.kv.store import FeedBatch
 
 __all__ = ["HEARTBEAT_SECONDS", "Feed"]
 
@@ -36,18 +36,18 @@ _SECOND = 1_000_000_000
 _BATCH = 256
 _BATCH_BYTES = 64 * 1024
 """Of a live feed that is busy, where its own share is less."""
-_BATCH_BYTES_OF_PAST = 128 * 1024
+_CATCH_UP_BATCH_BYTES = 128 * 1024
 """To begin with; a larger value doubles it, for as often as it takes."""
-_BATCH_OF_PAST = 64
-_PAST_IN_FLIGHT = 256
+_CATCH_UP_BATCH = 64
+_CATCH_UP_IN_FLIGHT = 256
 """Messages of all feeds that catch up, if nothing else takes up their lane of the budget: replies
 to requests come behind them."""
 _LATEST_BYTES = 8 * 1024 * 1024
 _AROUND_A_MESSAGE = 4096
 """Its subject, and that of its acknowledgement, of which a server counts each byte."""
 _EXPIRES_SECONDS = 30.0
-_EXPIRES_SECONDS_OF_PAST = 3.0
-_EXPIRES_OF_MORE = 2.0
+_CATCH_UP_EXPIRES_SECONDS = 3.0
+_EXTRA_EXPIRES_SECONDS = 2.0
 _ROOM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 3.0
@@ -64,7 +64,7 @@ _BAD_REQUEST = b"400"
 _EXCEEDED = b"Exceeded MaxRequest"
 
 
-class _Asked(NamedTuple):
+class _BatchRequest(NamedTuple):
     """What a batch may have: messages, and bytes if they are limited."""
 
     batch: int
@@ -79,10 +79,10 @@ class Feed:
     more, until that has come. One that catches up takes what it needs for each batch.
 
     Args:
-        stored: what stands before a key in its subject.
+        subject_prefix: what stands before a key in its subject.
         consumer: whom to ask for messages.
-        budget: of what is under way.
-        past: whether it catches up.
+        credits: of what is under way.
+        catch_up: whether it catches up.
         latest: whether its consumer picks out the newest of each key.
         heartbeat: seconds after which it says that nothing has happened.
 
@@ -96,11 +96,11 @@ class Feed:
     def __init__(
         self,
         mux: Multiplexer,
-        stored: bytes,
+        subject_prefix: bytes,
         consumer: Consumer,
         *,
-        budget: Budget,
-        past: bool,
+        credits: ReadCredits,
+        catch_up: bool,
         latest: bool,
         heartbeat: float,
     ) -> None:
@@ -108,41 +108,41 @@ class Feed:
         self._heartbeat = heartbeat
         self._as_of = -inf
         self._stored_at = 0
-        self._budget = budget
-        self._past = past
-        self._own = self._more = 0
-        self._batch = _BATCH_OF_PAST if past else _BATCH
-        self._batch_bytes: int | None = _BATCH_BYTES_OF_PAST
+        self._credits = credits
+        self._catch_up = catch_up
+        self._live_credit = self._extra_credit = 0
+        self._batch = _CATCH_UP_BATCH if catch_up else _BATCH
+        self._batch_bytes: int | None = _CATCH_UP_BATCH_BYTES
         self._max_message = mux.max_value_bytes + HEADER_RESERVE + _AROUND_A_MESSAGE
         if latest:
             # Such a consumer loses the message that goes over max_bytes, without a gap in its
             # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
-            most = min(_LATEST_BYTES, budget.feeds.part)
+            most = min(_LATEST_BYTES, credits.bulk.capacity)
             self._batch = max(1, min(self._batch, most // self._max_message))
             self._batch_bytes = None
-        self._asked = _Asked(0, None)
+        self._request = _BatchRequest(0, None)
         self._too_small = 0
         self._busy = False
-        self._stored = stored
-        self._cut = len(stored)
-        self._bucket = bucket_of(stored)
+        self._subject_prefix = subject_prefix
+        self._cut = len(subject_prefix)
+        self._bucket = bucket_of(subject_prefix)
         self._consumer = consumer
         self._arrived: list[Change] = []
         self._reached = 0
         self._delivered = 0
         # What is left of the batch that comes now, and what the one behind it may have.
-        self._credit = self._next_credit = 0
-        self._streams = False
+        self._pending = self._next_pending = 0
+        self._double_batches = False
         self._pulls = 0
         self._loop = asyncio.get_running_loop()
-        self._news = False
+        self._has_news = False
         self._waiter: asyncio.Future[None] | None = None
         self._end: str | None = None
-        self._for_good: GatewayError | None = None
-        self._expires = _EXPIRES_SECONDS_OF_PAST if past else _EXPIRES_SECONDS
+        self._permanent_error: GatewayError | None = None
+        self._expires = _CATCH_UP_EXPIRES_SECONDS if catch_up else _EXPIRES_SECONDS
         self._max_batch_bytes = inf
 
-    def keep_to(self, config: Mapping[str, Any]) -> None:
+    def apply_limits(self, config: Mapping[str, Any]) -> None:
         """Ask for no more at a time than the consumer allows, which has its server's limits."""
         self._batch = min(self._batch, config.get("max_batch") or self._batch)
         self._max_batch_bytes = config.get("max_bytes") or inf
@@ -150,53 +150,53 @@ class Feed:
         self._heartbeat = min(self._heartbeat, self._expires / 2)
 
     async def open(self) -> None:
-        if not self._past:
+        if not self._catch_up:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ROOM_SECONDS):
-                    self._own = await self._budget.open_feed()
-            if not self._own:
+                    self._live_credit = await self._credits.open_feed()
+            if not self._live_credit:
                 raise TooManyRequests("too many buckets are watched at the same time")
         try:
             self._inbox = await self._mux.subscribe(
                 self._take, lambda: self._finish("the connection to NATS was lost")
             )
         except RequestFailed as signal:
-            raise unanswered(signal, None) from signal
-        self._consumer.heed(self._on_forbidden)
+            raise request_error(signal, None) from signal
+        self._consumer.on_denied(self._on_denied)
 
-    def _on_forbidden(self) -> None:
-        self._for_good = self._consumer.forbidden
+    def _on_denied(self) -> None:
+        self._permanent_error = self._consumer.denied
         self._finish("not permitted")
 
     async def close(self) -> None:
         self._finish("closed")
-        self._consumer.heed(None)
+        self._consumer.on_denied(None)
         await self._inbox.close()
 
     def release(self) -> None:
         """Give back what was taken of the budget, once nothing more can come."""
-        self._batch_is_over()
-        if self._own:
-            self._budget.close_feed(self._own)
-            self._own = 0
+        self._end_batch()
+        if self._live_credit:
+            self._credits.close_feed(self._live_credit)
+            self._live_credit = 0
 
-    async def read(self) -> Batch:
-        while self._streams and not self._next_credit:
+    async def read(self) -> FeedBatch:
+        while self._double_batches and not self._next_pending:
             await self._pull()
-        if self._credit <= 0 and not self._arrived:
+        if self._pending <= 0 and not self._arrived:
             await self._pull()
-        if not self._arrived and not self._news:
+        if not self._arrived and not self._has_news:
             await self._wait()
-        self._news = False
+        self._has_news = False
         if not self._arrived and self._end is not None:
-            if self._for_good is not None:
-                raise self._for_good
+            if self._permanent_error is not None:
+                raise self._permanent_error
             raise Unavailable(f"the feed ended: {self._end}")
         changes, self._arrived = self._arrived, []
         if self._stored_at:
             self._as_of = max(self._as_of, self.clock + self._stored_at / _SECOND)
             self._stored_at = 0
-        return Batch(changes, self._reached, self._as_of)
+        return FeedBatch(changes, self._reached, self._as_of)
 
     async def _wait(self) -> None:
         # No `asyncio.timeout`: it would cost as much as all else that a single change does here.
@@ -208,72 +208,76 @@ class Feed:
             silence.cancel()
             self._waiter = None
 
-    def _tell(self) -> None:
-        self._news = True
+    def _wake(self) -> None:
+        self._has_news = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def _pull(self) -> None:
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                asked = await (self._ask_for_past() if self._past else self._ask_for_present())
+                asked = await (self._catch_up_request() if self._catch_up else self._live_request())
         except TimeoutError:
             self._finish("too much is read at once")
             return
         if self._end is not None:
             return
-        self._asked = asked
-        if self._credit <= 0:
-            self._credit = asked.batch
+        self._request = asked
+        if self._pending <= 0:
+            self._pending = asked.batch
         else:
-            self._next_credit = asked.batch
+            self._next_pending = asked.batch
         self._pulls += 1
         more = {"idle_heartbeat": int(self._heartbeat * _SECOND)}
         if asked.bytes is not None:
             more["max_bytes"] = asked.bytes
         expires = self._expires
-        if self._more:
+        if self._extra_credit:
             # Others wait for what it has taken.
-            expires = min(expires, _EXPIRES_SECONDS_OF_PAST if self._past else _EXPIRES_OF_MORE)
-        await self._consumer.ask(self._inbox.subject, asked.batch, expires, **more)
+            expires = min(
+                expires, _CATCH_UP_EXPIRES_SECONDS if self._catch_up else _EXTRA_EXPIRES_SECONDS
+            )
+        await self._consumer.pull(self._inbox.subject, asked.batch, expires, **more)
 
-    async def _ask_for_past(self) -> "_Asked":
+    async def _catch_up_request(self) -> "_BatchRequest":
         if self._mux.in_flight:
             await asyncio.sleep(_GIVE_WAY_SECONDS)
-        lane, batch = self._budget.feeds, self._batch
+        pool, batch = self._credits.bulk, self._batch
         size = None
         wanted = batch * self._max_message
         if self._batch_bytes is not None:
             size = wanted = int(min(self._batch_bytes, self._max_batch_bytes))
         # Many small messages stand before the replies to others as much as a few large ones do.
-        self._more = await lane.take(max(wanted, batch * (lane.part // _PAST_IN_FLIGHT)))
-        return _Asked(batch, size)
+        self._extra_credit = await pool.acquire(
+            max(wanted, batch * (pool.capacity // _CATCH_UP_IN_FLIGHT))
+        )
+        return _BatchRequest(batch, size)
 
-    async def _ask_for_present(self) -> "_Asked":
-        lane, batch, size = self._budget.feeds, self._batch, self._own
+    async def _live_request(self) -> "_BatchRequest":
+        pool, batch, size = self._credits.bulk, self._batch, self._live_credit
         if self._too_small:
             # For what does not fit, and no more: the rest would be kept from others.
             batch, size = 1, int(min(self._too_small, self._max_batch_bytes))
-            self._more = await lane.take(size)
+            self._extra_credit = await pool.acquire(size)
             self._too_small = 0
-        elif self._streams:
+        elif self._double_batches:
             size //= 2
         elif self._busy and size < _BATCH_BYTES:
-            self._more = lane.take_now(_BATCH_BYTES)
-            size = self._more or size
-        return _Asked(batch, int(min(size, self._max_batch_bytes)))
+            self._extra_credit = pool.try_acquire(_BATCH_BYTES)
+            size = self._extra_credit or size
+        return _BatchRequest(batch, int(min(size, self._max_batch_bytes)))
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
-        self._credit = self._next_credit = 0
-        self._streams = False
-        self._tell()
+        self._pending = self._next_pending = 0
+        self._double_batches = False
+        self._wake()
 
-    def _batch_is_over(self) -> None:
-        self._credit, self._next_credit = self._next_credit, 0
-        if self._more:
-            self._budget.feeds.give(self._more)
-            self._more = 0
+    def _end_batch(self) -> None:
+        self._pending, self._next_pending = self._next_pending, 0
+        if self._extra_credit:
+            self._credits.bulk.release(self._extra_credit)
+            self._extra_credit = 0
 
     def _take(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         # All changes of all buckets that are watched come through here: so what `api.delivery` and
@@ -292,17 +296,19 @@ class Feed:
             self._finish("a gap")
             return
         self._delivered = number
-        self._credit -= 1
-        if self._credit <= 0:
+        self._pending -= 1
+        if self._pending <= 0:
             self._busy = True
             # Where many small ones come, two batches are under way, each with half of the share:
             # what the server takes to begin with the next one is longer than a batch takes.
-            self._streams = self._own >= 2 * _BATCH_BYTES and self._asked.batch == self._batch
-            self._batch_is_over()
+            self._double_batches = (
+                self._live_credit >= 2 * _BATCH_BYTES and self._request.batch == self._batch
+            )
+            self._end_batch()
         self._reached = revision
-        if not self._news:
-            self._tell()
-        if not subject.startswith(self._stored):
+        if not self._has_news:
+            self._wake()
+        if not subject.startswith(self._subject_prefix):
             # Of a bucket that sources another one, servers deliver that one's subjects, too.
             return
         self._stored_at = stored_at
@@ -337,31 +343,31 @@ class Feed:
             self._refuse(text)
         elif code in _WAITED_LONG_ENOUGH or _MAX_BYTES in text:
             self._busy = _MAX_BYTES in text
-            if self._busy and self._credit == self._asked.batch:
+            if self._busy and self._pending == self._request.batch:
                 self._grow(text)
-            self._streams = False
-            self._batch_is_over()
+            self._double_batches = False
+            self._end_batch()
         else:
             self._finish((text or b"status " + code).decode("utf-8", "replace"))
-        self._tell()
+        self._wake()
 
     def _grow(self, text: bytes) -> None:
         """Ask for more bytes: those of the last time were too few for a single message."""
-        asked = self._asked.bytes
+        asked = self._request.bytes
         if asked is None:
             return
         if asked >= self._max_batch_bytes:
             self._refuse(text)
-        elif self._past:
+        elif self._catch_up:
             self._batch_bytes = 2 * asked
-        elif asked >= self._own:  # else it was half of that, and the next one has all of it
+        elif asked >= self._live_credit:  # else it was half of that, and the next one has all of it
             self._too_small = self._max_message if asked < self._max_message else 2 * asked
 
     def _refuse(self, text: bytes) -> None:
         """End it by what a feed that has just been opened would be refused again and again."""
         said = text.decode("utf-8", "replace")
         if self._pulls == 1 or not self._delivered:
-            self._for_good = BucketUnsuitable(
+            self._permanent_error = BucketUnsuitable(
                 f"NATS does not deliver what is asked for: {said}",
                 hint="a limit on the bucket's consumers is too low",
             )

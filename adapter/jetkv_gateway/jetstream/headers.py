@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jetkv_gateway.kv.oddities import note
+from jetkv_gateway.kv.unreadable import report_unreadable
 
 __all__ = [
     "NO_RESPONDERS",
@@ -103,7 +103,7 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
     """
     if not is_block(block):
         if block:
-            note("headers", where, "the message counts as one without headers")
+            report_unreadable("headers", where, "the message counts as one without headers")
         return {}
     headers: dict[str, str] = {}
     for line in block.split(_END)[1:]:
@@ -150,7 +150,7 @@ def subject_text(subject: bytes) -> str:
         return subject.decode()
     except UnicodeDecodeError:
         text = _NO_TEXT.sub("\ufffd", subject.decode("utf-8", "surrogateescape"))
-        note("subject", bucket_of(subject), "its key is shown as far as it is text")
+        report_unreadable("subject", bucket_of(subject), "its key is shown as far as it is text")
         return text
 
 

@@ -1,23 +1,26 @@
-"""Listing the keys of a bucket, complete whatever is written meanwhile.
+"""Lists the keys of a bucket, completely even while others write.
 
-See docs/architecture.md, decision 8.
+docs/architecture.md explains the method (decision 8).
 
-One short-lived pull consumer, headers only, last per subject, always deleted.
+Each listing uses one short-lived pull consumer: headers only, last message per subject. The listing
+always deletes its consumer.
 
-A listing is never in the way of single keys for longer than a slice of a millisecond or so. Replies
-to their requests come over the same connection behind what was asked for here, so all listings
-together have but `_IN_FLIGHT` messages under way; and what is made of the keys, up to the sorted
-list, is made in parts, between which the event loop sees to everybody else. Callers who wait for
-their turn and want the same list share the run that begins after the last of them came: one that
-has begun may have passed by a key that was written before the call.
+A listing must not slow down requests for single keys. Their replies come over the same connection,
+behind the messages of the listing, so all listings together have at most `_IN_FLIGHT` messages in
+flight. The list is filtered and sorted in slices, and the event loop runs between two slices.
+Callers that wait for their turn and want the same list share one run. They never join a run that
+has started: it may have passed a key that was written before their call.
 
-A consumer alone cannot tell that it was complete. The count that its creation names is met by
-other messages when keys change meanwhile, a message's own `num_pending` drifts,
-and it may sit on a replica that has not taken in the newest writes. So it has to deliver the
-newest revision that the leader has, and every key counted at creation is looked for among the
-messages that are older than the listing; when one is missing there, because it was written, purged
-or expired, the server's own list of subjects is compared, and what was not delivered is read from
-the leader one by one.
+A consumer alone cannot prove that a listing is complete:
+
+- If keys change, the number of messages that CONSUMER.CREATE announces may consist of other keys.
+- The `num_pending` of a single message drifts.
+- The consumer may run on a replica that does not have the newest writes.
+
+So the consumer has to deliver the leader's newest revision, and the number of delivered messages
+that are older than the listing has to equal the number announced. If it does not, because a key was
+written, purged or expired meanwhile, the listing compares its subjects with the server's list of
+subjects and reads each missing subject from the leader.
 """
 
 import asyncio
@@ -33,13 +36,13 @@ from jetkv_gateway.jetstream.api import (
     get_last,
     message_kind,
 )
-from jetkv_gateway.jetstream.budget import Share
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
-from jetkv_gateway.jetstream.errors import unanswered
+from jetkv_gateway.jetstream.credits import CreditRequest
+from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.expiry import lifetime_of
-from jetkv_gateway.jetstream.known import KnownBuckets
-from jetkv_gateway.jetstream.names import BucketNames, names_of, passing
+from jetkv_gateway.jetstream.names import BucketNames, filters_including, names_of
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, RequestFailed
 from jetkv_gateway.jetstream.scan import Scan
 from jetkv_gateway.kv.commands import ListKeys
@@ -57,9 +60,9 @@ __all__ = ["JetStreamListings"]
 
 _BATCH = 64
 _BATCHES = 2
-"""Asked for at a time: the next one is on its way while one is taken in."""
+"""Batches requested at a time: the second one is in flight while the first one is processed."""
 _IN_FLIGHT = 128
-"""Messages of all listings together, if nothing else takes up their lane of the budget."""
+"""Messages of all listings together, if nothing else uses their credit pool."""
 _GIVE_WAY_SECONDS = 0.001
 _SLICE = 250
 _CALLERS_WAITING = 64
@@ -71,7 +74,7 @@ _REMOVE_SECONDS = 2.0
 _ATTEMPTS = 3
 _PAGE = 100_000
 _AROUND_A_SUBJECT = 16
-"""Subjects that a server names at a time, and what stands around each of them in its answer."""
+"""Bytes of JSON around each subject in the server's list of subjects."""
 
 _REPAIRS = 2000
 _REPAIRS_AT_ONCE = 16
@@ -83,12 +86,12 @@ class JetStreamListings:
     """`kv.store.Listings` on JetStream.
 
     Args:
-        at_once: listings that run at the same time; they share the event loop with all else.
-        wait: seconds that a further one waits for its turn.
+        at_once: the number of listings that run at the same time.
+        wait: seconds that another listing waits for its turn.
     """
 
     def __init__(
-        self, js: JetStream, buckets: KnownBuckets, *, at_once: int = 4, wait: float = 5.0
+        self, js: JetStream, buckets: BucketCache, *, at_once: int = 4, wait: float = 5.0
     ) -> None:
         self._js = js
         self._buckets = buckets
@@ -96,23 +99,23 @@ class JetStreamListings:
         self._wait = wait
         self._to_begin: dict[tuple[str, str], _Run] = {}
         self._running: dict[tuple[str, str], _Run] = {}
-        self._lane = js.budget.feeds
-        self._message = max(1, self._lane.part // _IN_FLIGHT)
+        self._pool = js.credits.bulk
+        self._message = max(1, self._pool.capacity // _IN_FLIGHT)
 
     async def keys(self, command: ListKeys) -> list[str]:
-        bucket, keep = command
+        bucket, key_filter = command
         names = names_of(self._js.naming, bucket)
-        wanted = bucket, keep.text
+        wanted = bucket, key_filter.text
         if sum(run.callers for run in self._to_begin.values()) >= _CALLERS_WAITING:
             raise TooManyRequests(_TOO_MANY)
         run = self._to_begin.get(wanted)
         if run is None or not run.callers:
             run = self._to_begin[wanted] = _Run()
-            run.task = asyncio.create_task(self._run(run, wanted, names, keep))
+            run.task = asyncio.create_task(self._run(run, wanted, names, key_filter))
         return await run.result()
 
     async def _run(
-        self, run: "_Run", wanted: tuple[str, str], names: BucketNames, keep: Filter
+        self, run: "_Run", wanted: tuple[str, str], names: BucketNames, key_filter: Filter
     ) -> list[str]:
         def closed() -> None:
             if self._to_begin.get(wanted) is run:
@@ -121,13 +124,13 @@ class JetStreamListings:
         deadline = asyncio.get_running_loop().time() + self._wait
         try:
             if wanted in self._running:
-                # Side by side, two of the same take twice as long as one after the other.
+                # Two equal listings at the same time take twice as long as one after the other.
                 await asyncio.wait({self._running[wanted].task}, timeout=self._wait / 2)
             async with self._turn(deadline):
                 closed()
                 self._running[wanted] = run
-                live = await self._live_subjects(wanted[0], names, keep)
-                return await _sorted_keys(live, len(names.stored), keep)
+                live = await self._live_subjects(wanted[0], names, key_filter)
+                return await _sorted_keys(live, len(names.subject_prefix), key_filter)
         finally:
             closed()
             if self._running.get(wanted) is run:
@@ -146,10 +149,10 @@ class JetStreamListings:
             self._turns.release()
 
     async def _live_subjects(
-        self, bucket: str, names: BucketNames, keep: Filter
+        self, bucket: str, names: BucketNames, key_filter: Filter
     ) -> dict[str, bool]:
-        """Return subject → whether its newest message is a value."""
-        filters = [names.stored + subject for subject in keep.subjects]
+        """Return the subjects, each with whether its newest message is a value."""
+        filters = [names.subject_prefix + subject for subject in key_filter.subjects]
         for _ in range(_ATTEMPTS):
             info = await self._buckets.stream(bucket)
             newest = await self._buckets.newest(bucket)
@@ -158,13 +161,16 @@ class JetStreamListings:
             last_seq: int = info["state"]["last_seq"]
             now = asyncio.get_running_loop().time()
             scan = Scan(
-                names.stored.encode(),
+                names.subject_prefix.encode(),
                 older_than=last_seq,
                 lifetime=lifetime_of(info, now),
                 now=now,
-                give=self._give,
+                release=self._release,
             )
-            wanted = [names.stored + subject for subject in passing(keep.subjects, newest)]
+            wanted = [
+                names.subject_prefix + subject
+                for subject in filters_including(key_filter.subjects, newest)
+            ]
             counted = await self._scan(names, wanted, scan)
             complete = counted and scan.reached >= newest.revision
             if complete or await self._repair(names, filters, scan):
@@ -172,35 +178,37 @@ class JetStreamListings:
         raise Unavailable("the bucket changes faster than it can be listed")
 
     async def _scan(self, names: BucketNames, filters: list[str], scan: "Scan") -> bool:
-        """Run one consumer to its end, and return whether all that it counted came."""
+        """Run one consumer to its end; return whether every message that it announced came."""
         mux = self._js.mux
         consumer = Consumer(self._js, mux, names, "list")
         created = False
         try:
             inbox = await mux.subscribe(scan.take)
         except RequestFailed as signal:
-            raise unanswered(signal, None) from signal
+            raise request_error(signal, None) from signal
         try:
             try:
                 reply = await consumer.create(
                     filters,
-                    inactive_seconds=self._buckets.resting(names.bucket, _INACTIVE_SECONDS),
+                    inactive_seconds=self._buckets.inactive_seconds(
+                        names.bucket, _INACTIVE_SECONDS
+                    ),
                     deliver_policy="last_per_subject",
                     headers_only=True,
                 )
             except asyncio.CancelledError:
-                created = True  # or it will be: the request is on its way
+                created = True  # the request is in flight, so the server may create it
                 raise
             created = True
             expected: int = reply["num_pending"]
             most = min(_BATCH, reply["config"].get("max_batch") or _BATCH)
-            consumer.heed(scan.forbid)
+            consumer.on_denied(scan.deny)
             await self._pull(mux, consumer, inbox.subject, scan, expected, most)
-            if scan.forbidden:
-                raise consumer.forbidden
+            if scan.denied:
+                raise consumer.denied
             return scan.older == expected
         finally:
-            consumer.heed(None)
+            consumer.on_denied(None)
             scan.end()
             await asyncio.shield(inbox.close())
             if created:
@@ -215,10 +223,10 @@ class JetStreamListings:
         expected: int,
         most: int,
     ) -> None:
-        """Ask for batch after batch until all have come, or the server says that no more do.
+        """Request batches until all messages have come or the server says that there are no more.
 
         Args:
-            most: messages in a batch, which the server allows.
+            most: the largest batch that the server allows.
         """
         asked = 0
         while not scan.ended:
@@ -228,33 +236,33 @@ class JetStreamListings:
                     return
                 continue
             if mux.in_flight:
-                # Their replies first: they would come behind what is asked for here.
+                # Let the replies of waiting requests come first: they would come behind this batch.
                 await asyncio.sleep(_GIVE_WAY_SECONDS)
             batch = min(left, most)
-            await self._room(batch * self._message)
+            await self._acquire(batch * self._message)
             asked += batch
             scan.expect(batch)
-            await consumer.ask(inbox, batch, _LULL_SECONDS)
+            await consumer.pull(inbox, batch, _LULL_SECONDS)
             if not await self._until(scan, _BATCHES - 1):
                 return
 
-    async def _room(self, units: int) -> None:
-        """Wait for so much of what may be under way.
+    async def _acquire(self, units: int) -> None:
+        """Wait for credit.
 
         Raises:
-            TooManyRequests: there was none in time.
+            TooManyRequests: there was no credit in time.
         """
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                await self._lane.take(units)
+                await self._pool.acquire(units)
         except TimeoutError:
             raise TooManyRequests(_TOO_MANY) from None
 
-    def _give(self, messages: int) -> None:
-        self._lane.give(messages * self._message)
+    def _release(self, messages: int) -> None:
+        self._pool.release(messages * self._message)
 
     async def _until(self, scan: "Scan", batches: int) -> bool:
-        """Wait until no more than so many batches are under way; False where nothing comes."""
+        """Wait until at most `batches` batches are in flight; return False if nothing comes."""
         while scan.batches > batches and not scan.ended:
             before = scan.taken
             scan.moved.clear()
@@ -263,7 +271,7 @@ class JetStreamListings:
                     await scan.moved.wait()
             except TimeoutError:
                 if self._js.mux.lost:
-                    raise unanswered(ConnectionLost(), None) from None
+                    raise request_error(ConnectionLost(), None) from None
                 if scan.taken == before:
                     return False
         return True
@@ -272,12 +280,12 @@ class JetStreamListings:
         try:
             await consumer.remove(_REMOVE_SECONDS)
         except GatewayError:
-            return  # its inactive_threshold removes it
+            return  # the server removes it after its inactive_threshold
 
     async def _repair(self, names: BucketNames, filters: list[str], scan: "Scan") -> bool:
-        """Read what the scan missed; return False where that is too much, and a new scan better."""
+        """Read the keys that the scan missed; return False if there are too many of them."""
         subjects = min(len(scan.found) + _REPAIRS, _PAGE)
-        page = Share(self._lane, subjects * (scan.longest + _AROUND_A_SUBJECT))
+        page = CreditRequest(self._pool, subjects * (scan.longest + _AROUND_A_SUBJECT))
         missing = [
             subject
             for pattern in filters
@@ -300,18 +308,18 @@ class JetStreamListings:
             raise failed.exceptions[0] from None
         return True
 
-    async def _subjects(self, stream: str, pattern: str, page: Share) -> AsyncIterator[str]:
-        """Yield the subjects that a stream holds messages of, tombstones included.
+    async def _subjects(self, stream: str, pattern: str, page: CreditRequest) -> AsyncIterator[str]:
+        """Yield the subjects of a stream, including those whose newest message is a tombstone.
 
         Args:
-            page: of the bytes under way, for one answer.
+            page: the credit for one reply.
         """
         offset = 0
         while True:
             info = await self._js.call(
                 f"STREAM.INFO.{stream}",
                 orjson.dumps({"subjects_filter": pattern, "offset": offset}),
-                share=page,
+                credit=page,
             )
             found: dict[str, int] = info["state"].get("subjects") or {}
             for number, subject in enumerate(found):
@@ -324,15 +332,15 @@ class JetStreamListings:
 
     async def _alive(self, names: BucketNames, subject: str) -> bool:
         try:
-            share = self._buckets.share(names)
-            reply = await self._js.call(names.get, get_last(subject), share=share)
+            credit = self._buckets.credit(names)
+            reply = await self._js.call(names.get, get_last(subject), credit=credit)
         except KeyNotFound:
             return False
         return message_kind(reply["message"].get("hdrs"))[0] is Operation.PUT
 
 
 class _Run:
-    """One run, and the callers who want its list."""
+    """One run of a listing, and the number of callers that wait for its result."""
 
     task: asyncio.Task[list[str]]
 
@@ -340,7 +348,7 @@ class _Run:
         self.callers = 0
 
     async def result(self) -> list[str]:
-        """Wait for the list, which is the callers' in common; the last who leaves ends the run."""
+        """Wait for the list that all callers share; the last caller to leave cancels the run."""
         self.callers += 1
         try:
             return await asyncio.shield(self.task)
@@ -351,19 +359,19 @@ class _Run:
                 await asyncio.wait({self.task})
 
 
-async def _sorted_keys(found: dict[str, bool], cut: int, keep: Filter) -> list[str]:
-    """Return the live keys that are wanted, sorted, and let others in between the parts.
+async def _sorted_keys(found: dict[str, bool], cut: int, key_filter: Filter) -> list[str]:
+    """Return the matching live keys, sorted, in slices between which the event loop runs.
 
     Args:
-        cut: length of what stands before a key in its subject.
+        cut: the length of the bucket's prefix in a subject.
     """
     keys: list[str] = []
     subjects = iter(found.items())
     while part := list(islice(subjects, _SLICE)):
         shown = [display(subject[cut:]) for subject, alive in part if alive]
-        keys += filter(keep.matches, shown)
+        keys += filter(key_filter.matches, shown)
         await asyncio.sleep(0)
-    # A sample of the keys divides them into ranges, each of which is sorted for itself.
+    # A sample of the keys splits them into ranges, so that each range can be sorted in one slice.
     borders = sorted(random.sample(keys, len(keys) // _SLICE))
     ranges: list[list[str]] = [[] for _ in range(len(borders) + 1)]
     every = iter(keys)
@@ -373,7 +381,8 @@ async def _sorted_keys(found: dict[str, bool], cut: int, keep: Filter) -> list[s
         await asyncio.sleep(0)
     found_keys: list[str] = []
     for some in ranges:
-        # Code points sort as their UTF-8 bytes do. Two subjects can show as one key.
+        # Code points sort like UTF-8 bytes. The set is needed because two subjects can decode to
+        # the same key.
         found_keys += sorted(set(some))
         await asyncio.sleep(0)
     return found_keys

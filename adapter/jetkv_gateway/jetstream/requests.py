@@ -4,8 +4,8 @@ Sizes are checked before anything is sent, since one publish that is too large e
 of everybody (`-ERR maximum payload`). Every wait has a deadline, a lost connection ends all waits
 at once, and a reply resumes who waits for it in the callback that has brought it.
 
-While the connection takes no more (`Link.full`), requests stand in a line. It holds as many as the
-gateway lets in, and who leaves it by its deadline has certainly sent nothing.
+While the connection accepts no more data (`NatsProtocol.full`), requests wait in a queue. It holds
+at most as many as the gateway admits. A request that times out there has certainly sent nothing.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from secrets import token_hex
 from typing import NamedTuple
 
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, write_headers
-from jetkv_gateway.jetstream.link import HEADER_RESERVE, Link, Taker
-from jetkv_gateway.jetstream.refusals import Refusals
+from jetkv_gateway.jetstream.permission_violations import PermissionViolations
+from jetkv_gateway.jetstream.protocol import HEADER_RESERVE, MessageHandler, NatsProtocol
 from jetkv_gateway.jetstream.wire import Violation
 from jetkv_gateway.stepping import Pending
 
@@ -25,6 +25,7 @@ __all__ = [
     "MAX_SUBJECT",
     "ConnectionLost",
     "Inbox",
+    "MessageHandler",
     "Multiplexer",
     "NoResponders",
     "NotConnected",
@@ -34,7 +35,6 @@ __all__ = [
     "Request",
     "RequestFailed",
     "RequestTimeout",
-    "Taker",
     "Unreadable",
 ]
 
@@ -128,24 +128,24 @@ class Inbox:
 class Multiplexer:
     """Requests over one connected link. Use `await Multiplexer.open(link, prefix)`."""
 
-    def __init__(self, link: Link, prefix: str) -> None:
-        self._link = link
+    def __init__(self, protocol: NatsProtocol, prefix: str) -> None:
+        self._protocol = protocol
         self._prefix = prefix
         self._inbox = self.new_inbox().encode() + b"."
         self._cut = len(self._inbox)
         self._loop = asyncio.get_running_loop()
         self._sent = 0
         self._waiters: dict[bytes, Request] = {}
-        self._line: dict[Request, tuple[bytes, bytes]] = {}
+        self._queue: dict[Request, tuple[bytes, bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
         self._inboxes: dict[Inbox, Callable[[], None] | None] = {}
-        self._left: dict[bytes, tuple[bytes, float]] = {}
-        self._heeded: dict[str, Callable[[], None]] = {}
-        self._refusals = Refusals(link.barrier, lambda: self._sent, self._settle)
+        self._abandoned: dict[bytes, tuple[bytes, float]] = {}
+        self._on_denied: dict[str, Callable[[], None]] = {}
+        self._violations = PermissionViolations(protocol.barrier, lambda: self._sent, self._resolve)
 
     @classmethod
-    async def open(cls, link: Link, prefix: str) -> "Multiplexer":
+    async def open(cls, protocol: NatsProtocol, prefix: str) -> "Multiplexer":
         """Open one.
 
         Args:
@@ -154,11 +154,11 @@ class Multiplexer:
         Raises:
             Exception: the connection has ended meanwhile, or does not answer; why.
         """
-        self = cls(link, prefix)
-        link.subscribe(self._inbox + b"*", self._take)
-        link.on_room = self._let_in
+        self = cls(protocol, prefix)
+        protocol.subscribe(self._inbox + b"*", self._take)
+        protocol.on_writable = self._send_queued
         # The limits of the account come behind the answer to CONNECT.
-        await link.barrier(self._loop.create_future(), _BARRIER_SECONDS)
+        await protocol.barrier(self._loop.create_future(), _BARRIER_SECONDS)
         return self
 
     def new_inbox(self) -> str:
@@ -167,7 +167,7 @@ class Multiplexer:
     @property
     def max_value_bytes(self) -> int:
         """The largest payload that fits with our headers, by the server's newest INFO."""
-        return self._link.max_value_bytes
+        return self._protocol.max_value_bytes
 
     def ask(
         self,
@@ -190,21 +190,21 @@ class Multiplexer:
         """
         if self._lost:
             raise NotConnected
-        link = self._link
-        if len(payload) > link.max_value_bytes:
-            raise PayloadTooLarge(link.max_value_bytes)
+        protocol = self._protocol
+        if len(payload) > protocol.max_value_bytes:
+            raise PayloadTooLarge(protocol.max_value_bytes)
         if len(subject) > MAX_SUBJECT:
             raise PayloadTooLarge
         request = kind(self, subject, self._loop.time() + timeout)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
-        if link.full:
-            self._line[request] = payload, headers
+        if protocol.full:
+            self._queue[request] = payload, headers
         else:
             request.token = token = b"%d" % self._sent
             self._sent += 1
             self._waiters[token] = request
-            link.publish(subject, self._inbox + token, headers, payload)
+            protocol.publish(subject, self._inbox + token, headers, payload)
         return request
 
     async def request(
@@ -223,15 +223,15 @@ class Multiplexer:
         block = write_headers(headers) if headers else b""
         return await self.ask(subject.encode(), payload, block, timeout=timeout)
 
-    def _let_in(self) -> None:
+    def _send_queued(self) -> None:
         """Send what stands in the line, as far as the connection takes it."""
-        while self._line and not self._link.full:
-            request = next(iter(self._line))
-            payload, headers = self._line.pop(request)
+        while self._queue and not self._protocol.full:
+            request = next(iter(self._queue))
+            payload, headers = self._queue.pop(request)
             request.token = token = b"%d" % self._sent
             self._sent += 1
             self._waiters[token] = request
-            self._link.publish(request.subject, self._inbox + token, headers, payload)
+            self._protocol.publish(request.subject, self._inbox + token, headers, payload)
 
     def wait_on(self, request: Request, timeout: float) -> None:
         """Wait for one more reply to a request, `timeout` seconds from now at most."""
@@ -242,16 +242,18 @@ class Multiplexer:
     def forget(self, request: Request) -> None:
         """Take in that nobody waits for a request any more."""
         if request.token is None:
-            self._line.pop(request, None)
+            self._queue.pop(request, None)
         elif self._waiters.pop(request.token, None) is not None:
-            self._leave(request)
+            self._abandon(request)
 
-    def _leave(self, request: Request) -> None:
+    def _abandon(self, request: Request) -> None:
         # The server may still complain of it, and then of nobody else.
         assert request.token is not None, "it was sent"
-        self._left[request.token] = request.subject, self._loop.time() + _REFUSED_WITHIN
+        self._abandoned[request.token] = request.subject, self._loop.time() + _REFUSED_WITHIN
 
-    async def subscribe(self, take: Taker, on_lost: Callable[[], None] | None = None) -> "Inbox":
+    async def subscribe(
+        self, take: MessageHandler, on_lost: Callable[[], None] | None = None
+    ) -> "Inbox":
         """Open an inbox of its own whose messages all go to `take`, as bytes and in order.
 
         Messages that JetStream delivers carry their stream's subject, so the shared inbox cannot
@@ -264,13 +266,13 @@ class Multiplexer:
         if self._lost:
             raise NotConnected
         subject = self.new_inbox()
-        inbox = Inbox(subject, self._link.subscribe(subject.encode(), take), self._close_inbox)
+        inbox = Inbox(subject, self._protocol.subscribe(subject.encode(), take), self._close_inbox)
         self._inboxes[inbox] = on_lost
         return inbox
 
     def _close_inbox(self, inbox: Inbox) -> None:
         self._inboxes.pop(inbox, None)
-        self._link.unsubscribe(inbox.sid)
+        self._protocol.unsubscribe(inbox.sid)
 
     async def send(self, subject: str, payload: bytes, reply: str) -> None:
         """Publish without a wait for one reply; answers go to the inbox `reply`.
@@ -282,12 +284,12 @@ class Multiplexer:
         """
         if self._lost:
             raise NotConnected
-        self._link.publish(subject.encode(), reply.encode(), b"", payload)
+        self._protocol.publish(subject.encode(), reply.encode(), b"", payload)
 
     @property
     def in_flight(self) -> int:
         """Requests that wait for a reply, or to be sent."""
-        return len(self._waiters) + len(self._line)
+        return len(self._waiters) + len(self._queue)
 
     @property
     def idle(self) -> bool:
@@ -306,7 +308,7 @@ class Multiplexer:
             timeout: seconds.
         """
         with suppress(Exception):
-            await self._link.barrier(self._loop.create_future(), timeout)
+            await self._protocol.barrier(self._loop.create_future(), timeout)
 
     def close(self, reason: type[RequestFailed]) -> None:
         """End every wait with `reason`; later requests raise `NotConnected`."""
@@ -316,37 +318,37 @@ class Multiplexer:
             self._timer = None
         for request in self._waiters.values():
             self._fail_soon(request, reason)
-        for request in self._line:
+        for request in self._queue:
             self._fail_soon(request, NotConnected)
         self._waiters.clear()
-        self._line.clear()
-        self._refusals.close()
+        self._queue.clear()
+        self._violations.close()
         for on_lost in list(self._inboxes.values()):
             if on_lost is not None:
                 on_lost()
         self._inboxes.clear()
 
-    def heed(self, subject: str, refused: Callable[[], None] | None) -> None:
+    def on_denied(self, subject: str, refused: Callable[[], None] | None) -> None:
         """Call `refused` when the server does not permit a `send` to a subject; None ends that."""
         if refused is None:
-            self._heeded.pop(subject, None)
+            self._on_denied.pop(subject, None)
         else:
-            self._heeded[subject] = refused
+            self._on_denied[subject] = refused
 
-    def violated(self, refused: Violation) -> None:
-        """Take in that the server refused a publish; see `Refusals` for what follows."""
+    def on_violation(self, refused: Violation) -> None:
+        """Handle the refusal of a publish; see `PermissionViolations`."""
         if refused.kind == "reply" and refused.subject.encode().startswith(self._inbox):
             request = self._waiters.pop(refused.subject.encode()[self._cut :], None)
             if request is not None:
                 request.fail(NotPermitted(request.subject.decode()))
         elif refused.kind == "publish":
-            heeds = self._heeded.get(refused.subject)
-            if heeds is not None:
-                heeds()
+            on_denied = self._on_denied.get(refused.subject)
+            if on_denied is not None:
+                on_denied()
             else:
-                self._refusals.count(refused.subject)
+                self._violations.add(refused.subject)
 
-    def _settle(self, complaints: dict[str, int], first: int, end: int) -> None:
+    def _resolve(self, complaints: dict[str, int], first: int, end: int) -> None:
         """End the waits on a subject where as many were refused as wait: none can be applied.
 
         Only of requests `first` to `end`: what went before was settled, what comes after will be.
@@ -356,9 +358,9 @@ class Multiplexer:
         for token, request in self._waiters.items():
             if request.subject in waiting and first <= int(token) < end:
                 waiting[request.subject].append(request)
-        for token, (subject, _) in list(self._left.items()):
+        for token, (subject, _) in list(self._abandoned.items()):
             if int(token) < end:
-                del self._left[token]
+                del self._abandoned[token]
                 if subject in left and int(token) >= first:
                     left[subject] += 1
         for text, count in complaints.items():
@@ -373,7 +375,7 @@ class Multiplexer:
         token = subject[self._cut :]
         request = self._waiters.pop(token, None)
         if request is None:
-            self._left.pop(token, None)
+            self._abandoned.pop(token, None)
         elif headers and not data and headers.startswith(NO_RESPONDERS):
             request.fail(NoResponders())
         else:
@@ -388,22 +390,22 @@ class Multiplexer:
     def _sweep(self) -> None:
         now = self._loop.time()
         late = [request for request in self._waiters.values() if request.deadline <= now]
-        unsent = [request for request in self._line if request.deadline <= now]
-        while self._left:
+        unsent = [request for request in self._queue if request.deadline <= now]
+        while self._abandoned:
             # The oldest first: all are kept equally long.
-            token, (_, until) = next(iter(self._left.items()))
+            token, (_, until) = next(iter(self._abandoned.items()))
             if until > now:
                 break
-            del self._left[token]
+            del self._abandoned[token]
         for request in late:
             assert request.token is not None, "it was sent"
             del self._waiters[request.token]
-            self._leave(request)
+            self._abandon(request)
             self._fail_soon(request, RequestTimeout, request.subject.decode())
         for request in unsent:
-            del self._line[request]
+            del self._queue[request]
             self._fail_soon(request, NotConnected, _STALLED)
-        again = self._waiters or self._left or self._line
+        again = self._waiters or self._abandoned or self._queue
         self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep) if again else None
 
 

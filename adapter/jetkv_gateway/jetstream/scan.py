@@ -21,13 +21,13 @@ class Scan:
     """What a consumer has delivered.
 
     Args:
-        stored: what the bucket's subjects begin with. Of a bucket that sources another one, servers
-            from 2.11 on deliver the subjects of that one, too, whatever the filter (seen up to
-            2.15.1), and count them not.
+        subject_prefix: of the bucket's subjects. If the bucket has sources, servers from 2.11 on
+            (seen up to 2.15.1) also deliver subjects of the source bucket, despite the filter, and
+            do not count them.
         older_than: the newest revision of the moment when the listing began.
         lifetime: of the bucket's values; what was past its time `now`, when the listing began, is
             not there any more.
-        give: gives back the places of a batch that has come.
+        release: gives back the places of a batch that has come.
 
     Attributes:
         found: subject → whether its newest message is a value.
@@ -38,17 +38,17 @@ class Scan:
         reached: the newest revision delivered.
         moved: set when a batch has come, or the server has said that no more does.
         ended: whether it has said so.
-        forbidden: whether NATS does not permit to ask for messages.
+        denied: whether NATS does not permit to ask for messages.
     """
 
     def __init__(
         self,
-        stored: bytes,
+        subject_prefix: bytes,
         *,
         older_than: int,
         lifetime: Lifetime | None,
         now: float,
-        give: Callable[[int], None],
+        release: Callable[[int], None],
     ) -> None:
         self.found: dict[str, bool] = {}
         self.longest = 0
@@ -58,11 +58,11 @@ class Scan:
         self.reached = 0
         self.moved = asyncio.Event()
         self.ended = False
-        self._stored = stored
+        self._subject_prefix = subject_prefix
         self._lifetime, self._now = lifetime, now
-        self.forbidden = False
+        self.denied = False
         self._boundary = older_than
-        self._give = give
+        self._release = release
         self._batches: deque[int] = deque()
         self._missing = 0
 
@@ -71,9 +71,9 @@ class Scan:
         """Batches that are under way."""
         return len(self._batches)
 
-    def forbid(self) -> None:
+    def deny(self) -> None:
         """Take in that NATS does not permit to ask for messages."""
-        self.forbidden = True
+        self.denied = True
         self.end()
 
     def expect(self, batch: int) -> None:
@@ -84,7 +84,7 @@ class Scan:
     def end(self) -> None:
         """Expect nothing any more."""
         self.ended = True
-        self._give(sum(self._batches))
+        self._release(sum(self._batches))
         self._batches.clear()
         self.moved.set()
 
@@ -96,13 +96,13 @@ class Scan:
         self.taken += 1
         revision, _, nanoseconds = delivery(reply)
         self.reached = max(self.reached, revision)
-        if subject.startswith(self._stored):
+        if subject.startswith(self._subject_prefix):
             alive = True
             if _OPERATION in headers or _MARKER in headers:
                 alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
             if alive and self._lifetime is not None:
                 own = read_headers(without_size(headers)) if self._lifetime.own else None
-                alive = not self._lifetime.is_past(nanoseconds / 1e9, own, self._now)
+                alive = not self._lifetime.is_expired(nanoseconds / 1e9, own, self._now)
             self.found[subject_text(subject)] = alive
             if len(subject) > self.longest:
                 self.longest = len(subject)
@@ -112,6 +112,6 @@ class Scan:
             self.foreign += 1
         self._missing -= 1
         if self._missing == 0 and self._batches:
-            self._give(self._batches.popleft())
+            self._release(self._batches.popleft())
             self._missing = self._batches[0] if self._batches else 0
             self.moved.set()

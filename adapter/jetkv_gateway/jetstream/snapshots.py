@@ -22,12 +22,12 @@ from contextlib import asynccontextmanager
 import orjson
 
 from jetkv_gateway.jetstream.api import block_kind, get_last, read_entry
-from jetkv_gateway.jetstream.budget import Share
+from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.gather import Gather
 from jetkv_gateway.jetstream.headers import read_direct
-from jetkv_gateway.jetstream.known import KnownBuckets, WriteLimits
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.requests import RequestFailed, RequestTimeout
 from jetkv_gateway.kv.batches import MAX_VALUE_BYTES
@@ -117,7 +117,7 @@ class _Slot:
 class Snapshots:
     """Reads of several keys of a bucket at once."""
 
-    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
         self._buckets = buckets
         self._loop = asyncio.get_running_loop()
@@ -179,15 +179,15 @@ class Snapshots:
         values: bool,
     ) -> tuple[Collected, bool]:
         """Return what one direct get gives of the keys, and whether that is all of them."""
-        share, page = self._share(names, limits, len(keys))
-        subjects = [names.stored + tokens for tokens in keys]
+        credit, page = self._credit_of(names, limits, len(keys))
+        subjects = [names.subject_prefix + tokens for tokens in keys]
         query = orjson.dumps({"multi_last": subjects, "max_bytes": page})
         if (
             not limits.host.can(Capability.SEVERAL_AT_ONCE)
             or len(query) > self._js.connection.max_value_bytes
         ):
             return Collected(await self._newest(names, window), values=values), False
-        newest, answer = await self._ask(names, query, share, limits, window)
+        newest, answer = await self._ask(names, query, credit, limits, window)
         if answer is not None and answer.final is not None and answer.final.pending is not None:
             found = Collected(answer.final.reached, values=values)
             if found.revision >= newest and await self._take(names, keys, found, answer, window):
@@ -198,27 +198,27 @@ class Snapshots:
         self,
         names: BucketNames,
         query: bytes,
-        share: Share,
+        credit: CreditRequest,
         limits: WriteLimits,
         window: RetryWindow,
     ) -> tuple[int, Gather | None]:
         """Return the leader's newest revision, 0 if it is the one that answers, and the answer."""
-        js, lane = self._js, share.lane
-        standing = js.connection.standing
-        is_leader = limits.lone is standing and standing.alone
-        taken = lane.take_now(share.units) or await js.room_for(share, window, None)
-        epoch = lane.epoch
+        js, pool = self._js, credit.pool
+        connected_server = js.connection.connected_server
+        is_leader = limits.direct_server is connected_server and connected_server.standalone
+        taken = pool.try_acquire(credit.amount) or await js.acquire_credit(credit, window, None)
+        epoch = pool.epoch
         newest, request = 0, None
         try:
             request = js.connection.mux.ask(
-                names.direct, query, timeout=js.wait_of(window), kind=Gather
+                names.direct, query, timeout=js.try_timeout(window), kind=Gather
             )
             if not is_leader:
                 # Beside it, so that both take one round trip.
                 newest = await self._newest(names, window)
             await request
         except (RequestTimeout, asyncio.CancelledError) as late:
-            js.leave(lane, taken)
+            js.abandon(pool, taken)
             taken = 0
             if not isinstance(late, RequestTimeout):
                 raise
@@ -227,11 +227,11 @@ class Snapshots:
             return newest, None  # the leader, asked next, has the reason
         finally:
             if request is not None and not request.done:
-                js.leave(lane, taken)
+                js.abandon(pool, taken)
                 taken = 0
                 js.connection.mux.forget(request)
             if taken:
-                lane.give(taken, epoch)
+                pool.release(taken, epoch)
         assert isinstance(request, Gather), "as it was asked for"
         return newest, request
 
@@ -244,11 +244,11 @@ class Snapshots:
         window: RetryWindow,
     ) -> bool:
         """Take in the messages of a direct get; return whether all are the bucket's own."""
-        cut = len(names.stored)
+        cut = len(names.subject_prefix)
         limits = self._buckets.known_limits(names.bucket)
         lifetime = None if limits is None else limits.lifetime
         for data, block in answer.replies:
-            message = read_direct(block, names.stream_bytes, of_several=True)
+            message = read_direct(block, names.stream_name, of_several=True)
             if message is None:
                 return False  # a mirror's, which may be behind
             tokens = message.subject.decode()[cut:]
@@ -260,28 +260,33 @@ class Snapshots:
             if (
                 lifetime is not None
                 and entry.live
-                and await self._buckets.is_past(names.bucket, entry, message.stored, window)
+                and await self._buckets.is_expired(names.bucket, entry, message.stored, window)
             ):
                 entry.operation = Operation.PURGE
             found.take(tokens, entry)
         return True
 
-    def _share(self, names: BucketNames, limits: WriteLimits, count: int) -> tuple[Share, int]:
+    def _credit_of(
+        self, names: BucketNames, limits: WriteLimits, count: int
+    ) -> tuple[CreditRequest, int]:
         """Return the share of the bytes under way that a direct get takes, and its `max_bytes`."""
         js = self._js
-        message = js.largest_answer(limits.value_limit, direct=True)
-        lane = js.reads.share(names.stored, message, None, limits.usual).lane
+        message = js.max_answer_bytes(limits.value_limit, direct=True)
+        pool = js.read_sizes.credit(names.subject_prefix, message, None, limits.average_size).pool
         page = _SMALL_PAGE
-        if lane is not js.budget.small or (limits.usual + _AROUND_A_MESSAGE) * count * 2 > page:
-            lane, page = js.budget.large, _LARGE_PAGE
+        if (
+            pool is not js.credits.small
+            or (limits.average_size + _AROUND_A_MESSAGE) * count * 2 > page
+        ):
+            pool, page = js.credits.large, _LARGE_PAGE
         most = min(count * message, page + message) + count * _AROUND_A_MESSAGE
-        return Share(lane, most), page
+        return CreditRequest(pool, most), page
 
     async def _newest(self, names: BucketNames, window: RetryWindow) -> int:
         """Return the newest revision that the leader has, 0 in an empty bucket."""
-        query, share = get_last(names.stored + ">"), self._buckets.share(names)
+        query, credit = get_last(names.subject_prefix + ">"), self._buckets.credit(names)
         try:
-            reply = await self._js.call(names.get, query, window=window, share=share)
+            reply = await self._js.call(names.get, query, window=window, credit=credit)
         except KeyNotFound:
             return 0
         revision: int = reply["message"]["seq"]
@@ -324,10 +329,10 @@ class Snapshots:
     async def _last(
         self, names: BucketNames, tokens: str, key: str, window: RetryWindow
     ) -> Entry | None:
-        subject = names.stored + tokens
-        share = self._buckets.share(names, subject)
+        subject = names.subject_prefix + tokens
+        credit = self._buckets.credit(names, subject)
         try:
-            reply = await self._js.call(names.get, get_last(subject), window=window, share=share)
+            reply = await self._js.call(names.get, get_last(subject), window=window, credit=credit)
         except KeyNotFound:
             return None
         message = reply["message"]
@@ -335,7 +340,7 @@ class Snapshots:
         if (
             entry is not None
             and entry.live
-            and await self._buckets.is_past(names.bucket, entry, message.get("hdrs"), window)
+            and await self._buckets.is_expired(names.bucket, entry, message.get("hdrs"), window)
         ):
             entry.operation = Operation.PURGE
         return entry

@@ -1,43 +1,49 @@
-"""A bucket as a stream: its configuration, what is read off it, and what is no bucket. Pure."""
+"""Translates between buckets and JetStream streams, and tells which streams are buckets. Pure."""
 
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
+from jetkv_gateway.jetstream.bucket_warnings import cluster_of, warnings_of
 from jetkv_gateway.kv.buckets import FIELDS, MAX_HISTORY, BucketInfo, BucketSpec, Storage
-from jetkv_gateway.kv.filters import collide
-from jetkv_gateway.kv.model import Forgetting
+from jetkv_gateway.kv.filters import overlap
+from jetkv_gateway.kv.model import SilentLoss
 
-__all__ = ["bucket_info", "forgetting", "misfit", "stream_config", "stream_value_limit"]
+__all__ = [
+    "bucket_info",
+    "silent_loss_of",
+    "stream_config",
+    "stream_value_limit",
+    "unsuitable_reason",
+]
 
 _SECOND = 1_000_000_000
 _SHORTEST_TTL = 1.0
 
 VALUE_RESERVE = 1024
-"""What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
-tombstone, which is all headers, must fit into the smallest bucket."""
+"""Bytes that max_msg_size adds to max_value_size. The server counts headers too, and a tombstone,
+which consists of headers only, must fit into the smallest bucket."""
 
 _CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
 
 
 def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[str, Any]:
-    """Return the stream of a bucket as NATS clients lay it out (ADR-8).
+    """Return the stream configuration of a bucket, in the layout of NATS clients (ADR-8).
 
-    With `markers` the server leaves a tombstone for a value whose time is up (ADR-43). It goes
-    when its own time is up, so it does not have to be given more than the bucket's.
+    With `markers` the server leaves a tombstone when a value expires (ADR-43). The stream's max_age
+    removes markers too, so a longer marker TTL than the bucket's has no effect.
 
-    The duplicate window is left to the server, which takes two minutes, or less where the bucket's
-    TTL or a limit of its own is shorter: to name more than it allows would be refused.
+    The configuration leaves the duplicate window to the server: two minutes, or less if the
+    bucket's TTL or a limit of the server is shorter. The server refuses a longer one.
 
-    JetStream answers a create with success when the same configuration stands already, whoever
-    made it. The metadata makes each one unique, so that of several creates one succeeds.
+    JetStream reports success when a stream with an identical configuration exists. The metadata
+    makes each configuration unique, so that only one of several creates succeeds.
     """
     config: dict[str, Any] = {
         "name": naming.stream(spec.name),
-        "subjects": [naming.stored(spec.name, ">")],
+        "subjects": [naming.subject(spec.name, ">")],
         "retention": "limits",
         "discard": "new",
         "max_msgs": -1,
@@ -47,7 +53,7 @@ def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[st
         "deny_delete": True,
         "deny_purge": False,
     }
-    for name, write in _WRITE.items():
+    for name, write in _TO_STREAM.items():
         config[FIELDS[name].nats] = write(getattr(spec, name))
     if markers:
         config["allow_msg_ttl"] = True
@@ -59,42 +65,43 @@ def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[st
     return config
 
 
-def misfit(config: dict[str, Any]) -> str | None:
-    """Return why a stream is not a KV bucket, or None if it is one."""
+def unsuitable_reason(config: dict[str, Any]) -> str | None:
+    """Return why the gateway cannot use a stream as a bucket, or None if it can."""
     name = config["name"]
     if config.get("mirror"):
         return (
             f"stream {name} mirrors {config['mirror'].get('name')}: "
-            "a mirror holds the keys of its origin, use that bucket"
+            "use the origin bucket, because a mirror stores the keys of its origin"
         )
     subjects = config.get("subjects") or []
     if subjects != [f"$KV.{name[3:]}.>"]:
         return f"stream {name} is not a KV bucket: its subjects are {', '.join(subjects) or 'none'}"
     if not 1 <= config.get("max_msgs_per_subject", -1) <= MAX_HISTORY:
         return f"stream {name} is not a KV bucket: its history is not 1 to {MAX_HISTORY}"
-    return _moves_keys(config)
+    return _moved_keys_reason(config)
 
 
-def _moves_keys(config: dict[str, Any]) -> str | None:
-    """Return why a write would be stored under another subject than its own, None where none is.
+def _moved_keys_reason(config: dict[str, Any]) -> str | None:
+    """Return why the stream stores some writes under another subject; None if it does not.
 
-    A server acknowledges such a write as any other, and a GET of its key does not find it.
+    The server acknowledges such a write, but a GET of its key does not find it.
     """
     transform = config.get("subject_transform") or {}
     source, target = transform.get("src") or ">", transform.get("dest")
-    if not target or source == target or not collide(source, f"$KV.{config['name'][3:]}.>"):
+    if not target or source == target or not overlap(source, f"$KV.{config['name'][3:]}.>"):
         return None
     return (
-        f"stream {config['name']} moves keys elsewhere: its subject_transform stores "
-        f"{source} as {target}, where a GET does not find it"
+        f"stream {config['name']} moves keys: its subject_transform stores {source} as {target}, "
+        "so a GET does not find them"
     )
 
 
 def stream_value_limit(config: dict[str, Any]) -> int | None:
     """Return the largest value in bytes that a bucket allows, or None for no limit.
 
-    Buckets made here say it themselves, as long as nobody changed their stream since; of others
-    it is the stream's limit, from which the server subtracts headers.
+    The metadata of a bucket created here states the limit. It counts only while it agrees with
+    max_msg_size, which another tool may have changed. For other buckets this returns
+    max_msg_size, which includes headers.
     """
     size = int(config.get("max_msg_size", -1))
     if size < 0:
@@ -105,12 +112,12 @@ def stream_value_limit(config: dict[str, Any]) -> int | None:
     return size
 
 
-def forgetting(config: dict[str, Any]) -> Forgetting | None:
-    """Return how messages can go without a trace, None where none does.
+def silent_loss_of(config: dict[str, Any]) -> SilentLoss | None:
+    """Return how a bucket can lose messages without a trace; None if it cannot.
 
-    A newer revision of its key is a trace, and so is an expiry marker, until its own time is up.
-    Where a message may have a TTL of its own, or none (`never`) in a bucket that has one, the
-    oldest does not go first.
+    A newer revision of the key is a trace. An expiry marker is one too, until it expires itself. If
+    a message can have its own TTL, or `never` in a bucket with a TTL, messages do not expire in
+    order of age.
     """
     own_ttls = bool(config.get("allow_msg_ttl"))
     consumed = config.get("retention", "limits") != "limits"
@@ -122,10 +129,10 @@ def forgetting(config: dict[str, Any]) -> Forgetting | None:
         kept.append(config["max_age"] / _SECOND)
     if own_ttls:
         kept.append(config.get("subject_delete_marker_ttl", 0) / _SECOND or _SHORTEST_TTL)
-    return Forgetting(min(kept), oldest_first=not own_ttls and not consumed) if kept else None
+    return SilentLoss(min(kept), oldest_first=not own_ttls and not consumed) if kept else None
 
 
-_WRITE: Mapping[str, Callable[[Any], Any]] = {
+_TO_STREAM: Mapping[str, Callable[[Any], Any]] = {
     "description": str,
     "ttl_seconds": lambda seconds: seconds * _SECOND,
     "history": int,
@@ -134,11 +141,11 @@ _WRITE: Mapping[str, Callable[[Any], Any]] = {
     "storage": str,
     "replicas": int,
 }
-"""What a setting is in the stream's configuration; markers depend on the server as well."""
+"""Setting → its value in the stream's configuration; `stream_config` adds expiry markers."""
 
-_READ: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+_FROM_STREAM: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "description": lambda config: config.get("description", ""),
-    # Whole seconds: published clients take no others.
+    # Round up to whole seconds, because published clients accept nothing else.
     "ttl_seconds": lambda config: -(-config.get("max_age", 0) // _SECOND),
     "history": lambda config: config["max_msgs_per_subject"],
     "max_value_size": lambda config: stream_value_limit(config) or 0,
@@ -147,11 +154,11 @@ _READ: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "replicas": lambda config: config["num_replicas"],
     "expiry_markers": lambda config: bool(config.get("subject_delete_marker_ttl")),
 }
-"""What a setting is by the stream's configuration, whoever made it."""
+"""Setting → its value, read from the configuration of any stream."""
 
 
 def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
-    """Read a stream's info as a bucket's; the stream must be no `misfit`."""
+    """Convert the info of a stream for which `unsuitable_reason` is None."""
     config, state = info["config"], info["state"]
     return BucketInfo(
         name=naming.bucket(config["name"]) or config["name"],
@@ -160,5 +167,5 @@ def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
         created_at=info["created"],
         cluster=cluster_of(info),
         warnings=warnings_of(info),
-        **{name: read(config) for name, read in _READ.items()},
+        **{name: read(config) for name, read in _FROM_STREAM.items()},
     )

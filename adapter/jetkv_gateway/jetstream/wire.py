@@ -15,8 +15,8 @@ __all__ = [
     "END",
     "PING",
     "PONG",
+    "MessageHandler",
     "ProtocolBroken",
-    "Taker",
     "Violation",
     "WireReader",
     "publish",
@@ -43,10 +43,10 @@ _VIOLATION = re.compile(
 )
 _KINDS = {"publish to": "publish", "publish with reply of": "reply"}
 
-Taker = Callable[[bytes, bytes, bytes, bytes, bytes], None]
+MessageHandler = Callable[[bytes, bytes, bytes, bytes, bytes], None]
 """Takes (subscription as it was named, subject, reply subject, header block, data) of a message."""
 
-Obeyer = Callable[[bytes, bytes], None]
+LineHandler = Callable[[bytes, bytes], None]
 """Takes (verb, rest) of a line that is no message: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`."""
 
 
@@ -87,7 +87,7 @@ class WireReader:
         obey: called for each other line, its verb in upper case; it must not raise.
     """
 
-    def __init__(self, take: Taker, obey: Obeyer) -> None:
+    def __init__(self, take: MessageHandler, obey: LineHandler) -> None:
         self._take = take
         self._obey = obey
         self._kept = bytearray()

@@ -37,25 +37,25 @@ from jetkv_gateway.jetstream.api import (
     get_sequence,
     read_entry,
 )
+from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.decisions import (
-    Course,
-    Late,
-    Next,
-    Said,
+    Decision,
+    Outcome,
+    OutOfTime,
     Step,
+    WriteState,
     after_answer,
-    after_ask,
-    after_look,
-    after_silence,
+    after_no_answer,
+    after_probe,
+    after_read,
 )
-from jetkv_gateway.jetstream.errors import MISMATCHES, refusal
+from jetkv_gateway.jetstream.errors import MISMATCHES, api_error
 from jetkv_gateway.jetstream.headers import with_line, write_headers
-from jetkv_gateway.jetstream.known import KnownBuckets, WriteLimits
 from jetkv_gateway.jetstream.names import BucketNames, names_of
-from jetkv_gateway.jetstream.peers import may_be_probed
-from jetkv_gateway.jetstream.readings import Last, said_of, stands_of
+from jetkv_gateway.jetstream.replica_versions import can_probe
+from jetkv_gateway.jetstream.write_replies import LastMessage, key_state_of, parse_reply
 from jetkv_gateway.kv.commands import Delete, Write
 from jetkv_gateway.kv.errors import (
     GatewayError,
@@ -111,11 +111,11 @@ class _Publish:
             block = with_line(block, REQUEST, command.identity.content)
         return block
 
-    def conditional(self, headers: bytes, course: Course) -> bytes:
+    def conditional(self, headers: bytes, state: WriteState) -> bytes:
         """Return those of the tries on a course, without a message id."""
-        if course.sent is None:
+        if state.sent is None:
             return headers
-        return with_line(headers, EXPECTED_REVISION, str(course.sent))
+        return with_line(headers, EXPECTED_REVISION, str(state.sent))
 
 
 @lru_cache(maxsize=4096)
@@ -138,7 +138,7 @@ def _shared_headers(
 class Writes:
     """Writes to buckets of one account."""
 
-    def __init__(self, js: JetStream, buckets: KnownBuckets) -> None:
+    def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
         self._buckets = buckets
 
@@ -155,32 +155,32 @@ class Writes:
         if command.identity is None and command.expected is None:
             answer = await self._publish(write, write.headers(), window)
             if "error" in answer:
-                raise await self._explained(write, refusal(answer["error"]), window)
+                raise await self._explained(write, api_error(answer["error"]), window)
             plain: int = answer["seq"]
             return plain
-        named = command.identity is not None
-        turn = Next(Step.SEND, Course.of(command.expected, named=named))
+        has_id = command.identity is not None
+        decision = Decision(Step.SEND, WriteState.of(command.expected, has_id=has_id))
         headers = write.headers()
-        said, failure, last = Said.REFUSED, None, None
-        holds = not limits.host.can(Capability.FORGETS_REFUSED)
+        outcome, failure, last = Outcome.REFUSED, None, None
+        holds = not limits.host.can(Capability.DROPS_REFUSED_IDS)
         try:
-            while turn.step is not Step.DONE:
-                course = turn.course
-                match turn.step:
+            while decision.step is not Step.DONE:
+                state = decision.state
+                match decision.step:
                     case Step.WAIT if not await self._may_go_on(write, window):
-                        raise _late(turn, write, window) from failure
+                        raise _late(decision, write, window) from failure
                     case Step.WAIT | Step.SEND:
-                        said, turn, failure = await self._send(write, course, headers, window)
-                    case Step.LOOK:
+                        outcome, decision, failure = await self._send(write, state, headers, window)
+                    case Step.READ_KEY:
                         last = await self.look(write.names, command, window)
-                        stands = stands_of(last, command.identity)
-                        turn = after_look(course, said, stands, holds_ids=holds)
-                    case Step.ASK:
-                        tried = write.conditional(headers, course)
-                        known = await self._remembered(write, tried, course.message_id, window)
-                        turn = after_ask(course, known)
+                        key_state = key_state_of(last, command.identity)
+                        decision = after_read(state, outcome, key_state, keeps_refused_ids=holds)
+                    case Step.PROBE_ID:
+                        tried = write.conditional(headers, state)
+                        known = await self._remembered(write, tried, state.message_id, window)
+                        decision = after_probe(state, known)
                     case Step.VERIFY:
-                        return await self._first_answer(write, turn.revision, window)
+                        return await self._first_answer(write, decision.revision, window)
                     case Step.CONFLICT:
                         raise _mismatch(command.expected, last)
                     case Step.REFUSE:
@@ -189,18 +189,20 @@ class Writes:
         except (PreconditionFailed, IdempotencyConflict, OutcomeUnknown):
             raise
         except GatewayError as error:
-            if turn.course.doubtful:
+            if decision.state.uncertain:
                 # An earlier try may still be applied, whatever is said to a later one.
                 raise _unknown(write, window) from error
             raise
-        return turn.revision
+        return decision.revision
 
-    async def look(self, names: BucketNames, command: Write, window: RetryWindow) -> Last | None:
+    async def look(
+        self, names: BucketNames, command: Write, window: RetryWindow
+    ) -> LastMessage | None:
         """Return the newest message of the key; a value that is past its time is no value."""
         last = await self.last(names, command.tokens, command.key, window)
         if last is not None and last.entry.live:
-            is_past = self._buckets.is_past
-            if await is_past(command.bucket, last.entry, last.headers, window):
+            is_expired = self._buckets.is_expired
+            if await is_expired(command.bucket, last.entry, last.headers, window):
                 last.entry.operation = Operation.PURGE
         return last
 
@@ -208,48 +210,52 @@ class Writes:
         """Wait, and return whether another try has time, and does no harm."""
         return (
             not write.forgotten(window)
-            and await self._js.reconnected(window)
+            and await self._js.wait_reconnected(window)
             and await window.pause()
         )
 
     async def _send(
-        self, write: _Publish, course: Course, headers: bytes, window: RetryWindow
-    ) -> tuple[Said, Next, GatewayError | None]:
+        self, write: _Publish, state: WriteState, headers: bytes, window: RetryWindow
+    ) -> tuple[Outcome, Decision, GatewayError | None]:
         """Make one try; return what was said, what comes next, and the error of a refusal."""
         wait = None
-        headers = write.conditional(headers, course)
+        headers = write.conditional(headers, state)
         identity = write.command.identity
         if identity is not None:
-            headers = with_line(headers, MESSAGE_ID, _message_id(identity, course.message_id))
-            wait = self._js.wait_of(window)
+            headers = with_line(headers, MESSAGE_ID, _message_id(identity, state.message_id))
+            wait = self._js.try_timeout(window)
         try:
             answer = await self._publish(write, headers, window, wait)
         except (OutcomeUnknown, Unavailable) as error:
             sent = isinstance(error, OutcomeUnknown)
-            return Said.REFUSED, after_silence(course, sent=sent), error
-        said, revision = said_of(answer)
-        turn = after_answer(course, said, revision)
-        return said, turn, refusal(answer["error"]) if turn.step is Step.REFUSE else None
+            return Outcome.REFUSED, after_no_answer(state, sent=sent), error
+        outcome, revision = parse_reply(answer)
+        decision = after_answer(state, outcome, revision)
+        return (
+            outcome,
+            decision,
+            api_error(answer["error"]) if decision.step is Step.REFUSE else None,
+        )
 
     async def last(
         self, names: BucketNames, tokens: str, key: str, window: RetryWindow
-    ) -> Last | None:
+    ) -> LastMessage | None:
         """Return the newest message of a key by the leader, None where there is none."""
-        subject = names.stored + tokens
+        subject = names.subject_prefix + tokens
         return await self.read(names, get_last(subject), subject, key, window)
 
     async def read(
         self, names: BucketNames, query: bytes, subject: str, key: str, window: RetryWindow
-    ) -> Last | None:
+    ) -> LastMessage | None:
         """Return what the leader answers to a query, None where that is no message of the key."""
         try:
-            share = self._buckets.share(names)
-            reply = await self._js.call(names.get, query, window=window, share=share)
+            credit = self._buckets.credit(names)
+            reply = await self._js.call(names.get, query, window=window, credit=credit)
         except KeyNotFound:
             return None
         message = reply["message"]
         entry = read_entry(message, subject, key)
-        return None if entry is None else Last(entry, message.get("hdrs"))
+        return None if entry is None else LastMessage(entry, message.get("hdrs"))
 
     def _publish(
         self,
@@ -259,7 +265,7 @@ class Writes:
         timeout: float | None = None,
     ) -> Coroutine[Any, Any, dict[str, Any]]:
         names = write.names
-        subject = names.written + write.command.tokens
+        subject = names.publish_prefix + write.command.tokens
         return self._js.publish(
             names.stream, subject, write.command.value, headers, _HOW_TO_CHECK, window, timeout
         )
@@ -280,7 +286,7 @@ class Writes:
         Raises:
             IdempotencyConflict: it was another request, as far as its write is still stored.
         """
-        subject = write.names.stored + write.command.tokens
+        subject = write.names.subject_prefix + write.command.tokens
         first = await self.read(
             write.names, get_sequence(revision), subject, write.command.key, window
         )
@@ -312,22 +318,22 @@ class Writes:
         limits = await self._buckets.fresh_limits(write.command.bucket, window)
         if limits.replicated and limits.host.can(Capability.IDS_BEFORE_CONDITIONS):
             return await self._sent_again(write, with_line(headers, MESSAGE_ID, message_id), window)
-        if limits.replicated and not await may_be_probed(self._js, limits):
+        if limits.replicated and not await can_probe(self._js, limits):
             return await self._succeeded(write, window)
-        if limits.host.can(Capability.PROBED_BY_TTL):
+        if limits.host.can(Capability.IDS_BEFORE_TTL):
             probe = {TTL: "none", ROLLUP: "none"}
             expected_codes = _NOT_KNOWN
         try:
             answer = await self._js.publish(
                 write.names.stream,
-                write.names.written + write.command.tokens,
+                write.names.publish_prefix + write.command.tokens,
                 b"",
                 write_headers(
                     {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: message_id, **probe}
                 ),
                 _HOW_TO_CHECK,
                 window,
-                self._js.patience,
+                self._js.retry_timeout,
             )
         except GatewayError as error:
             raise _unknown(write, window) from error
@@ -348,7 +354,7 @@ class Writes:
         expected, identity = write.command.expected, write.command.identity
         assert expected is not None, "only a write with a condition is asked for"
         assert identity is not None, "only a write with an id is asked for"
-        subject = write.names.stored + write.command.tokens
+        subject = write.names.subject_prefix + write.command.tokens
         query = get_next(subject, expected + 1)
         following = await self.read(write.names, query, subject, write.command.key, window)
         if following is not None and following.made_by(identity):
@@ -360,11 +366,11 @@ class Writes:
     async def _sent_again(self, write: _Publish, headers: bytes, window: RetryWindow) -> int | None:
         """Return the revision of a write that was applied now or before, None where it was not."""
         try:
-            answer = await self._publish(write, headers, window, self._js.patience)
+            answer = await self._publish(write, headers, window, self._js.retry_timeout)
         except GatewayError as error:
             raise _unknown(write, window) from error
-        said, revision = said_of(answer)
-        if said is Said.REFUSED:
+        outcome, revision = parse_reply(answer)
+        if outcome is Outcome.REFUSED:
             raise _unknown(write, window)
         return revision or None
 
@@ -373,9 +379,9 @@ def _message_id(identity: Idempotency, number: int) -> str:
     return f"{identity.scope}.{number}" if number else identity.scope
 
 
-def _late(turn: Next, write: _Publish, window: RetryWindow) -> GatewayError:
+def _late(decision: Decision, write: _Publish, window: RetryWindow) -> GatewayError:
     """Return what a write is that has no time for another try."""
-    if turn.late is Late.UNKNOWN:
+    if decision.out_of_time is OutOfTime.UNKNOWN:
         return _unknown(write, window)
     return Unavailable("another write on this key is in flight; nothing was applied")
 
@@ -387,7 +393,7 @@ def _unknown(write: _Publish, window: RetryWindow) -> OutcomeUnknown:
     return OutcomeUnknown(_HOW_TO_REPEAT, repeatable=True)
 
 
-def _mismatch(expected: int | None, last: Last | None) -> PreconditionFailed:
+def _mismatch(expected: int | None, last: LastMessage | None) -> PreconditionFailed:
     """Return the error of a condition that does not hold by what the leader shows."""
     revision = last.entry.revision if last is not None else None
     return KeyExists(revision) if expected == MUST_NOT_EXIST else RevisionMismatch(revision)

@@ -1,9 +1,9 @@
-"""The settings of a bucket, each written down once, and the plan of a change. Pure.
+"""The settings of a bucket, each defined once, and the plan of a change. Pure.
 
-`BucketSettings` is the list. What else names the settings is made from it: the body of a create and
-its schema, a bucket's description, `--bucket` and the TOML table, the stream's configuration, and
-the comparison of a bucket that exists with one that is asked for. docs/http-api.md describes them
-for callers.
+`BucketSettings` is the list. Everything else that names settings is derived from it: the JSON body
+and its schema, BucketInfo, `--bucket` and the TOML table, the stream's configuration, and the
+comparison of an existing bucket with a requested one. docs/http-api.md describes the settings for
+callers.
 """
 
 from collections.abc import Mapping
@@ -42,17 +42,17 @@ class Storage(StrEnum):
 
 
 class Loss(StrEnum):
-    """Which change of a setting removes what is stored."""
+    """Which change of a setting removes stored data."""
 
     NEVER = "never"
     FEWER = "fewer"
     """A smaller number keeps less."""
     SHORTER = "shorter"
-    """A smaller number keeps it for less long; 0 means for ever."""
+    """A smaller number keeps data for a shorter time; 0 means forever."""
 
 
 class Agreement(StrEnum):
-    """How far a bucket that exists may differ from one that is asked for with `exist_ok`."""
+    """How far an existing bucket may differ from one requested with `exist_ok`."""
 
     ANY = "any"
     EQUAL = "equal"
@@ -61,18 +61,18 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What is true of one setting.
+    """The description of one setting.
 
     Attributes:
-        name: in HTTP, in settings and in the SDK.
-        type: of its values.
-        default: what a create without it gets; None where that depends on the others.
-        description: for the API's document; what it means, and what 0 or empty means.
-        nats: the field of the stream's configuration that holds it.
-        low, high: of a number; `high` of a text is its bytes.
-        changeable: whether NATS can change it on a stream that exists.
-        loses: which change removes what is stored.
-        agrees: whether a bucket that exists will do where this was asked for.
+        name: the name in HTTP, in the gateway's settings and in the SDK.
+        type: the type of its values.
+        default: the value that a create without this setting gets; None if other settings decide.
+        description: the text in the OpenAPI document, including the meaning of 0 or "".
+        nats: the field of the stream's configuration that stores the setting.
+        low, high: the range of a number; for text, `high` is the limit in bytes.
+        changeable: whether NATS can change the setting on an existing stream.
+        loses: which change removes stored data.
+        agrees: whether an existing bucket with another value is acceptable.
     """
 
     name: str
@@ -87,10 +87,10 @@ class Field:
     agrees: Agreement
 
     def check(self, value: Any) -> None:
-        """Make sure that a value is within its limits.
+        """Check that a value is within its limits.
 
         Raises:
-            InvalidArgument: it is not; the text names the setting and the rule.
+            InvalidArgument: the value is outside them; the text names the setting and the rule.
         """
         if self.type is int and not self.low <= value <= self.high:
             raise InvalidArgument(f"invalid {self.name}: must be from {self.low} to {self.high}")
@@ -121,7 +121,7 @@ def _described(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketSettings:
-    """The settings. The rest of what is true of each is in `FIELDS`."""
+    """The settings of a bucket; `FIELDS` describes each of them."""
 
     description: str = field(
         default="", metadata=_described("A text for people", nats="description", high=4096)
@@ -195,7 +195,7 @@ class BucketSettings:
 FIELDS: Mapping[str, Field] = {
     one.name: Field(
         name=one.name,
-        # Optional only where a default depends on the others.
+        # A type is optional only if the default depends on other settings.
         type=one.type if isinstance(one.type, type) else get_args(one.type)[0],
         default=one.default,
         **one.metadata,
@@ -206,13 +206,13 @@ FIELDS: Mapping[str, Field] = {
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec(BucketSettings):
-    """A bucket to be created.
+    """A bucket to create.
 
-    `expiry_markers` None means: where there is a TTL and the server can.
+    If `expiry_markers` is None, a bucket with a TTL gets markers when the server supports them.
 
     Raises:
         InvalidBucketName: see `check_bucket`.
-        InvalidArgument: a value is out of its range; the text names the setting.
+        InvalidArgument: a value is out of range; the text names the setting.
     """
 
     name: str
@@ -222,16 +222,16 @@ class BucketSpec(BucketSettings):
         for described in FIELDS.values():
             described.check(getattr(self, described.name))
         if self.expiry_markers and not self.ttl_seconds:
-            raise InvalidArgument("invalid expiry_markers: only a bucket with ttl_seconds has them")
+            raise InvalidArgument("invalid expiry_markers: they need a bucket with ttl_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class BucketWarning:
-    """What a bucket's settings promise less than its callers may think.
+    """A guarantee that a bucket's settings weaken.
 
     Attributes:
-        code: for programs; it stays as it is.
-        message: what it means and what to do about it.
+        code: a stable identifier for programs.
+        message: the consequence and the remedy.
     """
 
     code: str
@@ -240,13 +240,13 @@ class BucketWarning:
 
 @dataclass(frozen=True, slots=True)
 class BucketInfo(BucketSettings):
-    """A bucket as it stands.
+    """The current state of a bucket.
 
     Attributes:
-        values: stored messages, history and tombstones included.
-        bytes: their size, headers included.
+        values: the number of stored messages, including history and tombstones.
+        bytes: their size, including headers.
         created_at: RFC 3339.
-        cluster: of NATS, in which it lives; "" on a server that is in none.
+        cluster: the name of the NATS cluster that holds the bucket; "" outside a cluster.
         warnings: in a fixed order.
     """
 
@@ -260,7 +260,7 @@ class BucketInfo(BucketSettings):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A setting as it stands, and as it is wanted."""
+    """The current and the wanted value of a setting."""
 
     current: Any
     wanted: Any
@@ -268,12 +268,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What it takes to give a bucket the wanted settings, by name.
+    """The changes that give a bucket the wanted settings, by name of the setting.
 
     Attributes:
-        changes: all that differ, those below among them.
-        losses: changes that may remove what is stored.
-        impossible: changes that NATS cannot make on a stream that exists.
+        changes: every difference, including those in `losses` and `impossible`.
+        losses: changes that may remove stored data.
+        impossible: changes that NATS cannot make on an existing stream.
     """
 
     changes: Mapping[str, Difference]
@@ -282,29 +282,29 @@ class Plan:
 
 
 def plan(current: BucketSettings, wanted: Mapping[str, Any]) -> Plan:
-    """Compare a bucket as it stands with the settings that are wanted.
+    """Compare the current settings of a bucket with the wanted ones.
 
     Args:
-        wanted: the settings that are named; what is not named, or None, stays as it is.
+        wanted: values by name; a setting that is missing or None keeps its current value.
     """
     changes: dict[str, Difference] = {}
     losses: dict[str, Difference] = {}
     impossible: dict[str, Difference] = {}
     for name, described in FIELDS.items():
-        stands, asked = getattr(current, name), wanted.get(name)
-        if asked is None or asked == stands:
+        old, new = getattr(current, name), wanted.get(name)
+        if new is None or new == old:
             continue
-        difference = changes[name] = Difference(stands, asked)
+        difference = changes[name] = Difference(old, new)
         if not described.changeable:
             impossible[name] = difference
-        elif _loses(described.loses, stands, asked):
+        elif _loses(described.loses, old, new):
             losses[name] = difference
     return Plan(changes, losses, impossible)
 
 
-def _loses(loss: Loss, stands: int, asked: int) -> bool:
+def _loses(loss: Loss, old: int, new: int) -> bool:
     if loss is Loss.FEWER:
-        return asked < stands
+        return new < old
     if loss is Loss.SHORTER:
-        return asked > 0 and (stands == 0 or asked < stands)
+        return new > 0 and (old == 0 or new < old)
     return False

@@ -1,7 +1,7 @@
-"""What can be asked of a key or a bucket, as values. Pure.
+"""The operations on keys and buckets, as values. Pure.
 
-A request becomes one command, which is validated when it is made (`of`) and then handed down whole,
-from HTTP to JetStream. So a write means the same to everything that handles it.
+Each request becomes one command. `of` validates it once; then HTTP passes it unchanged to
+JetStream, so every layer works with the same operation.
 """
 
 from functools import lru_cache
@@ -16,16 +16,16 @@ __all__ = ["Delete", "Get", "History", "ListKeys", "Put", "Write"]
 
 _bucket = lru_cache(maxsize=4096)(check_bucket)
 
-# What a named tuple's own constructor does, without its call in Python: one is made each request.
+# Calling this directly skips the named tuple's Python constructor, which costs time per request.
 _new = tuple.__new__
 
 
 class Get(NamedTuple):
-    """Read a key: its live value, or one revision of it.
+    """Read a key: its live value, or one of its revisions.
 
     Attributes:
         tokens: the key as NATS stores it.
-        revision: the one to read, None for the newest.
+        revision: the revision to read; None for the newest.
     """
 
     bucket: str
@@ -46,7 +46,7 @@ class Get(NamedTuple):
         """Return the command.
 
         Raises:
-            InvalidBucketName, InvalidArgument: a name breaks its rule.
+            InvalidBucketName, InvalidArgument: the bucket name or the key is invalid.
         """
         return _new(cls, (_bucket(bucket), key, encode(key), revision, consistency))
 
@@ -56,9 +56,9 @@ class Put(NamedTuple):
 
     Attributes:
         tokens: the key as NATS stores it.
-        content_type: kept beside the value, None for none; so is `content_encoding`.
-        expected: the revision that the key must have, `MUST_NOT_EXIST` for a create, None for any.
-        identity: by which a retry is known, None where the caller gave no idempotency key.
+        content_type, content_encoding: stored with the value; None to store nothing.
+        expected: the revision that the key must have; `MUST_NOT_EXIST` for a create, None for any.
+        identity: identifies retries; None if the caller sent no idempotency key.
     """
 
     bucket: str
@@ -85,7 +85,7 @@ class Put(NamedTuple):
         """Return the command.
 
         Raises:
-            InvalidBucketName, InvalidArgument: a name breaks its rule.
+            InvalidBucketName, InvalidArgument: the bucket name or the key is invalid.
         """
         tokens = encode(key)
         identity = None
@@ -111,12 +111,12 @@ class Put(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Leave a tombstone; with `purge` drop the key's history as well.
+    """Write a tombstone; with `purge`, remove the key's history too.
 
     Attributes:
         tokens: the key as NATS stores it.
-        expected: the revision that the live value must have, None for any.
-        identity: by which a retry is known, None where the caller gave no idempotency key.
+        expected: the revision that the live value must have; None for any.
+        identity: identifies retries; None if the caller sent no idempotency key.
     """
 
     bucket: str
@@ -139,7 +139,7 @@ class Delete(NamedTuple):
         """Return the command.
 
         Raises:
-            InvalidBucketName, InvalidArgument: a name breaks its rule.
+            InvalidBucketName, InvalidArgument: the bucket name or the key is invalid.
         """
         tokens = encode(key)
         identity = None
@@ -171,11 +171,11 @@ class Delete(NamedTuple):
 
 
 Write = Put | Delete
-"""What changes a key."""
+"""A command that changes a key."""
 
 
 class History(NamedTuple):
-    """Read all stored revisions of a key; `tokens` is the key as NATS stores it."""
+    """Read all stored revisions of a key. `tokens` is the key as NATS stores it."""
 
     bucket: str
     key: str
@@ -186,7 +186,7 @@ class History(NamedTuple):
         """Return the command.
 
         Raises:
-            InvalidBucketName, InvalidArgument: a name breaks its rule.
+            InvalidBucketName, InvalidArgument: the bucket name or the key is invalid.
         """
         return cls(_bucket(bucket), key, encode(key))
 
@@ -195,4 +195,4 @@ class ListKeys(NamedTuple):
     """List the live keys that a filter accepts."""
 
     bucket: str
-    keep: Filter = EVERYTHING
+    key_filter: Filter = EVERYTHING

@@ -20,11 +20,11 @@ from jetkv_gateway.kv.keys import check_text, encode
 __all__ = [
     "EVERYTHING",
     "Filter",
-    "collide",
     "compile_filter",
     "compile_prefix",
     "covers",
     "disjoint",
+    "overlap",
 ]
 
 _PREFIX_ENDS = (".", ":", "/", "-")
@@ -222,7 +222,7 @@ def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
     kept: list[list[str]] = []
     for subject in sorted(wanted - exact, key=_by_place):
         parts = subject.split(".")
-        over = [other for other in kept if _collide(other, parts)]
+        over = [other for other in kept if _overlap(other, parts)]
         if any(_covers(other, parts) for other in over):
             continue
         if not all(_covers(parts, other) for other in over):
@@ -242,9 +242,9 @@ def covers(pattern: str, subject: str) -> bool:
     return _covers(pattern.split("."), subject.split("."))
 
 
-def collide(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
     """Return whether there is a subject that both pass."""
-    return _collide(one.split("."), other.split("."))
+    return _overlap(one.split("."), other.split("."))
 
 
 def _is_exact(subject: str) -> bool:
@@ -265,7 +265,7 @@ def _covers(wanted: list[str], given: list[str]) -> bool:
     return len(wanted) == len(given)
 
 
-def _collide(left: list[str], right: list[str]) -> bool:
+def _overlap(left: list[str], right: list[str]) -> bool:
     for a, b in zip(left, right, strict=False):
         if a != b:
             if a == ">" or b == ">":

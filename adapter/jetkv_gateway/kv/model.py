@@ -15,9 +15,9 @@ __all__ = [
     "Change",
     "Consistency",
     "Entry",
-    "Forgetting",
     "KeyMeta",
     "Operation",
+    "SilentLoss",
 ]
 
 MAX_REVISION = 2**63 - 1
@@ -145,7 +145,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgetting:
+class SilentLoss:
     """How a bucket loses revisions without a trace: a newer one of the key, or an expiry marker.
 
     Attributes:
@@ -170,7 +170,7 @@ class BucketState:
         first_age: seconds since that one was stored.
         last: the newest revision that was ever given.
         history: how many revisions of a key are kept.
-        forgets: how revisions can go without a trace, or None where none does.
+        silent_loss: how revisions can go without a trace, or None where none does.
     """
 
     created_at: str
@@ -180,7 +180,7 @@ class BucketState:
     first_age: float
     last: int
     history: int
-    forgets: Forgetting | None
+    silent_loss: SilentLoss | None
 
 
 def to_base64(value: bytes) -> str:

@@ -1,11 +1,12 @@
-"""What the HTTP side asks of a backend, as small protocols. JetStream carries them out.
+"""The interface of a storage backend, as small protocols. `jetstream/` implements them.
 
-`retries` counts what is tried again for one request; where it is None, nobody counts.
+`retries` counts the retries of one request; None disables the count.
 
-Any method can raise `Unavailable` (nothing was applied); reads also `DeadlineExceeded`, writes
-`OutcomeUnknown`. Methods that name a bucket raise `InvalidBucketName`, `BucketNotFound`, and
-`BucketUnsuitable` where a stream of that name is no bucket or, as configured, cannot do it; those
-that name a key raise `InvalidArgument` for a key that breaks a rule (docs/http-api.md#keys).
+Every method can raise `Unavailable` (nothing was applied). Reads can also raise `DeadlineExceeded`,
+and writes `OutcomeUnknown`. Methods that take a bucket raise `InvalidBucketName` and
+`BucketNotFound`, and `BucketUnsuitable` if the stream of that name is not a bucket or its
+configuration does not allow the operation. Methods that take a key raise `InvalidArgument` if the
+key is invalid (docs/http-api.md#keys).
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -25,17 +26,17 @@ from jetkv_gateway.kv.model import (
 from jetkv_gateway.kv.retries import Retries
 
 __all__ = [
-    "Batch",
     "Batches",
     "Buckets",
     "Changes",
     "Entries",
     "Feed",
+    "FeedBatch",
     "Health",
     "Listings",
-    "Newest",
-    "Stamp",
+    "NewestRevision",
     "Store",
+    "StoredRevision",
 ]
 
 
@@ -43,43 +44,44 @@ class Entries(Protocol):
     """Single keys."""
 
     async def get(self, command: Get, retries: Retries) -> Entry:
-        """Return the live entry, or the one of `revision` if that was a put of this key.
+        """Return the live entry, or the entry of `revision` if that was a put of this key.
 
         Raises:
-            KeyNotFound: there is none.
+            KeyNotFound: there is no such entry.
         """
         ...
 
     async def put(self, command: Put, retries: Retries) -> int:
-        """Store a value and return its revision; of a retry, that of the first time.
+        """Store a value and return its revision; a retry returns the revision of the first try.
 
         Raises:
-            IdempotencyConflict: another write bears the same idempotency key.
+            IdempotencyConflict: another write has the same idempotency key.
             KeyExists: a create found a live value.
-            RevisionMismatch: another revision stands, or none.
+            RevisionMismatch: the key is at another revision, or has no value.
             ValueTooLarge, BucketFull: nothing was stored.
         """
         ...
 
     async def delete(self, command: Delete, retries: Retries) -> int:
-        """Delete a key, and return the revision of the tombstone.
+        """Delete a key and return the revision of the tombstone.
 
-        Without a live value nothing is written, and the revision is 0.
+        If the key has no live value, nothing is written and the revision is 0.
 
         Raises:
-            IdempotencyConflict: another write bears the same idempotency key.
-            RevisionMismatch: the live value has another revision than the one expected.
+            IdempotencyConflict: another write has the same idempotency key.
+            RevisionMismatch: the live value has another revision than the expected one.
         """
         ...
 
     def history(self, command: History, retries: Retries) -> AsyncGenerator[Entry, None]:
-        """Yield the stored revisions of a key, tombstones included, oldest first.
+        """Yield the stored revisions of a key, oldest first, including tombstones.
 
-        Each counts as held until the next one is asked for: close the generator when done.
+        Each entry holds memory credit until you ask for the next one: close the generator when
+        you are done.
 
         Raises:
             KeyNotFound: nothing is stored under the key.
-            TooManyRequests: too much is held by others.
+            TooManyRequests: other requests hold too much memory.
         """
         ...
 
@@ -105,23 +107,23 @@ class Listings(Protocol):
     """Keys of a bucket."""
 
     async def keys(self, command: ListKeys) -> list[str]:
-        """Return the live keys that the filter accepts, sorted by their UTF-8 bytes.
+        """Return the live keys that match the filter, sorted by their UTF-8 bytes.
 
-        Every key that is live throughout the call is in the list, whatever is written meanwhile.
+        The list contains every key that is live during the whole call, even while others write.
 
         Raises:
-            TooManyRequests: too many listings run already.
+            TooManyRequests: too many listings are running.
         """
         ...
 
 
-class Batch(NamedTuple):
-    """What a feed has delivered since it was read last.
+class FeedBatch(NamedTuple):
+    """The changes that a feed has delivered since the last read.
 
     Attributes:
         changes: in revision order; may be empty.
-        reached: every change up to this revision that the feed is to deliver was delivered.
-        as_of: all that was stored before this moment, by the event loop's clock, was delivered.
+        reached: the feed has delivered every change up to this revision.
+        as_of: the feed has delivered everything stored before this time of the event loop.
     """
 
     changes: list[Change]
@@ -129,48 +131,48 @@ class Batch(NamedTuple):
     as_of: float
 
 
-class Stamp(NamedTuple):
-    """A stored revision, and when it was stored: the server's clock, seconds since 1970."""
+class StoredRevision(NamedTuple):
+    """A stored revision and its time by the server's clock, in seconds since 1970."""
 
     revision: int
     stored_at: float
 
 
-class Newest(NamedTuple):
-    """The newest revision that a bucket still holds, and under which name."""
+class NewestRevision(NamedTuple):
+    """The newest stored revision of a bucket, and its key as NATS stores it."""
 
     revision: int
     tokens: str
 
 
 class Feed(Protocol):
-    """The changes of a bucket from some revision on, as they happen."""
+    """The changes of a bucket from a revision on, as they happen."""
 
-    async def read(self) -> Batch:
-        """Wait for the next changes, or for word that there are none, which comes each second.
+    async def read(self) -> FeedBatch:
+        """Wait for the next changes; return an empty batch once a second when there are no changes.
 
-        Nothing is fetched while nobody reads.
+        The feed fetches nothing between calls.
 
         Raises:
-            Unavailable: the feed is at its end, by a gap, silence or loss; open another one after
-                what was read last.
+            Unavailable: the feed ended because of a gap, silence or a lost connection. Open
+                another feed after the last revision that you read.
         """
         ...
 
 
 class Changes(Protocol):
-    """What watches are made of."""
+    """Reads that watches use."""
 
     async def state(self, bucket: str) -> BucketState:
-        """Return where a bucket's revisions stand."""
+        """Return the state of a bucket's revisions."""
         ...
 
-    async def newest(self, bucket: str) -> Newest | None:
-        """Return the newest stored revision by the leader, None in an empty bucket."""
+    async def newest(self, bucket: str) -> NewestRevision | None:
+        """Return the newest stored revision as the leader has it; None in an empty bucket."""
         ...
 
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
-        """Return the first stored revision that is not before this one, None without any."""
+    async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
+        """Return the first stored revision at or after `revision`; None if there is none."""
         ...
 
     def follow(
@@ -180,38 +182,38 @@ class Changes(Protocol):
         after: int,
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
+        through: NewestRevision | None = None,
+        fast_heartbeat: bool = False,
     ) -> AbstractAsyncContextManager[Feed]:
-        """Open a feed; leaving the context removes it from the server.
+        """Open a feed. Leaving the context removes its consumer from the server.
 
         Args:
-            after: the revision before the first one wanted; without meaning where `latest` is set.
-            latest: begin with the newest change of each key, then go on as ever.
-            filters: keys wanted. More may come: the exact decision is the reader's.
-            through: a revision that has to be reached for sure and soon, whatever the filters.
-            closely: whether it is to say twice a second that nothing has happened.
+            after: the feed starts behind this revision; ignored with `latest`.
+            latest: start with the newest change of each key, then continue with live changes.
+            filters: which keys to deliver. The feed may deliver more: match the keys yourself.
+            through: a revision that the feed must reach soon, even if no filter matches its key.
+            fast_heartbeat: return an empty batch twice a second, not once, when nothing happens.
         """
         ...
 
-    async def available(self, timeout: float) -> None:
-        """Wait until there is a connection again, `timeout` seconds at most."""
+    async def wait_available(self, timeout: float) -> None:
+        """Wait for a connection, at most `timeout` seconds."""
         ...
 
 
 class Buckets(Protocol):
-    """Buckets themselves."""
+    """Operations on buckets."""
 
     async def create(self, spec: BucketSpec, retries: Retries | None = None) -> BucketInfo:
         """Create a bucket.
 
         Raises:
-            BucketExists: there is one already, with whatever settings.
+            BucketExists: a bucket of this name exists, with any settings.
         """
         ...
 
     async def info(self, name: str, retries: Retries | None = None) -> BucketInfo:
-        """Return a bucket as it stands."""
+        """Return the current state of a bucket."""
         ...
 
     async def list(self, retries: Retries | None = None) -> list[BucketInfo]:
@@ -219,21 +221,21 @@ class Buckets(Protocol):
         ...
 
     async def delete(self, name: str, retries: Retries | None = None) -> None:
-        """Delete a bucket with all it holds."""
+        """Delete a bucket and everything in it."""
         ...
 
 
 class Health(Protocol):
-    """Whether the backend works."""
+    """The health of the backend."""
 
     async def issues(self) -> dict[str, str]:
-        """Return what keeps the backend from working, by part; empty when it is ready."""
+        """Return the problems of the backend, by component; empty when it is ready."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A backend: one object for each protocol."""
+    """A backend: one object per protocol."""
 
     entries: Entries
     batches: Batches

@@ -27,7 +27,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
-from jetkv_gateway.kv.store import Batch, Changes, Newest
+from jetkv_gateway.kv.store import Changes, FeedBatch, NewestRevision
 from jetkv_gateway.watch.live import PATIENCE, LiveFeed, Pauses
 from jetkv_gateway.watch.loss import (
     LOST,
@@ -141,7 +141,7 @@ class CatchUp:
                 async for _ in parts:
                     yield
         # Beyond the newest stored revision nothing is stored.
-        await self._look_at_gaps(Batch([], state.last, -inf))
+        await self._look_at_gaps(FeedBatch([], state.last, -inf))
         self._through = max(self._through, state.last)
         self._as_of = max(self._as_of, asked)
         self._latest = False
@@ -210,7 +210,7 @@ class CatchUp:
             sure = max(sure, await vouched(self._changes, self._bucket, state, after))
         self._sure_until = -inf if is_short(sure, state) else asked + sure
 
-    async def _look_at_gaps(self, batch: Batch) -> None:
+    async def _look_at_gaps(self, batch: FeedBatch) -> None:
         """Make sure that a batch has all that was owed and was there.
 
         Raises:
@@ -231,7 +231,7 @@ class CatchUp:
         if gap_is_loss(state, before, age):
             raise Resync(unseen(before))
 
-    async def _read_through(self, newest: Newest) -> AsyncGenerator[None, None]:
+    async def _read_through(self, newest: NewestRevision) -> AsyncGenerator[None, None]:
         session = self._session
         if self._snapshot and self._absent_through is None:
             # A key that was deleted before the reader saw anything is simply not there.
@@ -249,7 +249,7 @@ class CatchUp:
                 changes, reached, as_of = await feed.read()
                 # What is newer comes by the live feed, too.
                 changes = [change for change in changes if change.revision <= newest.revision]
-                await self._look_at_gaps(Batch(changes, min(reached, newest.revision), as_of))
+                await self._look_at_gaps(FeedBatch(changes, min(reached, newest.revision), as_of))
                 for change in changes:
                     shown = change.live or change.revision > absent_through
                     if shown and session.wants(change.key):

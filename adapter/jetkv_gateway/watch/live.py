@@ -30,8 +30,8 @@ from jetkv_gateway.kv.errors import (
     WatchEnded,
 )
 from jetkv_gateway.kv.filters import EVERYTHING
-from jetkv_gateway.kv.model import BucketState, Change, Forgetting
-from jetkv_gateway.kv.store import Batch, Changes, Feed
+from jetkv_gateway.kv.model import BucketState, Change, SilentLoss
+from jetkv_gateway.kv.store import Changes, Feed, FeedBatch
 from jetkv_gateway.watch.loss import (
     LOST,
     first_gap,
@@ -87,7 +87,7 @@ class Pauses:
     async def wait(self) -> None:
         await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         self._pause = min(self._pause * 2, _PAUSE_LAST)
-        await self._changes.available(60)
+        await self._changes.wait_available(60)
 
 
 class LiveFeed:
@@ -122,7 +122,7 @@ class LiveFeed:
         self._as_of = -inf
         self._answers = False
         self._silent_since: float | None = None
-        self._forgets: Forgetting | None = None
+        self._forgets: SilentLoss | None = None
         self._opened = False
         self._task = asyncio.create_task(self._run(), name=f"watch {bucket}")
 
@@ -224,11 +224,13 @@ class LiveFeed:
             self.position = self.come = state.last
             self._as_of = asked
         # What it keeps now, and what it kept when it was looked at last: both ways may have been.
-        self._forgets, before = state.forgets, self._forgets
-        forgets = tighter(state.forgets, before)
+        self._forgets, before = state.silent_loss, self._forgets
+        silent_loss = tighter(state.silent_loss, before)
         self.created_at = state.created_at
-        closely = forgets is not None and forgets.after < _CLOSELY_SECONDS
-        async with self._changes.follow(self.bucket, after=self.position, closely=closely) as feed:
+        fast_heartbeat = silent_loss is not None and silent_loss.after < _CLOSELY_SECONDS
+        async with self._changes.follow(
+            self.bucket, after=self.position, fast_heartbeat=fast_heartbeat
+        ) as feed:
             # It may have been made anew between the look and the feed.
             if (await self._changes.state(self.bucket)).created_at != state.created_at:
                 raise BucketDeleted
@@ -236,7 +238,7 @@ class LiveFeed:
             self.trouble = None
             self._tried.set()
             self._moved.set()
-            reading = asyncio.create_task(self._read(feed, pauses, forgets))
+            reading = asyncio.create_task(self._read(feed, pauses, silent_loss))
             looking = asyncio.create_task(self._keep_looking(state))
             try:
                 await asyncio.wait({reading, looking}, return_when=asyncio.FIRST_COMPLETED)
@@ -300,14 +302,14 @@ class LiveFeed:
         """Return seconds, as many at least as what comes after `position` is old."""
         return asyncio.get_running_loop().time() - self._as_of
 
-    async def _look_at_gaps(self, batch: Batch, forgets: Forgetting) -> None:
+    async def _look_at_gaps(self, batch: FeedBatch, silent_loss: SilentLoss) -> None:
         """Make sure that nothing has gone that a feed has passed over.
 
         Raises:
             BucketDeleted, Resync
         """
         age = self._age()
-        if age < max(forgets.after, _IN_STEP_SECONDS):
+        if age < max(silent_loss.after, _IN_STEP_SECONDS):
             return
         # What vouches for one gap vouches for all that come after it.
         before = first_gap(batch, self.position or 0)
@@ -316,20 +318,20 @@ class LiveFeed:
         state = await self._changes.state(self.bucket)
         if state.created_at != self.created_at:
             raise BucketDeleted
-        state = replace(state, forgets=tighter(state.forgets, forgets))
+        state = replace(state, silent_loss=tighter(state.silent_loss, silent_loss))
         if gap_is_loss(state, before, age) and not await vouched(
             self._changes, self.bucket, state, before
         ):
             raise Resync(unseen(before))
 
-    async def _read(self, feed: Feed, pauses: Pauses, forgets: Forgetting | None) -> None:
+    async def _read(self, feed: Feed, pauses: Pauses, silent_loss: SilentLoss | None) -> None:
         offers = 0
         while True:
             batch = await feed.read()
             pauses.reset()
             self._silent_since = self.stuck = None
-            if forgets is not None:
-                await self._look_at_gaps(batch, forgets)
+            if silent_loss is not None:
+                await self._look_at_gaps(batch, silent_loss)
             for changes in self._parts(batch.changes):
                 self.come = changes[-1].revision
                 for some in self._offer(changes):

@@ -1,7 +1,7 @@
 """Whether a change can have gone without a trace while a watch was not looking.
 
 A newer revision of its key is a trace of a change, and so is an expiry marker, until its own time
-is up. Where a bucket forgets (`kv.model.Forgetting`), three things prove that nothing was missed
+is up. Where a bucket forgets (`kv.model.SilentLoss`), three things prove that nothing was missed
 after a revision N:
 
 1. *Time*: what came after N is younger than the bucket keeps anything, traces included. A stored
@@ -15,8 +15,8 @@ filter, since a revision that is missing does not tell its key: written over sin
 
 from math import inf
 
-from jetkv_gateway.kv.model import BucketState, Forgetting
-from jetkv_gateway.kv.store import Batch, Changes
+from jetkv_gateway.kv.model import BucketState, SilentLoss
+from jetkv_gateway.kv.store import Changes, FeedBatch
 
 __all__ = [
     "LOST",
@@ -48,23 +48,23 @@ def outlook(state: BucketState, after: int, age: float) -> float:
         `inf` where nothing ever goes; `LOST` where something may have gone already; `PRESENCE`
         where neither is sure, and each gap has to be looked at.
     """
-    forgets = state.forgets
-    if forgets is None:
+    silent_loss = state.silent_loss
+    if silent_loss is None:
         return inf
     if state.last <= after:
         age = 0.0
     elif state.first <= after + 1:
         age = min(age, state.first_age)
-    if age < forgets.after:
-        return forgets.after - age
+    if age < silent_loss.after:
+        return silent_loss.after - age
     return LOST if state.last > after and state.first > after + 1 else PRESENCE
 
 
 def is_short(sure: float, state: BucketState) -> bool:
     """Return whether there is too little time to read anything before it is over."""
-    if state.forgets is None:
+    if state.silent_loss is None:
         return False
-    return sure <= 0 or sure < min(_SHORT_SECONDS, state.forgets.after / 4)
+    return sure <= 0 or sure < min(_SHORT_SECONDS, state.silent_loss.after / 4)
 
 
 def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
@@ -76,11 +76,11 @@ def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
     """
     sure = outlook(state, before, age)
     if sure == PRESENCE:
-        return state.forgets is None or not state.forgets.oldest_first
+        return state.silent_loss is None or not state.silent_loss.oldest_first
     return sure == LOST
 
 
-def first_gap(batch: Batch, position: int) -> int | None:
+def first_gap(batch: FeedBatch, position: int) -> int | None:
     """Return the revision before the first gap after `position`, None where all have come."""
     for change in batch.changes:
         if change.revision > position + 1:
@@ -94,11 +94,11 @@ def unseen(after: int) -> str:
     return f"changes after revision {after} may have expired unseen"
 
 
-def tighter(one: Forgetting | None, other: Forgetting | None) -> Forgetting | None:
+def tighter(one: SilentLoss | None, other: SilentLoss | None) -> SilentLoss | None:
     """Return how a bucket forgets that may have forgotten in both ways."""
     if one is None or other is None:
         return one or other
-    return Forgetting(min(one.after, other.after), one.oldest_first and other.oldest_first)
+    return SilentLoss(min(one.after, other.after), one.oldest_first and other.oldest_first)
 
 
 async def vouched(changes: Changes, bucket: str, state: BucketState, after: int) -> float:
@@ -107,17 +107,17 @@ async def vouched(changes: Changes, bucket: str, state: BucketState, after: int)
     Looked for from there backwards, in steps that grow: the first stored revision is the oldest of
     all, and may be one that never goes.
     """
-    forgets = state.forgets
-    if forgets is None or state.first > after + 1:
+    silent_loss = state.silent_loss
+    if silent_loss is None or state.first > after + 1:
         return 0.0
     step = 1
     while True:
         begin = max(state.first, after + 2 - step)
-        found = await changes.first_from(bucket, begin)
+        found = await changes.first_at_or_after(bucket, begin)
         if found is None:
             return 0.0
         if found.revision <= after + 1:
-            return max(0.0, found.stored_at + forgets.after - state.now)
+            return max(0.0, found.stored_at + silent_loss.after - state.now)
         if begin == state.first:
             return 0.0
         step *= _WIDER

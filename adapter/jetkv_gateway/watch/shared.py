@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState, Change
-from jetkv_gateway.kv.store import Batch, Changes, Feed, Newest, Stamp
+from jetkv_gateway.kv.store import Changes, Feed, FeedBatch, NewestRevision, StoredRevision
 from jetkv_gateway.watch.coalescing import CoalescedLookups
 
 __all__ = ["SharedChanges"]
@@ -44,7 +44,7 @@ class SharedChanges:
         self._state: CoalescedLookups[None, BucketState] = CoalescedLookups(
             lambda bucket, _: changes.state(bucket)
         )
-        self._newest: CoalescedLookups[None, Newest | None] = CoalescedLookups(
+        self._newest: CoalescedLookups[None, NewestRevision | None] = CoalescedLookups(
             lambda bucket, _: changes.newest(bucket)
         )
         self._pasts: CoalescedLookups[_Wish, _Past | None] = CoalescedLookups(self._read)
@@ -53,14 +53,14 @@ class SharedChanges:
     async def state(self, bucket: str) -> BucketState:
         return await self._state.look(bucket, None)
 
-    async def newest(self, bucket: str) -> Newest | None:
+    async def newest(self, bucket: str) -> NewestRevision | None:
         return await self._newest.look(bucket, None)
 
-    async def first_from(self, bucket: str, revision: int) -> Stamp | None:
-        return await self._changes.first_from(bucket, revision)
+    async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
+        return await self._changes.first_at_or_after(bucket, revision)
 
-    async def available(self, timeout: float) -> None:
-        await self._changes.available(timeout)
+    async def wait_available(self, timeout: float) -> None:
+        await self._changes.wait_available(timeout)
 
     def follow(
         self,
@@ -69,13 +69,18 @@ class SharedChanges:
         after: int,
         latest: bool = False,
         filters: Sequence[Filter] = (EVERYTHING,),
-        through: Newest | None = None,
-        closely: bool = False,
+        through: NewestRevision | None = None,
+        fast_heartbeat: bool = False,
     ) -> AbstractAsyncContextManager[Feed]:
         if through is not None and not latest and through.revision - after <= _NEAR:
             return self._follow_with_others(bucket, _Wish(after, tuple(filters), through))
         return self._changes.follow(
-            bucket, after=after, latest=latest, filters=filters, through=through, closely=closely
+            bucket,
+            after=after,
+            latest=latest,
+            filters=filters,
+            through=through,
+            fast_heartbeat=fast_heartbeat,
         )
 
     @asynccontextmanager
@@ -124,14 +129,14 @@ class _Wish(NamedTuple):
 
     after: int
     filters: tuple[Filter, ...]
-    through: Newest
+    through: NewestRevision
 
 
 class _Past:
     """What was read for several watches.
 
     Attributes:
-        reached, as_of: as of a `Batch`.
+        reached, as_of: as of a `FeedBatch`.
         size: bytes, about.
         readers: who has not taken in his part.
     """
@@ -145,7 +150,7 @@ class _Past:
         self._picked: dict[tuple[str, ...], list[Change]] = {}
         self._by_key: dict[str, list[Change]] | None = None
 
-    def add(self, batch: Batch) -> bool:
+    def add(self, batch: FeedBatch) -> bool:
         """Take in what was read next; False where that would be too much."""
         size = sum(_AROUND_A_VALUE + len(change.value) for change in batch.changes)
         if self.size + size > _MOST_BYTES:
@@ -204,10 +209,10 @@ class _SharedFeed:
         self._own = own
         self._feed: Feed | None = None
 
-    async def read(self) -> Batch:
+    async def read(self) -> FeedBatch:
         past, self._past = self._past, None
         if past is not None:
-            return Batch(await past.pick(self._wish), past.reached, past.as_of)
+            return FeedBatch(await past.pick(self._wish), past.reached, past.as_of)
         if self._feed is None:
             after = max(self._wish.after, self._reached)
             alone = self._shared._follow_alone(self._bucket, self._wish, after)

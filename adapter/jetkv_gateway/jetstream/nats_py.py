@@ -15,12 +15,12 @@ from nats.aio.transport import TcpTransport, WebSocketTransport
 from jetkv_gateway.jetstream import wire
 from jetkv_gateway.jetstream.websocket import WebSocket
 
-__all__ = ["Opening"]
+__all__ = ["NatsPyConnector"]
 
 _CLOSE_SECONDS = 1.0
 
 
-class Opening:
+class NatsPyConnector:
     """`connect` first; then `hand_over`, and keep this for as long as its transport is used.
 
     nats-py's stream writers close a transport when they are collected.

@@ -12,10 +12,10 @@ from nats.aio.msg import Msg
 from nats.errors import UnexpectedEOF
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.jetstream import link as link_module
+from jetkv_gateway.jetstream import protocol as protocol_module
 from jetkv_gateway.jetstream.connection import Connection
-from jetkv_gateway.jetstream.link import HEADER_RESERVE, Link
-from jetkv_gateway.jetstream.opening import Opening
+from jetkv_gateway.jetstream.nats_py import NatsPyConnector
+from jetkv_gateway.jetstream.protocol import HEADER_RESERVE, NatsProtocol
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
     NoResponders,
@@ -34,9 +34,9 @@ from tests.support.waiting import soon
 KIB = 1024
 
 
-def link_of(connection: Connection) -> Link:
-    assert connection._link is not None
-    return connection._link.link
+def link_of(connection: Connection) -> NatsProtocol:
+    assert connection._current is not None
+    return connection._current.protocol
 
 
 # The hand-over.
@@ -122,19 +122,19 @@ def own_websocket(tmp_path: Path) -> Iterator[tuple[LocalNats, str]]:
 async def test_a_connection_that_broke_before_it_was_handed_over_is_noticed_at_once(
     nats: LocalNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand_over = Opening.hand_over
+    hand_over = NatsPyConnector.hand_over
 
     async def break_first(
-        self: Opening, protocol: asyncio.Protocol
+        self: NatsPyConnector, protocol: asyncio.Protocol
     ) -> tuple[asyncio.BaseTransport, bytes]:
         writer = self._client._transport._io_writer
         writer.transport.abort()
         await asyncio.sleep(0.01)
         return await hand_over(self, protocol)
 
-    link = Link(lambda _info, _first: None, lambda _refused: None, lambda: None)
+    link = NatsProtocol(lambda _info, _first: None, lambda _refused: None, lambda: None)
     with monkeypatch.context() as patch:
-        patch.setattr(Opening, "hand_over", break_first)
+        patch.setattr(NatsPyConnector, "hand_over", break_first)
         await link.open(nats.url, 5)
     assert not link.connected
     assert isinstance(link.error, UnexpectedEOF)
@@ -169,7 +169,7 @@ class _Spy:
 
 
 @contextmanager
-def _writes(link: Link) -> Iterator[list[bytes]]:
+def _writes(link: NatsProtocol) -> Iterator[list[bytes]]:
     transport = link._transport
     assert transport is not None
     spy = _Spy(transport)
@@ -208,9 +208,9 @@ async def test_what_the_connection_does_not_take_waits_and_goes_out_once_it_does
         mux, link = connection.mux, link_of(connection)
         own_nats.pause()
         requests = _stalled(connection)
-        await soon(lambda: link.full and mux._line, "some of them stand in the line")
+        await soon(lambda: link.full and mux._queue, "some of them stand in the line")
         assert mux.in_flight == len(requests)
-        assert link.signs[1] < 8 * 1024 * KIB, "the others are in no buffer"
+        assert link.activity[1] < 8 * 1024 * KIB, "the others are in no buffer"
         own_nats.resume()
         ends = await asyncio.gather(*requests, return_exceptions=True)
         assert {type(end) for end in ends} == {NoResponders}
@@ -233,7 +233,7 @@ async def test_a_write_that_leaves_the_queue_at_its_deadline_or_by_itself_was_no
         await soon(lambda: link.full, "nothing more goes out")
         leaving = asyncio.create_task(mux.request("heard", b"left", timeout=30))
         late = asyncio.create_task(mux.request("heard", b"late", timeout=0.1))
-        await soon(lambda: len(mux._line) > 1, "they stand in the line")
+        await soon(lambda: len(mux._queue) > 1, "they stand in the line")
         leaving.cancel()
         with pytest.raises(NotConnected, match="takes no more"):
             await late
@@ -252,7 +252,7 @@ async def test_the_end_of_a_connection_tells_what_was_sent_from_what_was_not(
     async with connected(own_nats.url) as connection:
         own_nats.pause()
         requests = _stalled(connection)
-        await soon(lambda: connection.mux._line, "some of them stand in the line")
+        await soon(lambda: connection.mux._queue, "some of them stand in the line")
         own_nats.kill()
         ends = await asyncio.gather(*requests, return_exceptions=True)
         assert {type(end) for end in ends} == {ConnectionLost, NotConnected}
@@ -373,7 +373,7 @@ async def test_a_ping_of_the_server_is_answered(nats: LocalNats) -> None:
 async def test_a_server_that_is_silent_is_left_although_nobody_asks_it(
     own_nats: LocalNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "_PING_SECONDS", 0.05)
+    monkeypatch.setattr(protocol_module, "_PING_SECONDS", 0.05)
     own_nats.start()
     async with connected(own_nats.url) as connection:
         mux = connection.mux
@@ -386,7 +386,7 @@ async def test_a_server_that_is_silent_is_left_although_nobody_asks_it(
 
 
 async def test_any_byte_is_a_sign_of_life(nats: LocalNats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(protocol_module, "_PING_SECONDS", 0.1)
     async with passage(nats.port) as way, connected(way.url) as connection:
         mux = connection.mux
         way.gate.clear()  # no PONG comes through

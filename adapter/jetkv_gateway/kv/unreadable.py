@@ -7,7 +7,7 @@ listing meets them again: a line for each would be a way to fill a disk.
 import logging
 from collections.abc import Callable
 
-__all__ = ["note", "noted_by"]
+__all__ = ["on_unreadable", "report_unreadable"]
 
 _log = logging.getLogger("jetkv.nats")
 
@@ -17,12 +17,12 @@ _logged: set[tuple[str, str]] = set()
 _listeners: list[Callable[[str], None]] = []
 
 
-def noted_by(listener: Callable[[str], None]) -> None:
+def on_unreadable(listener: Callable[[str], None]) -> None:
     """Call `listener` with the part, such as "subject", of each oddity from here on."""
     _listeners.append(listener)
 
 
-def note(part: str, where: str, what: str, *, exc_info: bool = False) -> None:
+def report_unreadable(part: str, where: str, what: str, *, exc_info: bool = False) -> None:
     """Note that a part of what came cannot be read.
 
     Args:

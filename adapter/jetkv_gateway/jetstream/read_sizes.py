@@ -7,9 +7,9 @@ take all that there is. Where that is wrong, since another gateway has written m
 waits a little longer, and that is all.
 """
 
-from jetkv_gateway.jetstream.budget import Budget, Share
+from jetkv_gateway.jetstream.credits import CreditRequest, ReadCredits
 
-__all__ = ["SMALL", "Reads"]
+__all__ = ["SMALL", "ReadSizes"]
 
 SMALL = 64 * 1024
 """Bytes of an answer that does not count as large."""
@@ -19,25 +19,25 @@ _KNOWN_SECONDS = 10.0
 _BOUNDS_KEPT = 256
 
 
-class Reads:
+class ReadSizes:
     """What a worker has read lately, and whether it was large.
 
     Args:
-        budget: whose lanes the reads take their shares of.
+        credits: whose lanes the reads take their shares of.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._shares: dict[int, tuple[Share, Share]] = {}
+    def __init__(self, credits: ReadCredits) -> None:
+        self._credits = credits
+        self._requests: dict[int, tuple[CreditRequest, CreditRequest]] = {}
         self._seen: dict[str, bool] = {}
         self._seen_before: dict[str, bool] = {}
         self._has_large: dict[str, bool] = {}
         self._had_large: dict[str, bool] = {}
         self._until = self._careful_until = 0.0
 
-    def share(
-        self, bucket: str, bound: int, subject: str | None = None, usual: int | None = None
-    ) -> Share:
+    def credit(
+        self, bucket: str, bound: int, subject: str | None = None, average_size: int | None = None
+    ) -> CreditRequest:
         """Return the share of a read.
 
         Args:
@@ -45,25 +45,25 @@ class Reads:
             bound: bytes that an answer has at most.
             subject: whose newest message is read, None for any message of the bucket. One that is
                 not known counts as small where nothing but small ones was seen in the bucket, and
-                its messages are small by `usual`: what is taken for small and is large holds up all
-                other replies, however many of those that were read had been small.
-            usual: size of the bucket's messages in bytes, where that is known.
+                its messages are small by `average_size`: a large reply that counts as small delays
+                all other replies.
+            average_size: size of the bucket's messages in bytes, where that is known.
         """
-        shares = self._shares.get(bound) or self._shares_of(bound)
+        requests = self._requests.get(bound) or self._requests_of(bound)
         if subject is not None:
             is_large = self._seen.get(subject)
             if is_large is None:
                 is_large = self._seen_before.get(subject)
             if is_large is not None:
-                return shares[is_large]
+                return requests[is_large]
         has, had = self._has_large.get(bucket), self._had_large.get(bucket)
         if has or had:
-            return shares[True]
-        if usual is not None:
-            return shares[usual > SMALL // 4]
-        return shares[has is None and had is None]
+            return requests[True]
+        if average_size is not None:
+            return requests[average_size > SMALL // 4]
+        return requests[has is None and had is None]
 
-    def saw(self, bucket: str, subject: str, size: int, now: float) -> None:
+    def record(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Note the size of a subject's newest message, in bytes of an answer.
 
         Args:
@@ -76,13 +76,13 @@ class Reads:
             self._seen[subject] = is_large
             self._has_large[bucket] = is_large or self._has_large.get(bucket, False)
 
-    def came_large(self, share: Share, now: float) -> None:
+    def record_large(self, credit: CreditRequest, now: float) -> None:
         """Note that an answer was no small one, whatever it was counted as."""
-        if share.lane is self._budget.small:
-            self._budget.surprise()
+        if credit.pool is self._credits.small:
+            self._credits.restrict_small()
             self._careful_until = now + 2 * _KNOWN_SECONDS
 
-    def grows(self, bucket: str, subject: str, size: int) -> None:
+    def record_write(self, bucket: str, subject: str, size: int) -> None:
         """Note that a message of so many bytes is being written."""
         if size <= SMALL:
             return
@@ -98,13 +98,13 @@ class Reads:
         self._seen, self._has_large = {}, {}
         self._until = now + _KNOWN_SECONDS
         if now > self._careful_until:
-            self._budget.trust()
+            self._credits.lift_restriction()
 
-    def _shares_of(self, bound: int) -> tuple[Share, Share]:
-        if len(self._shares) >= _BOUNDS_KEPT:
-            self._shares.clear()
-        budget = self._budget
-        small = Share(budget.small, bound)
-        shares = small, small if bound <= SMALL else Share(budget.large, bound)
-        self._shares[bound] = shares
-        return shares
+    def _requests_of(self, bound: int) -> tuple[CreditRequest, CreditRequest]:
+        if len(self._requests) >= _BOUNDS_KEPT:
+            self._requests.clear()
+        credits = self._credits
+        small = CreditRequest(credits.small, bound)
+        requests = small, small if bound <= SMALL else CreditRequest(credits.large, bound)
+        self._requests[bound] = requests
+        return requests

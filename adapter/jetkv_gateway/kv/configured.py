@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec, plan
 
-__all__ = ["WantedBucket"]
+__all__ = ["ConfiguredBucket"]
 
 
 @dataclass(frozen=True, slots=True)
-class WantedBucket:
+class ConfiguredBucket:
     """A bucket of the settings.
 
     Attributes:

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from jetkv_gateway.jetstream.api import EXPECTED_REVISION, MESSAGE_ID, REQUEST, message_headers
-from jetkv_gateway.jetstream.decisions import Said, Stands
+from jetkv_gateway.jetstream.decisions import KeyState, Outcome
 from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES
 from jetkv_gateway.kv.errors import IdempotencyConflict
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import Entry
 
-__all__ = ["Last", "said_of", "stands_of"]
+__all__ = ["LastMessage", "key_state_of", "parse_reply"]
 
 
 @dataclass(slots=True)
-class Last:
+class LastMessage:
     """A message of a key, by the leader; the newest one but where that is said."""
 
     entry: Entry
@@ -40,28 +40,28 @@ class Last:
         return True
 
 
-def said_of(answer: dict[str, Any]) -> tuple[Said, int]:
+def parse_reply(answer: dict[str, Any]) -> tuple[Outcome, int]:
     """Read an answer to a try: what was said, and the revision that it names."""
     error = answer.get("error")
     if error is None:
         revision: int = answer["seq"]
         if not answer.get("duplicate"):
-            return Said.STORED, revision
+            return Outcome.STORED, revision
         # nats-server 2.10 says "duplicate" without a revision while the first try is under way.
-        return (Said.KNOWN, revision) if revision else (Said.IN_PROCESS, 0)
+        return (Outcome.DUPLICATE, revision) if revision else (Outcome.IN_PROCESS, 0)
     code = error.get("err_code")
     if code == IN_PROCESS:
-        return Said.IN_PROCESS, 0
-    return (Said.MISMATCH if code in MISMATCHES else Said.REFUSED), 0
+        return Outcome.IN_PROCESS, 0
+    return (Outcome.MISMATCH if code in MISMATCHES else Outcome.REFUSED), 0
 
 
-def stands_of(last: Last | None, identity: Idempotency | None) -> Stands:
+def key_state_of(last: LastMessage | None, identity: Idempotency | None) -> KeyState:
     """Return what the newest message of a key says of a write.
 
     Raises:
         IdempotencyConflict: it bears the same idempotency key, and is another write.
     """
     if last is None:
-        return Stands()
-    ours = identity is not None and last.made_by(identity)
-    return Stands(last.entry.revision, last.entry.live, ours)
+        return KeyState()
+    is_this_write = identity is not None and last.made_by(identity)
+    return KeyState(last.entry.revision, last.entry.live, is_this_write)

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 
 import orjson
 
+from jetkv_gateway.jetstream.bucket_cache import WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability, host_of_version
 from jetkv_gateway.jetstream.client import JetStream
-from jetkv_gateway.jetstream.errors import unanswered
-from jetkv_gateway.jetstream.known import WriteLimits
+from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.requests import Multiplexer, NotConnected
 from jetkv_gateway.stepping import deadline
 
-__all__ = ["may_be_probed"]
+__all__ = ["can_probe"]
 
 _QUESTION = "$SYS.REQ.ACCOUNT.PING.CONNZ"
 _ANSWER_WITHIN = 0.5
 _BRIEFLY = b'{"limit":1}'
 
 
-async def may_be_probed(js: JetStream, limits: WriteLimits) -> bool:
+async def can_probe(js: JetStream, limits: WriteLimits) -> bool:
     """Return whether no follower of an old leader stores a message that the leader refuses.
 
     One that is away may be on its way to another version. Where not even the leader can be asked,
@@ -35,8 +35,11 @@ async def may_be_probed(js: JetStream, limits: WriteLimits) -> bool:
     try:
         versions = await _versions_of(js.mux, limits.servers, _ANSWER_WITHIN)
     except NotConnected as signal:
-        raise unanswered(signal, None) from signal
-    if any(host_of_version(text).can(Capability.TRUSTS_ITS_LEADER) for text in versions.values()):
+        raise request_error(signal, None) from signal
+    if any(
+        host_of_version(text).can(Capability.FOLLOWERS_SKIP_CONDITIONS)
+        for text in versions.values()
+    ):
         return False
     return limits.leader not in versions or limits.servers <= versions.keys()
 
@@ -64,7 +67,7 @@ async def _versions_of(mux: Multiplexer, names: Iterable[str], timeout: float) -
             done.set()
 
     inbox = await mux.subscribe(take, done.set)
-    mux.heed(_QUESTION, done.set)
+    mux.on_denied(_QUESTION, done.set)
     try:
         await mux.send(_QUESTION, _BRIEFLY, inbox.subject)
         async with deadline(timeout):
@@ -72,6 +75,6 @@ async def _versions_of(mux: Multiplexer, names: Iterable[str], timeout: float) -
     except TimeoutError:
         pass
     finally:
-        mux.heed(_QUESTION, None)
+        mux.on_denied(_QUESTION, None)
         await inbox.close()
     return found

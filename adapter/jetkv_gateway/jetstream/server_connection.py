@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 from nats import errors as nats_errors
 
 from jetkv_gateway.jetstream.credentials import SecretError, expecting
-from jetkv_gateway.jetstream.link import Link
-from jetkv_gateway.jetstream.lone import Standing
 from jetkv_gateway.jetstream.options import Secrets
+from jetkv_gateway.jetstream.protocol import NatsProtocol
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer
 from jetkv_gateway.jetstream.servers import Server
+from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.jetstream.wire import Violation
 
-__all__ = ["Kind", "Trouble", "Uplink", "UplinkFailed"]
+__all__ = ["ConnectFailed", "ConnectFailure", "FailureKind", "ServerConnection"]
 
 _LOOK_SECONDS = 0.1
 _QUIET_LOOKS = 10
@@ -34,7 +34,7 @@ _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
-class Kind(IntEnum):
+class FailureKind(IntEnum):
     """What is wrong with a server; the higher, the more there is to do about it."""
 
     UNREACHABLE = 0
@@ -46,22 +46,22 @@ class Kind(IntEnum):
     LOGIN_REFUSED = 2
 
 
-class Trouble(NamedTuple):
+class ConnectFailure(NamedTuple):
     """Why there is no connection. The text shows no address, path or secret."""
 
-    kind: Kind
+    kind: FailureKind
     text: str
 
 
-class UplinkFailed(Exception):
+class ConnectFailed(Exception):
     """Raised where no connection can be made."""
 
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.text)
-        self.trouble = trouble
+    def __init__(self, failure: ConnectFailure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
-class Uplink:
+class ServerConnection:
     """A connection to one server. Make one for each attempt.
 
     Args:
@@ -71,7 +71,7 @@ class Uplink:
 
     Attributes:
         info: what the server says of itself.
-        standing: whether it stands alone, by that.
+        connected_server: whether it stands alone, by that.
         version: of the server.
         leaving: whether the server has said that it will stop.
     """
@@ -82,13 +82,13 @@ class Uplink:
         secrets: Secrets,
         *,
         secure: bool,
-        on_info: Callable[["Uplink"], None],
-        on_end: Callable[["Uplink"], None],
+        on_info: Callable[["ServerConnection"], None],
+        on_end: Callable[["ServerConnection"], None],
     ) -> None:
         self.server = server
-        self.link = Link(self._take_info, self._on_violation, self._finish)
+        self.protocol = NatsProtocol(self._take_info, self._on_violation, self._finish)
         self.info: dict[str, Any] = {}
-        self.standing = Standing()
+        self.connected_server = ConnectedServer()
         self.version = (0, 0, 0)
         self.leaving = False
         self._mux: Multiplexer | None = None
@@ -98,7 +98,7 @@ class Uplink:
         self._on_info = on_info
         self._on_end = on_end
         self._ended = asyncio.Event()
-        self._trouble: Trouble | None = None
+        self._failure: ConnectFailure | None = None
 
     @property
     def mux(self) -> Multiplexer:
@@ -106,12 +106,12 @@ class Uplink:
         return self._mux
 
     @property
-    def trouble(self) -> Trouble:
+    def failure(self) -> ConnectFailure:
         """Why it ended."""
-        error = self.link.error
-        if self._trouble is None and error is not None:
-            return self._trouble_of(error)
-        return self._trouble or Trouble(Kind.UNREACHABLE, "closed")
+        error = self.protocol.error
+        if self._failure is None and error is not None:
+            return self._failure_of(error)
+        return self._failure or ConnectFailure(FailureKind.UNREACHABLE, "closed")
 
     async def open(self, timeout: float) -> None:
         """Connect.
@@ -122,7 +122,7 @@ class Uplink:
         Raises:
             UplinkFailed
         """
-        link, prefix = self.link, self._options.inbox_prefix
+        link, prefix = self.protocol, self._options.inbox_prefix
         try:
             async with asyncio.timeout(timeout * 2):
                 await self._connect(timeout)
@@ -132,12 +132,12 @@ class Uplink:
                 mux = await Multiplexer.open(link, prefix)
                 self.version = link.version
         except Exception as error:
-            trouble = self._trouble or self._trouble_of(error)
+            failure = self._failure or self._failure_of(error)
             if _is_for_another(_tls_error(error)):
                 self.server.try_another_name()
-            raise UplinkFailed(trouble) from error
-        if self._trouble is not None:
-            raise UplinkFailed(self._trouble)
+            raise ConnectFailed(failure) from error
+        if self._failure is not None:
+            raise ConnectFailed(self._failure)
         self._mux = mux
 
     async def _connect(self, timeout: float) -> None:
@@ -146,7 +146,7 @@ class Uplink:
         context = self._secrets.tls.get() if self._secure else None
         if context is not None and server.websocket:
             context = expecting(context, server.names[0])
-        await self.link.open(
+        await self.protocol.open(
             server.url,
             timeout,
             name=options.name,
@@ -161,7 +161,7 @@ class Uplink:
             self.info = info  # itself, since what is changed in it below counts
         else:
             self.info = {**self.info, **info}
-        self.standing.heed(self.info)
+        self.connected_server.update(self.info)
         self.leaving = bool(info.get("ldm"))
         if not first:
             self._on_info(self)
@@ -172,18 +172,18 @@ class Uplink:
         if self._secure and not tls_is_on:
             offered = info.get("tls_required") or info.get("tls_available")
             if self.server.websocket or not offered:
-                raise UplinkFailed(
-                    Trouble(
-                        Kind.UNUSABLE,
+                raise ConnectFailed(
+                    ConnectFailure(
+                        FailureKind.UNUSABLE,
                         "the server offers no TLS, which tls:// or a TLS setting demands; "
                         "nothing was sent to it",
                     )
                 )
             info["tls_required"] = True
         if self._secrets.signs and not info.get("nonce"):
-            raise UplinkFailed(
-                Trouble(
-                    Kind.LOGIN_REFUSED,
+            raise ConnectFailed(
+                ConnectFailure(
+                    FailureKind.LOGIN_REFUSED,
                     "the server asks for no signature, so it knows no nkeys or credentials",
                 )
             )
@@ -196,29 +196,31 @@ class Uplink:
         a sign of life. Looks are counted, not seconds, so that a pause of this process is none of
         the server's.
         """
-        link = self.link
+        protocol = self.protocol
         quiet = 0
-        signs = link.signs
+        signs = protocol.activity
         while not (self.ended or self.leaving):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._ended.wait()
                     return
-            before, signs = signs, link.signs
+            before, signs = signs, protocol.activity
             quiet = quiet + 1 if self.mux.in_flight and signs == before else 0
             if quiet >= _QUIET_LOOKS:
                 quiet = 0
                 if not await self._alive():
-                    self._trouble = Trouble(Kind.UNREACHABLE, "the server does not answer")
+                    self._failure = ConnectFailure(
+                        FailureKind.UNREACHABLE, "the server does not answer"
+                    )
                     self._finish()
 
     async def _alive(self) -> bool:
         """Ask the server for a sign of life, and return whether one came."""
-        signs = self.link.signs
+        signs = self.protocol.activity
         await self.mux.flush(_PING_SECONDS)
-        if self.link.signs[0] == signs[0]:
+        if self.protocol.activity[0] == signs[0]:
             await asyncio.sleep(_LOOK_SECONDS)
-        now = self.link.signs
+        now = self.protocol.activity
         # What was sent meanwhile leaves us, but the ping alone adds to what is to be sent.
         return now[0] != signs[0] or now[1] < signs[1]
 
@@ -235,30 +237,30 @@ class Uplink:
     async def close(self) -> None:
         """Close the socket; what waits for a reply ends with `ConnectionLost`."""
         self._finish()
-        await self.link.close()
+        await self.protocol.close()
 
     def _on_violation(self, refused: Violation) -> None:
         if refused.kind != "subscription":
             if self._mux is not None:
-                self._mux.violated(refused)
+                self._mux.on_violation(refused)
             return
         # Without replies nothing works; whether it is so for good, the next attempt tells.
         prefix = self._options.inbox_prefix
-        self._trouble = Trouble(
-            Kind.UNUSABLE,
+        self._failure = ConnectFailure(
+            FailureKind.UNUSABLE,
             f"the gateway's NATS user may not subscribe to {prefix}.>: grant it, or set "
             "nats_inbox_prefix to what it may subscribe to",
         )
         self._finish()
 
-    def _trouble_of(self, error: Exception) -> Trouble:
+    def _failure_of(self, error: Exception) -> ConnectFailure:
         """Say what an error means to the operator."""
-        if isinstance(error, UplinkFailed):
-            return error.trouble
+        if isinstance(error, ConnectFailed):
+            return error.failure
         if isinstance(error, SecretError):
-            return Trouble(Kind.LOGIN_REFUSED, str(error))
+            return ConnectFailure(FailureKind.LOGIN_REFUSED, str(error))
         if (tls := _tls_error(error)) is not None:
-            return self._tls_trouble(tls)
+            return self._tls_failure(tls)
         text = _text_of(error)
         if isinstance(error, TimeoutError):
             text = "no answer in time"
@@ -266,25 +268,29 @@ class Uplink:
             if connected and not self.info and not self._options.tls_first:
                 text += "; does the server want TLS first (nats_tls_first)?"
         elif any(word in text.lower() for word in _LOGIN_WORDS):
-            return Trouble(Kind.LOGIN_REFUSED, text)
+            return ConnectFailure(FailureKind.LOGIN_REFUSED, text)
         elif not isinstance(error, (OSError, nats_errors.Error)):
             text += f" ({type(error).__name__}): is this NATS, are the credentials whole?"
-        return Trouble(Kind.UNREACHABLE, text)
+        return ConnectFailure(FailureKind.UNREACHABLE, text)
 
-    def _tls_trouble(self, error: ssl.SSLError) -> Trouble:
+    def _tls_failure(self, error: ssl.SSLError) -> ConnectFailure:
         if isinstance(error, ssl.SSLCertVerificationError):
             why, hint = error.verify_message.rstrip("."), "is its CA in nats_tls_ca?"
             if _is_for_another(error):
                 why, hint = "it is for another name", "set nats_tls_hostname to a name of it"
-            return Trouble(Kind.UNUSABLE, f"the server's certificate is refused: {why}; {hint}")
+            return ConnectFailure(
+                FailureKind.UNUSABLE, f"the server's certificate is refused: {why}; {hint}"
+            )
         reason = error.reason or str(error)
         if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason:
             hint = "; does it begin in plain text? then unset nats_tls_first"
         elif "CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason:
             hint = "; does it want another client certificate (nats_tls_cert)?"
         else:
-            return Trouble(Kind.UNREACHABLE, f"TLS with the server broke off: {reason}")
-        return Trouble(Kind.UNUSABLE, f"no TLS with the server: {reason}{hint}")
+            return ConnectFailure(
+                FailureKind.UNREACHABLE, f"TLS with the server broke off: {reason}"
+            )
+        return ConnectFailure(FailureKind.UNUSABLE, f"no TLS with the server: {reason}{hint}")
 
 
 def _text_of(error: Exception) -> str:

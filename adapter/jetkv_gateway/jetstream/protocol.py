@@ -20,12 +20,12 @@ from nats import errors as nats_errors
 
 from jetkv_gateway.jetstream import wire
 from jetkv_gateway.jetstream.headers import bucket_of
-from jetkv_gateway.jetstream.opening import Opening
+from jetkv_gateway.jetstream.nats_py import NatsPyConnector
 from jetkv_gateway.jetstream.wire import ProtocolBroken, Violation, WireReader, violation
-from jetkv_gateway.kv.oddities import note
+from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import deadline
 
-__all__ = ["HEADER_RESERVE", "Link", "Taker"]
+__all__ = ["HEADER_RESERVE", "MessageHandler", "NatsProtocol"]
 
 HEADER_RESERVE = 1024
 """Bytes of max_payload kept for headers, which the server counts: ours never reach this."""
@@ -41,14 +41,14 @@ _PING_SECONDS = 10.0
 _PINGS = 2
 _CLOSE_SECONDS = 1.0
 
-_SURVIVED = ("permissions violation", "maximum subscriptions exceeded")
+_NOT_FATAL = ("permissions violation", "maximum subscriptions exceeded")
 """After these the server goes on with a connection, and so do we: many requests share it."""
 
-Taker = Callable[[bytes, bytes, bytes, bytes], None]
+MessageHandler = Callable[[bytes, bytes, bytes, bytes], None]
 """Takes (subject, reply subject, header block, data) of a message."""
 
 
-class Link(asyncio.Protocol):
+class NatsProtocol(asyncio.Protocol):
     """A connection to a server: `open` it first, `close` it in any case.
 
     All calls come from callbacks of the event loop, but for that of `on_end` during `close`.
@@ -63,7 +63,7 @@ class Link(asyncio.Protocol):
         max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
         connected: whether it can be used.
         full: whether so much waits to be sent that nothing of size may be added now.
-        on_room: called once that is over.
+        on_writable: called once that is over.
         error: what the server, or the way to it, complained of last.
     """
 
@@ -79,13 +79,13 @@ class Link(asyncio.Protocol):
         self.max_value_bytes = 0
         self.connected = False
         self.full = False
-        self.on_room: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
         self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._opening = Opening(self._heed_first, self._note_error)
+        self._connector = NatsPyConnector(self._heed_first, self._note_error)
         self._transport: asyncio.Transport | None = None
         self._reader = WireReader(self._take, self._obey)
-        self._takers: dict[bytes, Taker] = {}
+        self._takers: dict[bytes, MessageHandler] = {}
         self._subscribed = 0
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
@@ -110,12 +110,12 @@ class Link(asyncio.Protocol):
                 that is none.
         """
         try:
-            await self._opening.connect(server, timeout, **login)
+            await self._connector.connect(server, timeout, **login)
         except nats_errors.NoServersError as error:
             raise self.error or error from error  # why it gave up
         self.connected = True
         self._beat_timer = self._loop.call_later(_PING_SECONDS, self._beat)
-        transport, came = await self._opening.hand_over(self)
+        transport, came = await self._connector.hand_over(self)
         self.connection_made(transport)
         self.data_received(came)
         if self._transport is not None and self._transport.is_closing():
@@ -130,7 +130,7 @@ class Link(asyncio.Protocol):
         """Close the connection, in whatever state it is; what was sent goes out if it can."""
         transport = self._transport
         if transport is None:
-            await self._opening.close()
+            await self._connector.close()
             return
         self._flush()
         self._end()
@@ -174,7 +174,7 @@ class Link(asyncio.Protocol):
         Raises:
             ValueError: it has said none that can be read.
         """
-        return self._opening.version
+        return self._connector.version
 
     def _note_error(self, error: Exception) -> None:
         self.error = error
@@ -197,7 +197,7 @@ class Link(asyncio.Protocol):
         if self._unsent_bytes > _FLUSH_AT:
             self._flush()
 
-    def subscribe(self, subject: bytes, take: Taker) -> bytes:
+    def subscribe(self, subject: bytes, take: MessageHandler) -> bytes:
         """Have each message on a subject handed to `take`; return the subscription's name."""
         self._subscribed += 1
         sid = b"%d" % self._subscribed
@@ -242,8 +242,8 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.full = False
-        if self.on_room is not None:
-            self.on_room()
+        if self.on_writable is not None:
+            self.on_writable()
 
     # What comes.
 
@@ -261,7 +261,7 @@ class Link(asyncio.Protocol):
         try:
             take(subject, reply, headers, data)
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing may end the reading
-            note("message", bucket_of(subject), "it is skipped", exc_info=True)
+            report_unreadable("message", bucket_of(subject), "it is skipped", exc_info=True)
 
     def _obey(self, verb: bytes, rest: bytes) -> None:
         try:
@@ -276,9 +276,9 @@ class Link(asyncio.Protocol):
                 if isinstance(info, dict):
                     self._take_info(info, first=False)
             elif verb != b"+OK":
-                note("protocol", f"a line {verb[:20]!r}", "it is skipped")
+                report_unreadable("protocol", f"a line {verb[:20]!r}", "it is skipped")
         except Exception:  # noqa: BLE001 - nothing that comes may end the reading
-            note("protocol", f"a line {verb[:20]!r}", "it is skipped", exc_info=True)
+            report_unreadable("protocol", f"a line {verb[:20]!r}", "it is skipped", exc_info=True)
 
     def _heed_first(self, info: dict[str, Any]) -> None:
         self._take_info(info, first=True)
@@ -296,7 +296,7 @@ class Link(asyncio.Protocol):
         if refused is not None:
             self._on_violation(refused)
         error = nats_errors.Error(f"nats: {text}")
-        if text.lower().startswith(_SURVIVED):
+        if text.lower().startswith(_NOT_FATAL):
             self.error = error
         else:
             self._lose(error)
@@ -304,7 +304,7 @@ class Link(asyncio.Protocol):
     # Signs of life.
 
     @property
-    def signs(self) -> tuple[int, int]:
+    def activity(self) -> tuple[int, int]:
         """Another value than before says that the link is alive.
 
         Bytes count, not messages: on a slow link a large one takes seconds. The second number is

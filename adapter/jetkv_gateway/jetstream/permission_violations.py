@@ -12,18 +12,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-__all__ = ["Refusals"]
+__all__ = ["PermissionViolations"]
 
 _PATIENCE = 2.0
 
 
-class Refusals:
+class PermissionViolations:
     """Counts complaints between one PING and the next.
 
     Args:
         barrier: sends a PING and waits for its PONG, which ends the future; raises `TimeoutError`.
         sent: returns the number of the next request.
-        settle: takes, at a PONG, complaints by subject, and the first and the last number (not
+        resolve: takes, at a PONG, complaints by subject, and the first and the last number (not
             included) of the requests that they can belong to.
     """
 
@@ -31,21 +31,21 @@ class Refusals:
         self,
         barrier: Callable[[asyncio.Future[bool], float], Awaitable[None]],
         sent: Callable[[], int],
-        settle: Callable[[dict[str, int], int, int], None],
+        resolve: Callable[[dict[str, int], int, int], None],
     ) -> None:
         self._barrier = barrier
         self._sent = sent
-        self._settle = settle
-        self._settled = 0
-        self._now: dict[str, int] = {}
-        self._later: dict[str, int] = {}
+        self._resolve = resolve
+        self._resolved = 0
+        self._current: dict[str, int] = {}
+        self._next: dict[str, int] = {}
         self._pong: asyncio.Future[bool] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def count(self, subject: str) -> None:
+    def add(self, subject: str) -> None:
         """Take in a complaint."""
         # What comes behind a PONG is about what was sent behind its PING.
-        counts = self._later if self._pong is not None and self._pong.done() else self._now
+        counts = self._next if self._pong is not None and self._pong.done() else self._current
         counts[subject] = counts.get(subject, 0) + 1
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="nats-refusals")
@@ -56,13 +56,13 @@ class Refusals:
 
     async def _run(self) -> None:
         try:
-            while self._now:
+            while self._current:
                 self._pong = asyncio.get_running_loop().create_future()
                 before = self._sent()
                 with suppress(TimeoutError):
                     await self._barrier(self._pong, _PATIENCE)
-                    self._settle(self._now, self._settled, before)
-                self._settled = before
-                self._now, self._later = self._later, {}
+                    self._resolve(self._current, self._resolved, before)
+                self._resolved = before
+                self._current, self._next = self._next, {}
         finally:
             self._pong = self._task = None

@@ -25,39 +25,39 @@ What was measured (2.10.25, 2.12.8 and 2.15.1), and what the rules lean on:
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Rests", "Standing"]
+__all__ = ["ConnectedServer", "DirectReadBackoff"]
 
 _FIRST_REST = 10.0
 _LONGEST_REST = 600.0
 _KEPT = 4096
 
 
-class Standing:
+class ConnectedServer:
     """What the server of one connection says of itself. Make one for each connection.
 
     So what was known of a stream on another connection counts for nothing: compare by identity.
 
     Attributes:
-        alone: whether it has JetStream and no cluster, by every INFO that has come so far.
-        rests: streams that are not to be read directly for now.
+        standalone: whether it has JetStream and no cluster, by every INFO that has come so far.
+        backoff: streams that are not to be read directly for now.
     """
 
-    __slots__ = ("_name", "_refuted", "alone", "rests")
+    __slots__ = ("_name", "_not_standalone", "backoff", "standalone")
 
     def __init__(self) -> None:
-        self.alone = False
-        self.rests = Rests()
+        self.standalone = False
+        self.backoff = DirectReadBackoff()
         self._name: object = None
-        self._refuted = False
+        self._not_standalone = False
 
-    def heed(self, info: Mapping[str, Any]) -> None:
+    def update(self, info: Mapping[str, Any]) -> None:
         """Take in an INFO, the first one or a later one; once it is not alone, it stays so."""
         name = info.get("server_name", self._name)
         if self._name is None:
             self._name = name
         alone = not info.get("cluster") and info.get("jetstream") is True
-        self._refuted |= not alone or not name or name != self._name
-        self.alone = not self._refuted
+        self._not_standalone |= not alone or not name or name != self._name
+        self.standalone = not self._not_standalone
 
     def leads(self, stream: Mapping[str, Any]) -> bool:
         """Return whether direct reads of a stream are answered here, and by its leader.
@@ -67,7 +67,7 @@ class Standing:
         """
         config, cluster = stream["config"], stream.get("cluster") or {}
         return (
-            self.alone
+            self.standalone
             and cluster.get("leader") == self._name
             and not cluster.get("name")
             and not cluster.get("replicas")
@@ -77,7 +77,7 @@ class Standing:
         )
 
 
-class Rests:
+class DirectReadBackoff:
     """Streams whose direct reads came to nothing, so that the leader is asked at once for a while.
 
     Each time in a row is twice as long as the one before.
@@ -91,7 +91,7 @@ class Rests:
     def __init__(self) -> None:
         self.streams: dict[str, tuple[float, float]] = {}
 
-    def rests(self, stream: str, now: float) -> bool:
+    def blocks(self, stream: str, now: float) -> bool:
         """Return whether a stream is not to be asked directly now.
 
         Args:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jetkv import AsyncClient, Client
-from jetkv_gateway.jetstream.durability import cluster_of, warnings_of
+from jetkv_gateway.jetstream.bucket_warnings import cluster_of, warnings_of
 from jetkv_gateway.kv.model import RETRY_HORIZON
 
 SECOND = 1_000_000_000

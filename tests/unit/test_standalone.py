@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from jetkv_gateway.jetstream.lone import Rests, Standing
+from jetkv_gateway.jetstream.standalone import ConnectedServer, DirectReadBackoff
 
 INFO = {"server_name": "solo", "jetstream": True}
 
 
-def standing(*infos: dict[str, Any]) -> Standing:
-    found = Standing()
+def connected_server(*infos: dict[str, Any]) -> ConnectedServer:
+    found = ConnectedServer()
     for info in infos or (INFO,):
-        found.heed(info)
+        found.update(info)
     return found
 
 
@@ -25,7 +25,7 @@ def stream(cluster: Any = None, **config: Any) -> dict[str, Any]:
 
 
 def test_a_server_without_a_cluster_leads_its_streams() -> None:
-    assert standing().leads(stream())
+    assert connected_server().leads(stream())
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_a_server_without_a_cluster_leads_its_streams() -> None:
     ],
 )
 def test_a_server_that_does_not_say_that_it_is_alone_leads_nothing(info: dict[str, Any]) -> None:
-    assert not standing(info).alone
-    assert not standing(info).leads(stream())
+    assert not connected_server(info).standalone
+    assert not connected_server(info).leads(stream())
 
 
 def test_a_connection_without_an_info_leads_nothing() -> None:
-    assert not Standing().leads(stream())
+    assert not ConnectedServer().leads(stream())
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_a_connection_without_an_info_leads_nothing() -> None:
     [{**INFO, "cluster": "c"}, {**INFO, "server_name": "other"}, {**INFO, "jetstream": False}],
 )
 def test_what_a_later_info_says_ends_it_for_good(later: dict[str, Any]) -> None:
-    found = standing(INFO, INFO)
-    assert found.alone
-    found.heed(later)
-    assert not found.alone
-    found.heed(INFO)
-    assert not found.alone
+    found = connected_server(INFO, INFO)
+    assert found.standalone
+    found.update(later)
+    assert not found.standalone
+    found.update(INFO)
+    assert not found.standalone
 
 
 @pytest.mark.parametrize(
@@ -77,44 +77,44 @@ def test_what_a_later_info_says_ends_it_for_good(later: dict[str, Any]) -> None:
     ],
 )
 def test_a_stream_that_may_have_another_leader_is_not_led(answer: dict[str, Any]) -> None:
-    assert not standing().leads(answer)
+    assert not connected_server().leads(answer)
 
 
 def test_a_stream_rests_after_a_failure_and_only_that_stream() -> None:
-    rests = Rests()
-    rests.failed("s", 100)
-    assert rests.rests("s", 109)
-    assert not rests.rests("s", 111)
-    assert not rests.rests("other", 101)
+    backoff = DirectReadBackoff()
+    backoff.failed("s", 100)
+    assert backoff.blocks("s", 109)
+    assert not backoff.blocks("s", 111)
+    assert not backoff.blocks("other", 101)
 
 
 def test_each_failure_in_a_row_makes_the_rest_longer_up_to_a_bound() -> None:
-    rests, now, lengths = Rests(), 0.0, []
+    backoff, now, lengths = DirectReadBackoff(), 0.0, []
     for _ in range(9):
-        rests.failed("s", now)
-        until, seconds = rests.streams["s"]
+        backoff.failed("s", now)
+        until, seconds = backoff.streams["s"]
         lengths.append(seconds)
         now = until
     assert lengths == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
 def test_failures_of_reads_that_were_on_their_way_together_count_once() -> None:
-    rests = Rests()
+    backoff = DirectReadBackoff()
     for _ in range(50):
-        rests.failed("s", 100)
-    assert rests.streams == {"s": (110, 10)}
+        backoff.failed("s", 100)
+    assert backoff.streams == {"s": (110, 10)}
 
 
 def test_an_answer_ends_what_was_remembered() -> None:
-    rests = Rests()
-    rests.failed("s", 0)
-    rests.worked("s")
-    rests.failed("s", 20)
-    assert rests.streams == {"s": (30, 10)}
+    backoff = DirectReadBackoff()
+    backoff.failed("s", 0)
+    backoff.worked("s")
+    backoff.failed("s", 20)
+    assert backoff.streams == {"s": (30, 10)}
 
 
 def test_what_is_remembered_has_a_bound() -> None:
-    rests = Rests()
+    backoff = DirectReadBackoff()
     for number in range(5000):
-        rests.failed(f"s{number}", number)
-    assert len(rests.streams) == 4096
+        backoff.failed(f"s{number}", number)
+    assert len(backoff.streams) == 4096
