@@ -20,12 +20,12 @@ class Run:
         self.tasks: set[Any] = set()
         self.ends = 0
         self.stalls = 0
-        self.steps = Stepper(coroutine, Context(), self.tasks, self._end, self._stall)
+        self.steps = Stepper(coroutine, Context(), self.tasks, self._end, self._stall, self)
 
-    def _end(self) -> None:
+    def _end(self, _: "Run") -> None:
         self.ends += 1
 
-    def _stall(self) -> None:
+    def _stall(self, _: "Run") -> None:
         self.stalls += 1
 
     async def begin(self) -> None:

@@ -27,13 +27,13 @@ _NO_PARAMETERS: Mapping[str, list[str]] = {}
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _WITHOUT_LENGTH = frozenset({204, 304})
 
-_process = secrets.token_hex(6).encode()
+_NEW_ID = b"%s-%%x" % secrets.token_hex(6).encode()
 _numbers = itertools.count(1)
 
 
 def new_request_id() -> bytes:
     """Return an id that no other request of any gateway has."""
-    return b"%s-%x" % (_process, next(_numbers))
+    return _NEW_ID % next(_numbers)
 
 
 def sane_request_id(given: bytes | None) -> bytes:
@@ -171,12 +171,14 @@ class Call:
             lines: its headers beside the length and `self.lines`, each ended by CRLF. Nothing of a
                 caller's may be in them that could hold a line break.
         """
-        if status not in _WITHOUT_LENGTH:
-            lines = b"%scontent-length: %d\r\n" % (lines, len(body))
         if self.retries.count:
             self._show_retries()
+        if status in _WITHOUT_LENGTH:
+            lines += self.lines
+        else:
+            lines = b"%scontent-length: %d\r\n%s" % (lines, len(body), self.lines)
         self.started = True
-        self.request.answer(status, lines + self.lines, body)
+        self.request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
         """Write a whole answer whose body is JSON."""

@@ -98,24 +98,19 @@ class _Publish:
         unconditional = self.command.expected is None
         return unconditional and window.spent + _WINDOW_MARGIN > self.limits.duplicate_window
 
-    def headers(self) -> bytes:
-        """Return the headers that all tries share."""
-        command = self.command
-        operation = None
-        if isinstance(command, Delete):
-            operation = "PURGE" if command.purge else "DEL"
-        block = _shared_headers(
-            self.names.stream, command.content_type, command.content_encoding, operation
-        )
-        if command.identity is not None:
-            block = with_line(block, REQUEST, command.identity.content)
-        return block
-
     def conditional(self, headers: bytes, state: WriteState) -> bytes:
         """Return those of the tries on a course, without a message id."""
         if state.sent is None:
             return headers
         return with_line(headers, EXPECTED_REVISION, str(state.sent))
+
+
+def _headers_of(names: BucketNames, command: Write) -> bytes:
+    """Return the headers that are the same for many writes; see `_shared_headers`."""
+    operation = None
+    if isinstance(command, Delete):
+        operation = "PURGE" if command.purge else "DEL"
+    return _shared_headers(names.stream, command.content_type, command.content_encoding, operation)
 
 
 @lru_cache(maxsize=4096)
@@ -151,16 +146,26 @@ class Writes:
             OutcomeUnknown: no answer, or none that settles it.
             GatewayError: nothing was applied.
         """
-        write = _Publish(names_of(self._js.naming, command.bucket), command, limits)
+        names = names_of(self._js.naming, command.bucket)
         if command.identity is None and command.expected is None:
-            answer = await self._publish(write, write.headers(), window)
+            answer = await self._js.publish(
+                names.stream,
+                names.publish_prefix + command.tokens,
+                command.value,
+                _headers_of(names, command),
+                _HOW_TO_CHECK,
+                window,
+            )
             if "error" in answer:
-                raise await self._explained(write, api_error(answer["error"]), window)
+                raise await self._explained(command, api_error(answer["error"]), window)
             plain: int = answer["seq"]
             return plain
+        write = _Publish(names, command, limits)
         has_id = command.identity is not None
         decision = Decision(Step.SEND, WriteState.of(command.expected, has_id=has_id))
-        headers = write.headers()
+        headers = _headers_of(names, command)
+        if command.identity is not None:
+            headers = with_line(headers, REQUEST, command.identity.content)
         outcome, failure, last = Outcome.REFUSED, None, None
         holds = not limits.host.can(Capability.DROPS_REFUSED_IDS)
         try:
@@ -185,7 +190,7 @@ class Writes:
                         raise _mismatch(command.expected, last)
                     case Step.REFUSE:
                         assert failure is not None, "a refusal has its error"
-                        raise await self._explained(write, failure, window)
+                        raise await self._explained(command, failure, window)
         except (PreconditionFailed, IdempotencyConflict, OutcomeUnknown):
             raise
         except GatewayError as error:
@@ -271,11 +276,11 @@ class Writes:
         )
 
     async def _explained(
-        self, write: _Publish, failure: GatewayError, window: RetryWindow
+        self, command: Write, failure: GatewayError, window: RetryWindow
     ) -> GatewayError:
         """Return the error of a refusal, with the limit that a value is over."""
         if isinstance(failure, ValueTooLarge):
-            limits = await self._buckets.fresh_limits(write.command.bucket, window)
+            limits = await self._buckets.fresh_limits(command.bucket, window)
             hint = "NATS counts the headers of a value, too"
             return ValueTooLarge(limits.value_limit, hint=hint)
         return failure

@@ -96,7 +96,7 @@ class Admission:
         return self._line.forget(request)
 
     def leave(self, request: Request) -> None:
-        """End a request that had its turn, and make room for the next one."""
+        """End a request that had its turn, if it had one, and make room for the next one."""
         if self._line.leave(request):
             self._let_in(asyncio.get_running_loop().time())
 

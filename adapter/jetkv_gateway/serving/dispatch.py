@@ -57,19 +57,19 @@ class DispatchingConnection(BaseConnection):
             self.worker.admission.leave(request)
 
     def _start(self, request: Request, call: Call) -> None:
-        running, done = self._gateway.run(call), partial(self._has_run, request, call)
+        running, tasks = self._gateway.run(call), self._state.tasks
         self._runs, self._running = True, request
         if self._is_held:
             self._hold()
         if call.route is not None and call.route.steps:
-            stalls = partial(self.worker.admission.stall, request)
-            Stepper(running, request.context, self._state.tasks, done, stalls).step()
+            done, stalls = self._has_run, self.worker.admission.stall
+            Stepper(running, request.context, tasks, done, stalls, request).step()
         else:
-            self._opening = start_task(running, request.context, self._state.tasks, done)
+            done = partial(self._has_run, request)
+            self._opening = start_task(running, request.context, tasks, done)
 
-    def _has_run(self, request: Request, call: Call) -> None:
-        if call.limited:
-            self.worker.admission.leave(request)
+    def _has_run(self, request: Request) -> None:
+        self.worker.admission.leave(request)
         if self._running is request:
             self._running = None
             if self._is_held:
@@ -108,10 +108,9 @@ class DispatchingConnection(BaseConnection):
             return
         if request.is_last:
             self._leave()
-        elif self._body is None or self._body.done:
-            self._end_of_request()
-
-    def _end_of_request(self) -> None:
+            return
+        if self._body is not None and not self._body.done:
+            return
         self._request = self._call = self._body = None
         self._runs = False
         if self._is_held:

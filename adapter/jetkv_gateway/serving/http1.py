@@ -24,7 +24,7 @@ from jetkv_gateway.serving.connection import SMALL
 from jetkv_gateway.serving.deadlines import Phase
 from jetkv_gateway.serving.dispatch import MAX_SKIPPED, DispatchingConnection
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
-from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, invalid
+from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, invalid
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
 from jetkv_gateway.serving.receive_buffer import check_size
 from jetkv_gateway.serving.request import Request
@@ -171,17 +171,24 @@ class HttpConnection(DispatchingConnection):
         if len(raw) > MAX_HEAD_BYTES:
             check_size(raw, len(raw))
         head = self._reader.read(raw)
-        request = self._request = self._request_of(head)
-        length = head.length
+        _, path, query, headers, _, _, length, self._expects = head
+        match = ROUTER.find(path)
+        request = self._request = Request(self, head, match)
+        if query == b"" and match is not None and "key" in match[0].parameters:
+            # Dropped, it would be the end of a key; so it is a parameter that no route knows.
+            request.query = b"?"
+        if self.peer.trusted:
+            callers = self.worker.callers
+            caller, request.account = callers.behind(self.peer, headers, self.scheme)
+            request.client, request.scheme = caller
         whole = length == len(behind)  # nearly always: then nothing has to be kept
         if behind and not whole:
             self._raw += behind
         if length and not whole:
             self._body = Body(length)
-        self._expects = head.expects
-        if b"upgrade" in head.headers and offers_websocket(head.method, head.headers):
+        if b"upgrade" in headers and offers_websocket(head.method, headers):
             target = raw.split(b" ", 2)[1]
-            request.accepts = check_handshake(head.version, target, head.headers)
+            request.accepts = check_handshake(head.version, target, headers)
             request.handshake = True
         if whole:
             if length:
@@ -198,21 +205,6 @@ class HttpConnection(DispatchingConnection):
         elif call is not None:
             self._call = call
             self._admit(request, call)
-
-    def _request_of(self, head: Head) -> Request:
-        query = head.query
-        match = ROUTER.find(head.path)
-        if query is None:
-            query = b""
-        elif not query and match is not None and "key" in match[0].parameters:
-            # Dropped, it would be the end of a key; so it is a parameter that no route knows.
-            query = b"?"
-        request = Request(self, head, query, match)
-        if self.peer.trusted:
-            callers = self.worker.callers
-            caller, request.account = callers.behind(self.peer, head.headers, self.scheme)
-            request.client, request.scheme = caller
-        return request
 
     def _open_body(self, call: Call | None) -> None:
         body, raw = self._body, self._raw

@@ -56,24 +56,22 @@ class Request:
     )
 
     def __init__(
-        self, connection: "DispatchingConnection", head: Head, query: bytes, match: Match | None
+        self, connection: "DispatchingConnection", head: Head, match: Match | None
     ) -> None:
+        self.method, self.path, query, self.headers, self.version, keep_alive, _, _ = head
         self._connection = connection
         self._chunked = True
         self.accepts: bytes | None = None
         self.handshake = False
-        self.is_last = not head.keep_alive
+        self.is_last = not keep_alive
         self.begun = self.complete = False
         self.body = b""
         self.context = Context()
-        self.account = connection.peer.account
-        self.client = connection.peer.block
+        peer = connection.peer
+        self.account = peer.account
+        self.client = peer.block
         self.scheme = connection.scheme
-        self.method = head.method
-        self.path = head.path
-        self.query = query
-        self.headers = head.headers
-        self.version = head.version
+        self.query = query or b""
         self.match = match
 
     @property
@@ -94,11 +92,11 @@ class Request:
         if self.method == "HEAD":
             body = b""
         close = _CLOSE if connection.ends_with(self) else b""
-        head = b"%s%s%s%s\r\n" % (STATUS_LINES[status], connection.worker.date, lines, close)
+        start, date = STATUS_LINES[status], connection.worker.date
         if len(body) < _LARGE:
-            connection.transport.write(head + body)
+            connection.transport.write(b"%s%s%s%s\r\n%s" % (start, date, lines, close, body))
         else:
-            connection.transport.write(head)
+            connection.transport.write(b"%s%s%s%s\r\n" % (start, date, lines, close))
             # As a view: what the kernel does not take now is not copied twice. And not both by
             # `writelines`, which joins them where asyncio's is that of CPython 3.11.
             connection.transport.write(memoryview(body))

@@ -9,7 +9,8 @@ import logging
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, BecomesTask, Pending
 
@@ -17,35 +18,40 @@ __all__ = ["Stepper", "start_task"]
 
 _log = logging.getLogger("jetkv.http")
 
+T = TypeVar("T")
+
 Tasks = set[asyncio.Task[None]]
 
 
-class Stepper:
+class Stepper(Generic[T]):
     """Runs a coroutine; while it waits it stands among the tasks, and is cancelled as they are.
 
     Args:
         coroutine: it handles its own errors.
         context: that all of it runs in.
         tasks: of the server, which waits for them when it stops.
-        done: called once it has ended, however that was.
-        stalls: called once it says that it waits until others have ended.
+        done: called with `of` once it has ended, however that was.
+        stalls: called with `of` once it says that it waits until others have ended.
+        of: what is run.
     """
 
-    __slots__ = ("_context", "_coroutine", "_done", "_stalls", "_tasks")
+    __slots__ = ("_context", "_coroutine", "_done", "_of", "_stalls", "_tasks")
 
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, None],
         context: Context,
         tasks: Tasks,
-        done: Callable[[], None],
-        stalls: Callable[[], None],
+        done: Callable[[T], None],
+        stalls: Callable[[T], None],
+        of: T,
     ) -> None:
         self._coroutine = coroutine
         self._context = context
         self._tasks = tasks
         self._done = done
         self._stalls = stalls
+        self._of = of
 
     def step(self) -> None:
         """Go on until the coroutine waits again, or has ended."""
@@ -53,7 +59,7 @@ class Stepper:
             waits = self._context.run(self._coroutine.send, None)
         except StopIteration:
             self._tasks.discard(self)
-            self._done()
+            self._done(self._of)
         except BaseException as error:  # noqa: BLE001 - nobody above could do anything about it
             self._break_off(error)
         else:
@@ -69,7 +75,7 @@ class Stepper:
             waits = self._context.run(self._coroutine.throw, asyncio.CancelledError())
         except StopIteration:
             self._tasks.discard(self)
-            self._done()
+            self._done(self._of)
         except BaseException as error:  # noqa: BLE001 - as above
             self._break_off(error)
         else:
@@ -80,14 +86,14 @@ class Stepper:
     def _become_task(self, waits: Any) -> None:
         self._tasks.discard(self)
         rest = _in_task(self._coroutine, waits)
-        start_task(rest, self._context, self._tasks, self._done)
+        start_task(rest, self._context, self._tasks, partial(self._done, self._of))
         if waits is WAITS_FOR_ROOM:
-            self._stalls()
+            self._stalls(self._of)
 
     def _break_off(self, error: BaseException) -> None:
         self._tasks.discard(self)
         _log.error("a request broke off", exc_info=error)
-        self._done()
+        self._done(self._of)
 
 
 def start_task(
