@@ -19,7 +19,7 @@ from tests.support.http import Bucket
 
 REQUESTS = 300
 
-BOUNDS = {"GET": 79, "PUT": 82, "DELETE": 128}
+BOUNDS = {"GET": 72, "PUT": 67, "DELETE": 116}
 """Calls for each request: what was measured last, and a twentieth more."""
 
 
