@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers check format bench attacks soak test-servers requirements released clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers check format bench attacks soak test-servers test-server test-peers requirements released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,22 +41,43 @@ dev: $(VENV)/.run ## gateway and an embedded nats-server on 127.0.0.1:9123; PORT
 	@JETKV_STARTED_BY="make dev" $(BIN)/jetkv dev --bucket counters --bucket feature-flags \
 	  $(call given,PORT,--port) $(call given,NATS_PORT,--nats-port)
 
+# Each tier prints its ten slowest tests and its time.
+ALONE = $(BIN)/python -m pytest -q --no-header --durations 10 --durations-min 1
 # By file, so that what a file's tests share is made once; more than two at a time, since many wait.
-PYTEST = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+# tests/conftest.py starts the slowest files first.
+PYTEST = $(ALONE) -n 4 --dist loadfile --no-loadscope-reorder
+tier = @begun=$$(date +%s); $(1); code=$$?; echo "== $@: $$(( $$(date +%s) - begun )) s"; exit $$code
 
 test: $(VENV)/.client ## the tests, on the newest nats-server; under eight minutes on two cores
-	$(PYTEST) -m "not long"
+	$(call tier,$(PYTEST) -m "not long")
 
 test-long: $(VENV)/.client ## faults on a cluster, upgrades, restarts under load, attacks and storms
-	$(PYTEST) -m long
-
-test-all: test test-long test-browser ## all of these; Chromium for the last one
+	$(call tier,$(PYTEST) -m long)
 
 test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package chromium)
-	$(BIN)/python -m pytest tests/browser
+	$(call tier,$(ALONE) tests/browser)
 
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
-	$(BIN)/python -m pytest tests/containers
+	$(call tier,$(ALONE) tests/containers)
+
+test-servers: $(VENV)/.client ## the tests that need a nats-server, on older ones
+	$(call tier,$(BIN)/python -m tests.servers)
+
+test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
+	$(call tier,$(PYTEST) $(shell $(BIN)/python -c 'import tests.servers; print(*tests.servers.SUITES)'))
+
+test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
+	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 0.3 --no-bar)
+
+TIERS = test test-long test-browser test-containers test-servers test-peers
+test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium and Docker
+	@times=; failed=; \
+	for tier in $(TIERS); do \
+	  begun=$$(date +%s); $(MAKE) --no-print-directory $$tier || failed="$$failed $$tier"; \
+	  times="$$times$$(( $$(date +%s) - begun )) s\t$$tier\n"; \
+	done; \
+	echo "== test-all, slowest first"; printf "$$times" | sort -rn; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 check: $(VENV)/.dev ## format, lint, types, import rules, sizes of files
 	$(BIN)/python tools/unasync.py --check
@@ -82,9 +103,6 @@ attacks: $(VENV)/.client ## what attackers can do to others, row by row; ROW=hea
 MINUTES ?= 10
 soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s begins as that run did
 	$(BIN)/python -m tests.cluster --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
-
-test-servers: $(VENV)/.client ## the integration tests on older nats-servers
-	$(BIN)/python -m tests.servers
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv

@@ -12,23 +12,15 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
 
-_FIRST = (
-    "test_faults.py",
-    "test_shutdown.py",
-    "test_unavailable.py",
-    "test_connection.py",
-    "test_error_table_limits.py",
-    "test_rolling_restart.py",
-    "test_watch_storm.py",
-    "test_cluster.py",
-    "test_upgrade.py",
-)
-"""Files that take long and mostly wait: begun first, so that others run beside them to the end."""
+_TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    """Start the slowest files first; `tools/slowest.py` records which these are."""
+    lines = (_TESTS / "slowest.tsv").read_text().splitlines()
+    places = {line.partition("\t")[2]: place for place, line in enumerate(lines)}
+    root = _TESTS.parent
+    items.sort(key=lambda item: places.get(str(item.path.relative_to(root)), len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,36 @@
+"""Record which test files take longest: tests/conftest.py starts these first.
+
+So no slow file begins while the others are at their end, and a run takes hardly longer than its
+tests divided by its processes. Run it when the order has become wrong:
+
+    python -m pytest -n 4 --dist loadfile --junit-xml report.xml
+    python -m tools.slowest report.xml
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+TABLE = Path(__file__).resolve().parent.parent / "tests" / "slowest.tsv"
+LEAST_SECONDS = 5
+
+
+def seconds_by_file(report: Path) -> Counter[str]:
+    """Return the seconds of each test file, by its path, from a report of pytest."""
+    found: Counter[str] = Counter()
+    # A report of our own, not one from elsewhere.
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
+        module = [part for part in case.get("classname", "").split(".") if part[:1].islower()]
+        found["/".join(module) + ".py"] += float(case.get("time", 0))
+    return found
+
+
+def table(seconds: Counter[str]) -> str:
+    """Return a line for each slow file, slowest first: whole seconds, a tab, the path."""
+    rows = [(round(took), path) for path, took in seconds.items() if took >= LEAST_SECONDS]
+    return "".join(f"{took}\t{path}\n" for took, path in sorted(rows, key=lambda row: -row[0]))
+
+
+if __name__ == "__main__":
+    TABLE.write_text(table(seconds_by_file(Path(sys.argv[1]))))
