@@ -8,11 +8,15 @@ slash in a bucket's name cannot reach another route.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from jetkv_gateway.kv.access import Verb
 
 __all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router"]
+
+_LONGEST_KEPT = 1024
+"""Bytes of a path that is kept with what it was found to be."""
 
 JSON_BASE = b"/json/"
 """The base URL whose GETs answer with ready values by default (docs/http-api.md)."""
@@ -165,7 +169,7 @@ class Router:
             key=lambda one: one.parameters != ("bucket", "key"),
         )
         # One expression for all, so that a path is gone through once; a group for each template.
-        self._find = re.compile(
+        self._match = re.compile(
             b"|".join(b"(%s)" % _expression(one.template) for one in open_ended), re.DOTALL
         ).fullmatch
         self._groups: dict[int, tuple[Resource, tuple[int, ...]]] = {}
@@ -174,15 +178,19 @@ class Router:
             count = len(one.parameters)
             self._groups[group] = one, tuple(range(group + 1, group + 1 + count))
             group += 1 + count
+        self._known = lru_cache(maxsize=2048)(self._look_up)
 
     def find(self, path: bytes) -> Match | None:
         """Return the resource of a path as it was sent, with or without the JSON base."""
+        return self._known(path) if len(path) <= _LONGEST_KEPT else self._look_up(path)
+
+    def _look_up(self, path: bytes) -> Match | None:
         if path.startswith(JSON_BASE):
             path = path[len(JSON_BASE) - 1 :]
         fixed = self._fixed.get(path)
         if fixed is not None:
             return fixed
-        found = self._find(path)
+        found = self._match(path)
         if found is None:
             return None
         # The group of the whole template closes last.

@@ -33,6 +33,8 @@ _REPLICA_TIMEOUT = 1.0
 
 _NOT_FOUND = b"404"
 _ABSENT_KEPT = 4096
+# Looked up once: of an enum, that takes as long as a call before Python 3.12.
+_STRONG = Consistency.STRONG
 
 
 class DirectReads:
@@ -165,7 +167,7 @@ class DirectReads:
         stored, where, sequence, time = found
         if where != subject.encode():
             return None
-        who = Consistency.EVENTUAL if direct_server is None else Consistency.STRONG
+        who = Consistency.EVENTUAL if direct_server is None else _STRONG
         return Entry(key, data, sequence, time, *block_kind(stored), who), stored
 
     def _failed(self, stream: str, direct_server: ConnectedServer | None) -> None:

@@ -31,6 +31,9 @@ __all__ = ["JetStreamEntries"]
 
 _ROOM_SECONDS_WITHIN = 30.0
 
+# Looked up once: of an enum, that takes as long as a call before Python 3.12.
+_STRONG, _PUT = Consistency.STRONG, Operation.PUT
+
 
 class JetStreamEntries:
     """`kv.store.Entries` on JetStream."""
@@ -51,7 +54,7 @@ class JetStreamEntries:
         query = get_last(subject) if revision is None else get_sequence(revision)
         window = RetryWindow(retries, self._loop)
         js, buckets = self._js, self._buckets
-        strong = consistency is Consistency.STRONG
+        strong = consistency is _STRONG
         limits = buckets.known_limits(bucket)
         direct_server = limits.direct_server if limits is not None and strong else None
         found = None
@@ -79,12 +82,12 @@ class JetStreamEntries:
         if revision is None:
             size = len(entry.data) if entry is not None else 0
             js.read_sizes.record(names.subject_prefix, subject, size, self._loop.time())
-        if entry is None or entry.operation is not Operation.PUT:
+        if entry is None or entry.operation is not _PUT:
             await buckets.limits(bucket, window)
             raise KeyNotFound
         # What a replica has may be old, so it is shown as it is.
         if (
-            entry.consistency is Consistency.STRONG
+            entry.consistency is _STRONG
             and (limits is None or limits.lifetime is not None)
             and buckets.may_be_expired(bucket, entry, headers)
             and await buckets.is_expired(bucket, entry, headers, window)

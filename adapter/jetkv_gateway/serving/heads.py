@@ -38,11 +38,19 @@ _MAX_PORT = 65_535
 # A head with more lines than that has more bytes than this: a name, a colon, CRLF.
 _FEW_BYTES = 4 * MAX_HEAD_LINES
 _BLANKS = (b" ", b"\t")
+
+_MOST_KEPT = 1024
+"""Bytes of a head that a connection keeps; a request line that is looked up has at most as many."""
+_VERSION_BYTES = len(b" HTTP/1.1\r\n")
+_NOTHING_KEPT = b" "
+"""No head ends with it."""
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
-# Method, path, query and version of what nearly all send; anything else is looked at closely.
-_PLAIN = re.compile(rb'([A-Z]+) (/[!-"$->@-~]*)(?:\?([!-"$-~]*))? HTTP/1\.([01])\r\n')
+# Method, path and query of what nearly all send; anything else is looked at closely.
+_PLAIN_REQUEST = rb'([A-Z]+) (/[!-"$->@-~]*)(?:\?([!-"$-~]*))?'
+_PLAIN = re.compile(_PLAIN_REQUEST + rb" HTTP/1\.([01])\r\n")
+_PLAIN_LINE = re.compile(_PLAIN_REQUEST)
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.[01]\r\n")
 _SPACED = re.compile(rb"[^ ]+ [^ ]+ HTTP/1\.[01]\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
@@ -76,13 +84,22 @@ class Head(NamedTuple):
 
 
 class HeadReader:
-    """Reads the heads of one connection."""
+    """Reads the heads of one connection.
+
+    A client sends nearly the same head each time. So what stands behind the path and query of the
+    last one is kept, with what was read from it: a head with the same bytes there is not parsed
+    again. That gives what parsing would give, since a head that is kept leaves the parser at the
+    beginning of the next one, and neither its headers nor their rules depend on method, path or
+    query.
+    """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._waits_for_body = False
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
+        self._kept = _NOTHING_KEPT
+        self._kept_fields: tuple[dict[bytes, bytes], str, bool, int, bool] = {}, "", False, 0, False
 
     # What httptools calls. Nothing else happens here: it would swallow any exception.
 
@@ -98,9 +115,22 @@ class HeadReader:
     def read(self, raw: bytes) -> Head:
         """Read a head that ends with its empty line.
 
+        Its headers are not to be changed.
+
         Raises:
             GatewayError: it breaks a rule, or asks for what is not there.
         """
+        kept = self._kept
+        if raw.endswith(kept):
+            size = len(raw) - len(kept)
+            request = _plain_request(raw[:size]) if size <= _MOST_KEPT else None
+            if request is not None:
+                self._waits_for_body = False
+                return tuple.__new__(Head, request + self._kept_fields)
+        return self._parse(raw)
+
+    def _parse(self, raw: bytes) -> Head:
+        self._kept = _NOTHING_KEPT
         if len(raw) > _FEW_BYTES and raw.count(b"\n") > MAX_HEAD_LINES + 2:
             check_start(raw, 0, len(raw) - 1)
             raise HeadTooLarge(f"a request has at most {MAX_HEAD_LINES} header lines")
@@ -136,9 +166,12 @@ class HeadReader:
         if b"connection" in headers and _closes(headers[b"connection"]):
             keep_alive = False
         expects = b"expect" in headers and self._expects(version)
-        # As `Head(…)`, without a call in Python: one comes with each request.
-        fields = method, path, query, headers, version, keep_alive, length, expects
-        return tuple.__new__(Head, fields)
+        if plain is not None and keep_alive and length >= 0 and b"upgrade" not in headers:
+            start = plain.end() - _VERSION_BYTES
+            if len(raw) - start <= _MOST_KEPT:
+                self._kept = raw[start:]
+                self._kept_fields = headers, version, keep_alive, length, expects
+        return Head(method, path, query, headers, version, keep_alive, length, expects)
 
     def skip(self, body: bytes | memoryview) -> None:
         """Hand a part of a body with a length over, so that the parser waits for the next head."""
@@ -240,6 +273,16 @@ class HeadReader:
             "invalid HTTP request: its method, path or headers break a rule of HTTP/1.1; "
             "a path has to be percent-encoded"
         )
+
+
+@lru_cache(maxsize=2048)
+def _plain_request(line: bytes) -> tuple[str, bytes, bytes | None] | None:
+    """Return method, path and query of a first line without its version; None: look closely."""
+    plain = _PLAIN_LINE.fullmatch(line)
+    method = None if plain is None else _METHODS.get(plain[1])
+    if plain is None or method is None:
+        return None
+    return method, plain[2], plain[3]
 
 
 def check_start(raw: bytes | bytearray, start: int, end: int) -> None:
