@@ -120,7 +120,9 @@ def gateway(
         store,
         connection=connection,
         authenticator=authenticator,
-        files=FileWatcher(authenticator.look, functools.partial(_reload, settings, authenticator)),
+        files=FileWatcher(
+            authenticator.refresh, functools.partial(_reload, settings, authenticator)
+        ),
         origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
@@ -220,7 +222,7 @@ def _handlers(*groups: object) -> dict[str, Handler]:
 def _reload(settings: Settings, authenticator: Authenticator) -> None:
     """Do what SIGHUP asks for; what cannot be used leaves what was there before."""
     _log.info("reload: files are read again; settings count from the next start")
-    authenticator.look(asked=True)
+    authenticator.refresh(force=True)
     try:
         settings.check_nats_files()
     except SettingsError as error:

@@ -24,7 +24,7 @@ EXIT_INPUT = 4
 EXIT_AUTH = 5
 EXIT_UNUSABLE = 6
 
-_TROUBLES = {
+_CONNECTION_ERRORS = {
     FailureKind.UNREACHABLE: (EXIT_RETRY, "; is NATS running?"),
     FailureKind.UNUSABLE: (EXIT_UNUSABLE, ""),
     FailureKind.LOGIN_REFUSED: (EXIT_AUTH, "; check --nats-user, --nats-creds and so on"),
@@ -84,14 +84,14 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
     report = Report()
     if not await _connected(connection, patience):
         kind, reason = connection.failure or (FailureKind.UNREACHABLE, "no answer")
-        exit_code, hint = _TROUBLES[kind]
+        exit_code, hint = _CONNECTION_ERRORS[kind]
         servers = ", ".join(server.url for server in settings.nats_servers)
         report.fail(exit_code, f"no connection to {servers}: {reason}{hint}")
         return report
     report.server = ".".join(map(str, connection.server_version))
     report.max_value_bytes = connection.max_value_bytes
-    if (age := too_old(connection.server_version)) is not None:
-        report.fail(EXIT_UNUSABLE, age)
+    if (reason_too_old := too_old(connection.server_version)) is not None:
+        report.fail(EXIT_UNUSABLE, reason_too_old)
     naming = Naming(settings.bucket_prefix, settings.nats_domain)
     try:
         reply = await connection.mux.request(f"{naming.api}INFO", timeout=3)
@@ -122,11 +122,11 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
     if buckets:
         report.clusters = sorted({bucket.cluster for bucket in buckets if bucket.cluster})
     else:
-        report.clusters = _clusters_to_be(connection.server_info, naming)
+        report.clusters = _clusters_of_new_buckets(connection.server_info, naming)
     return report
 
 
-def _clusters_to_be(server: dict[str, Any], naming: Naming) -> list[str] | None:
+def _clusters_of_new_buckets(server: dict[str, Any], naming: Naming) -> list[str] | None:
     """Return the clusters in which a first bucket would be, None where that cannot be told.
 
     Args:

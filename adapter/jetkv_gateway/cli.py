@@ -97,8 +97,8 @@ def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
         _fail(error, EXIT_INPUT)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"jetkv {__version__}")
         raise typer.Exit
 
@@ -147,7 +147,7 @@ def dev(
         "log_level": log_level,
     }
     settings = _settings(flags, config)
-    _begin_log(settings)
+    _start_logging(settings)
     try:
         code = run_dev(settings, data_dir, nats_port, _say)
     except (CannotStart, NatsServerError) as error:
@@ -160,7 +160,7 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _begin_log(settings: Settings) -> None:
+def _start_logging(settings: Settings) -> None:
     logging.config.dictConfig(logging_for(settings.log_level))
     try:
         private_apis.check()
@@ -318,7 +318,7 @@ def serve(
         "log_level": log_level,
     }
     settings = _settings(flags, config)
-    _begin_log(settings)
+    _start_logging(settings)
     try:
         settings.check_auth()
         settings.check_login()
@@ -338,7 +338,7 @@ def serve(
                 ),
                 # A worker that takes another's place begins with what that one knew, though a file
                 # may have broken since. Workers say what they read; the first process need not.
-                look=functools.partial(authenticator.look, quiet=True),
+                refresh=functools.partial(authenticator.refresh, quiet=True),
             )
     except (CannotStart, TokenFileError) as error:
         _fail(error, EXIT_INPUT)

@@ -33,7 +33,7 @@ _log = logging.getLogger("jetkv")
 
 _BUCKETS_SECONDS = 15.0
 _LOOK_SECONDS = 0.2
-_BRIEF_SECONDS = 5.0
+_MIN_UPTIME_SECONDS = 5.0
 
 
 def run_dev(
@@ -54,9 +54,9 @@ def run_dev(
     hint = _Hint(made=os.environ.get(STARTED_BY) == "make dev")
     with (
         listen(settings.host, settings.port, hint.port) as server_socket,
-        _only_user(data_dir),
+        _data_dir_lock(data_dir),
         _nats_server(data_dir, nats_port, hint) as (nats, remark),
-        _kept_up(nats),
+        _restarted(nats),
     ):
         settings = settings.model_copy(update={"nats_url": nats.url})
         # Before anybody is told to come, or let in: a bucket that is not there yet is a 404.
@@ -103,7 +103,7 @@ async def _make_buckets(settings: Settings, wanted: list[ConfiguredBucket]) -> N
 
 
 @contextmanager
-def _only_user(data_dir: Path) -> Iterator[None]:
+def _data_dir_lock(data_dir: Path) -> Iterator[None]:
     """Hold a data folder: two servers on one would ruin it."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -161,17 +161,17 @@ def _is_free(port: int) -> bool:
 
 
 @contextmanager
-def _kept_up(nats: NatsServer) -> Iterator[None]:
+def _restarted(nats: NatsServer) -> Iterator[None]:
     """Restart a nats-server that dies; end this process if it dies at once or does not start."""
-    over = threading.Event()
+    stopped = threading.Event()
 
     def watch() -> None:
         started_at = time.monotonic()
-        while not over.wait(_LOOK_SECONDS):
+        while not stopped.wait(_LOOK_SECONDS):
             if nats.pid is not None:
                 continue
             ended = f"the embedded nats-server {nats.how_it_ended()}"
-            if time.monotonic() < started_at + _BRIEF_SECONDS:
+            if time.monotonic() < started_at + _MIN_UPTIME_SECONDS:
                 _log.error("%s just after its start: this ends, too: %s", ended, nats.last_words())
                 break
             _log.error("%s: it is started again, on the same port and data", ended)
@@ -191,7 +191,7 @@ def _kept_up(nats: NatsServer) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         watcher.join()
 
 

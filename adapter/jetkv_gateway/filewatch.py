@@ -11,20 +11,22 @@ __all__ = ["FileWatcher"]
 
 _log = logging.getLogger("jetkv")
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 _CLOSE_SECONDS = 0.5
 
 
 class FileWatcher:
-    """Calls `look` once a second, and `reload` whenever it is asked for.
+    """Calls `refresh` once a second, and `reload` whenever it is asked for.
 
     Args:
-        look: reads again what has changed.
+        refresh: reads again what has changed.
         reload: reads again whether or not it has changed, and says in the log what was read.
     """
 
-    def __init__(self, look: Callable[[], None], reload: Callable[[], None] = lambda: None) -> None:
-        self._look = look
+    def __init__(
+        self, refresh: Callable[[], None], reload: Callable[[], None] = lambda: None
+    ) -> None:
+        self._refresh = refresh
         self._reload = reload
         self._asked = False
         self._ended = False
@@ -47,9 +49,9 @@ class FileWatcher:
 
     def _run(self) -> None:
         while not self._ended:
-            self._wake.wait(LOOK_SECONDS)
+            self._wake.wait(POLL_SECONDS)
             self._wake.clear()
-            do = self._reload if self._asked else self._look
+            do = self._reload if self._asked else self._refresh
             self._asked = False
             try:
                 do()

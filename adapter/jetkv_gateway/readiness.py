@@ -14,9 +14,9 @@ __all__ = ["GatewayReadiness", "make_bucket"]
 
 _log = logging.getLogger("jetkv")
 
-_AGAIN_SECONDS = 2.0
-_LOOK_SECONDS = 1.0
-_RESTS_WHILE_WELL = 4
+_RETRY_SECONDS = 2.0
+_CHECK_SECONDS = 1.0
+_SKIPPED_CHECKS_WHILE_READY = 4
 _COMPARE_SECONDS = 10.0
 _WAITING = "buckets that are watched and cannot be followed now: {}; {}"
 _NOT_YET = "is not there yet; see the log"
@@ -76,7 +76,7 @@ class GatewayReadiness:
     def warnings(self) -> dict[str, str]:
         """Return what is not as it should be, by part."""
         problem = self._authenticator.problem
-        troubles = [trouble.message for trouble in self._hub.troubles]
+        troubles = [trouble.message for trouble in self._hub.errors]
         return {
             **{f"bucket {name}": text for name, text in self._different.items()},
             **({"auth": problem} if problem else {}),
@@ -108,14 +108,14 @@ class GatewayReadiness:
             group.create_task(self._watch_jetstream())
 
     async def _keep_buckets(self) -> None:
-        said: dict[str, str] = {}
+        logged: dict[str, str] = {}
         while self._missing:
             if await self._connection.wait_connected(60):
                 for wanted in self._wanted:
                     if wanted.spec.name in self._missing:
-                        await self._make(wanted, said)
+                        await self._make(wanted, logged)
             if self._missing:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
         self._made.set()
         while self._different:
             await asyncio.sleep(_COMPARE_SECONDS)
@@ -123,27 +123,29 @@ class GatewayReadiness:
                 if wanted.spec.name in self._different:
                     await self._compare(wanted)
 
-    async def _make(self, wanted: ConfiguredBucket, said: dict[str, str]) -> None:
-        """Try to make a bucket; `said` has what the log was told last, by bucket."""
+    async def _make(self, wanted: ConfiguredBucket, logged: dict[str, str]) -> None:
+        """Try to make a bucket; `logged` has what the log was told last, by bucket."""
         name = wanted.spec.name
         try:
-            self._differs(wanted, await make_bucket(self._buckets, wanted))
+            self._note_difference(wanted, await make_bucket(self._buckets, wanted))
         except GatewayError as error:
-            if said.get(name) != error.message:
-                said[name] = error.message
+            if logged.get(name) != error.message:
+                logged[name] = error.message
                 _log.warning("cannot create bucket %s: %s; trying again", name, error.message)
         else:
             del self._missing[name]
 
     async def _compare(self, wanted: ConfiguredBucket) -> None:
         try:
-            self._differs(wanted, wanted.differences(await self._buckets.info(wanted.spec.name)))
+            self._note_difference(
+                wanted, wanted.differences(await self._buckets.info(wanted.spec.name))
+            )
         except BucketNotFound:
-            self._differs(wanted, "")
+            self._note_difference(wanted, "")
         except GatewayError:
             return  # another time
 
-    def _differs(self, wanted: ConfiguredBucket, text: str) -> None:
+    def _note_difference(self, wanted: ConfiguredBucket, text: str) -> None:
         name = wanted.spec.name
         if text and self._different.get(name) != text:
             _log.warning("bucket %s is left as it is: %s", name, text)
@@ -154,34 +156,34 @@ class GatewayReadiness:
 
     async def _watch_jetstream(self) -> None:
         """Say once when JetStream cannot be used on a connection that stands, and when it can."""
-        told: str | None = None
+        logged: str | None = None
         seen: object = None
-        rests = 0
+        skipped_checks = 0
         while True:
             if not await self._connection.wait_connected(60):
                 continue
             connection = self._connection.mux
-            if rests == 0 or connection is not seen:
+            if skipped_checks == 0 or connection is not seen:
                 seen = connection
                 trouble = (await self._health.issues()).get("jetstream")
                 if connection.lost:
                     continue  # which is why there was no answer
-                told = _tell(trouble, told)
-                rests = 0 if told else _RESTS_WHILE_WELL
+                logged = _log_change(trouble, logged)
+                skipped_checks = 0 if logged else _SKIPPED_CHECKS_WHILE_READY
             else:
-                rests -= 1
-            await asyncio.sleep(_LOOK_SECONDS)
+                skipped_checks -= 1
+            await asyncio.sleep(_CHECK_SECONDS)
 
 
-def _tell(trouble: str | None, told: str | None) -> str | None:
+def _log_change(trouble: str | None, logged: str | None) -> str | None:
     """Say in the log what has changed, and return what it was told last."""
-    if trouble and trouble != told:
+    if trouble and trouble != logged:
         _log.error(
             "JetStream cannot be used: %s; /ready is 503 until it can. Start nats-server with -js "
             "where JetStream is off, and enable it for the account; `jetkv check` says more",
             trouble,
         )
-    elif told and not trouble:
+    elif logged and not trouble:
         _log.info("JetStream can be used again")
     return trouble
 

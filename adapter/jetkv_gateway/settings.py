@@ -356,13 +356,13 @@ class Settings(BaseSettings):
             SettingsError
         """
         by_user = self.nats_user is not None or self.nats_password is not None
-        ways = {
+        logins_given = {
             "nats_user": by_user,
             "nats_token": self.nats_token is not None,
             "nats_creds": self.nats_creds is not None,
             "nats_nkey": self.nats_nkey is not None,
         }
-        given = [name for name, is_given in ways.items() if is_given]
+        given = [name for name, is_given in logins_given.items() if is_given]
         # Beside a signature, a token is for those who check logins by a callout.
         if len(given) > 1 and (by_user or "nats_token" not in given or len(given) > 2):
             raise SettingsError(f"give only one of {' and '.join(given)}")

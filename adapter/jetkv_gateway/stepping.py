@@ -14,7 +14,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["BECOMES_TASK", "WAITS_FOR_ROOM", "BecomesTask", "Pending", "deadline"]
+__all__ = ["NEEDS_TASK", "WAITS_FOR_ROOM", "NeedsTask", "Pending", "deadline"]
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class Pending(Generic[T]):
         """Take in that nobody waits any more: the coroutine was cancelled or closed."""
 
 
-class BecomesTask:
+class NeedsTask:
     """What a stepped coroutine awaits before it does what only a Task can."""
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -149,8 +149,8 @@ class BecomesTask:
             yield self
 
 
-BECOMES_TASK = BecomesTask()
-WAITS_FOR_ROOM = BecomesTask()
+NEEDS_TASK = NeedsTask()
+WAITS_FOR_ROOM = NeedsTask()
 """The same before it waits until others have ended: whoever steps it may begin others meanwhile."""
 
 
@@ -161,6 +161,6 @@ async def deadline(seconds: float) -> AsyncGenerator[None, None]:
     Raises:
         TimeoutError: what is inside takes longer.
     """
-    await BECOMES_TASK
+    await NEEDS_TASK
     async with asyncio.timeout(seconds):
         yield

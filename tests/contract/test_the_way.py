@@ -125,7 +125,7 @@ def test_a_put_crosses_ten_rooms_at_most() -> None:
     ("file", "function", "rooms"),
     [
         ("jetstream/feed.py", "_take", TO_FEED),
-        ("watch/session.py", "live", TO_SESSION),
+        ("watch/session.py", "add_live", TO_SESSION),
         ("serving/websockets.py", "write", TO_WATCHER),
     ],
 )

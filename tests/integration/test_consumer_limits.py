@@ -30,8 +30,8 @@ from tests.support.watching import streaming, updates, watching
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "PATIENCE", 0.5)
-    monkeypatch.setattr(catch_up, "PATIENCE", 0.5)
+    monkeypatch.setattr(live, "NO_ROOM_SECONDS", 0.5)
+    monkeypatch.setattr(catch_up, "NO_ROOM_SECONDS", 0.5)
 
 
 async def occupied(native: Native, bucket: str, name: str = "other") -> None:
@@ -245,7 +245,7 @@ async def test_a_watch_whose_consumer_is_taken_during_an_outage_waits_and_then_e
     monkeypatch: pytest.MonkeyPatch,
     gets_room: bool,
 ) -> None:
-    monkeypatch.setattr(live, "PATIENCE", 60.0 if gets_room else 3.0)
+    monkeypatch.setattr(live, "NO_ROOM_SECONDS", 60.0 if gets_room else 3.0)
     async with proxied(nats.port) as proxy:
         gateway = running_gateway(proxy.url)
         http = await asyncio.to_thread(gateway.__enter__)

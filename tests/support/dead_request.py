@@ -28,7 +28,7 @@ class DeadRequest:
         self.scheme = "http"
         self.body = b""
         self.match: Match | None = ROUTER.find(path)
-        self.handshake = self.draining = False
+        self.is_websocket = self.draining = False
         self.stopping: asyncio.Event | None = None
         self.leaving = asyncio.Event()
 
@@ -44,7 +44,7 @@ class DeadRequest:
     async def end(self) -> None:
         raise AssertionError("an answer ends")
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         await self.leaving.wait()
 
     def abort(self) -> NoReturn:

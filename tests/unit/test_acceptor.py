@@ -175,14 +175,14 @@ def test_a_connection_that_others_leave_where_it_is_is_accepted_all_the_same(
     async def body() -> None:
         cells = [0] * 2 * CELLS
         hung = Balance(cells, 1)
-        hung.show(0)
+        hung.publish(0)
         connections = Connections()
         balance = Balance(cells, 0)
         acceptor = Acceptor(listening, connections.protocol, connections, balance=balance)
         with clients(listening, 10):
             await soon(lambda: len(connections) == 10, "all are accepted", 5)
             assert cells[0] == 11, "it has said so"
-            hung.show(0)
+            hung.publish(0)
             with clients(listening, 1) as (late,):
                 late.setblocking(False)
                 with pytest.raises(BlockingIOError):
@@ -199,8 +199,8 @@ def test_others_do_not_wait_for_one_that_has_no_room(run: Run, listening: socket
     async def body() -> None:
         cells = [0] * 2 * CELLS
         other = Balance(cells, 1)
-        other.show(8)
-        assert other.is_turn(8)
+        other.publish(8)
+        assert other.should_accept(8)
         room = True
         connections = Connections()
         acceptor = Acceptor(
@@ -210,15 +210,15 @@ def test_others_do_not_wait_for_one_that_has_no_room(run: Run, listening: socket
             may_accept=lambda: room,
             balance=Balance(cells, 0),
         )
-        assert not other.is_turn(8)
+        assert not other.should_accept(8)
         room = False
         with clients(listening, 1):
-            await soon(lambda: other.is_turn(8), "it does not count", 5)
-            acceptor.show()
-            assert other.is_turn(8), "nor by its sign of life"
+            await soon(lambda: other.should_accept(8), "it does not count", 5)
+            acceptor.publish()
+            assert other.should_accept(8), "nor by its sign of life"
             room = True
             await soon(lambda: len(connections) == 1, "it accepts again", 5)
-            assert not other.is_turn(8), "and counts"
+            assert not other.should_accept(8), "and counts"
         await acceptor.close()
 
     run(body())

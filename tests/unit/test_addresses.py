@@ -8,7 +8,7 @@ from jetkv_gateway.serving.addresses import (
     Caller,
     TrustedProxies,
     block_of,
-    caller,
+    find_caller,
     is_loopback,
 )
 
@@ -19,7 +19,7 @@ STRANGER = "192.0.2.9"
 
 def told(peer: str = PROXY, **headers: str) -> Caller:
     lines = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return caller(peer, lines, PROXIES)
+    return find_caller(peer, lines, PROXIES)
 
 
 # --- the setting
@@ -198,10 +198,10 @@ HEADERS = st.dictionaries(
 
 @given(st.sampled_from([PROXY, STRANGER, "", "nonsense", "fe80::1%eth0"]), HEADERS)
 def test_whatever_the_headers_are_there_is_a_caller(peer: str, headers: dict[bytes, bytes]) -> None:
-    address, scheme = caller(peer, headers, PROXIES)
+    address, scheme = find_caller(peer, headers, PROXIES)
     assert scheme in ("http", "https")
     if not PROXIES.trusts(peer):
-        assert (address, scheme) == caller(peer, {}, PROXIES)
+        assert (address, scheme) == find_caller(peer, {}, PROXIES)
 
 
 @given(st.lists(st.ip_addresses(), max_size=8), st.ip_addresses(v=4))

@@ -21,17 +21,17 @@ def refuse(error: TooManyRequests) -> None:
 
 async def test_a_request_that_only_waits_gives_its_place_to_the_next() -> None:
     admission = Admission(AdmissionLimits(requests=1, waiting=1, wait=10))
-    assert admission.enter("stuck", later(0), HERE)
+    assert admission.try_enter("stuck", later(0), HERE)
     started: list[str] = []
     admission.wait("next", later(0), lambda: started.append("next"), refuse, HERE)
     await soon(lambda: started == ["next"], "the next one is let in", 5)
-    assert (admission.inside, admission.waiting) == (1, 0)
+    assert (admission.running, admission.waiting) == (1, 0)
 
 
 async def test_so_many_give_way_and_no_more() -> None:
     limits = AdmissionLimits(requests=1, waiting=100, wait=0.5)
     admission = Admission(limits)
-    assert admission.enter(-1, later(0), HERE)
+    assert admission.try_enter(-1, later(0), HERE)
     started: list[int] = []
     refused: list[int] = []
     for number in range(40):
@@ -48,19 +48,19 @@ async def test_so_many_give_way_and_no_more() -> None:
 
 async def test_one_that_leaves_after_it_gave_way_makes_no_room() -> None:
     admission = Admission(AdmissionLimits(requests=1, waiting=10, wait=10))
-    assert admission.enter("slow", later(0), HERE)
+    assert admission.try_enter("slow", later(0), HERE)
     started: list[str] = []
     admission.wait("second", later(10), lambda: started.append("second"), refuse, HERE)
     admission.wait("third", later(10), lambda: started.append("third"), refuse, HERE)
     assert started == ["second"]
-    admission.leave("slow")
-    assert (started, admission.inside, admission.waiting) == (["second"], 1, 1)
+    admission.release("slow")
+    assert (started, admission.running, admission.waiting) == (["second"], 1, 1)
 
 
 async def test_a_request_that_waits_is_refused_once_its_time_is_over() -> None:
     admission = Admission(AdmissionLimits(requests=1, waiting=10, wait=0.05))
     one = Account("from this address")
-    assert admission.enter("first", later(0), one)
+    assert admission.try_enter("first", later(0), one)
     refused: list[str] = []
     admission.wait("second", later(0), list, lambda error: refused.append(error.message), one)
     await soon(lambda: refused, "it is refused", 5)
@@ -70,7 +70,7 @@ async def test_a_request_that_waits_is_refused_once_its_time_is_over() -> None:
 
 async def test_many_that_are_refused_and_ask_again_at_once_end_no_other_way() -> None:
     admission = Admission(AdmissionLimits(requests=1, waiting=5_000, wait=0.05))
-    assert admission.enter("first", later(0), HERE)
+    assert admission.try_enter("first", later(0), HERE)
     times = dict.fromkeys(range(3_000), 0)
 
     def ask(number: int) -> None:
@@ -86,7 +86,7 @@ async def test_many_that_are_refused_and_ask_again_at_once_end_no_other_way() ->
 
 async def test_at_the_end_all_who_wait_are_refused_and_who_comes_then() -> None:
     admission = Admission(AdmissionLimits(requests=1, waiting=10, wait=10))
-    assert admission.enter("first", later(0), HERE)
+    assert admission.try_enter("first", later(0), HERE)
     refused: list[str] = []
     admission.wait("second", later(0), list, lambda _: refused.append("second"), HERE)
     admission.close()

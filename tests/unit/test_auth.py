@@ -28,7 +28,7 @@ def bearer(token: str) -> bytes:
 
 
 def is_let_in(tokens: TokenFile, token: str) -> bool:
-    tokens.look()
+    tokens.refresh()
     try:
         tokens.authenticate(bearer(token))
     except Unauthenticated:
@@ -215,7 +215,7 @@ def test_a_file_that_is_put_in_the_place_of_the_old_one_is_read(file: Path) -> N
     before = file.stat()
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.rename(file)
-    tokens.look()
+    tokens.refresh()
     assert tokens.authenticate(b"Bearer secret-a").name == "eve"
 
 
@@ -240,7 +240,7 @@ def test_what_everybody_may_see_of_a_broken_file_is_neither_its_path_nor_its_lin
 ) -> None:
     tokens = TokenFile(file)
     file.write_text("ann:oops\n")
-    tokens.look()
+    tokens.refresh()
     assert tokens.problem == (
         "the token file cannot be used; the tokens read before are in force; see the log"
     )
@@ -317,9 +317,9 @@ def test_a_file_that_did_not_change_is_read_when_it_is_asked_for_and_the_log_say
 ) -> None:
     caplog.set_level(logging.INFO, "jetkv.auth")
     tokens = TokenFile(file)
-    tokens.look()
+    tokens.refresh()
     assert caplog.messages == []
-    tokens.look(asked=True)
+    tokens.refresh(force=True)
     assert caplog.messages == [f"read 2 tokens from {file}"]
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv_gateway.serving.balance import CELLS, Balance, vacate
+from jetkv_gateway.serving.balance import CELLS, Balance, clear_slot
 
 counts = st.lists(st.integers(0, 10_000), min_size=1, max_size=16)
 
@@ -13,7 +13,7 @@ def workers(connections: list[int]) -> tuple[list[int], list[Balance]]:
     cells = [0] * len(connections) * CELLS
     balances = [Balance(cells, place) for place in range(len(connections))]
     for balance, number in zip(balances, connections, strict=True):
-        balance.show(number)
+        balance.publish(number)
     return cells, balances
 
 
@@ -21,7 +21,7 @@ def workers(connections: list[int]) -> tuple[list[int], list[Balance]]:
 def test_a_connection_is_always_somebodys_turn(connections: list[int]) -> None:
     _, balances = workers(connections)
     least = connections.index(min(connections))
-    assert balances[least].is_turn(connections[least])
+    assert balances[least].should_accept(connections[least])
 
 
 @given(st.lists(st.integers(0, 3), min_size=64, max_size=64), st.integers(2, 4))
@@ -33,9 +33,9 @@ def test_no_worker_has_much_more_than_its_share_however_quick_it_is(
     for first in quickest:
         # All are woken; the quickest one whose turn it is has it.
         for place in [first % number, *range(number)]:
-            if balances[place].is_turn(connections[place]):
+            if balances[place].should_accept(connections[place]):
                 connections[place] += 1
-                balances[place].show(connections[place])
+                balances[place].publish(connections[place])
                 break
     assert sum(connections) == 64
     assert max(connections) <= 64 / number * 1.1 + 1
@@ -44,36 +44,36 @@ def test_no_worker_has_much_more_than_its_share_however_quick_it_is(
 @given(st.integers(0, 10_000))
 def test_one_worker_alone_accepts_all(connections: int) -> None:
     _, (only,) = workers([connections])
-    assert only.is_turn(connections)
+    assert only.should_accept(connections)
 
 
 def test_a_worker_that_does_not_take_its_turn_is_passed_over_until_a_sign_of_life() -> None:
     _, (ahead, hung) = workers([8, 0])
-    assert not ahead.is_turn(8)
-    ahead.pass_over(8)
-    assert ahead.is_turn(8)
-    assert ahead.is_turn(1000)
-    hung.show(0)
-    assert not ahead.is_turn(8)
+    assert not ahead.should_accept(8)
+    ahead.skip_idle(8)
+    assert ahead.should_accept(8)
+    assert ahead.should_accept(1000)
+    hung.publish(0)
+    assert not ahead.should_accept(8)
 
 
 def test_a_worker_that_is_gone_or_leaves_counts_no_more() -> None:
     cells, (ahead, _, leaves) = workers([8, 0, 0])
-    vacate(cells, 1)
-    assert not ahead.is_turn(8)
+    clear_slot(cells, 1)
+    assert not ahead.should_accept(8)
     leaves.leave()
-    assert ahead.is_turn(8)
+    assert ahead.should_accept(8)
     # A worker that takes a place counts from its first report on, with no connections.
-    Balance(cells, 1).show(0)
-    assert not ahead.is_turn(8)
+    Balance(cells, 1).publish(0)
+    assert not ahead.should_accept(8)
 
 
 def test_a_sign_of_life_is_heard_once() -> None:
     _, (one, other) = workers([0, 0])
-    one.has_heard()
-    assert not one.has_heard()
-    one.show(1)
-    assert not one.has_heard(), "its own report does not count"
-    other.show(0)
-    assert one.has_heard()
-    assert not one.has_heard()
+    one.others_alive()
+    assert not one.others_alive()
+    one.publish(1)
+    assert not one.others_alive(), "its own report does not count"
+    other.publish(0)
+    assert one.others_alive()
+    assert not one.others_alive()

@@ -17,10 +17,10 @@ class Upload:
         self._read = read
         self._rests = False
 
-    def rest(self) -> None:
+    def pause_body(self) -> None:
         self._rests = True
 
-    def go_on(self) -> None:
+    def resume_body(self) -> None:
         self._rests = False
         self.arrives()
 
@@ -30,7 +30,7 @@ class Upload:
             self._pieces -= 1
             self._read.append(self._name)
             if self._pieces:
-                self._intake.took(self, PIECE)
+                self._intake.note_read(self, PIECE)
 
 
 def test_one_turn_of_the_loop_reads_a_bounded_part_of_many_bodies() -> None:
@@ -41,7 +41,7 @@ def test_one_turn_of_the_loop_reads_a_bounded_part_of_many_bodies() -> None:
         for upload in uploads:
             upload.arrives()
         seen = [len(read)]
-        while intake.resting:
+        while intake.paused:
             await asyncio.sleep(0)
             seen.append(len(read) - sum(seen))
         return seen
@@ -61,7 +61,7 @@ def test_those_who_rest_go_on_in_the_order_in_which_they_came() -> None:
             Upload(intake, name, 3, read).arrives()
         for _ in range(9):
             await asyncio.sleep(0)
-        assert intake.resting == 0
+        assert intake.paused == 0
         return read
 
     read = asyncio.run(order())
@@ -76,6 +76,6 @@ def test_a_body_alone_does_not_rest_within_what_a_turn_takes_in() -> None:
         read: list[str] = []
         intake = BodyPacer(8 * PIECE)
         Upload(intake, "alone", 8, read).arrives()
-        return intake.resting
+        return intake.paused
 
     assert asyncio.run(alone()) == 0

@@ -56,7 +56,7 @@ def test_a_client_that_moves_a_byte_a_second_is_not_fresh_by_that() -> None:
 
 def test_what_is_carried_out_counts_and_stays() -> None:
     held: BufferedBytes[str] = BufferedBytes(100)
-    held.note("running", 80, 0.0, stays=True)
+    held.note("running", 80, 0.0, running=True)
     assert held.note("new", 30, 9.0)
     assert held.excess() == ["new"]
     assert held.total == 80
@@ -78,7 +78,7 @@ def test_a_caller_over_its_share_leaves_the_reserve_to_others() -> None:
     held.note("other", 50, 0.0, account=other)
     # The other one is the slowest, and within its share.
     assert held.excess() == ["greedy 0"]
-    assert (greedy.held, other.held, held.total) == (600, 50, 650)
+    assert (greedy.buffered, other.buffered, held.total) == (600, 50, 650)
 
 
 def test_a_caller_without_a_share_is_let_go_for_slowness_alone() -> None:
@@ -114,7 +114,7 @@ def test_no_more_is_held_than_the_limit_and_every_byte_is_given_back(
         now += pause
         account = accounts[holder % 3]
         moved = size if moves else 0
-        told = held.note(holder, size, now, moved=moved, stays=stays, account=account)
+        told = held.note(holder, size, now, moved=moved, running=stays, account=account)
         if holder not in sizes or moves:
             progress[holder] = now
         sizes[holder] = size
@@ -138,7 +138,7 @@ def test_no_more_is_held_than_the_limit_and_every_byte_is_given_back(
         before = held.total
         for number, account in enumerate(accounts):
             mine = sum(size for one, size in sizes.items() if one % 3 == number)
-            assert account.held == mine
+            assert account.buffered == mine
     for holder in list(sizes):
         held.note(holder, 0, now)
     assert (held.total, len(held)) == (0, 0)

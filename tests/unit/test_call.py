@@ -17,7 +17,7 @@ def call(gone: asyncio.Event | None = None) -> Call:
 
 
 async def test_what_a_client_waits_for_is_returned() -> None:
-    assert await call().while_there(asyncio.sleep(0, "done")) == "done"
+    assert await call().run_while_connected(asyncio.sleep(0, "done")) == "done"
 
 
 async def test_an_error_of_the_work_comes_out() -> None:
@@ -25,7 +25,7 @@ async def test_an_error_of_the_work_comes_out() -> None:
         raise OverflowError
 
     with pytest.raises(OverflowError):
-        await call().while_there(work())
+        await call().run_while_connected(work())
 
 
 async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> None:
@@ -40,7 +40,7 @@ async def test_the_work_is_cancelled_and_cleaned_up_when_the_client_goes() -> No
             cleaned.append(True)
 
     with pytest.raises(ClientGone):
-        await call(gone).while_there(work())
+        await call(gone).run_while_connected(work())
     assert cleaned == [True]
 
 
@@ -53,7 +53,7 @@ async def test_a_caller_that_is_cancelled_cancels_the_work_too() -> None:
         finally:
             ended.set()
 
-    waiting = asyncio.create_task(call().while_there(work()))
+    waiting = asyncio.create_task(call().run_while_connected(work()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()

@@ -31,7 +31,7 @@ def test_a_proxy_has_any_number_of_connections_and_its_callers_have_a_share() ->
     here = callers(PROXY)
     proxy = here.peer(PROXY)
     assert not proxy.account.limited
-    caller, account = here.behind(proxy, {b"x-forwarded-for": b"192.0.2.1"}, "http")
+    caller, account = here.forwarded(proxy, {b"x-forwarded-for": b"192.0.2.1"}, "http")
     assert caller == ("192.0.2.1", "http")
     assert account is here.peer("192.0.2.1").account
 
@@ -39,8 +39,8 @@ def test_a_proxy_has_any_number_of_connections_and_its_callers_have_a_share() ->
 def test_a_caller_that_a_proxy_names_as_this_machine_has_a_share() -> None:
     here = callers("127.0.0.1")
     proxy = here.peer("127.0.0.1")
-    assert here.behind(proxy, {b"x-forwarded-for": b"127.0.0.2"}, "http")[1].limited
-    assert here.behind(proxy, {}, "http")[1].limited
+    assert here.forwarded(proxy, {b"x-forwarded-for": b"127.0.0.2"}, "http")[1].limited
+    assert here.forwarded(proxy, {}, "http")[1].limited
 
 
 def test_addresses_of_one_ipv6_network_have_one_share() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv_gateway.serving.connections import MOST, Connections, Rank, connections_for
+from jetkv_gateway.serving.connections import MAX_CONNECTIONS, Connections, Rank, connections_for
 from jetkv_gateway.serving.shares import Account
 
 LIMIT = 16
@@ -21,7 +21,7 @@ class Evictable:
     since: float = 0
     speaks: bool = False
 
-    def may_go(self) -> bool:
+    def can_evict(self) -> bool:
         return not self.speaks
 
 
@@ -35,7 +35,7 @@ def fill(
     rank = Rank.BUSY if since is None else Rank.IDLE
     made = [Evictable(f"{account.name}{number}", rank, since or 0) for number in range(count)]
     for one in made:
-        assert connections.opened(one, account).stays
+        assert connections.add(one, account).admitted
     return made
 
 
@@ -57,9 +57,9 @@ def test_the_idlest_connection_makes_room() -> None:
     made = [fill(connections, account, 4)[number] for number, account in enumerate(few)]
     for one, since in zip(made, (4, 2, 3, 5), strict=True):
         one.rank, one.since = Rank.IDLE, since
-    opened = connections.opened(Evictable(), Account("new"))
-    assert opened.stays
-    assert opened.shed == (made[1],)
+    opened = connections.add(Evictable(), Account("new"))
+    assert opened.admitted
+    assert opened.evicted == (made[1],)
     assert len(connections) == LIMIT
 
 
@@ -70,9 +70,9 @@ def test_of_several_the_one_goes_first_that_is_the_furthest_from_a_request() -> 
     ranks = [Rank.BODY, Rank.UNUSED, Rank.HEAD, Rank.IDLE]
     for since, (one, rank) in enumerate(zip(made, ranks, strict=True)):
         one.rank, one.since = rank, since
-    gone = [connections.opened(Evictable(), Account("new")).shed[0].rank for _ in ranks]
+    gone = [connections.add(Evictable(), Account("new")).evicted[0].rank for _ in ranks]
     assert gone == sorted(ranks)
-    assert not connections.opened(Evictable(), Account("new")).stays
+    assert not connections.add(Evictable(), Account("new")).admitted
 
 
 def test_one_that_has_just_begun_to_speak_is_let_alone() -> None:
@@ -82,7 +82,7 @@ def test_one_that_has_just_begun_to_speak_is_let_alone() -> None:
     for since, one in enumerate(made[:2]):
         one.rank, one.since = Rank.IDLE, since
     made[0].speaks = True
-    assert connections.opened(Evictable(), Account("new")).shed == (made[1],)
+    assert connections.add(Evictable(), Account("new")).evicted == (made[1],)
 
 
 def test_one_of_a_caller_over_its_share_goes_before_all_others() -> None:
@@ -91,15 +91,15 @@ def test_one_of_a_caller_over_its_share_goes_before_all_others() -> None:
     modest[0].rank = Rank.UNUSED
     greedy = fill(connections, Account("greedy"), 12, since=9)
     fill(connections, Account("other"), 2)
-    assert connections.opened(Evictable(), Account("new")).shed == (greedy[0],)
+    assert connections.add(Evictable(), Account("new")).evicted == (greedy[0],)
 
 
 def test_where_all_have_something_under_way_the_newest_has_to_go() -> None:
     connections = registry()
     for number in range(4):
         fill(connections, Account(str(number)), 4)
-    opened = connections.opened(Evictable(), Account("new"))
-    assert (opened.stays, opened.shed) == (False, ())
+    opened = connections.add(Evictable(), Account("new"))
+    assert (opened.admitted, opened.evicted) == (False, ())
     assert len(connections) == LIMIT
 
 
@@ -107,7 +107,7 @@ def test_a_caller_alone_has_nearly_all_and_another_one_finds_room_beside_it() ->
     connections = registry()
     greedy = Account("greedy")
     fill(connections, greedy, 14)
-    assert not connections.opened(Evictable(), greedy).stays
+    assert not connections.add(Evictable(), greedy).admitted
     fill(connections, Account("other"), 2)
     assert greedy.connections == 14
 
@@ -117,9 +117,9 @@ def test_a_caller_over_its_share_closes_its_own_and_nobody_elses() -> None:
     greedy = Account("greedy")
     own = fill(connections, greedy, 14, since=9)
     fill(connections, Account("modest"), 2, since=0)
-    opened = connections.opened(Evictable(), greedy)
-    assert opened.stays
-    assert opened.shed == (own[0],)
+    opened = connections.add(Evictable(), greedy)
+    assert opened.admitted
+    assert opened.evicted == (own[0],)
     assert (len(connections), greedy.connections) == (LIMIT, 14)
 
 
@@ -127,8 +127,8 @@ def test_a_caller_without_a_limit_takes_all_and_still_gives_way_when_idle() -> N
     connections = registry()
     here = Account("here", limited=False)
     own = fill(connections, here, LIMIT, since=3)
-    assert connections.opened(Evictable(), here).shed == (own[0],)
-    assert connections.opened(Evictable(), Account("other")).shed == (own[1],)
+    assert connections.add(Evictable(), here).evicted == (own[0],)
+    assert connections.add(Evictable(), Account("other")).evicted == (own[1],)
 
 
 def test_one_look_makes_room_for_several() -> None:
@@ -157,13 +157,13 @@ def test_where_nobody_can_go_not_each_that_comes_has_all_looked_at() -> None:
 
     busy = [Counted() for _ in range(640)]
     for one in busy:
-        assert connections.opened(one, here).stays
+        assert connections.add(one, here).admitted
     for _ in range(100):
-        assert not connections.opened(Evictable(), here).stays
+        assert not connections.add(Evictable(), here).admitted
     assert looks <= 2 * 640 * 100 / 10
-    connections.closed(busy[0])
-    assert connections.opened(Evictable(rank=Rank.IDLE), here).stays
-    assert connections.opened(Evictable(), here).stays, "at once, since something has changed"
+    connections.remove(busy[0])
+    assert connections.add(Evictable(rank=Rank.IDLE), here).admitted
+    assert connections.add(Evictable(), here).admitted, "at once, since something has changed"
 
 
 def test_one_that_was_let_go_is_not_counted_twice() -> None:
@@ -171,7 +171,7 @@ def test_one_that_was_let_go_is_not_counted_twice() -> None:
     here = Account("here", limited=False)
     fill(connections, here, LIMIT, since=1)
     for one in connections.make_room():
-        connections.closed(one)
+        connections.remove(one)
     assert len(connections) == here.connections == LIMIT - 1
 
 
@@ -179,11 +179,11 @@ def test_a_connection_is_moved_to_the_caller_that_its_proxy_tells() -> None:
     connections = registry()
     proxy, client = Account("proxy", limited=False), Account("client")
     (one,) = fill(connections, proxy, 1)
-    assert connections.move(one, client).stays
+    assert connections.move(one, client).admitted
     assert (proxy.connections, client.connections, len(connections)) == (0, 1, 1)
     fill(connections, client, 13)
     (late,) = fill(connections, proxy, 1)
-    assert not connections.move(late, client).stays
+    assert not connections.move(late, client).admitted
     assert (proxy.connections, client.connections, len(connections)) == (0, 14, 14)
 
 
@@ -193,16 +193,16 @@ def test_a_connection_that_becomes_a_websocket_counts_on() -> None:
     (one,) = fill(connections, client, 1)
     socket = Evictable("socket")
     connections.replace(one, socket)
-    connections.closed(one)
+    connections.remove(one)
     assert (len(connections), client.connections) == (1, 1)
-    connections.closed(socket)
+    connections.remove(socket)
     assert (len(connections), client.connections) == (0, 0)
 
 
 def test_descriptors_are_left_for_other_things() -> None:
     assert connections_for(256) == 208
     assert connections_for(1024) == 960
-    assert connections_for(65_536) == MOST
+    assert connections_for(65_536) == MAX_CONNECTIONS
     assert connections_for(16) == 1
 
 
@@ -227,16 +227,16 @@ def test_whatever_happens_the_counts_are_right_and_no_caller_has_all(
         if step == "open":
             new = Evictable()
             alone_before = accounts[who].connections
-            opened = connections.opened(new, accounts[who])
-            for shed in opened.shed:
+            opened = connections.add(new, accounts[who])
+            for shed in opened.evicted:
                 assert shed.rank is not Rank.BUSY
                 del standing[shed]
-            if opened.stays:
+            if opened.admitted:
                 standing[new] = accounts[who]
             elif accounts[who].limited:
                 assert alone_before >= 4 or len(standing) == LIMIT
         elif one is not None and step == "close":
-            connections.closed(one)
+            connections.remove(one)
             del standing[one]
         elif one is not None:
             one.rank, one.since = (Rank.IDLE if step == "idle" else Rank.BUSY), time

@@ -63,7 +63,7 @@ async def test_a_patient_watcher_waits_for_the_server() -> None:
     bucket = changes.buckets["b"]
     bucket.put("k", "l")
     changes.down = Unavailable()
-    request = WatchRequest(resume_after=1, patient=True)
+    request = WatchRequest(resume_after=1, wait_for_nats=True)
     async with a_hub(changes) as hub, watching(hub, request) as seen:
         await asyncio.sleep(30)
         assert seen.items == []
@@ -74,7 +74,7 @@ async def test_a_patient_watcher_waits_for_the_server() -> None:
 @simulated
 async def test_a_patient_watcher_of_no_bucket_hears_that_there_is_none() -> None:
     changes = MemoryChanges()
-    request = WatchRequest(resume_after=1, patient=True)
+    request = WatchRequest(resume_after=1, wait_for_nats=True)
     async with a_hub(changes) as hub, watching(hub, request) as seen:
         assert isinstance(await seen.closed(), BucketNotFound)
 

@@ -219,10 +219,10 @@ async def test_a_bucket_that_answers_and_cannot_be_followed_is_named_and_then_en
         changes.after["follow"] = fail
         began = asyncio.get_running_loop().time()
         changes.buckets["b"].end_feeds()
-        await eventually(lambda: hub.troubles == [error])
+        await eventually(lambda: hub.errors == [error])
         assert await seen.closed() is error
         assert asyncio.get_running_loop().time() - began == pytest.approx(ends_after, abs=2)
-    assert hub.troubles == []
+    assert hub.errors == []
 
 
 @simulated
@@ -233,7 +233,7 @@ async def test_a_bucket_that_does_not_answer_is_waited_for() -> None:
         changes.down = Unavailable("no leader")
         changes.buckets["b"].end_feeds()
         await asyncio.sleep(1000)
-        assert hub.troubles == []
+        assert hub.errors == []
         changes.down = None
         changes.buckets["b"].put("k")
         await seen.got(1)

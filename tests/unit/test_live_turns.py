@@ -24,7 +24,7 @@ async def half_offered(
     monkeypatch: pytest.MonkeyPatch, at_work: Callable[[Hub, list[Seen]], Awaitable[None]]
 ) -> AsyncIterator[None]:
     """Have a change offered to a group of watchers at a time, and call something in each pause."""
-    monkeypatch.setattr(live, "_A_TURN", 0)
+    monkeypatch.setattr(live, "_OFFERS_PER_TURN", 0)
     monkeypatch.setattr(live, "_TESTS_A_PART", 0)
     changes = MemoryChanges(b=MemoryBucket())
     async with AsyncExitStack() as stack:
@@ -151,7 +151,7 @@ async def test_a_thousand_watches_that_come_back_at_once_look_at_their_bucket_a_
 async def test_others_have_turns_while_many_changes_are_offered_to_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live, "_A_TURN", 100)
+    monkeypatch.setattr(live, "_OFFERS_PER_TURN", 100)
     changes = MemoryChanges(b=MemoryBucket())
     changes.batch = lambda: 100
     async with AsyncExitStack() as stack:

@@ -4,7 +4,7 @@ import pytest
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.hosts import AllowedHosts, allowed_host
-from jetkv_gateway.http.origins import LOOPBACK, AllowedOrigins, isolation
+from jetkv_gateway.http.origins import LOOPBACK, AllowedOrigins, isolation_headers
 from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import PermissionDenied
 from tests.support.dead_request import DeadRequest
@@ -537,7 +537,7 @@ def test_the_own_host_by_another_scheme_is_another_site() -> None:
 def test_a_star_lets_pages_embed_what_they_may_read_anyway() -> None:
     call = fetched(b"cross-site")
     OPEN_TO_ALL.check(call)
-    assert pairs(isolation(call))[b"cross-origin-resource-policy"] == b"cross-origin"
+    assert pairs(isolation_headers(call))[b"cross-origin-resource-policy"] == b"cross-origin"
 
 
 # --- what is no JSON
@@ -558,7 +558,7 @@ def test_only_a_page_that_cors_lets_in_may_embed_an_answer(
     rule: AllowedOrigins, call: Call, policy: bytes
 ) -> None:
     rule.check(call)
-    assert isolation(call) == (
+    assert isolation_headers(call) == (
         b"x-content-type-options: nosniff\r\n"
         b"content-security-policy: sandbox; default-src 'none'\r\n"
         b"cross-origin-resource-policy: %s\r\n" % policy

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import jetkv_gateway
 from jetkv_gateway.http.router import Answer, Route, Router
 from jetkv_gateway.http.routes import PATH_PARAMETERS, ROUTER, ROUTES
-from jetkv_gateway.http.schema import MODELS, REFUSALS
+from jetkv_gateway.http.schema import ERROR_DESCRIPTIONS, MODELS
 from jetkv_gateway.kv.access import Verb
 
 SOURCES = Path(jetkv_gateway.__file__).parent
@@ -28,7 +28,7 @@ def test_every_row_has_a_verb_but_those_that_everybody_may_ask(route: Route) -> 
 def test_every_row_says_what_it_answers(route: Route) -> None:
     assert route.answers
     assert all(status < 400 or status == 503 for status in route.answers)
-    assert set(route.refusals) <= REFUSALS.keys()
+    assert set(route.error_statuses) <= ERROR_DESCRIPTIONS.keys()
     names = {model.__name__ for model in MODELS}
     bodies = [route.body, *(answer.content for answer in route.answers.values())]
     named = {schema for body in bodies for schema in body.values() if isinstance(schema, str)}

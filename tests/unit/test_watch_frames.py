@@ -15,7 +15,7 @@ from jetkv_gateway.http.frames import (
     as_event,
     as_frame,
     as_json,
-    last_id,
+    bookmark_event,
     text_frame,
 )
 from jetkv_gateway.kv.errors import BucketDeleted, BucketNotFound, GatewayError, Resync
@@ -264,7 +264,7 @@ def test_the_end_of_a_snapshot_can_be_resumed_after() -> None:
 
 
 def test_a_bare_id_has_no_data_and_so_is_no_event() -> None:
-    assert decode_event(last_id(12)) == {"id": "12"}
+    assert decode_event(bookmark_event(12)) == {"id": "12"}
 
 
 # --- errors

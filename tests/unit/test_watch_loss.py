@@ -13,14 +13,14 @@ from jetkv_gateway.jetstream.streams import silent_loss_of
 from jetkv_gateway.kv.model import BucketState, Change, Operation, SilentLoss
 from jetkv_gateway.kv.store import FeedBatch, StoredRevision
 from jetkv_gateway.watch.loss import (
+    CHECK_GAPS,
     LOST,
-    PRESENCE,
     first_gap,
     gap_is_loss,
     is_short,
-    outlook,
-    tighter,
-    vouched,
+    seconds_proven,
+    seconds_safe,
+    stricter,
 )
 
 SECOND = 1_000_000_000
@@ -115,10 +115,10 @@ class Server:
 def goes_on(server: Server, after: int, age: float) -> bool:
     """Whether a resume goes on, by the same steps that one takes."""
     state = server.state()
-    sure = outlook(state, after, age)
+    sure = seconds_safe(state, after, age)
     if sure == LOST:
         return False
-    sure = max(sure, asyncio.run(vouched(server, "b", state, after)))
+    sure = max(sure, asyncio.run(seconds_proven(server, "b", state, after)))
     if not is_short(sure, state):
         return True
     left = [
@@ -212,9 +212,9 @@ def test_a_bucket_forgets_as_its_settings_say(
 
 def test_a_bucket_that_forgot_in_two_ways_is_taken_for_the_worse() -> None:
     short, long = SilentLoss(1, oldest_first=True), SilentLoss(60, oldest_first=False)
-    assert tighter(None, None) is None
-    assert tighter(short, None) == tighter(None, short) == short
-    assert tighter(short, long) == tighter(long, short) == SilentLoss(1, oldest_first=False)
+    assert stricter(None, None) is None
+    assert stricter(short, None) == stricter(None, short) == short
+    assert stricter(short, long) == stricter(long, short) == SilentLoss(1, oldest_first=False)
 
 
 def test_what_is_sure_is_sure_for_as_long_as_the_youngest_witness_lives() -> None:
@@ -237,6 +237,6 @@ def test_what_is_sure_is_sure_for_as_long_as_the_youngest_witness_lives() -> Non
     server.write("hot")
     server.write("hot")
     state = server.state()
-    assert outlook(state, 21, 101) == PRESENCE
-    assert asyncio.run(vouched(server, "b", state, 21)) == 9
+    assert seconds_safe(state, 21, 101) == CHECK_GAPS
+    assert asyncio.run(seconds_proven(server, "b", state, 21)) == 9
     assert goes_on(server, 21, 101)

@@ -178,7 +178,7 @@ async def test_a_bucket_created_again_while_a_snapshot_is_read_ends_it() -> None
 async def test_a_patient_snapshot_of_a_present_bucket_is_a_snapshot() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     changes.buckets["b"].put("k")
-    request = WatchRequest(snapshot=True, patient=True)
+    request = WatchRequest(snapshot=True, wait_for_nats=True)
     async with a_hub(changes) as hub, watching(hub, request) as seen:
         await eventually(lambda: seen.ends)
         assert seen.revisions == [1]

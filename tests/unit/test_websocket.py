@@ -140,12 +140,12 @@ async def test_a_write_that_waits_ends_when_the_peer_is_gone() -> None:
                 await write
             with pytest.raises(ConnectionError):
                 await peer.server.write(b"")
-            await peer.server.gone()
+            await peer.server.wait_closed()
 
 
 async def test_a_close_of_the_peer_is_answered_and_the_connection_ended() -> None:
     async with connected() as peer:
-        gone = asyncio.ensure_future(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.wait_closed())
         await peer.send(closing(1000, b"bye"))
         assert await peer.closed() == (1000, b"bye")
         assert await peer.is_at_end()
@@ -156,7 +156,7 @@ async def test_a_close_of_the_peer_is_answered_and_the_connection_ended() -> Non
 
 async def test_a_peer_that_ends_without_a_close_is_gone() -> None:
     async with connected() as peer:
-        gone = asyncio.ensure_future(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.wait_closed())
         peer.raw.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(10):
             await gone
@@ -186,7 +186,7 @@ async def test_a_peer_that_does_not_answer_a_close_is_ended_after_five_seconds()
 
 async def test_a_stop_closes_with_1001_and_lets_go_of_who_waits() -> None:
     async with connected() as peer:
-        gone = asyncio.ensure_future(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.wait_closed())
         await asyncio.sleep(0)
         peer.server.shutdown()
         async with asyncio.timeout(10):

@@ -20,17 +20,17 @@ class Client:
         self._writes = writes
         self.gone = False
 
-    def may_go(self) -> bool:
+    def can_evict(self) -> bool:
         return True
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         self.gone = True
 
-    def let_go(self) -> None:
+    def drop_slow(self) -> None:
         self.gone = True
         if self._writes:
             # What is said last to somebody may be held in turn.
-            self._worker.hold(Client(self._worker), self._writes)
+            self._worker.set_buffered(Client(self._worker), self._writes)
 
 
 def worker() -> WorkerState:
@@ -41,11 +41,11 @@ def test_a_client_is_disconnected_before_anything_else_is_read() -> None:
     async def main() -> None:
         shared = worker()
         slow, fast = Client(shared), Client(shared)
-        shared.hold(slow, 3 * MIB)
-        shared.hold(fast, 2 * MIB, moved=2 * MIB)
+        shared.set_buffered(slow, 3 * MIB)
+        shared.set_buffered(fast, 2 * MIB, moved=2 * MIB)
         assert slow.gone
         assert not fast.gone
-        assert shared.held.total == 2 * MIB
+        assert shared.buffered.total == 2 * MIB
 
     asyncio.run(main())
 
@@ -54,7 +54,7 @@ def test_a_client_that_is_too_large_itself_is_disconnected_once_it_has_said_so()
     async def main() -> None:
         shared = worker()
         large = Client(shared)
-        shared.hold(large, 5 * MIB)
+        shared.set_buffered(large, 5 * MIB)
         assert not large.gone
         await asyncio.sleep(0)
         assert large.gone
@@ -66,9 +66,9 @@ def test_a_client_that_is_disconnected_for_one_that_just_was_has_its_own_turn() 
     async def main() -> None:
         shared = worker()
         first, second, third = Client(shared, writes=3 * MIB), Client(shared), Client(shared)
-        shared.hold(first, 3 * MIB)
-        shared.hold(second, MIB - 1)
-        shared.hold(third, MIB)
+        shared.set_buffered(first, 3 * MIB)
+        shared.set_buffered(second, MIB - 1)
+        shared.set_buffered(third, MIB)
         assert first.gone
         assert not second.gone
         await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from jetkv_gateway.http.frames import texts
+from jetkv_gateway.http.frames import frame_texts
 from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import CodingUnsupported, InvalidArgument, ValueTooLarge
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jetkv_gateway.http.call import Call
     from jetkv_gateway.http.gateway import Gateway
 
-__all__ = ["Message", "Receive", "Scope", "Send", "live", "serve"]
+__all__ = ["Message", "Receive", "Scope", "Send", "run_lifespan", "serve_request"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 _DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
-async def live(
+async def run_lifespan(
     lifespan: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
 ) -> None:
     """Open and close what is open while the gateway serves, as ASGI's lifespan says."""
@@ -45,7 +45,7 @@ async def live(
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def serve(gateway: "Gateway", scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_request(gateway: "Gateway", scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request, or one handshake and what follows it."""
     request = AsgiRequest(scope, receive, send)
     call = gateway.begin(request)
@@ -63,7 +63,7 @@ class AsgiRequest:
         self._answer: tuple[int, bytes, bytes] | None = None
         self._aborted = False
         self._socket: AsgiWebSocket | None = None
-        self.handshake = scope["type"] == "websocket"
+        self.is_websocket = scope["type"] == "websocket"
         # A handshake has no method of its own: RFC 6455 §4.1 makes it a GET.
         self.method: str = scope.get("method", "GET")
         self.path: bytes = scope["raw_path"]
@@ -90,7 +90,7 @@ class AsgiRequest:
         if coding is not None and coding.lower() != b"chunked":
             call.fail(CodingUnsupported())
             return False
-        if self.handshake:
+        if self.is_websocket:
             await self._receive()
             return True
         parts, size, more = [], 0, True
@@ -128,7 +128,7 @@ class AsgiRequest:
 
     def _kind(self, kind: str) -> str:
         # What is refused before the upgrade is a plain answer: the same, by other names.
-        return f"websocket.{kind}" if self.handshake else kind
+        return f"websocket.{kind}" if self.is_websocket else kind
 
     async def begin(self, status: int, lines: bytes) -> None:
         await self._send(
@@ -145,7 +145,7 @@ class AsgiRequest:
     async def end(self) -> None:
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         while (await self._receive())["type"] not in _DISCONNECTS:
             pass
 
@@ -153,7 +153,7 @@ class AsgiRequest:
         self._aborted = True
 
     async def accept(self, subprotocol: str | None, lines: bytes) -> WebSocket:
-        if not self.handshake:
+        if not self.is_websocket:
             raise InvalidArgument("this is no WebSocket handshake")
         await self._send(
             {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _pairs(lines)}
@@ -171,7 +171,7 @@ class AsgiWebSocket:
         self._last: tuple[bytes, int, str] | None = None
 
     async def write(self, frames: bytes) -> None:
-        for text in texts(frames):
+        for text in frame_texts(frames):
             await self._send({"type": "websocket.send", "text": text})
 
     def finish(self, frames: bytes, code: int, reason: str) -> None:
@@ -184,7 +184,7 @@ class AsgiWebSocket:
             await self.write(frames)
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         while (await self._receive())["type"] not in _DISCONNECTS:
             pass
 

@@ -52,11 +52,11 @@ class Authenticator(Protocol):
         """What is wrong, in words that may be shown to everybody, or None."""
         ...
 
-    def look(self, *, asked: bool = False, quiet: bool = False) -> None:
+    def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
         """Read again what is kept in files where it has changed. It blocks: not for an event loop.
 
         Args:
-            asked: read it in any case, and say so in the log.
+            force: read it in any case, and say so in the log.
             quiet: say so at the level of debugging only: others say it, too.
         """
         ...
@@ -76,7 +76,7 @@ class NoAuth:
     required = False
     problem = None
 
-    def look(self, *, asked: bool = False, quiet: bool = False) -> None: ...
+    def refresh(self, *, force: bool = False, quiet: bool = False) -> None: ...
 
     def authenticate(self, _authorization: bytes | None) -> Principal:
         return ANONYMOUS
@@ -140,10 +140,10 @@ class TokenFile:
             raise Unauthenticated(hint="this token is not known here")
         return Principal(found, "token")
 
-    def look(self, *, asked: bool = False, quiet: bool = False) -> None:
+    def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
         stamp = self._stat()
         # What could not be read is tried again even so: it may have been for want of a descriptor.
-        if stamp == self._stamp and self._trouble is None and not asked:
+        if stamp == self._stamp and self._trouble is None and not force:
             return
         self._stamp = stamp
         before = self._trouble
@@ -151,7 +151,7 @@ class TokenFile:
             self._tokens = _parse(self._path)
         except TokenFileError as error:
             self._trouble = f"{error}; the tokens read before are still in force"
-            if asked or self._trouble != before:
+            if force or self._trouble != before:
                 _log.log(logging.DEBUG if quiet else logging.ERROR, "%s", self._trouble)
         else:
             self._trouble = None

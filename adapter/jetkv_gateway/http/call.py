@@ -146,7 +146,7 @@ class Call:
             where = f" in bucket {bucket}" if bucket is not None else ""
             raise PermissionDenied(f"permission denied: {verb}{where}")
 
-    async def while_there(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run_while_connected(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; it is cancelled when the client goes first.
 
         For what takes long: clients that give up and ask again would else have it done for nobody,
@@ -155,7 +155,10 @@ class Call:
         Raises:
             ClientGone
         """
-        doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self.request.gone())
+        doing, leaving = (
+            asyncio.ensure_future(work),
+            asyncio.ensure_future(self.request.wait_closed()),
+        )
         try:
             await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():

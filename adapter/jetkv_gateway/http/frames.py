@@ -21,11 +21,11 @@ __all__ = [
     "as_frames",
     "as_json",
     "as_shared_json",
-    "last_id",
+    "bookmark_event",
+    "frame_texts",
     "marked_event",
     "marked_frame",
     "text_frame",
-    "texts",
 ]
 
 _PUT = Operation.PUT  # to look up a member of an enum costs as much as to encode a short value
@@ -38,19 +38,19 @@ class FrameFormat:
     Attributes:
         text: `value` is the stored text (base URL `/json`) instead of base64.
         meta_only: the value is left out, and its size is there.
-        name: the same for all that are equal. A change is looked up by it, for each watcher: the
-            hash of a text is known.
+        cache_key: equal for equal formats. Frames are cached by it, since the hash of a string is
+            computed only once.
     """
 
     bucket: str
     text: bool = False
     meta_only: bool = False
-    name: str = field(init=False, repr=False, compare=False)
+    cache_key: str = field(init=False, repr=False, compare=False)
     _put: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = f"{self.bucket} {self.text:d} {self.meta_only:d}"
-        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "cache_key", name)
         put = b""
         if not (self.text or self.meta_only):
             put = b'{"type":"kv_update","bucket":%b,"key":%%b,"value":"%%b",' % orjson.dumps(
@@ -59,7 +59,7 @@ class FrameFormat:
             put += b'"revision":%d,"operation":"put"}'
         object.__setattr__(self, "_put", put)
 
-    def update(self, change: Change) -> bytes:
+    def encode(self, change: Change) -> bytes:
         """Return a change as JSON; it has no line breaks."""
         if self._put and change.operation is _PUT:
             # Nearly every frame: so it is put together here, at a third of the price.
@@ -97,22 +97,22 @@ def as_json(item: Item, form: FrameFormat) -> bytes:
     """Return an item as JSON without line breaks."""
     if isinstance(item, SnapshotEnd):
         return orjson.dumps({"type": "kv_snapshot_end", "revision": item.revision})
-    return form.update(item)
+    return form.encode(item)
 
 
 def as_frame(item: Item, form: FrameFormat) -> bytes:
     """Return an item as a WebSocket text frame (RFC 6455 §5.2), unmasked, as a server sends it."""
     if isinstance(item, SnapshotEnd):
         return text_frame(as_json(item, form))
-    made = item.shown.get(form.name)
+    made = item.shown.get(form.cache_key)
     if made is None:
-        made = item.shown[form.name] = text_frame(form.update(item))
+        made = item.shown[form.cache_key] = text_frame(form.encode(item))
     return made
 
 
 def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
     """Return items as frames, one behind the other."""
-    name, frames = form.name, []
+    name, frames = form.cache_key, []
     for item in items:
         # No call for what was made for another watcher.
         made = item.shown.get(name) if isinstance(item, Change) else None
@@ -123,14 +123,14 @@ def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
 def as_event(item: Item, form: FrameFormat) -> bytes:
     """Return an item as a server-sent event whose id is the revision to resume after."""
     shown = item.shown if isinstance(item, Change) else {}
-    name = form.name + " event"
+    name = form.cache_key + " event"
     made = shown.get(name)
     if made is None:
         made = shown[name] = b"id: %d\ndata: %s\n\n" % (item.revision, as_json(item, form))
     return made
 
 
-def last_id(bookmark: int | str) -> bytes:
+def bookmark_event(bookmark: int | str) -> bytes:
     """Return what tells an `EventSource` where to resume, and nothing else to anybody."""
     return f"id: {bookmark}\n\n".encode()
 
@@ -140,7 +140,7 @@ def as_shared_json(item: Item | MergedSnapshotEnd, form: FrameFormat) -> bytes:
     if isinstance(item, MergedSnapshotEnd):
         return orjson.dumps({"type": "kv_snapshot_end", "revisions": item.revisions})
     shown = item.shown if isinstance(item, Change) else {}
-    name = form.name + " json"
+    name = form.cache_key + " json"
     made = shown.get(name)
     if made is None:
         made = shown[name] = as_json(item, form)
@@ -169,7 +169,7 @@ def text_frame(payload: bytes) -> bytes:
     return head + payload
 
 
-def texts(frames: bytes) -> Iterator[str]:
+def frame_texts(frames: bytes) -> Iterator[str]:
     """Yield the texts of frames that `text_frame` made."""
     at = 0
     while at < len(frames):

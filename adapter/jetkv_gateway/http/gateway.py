@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from jetkv_gateway.http.asgi import Receive, Scope, Send, live, serve
+from jetkv_gateway.http.asgi import Receive, Scope, Send, run_lifespan, serve_request
 from jetkv_gateway.http.auth import Authenticator, socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Handler
 from jetkv_gateway.http.origins import AllowedOrigins
@@ -77,9 +77,9 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await live(self.lifespan, receive, send)
+            await run_lifespan(self.lifespan, receive, send)
         else:
-            await serve(self, scope, receive, send)
+            await serve_request(self, scope, receive, send)
 
     def begin(self, request: Request) -> Call | None:
         """Return what is to be run for a request, None where its head is answered already.
@@ -92,13 +92,13 @@ class Gateway:
             if call.method == "OPTIONS":
                 self._answer_options(call)
                 return None
-            self._find(call, request.match)
+            self._resolve(call, request.match)
         except Exception as error:  # noqa: BLE001 - all of them become answers
-            _answer_trouble(call, error)
+            _answer_error(call, error)
             return None
         return call
 
-    def _find(self, call: Call, match: Match | None) -> None:
+    def _resolve(self, call: Call, match: Match | None) -> None:
         """Find the handler of a call, and make sure that it may be run.
 
         Raises:
@@ -106,22 +106,22 @@ class Gateway:
         """
         if self._authenticator.required and (match is None or not match[0].public):
             credential = call.headers.get(b"authorization")
-            if call.request.handshake:
+            if call.request.is_websocket:
                 credential = socket_credential(credential, _subprotocols(call))
             call.principal = self._authenticator.authenticate(credential)
         if match is None:
-            raise NotFound(hint=_ONLY_WATCHES if call.request.handshake else None)
+            raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
         resource = match[0]
         if resource.parameters == _KEY:
             raw = match[1]
             names: tuple[str, ...] = (bucket_name(raw[0]), key_name(raw[1]))
         else:
-            names = _decoded(match)
+            names = _decode_names(match)
         call.names = names
         route = resource.routes.get(call.method)
         if route is None:
             raise MethodNotAllowed(resource.allow)
-        if call.request.handshake and not route.socket:
+        if call.request.is_websocket and not route.websocket:
             raise NotFound(hint=_ONLY_WATCHES)
         call.route = route
         call.limited = route.limited
@@ -167,9 +167,9 @@ class Gateway:
             await handler(call, *call.names)
         except asyncio.CancelledError:
             # A server that stops and can wait no longer; nobody else cancels a request.
-            _answer_trouble(call, _unfinished(call))
+            _answer_error(call, _interruption_error(call))
         except Exception as error:  # noqa: BLE001 - all of them become answers
-            _answer_trouble(call, error)
+            _answer_error(call, error)
 
 
 def refuse(call: Call, error: TooManyRequests | None = None) -> None:
@@ -191,7 +191,7 @@ def _subprotocols(call: Call) -> list[str]:
     return [one.strip() for one in offered.split(",")]
 
 
-def _decoded(match: Match) -> tuple[str, ...]:
+def _decode_names(match: Match) -> tuple[str, ...]:
     """Return what a path names.
 
     Raises:
@@ -201,7 +201,7 @@ def _decoded(match: Match) -> tuple[str, ...]:
     return tuple([_DECODE[name](held) for name, held in zip(resource.parameters, raw, strict=True)])
 
 
-def _unfinished(call: Call) -> Exception:
+def _interruption_error(call: Call) -> Exception:
     """Return what is known of a request that a stop breaks off."""
     if call.started:
         return ClientGone()
@@ -215,7 +215,7 @@ def _unfinished(call: Call) -> Exception:
     )
 
 
-def _answer_trouble(call: Call, error: Exception) -> None:
+def _answer_error(call: Call, error: Exception) -> None:
     """Make an answer of whatever went wrong; the last resort."""
     if call.started:
         # Too late for an answer: what was sent must not pass for a whole one.

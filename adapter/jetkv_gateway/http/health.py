@@ -6,7 +6,7 @@ from typing import Protocol
 from jetkv_gateway import __version__
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
-from jetkv_gateway.http.origins import isolation
+from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
 
 __all__ = ["HealthHandlers", "ReadinessCheck"]
@@ -60,4 +60,4 @@ class HealthHandlers:
         call.answer_json(200, capabilities.json_bytes())
 
     async def metrics(self, call: Call) -> None:
-        call.answer(200, _METRICS_LINE + isolation(call), metrics_text())
+        call.answer(200, _METRICS_LINE + isolation_headers(call), metrics_text())

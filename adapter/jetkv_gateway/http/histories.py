@@ -24,9 +24,9 @@ _PIECE = 64 * 1024
 class HistoryAnswer:
     """`{"entries":[KVEntry…]}`, oldest first."""
 
-    def __init__(self, call: Call, found: AsyncGenerator[Entry, None], view: View) -> None:
+    def __init__(self, call: Call, entries: AsyncGenerator[Entry, None], view: View) -> None:
         self._call = call
-        self._found = found
+        self._entries = entries
         self._view = view
         self._unsent = bytearray(b'{"entries":[')
         self._started = False
@@ -38,13 +38,13 @@ class HistoryAnswer:
             GatewayError: nothing was sent.
             ClientGone: the client left, or its connection was cut.
         """
-        await self._call.while_there(self._answer())
+        await self._call.run_while_connected(self._answer())
 
     async def _answer(self) -> None:
         try:
             comma = b""
-            async with aclosing(self._found) as found:
-                async for entry in found:
+            async with aclosing(self._entries) as entries:
+                async for entry in entries:
                     self._unsent += comma + entry_json(entry, self._view)
                     comma = b","
                     del entry

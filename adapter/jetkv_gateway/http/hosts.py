@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from jetkv_gateway.kv.errors import PermissionDenied
 
-__all__ = ["ANY_HOST", "AllowedHosts", "allowed_host", "is_loopback", "shown"]
+__all__ = ["ANY_HOST", "AllowedHosts", "allowed_host", "is_loopback", "printable"]
 
 _HOST = re.compile(
     rb"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?P<root>\.?))(?::[0-9]*)?",
@@ -82,14 +82,16 @@ class AllowedHosts:
 
     def _refusal(self, host: bytes | None) -> PermissionDenied:
         if self._loopback:
-            what = f"host {shown(host)} is not" if host else "a request without a Host is not for"
+            what = (
+                f"host {printable(host)} is not" if host else "a request without a Host is not for"
+            )
             return PermissionDenied(
                 f"permission denied: {what} this machine's loopback",
                 hint="call it as localhost, name the host in the setting allowed_hosts "
                 "(JETKV_ALLOWED_HOSTS), or run `jetkv serve` with --auth",
             )
         return PermissionDenied(
-            f"permission denied: host {shown(host or b'')} is not allowed",
+            f"permission denied: host {printable(host or b'')} is not allowed",
             hint="add it to the setting allowed_hosts (--allowed-host), or use --auth tokens",
         )
 
@@ -122,7 +124,7 @@ def is_loopback(host: bytes) -> bool:
     return read is not None and _is_loopback(*read)
 
 
-def shown(raw: bytes) -> str:
+def printable(raw: bytes) -> str:
     """Return what a caller sent, for the text of an error."""
     return raw[:200].decode("latin-1")
 

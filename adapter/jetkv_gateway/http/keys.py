@@ -5,7 +5,7 @@ Each handler reads a request into one command, has it carried out, and writes th
 
 from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
-from jetkv_gateway.http.origins import isolation
+from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.preconditions import (
     expected_revision,
     idempotency_key,
@@ -76,7 +76,7 @@ class KeyHandlers:
             return
         if view is _RAW:
             lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
-            lines += isolation(call)
+            lines += isolation_headers(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
             body = entry.value
@@ -109,7 +109,7 @@ class KeyHandlers:
         try:
             revision = await self._entries.put(command, call.retries)
         except OutcomeUnknown as error:
-            _name_check(error, call)
+            _add_check_hint(error, call)
             raise
         call.answer(200, _WRITE_LINES % revision, b'{"revision":%d}' % revision)
 
@@ -127,7 +127,7 @@ class KeyHandlers:
         try:
             await self._entries.delete(command, call.retries)
         except OutcomeUnknown as error:
-            _name_check(error, call)
+            _add_check_hint(error, call)
             raise
         call.answer(204, b"", b"")
 
@@ -139,7 +139,7 @@ class KeyHandlers:
         await HistoryAnswer(call, found, view).send()
 
 
-def _name_check(error: OutcomeUnknown, call: Call) -> None:
+def _add_check_hint(error: OutcomeUnknown, call: Call) -> None:
     """Name the read that shows what became of a write."""
     error.details = {**(error.details or {}), "check": f"GET {call.path.decode('latin-1')}"}
 

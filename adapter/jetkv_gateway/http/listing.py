@@ -29,7 +29,7 @@ class ListingHandlers:
         async def make() -> bytes:
             return await self._key_list(await self._listings.keys(command))
 
-        call.answer_json(200, await call.while_there(make()))
+        call.answer_json(200, await call.run_while_connected(make()))
 
     async def _key_list(self, keys: list[str]) -> bytes:
         """Make the answer of a listing; one at a time, since each is large and sent in one go."""

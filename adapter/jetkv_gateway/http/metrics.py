@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
-_OURS = "JETKV_SHARED_METRICS"
+_SHARED_BY_JETKV = "JETKV_SHARED_METRICS"
 
 # prometheus_client goes by it when it is imported, and another program's is none of ours.
-if os.environ.get(_SHARED) != os.environ.get(_OURS):
+if os.environ.get(_SHARED) != os.environ.get(_SHARED_BY_JETKV):
     os.environ.pop(_SHARED, None)
 
 from prometheus_client import (  # noqa: E402 - the environment comes first
@@ -51,11 +51,11 @@ on_unreadable(lambda part: UNREADABLE.labels(part).inc())
 def share_metrics() -> Iterator[None]:
     """Have the processes that are started from here on count together."""
     with tempfile.TemporaryDirectory(prefix="jetkv-metrics-") as folder:
-        os.environ[_SHARED] = os.environ[_OURS] = folder
+        os.environ[_SHARED] = os.environ[_SHARED_BY_JETKV] = folder
         try:
             yield
         finally:
-            del os.environ[_SHARED], os.environ[_OURS]
+            del os.environ[_SHARED], os.environ[_SHARED_BY_JETKV]
 
 
 def metrics_text() -> bytes:

@@ -11,10 +11,10 @@ from pydantic.json_schema import models_json_schema
 
 from jetkv_gateway import __version__
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.origins import isolation
+from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.router import Parameter, Resource, Route
 from jetkv_gateway.http.routes import PATH_PARAMETERS, ROUTER
-from jetkv_gateway.http.schema import MODELS, REFUSALS, BucketCreate
+from jetkv_gateway.http.schema import ERROR_DESCRIPTIONS, MODELS, BucketCreate
 
 __all__ = ["ApiHandlers", "openapi_document"]
 
@@ -37,8 +37,8 @@ class ApiHandlers:
         call.answer_json(200, orjson.dumps(self._document()))
 
     async def docs(self, call: Call) -> None:
-        page = _page(self._document()).encode()
-        call.answer(200, _HTML_LINE + isolation(call, _POLICY), page)
+        page = _html_page(self._document()).encode()
+        call.answer(200, _HTML_LINE + isolation_headers(call, _POLICY), page)
 
     def _document(self) -> dict[str, Any]:
         if not self._built:
@@ -70,24 +70,26 @@ def openapi_document(*, auth_required: bool) -> dict[str, Any]:
 def _path_item(resource: Resource, auth_required: bool) -> dict[str, Any]:
     item: dict[str, Any] = {}
     if resource.parameters:
-        item["parameters"] = [_described(PATH_PARAMETERS[name]) for name in resource.parameters]
+        item["parameters"] = [
+            _parameter_object(PATH_PARAMETERS[name]) for name in resource.parameters
+        ]
     for method, route in resource.routes.items():
-        if method == "HEAD" and not route.lists_head:
+        if method == "HEAD" and not route.documents_head:
             continue  # it says what GET says
-        operation = _operation_of(route, method)
+        operation = _operation_object(route, method)
         if auth_required and route.public:
             operation["security"] = []
         item[method.lower()] = operation
     return item
 
 
-def _operation_of(route: Route, method: str) -> dict[str, Any]:
+def _operation_object(route: Route, method: str) -> dict[str, Any]:
     name = route.name if method == route.method else f"head_{route.name.removeprefix('get_')}"
     operation: dict[str, Any] = {
         "tags": [route.tag],
         "operationId": name,
         "summary": route.summary,
-        "parameters": [_described(one) for one in route.parameters],
+        "parameters": [_parameter_object(one) for one in route.parameters],
         "responses": {
             str(status): {
                 "description": answer.description,
@@ -101,15 +103,15 @@ def _operation_of(route: Route, method: str) -> dict[str, Any]:
         # A body of any type may be empty: so is the value then.
         required = "*/*" not in route.body
         operation["requestBody"] = {"required": required, "content": _content(route.body)}
-    for status in _refusals(route):
+    for status in _error_statuses(route):
         operation["responses"].setdefault(
-            str(status), {"description": REFUSALS[status], "content": _ERROR}
+            str(status), {"description": ERROR_DESCRIPTIONS[status], "content": _ERROR}
         )
     return operation
 
 
-def _refusals(route: Route) -> Iterable[int]:
-    return 400, *(() if route.public else (401,)), 403, *route.refusals
+def _error_statuses(route: Route) -> Iterable[int]:
+    return 400, *(() if route.public else (401,)), 403, *route.error_statuses
 
 
 def _content(content: Mapping[str, str | Mapping[str, Any]]) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _content(content: Mapping[str, str | Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _described(parameter: Parameter) -> dict[str, Any]:
+def _parameter_object(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.where,
@@ -143,10 +145,10 @@ _POLICY = (
 _HTML_LINE = b"content-type: text/html; charset=utf-8\r\n"
 
 
-def _page(document: dict[str, Any]) -> str:
+def _html_page(document: dict[str, Any]) -> str:
     """Return a page that needs no script and nothing from another host."""
     operations = "".join(
-        _operation(method, path, operation, item.get("parameters", []))
+        _operation_html(method, path, operation, item.get("parameters", []))
         for path, item in document["paths"].items()
         for method, operation in item.items()
         if method != "parameters"
@@ -159,7 +161,7 @@ def _page(document: dict[str, Any]) -> str:
     )
 
 
-def _operation(
+def _operation_html(
     method: str, path: str, operation: dict[str, Any], shared: list[dict[str, Any]]
 ) -> str:
     rows = [

@@ -10,17 +10,17 @@ and is refused by that name: see `hosts.py`.
 from dataclasses import dataclass
 
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts, is_loopback, shown
+from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts, is_loopback, printable
 from jetkv_gateway.kv.errors import PermissionDenied
 
-__all__ = ["LOOPBACK", "NOTHING_RUNS", "AllowedOrigins", "isolation"]
+__all__ = ["LOOPBACK", "SANDBOX_POLICY", "AllowedOrigins", "isolation_headers"]
 
 LOOPBACK = "loopback"
 """In the list of allowed origins: any port of this machine's loopback names."""
 
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
-NOTHING_RUNS = b"sandbox; default-src 'none'"
+SANDBOX_POLICY = b"sandbox; default-src 'none'"
 """A Content-Security-Policy: a stored page must not run as one of the gateway's own."""
 
 _ALLOW_ORIGIN = b"access-control-allow-origin"
@@ -80,10 +80,10 @@ class AllowedOrigins:
     def _check_origin(self, call: Call, origin: bytes) -> None:
         if self._is_allowed(origin):
             call.lines += _ALLOWED_LINES % origin
-        elif not _same_host(origin, call.headers.get(b"host", b"")) or _is_foreign(call):
+        elif not _same_host(origin, call.headers.get(b"host", b"")) or _is_cross_site(call):
             # The browser may know better: to it, http and https are two sites.
             raise PermissionDenied(
-                f"permission denied: origin {shown(origin)} is not allowed",
+                f"permission denied: origin {printable(origin)} is not allowed",
                 hint="add it to the setting cors_origins (--cors-origin)",
             )
 
@@ -95,7 +95,7 @@ class AllowedOrigins:
         """
         if "*" in self.allowed:
             call.lines += _ANY_ORIGIN_LINES
-        elif _is_foreign(call) and not _opens_a_page(call):
+        elif _is_cross_site(call) and not _is_page_navigation(call):
             raise PermissionDenied(
                 "permission denied: the request comes from a page of another site",
                 hint="open the address itself, or have the page call it by fetch() and add its "
@@ -116,7 +116,7 @@ class AllowedOrigins:
         return _PREFLIGHT_LINES
 
 
-def isolation(call: Call, policy: bytes = NOTHING_RUNS) -> bytes:
+def isolation_headers(call: Call, policy: bytes = SANDBOX_POLICY) -> bytes:
     """Return the header lines by which an answer that is no JSON does no harm in a browser.
 
     It is taken for nothing but what it says it is, runs nothing of what a caller may have stored,
@@ -129,11 +129,11 @@ def isolation(call: Call, policy: bytes = NOTHING_RUNS) -> bytes:
     return _ISOLATION_LINES % (policy, resource)
 
 
-def _is_foreign(call: Call) -> bool:
+def _is_cross_site(call: Call) -> bool:
     return b"cross-site" in call.headers.get(b"sec-fetch-site", b"")
 
 
-def _opens_a_page(call: Call) -> bool:
+def _is_page_navigation(call: Call) -> bool:
     """Return whether somebody follows a link to a page of ours, in a tab of its own."""
     headers, match = call.headers, call.request.match
     return (

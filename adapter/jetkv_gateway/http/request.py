@@ -36,7 +36,7 @@ class WebSocket(Protocol):
         """Write last frames and close, without waiting for a reader who may not read."""
         ...
 
-    def gone(self) -> Awaitable[None]:
+    def wait_closed(self) -> Awaitable[None]:
         """Wait until the peer is gone, or the server ends the connection; one waits at a time."""
         ...
 
@@ -61,7 +61,7 @@ class Request(Protocol):
         scheme: `http` or `https`, as the caller used it.
         body: the request's, whole and without its framing.
         match: what the table of routes has for the path.
-        handshake: whether it is a WebSocket handshake whose form is right: `accept` takes it.
+        is_websocket: whether it is a WebSocket handshake whose form is right: `accept` takes it.
         draining: whether the server is about to stop, so that others should be asked instead.
         stopping: set when the server stops, for answers that have no end of their own; None where
             nobody tells.
@@ -78,7 +78,7 @@ class Request(Protocol):
     match: Match | None
 
     @property
-    def handshake(self) -> bool: ...
+    def is_websocket(self) -> bool: ...
     @property
     def draining(self) -> bool: ...
     @property
@@ -108,7 +108,7 @@ class Request(Protocol):
         """End the body, well and whole."""
         ...
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the client is gone."""
         ...
 

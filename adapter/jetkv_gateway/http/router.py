@@ -63,15 +63,15 @@ class Route:
         parameters: query parameters and headers; a query parameter that is not listed is refused.
         limited: whether it counts among the requests in flight. Watches and listings have limits of
             their own, and to wait for those would fill this one.
-        lists_head: whether HEAD, which every GET has, is of use on its own, and described.
-        socket: whether it is a WebSocket, too, and as an answer has no end.
+        documents_head: whether HEAD, which every GET has, is of use on its own, and described.
+        websocket: whether it is a WebSocket, too, and as an answer has no end.
         scans: whether it takes long for NATS, and is not to be made for nobody.
-        long: whether its answer goes out in parts, and can break off.
+        streamed: whether its answer goes out in parts, and can break off.
         repeatable: whether it honours `Idempotency-Key`.
         page: whether it is for people, who may follow a link to it.
         steps: whether its handler mostly waits for one reply of NATS, and needs no Task for that.
         answers: by status.
-        refusals: the statuses of its errors, beside 400 and 403, and 401 where it is not public.
+        error_statuses: of its errors, besides 400 and 403, and besides 401 unless it is public.
         body: what the request's body is, by media type, as in an answer.
     """
 
@@ -83,15 +83,15 @@ class Route:
     tag: str
     parameters: tuple[Parameter, ...] = ()
     limited: bool = True
-    lists_head: bool = False
-    socket: bool = False
+    documents_head: bool = False
+    websocket: bool = False
     scans: bool = False
-    long: bool = False
+    streamed: bool = False
     repeatable: bool = False
     page: bool = False
     steps: bool = False
     answers: Mapping[int, Answer] = field(default_factory=dict)
-    refusals: tuple[int, ...] = ()
+    error_statuses: tuple[int, ...] = ()
     body: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -118,11 +118,11 @@ class Resource:
         allow: the value of an `Allow` header.
         public: whether none of its rows needs a credential.
         unlimited: the methods that do not count among the requests in flight; one it lacks does.
-        in_parts: whether a row's answer goes out in parts, and needs to be told how to end.
+        streamed: whether a row's answer goes out in parts, and needs to be told how to end.
         parameters: the names of the template's parameters, in order.
     """
 
-    __slots__ = ("allow", "in_parts", "parameters", "public", "routes", "template", "unlimited")
+    __slots__ = ("allow", "parameters", "public", "routes", "streamed", "template", "unlimited")
 
     def __init__(self, template: str, routes: Iterable[Route]) -> None:
         self.template = template
@@ -136,7 +136,7 @@ class Resource:
         rows = self.routes.items()
         self.public = all(route.public for _, route in rows)
         self.unlimited = {"OPTIONS"} | {method for method, route in rows if not route.limited}
-        self.in_parts = any(route.socket or route.long for _, route in rows)
+        self.streamed = any(route.websocket or route.streamed for _, route in rows)
         self.allow = _allow(self.routes)
         self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))
 

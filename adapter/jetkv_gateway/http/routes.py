@@ -123,7 +123,7 @@ ROUTES: tuple[Route, ...] = (
             _IF_MATCH,
             _IF_NONE_MATCH,
         ),
-        lists_head=True,
+        documents_head=True,
         steps=True,
         answers={
             200: Answer(
@@ -133,7 +133,7 @@ ROUTES: tuple[Route, ...] = (
             ),
             304: Answer("Not modified", headers=_READ_HEADERS),
         },
-        refusals=(404, 409, 412, 429, 503, 504),
+        error_statuses=(404, 409, 412, 429, 503, 504),
     ),
     Route(
         "put_entry",
@@ -154,7 +154,7 @@ ROUTES: tuple[Route, ...] = (
         repeatable=True,
         steps=True,
         answers={200: Answer("Stored", {"application/json": _REVISION}, _ETAG)},
-        refusals=(404, 409, 412, 413, 429, 501, 503, 504, 507),
+        error_statuses=(404, 409, 412, 413, 429, 501, 503, 504, 507),
         body={"application/octet-stream": _BYTES, "application/json": {}, "*/*": _BYTES},
     ),
     Route(
@@ -168,7 +168,7 @@ ROUTES: tuple[Route, ...] = (
         repeatable=True,
         steps=True,
         answers={204: Answer("The key does not exist now")},
-        refusals=(404, 409, 412, 429, 503, 504, 507),
+        error_statuses=(404, 409, 412, 429, 503, 504, 507),
     ),
     Route(
         "get_history",
@@ -178,9 +178,9 @@ ROUTES: tuple[Route, ...] = (
         "List the stored revisions of a key, with tombstones, oldest first",
         "Keys",
         parameters=(_VALUES,),
-        long=True,
+        streamed=True,
         answers={200: _json("The revisions", "History")},
-        refusals=(404, 409, 429, 503, 504),
+        error_statuses=(404, 409, 429, 503, 504),
     ),
     Route(
         "batch",
@@ -190,14 +190,14 @@ ROUTES: tuple[Route, ...] = (
         "Read several keys as of one moment, or change them: all or none, or each for itself",
         "Keys",
         parameters=(_VALUES,),
-        long=True,
+        streamed=True,
         repeatable=True,
         answers={
             200: Answer(
                 "What was read, or what became of each op", {"application/json": BATCH_ANSWER}
             )
         },
-        refusals=(404, 409, 412, 413, 429, 501, 503, 504, 507),
+        error_statuses=(404, 409, 412, 413, 429, 501, 503, 504, 507),
         body={"application/json": BATCH_BODY},
     ),
     Route(
@@ -211,7 +211,7 @@ ROUTES: tuple[Route, ...] = (
         limited=False,
         scans=True,
         answers={200: _json("The keys", "KeyList")},
-        refusals=(404, 409, 429, 503, 504),
+        error_statuses=(404, 409, 429, 503, 504),
     ),
     Route(
         "watch_bucket",
@@ -239,9 +239,9 @@ ROUTES: tuple[Route, ...] = (
             Parameter("env", "Accepted and ignored"),
         ),
         limited=False,
-        socket=True,
+        websocket=True,
         answers=_watch_answers("the revision"),
-        refusals=(409, 426, 429, 503, 504),
+        error_statuses=(409, 426, 429, 503, 504),
     ),
     Route(
         "watch_buckets",
@@ -267,9 +267,9 @@ ROUTES: tuple[Route, ...] = (
             _META_ONLY,
         ),
         limited=False,
-        socket=True,
+        websocket=True,
         answers=_watch_answers("a bookmark"),
-        refusals=(409, 426, 429, 503, 504),
+        error_statuses=(409, 426, 429, 503, 504),
     ),
     Route(
         "create_bucket",
@@ -279,7 +279,7 @@ ROUTES: tuple[Route, ...] = (
         "Create a bucket. An unknown field is refused with 400.",
         "Buckets",
         answers={201: _json("The bucket", "BucketOut")},
-        refusals=(409, 413, 429, 501, 503, 504, 507),
+        error_statuses=(409, 413, 429, 501, 503, 504, 507),
         body={"application/json": "BucketCreate"},
     ),
     Route(
@@ -290,7 +290,7 @@ ROUTES: tuple[Route, ...] = (
         "List all buckets, sorted by name",
         "Buckets",
         answers={200: _json("The buckets", "BucketList")},
-        refusals=(503, 504),
+        error_statuses=(503, 504),
     ),
     Route(
         "get_bucket",
@@ -300,7 +300,7 @@ ROUTES: tuple[Route, ...] = (
         "Read the settings and the size of a bucket",
         "Buckets",
         answers={200: _json("The bucket", "BucketOut")},
-        refusals=(404, 409, 503, 504),
+        error_statuses=(404, 409, 503, 504),
     ),
     Route(
         "delete_bucket",
@@ -310,7 +310,7 @@ ROUTES: tuple[Route, ...] = (
         "Delete a bucket with all its keys and their history",
         "Buckets",
         answers={204: Answer("Deleted")},
-        refusals=(404, 409, 503, 504),
+        error_statuses=(404, 409, 503, 504),
     ),
     Route(
         "liveness",

@@ -10,8 +10,8 @@ from jetkv_gateway.kv.buckets import FIELDS, BucketInfo, BucketSpec, Field
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
 
 __all__ = [
+    "ERROR_DESCRIPTIONS",
     "MODELS",
-    "REFUSALS",
     "BucketCreate",
     "BucketList",
     "BucketOut",
@@ -25,7 +25,7 @@ __all__ = [
     "Readiness",
 ]
 
-REFUSALS = {
+ERROR_DESCRIPTIONS = {
     400: "A part of the request breaks a rule; `error` names the part and the rule",
     401: "authentication required",
     403: "permission denied",
@@ -74,38 +74,38 @@ class Error(_Answer):
     retry_after: int | None = None
 
 
-def _kind(described: Field) -> Any:
+def _json_type(setting: Field) -> Any:
     """Return the type of a setting in JSON."""
-    kind = described.type
+    kind = setting.type
     return Literal[tuple(map(str, kind))] if issubclass(kind, StrEnum) else kind
 
 
-def _given(described: Field) -> Any:
+def _request_field(setting: Field) -> Any:
     """Return the field of a setting in a request: null counts as absent."""
     limits: dict[str, Any] = {}
-    if described.type is int:
-        limits = {"ge": described.low, "le": described.high}
-    elif described.type is str:
-        limits = {"max_length": described.high}
-    described_so = Described(default=None, description=described.description, **limits)
-    return _kind(described) | None, described_so
+    if setting.type is int:
+        limits = {"ge": setting.low, "le": setting.high}
+    elif setting.type is str:
+        limits = {"max_length": setting.high}
+    field = Described(default=None, description=setting.description, **limits)
+    return _json_type(setting) | None, field
 
 
-def _always_shown(described: Field) -> bool:
+def _always_shown(setting: Field) -> bool:
     """Return whether a setting is always shown; others are omitted when empty or 0."""
-    return described.type is bool or bool(described.default)
+    return setting.type is bool or bool(setting.default)
 
 
-def _shown(described: Field) -> Any:
+def _answer_field(setting: Field) -> Any:
     """Return the field of a setting in an answer."""
-    if _always_shown(described):
-        return Annotated[_kind(described), Described(description=described.description)], ...
-    text = f"{described.description}; omitted when empty or 0"
-    return Annotated[_kind(described) | None, Described(description=text)], None
+    if _always_shown(setting):
+        return Annotated[_json_type(setting), Described(description=setting.description)], ...
+    text = f"{setting.description}; omitted when empty or 0"
+    return Annotated[_json_type(setting) | None, Described(description=text)], None
 
 
 _NAME = Annotated[str, Described(pattern="^[A-Za-z0-9_-]{1,200}$", examples=["cache"])]
-_SETTINGS: dict[str, Any] = {name: _given(one) for name, one in FIELDS.items()}
+_SETTINGS: dict[str, Any] = {name: _request_field(one) for name, one in FIELDS.items()}
 _Settings: Any = create_model("_Settings", **{"name": (_NAME, ...), **_SETTINGS})
 
 
@@ -125,18 +125,18 @@ class BucketCreate(_Settings):
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
-            raise _explain(error) from error
+            raise _request_error(error) from error
 
     def spec(self) -> BucketSpec:
         """Return the settings as a `BucketSpec`."""
         given = self.model_dump(exclude_none=True)
-        for name, described in FIELDS.items():
+        for name, setting in FIELDS.items():
             if name in given:
-                given[name] = described.type(given[name])
+                given[name] = setting.type(given[name])
         return BucketSpec(**given)
 
 
-def _explain(error: ValidationError) -> InvalidArgument:
+def _request_error(error: ValidationError) -> InvalidArgument:
     first = error.errors(include_url=False, include_context=False)[0]
     field = ".".join(str(part)[:100] for part in first["loc"])
     if first["type"] == "json_invalid":
@@ -163,9 +163,9 @@ _SHOWN: dict[str, Any] = {
         ...,
     ),
     "bytes": (int, ...),
-    "history": _shown(FIELDS["history"]),
+    "history": _answer_field(FIELDS["history"]),
     "created_at": (Annotated[str, Described(description="RFC 3339")], ...),
-    **{name: _shown(one) for name, one in FIELDS.items() if name != "history"},
+    **{name: _answer_field(one) for name, one in FIELDS.items() if name != "history"},
     "warnings": (
         Annotated[list[BucketWarning] | None, Described(description="Omitted when empty")],
         None,

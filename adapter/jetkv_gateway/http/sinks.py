@@ -13,12 +13,12 @@ from jetkv_gateway.http.frames import (
     FrameFormat,
     as_event,
     as_frames,
-    last_id,
+    bookmark_event,
     marked_event,
     marked_frame,
     text_frame,
 )
-from jetkv_gateway.http.origins import isolation
+from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.watch.session import Item
@@ -66,7 +66,7 @@ class Sink(Protocol):
         """
         ...
 
-    def gone(self) -> Awaitable[None]:
+    def wait_closed(self) -> Awaitable[None]:
         """Wait until the peer is gone."""
         ...
 
@@ -113,8 +113,8 @@ class FrameSink:
     def keep_alive(self, bookmark: Callable[[], int | str | None]) -> None:  # noqa: ARG002 - the signature is given
         return  # the server pings
 
-    def gone(self) -> Awaitable[None]:
-        return self._open.gone()
+    def wait_closed(self) -> Awaitable[None]:
+        return self._open.wait_closed()
 
     def abort(self) -> None:
         return  # closing has a deadline there
@@ -136,7 +136,7 @@ class EventSink:
 
     async def begin(self) -> None:
         if not self._call.started:
-            await self._call.begin(200, _EVENT_LINES + isolation(self._call))
+            await self._call.begin(200, _EVENT_LINES + isolation_headers(self._call))
             await self._chunk(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
 
     async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
@@ -167,27 +167,27 @@ class EventSink:
     async def keep_alive(self, bookmark: Callable[[], int | str | None]) -> None:
         first = bookmark()
         if first is not None:
-            await self._chunk(last_id(first))
+            await self._chunk(bookmark_event(first))
         else:
             # One that resumes has caught up soon; a peer that breaks off often gets on, too.
             await asyncio.sleep(_FIRST_BOOKMARK_SECONDS)
-            await self._chunk(b": keep-alive\n" + self._where(bookmark))
+            await self._chunk(b": keep-alive\n" + self._bookmark_event(bookmark))
         while True:
             before = self._sent
             await asyncio.sleep(self._keep_alive)
             if self._sent == before:
-                await self._chunk(b": keep-alive\n" + self._where(bookmark))
+                await self._chunk(b": keep-alive\n" + self._bookmark_event(bookmark))
 
-    def gone(self) -> Awaitable[None]:
-        return self._request.gone()
+    def wait_closed(self) -> Awaitable[None]:
+        return self._request.wait_closed()
 
     def abort(self) -> None:
         self._request.abort()
 
-    def _where(self, bookmark: Callable[[], int | str | None]) -> bytes:
+    def _bookmark_event(self, bookmark: Callable[[], int | str | None]) -> bytes:
         # While items are on their way, the bookmark is ahead of what the peer has.
         where = None if self._sending else bookmark()
-        return b"\n" if where is None else last_id(where)
+        return b"\n" if where is None else bookmark_event(where)
 
     async def _chunk(self, body: bytes) -> None:
         self._sent += 1

@@ -14,7 +14,7 @@ import orjson
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import Entry
 
-__all__ = ["View", "choose_view", "entry_json", "http_date", "ready_value"]
+__all__ = ["View", "choose_view", "decoded_value", "entry_json", "http_date"]
 
 OCTET_STREAM = "application/octet-stream"
 JSON = "application/json"
@@ -79,7 +79,7 @@ def entry_json(entry: Entry, view: View) -> bytes:
     """Return a KVEntry as JSON; `view` is not RAW."""
     encoding, value = None, entry.data
     if view is _JSON_VIEW:
-        encoding, value = ready_value(entry)
+        encoding, value = decoded_value(entry)
     elif isinstance(value, bytes):
         # Nearly every answer: so it is put together, at half the price of a dictionary.
         before = _BEFORE % orjson.dumps(entry.key)
@@ -112,7 +112,7 @@ def _in_pieces(before: bytes, value: bytes, behind: bytes) -> bytes:
     return answer.getvalue()
 
 
-def ready_value(entry: Entry) -> tuple[str, Any]:
+def decoded_value(entry: Entry) -> tuple[str, Any]:
     """Return (encoding, value): what the value is, and the value ready to use.
 
     The parsed JSON is embedded as it was stored, so that no number loses a digit. A value with a

@@ -28,7 +28,7 @@ _LONG_QUERY = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _WatchQuery:
     """One watch, as it was asked for."""
 
     bucket: str
@@ -77,14 +77,14 @@ class WatchHandlers:
             GatewayError: before the upgrade, or before the answer has begun.
         """
         await take_turn(call, self._pacer)
-        asked = _read(call, bucket)
+        query = _read(call, bucket)
         sink = sink_of(call)
-        opening = self._hub.watch(asked.bucket, asked.request, address=call.request.client)
+        opening = self._hub.watch(query.bucket, query.request, address=call.request.client)
 
         async def send_all(watch: Watch) -> None:
             async with aclosing(watch.items()) as parts:
                 async for items in parts:
-                    await sink.send(items, asked.form)
+                    await sink.send(items, query.form)
 
         await stand(call, sink, opening, send_all)
 
@@ -100,7 +100,7 @@ def sink_of(call: Call) -> Sink:
     Raises:
         UpgradeRequired: it asks for neither kind of watch.
     """
-    if call.request.handshake:
+    if call.request.is_websocket:
         return FrameSink(call)
     if wants_events(call):
         return EventSink(call)
@@ -132,8 +132,8 @@ async def stand(
                 await sink.begin()
                 call.headers = call.request.headers = {}
                 # A WebSocket is gone, and has said so, once the server stops.
-                stopping = None if call.request.handshake else call.request.stopping
-                if await _pump(watch, sink, send_all(watch), stopping):
+                stopping = None if call.request.is_websocket else call.request.stopping
+                if await _run_watch(watch, sink, send_all(watch), stopping):
                     await _finish(sink, watch)
         except BucketNotFound as error:
             # Known before the upgrade, and said after it: there is where clients look for it.
@@ -141,7 +141,7 @@ async def stand(
             await sink.finish(error)
 
 
-async def _pump(
+async def _run_watch(
     watch: Watched,
     sink: Sink,
     sending: Coroutine[Any, Any, None],
@@ -159,10 +159,10 @@ async def _pump(
         if not over.done():
             over.set_result(None)
 
-    pump = loop.create_task(sending)
+    task = loop.create_task(sending)
     watch.on_end(end)
-    left = asyncio.ensure_future(sink.gone())
-    waits: list[asyncio.Future[Any]] = [pump, left]
+    left = asyncio.ensure_future(sink.wait_closed())
+    waits: list[asyncio.Future[Any]] = [task, left]
     if stopping is not None:
         waits.append(loop.create_task(stopping.wait()))
     for each in waits:
@@ -176,14 +176,14 @@ async def _pump(
         if watch.closed:
             # What waits for it may still go out, unless it does not read any more.
             await asyncio.wait(
-                {pump, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {task, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
     finally:
         for each in waits:
             each.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-    if not pump.cancelled():
-        pump.result()
+    if not task.cancelled():
+        task.result()
     return left.cancelled()
 
 
@@ -195,10 +195,10 @@ async def _finish(sink: Sink, watch: Watched) -> None:
         sink.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
-                await sink.gone()
+                await sink.wait_closed()
 
 
-def _read(call: Call, bucket: str) -> _Asked:
+def _read(call: Call, bucket: str) -> _WatchQuery:
     """Read what is asked for.
 
     Raises:
@@ -218,16 +218,16 @@ def _read(call: Call, bucket: str) -> _Asked:
         resume_after = _revision(last_event, "header Last-Event-ID")
     else:
         last_event = None
-    return _Asked(
+    return _WatchQuery(
         bucket=bucket,
         request=WatchRequest(
             filters=tuple(compile_filter(key) for key in keys) or (EVERYTHING,),
             snapshot=snapshot,
             resume_after=resume_after,
-            created_at=_moment(call.parameter("bucket_created_at")),
+            created_at=_timestamp(call.parameter("bucket_created_at")),
             ignore_deletes=call.flag("ignore_deletes"),
             # A browser that comes back and is refused gives up for good.
-            patient=last_event is not None,
+            wait_for_nats=last_event is not None,
         ),
         form=FrameFormat(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),
     )
@@ -241,7 +241,7 @@ def _revision(text: str | None, part: str) -> int | None:
     return int(text)
 
 
-def _moment(text: str | None) -> str | None:
+def _timestamp(text: str | None) -> str | None:
     if text is not None and _RFC_3339.fullmatch(text) is None:
         raise InvalidArgument(
             "query parameter 'bucket_created_at' must be the created_at of a bucket, in UTC"
@@ -252,6 +252,6 @@ def _moment(text: str | None) -> str | None:
 def wants_events(call: Call) -> bool:
     """Return whether a request asks for an event stream."""
     return (
-        not call.request.handshake
+        not call.request.is_websocket
         and b"text/event-stream" in call.headers.get(b"accept", b"").lower()
     )

@@ -21,7 +21,7 @@ __all__ = ["MergedWatchHandlers"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _WatchQuery:
     """One watch, as it was asked for: by bucket, in the order of the URL."""
 
     requests: dict[str, WatchRequest]
@@ -43,12 +43,12 @@ class MergedWatchHandlers:
             GatewayError: before the upgrade, or before the answer has begun.
         """
         await take_turn(call, self._pacer)
-        asked = _read(call)
+        query = _read(call)
         # The path names no bucket.
-        for bucket in asked.requests:
+        for bucket in query.requests:
             call.require(Verb.WATCH, bucket)
         sink = sink_of(call)
-        forms = asked.forms
+        forms = query.forms
 
         def shown(marked: Iterator[Marked]) -> Iterator[tuple[bytes, str]]:
             for number, item, bookmark in marked:
@@ -60,11 +60,11 @@ class MergedWatchHandlers:
         async def send_all(watch: MergedWatch) -> None:
             await watch.send_all(send)
 
-        opening = watch_buckets(self._hub, asked.requests, address=call.request.client)
+        opening = watch_buckets(self._hub, query.requests, address=call.request.client)
         await stand(call, sink, opening, send_all)
 
 
-def _read(call: Call) -> _Asked:
+def _read(call: Call) -> _WatchQuery:
     """Read what is asked for.
 
     Raises:
@@ -84,9 +84,9 @@ def _read(call: Call) -> _Asked:
         snapshot=snapshot,
         ignore_deletes=call.flag("ignore_deletes"),
         # A browser that reconnects and is refused gives up for good.
-        patient=repeated,
+        wait_for_nats=repeated,
     )
-    return _Asked(
+    return _WatchQuery(
         requests={
             bucket: merged_request(request, tuple(wanted), places.get(bucket))
             for bucket, wanted in filters.items()

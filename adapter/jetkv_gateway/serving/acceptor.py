@@ -21,10 +21,10 @@ __all__ = ["Acceptor"]
 
 _log = logging.getLogger("jetkv")
 
-_AT_A_TIME = 4
+_BATCH = 4
 """Connections in one turn of the event loop: requests have theirs in between, and other workers
 can tell how many they really have."""
-_ALONE = 64
+_BATCH_ALONE = 64
 """The same without other workers, where there is room. Where a crowd comes at once and is accepted
 slowly, the queue of the kernel runs over: who comes then is tried again after 1, 3, 7 seconds."""
 _BACKLOG = 4096
@@ -32,7 +32,7 @@ _PAUSE_SECONDS = 0.001
 _PATIENCE_SECONDS = 0.1
 _NO_ROOM_SECONDS = 0.05
 _QUIET_SECONDS = 10.0
-_BEGIN_SECONDS = 1.0
+_START_SECONDS = 1.0
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -45,7 +45,7 @@ class Acceptor:
         connections: the protocols of those that stand; each adds itself, and takes itself out.
         may_accept: asked before each, of which up to three that were accepted just before may not
             stand yet; on False none is accepted for a moment, and then it is asked again.
-        spare: how many connections more there is certainly room for.
+        free: how many connections more there is certainly room for.
         on_full: called when the system has no room for one more: no descriptor, no memory.
         balance: with other workers; None where there are none.
     """
@@ -57,7 +57,7 @@ class Acceptor:
         connections: Set[object],
         *,
         may_accept: Callable[[], bool] = lambda: True,
-        spare: Callable[[], int] = lambda: 0,
+        free: Callable[[], int] = lambda: 0,
         on_full: Callable[[], None] = lambda: None,
         balance: Balance | None = None,
     ) -> None:
@@ -66,30 +66,30 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._connections = connections
         self._may_accept = may_accept
-        self._spare = spare
+        self._free = free
         self._on_full = on_full
         self._balance = balance
-        self._beginning: dict[asyncio.Task[None], asyncio.Protocol] = {}
+        self._starting: dict[asyncio.Task[None], asyncio.Protocol] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._left_since = 0.0
-        self._quiet_until = 0.0
+        self._next_log_at = 0.0
         self._reading = False
         self._full = False
         self._closed = False
         listening.setblocking(False)
-        self.show()
+        self.publish()
         self._listen()
 
     @property
     def connections(self) -> int:
         """Connections that stand, and those that are just being accepted."""
-        beginning = sum(one not in self._connections for one in self._beginning.values())
-        return len(self._connections) + beginning
+        starting = sum(one not in self._connections for one in self._starting.values())
+        return len(self._connections) + starting
 
-    def show(self) -> None:
+    def publish(self) -> None:
         """Tell the other workers how many connections there are."""
         if self._balance is not None and not self._full and not self._closed:
-            self._balance.show(self.connections)
+            self._balance.publish(self.connections)
 
     async def close(self) -> None:
         """Accept what waits, for its clients have connected, then close the listening socket."""
@@ -106,10 +106,10 @@ class Acceptor:
                 continue
             except OSError:
                 break
-            self._begin(connection)
+            self._start(connection)
         self._listening.close()
-        if self._beginning:
-            await asyncio.wait(self._beginning, timeout=_BEGIN_SECONDS)
+        if self._starting:
+            await asyncio.wait(self._starting, timeout=_START_SECONDS)
 
     def _listen(self) -> None:
         self._timer = None
@@ -126,12 +126,12 @@ class Acceptor:
 
     def _accept(self) -> None:
         """Accept what has come, as far as it is for this worker and there is room."""
-        self.show()
-        count = _AT_A_TIME
+        self.publish()
+        count = _BATCH
         if self._balance is None:
-            count = max(count, min(_ALONE, self._spare() - len(self._beginning)))
+            count = max(count, min(_BATCH_ALONE, self._free() - len(self._starting)))
         for _ in range(count):
-            if self._balance is not None and not self._balance.is_turn(self.connections):
+            if self._balance is not None and not self._balance.should_accept(self.connections):
                 self._leave_to_others()
                 return
             if not self._may_accept():
@@ -146,18 +146,18 @@ class Acceptor:
             except OSError as error:
                 self._fail(error)
                 return
-            self._begin(connection)
+            self._start(connection)
         else:
-            if self._balance is not None and not self._balance.has_heard():
+            if self._balance is not None and not self._balance.others_alive():
                 self._leave_to_others()
 
-    def _begin(self, connection: socket.socket) -> None:
+    def _start(self, connection: socket.socket) -> None:
         self._full = False
         protocol = self._make_protocol()
         task = self._loop.create_task(self._connect(connection, protocol))
-        self._beginning[task] = protocol
-        task.add_done_callback(self._begun)
-        self.show()
+        self._starting[task] = protocol
+        task.add_done_callback(self._on_started)
+        self.publish()
 
     async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
         connection.setblocking(False)
@@ -170,11 +170,11 @@ class Acceptor:
             connection.close()
             raise
 
-    def _begun(self, task: asyncio.Task[None]) -> None:
-        del self._beginning[task]
+    def _on_started(self, task: asyncio.Task[None]) -> None:
+        del self._starting[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection could not be begun", exc_info=error)
-        self.show()
+        self.publish()
 
     def _wait_for_room(self) -> None:
         """Look away for longer; until it accepts again, the others need not wait for this one."""
@@ -186,22 +186,22 @@ class Acceptor:
 
     def _leave_to_others(self) -> None:
         """Look away for a moment: they are awake, as this one is, or will be."""
-        self.show()
+        self.publish()
         self._pause()
         self._left_since = self._loop.time()
-        self._timer = self._loop.call_later(_PAUSE_SECONDS, self._look_again)
+        self._timer = self._loop.call_later(_PAUSE_SECONDS, self._retry)
 
-    def _look_again(self) -> None:
+    def _retry(self) -> None:
         assert self._balance is not None, "there are others"
-        self.show()
-        if self._is_waited_for() and not self._balance.is_turn(self.connections):
+        self.publish()
+        if self._has_pending() and not self._balance.should_accept(self.connections):
             if self._loop.time() < self._left_since + _PATIENCE_SECONDS:
-                self._timer = self._loop.call_later(_PAUSE_SECONDS, self._look_again)
+                self._timer = self._loop.call_later(_PAUSE_SECONDS, self._retry)
                 return
-            self._balance.pass_over(self.connections)
+            self._balance.skip_idle(self.connections)
         self._listen()
 
-    def _is_waited_for(self) -> bool:
+    def _has_pending(self) -> bool:
         """Return whether a connection waits to be accepted."""
         poll = select.poll()
         poll.register(self._listening, select.POLLIN)
@@ -211,8 +211,8 @@ class Acceptor:
         """Wait, and say so once in a while: it would fail again at once, and fill the log."""
         self._wait_for_room()
         now = self._loop.time()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET_SECONDS
+        if now >= self._next_log_at:
+            self._next_log_at = now + _QUIET_SECONDS
             _log.error(
                 "cannot accept connections: %s; they wait, with %d open",
                 error.strerror or error,

@@ -18,15 +18,15 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-__all__ = ["Caller", "TrustedProxies", "block_of", "caller", "is_loopback"]
+__all__ = ["Caller", "TrustedProxies", "block_of", "find_caller", "is_loopback"]
 
 _Address = IPv4Address | IPv6Address
 
-_MOST_HOPS = 32
-_MOST_BYTES = 4096
+_MAX_HOPS = 32
+_MAX_FORWARDED_BYTES = 4096
 """Of `Forwarded`, which has to be read from its beginning."""
 
-_MOST_TEXT = 64
+_MAX_ADDRESS_LENGTH = 64
 
 _NODE = re.compile(
     r"(?:(\d{1,3}(?:\.\d{1,3}){3})|\[([0-9A-Fa-f:.]{2,45})\])"
@@ -86,9 +86,9 @@ class TrustedProxies:
 
     def trusts(self, peer: str) -> bool:
         """Return whether a connection from `peer`, an IP address, is a trusted proxy's."""
-        return bool(self.networks) and self._holds(_parsed(peer))
+        return bool(self.networks) and self._contains(_parse(peer))
 
-    def _holds(self, address: _Address | None) -> bool:
+    def _contains(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)
 
 
@@ -99,13 +99,13 @@ def _remedy(text: str) -> str:
         return ""
 
 
-def _parsed(text: str) -> _Address | None:
+def _parse(text: str) -> _Address | None:
     # What is longer is none, and would stay in the cache.
-    return _looked_up(text) if len(text) <= _MOST_TEXT else None
+    return _parse_cached(text) if len(text) <= _MAX_ADDRESS_LENGTH else None
 
 
 @lru_cache(maxsize=1024)
-def _looked_up(text: str) -> _Address | None:
+def _parse_cached(text: str) -> _Address | None:
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -114,7 +114,7 @@ def _looked_up(text: str) -> _Address | None:
     return mapped or address
 
 
-def caller(
+def find_caller(
     peer: str, headers: Mapping[bytes, bytes], proxies: TrustedProxies, scheme: str = "http"
 ) -> Caller:
     """Return who calls, by the peer's address and by what a trusted proxy says. It never raises.
@@ -125,49 +125,51 @@ def caller(
         headers: lower-case names; repeated lines are joined by a comma.
         scheme: of the connection.
     """
-    address = _parsed(peer)
-    own = Caller(peer if address is None else str(address), scheme)
+    address = _parse(peer)
+    direct = Caller(peer if address is None else str(address), scheme)
     forwarded, listed = headers.get(_FORWARDED), headers.get(_FORWARDED_FOR)
     proto = headers.get(_FORWARDED_PROTO)
     if (forwarded is None and listed is None and proto is None) or not proxies.trusts(peer):
-        return own
-    told: list[Caller] = []
+        return direct
+    claims: list[Caller] = []
     if forwarded is not None:
-        told.append(_by_forwarded(forwarded.decode("latin-1"), own, proxies))
+        claims.append(_by_forwarded(forwarded.decode("latin-1"), direct, proxies))
     if listed is not None or (proto is not None and forwarded is None):
         lines = "" if listed is None else listed.decode("latin-1")
-        told.append(
-            _by_lists(lines, "" if proto is None else proto.decode("latin-1"), own, proxies)
+        claims.append(
+            _by_lists(lines, "" if proto is None else proto.decode("latin-1"), direct, proxies)
         )
-    first, last = told[0], told[-1]
+    first, last = claims[0], claims[-1]
     if first.address != last.address:
-        return own
+        return direct
     return Caller(first.address, first.scheme if first.scheme == last.scheme else scheme)
 
 
-def _by_forwarded(value: str, own: Caller, proxies: TrustedProxies) -> Caller:
-    elements = _elements(value) if len(value) <= _MOST_BYTES else None
+def _by_forwarded(value: str, direct: Caller, proxies: TrustedProxies) -> Caller:
+    elements = _elements(value) if len(value) <= _MAX_FORWARDED_BYTES else None
     if not elements:
-        return own
+        return direct
     elements.reverse()
-    address, passed = _walk((_node(one.get("for", "")) for one in elements), own.address, proxies)
-    scheme = elements[passed - 1].get("proto", "") if passed else ""
-    return Caller(address, _SCHEMES.get(scheme.lower(), own.scheme))
-
-
-def _by_lists(listed: str, proto: str, own: Caller, proxies: TrustedProxies) -> Caller:
-    address, passed = _walk(
-        (_node(text) or _parsed(text) for text in _from_the_right(listed)), own.address, proxies
+    address, passed = _walk_hops(
+        (_node(one.get("for", "")) for one in elements), direct.address, proxies
     )
-    schemes = [text.strip(" \t").lower() for text in proto.split(",", _MOST_HOPS)]
+    scheme = elements[passed - 1].get("proto", "") if passed else ""
+    return Caller(address, _SCHEMES.get(scheme.lower(), direct.scheme))
+
+
+def _by_lists(listed: str, proto: str, direct: Caller, proxies: TrustedProxies) -> Caller:
+    address, passed = _walk_hops(
+        (_node(text) or _parse(text) for text in _from_the_right(listed)), direct.address, proxies
+    )
+    schemes = [text.strip(" \t").lower() for text in proto.split(",", _MAX_HOPS)]
     # One for each hop, or one alone: of the one hop that sets it.
     place = 1
     if len(schemes) > 1:
         place = passed if passed and len(schemes) == listed.count(",") + 1 else 0
-    return Caller(address, _SCHEMES.get(schemes[-place] if place else "", own.scheme))
+    return Caller(address, _SCHEMES.get(schemes[-place] if place else "", direct.scheme))
 
 
-def _walk(
+def _walk_hops(
     hops: Iterable[_Address | None], address: str, proxies: TrustedProxies
 ) -> tuple[str, int]:
     """Return the caller's address, and how many hops from the end it stands; 0: it is not there.
@@ -177,11 +179,11 @@ def _walk(
     """
     passed = 0
     for hop in hops:
-        if hop is None or passed == _MOST_HOPS:
+        if hop is None or passed == _MAX_HOPS:
             break
         address = str(hop)
         passed += 1
-        if not proxies._holds(hop):
+        if not proxies._contains(hop):
             break
     return address, passed
 
@@ -196,7 +198,7 @@ def _from_the_right(listed: str) -> Iterator[str]:
 def _node(text: str) -> _Address | None:
     """Return the address of a node as RFC 7239 §6 writes it, None where it names none."""
     found = _NODE.fullmatch(text)
-    return None if found is None else _parsed(found[1] or found[2])
+    return None if found is None else _parse(found[1] or found[2])
 
 
 def _elements(value: str) -> list[dict[str, str]] | None:
@@ -224,7 +226,7 @@ def _elements(value: str) -> list[dict[str, str]] | None:
 
 def is_loopback(address: str) -> bool:
     """Return whether an address is this machine's own; a Unix socket, which has none, is, too."""
-    parsed = _parsed(address)
+    parsed = _parse(address)
     return not address if parsed is None else parsed.is_loopback
 
 
@@ -233,7 +235,7 @@ def block_of(address: str) -> str:
 
     A single customer has a whole /64 at the least, and all of its addresses.
     """
-    parsed = _parsed(address)
+    parsed = _parse(address)
     if not isinstance(parsed, IPv6Address):
         return address
     return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"

@@ -39,24 +39,24 @@ class Admission:
     """The line of a worker, in its event loop: `enter` or `wait`, and who was in says `leave`."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
-        self._line = AdmissionQueue(limits)
+        self._queue = AdmissionQueue(limits)
         self._waiting: dict[Request, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._tending = False
+        self._checking = False
         self._starts = _STARTS
         self._renewing = False
         self._closed = False
-        self.enter = self._line.enter
+        self.try_enter = self._queue.try_enter
 
     @property
-    def inside(self) -> int:
+    def running(self) -> int:
         """Requests that have a place."""
-        return self._line.inside
+        return self._queue.running
 
     @property
     def waiting(self) -> int:
         """Requests that wait for their turn."""
-        return self._line.waiting
+        return self._queue.waiting
 
     def wait(
         self,
@@ -77,67 +77,67 @@ class Admission:
         if self._closed:
             loop.call_soon(refuse, TooManyRequests())
             return
-        self._line.expel_stalled(now)
-        if self._line.enter(request, now, address, token):
+        self._queue.move_stalled(now)
+        if self._queue.try_enter(request, now, address, token):
             start()
             return
-        refusal = self._line.wait(request, now, address, token)
+        refusal = self._queue.wait(request, now, address, token)
         if refusal is not None:
             loop.call_soon(refuse, refusal)
             return
         self._waiting[request] = _Waiting(start, refuse)
-        self._let_in(now)
-        if self._timer is None and not self._tending and self._waiting:
-            self._tend_line()
+        self._admit_waiting(now)
+        if self._timer is None and not self._checking and self._waiting:
+            self._check_queue()
 
-    def forget(self, request: Request) -> bool:
+    def cancel(self, request: Request) -> bool:
         """Take out of the line whose client has left, and return whether it stood there."""
         self._waiting.pop(request, None)
-        return self._line.forget(request)
+        return self._queue.cancel(request)
 
-    def leave(self, request: Request) -> None:
+    def release(self, request: Request) -> None:
         """End a request that had its turn, if it had one, and make room for the next one."""
-        if self._line.leave(request):
-            self._let_in(asyncio.get_running_loop().time())
+        if self._queue.release(request):
+            self._admit_waiting(asyncio.get_running_loop().time())
 
     def stall(self, request: Request) -> None:
         """Give the place of a request that only waits to the next one."""
-        if self._line.stall(request):
-            self._let_in(asyncio.get_running_loop().time())
+        if self._queue.stall(request):
+            self._admit_waiting(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Refuse the line; who comes now is refused at once."""
         self._closed = True
-        while (dropped := self._line.drop()) is not None:
+        while (dropped := self._queue.pop()) is not None:
             self._waiting.pop(dropped[0]).refuse(dropped[1])
 
-    def _let_in(self, now: float) -> None:
-        while self._starts > 0 and (request := self._line.next(now)) is not None:
+    def _admit_waiting(self, now: float) -> None:
+        while self._starts > 0 and (request := self._queue.admit_next(now)) is not None:
             self._starts -= 1
             self._waiting.pop(request).start()
         if self._starts < _STARTS and not self._renewing:
             self._renewing = True
-            asyncio.get_running_loop().call_soon(self._renew)
+            asyncio.get_running_loop().call_soon(self._reset_starts)
 
-    def _renew(self) -> None:
+    def _reset_starts(self) -> None:
         self._renewing = False
         self._starts = _STARTS
         if self._waiting:
-            self._let_in(asyncio.get_running_loop().time())
+            self._admit_waiting(asyncio.get_running_loop().time())
 
-    def _tend_line(self) -> None:
+    def _check_queue(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
-        self._tending = True
+        self._checking = True
         now = loop.time()
-        self._line.expel_stalled(now)
-        self._let_in(now)
+        self._queue.move_stalled(now)
+        self._admit_waiting(now)
         for _ in range(_STARTS):
-            if (late := self._line.late(now)) is None:
+            if (late := self._queue.next_expired(now)) is None:
                 break
             self._waiting.pop(late[0]).refuse(late[1])
-        self._tending = False
+        self._checking = False
         # Who came together is late together: the rest of them has to wait for others, too.
-        at = self._line.look_at(now)
+        at = self._queue.next_check(now)
         if at is not None:
-            self._timer = loop.call_at(at, self._tend_line)
+            self._timer = loop.call_at(at, self._check_queue)

@@ -24,7 +24,7 @@ _STALLED_TIMES = 15
 """Of the limit: so many may be without a place, and still be carried out."""
 LOOK_SECONDS = 0.1
 _NO_LIMIT = 1 << 62
-_MOST_PASSED_OVER = 32
+_MAX_SKIPPED_QUEUES = 32
 """Queues in one look: the others have theirs at the next one, since the queues take turns."""
 _NOTHING_DONE = "nothing of it was done: come again after the seconds of retry_after"
 
@@ -74,10 +74,10 @@ class AdmissionQueue:
         self._limit = limit = limits.requests or _NO_LIMIT
         self._places = Share.of(limit, limits.share)
         self._shared = self._places.shared
-        self._line = Share.of(limits.waiting, limits.share)
-        self._without_place = Share.of(limit * _STALLED_TIMES, limits.share)
+        self._waiting_share = Share.of(limits.waiting, limits.share)
+        self._stalled_share = Share.of(limit * _STALLED_TIMES, limits.share)
         # In the order of their coming.
-        self._inside: dict[Request, tuple[float, Account, Account | None]] = {}
+        self._running: dict[Request, tuple[float, Account, Account | None]] = {}
         self._stalled: dict[Request, tuple[Account, Account | None]] = {}
         # All wait equally long, so that it is the order of their deadlines, too.
         self._waiting: OrderedDict[Request, _Entry] = OrderedDict()
@@ -85,9 +85,9 @@ class AdmissionQueue:
         self._looked_at = float("-inf")
 
     @property
-    def inside(self) -> int:
+    def running(self) -> int:
         """Requests that have a place."""
-        return len(self._inside)
+        return len(self._running)
 
     @property
     def stalled(self) -> int:
@@ -99,18 +99,18 @@ class AdmissionQueue:
         """Requests that wait for their turn."""
         return len(self._waiting)
 
-    def enter(
+    def try_enter(
         self, request: Request, now: float, address: Account, token: Account | None = None
     ) -> bool:
         """Go in where there is room and nobody waits; else `wait`."""
         if self._waiting:
             return False
-        inside = self._inside
+        inside = self._running
         if len(inside) >= self._shared and not (
             len(inside) < self._limit and _within(self._places.own, address, token)
         ):
             return False
-        # As `_put_inside`: every request comes here.
+        # As `_admit`: every request comes here.
         inside[request] = now, address, token
         address.places += 1
         if token is not None:
@@ -122,13 +122,13 @@ class AdmissionQueue:
     ) -> TooManyRequests | None:
         """Stand in line, or return why not. Then ask `next`: it may be its turn at once."""
         taken = len(self._waiting)
-        if taken >= self._line.shared:
-            if taken >= self._line.total:
+        if taken >= self._waiting_share.shared:
+            if taken >= self._waiting_share.total:
                 return self._refusal(address, token)
             if address.limited:
                 for account in (address, token):
-                    if account is not None and account.waiting >= self._line.own:
-                        return self._over(account, self._line, "places in the line")
+                    if account is not None and account.waiting >= self._waiting_share.own:
+                        return self._share_error(account, self._waiting_share, "places in the line")
         entry = _Entry(address, token, now + self._limits.wait)
         self._waiting[request] = entry
         self._queues.setdefault(entry.queue, OrderedDict())[request] = None
@@ -137,17 +137,17 @@ class AdmissionQueue:
             token.waiting += 1
         return None
 
-    def forget(self, request: Request) -> bool:
+    def cancel(self, request: Request) -> bool:
         """Take out of the line whose client has left, and return whether it stood there."""
         entry = self._waiting.get(request)
         if entry is None:
             return False
-        self._take_out(request, entry)
+        self._remove(request, entry)
         return True
 
-    def leave(self, request: Request) -> bool:
+    def release(self, request: Request) -> bool:
         """End a request that is carried out, and return whether somebody may go in now."""
-        held = self._inside.pop(request, None)
+        held = self._running.pop(request, None)
         if held is not None:
             _, address, token = held
             address.places -= 1
@@ -162,41 +162,41 @@ class AdmissionQueue:
                 token.stalled -= 1
         return False
 
-    def next(self, now: float) -> Request | None:
+    def admit_next(self, now: float) -> Request | None:
         """Have the next one go in and return it, None where nobody can."""
-        taken = len(self._inside)
+        taken = len(self._running)
         if taken >= self._limit:
             return None
         free = taken < self._shared
-        for _ in range(min(len(self._queues), _MOST_PASSED_OVER)):
+        for _ in range(min(len(self._queues), _MAX_SKIPPED_QUEUES)):
             account, queue = next(iter(self._queues.items()))
             request = next(iter(queue))
             entry = self._waiting[request]
             self._queues.move_to_end(account)
             if free or _within(self._places.own, entry.address, entry.token):
-                self._take_out(request, entry)
-                self._put_inside(request, now, entry.address, entry.token)
+                self._remove(request, entry)
+                self._admit(request, now, entry.address, entry.token)
                 return request
         return None
 
-    def late(self, now: float) -> tuple[Request, TooManyRequests] | None:
+    def next_expired(self, now: float) -> tuple[Request, TooManyRequests] | None:
         """Take out of the line one whose wait is over, and return it and why; None: no more."""
         first = next(iter(self._waiting.items()), None)
         if first is None or first[1].deadline > now:
             return None
-        return self._refused(*first)
+        return self._refuse(*first)
 
-    def drop(self) -> tuple[Request, TooManyRequests] | None:
+    def pop(self) -> tuple[Request, TooManyRequests] | None:
         """Take the first one out of the line, whether it is late or not."""
         first = next(iter(self._waiting.items()), None)
-        return None if first is None else self._refused(*first)
+        return None if first is None else self._refuse(*first)
 
-    def look_at(self, now: float) -> float | None:
+    def next_check(self, now: float) -> float | None:
         """Return when to ask `late`, `expel_stalled` and `next` again, None where nobody waits."""
         first = next(iter(self._waiting.values()), None)
         return None if first is None else max(now, min(first.deadline, now + STALLED_SECONDS))
 
-    def expel_stalled(self, now: float) -> None:
+    def move_stalled(self, now: float) -> None:
         """Take their places from those who only wait, for NATS or for somebody who reads.
 
         They take no work, and would keep out all others: while one bucket has no leader, every
@@ -206,36 +206,36 @@ class AdmissionQueue:
             return
         self._looked_at = now
         late: list[Request] = []
-        for request, (since, _, _) in self._inside.items():
+        for request, (since, _, _) in self._running.items():
             if since > now - STALLED_SECONDS:
                 break
             late.append(request)
         for request in late:
-            if len(self._stalled) >= self._without_place.total:
+            if len(self._stalled) >= self._stalled_share.total:
                 break
-            self._take_place(request)
+            self._move_to_stalled(request)
 
     def stall(self, request: Request) -> bool:
         """Take the place of one that is known to wait; return whether somebody may go in now."""
-        return self._take_place(request) and bool(self._waiting)
+        return self._move_to_stalled(request) and bool(self._waiting)
 
-    def _take_place(self, request: Request) -> bool:
+    def _move_to_stalled(self, request: Request) -> bool:
         """Have one carried out without a place, if so many may be; return whether it is."""
-        held = self._inside.get(request)
+        held = self._running.get(request)
         taken = len(self._stalled)
-        if held is None or taken >= self._without_place.total:
+        if held is None or taken >= self._stalled_share.total:
             return False
         _, address, token = held
         if (
-            taken >= self._without_place.shared
+            taken >= self._stalled_share.shared
             and address.limited
             and any(
-                one is not None and one.stalled >= self._without_place.own
+                one is not None and one.stalled >= self._stalled_share.own
                 for one in (address, token)
             )
         ):
             return False
-        del self._inside[request]
+        del self._running[request]
         self._stalled[request] = address, token
         address.stalled += 1
         address.places -= 1
@@ -244,15 +244,13 @@ class AdmissionQueue:
             token.places -= 1
         return True
 
-    def _put_inside(
-        self, request: Request, now: float, address: Account, token: Account | None
-    ) -> None:
-        self._inside[request] = now, address, token
+    def _admit(self, request: Request, now: float, address: Account, token: Account | None) -> None:
+        self._running[request] = now, address, token
         address.places += 1
         if token is not None:
             token.places += 1
 
-    def _take_out(self, request: Request, entry: _Entry) -> None:
+    def _remove(self, request: Request, entry: _Entry) -> None:
         del self._waiting[request]
         queue = self._queues[entry.queue]
         del queue[request]
@@ -262,8 +260,8 @@ class AdmissionQueue:
         if entry.token is not None:
             entry.token.waiting -= 1
 
-    def _refused(self, request: Request, entry: _Entry) -> tuple[Request, TooManyRequests]:
-        self._take_out(request, entry)
+    def _refuse(self, request: Request, entry: _Entry) -> tuple[Request, TooManyRequests]:
+        self._remove(request, entry)
         return request, self._refusal(entry.address, entry.token)
 
     def _refusal(self, address: Account, token: Account | None) -> TooManyRequests:
@@ -271,11 +269,11 @@ class AdmissionQueue:
         if address.limited:
             for account in (address, token):
                 if account is not None and account.places >= self._places.own < self._limit:
-                    return self._over(account, self._places, "places")
-        return _said("too many requests", _NOTHING_DONE)
+                    return self._share_error(account, self._places, "places")
+        return _error("too many requests", _NOTHING_DONE)
 
-    def _over(self, account: Account, share: Share, what: str) -> TooManyRequests:
-        return _said(
+    def _share_error(self, account: Account, share: Share, what: str) -> TooManyRequests:
+        return _error(
             f"too many requests {account.name}",
             f"one caller has {share.own} of {share.total} {what} (max_share) and leaves the last "
             f"{share.total - share.shared} to others: send fewer at a time; {_NOTHING_DONE}",
@@ -286,7 +284,7 @@ def _within(own: int, address: Account, token: Account | None) -> bool:
     return not address.limited or (address.places < own and (token is None or token.places < own))
 
 
-def _said(message: str, hint: str) -> TooManyRequests:
+def _error(message: str, hint: str) -> TooManyRequests:
     error = TooManyRequests(message)
     error.hint = hint
     return error

@@ -13,16 +13,16 @@ is a moment old costs a connection in the wrong place, no more.
 from collections.abc import Sequence
 from typing import Protocol
 
-__all__ = ["CELLS", "Balance", "Cells", "vacate"]
+__all__ = ["CELLS", "Balance", "Cells", "clear_slot"]
 
 CELLS = 2
 """Numbers for each worker: its connections, counted from 1, and its sign of life. 0 connections
 is a place where no worker is."""
 
-_NOBODY = 0
+_EMPTY = 0
 _SLACK = 1 / 16
 """Of a fair share: so much more is not worth a wait."""
-_SIGNS = 1 << 30
+_HEARTBEATS = 1 << 30
 
 
 class Cells(Protocol):
@@ -32,9 +32,9 @@ class Cells(Protocol):
     def __setitem__(self, at: int, value: int, /) -> None: ...
 
 
-def vacate(cells: Cells, place: int) -> None:
+def clear_slot(cells: Cells, slot: int) -> None:
     """Have a worker that is gone, or accepts no longer, count no more."""
-    cells[place * CELLS] = _NOBODY
+    cells[slot * CELLS] = _EMPTY
 
 
 class Balance:
@@ -42,55 +42,55 @@ class Balance:
 
     Args:
         cells: of all workers, `CELLS` each.
-        place: this worker's.
+        slot: this worker's.
     """
 
-    def __init__(self, cells: Cells, place: int) -> None:
+    def __init__(self, cells: Cells, slot: int) -> None:
         self._cells = cells
-        self._place = place
-        self._sign = cells[:][place * CELLS + 1]
+        self._slot = slot
+        self._heartbeat = cells[:][slot * CELLS + 1]
         self._heard = 0
         self._passed_over: dict[int, int] = {}
 
-    def show(self, connections: int) -> None:
+    def publish(self, connections: int) -> None:
         """Tell the others how many this one has, and that it lives."""
-        self._sign = (self._sign + 1) % _SIGNS
-        self._cells[self._place * CELLS + 1] = self._sign
-        self._cells[self._place * CELLS] = connections + 1
+        self._heartbeat = (self._heartbeat + 1) % _HEARTBEATS
+        self._cells[self._slot * CELLS + 1] = self._heartbeat
+        self._cells[self._slot * CELLS] = connections + 1
 
-    def is_turn(self, connections: int) -> bool:
+    def should_accept(self, connections: int) -> bool:
         """Return whether one more connection is this worker's to accept."""
         others = self._others()
         total = connections + sum(others.values())
         return connections < (1 + _SLACK) * (total + 1) / (len(others) + 1)
 
-    def has_heard(self) -> bool:
+    def others_alive(self) -> bool:
         """Return whether any other has given a sign of life since this was asked last."""
-        signs = self._cells[1::CELLS]
-        heard = sum(signs) - signs[self._place]
+        heartbeats = self._cells[1::CELLS]
+        heard = sum(heartbeats) - heartbeats[self._slot]
         before, self._heard = self._heard, heard
         return heard != before
 
-    def pass_over(self, connections: int) -> None:
+    def skip_idle(self, connections: int) -> None:
         """Count no more who had their turn and did not take it, until they give a sign of life."""
-        signs = self._cells[1::CELLS]
-        for place, theirs in self._others().items():
-            if theirs < connections:
-                self._passed_over[place] = signs[place]
+        heartbeats = self._cells[1::CELLS]
+        for slot, count in self._others().items():
+            if count < connections:
+                self._passed_over[slot] = heartbeats[slot]
 
     def leave(self) -> None:
         """Accept no more, until `show`: all that comes is for the others."""
-        vacate(self._cells, self._place)
+        clear_slot(self._cells, self._slot)
 
     def _others(self) -> dict[int, int]:
         """Return the connections of the others that count, by their places."""
-        counts, signs = self._cells[::CELLS], self._cells[1::CELLS]
+        counts, heartbeats = self._cells[::CELLS], self._cells[1::CELLS]
         others = {}
-        for place, count in enumerate(counts):
-            if count == _NOBODY or place == self._place:
+        for slot, count in enumerate(counts):
+            if count == _EMPTY or slot == self._slot:
                 continue
-            if self._passed_over.get(place) == signs[place]:
+            if self._passed_over.get(slot) == heartbeats[slot]:
                 continue
-            self._passed_over.pop(place, None)
-            others[place] = count - 1
+            self._passed_over.pop(slot, None)
+            others[slot] = count - 1
         return others

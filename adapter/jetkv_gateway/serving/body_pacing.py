@@ -23,11 +23,11 @@ _PIECE_BYTES = 256 * 1024
 class Sender(Protocol):
     """A connection on which a body arrives."""
 
-    def rest(self) -> None:
+    def pause_body(self) -> None:
         """Read no more of it until `go_on`."""
         ...
 
-    def go_on(self) -> None:
+    def resume_body(self) -> None:
         """Read on, if a body still arrives."""
         ...
 
@@ -46,15 +46,15 @@ class BodyPacer:
         self._renewing = False
 
     @property
-    def resting(self) -> int:
+    def paused(self) -> int:
         """How many wait until more may be read of them."""
         return len(self._resting)
 
-    def took(self, sender: Sender, size: int) -> None:
+    def note_read(self, sender: Sender, size: int) -> None:
         """Note that a part of a body was read, and more is to come."""
         self._left -= size
         if self._left < 0:
-            sender.rest()
+            sender.pause_body()
             self._resting.append(sender)
         if not self._renewing:
             self._renewing = True
@@ -64,7 +64,7 @@ class BodyPacer:
         """Begin a turn: as many go on as there is room for, whatever each of them has sent."""
         self._left = self._turn_bytes
         for _ in range(min(len(self._resting), max(1, self._turn_bytes // _PIECE_BYTES))):
-            self._resting.popleft().go_on()
+            self._resting.popleft().resume_body()
         self._renewing = bool(self._resting)
         if self._renewing:
             asyncio.get_running_loop().call_soon(self._renew)

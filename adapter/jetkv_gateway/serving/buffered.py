@@ -20,18 +20,18 @@ __all__ = ["BufferedBytes"]
 _STEP = 16 * 1024
 """Bytes that have to move to count as progress, where so many are held."""
 
-_ROOM = 16
+_ROOM_PART = 16
 """One look makes room of this part of the limit, so that a flood does not bring a look at each."""
 
 H = TypeVar("H")
 
 
 @dataclass(slots=True)
-class _Holding:
+class _Buffer:
     size: int
     since: float
     moved: int
-    stays: bool
+    running: bool
     account: Account | None
 
 
@@ -48,11 +48,11 @@ class BufferedBytes(Generic[H]):
 
     def __init__(self, limit: int, part: float = 1.0) -> None:
         self._share = Share.of(limit, part)
-        self._holdings: dict[H, _Holding] = {}
+        self._buffers: dict[H, _Buffer] = {}
         self.total = 0
 
     def __len__(self) -> int:
-        return len(self._holdings)
+        return len(self._buffers)
 
     @property
     def limit(self) -> int:
@@ -65,7 +65,7 @@ class BufferedBytes(Generic[H]):
         now: float,
         *,
         moved: int = 0,
-        stays: bool = False,
+        running: bool = False,
         account: Account | None = None,
     ) -> bool:
         """Note how much is held for somebody now; 0 ends it.
@@ -73,29 +73,29 @@ class BufferedBytes(Generic[H]):
         Args:
             now: the time, in seconds.
             moved: bytes that its client has sent or taken in since the last note.
-            stays: whether it is carried out: then it counts, and is not let go.
+            running: whether it is carried out: then it counts, and is not let go.
             account: of its caller, None where no share concerns it.
 
         Returns:
             Whether somebody has to be let go: see `excess`.
         """
-        holding = self._holdings.get(holder)
-        if holding is None:
+        buffer = self._buffers.get(holder)
+        if buffer is None:
             if size <= 0:
                 return False
-            holding = self._holdings[holder] = _Holding(0, now, 0, stays, account)
-        delta = size - holding.size
+            buffer = self._buffers[holder] = _Buffer(0, now, 0, running, account)
+        delta = size - buffer.size
         self.total += delta
-        if holding.account is not None:
-            holding.account.held += delta
+        if buffer.account is not None:
+            buffer.account.buffered += delta
         if size <= 0:
-            del self._holdings[holder]
+            del self._buffers[holder]
             return False
-        holding.size = size
-        holding.stays = stays
-        holding.moved += moved
-        if holding.moved >= min(_STEP, size):
-            holding.moved, holding.since = 0, now
+        buffer.size = size
+        buffer.running = running
+        buffer.moved += moved
+        if buffer.moved >= min(_STEP, size):
+            buffer.moved, buffer.since = 0, now
         return delta > 0 and self.total > self._share.shared
 
     def excess(self) -> list[H]:
@@ -103,31 +103,31 @@ class BufferedBytes(Generic[H]):
         share = self._share
         gone: list[H] = []
         if self.total > share.shared and share.shared < share.total:
-            gone += self._let_go(share.shared, greedy=True)
+            gone += self._drop_slowest(share.shared, over_share_only=True)
         if self.total > share.total:
-            gone += self._let_go(share.total, greedy=False)
+            gone += self._drop_slowest(share.total, over_share_only=False)
         return gone
 
-    def _let_go(self, total: int, *, greedy: bool) -> list[H]:
+    def _drop_slowest(self, total: int, *, over_share_only: bool) -> list[H]:
         """Let go until less than `total` is held, by some.
 
         Args:
-            greedy: only of callers over their share, and only for as long as they are.
+            over_share_only: only of callers over their share, and only for as long as they are.
         """
         gone: list[H] = []
-        for holder, holding in sorted(self._holdings.items(), key=_slowest_first):
-            if self.total <= total - self._share.total // _ROOM:
+        for holder, buffer in sorted(self._buffers.items(), key=_slowest_first):
+            if self.total <= total - self._share.total // _ROOM_PART:
                 break
-            if holding.stays or (greedy and not self._is_greedy(holding.account)):
+            if buffer.running or (over_share_only and not self._is_over_share(buffer.account)):
                 continue
-            self.note(holder, 0, holding.since)
+            self.note(holder, 0, buffer.since)
             gone.append(holder)
         return gone
 
-    def _is_greedy(self, account: Account | None) -> bool:
-        return account is not None and account.limited and account.held > self._share.own
+    def _is_over_share(self, account: Account | None) -> bool:
+        return account is not None and account.limited and account.buffered > self._share.own
 
 
-def _slowest_first(item: tuple[H, _Holding]) -> tuple[float, int]:
-    holding = item[1]
-    return holding.since, -holding.size
+def _slowest_first(item: tuple[H, _Buffer]) -> tuple[float, int]:
+    buffer = item[1]
+    return buffer.since, -buffer.size

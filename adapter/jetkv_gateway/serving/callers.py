@@ -8,14 +8,14 @@ from jetkv_gateway.serving.addresses import (
     Caller,
     TrustedProxies,
     block_of,
-    caller,
+    find_caller,
     is_loopback,
 )
 from jetkv_gateway.serving.shares import Account, Accounts
 
 __all__ = ["CallerOptions", "Callers", "Peer"]
 
-_NOBODY = TrustedProxies()
+_NO_PROXIES = TrustedProxies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class CallerOptions:
         limit_loopback: whether callers on this machine have a share, too.
     """
 
-    proxies: TrustedProxies = _NOBODY
+    proxies: TrustedProxies = _NO_PROXIES
     proxy_protocol: bool = False
     limit_loopback: bool = False
 
@@ -56,21 +56,21 @@ class Callers:
     def __init__(self, options: CallerOptions) -> None:
         self._options = options
         self._accounts = Accounts()
-        self.nowhere = Peer("", "", self._accounts.unlimited, trusted=False)
+        self.unknown_peer = Peer("", "", self._accounts.unlimited, trusted=False)
 
-    def peer(self, address: str, *, told: bool = False) -> Peer:
+    def peer(self, address: str, *, from_proxy: bool = False) -> Peer:
         """Return what is known of the other end of a connection.
 
         Args:
             address: as the socket has it, empty where it has none.
-            told: whether it is one that the PROXY protocol told: who is on the proxy's machine is
-                not on this one.
+            from_proxy: whether the PROXY protocol told it. A loopback address then means the
+                proxy's machine, not this one.
         """
-        shown = caller(address, {}, self._options.proxies).address
+        shown = find_caller(address, {}, self._options.proxies).address
         block = block_of(shown)
         if self._options.proxies.trusts(address):
             return Peer(shown, block, self._accounts.unlimited, trusted=True)
-        if is_loopback(address) and not told and not self._options.limit_loopback:
+        if is_loopback(address) and not from_proxy and not self._options.limit_loopback:
             return Peer(shown, block, self._accounts.unlimited, trusted=False)
         return Peer(shown, block, self._accounts.of_address(block), trusted=False)
 
@@ -78,7 +78,7 @@ class Callers:
         """Return whether a connection has to begin with a header of the PROXY protocol."""
         return self._options.proxy_protocol and peer.trusted
 
-    def behind(
+    def forwarded(
         self, peer: Peer, headers: Mapping[bytes, bytes], scheme: str
     ) -> tuple[Caller, Account]:
         """Return who sends a request by a trusted proxy, as one caller, and whom it counts for.
@@ -86,7 +86,7 @@ class Callers:
         A proxy that names nobody is a caller like any other. So is one on this machine, and whoever
         says through a proxy to be on this machine.
         """
-        found = caller(peer.address, headers, self._options.proxies, scheme)
+        found = find_caller(peer.address, headers, self._options.proxies, scheme)
         block = block_of(found.address)
         return found._replace(address=block), self._accounts.of_address(block)
 

@@ -8,18 +8,18 @@ from contextlib import suppress
 
 __all__ = [
     "LINGER_SECONDS",
-    "LINGER_SECONDS_OF_A_STOP",
     "STALL_SECONDS",
+    "STOP_LINGER_SECONDS",
     "LingeringClose",
     "LingeringConnections",
-    "has_unread",
-    "notice_silence",
+    "has_unread_data",
     "reset",
+    "set_user_timeout",
 ]
 
 LINGER_SECONDS = 5.0
 # What was sent before its client could know of the end arrives within a round trip.
-LINGER_SECONDS_OF_A_STOP = 1.0
+STOP_LINGER_SECONDS = 1.0
 STALL_SECONDS = 40.0
 """How long a watcher may take in nothing of what waits for it."""
 
@@ -27,7 +27,7 @@ _LINGER_BYTES = 64 * 1024 * 1024
 _LINGER_TIMES = 4
 _PART_BYTES = 256 * 1024
 _PART_SECONDS = 0.005
-_MOST_LINGERING = 512
+_MAX_LINGERING = 512
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -38,7 +38,7 @@ class LingeringConnections:
         most: how many there may be; whoever has been there for the longest ends then.
     """
 
-    def __init__(self, most: int = _MOST_LINGERING) -> None:
+    def __init__(self, most: int = _MAX_LINGERING) -> None:
         self._most = most
         self._all: dict[LingeringClose, None] = {}
         self._senders: set[LingeringClose] = set()
@@ -46,14 +46,14 @@ class LingeringConnections:
     def __len__(self) -> int:
         return len(self._all)
 
-    def begins(self, one: "LingeringClose") -> None:
+    def add(self, one: "LingeringClose") -> None:
         self._all[one] = None
         if len(self._all) > self._most:
             oldest = next(iter(self._all))
-            self.ends(oldest)
+            self.remove(oldest)
             oldest.abort()
 
-    def ends(self, one: "LingeringClose") -> None:
+    def remove(self, one: "LingeringClose") -> None:
         self._all.pop(one, None)
         self._senders.discard(one)
 
@@ -75,33 +75,33 @@ class LingeringClose(asyncio.Protocol):
     away an answer that was not read yet.
 
     Args:
-        before: whose connection it was; it hears of the end.
+        owner: whose connection it was; it hears of the end.
         lingering: all that are read on in the same way.
     """
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        before: asyncio.Protocol,
+        owner: asyncio.Protocol,
         lingering: LingeringConnections,
         seconds: float,
     ) -> None:
         self._transport = transport
-        self._before = before
+        self._owner = owner
         self._lingering = lingering
         self._bytes_left = _LINGER_BYTES
         self._part_left = 0
         self._waits: asyncio.TimerHandle | None = None
         self._seconds = seconds
-        self._patience = _LINGER_TIMES
+        self._extensions_left = _LINGER_TIMES
         self._seen = self._bytes_left
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
         transport.resume_reading()
         if transport.can_write_eof():
             # The client may have reset what was not read from for a while: asyncio raises then.
             with suppress(OSError):
                 transport.write_eof()
-        lingering.begins(self)
+        lingering.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._bytes_left -= len(data)
@@ -117,14 +117,14 @@ class LingeringClose(asyncio.Protocol):
         """End it at once; what its client has not read of the answer may be lost."""
         self._transport.abort()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Close, unless the client still sends: it would not read its answer before its end."""
-        self._patience -= 1
-        if self._bytes_left == self._seen or self._patience <= 0:
+        self._extensions_left -= 1
+        if self._bytes_left == self._seen or self._extensions_left <= 0:
             self._transport.close()
             return
         self._seen = self._bytes_left
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._check)
 
     def _go_on(self) -> None:
         self._waits = None
@@ -132,14 +132,14 @@ class LingeringClose(asyncio.Protocol):
         self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lingering.ends(self)
+        self._lingering.remove(self)
         self._timer.cancel()
         if self._waits is not None:
             self._waits.cancel()
-        self._before.connection_lost(exc)
+        self._owner.connection_lost(exc)
 
 
-def has_unread(transport: asyncio.Transport) -> bool:
+def has_unread_data(transport: asyncio.Transport) -> bool:
     """Return whether something has arrived that the event loop has not come to."""
     raw = transport.get_extra_info("socket")
     descriptor = -1 if raw is None else raw.fileno()
@@ -159,7 +159,7 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def notice_silence(transport: asyncio.Transport) -> None:
+def set_user_timeout(transport: asyncio.Transport) -> None:
     """Have the kernel end the connection of a peer that takes in nothing any more."""
     raw = transport.get_extra_info("socket")
     option = getattr(socket, "TCP_USER_TIMEOUT", None)

@@ -22,9 +22,9 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.serving.bodies import Body
 from jetkv_gateway.serving.closing import (
     LINGER_SECONDS,
-    LINGER_SECONDS_OF_A_STOP,
+    STOP_LINGER_SECONDS,
     LingeringClose,
-    has_unread,
+    has_unread_data,
     reset,
 )
 from jetkv_gateway.serving.connections import Rank
@@ -77,7 +77,7 @@ class BaseConnection(asyncio.Protocol):
         self._state = server_state
         self.transport = cast(asyncio.Transport, None)
         self.lost = False
-        self.peer = worker.callers.nowhere
+        self.peer = worker.callers.unknown_peer
         self.scheme = "http"
         self._token: Account | None = None
         self._reader = HeadReader()
@@ -86,20 +86,20 @@ class BaseConnection(asyncio.Protocol):
         self._raw = ReceiveBuffer()
         self._reading = True
         self._eof = False
-        self._leaving = False
+        self._shutting_down = False
         # Of the request that is read or answered:
         self._request: Request | None = None
         self._call: Call | None = None
-        self._runs = False
+        self._is_running = False
         self._body: Body | None = None
         self._expects = False
-        self._opening: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         # Of what it has not taken in:
-        self._full: asyncio.Event | None = None
-        self._is_full = False
+        self._writable: asyncio.Event | None = None
+        self._write_paused = False
         self._unsent = 0
-        self._ended: asyncio.Event | None = None
-        self._is_held = False
+        self._closed: asyncio.Event | None = None
+        self._is_buffered = False
         self._running: Request | None = None
 
     # --- who is there
@@ -109,46 +109,46 @@ class BaseConnection(asyncio.Protocol):
             return
         self.lost = True
         self._state.connections.discard(self)
-        self.worker.connections.closed(self)
+        self.worker.connections.remove(self)
         request, call = self._request, self._call
         if request is not None and call is not None and call.limited:
-            self.worker.admission.forget(request)
+            self.worker.admission.cancel(request)
         self._forget_request()
-        self._phase = Phase.OVER
+        self._phase = Phase.CLOSING
         self._raw.clear()
         self._reader.close()
-        if self._ended is not None:
-            self._ended.set()
-        if self._full is not None:
-            self._full.set()
+        if self._closed is not None:
+            self._closed.set()
+        if self._writable is not None:
+            self._writable.set()
 
     def pause_writing(self) -> None:
-        self._is_full = True
+        self._write_paused = True
         self._unsent = self.transport.get_write_buffer_size()
-        self._progress.fills(self._unsent, self.worker.now)
-        if self._full is not None:
-            self._full.clear()
-        self._hold()
+        self._progress.note_unsent(self._unsent, self.worker.now)
+        if self._writable is not None:
+            self._writable.clear()
+        self._update_buffered()
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         """Wait until there is room for more to be sent.
 
         Raises:
             ConnectionError: the client is gone.
         """
-        if self._is_full:
-            if self._full is None:
-                self._full = asyncio.Event()
-            await self._full.wait()
+        if self._write_paused:
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            await self._writable.wait()
         if self.lost:
             raise ConnectionError
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the client is gone."""
         if not self.lost:
-            if self._ended is None:
-                self._ended = asyncio.Event()
-            await self._ended.wait()
+            if self._closed is None:
+                self._closed = asyncio.Event()
+            await self._closed.wait()
 
     def reset(self) -> None:
         """End the connection so that its peer cannot take what it has for all there is."""
@@ -160,7 +160,7 @@ class BaseConnection(asyncio.Protocol):
     @property
     def rank(self) -> Rank:
         """What is under way, for `Connections`."""
-        if self._is_full or (self._raw and self._phase is Phase.IDLE):
+        if self._write_paused or (self._raw and self._phase is Phase.IDLE):
             return Rank.BUSY
         return self._progress.rank(self._phase, self.worker.now)
 
@@ -168,10 +168,10 @@ class BaseConnection(asyncio.Protocol):
     def since(self) -> float:
         return self._progress.since
 
-    def may_go(self) -> bool:
-        return self._phase is not Phase.IDLE or not has_unread(self.transport)
+    def can_evict(self) -> bool:
+        return self._phase is not Phase.IDLE or not has_unread_data(self.transport)
 
-    def _hold(self, moved: int = 0) -> None:
+    def _update_buffered(self, moved: int = 0) -> None:
         """Note what is held for the client, if that is worth it.
 
         Args:
@@ -180,70 +180,72 @@ class BaseConnection(asyncio.Protocol):
         size = 0
         if self.lost and self._running is not None:
             return  # what is carried out is held for as long
-        if not self.lost and self._phase is not Phase.OVER:
+        if not self.lost and self._phase is not Phase.CLOSING:
             size = len(self._raw)
             if self._body is not None:
                 size += self._body.kept
             if self._request is not None:
                 size += len(self._request.body)
-        if self._is_full and not self.lost:
+        if self._write_paused and not self.lost:
             size += self._unsent
         elif size < SMALL and self._phase not in (Phase.HEAD, Phase.BODY):
             size = 0
-        if size or self._is_held:
-            self._is_held = size > 0
+        if size or self._is_buffered:
+            self._is_buffered = size > 0
             # What is written may be aborted; what is carried out may be applied already.
-            stays = self._runs and not self._is_full
-            self.worker.hold(self, size, moved=moved, stays=stays, account=self.peer.account)
+            running = self._is_running and not self._write_paused
+            self.worker.set_buffered(
+                self, size, moved=moved, running=running, account=self.peer.account
+            )
 
     # --- the end
 
-    def let_go(self) -> None:
+    def drop_slow(self) -> None:
         """End what is held, as too much is held for slow clients."""
-        self._is_held = False
+        self._is_buffered = False
         call, request = self._call, self._request
         if self.lost:
             return
-        if self._is_full:
+        if self._write_paused:
             self.reset()
         elif self._phase in (Phase.HEAD, Phase.BODY):
             error = TooManyRequests("too much is held for slow clients")
             error.hint = "nothing was done: send it again, faster or later"
-            self._say_last(error)
-        elif request is not None and call is not None and self.worker.admission.forget(request):
+            self._answer_and_close(error)
+        elif request is not None and call is not None and self.worker.admission.cancel(request):
             request.context.run(refuse, call)
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Close, since another connection needs the room."""
         if self._phase in (Phase.HEAD, Phase.BODY):
-            self._turn_away()
-        elif self._phase is Phase.OVER:
+            self._refuse_connection()
+        elif self._phase is Phase.CLOSING:
             self.transport.abort()
         else:
-            self._phase = Phase.OVER
+            self._phase = Phase.CLOSING
             self.transport.close()
 
-    def _turn_away(self) -> None:
+    def _refuse_connection(self) -> None:
         """Say why there is no room, and close without waiting for anything."""
         error = TooManyRequests("too many connections")
         error.hint = "nothing was done: open fewer, and use each of them again"
-        self._write_last(error)
+        self._write_error(error)
         self._forget_request()
-        self._phase = Phase.OVER
+        self._phase = Phase.CLOSING
         self._raw.clear()
         self.transport.close()
 
-    def _say_last(self, error: GatewayError) -> None:
+    def _answer_and_close(self, error: GatewayError) -> None:
         """Answer what is no whole request, and close."""
-        if self.transport.is_closing() or self._phase is Phase.OVER:
+        if self.transport.is_closing() or self._phase is Phase.CLOSING:
             return
-        self._write_last(error)
-        self._leave()
+        self._write_error(error)
+        self._close_lingering()
 
-    def _write_last(self, error: GatewayError) -> None:
+    def _write_error(self, error: GatewayError) -> None:
         """Answer what is no whole request."""
         request = self._request
-        if request is None or not request.begun:
+        if request is None or not request.started:
             request_id = new_request_id()
             status, lines, body = failure(error, request_id)
             shown = b"" if request is not None and request.method == "HEAD" else body
@@ -253,57 +255,57 @@ class BaseConnection(asyncio.Protocol):
                 % (STATUS_LINES[status], self.worker.date, lines, request_id, len(body), shown)
             )
         if request is not None:
-            request.begun = request.complete = True
+            request.started = request.complete = True
 
-    def _leave(self) -> None:
+    def _close_lingering(self) -> None:
         """Send nothing more, read on for a moment, and close."""
         self._forget_request()
-        self._phase = Phase.OVER
+        self._phase = Phase.CLOSING
         self._raw.clear()
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
             if self._eof:
                 self.transport.close()
                 return
-            seconds = LINGER_SECONDS_OF_A_STOP if self._leaving else LINGER_SECONDS
+            seconds = STOP_LINGER_SECONDS if self._shutting_down else LINGER_SECONDS
             last = LingeringClose(self.transport, self, self.worker.lingering, seconds)
             self.transport.set_protocol(last)
 
     def shutdown(self) -> None:
         """Make the answer in flight the last one, or else the next, if it is asked for soon."""
-        self._leaving = True
+        self._shutting_down = True
         if self._request is None:
-            self._loop.call_later(_LAST_REQUEST_SECONDS, self._leave_if_idle)
-        elif self._request.begun:
+            self._loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
+        elif self._request.started:
             self._request.is_last = True
-        elif self._opening is not None and self._call is not None and is_watch(self._call):
+        elif self._task is not None and self._call is not None and is_watch(self._call):
             # It would end as soon as it stands.
-            self._opening.cancel()
+            self._task.cancel()
 
-    def _leave_if_idle(self) -> None:
+    def _close_if_idle(self) -> None:
         if self._phase not in (Phase.IDLE, Phase.PROXY) or self.transport.is_closing():
             return
-        if has_unread(self.transport):
-            self._loop.call_later(_LOOK_SECONDS, self._leave_if_idle)
+        if has_unread_data(self.transport):
+            self._loop.call_later(_LOOK_SECONDS, self._close_if_idle)
         else:
-            self._leave()
+            self._close_lingering()
 
     def expire(self) -> None:
         """End a connection that a stop cannot wait for any longer.
 
         The task of the request in flight is cancelled by the server, which makes an answer.
         """
-        if self._phase is Phase.OVER:
+        if self._phase is Phase.CLOSING:
             return  # on its way out already
-        self._leaving = True
+        self._shutting_down = True
         self._raw.clear()
-        if self._phase is Phase.ANSWER and self._runs:
+        if self._phase is Phase.ANSWER and self._is_running:
             return
         if self._phase is Phase.IDLE:
-            self._leave()
+            self._close_lingering()
         else:
-            self._say_last(Unavailable("the gateway stops"))
+            self._answer_and_close(Unavailable("the gateway stops"))
 
-    def _abandon(self, request: Request) -> None:
+    def _drop_listing(self, request: Request) -> None:
         if self._request is request and not request.complete:
             self.transport.close()
 
@@ -318,32 +320,32 @@ class BaseConnection(asyncio.Protocol):
         body, transport = self._body, self.transport
         # However little it is: a connection that closes waits for it, too.
         unsent = transport.get_write_buffer_size()
-        if self._is_full and unsent != self._unsent:
+        if self._write_paused and unsent != self._unsent:
             taken, self._unsent = self._unsent - unsent, unsent
-            self._hold(max(0, taken))
-        stuck = self._progress.look(
+            self._update_buffered(max(0, taken))
+        expired = self._progress.check(
             self._phase,
             now,
             size=0 if body is None else body.size,
             unsent=unsent,
         )
-        if stuck is Expired.TAKES_NO_ANSWER:
+        if expired is Expired.UNREAD_ANSWER:
             # What it has of the answer is not to look whole.
             self.reset()
-        elif stuck is Expired.HALF_A_REQUEST:
-            self._say_last(RequestTooSlow())
-        elif stuck is Expired.NO_REQUEST:
+        elif expired is Expired.INCOMPLETE_REQUEST:
+            self._answer_and_close(RequestTooSlow())
+        elif expired is Expired.NO_REQUEST:
             transport.close()
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter_phase(self, phase: Phase) -> None:
         self._phase = phase
-        self._progress.enters(phase, self.worker.now)
+        self._progress.enter(phase, self.worker.now)
 
     def _forget_request(self) -> None:
         self._request = self._call = self._body = None
-        self._runs = False
-        if self._is_held:
-            self._hold()
+        self._is_running = False
+        if self._is_buffered:
+            self._update_buffered()
 
     # --- reading
 
@@ -360,4 +362,4 @@ class BaseConnection(asyncio.Protocol):
 
 def is_watch(call: Call) -> bool:
     """Return whether a call is one whose answer has no end."""
-    return call.route is not None and call.route.socket
+    return call.route is not None and call.route.websocket

@@ -19,9 +19,9 @@ from typing import Generic, Protocol, TypeVar
 
 from jetkv_gateway.serving.shares import Account, Share
 
-__all__ = ["MOST", "Admitted", "Connections", "Evictable", "Rank", "connections_for"]
+__all__ = ["MAX_CONNECTIONS", "Admitted", "Connections", "Evictable", "Rank", "connections_for"]
 
-MOST = 16_384
+MAX_CONNECTIONS = 16_384
 """Connections of a worker by default, however many descriptors there are: 10,000 watches, and
 some more."""
 
@@ -60,7 +60,7 @@ class Evictable(Protocol):
     def rank(self) -> Rank: ...
     @property
     def since(self) -> float: ...
-    def may_go(self) -> bool:
+    def can_evict(self) -> bool:
         """Return whether nothing has arrived on it that was not read yet."""
         ...
 
@@ -73,12 +73,12 @@ class Admitted(Generic[C]):
     """What follows from a new connection.
 
     Attributes:
-        stays: whether it may; if not, close it.
-        shed: others to close; nothing that they asked for is being carried out.
+        admitted: whether it may; if not, close it.
+        evicted: others to close; nothing that they asked for is being carried out.
     """
 
-    stays: bool
-    shed: tuple[C, ...] = ()
+    admitted: bool
+    evicted: tuple[C, ...] = ()
 
 
 class Connections(Generic[C]):
@@ -91,10 +91,10 @@ class Connections(Generic[C]):
 
     def __init__(self, limit: int, share: float) -> None:
         self._share = Share.of(limit, share)
-        self._at_once = max(1, limit // _AT_ONCE)
+        self._batch = max(1, limit // _AT_ONCE)
         # In the order of their coming.
         self._all: dict[C, Account] = {}
-        self._greedy: set[Account] = set()
+        self._over_share: set[Account] = set()
         self._skips: dict[Account | None, int] = {}
 
     def __len__(self) -> int:
@@ -104,38 +104,38 @@ class Connections(Generic[C]):
     def limit(self) -> int:
         return self._share.total
 
-    def opened(self, connection: C, account: Account) -> Admitted[C]:
+    def add(self, connection: C, account: Account) -> Admitted[C]:
         """Count a connection that was accepted, and return what has to give way for it."""
-        shed: list[C] = []
+        evicted: list[C] = []
         stays = self._fits(account)
-        if not stays and account in self._greedy:
+        if not stays and account in self._over_share:
             # What it closes of its own makes room for itself, and for nobody else.
-            shed = self._idlest(account)
-            stays = bool(shed)
+            evicted = self._evict_idlest(account)
+            stays = bool(evicted)
         elif not stays:
-            shed = self._idlest(None)
+            evicted = self._evict_idlest(None)
             stays = self._fits(account)
         if stays:
             self._all[connection] = account
             account.connections += 1
             if account.limited and account.connections >= self._share.own:
-                self._greedy.add(account)
-        return Admitted(stays, tuple(shed))
+                self._over_share.add(account)
+        return Admitted(stays, tuple(evicted))
 
-    def closed(self, connection: C) -> None:
+    def remove(self, connection: C) -> None:
         """Count a connection no more; one that did not stay or was shed is not counted already."""
         account = self._all.pop(connection, None)
         if account is not None:
             account.connections -= 1
             self._skips.pop(None, None)
             if account.limited and account.connections < self._share.own:
-                self._greedy.discard(account)
+                self._over_share.discard(account)
                 self._skips.pop(account, None)
 
     def move(self, connection: C, account: Account) -> Admitted[C]:
         """Count a connection for another caller: its proxy has told who that is."""
-        self.closed(connection)
-        return self.opened(connection, account)
+        self.remove(connection)
+        return self.add(connection, account)
 
     def replace(self, connection: C, other: C) -> None:
         """Count another object for a connection that goes on as that: a WebSocket."""
@@ -149,14 +149,14 @@ class Connections(Generic[C]):
         Args:
             full: whether the system has said that there is none.
         """
-        return self._idlest(None) if full or len(self._all) >= self.limit else []
+        return self._evict_idlest(None) if full or len(self._all) >= self.limit else []
 
     @property
     def has_room(self) -> bool:
         """Whether there is room for one more of some caller."""
         return len(self._all) < self.limit
 
-    def spare(self) -> int:
+    def free(self) -> int:
         """Return how many more there is room for."""
         return self.limit - len(self._all)
 
@@ -164,17 +164,17 @@ class Connections(Generic[C]):
         by_caller = account.connections if account.limited else -1
         return self._share.allows(len(self._all), by_caller)
 
-    def _idlest(self, account: Account | None) -> list[C]:
+    def _evict_idlest(self, account: Account | None) -> list[C]:
         """Return the idlest connections, of one caller or of all, and count them no more."""
         skips = self._skips.get(account, 0)
         if skips:
             self._skips[account] = skips - 1
             return []
-        shed = [] if account is None and self._greedy else self._unused(account)
-        if len(shed) < self._at_once:
+        shed = [] if account is None and self._over_share else self._unused(account)
+        if len(shed) < self._batch:
             shed = self._ranked(account)
         for connection in shed:
-            self.closed(connection)
+            self.remove(connection)
         if not shed:
             # As many are asked for now as a look costs.
             self._skips[account] = len(self._all) // _AT_ONCE
@@ -184,24 +184,24 @@ class Connections(Generic[C]):
         """Return those that never asked anything, in the order of their coming: a short look."""
         shed = []
         for one, of in self._all.items():
-            if one.rank is Rank.UNUSED and account in (None, of) and one.may_go():
+            if one.rank is Rank.UNUSED and account in (None, of) and one.can_evict():
                 shed.append(one)
-                if len(shed) == self._at_once:
+                if len(shed) == self._batch:
                     break
         return shed
 
     def _ranked(self, account: Account | None) -> list[C]:
         candidates = (
-            (of not in self._greedy, rank, one.since, number, one)
+            (of not in self._over_share, rank, one.since, number, one)
             for number, (one, of) in enumerate(self._all.items())
             if (rank := one.rank) is not Rank.BUSY and account in (None, of)
         )
         # Some may have begun to say something: twice as many are looked at.
-        first = heapq.nsmallest(2 * self._at_once, candidates)
-        return [one for *_, one in first if one.may_go()][: self._at_once]
+        first = heapq.nsmallest(2 * self._batch, candidates)
+        return [one for *_, one in first if one.can_evict()][: self._batch]
 
 
 def connections_for(descriptors: int) -> int:
     """Return how many connections a worker may have that may have so many open files."""
     margin = max(_LEAST_MARGIN, descriptors // _MARGIN)
-    return max(1, min(MOST, descriptors - margin))
+    return max(1, min(MAX_CONNECTIONS, descriptors - margin))

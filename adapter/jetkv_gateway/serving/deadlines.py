@@ -27,7 +27,7 @@ class Phase(enum.IntEnum):
     HEAD = 1
     BODY = 2
     ANSWER = 3
-    OVER = 4
+    CLOSING = 4
     PROXY = 5
     """Before all else: a proxy says whom it passes on."""
 
@@ -37,9 +37,9 @@ class Expired(enum.Enum):
 
     NO_REQUEST = enum.auto()
     """Nothing was asked: close."""
-    HALF_A_REQUEST = enum.auto()
+    INCOMPLETE_REQUEST = enum.auto()
     """Say that the rest did not come in time."""
-    TAKES_NO_ANSWER = enum.auto()
+    UNREAD_ANSWER = enum.auto()
     """Whatever is still to be sent, it is not wanted: cut the connection."""
 
 
@@ -55,19 +55,19 @@ class Progress:
         self._unsent = 0
         self._unsent_since = now
 
-    def enters(self, phase: Phase, now: float) -> None:
+    def enter(self, phase: Phase, now: float) -> None:
         """Note that the connection waits for something else."""
         self._since = now
         self._mark = 0
         if phase is Phase.IDLE:
             self._idle_seconds = _IDLE_SECONDS
 
-    def rests(self, now: float) -> None:
+    def enter_idle(self, now: float) -> None:
         """Note that a request was answered; as `enters` does for `IDLE`, which each comes to."""
         self._since = now
         self._idle_seconds = _IDLE_SECONDS
 
-    def fills(self, unsent: int, now: float) -> None:
+    def note_unsent(self, unsent: int, now: float) -> None:
         """Note that an answer is not taken in as fast as it is written."""
         self._unsent, self._unsent_since = unsent, now
 
@@ -88,7 +88,7 @@ class Progress:
         # Who has its last word has had all.
         return Rank.BUSY if phase is Phase.ANSWER else Rank.UNUSED
 
-    def look(self, phase: Phase, now: float, *, size: int, unsent: int) -> Expired | None:
+    def check(self, phase: Phase, now: float, *, size: int, unsent: int) -> Expired | None:
         """Return what is to be done, None while there is progress.
 
         Args:
@@ -97,17 +97,17 @@ class Progress:
         """
         if unsent:
             if unsent != self._unsent:
-                self.fills(unsent, now)
+                self.note_unsent(unsent, now)
             elif now - self._unsent_since > _UNSENT_SECONDS:
-                return Expired.TAKES_NO_ANSWER
+                return Expired.UNREAD_ANSWER
         waited = now - self._since
         if phase is Phase.IDLE:
             return Expired.NO_REQUEST if waited > self._idle_seconds and not unsent else None
         if phase in (Phase.HEAD, Phase.PROXY):
-            return Expired.HALF_A_REQUEST if waited > _HEAD_SECONDS else None
+            return Expired.INCOMPLETE_REQUEST if waited > _HEAD_SECONDS else None
         if phase is Phase.BODY and waited > _BODY_SECONDS:
             # By rate: a slow link passes, a silent client does not.
             if size - self._mark < waited * _BODY_BYTES_A_SECOND:
-                return Expired.HALF_A_REQUEST
+                return Expired.INCOMPLETE_REQUEST
             self._mark, self._since = size, now
         return None

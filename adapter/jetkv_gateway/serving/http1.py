@@ -22,7 +22,7 @@ from jetkv_gateway.kv.errors import GatewayError, InternalError
 from jetkv_gateway.serving.bodies import Body
 from jetkv_gateway.serving.connection import SMALL
 from jetkv_gateway.serving.deadlines import Phase
-from jetkv_gateway.serving.dispatch import MAX_SKIPPED, DispatchingConnection
+from jetkv_gateway.serving.dispatch import MAX_DISCARDED_BYTES, DispatchingConnection
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
 from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, invalid
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
@@ -59,10 +59,10 @@ class HttpConnection(DispatchingConnection):
             self.scheme = "https"
         if callers.begins_with_proxy_header(self.peer):
             self._phase = Phase.PROXY
-        if not self.worker.opened(self, self.peer.account):
-            self._turn_away()
+        if not self.worker.add(self, self.peer.account):
+            self._refuse_connection()
             return
-        if self._leaving or self.worker.stopping.is_set():
+        if self._shutting_down or self.worker.stopping.is_set():
             self.shutdown()
 
     def eof_received(self) -> bool:
@@ -70,22 +70,22 @@ class HttpConnection(DispatchingConnection):
         self._eof = True
         request = self._request
         if request is None:
-            if self._phase is Phase.OVER:
+            if self._phase is Phase.CLOSING:
                 return False
             # Behind an answer, whole requests may still wait.
             return bool(self._raw) and self._phase is Phase.IDLE
-        if self._phase is not Phase.ANSWER or (self.worker.stopping.is_set() and request.begun):
+        if self._phase is not Phase.ANSWER or (self.worker.stopping.is_set() and request.started):
             return False
         call = self._call
         if call is None:
             return True
-        if call.limited and self.worker.admission.forget(request):
+        if call.limited and self.worker.admission.cancel(request):
             # It may well have left the line: its place is for others.
             request.context.run(refuse, call)
-        elif call.route is not None and call.route.socket:
+        elif call.route is not None and call.route.websocket:
             return False
         elif call.route is not None and call.route.scans:
-            self._loop.call_later(_LISTING_SECONDS, self._abandon, request)
+            self._loop.call_later(_LISTING_SECONDS, self._drop_listing, request)
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -99,15 +99,15 @@ class HttpConnection(DispatchingConnection):
         if not isinstance(error, GatewayError):
             _log.error("a connection failed", exc_info=error)
             error = InternalError(hint="report it with the request id")
-        self._say_last(error)
+        self._answer_and_close(error)
 
     def resume_writing(self) -> None:
-        self._is_full = False
-        self._hold()
-        if self._full is not None:
-            self._full.set()
+        self._write_paused = False
+        self._update_buffered()
+        if self._writable is not None:
+            self._writable.set()
         if self._phase is Phase.IDLE:
-            self._next()
+            self._next_request()
 
     # --- bytes to requests
 
@@ -115,7 +115,7 @@ class HttpConnection(DispatchingConnection):
         phase, raw = self._phase, self._raw
         if phase is _BODY:
             self._take_body(data)
-        elif phase is _IDLE and not raw and not self._is_full:
+        elif phase is _IDLE and not raw and not self._write_paused:
             end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4) + 4
             if end < 4 or data[0] in b"\r\n":
                 raw += data
@@ -127,17 +127,17 @@ class HttpConnection(DispatchingConnection):
         elif phase is Phase.HEAD:
             raw += data
             self._read_head()
-            self._hold(len(data))
+            self._update_buffered(len(data))
         elif phase is Phase.PROXY:
             raw += data
             self._read_proxy_header()
-        elif phase is not Phase.OVER:
+        elif phase is not Phase.CLOSING:
             if self._is_endless:
                 # It has no end that this could wait for.
                 self.transport.close()
                 return
             raw += data
-            self._hold(len(data))
+            self._update_buffered(len(data))
             if len(raw) > _MAX_BEHIND:
                 self._pause()
 
@@ -151,9 +151,9 @@ class HttpConnection(DispatchingConnection):
         self._raw.take(told.size)
         self._phase = Phase.IDLE
         if told.address is not None:
-            self.peer = self.worker.callers.peer(told.address, told=True)
-            if not self.worker.moved(self, self.peer.account):
-                self._turn_away()
+            self.peer = self.worker.callers.peer(told.address, from_proxy=True)
+            if not self.worker.move(self, self.peer.account):
+                self._refuse_connection()
                 return
         self._read_head()
 
@@ -164,10 +164,10 @@ class HttpConnection(DispatchingConnection):
         if head is not None:
             self._open(head, b"")
         elif raw and self._eof:
-            self._leave()  # the rest of it does not come
+            self._close_lingering()  # the rest of it does not come
         elif raw and self._phase is not Phase.HEAD:
-            self._enter(Phase.HEAD)
-            self._hold(len(raw))
+            self._enter_phase(Phase.HEAD)
+            self._update_buffered(len(raw))
 
     def _open(self, raw: bytes, behind: bytes) -> None:
         """Read a head, and have the gateway look at it."""
@@ -182,7 +182,7 @@ class HttpConnection(DispatchingConnection):
             request.query = b"?"
         if self.peer.trusted:
             callers = self.worker.callers
-            caller, request.account = callers.behind(self.peer, headers, self.scheme)
+            caller, request.account = callers.forwarded(self.peer, headers, self.scheme)
             request.client, request.scheme = caller
         whole = length == len(behind)  # nearly always: then nothing has to be kept
         if behind and not whole:
@@ -191,8 +191,8 @@ class HttpConnection(DispatchingConnection):
             self._body = Body(length)
         if b"upgrade" in headers and offers_websocket(head.method, headers):
             target = raw.split(b" ", 2)[1]
-            request.accepts = check_handshake(head.version, target, headers)
-            request.handshake = True
+            request.accept_key = check_handshake(head.version, target, headers)
+            request.is_websocket = True
         if whole:
             if length:
                 self._reader.skip(behind)
@@ -211,10 +211,10 @@ class HttpConnection(DispatchingConnection):
 
     def _open_body(self, call: Call | None) -> None:
         body, raw = self._body, self._raw
-        if body is None or self._phase is Phase.OVER:
+        if body is None or self._phase is Phase.CLOSING:
             return  # it was answered, and that was the last answer
         self._call = call
-        self._enter(Phase.BODY)
+        self._enter_phase(Phase.BODY)
         if call is not None:
             body.limit = call.body_limit
             if self._expects and not self._raw:
@@ -222,7 +222,7 @@ class HttpConnection(DispatchingConnection):
         if raw:
             self._take_body(raw.take(None if body.left == CHUNKED else body.left))
         if self._eof and self._phase is Phase.BODY:
-            self._leave()  # the rest of it does not come
+            self._close_lingering()  # the rest of it does not come
 
     def _take_body(self, data: bytes) -> None:
         """Take in what is of the body; what comes behind it waits."""
@@ -237,30 +237,30 @@ class HttpConnection(DispatchingConnection):
         if body.is_over and call is not None:
             body.drop()
             request.context.run(refuse_body, call)
-        elif request.complete and body.size > MAX_SKIPPED:
-            self._leave()
+        elif request.complete and body.size > MAX_DISCARDED_BYTES:
+            self._close_lingering()
         elif body.done:
             request.body = body.take()
             if request.complete:
-                self.answered(request)
+                self.on_answered(request)
             elif call is not None:
                 self._admit(request, call)
-                if self._is_held or len(request.body) >= SMALL:
-                    self._hold(len(data))
+                if self._is_buffered or len(request.body) >= SMALL:
+                    self._update_buffered(len(data))
         else:
-            self._hold(len(data))
-            self.worker.body_pacer.took(self, len(data))
+            self._update_buffered(len(data))
+            self.worker.body_pacer.note_read(self, len(data))
 
-    def rest(self) -> None:
+    def pause_body(self) -> None:
         self._pause()
 
-    def go_on(self) -> None:
+    def resume_body(self) -> None:
         if self._phase is Phase.BODY and not self.lost:
             self._resume()
 
-    def _next(self) -> None:
+    def _next_request(self) -> None:
         """Begin the request that waits, if one does."""
-        if self._phase is not Phase.IDLE or self._is_full or self.lost:
+        if self._phase is not Phase.IDLE or self._write_paused or self.lost:
             return
         self._resume()
         if self._raw:
@@ -269,4 +269,4 @@ class HttpConnection(DispatchingConnection):
             except Exception as error:  # noqa: BLE001 - as in data_received
                 self._refuse(error)
         elif self._eof:
-            self._leave()
+            self._close_lingering()

@@ -33,7 +33,7 @@ from jetkv_gateway.serving.server import (
     serve,
     stop_seconds,
 )
-from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Slots, Worker, keep_helpers
+from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Slots, Worker, ensure_helpers
 
 __all__ = ["run"]
 
@@ -55,7 +55,7 @@ def run(
     server_socket: socket.socket,
     on_started: Callable[[], None],
     *,
-    look: Callable[[], None] = lambda: None,
+    refresh: Callable[[], None] = lambda: None,
     hangup_stops: bool = False,
 ) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code; a second one ends it at once.
@@ -65,12 +65,12 @@ def run(
 
     Args:
         app: is pickled for each worker as it is when that one starts.
-        look: called once a second where there are several workers; it keeps `app` up to date.
+        refresh: called once a second where there are several workers; it keeps `app` up to date.
         hangup_stops: take SIGHUP for a stop, where it means that the terminal was closed.
     """
     if options.workers > 1:
-        _find_room()
-        return _Supervisor(app, options, server_socket, on_started, look).run()
+        _ensure_temp_dir()
+        return _Supervisor(app, options, server_socket, on_started, refresh).run()
     server = GatewayServer(config_for(app, options), on_started, delay=options.shutdown_delay)
 
     def stop(times: int) -> None:
@@ -115,13 +115,13 @@ class _Supervisor:
         options: ServerOptions,
         server_socket: socket.socket,
         on_started: Callable[[], None],
-        look: Callable[[], None],
+        refresh: Callable[[], None],
     ) -> None:
         self._app = app
         self._options = options
-        self._look = look
+        self._refresh = refresh
         self._socket = server_socket
-        self._places = Slots(options.workers)
+        self._slots = Slots(options.workers)
         self._on_started = on_started
         self._started = False
         self._signals = 0
@@ -133,23 +133,23 @@ class _Supervisor:
     def run(self) -> int:
         logging.config.dictConfig(logging_for(self._options.log_level))
         # Signals end the wait below by way of this pair.
-        woken, wakes = socket.socketpair()
-        with woken, wakes:
-            woken.setblocking(False)
-            wakes.setblocking(False)
-            signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        wake_receiver, wake_sender = socket.socketpair()
+        with wake_receiver, wake_sender:
+            wake_receiver.setblocking(False)
+            wake_sender.setblocking(False)
+            signal.set_wakeup_fd(wake_sender.fileno(), warn_on_full_buffer=False)
             _on_signals(self._count)
             signal.signal(signal.SIGHUP, self._count_hangup)
             with share_metrics():
-                files = FileWatcher(self._look)
+                files = FileWatcher(self._refresh)
                 files.start()
                 try:
-                    return self._watch_over(woken)
+                    return self._supervise(wake_receiver)
                 finally:
                     files.close()
                     signal.set_wakeup_fd(-1)
                     for worker in self._workers:
-                        worker.bury()
+                        worker.reap()
 
     def _count(self, times: int) -> None:
         self._signals = times
@@ -157,25 +157,25 @@ class _Supervisor:
     def _count_hangup(self, _number: int, _frame: FrameType | None) -> None:
         self._hangups += 1
 
-    def _watch_over(self, woken: socket.socket) -> int:
+    def _supervise(self, wake_receiver: socket.socket) -> int:
         looked_at = time.monotonic()
         reloads = 0
         while not self._signals:
             if time.monotonic() - looked_at > _PAUSE_SECONDS:
                 # This process was paused, and so may they have been.
                 for worker in self._workers:
-                    worker.forgive()
+                    worker.extend_deadline()
             looked_at = time.monotonic()
             if reloads != self._hangups:
                 reloads = self._hangups
                 for worker in self._workers:
-                    worker.say(RELOAD)
+                    worker.send(RELOAD)
             for worker in self._workers:
-                was_up = worker.up
-                worker.listen()
-                if worker.up and not was_up:
+                was_started = worker.started
+                worker.read_messages()
+                if worker.started and not was_started:
                     self._failures = 0
-                if worker.up and not self._started:
+                if worker.started and not self._started:
                     self._started = True
                     self._on_started()
                 if worker.silent:
@@ -186,48 +186,48 @@ class _Supervisor:
                     _log.error("a worker cannot start: this ends, too")
                     return 1
                 _log.warning("worker %s %s: replaced", worker.process.pid, how_it_ended(code))
-                if not worker.up:
-                    self._put_off()
+                if not worker.started:
+                    self._delay_start()
             self._start_missing()
             pause = self._start_at - time.monotonic()
-            self._wait(woken, pause if pause > 0 else 1.0)
-        return self._stop(woken)
+            self._wait(wake_receiver, pause if pause > 0 else 1.0)
+        return self._stop(wake_receiver)
 
     def _start_missing(self) -> None:
         try:
-            keep_helpers()
+            ensure_helpers()
             while len(self._workers) < self._options.workers and not self._signals:
                 if time.monotonic() < self._start_at:
                     return
-                self._workers.append(Worker(self._app, self._options, self._socket, self._places))
+                self._workers.append(Worker(self._app, self._options, self._socket, self._slots))
         except (OSError, EOFError) as error:
             # As at a limit of processes or memory, which also ends the fork server itself.
             reason = str(error) or type(error).__name__
             _log.error("cannot start a worker: %s; trying again", reason)
-            self._put_off()
+            self._delay_start()
 
-    def _put_off(self) -> None:
+    def _delay_start(self) -> None:
         """Wait before the next start; longer each time, or the log would hold nothing else."""
         pause = min(_RESTART_SECONDS * 2**self._failures, _RESTART_SECONDS_LAST)
         self._failures = min(self._failures + 1, 10)
         self._start_at = time.monotonic() + pause
 
-    def _stop(self, woken: socket.socket) -> int:
+    def _stop(self, wake_receiver: socket.socket) -> int:
         # Without a worker to accept it, a connection would wait in here, and then be reset.
         self._socket.close()
-        heard = 0
-        while self._signals > heard:
-            heard = self._signals
+        handled = 0
+        while self._signals > handled:
+            handled = self._signals
             word, seconds = STOP, stop_seconds(self._options) + _MARGIN_SECONDS
-            if heard > 1:
+            if handled > 1:
                 word, seconds = FORCE, _FORCED_SECONDS
             for worker in self._workers:
-                worker.say(word)
+                worker.send(word)
             end = time.monotonic() + seconds
-            while self._workers and self._signals == heard and time.monotonic() < end:
-                self._wait(woken, end - time.monotonic())
+            while self._workers and self._signals == handled and time.monotonic() < end:
+                self._wait(wake_receiver, end - time.monotonic())
                 for worker in self._workers:
-                    worker.listen()
+                    worker.read_messages()
                 self._remove_ended()
         for worker in self._workers:
             _log.error("worker %s did not stop in time: killed", worker.process.pid)
@@ -236,18 +236,18 @@ class _Supervisor:
     def _remove_ended(self) -> list[tuple[Worker, int | None]]:
         ended = [worker for worker in self._workers if worker.ended]
         self._workers = [worker for worker in self._workers if not worker.ended]
-        return [(worker, worker.bury()) for worker in ended]
+        return [(worker, worker.reap()) for worker in ended]
 
-    def _wait(self, woken: socket.socket, seconds: float) -> None:
+    def _wait(self, wake_receiver: socket.socket, seconds: float) -> None:
         """Wait until a worker says something or ends, or a signal comes."""
-        whats: list[Connection | socket.socket | int] = [woken]
-        whats += [worker.pipe for worker in self._workers]
-        wait(whats, max(seconds, 0))
+        waitables: list[Connection | socket.socket | int] = [wake_receiver]
+        waitables += [worker.pipe for worker in self._workers]
+        wait(waitables, max(seconds, 0))
         with suppress(BlockingIOError):
-            woken.recv(1024)
+            wake_receiver.recv(1024)
 
 
-def _find_room() -> None:
+def _ensure_temp_dir() -> None:
     """Have temporary files where a read-only container has room for them, which is in memory."""
     try:
         tempfile.gettempdir()

@@ -18,38 +18,38 @@ class RateLimit:
     BURST_SECONDS = 3
     PATIENCE_SECONDS = 10.0
 
-    __slots__ = ("_since", "_spent_at", "bytes", "frames")
+    __slots__ = ("_exhausted_at", "_since", "bytes", "frames")
 
     def __init__(self, now: float) -> None:
         self._since = now
-        self._spent_at: float | None = None
+        self._exhausted_at: float | None = None
         self.frames: float = self.FRAMES_A_SECOND * self.BURST_SECONDS
         self.bytes: float = self.BYTES_A_SECOND * self.BURST_SECONDS
 
-    def spend(self, frames: int, size: int) -> None:
+    def consume(self, frames: int, size: int) -> None:
         self.frames -= frames
         self.bytes -= size
 
     @property
-    def spent(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether there is nothing left: nothing more should be read."""
         return self.frames <= 0 or self.bytes <= 0
 
-    def grow(self, now: float) -> bool:
+    def refill(self, now: float) -> bool:
         """Add what the time since has brought.
 
         Returns:
             False where it was spent for too long: the peer does not slow down by itself.
         """
-        was_spent = self.spent
+        was_exhausted = self.exhausted
         seconds, self._since = now - self._since, now
         frames, size = self.FRAMES_A_SECOND, self.BYTES_A_SECOND
         self.frames = min(self.frames + seconds * frames, self.BURST_SECONDS * frames)
         self.bytes = min(self.bytes + seconds * size, self.BURST_SECONDS * size)
-        if was_spent:
-            if self._spent_at is None:
-                self._spent_at = now
-            return now - self._spent_at < self.PATIENCE_SECONDS
+        if was_exhausted:
+            if self._exhausted_at is None:
+                self._exhausted_at = now
+            return now - self._exhausted_at < self.PATIENCE_SECONDS
         if self.frames == self.BURST_SECONDS * frames and self.bytes == self.BURST_SECONDS * size:
-            self._spent_at = None
+            self._exhausted_at = None
         return True

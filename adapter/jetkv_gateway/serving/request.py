@@ -28,30 +28,30 @@ class Request:
     Attributes:
         context: that all of it runs in, so that nothing of it is found by another.
         account: of the caller that it counts for.
-        accepts: what proves that its handshake was understood, None where it is none.
+        accept_key: what proves that its handshake was understood, None where it is none.
         is_last: whether the connection ends with its answer.
-        begun: whether its answer has begun.
+        started: whether its answer has begun.
         complete: whether all of its answer is written.
     """
 
     __slots__ = (
         "_chunked",
         "_connection",
-        "accepts",
+        "accept_key",
         "account",
-        "begun",
         "body",
         "client",
         "complete",
         "context",
-        "handshake",
         "headers",
         "is_last",
+        "is_websocket",
         "match",
         "method",
         "path",
         "query",
         "scheme",
+        "started",
         "version",
     )
 
@@ -61,10 +61,10 @@ class Request:
         self.method, self.path, query, self.headers, self.version, keep_alive, _, _ = head
         self._connection = connection
         self._chunked = True
-        self.accepts: bytes | None = None
-        self.handshake = False
+        self.accept_key: bytes | None = None
+        self.is_websocket = False
         self.is_last = not keep_alive
-        self.begun = self.complete = False
+        self.started = self.complete = False
         self.body = b""
         self.context = Context()
         peer = connection.peer
@@ -83,15 +83,15 @@ class Request:
         return self._connection.worker.stopping
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
-        if self.begun:
+        if self.started:
             return
-        self.begun = self.complete = True
+        self.started = self.complete = True
         connection = self._connection
         if connection.lost:
             return  # its transport takes nothing any more
         if self.method == "HEAD":
             body = b""
-        close = _CLOSE if connection.ends_with(self) else b""
+        close = _CLOSE if connection.is_last_answer(self) else b""
         start, date = STATUS_LINES[status], connection.worker.date
         if len(body) < _LARGE:
             connection.transport.write(b"%s%s%s%s\r\n%s" % (start, date, lines, close, body))
@@ -100,22 +100,22 @@ class Request:
             # As a view: what the kernel does not take now is not copied twice. And not both by
             # `writelines`, which joins them where asyncio's is that of CPython 3.11.
             connection.transport.write(memoryview(body))
-        connection.answered(self)
+        connection.on_answered(self)
 
     async def begin(self, status: int, lines: bytes) -> None:
-        if self.begun:
+        if self.started:
             return
-        self.begun = True
+        self.started = True
         connection = self._connection
         if connection.lost:
             raise ConnectionError
         # HTTP/1.0 knows no chunks: the answer ends with the connection.
         self._chunked = self.version != "1.0"
-        close = _CLOSE if connection.ends_with(self) else b""
+        close = _CLOSE if connection.is_last_answer(self) else b""
         coding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         head = (STATUS_LINES[status], connection.worker.date, lines, coding, close, b"\r\n")
         connection.transport.write(b"".join(head))
-        connection.streams(self)
+        connection.on_streaming(self)
 
     async def send(self, part: bytes) -> None:
         connection = self._connection
@@ -124,7 +124,7 @@ class Request:
         if part and self.method != "HEAD":
             framed = b"%x\r\n%s\r\n" % (len(part), part) if self._chunked else part
             connection.transport.write(framed)
-        await connection.room()
+        await connection.wait_writable()
 
     async def end(self) -> None:
         if self.complete or self._connection.lost:
@@ -132,13 +132,13 @@ class Request:
         self.complete = True
         if self._chunked and self.method != "HEAD":
             self._connection.transport.write(b"0\r\n\r\n")
-        self._connection.answered(self)
+        self._connection.on_answered(self)
 
-    async def gone(self) -> None:
-        await self._connection.gone()
+    async def wait_closed(self) -> None:
+        await self._connection.wait_closed()
 
     def abort(self) -> None:
         self._connection.reset()
 
     async def accept(self, subprotocol: str | None, lines: bytes) -> WebSocket:
-        return self._connection.open_socket(self, subprotocol, lines)
+        return self._connection.open_websocket(self, subprotocol, lines)

@@ -131,19 +131,19 @@ class GatewayServer(uvicorn.Server):
         self._on_second = on_second
         self._balance = balance
         self._acceptors: list[Acceptor] = []
-        self._stops_at: float | None = None
-        self._ticks_at = 0.0
+        self._stop_at: float | None = None
+        self._next_tick_at = 0.0
         self._reload = False
 
     def reload(self) -> None:
         """Have the gateway read its files again; a signal handler or another thread may call it."""
         self._reload = True
 
-    def hurry(self) -> None:
+    def stop_now(self) -> None:
         """Stop, and skip the delay; a signal handler or another thread may call it."""
         self._delay = 0.0
-        if self._stops_at is not None:
-            self._stops_at = 0.0
+        if self._stop_at is not None:
+            self._stop_at = 0.0
         self.should_exit = True
 
     @contextmanager
@@ -162,7 +162,7 @@ class GatewayServer(uvicorn.Server):
                 self._make_protocol,
                 self.server_state.connections,
                 may_accept=self.may_accept,
-                spare=self._worker.connections.spare,
+                free=self._worker.connections.free,
                 on_full=self.make_room,
                 balance=self._balance,
             )
@@ -184,20 +184,20 @@ class GatewayServer(uvicorn.Server):
         Args:
             now: the time of the event loop.
         """
-        if now < self._ticks_at:
+        if now < self._next_tick_at:
             return
-        self._ticks_at = now + _TICK_SECONDS
+        self._next_tick_at = now + _TICK_SECONDS
         self._worker.tick(now)
         # A connection may end in its tick, or in another's.
         for connection in list(self.server_state.connections):
             tick: Callable[[float], None] | None = getattr(connection, "tick", None)
             if tick is not None:
-                _tell(connection, tick, now)
+                _call(connection, tick, now)
 
     async def on_tick(self, counter: int) -> bool:
         self.tick(asyncio.get_running_loop().time())
         for acceptor in self._acceptors:
-            acceptor.show()
+            acceptor.publish()
         if not await super().on_tick(counter):
             if self._reload:
                 self._reload = False
@@ -206,26 +206,26 @@ class GatewayServer(uvicorn.Server):
                 self._on_second()
             return False
         now = asyncio.get_running_loop().time()
-        if self._stops_at is None:
-            self._stops_at = now + self._delay
+        if self._stop_at is None:
+            self._stop_at = now + self._delay
             self._worker.draining = True
             self._on_second()
-        return self.force_exit or now >= self._stops_at
+        return self.force_exit or now >= self._stop_at
 
     async def shutdown(
         self,
         sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the signature is given
     ) -> None:
         self._worker.draining = True
-        self._worker.stops = True
+        self._worker.is_stopping = True
         self._worker.stopping.set()
         for acceptor in self._acceptors:
             await acceptor.close()
         for connection in list(self.server_state.connections):
-            _tell(connection, connection.shutdown)
-        await self._until_idle(self.config.timeout_graceful_shutdown or 0, unless_forced=True)
+            _call(connection, connection.shutdown)
+        await self._wait_idle(self.config.timeout_graceful_shutdown or 0, unless_forced=True)
         if self._busy:
-            await self._break_off()
+            await self._cancel_requests()
         await self._end_lifespan()
 
     def _make_protocol(self) -> asyncio.Protocol:
@@ -238,7 +238,7 @@ class GatewayServer(uvicorn.Server):
     def _busy(self) -> bool:
         return bool(self.server_state.connections or self.server_state.tasks)
 
-    async def _until_idle(self, seconds: float, *, unless_forced: bool) -> None:
+    async def _wait_idle(self, seconds: float, *, unless_forced: bool) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         # uvicorn's sets tell nobody that they are empty.
@@ -258,25 +258,25 @@ class GatewayServer(uvicorn.Server):
             ending.cancel()
             _log.warning("stopping: NATS did not take its leave in time")
 
-    async def _break_off(self) -> None:
+    async def _cancel_requests(self) -> None:
         """Have all requests answered now, with what is known of them, and end all connections."""
         state = self.server_state
         self._worker.admission.close()
         for connection in list(state.connections):
             if isinstance(connection, HttpConnection | WebSocket):
-                _tell(connection, connection.expire)
+                _call(connection, connection.expire)
         # What only waited for a peer ends by itself.
         await asyncio.sleep(_LOOK_SECONDS)
         if state.tasks:
             _log.warning("stopping: %d requests did not end in time", len(state.tasks))
         for task in list(state.tasks):
             task.cancel()
-        await self._until_idle(_LAST_WORDS_SECONDS, unless_forced=False)
+        await self._wait_idle(_LAST_WORDS_SECONDS, unless_forced=False)
         for connection in list(state.connections):
             connection.transport.abort()
 
 
-def _tell(connection: Any, what: Callable[..., None], *told: float) -> None:
+def _call(connection: Any, what: Callable[..., None], *told: float) -> None:
     """Call a method of a connection; a defect ends that one, and neither others nor the server."""
     try:
         what(*told)

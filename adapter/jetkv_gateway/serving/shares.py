@@ -65,13 +65,13 @@ class Account:
         stalled: requests that are carried out without a place.
         waiting: requests in the line.
         connections: that are open.
-        held: bytes that are held for it.
+        buffered: bytes that are held for it.
     """
 
     __slots__ = (
         "__weakref__",
+        "buffered",
         "connections",
-        "held",
         "limited",
         "name",
         "places",
@@ -86,7 +86,7 @@ class Account:
         self.stalled = 0
         self.waiting = 0
         self.connections = 0
-        self.held = 0
+        self.buffered = 0
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"

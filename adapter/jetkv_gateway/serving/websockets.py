@@ -20,7 +20,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from jetkv_gateway.serving.closing import STALL_SECONDS, notice_silence
+from jetkv_gateway.serving.closing import STALL_SECONDS, set_user_timeout
 from jetkv_gateway.serving.connections import Rank
 from jetkv_gateway.serving.handshake import switching_protocols
 from jetkv_gateway.serving.rate_limit import RateLimit
@@ -54,7 +54,8 @@ class WebSocket(asyncio.BufferedProtocol):
         transport: of the connection; `open` takes it over.
         loop: its event loop.
         ping_seconds: between pings, and how long an answer to one may take.
-        on_held: called with how many bytes the peer has not taken in, and how many it has since.
+        on_buffered: called with the bytes that the peer has not read yet, and the bytes that it
+            has read since the last call.
         on_lost: called once, when the connection is gone for good.
     """
 
@@ -63,28 +64,28 @@ class WebSocket(asyncio.BufferedProtocol):
     since = 0.0
 
     __slots__ = (
+        "_closed",
         "_closes_at",
-        "_discard",
-        "_gone",
-        "_held",
-        "_left",
+        "_discard_left",
         "_loop",
         "_lost",
         "_now",
-        "_on_held",
+        "_on_buffered",
         "_on_lost",
-        "_owed",
+        "_peer_gone",
         "_ping_at",
         "_ping_seconds",
         "_pong_by",
+        "_pongs_unread",
         "_protocol",
         "_rate_limit",
+        "_rate_limited",
         "_reading",
-        "_room",
         "_stalled_at",
+        "_unread",
+        "_unsent_bytes",
         "_utf8",
-        "_waiting",
-        "_waiting_bytes",
+        "_writable",
         "transport",
     )
 
@@ -95,13 +96,13 @@ class WebSocket(asyncio.BufferedProtocol):
         *,
         ping_seconds: float,
         on_lost: Callable[["WebSocket"], None],
-        on_held: Callable[["WebSocket", int, int], None] = lambda _socket, _size, _moved: None,
+        on_buffered: Callable[["WebSocket", int, int], None] = lambda _socket, _size, _moved: None,
     ) -> None:
         # Of the tick before: near enough for all deadlines.
         self._now = now = loop.time()
         self.transport = transport
         self._loop = loop
-        self._on_lost, self._on_held = on_lost, on_held
+        self._on_lost, self._on_buffered = on_lost, on_buffered
         # Of a peer that listens, nothing but pongs comes: most connections never need one.
         self._protocol: ServerProtocol | None = None
         self._utf8 = Utf8Validator()
@@ -111,14 +112,14 @@ class WebSocket(asyncio.BufferedProtocol):
         self._ping_at = now + ping_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._pong_by: float | None = None
         self._closes_at: float | None = None
-        self._lost = self._left = False
-        self._gone: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._stalled_at, self._waiting_bytes = now, 0
+        self._lost = self._peer_gone = False
+        self._closed: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._stalled_at, self._unsent_bytes = now, 0
         self._reading = True
-        self._held = self._owed = False
-        self._discard: int | None = None
-        self._waiting = b""
+        self._rate_limited = self._pongs_unread = False
+        self._discard_left: int | None = None
+        self._unread = b""
 
     def open(
         self,
@@ -146,13 +147,13 @@ class WebSocket(asyncio.BufferedProtocol):
             raise ConnectionError
         if paused:
             self.pause_writing()
-        notice_silence(transport)
+        set_user_timeout(transport)
         transport.write(switching_protocols(accept, subprotocol, lines))
         transport.set_protocol(self)
         self._reading = transport.is_reading()
-        self._waiting = behind
-        self._take_waiting()
-        self._pace()
+        self._unread = behind
+        self._receive_unread()
+        self._update_reading()
 
     # --- what goes out
 
@@ -165,7 +166,7 @@ class WebSocket(asyncio.BufferedProtocol):
         if self._closing:
             raise ConnectionError
         self.transport.write(frames)
-        room = self._room
+        room = self._writable
         if room is not None:
             # Not the future itself: whoever is cancelled while it waits would cancel it for others.
             await asyncio.wait((room,))
@@ -180,33 +181,33 @@ class WebSocket(asyncio.BufferedProtocol):
             self.transport.write(frames)
         protocol = self._reader()
         protocol.send_close(code, reason)
-        self._closes_soon()
+        self._start_close_timer()
         self._send(protocol.data_to_send())
 
-    def gone(self) -> asyncio.Future[None]:
+    def wait_closed(self) -> asyncio.Future[None]:
         """Return what is done once the peer is gone, or the server ends the connection.
 
         A future and no coroutine: waiting for it needs no task. One waits at a time.
         """
-        if self._gone is None or self._gone.done():
-            self._gone = self._loop.create_future()
-            if self._left:
-                self._gone.set_result(None)
-        return self._gone
+        if self._closed is None or self._closed.done():
+            self._closed = self._loop.create_future()
+            if self._peer_gone:
+                self._closed.set_result(None)
+        return self._closed
 
     def shutdown(self) -> None:
         """End it in good order, since the server stops."""
         self.finish(b"", _GOING_AWAY, "")
-        self._leave()
+        self._notify_closed()
 
-    def may_go(self) -> bool:
+    def can_evict(self) -> bool:
         return False
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """End it, since another connection needs the room."""
         self.shutdown()
 
-    def let_go(self) -> None:
+    def drop_slow(self) -> None:
         """End it, since too much is held for slow clients; what it is owed it may resume."""
         self.transport.abort()
 
@@ -223,17 +224,17 @@ class WebSocket(asyncio.BufferedProtocol):
         self._now = now
         if self._lost:
             return
-        if not self._rate_limit.grow(now) and not self._closing:
+        if not self._rate_limit.refill(now) and not self._closing:
             self._fail(_TOO_MUCH, "too many frames or bytes a second: watchers only listen")
-            self._pace()
-        if self._held and not self._rate_limit.spent and self._discard is None:
-            self._held = False
-            self._take_waiting()
-            self._pace()
+            self._update_reading()
+        if self._rate_limited and not self._rate_limit.exhausted and self._discard_left is None:
+            self._rate_limited = False
+            self._receive_unread()
+            self._update_reading()
         if self._closes_at is not None:
             if now >= self._closes_at:
                 self.transport.abort()
-        elif self._room is not None:
+        elif self._writable is not None:
             self._look_at_progress(now)
         else:
             self._ping(now)
@@ -245,48 +246,48 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(memoryview(_buffer)[:nbytes])
-        if self._waiting:
-            self._waiting += data
+        if self._unread:
+            self._unread += data
         else:
-            self._take(data)
-            self._pace()
+            self._receive(data)
+            self._update_reading()
 
     def eof_received(self) -> None:
         if self._protocol is not None:
             self._protocol.receive_eof()
-        self._closes_soon()
-        self._leave()
+        self._start_close_timer()
+        self._notify_closed()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is given
         if self._lost:
             return
         self._lost = True
-        self._waiting = b""
+        self._unread = b""
         self.resume_writing()
-        self._leave()
+        self._notify_closed()
         # It holds the error that it ended with, whose frames hold it: a cycle.
         if self._protocol is not None:
             vars(self._protocol).clear()
         self._on_lost(self)
 
     def pause_writing(self) -> None:
-        if self._room is None:
-            self._room = self._loop.create_future()
+        if self._writable is None:
+            self._writable = self._loop.create_future()
             self._stalled_at = self._now
-            self._waiting_bytes = self.transport.get_write_buffer_size()
-            self._on_held(self, self._waiting_bytes, 0)
+            self._unsent_bytes = self.transport.get_write_buffer_size()
+            self._on_buffered(self, self._unsent_bytes, 0)
 
     def resume_writing(self) -> None:
-        room, self._room = self._room, None
+        room, self._writable = self._writable, None
         if room is not None:
-            self._on_held(self, 0, 0)
+            self._on_buffered(self, 0, 0)
         if room is not None and not room.done():
             room.set_result(None)
         if self._pong_by is not None:
             # What it is to answer may have waited behind all that.
             self._pong_by = self._now + self._ping_seconds
-        self._owed = False
-        self._pace()
+        self._pongs_unread = False
+        self._update_reading()
 
     @property
     def _closing(self) -> bool:
@@ -294,33 +295,33 @@ class WebSocket(asyncio.BufferedProtocol):
 
     @property
     def _may_read(self) -> bool:
-        return not (self._held or self._owed)
+        return not (self._rate_limited or self._pongs_unread)
 
-    def _take_waiting(self) -> None:
+    def _receive_unread(self) -> None:
         """Take in what came behind the handshake, as far as the allowance reaches."""
-        while self._waiting and self._may_read:
-            data, self._waiting = self._waiting[:_READ], self._waiting[_READ:]
-            self._take(data)
+        while self._unread and self._may_read:
+            data, self._unread = self._unread[:_READ], self._unread[_READ:]
+            self._receive(data)
 
-    def _take(self, data: bytes) -> None:
-        if self._discard is not None:
+    def _receive(self, data: bytes) -> None:
+        if self._discard_left is not None:
             # It was told to go; what it sends until it hears of it is not looked at.
-            self._discard -= len(data)
-            self._held = self._discard < 0
+            self._discard_left -= len(data)
+            self._rate_limited = self._discard_left < 0
             return
         protocol = self._protocol
         if protocol is None:
             if len(data) == _PONG_BYTES and data.startswith(_PONG):
                 # Whole, masked and empty, as a peer answers a ping; its mask says nothing.
-                self._rate_limit.spend(1, _PONG_BYTES)
-                self._held = self._rate_limit.spent
+                self._rate_limit.consume(1, _PONG_BYTES)
+                self._rate_limited = self._rate_limit.exhausted
                 self._pong_by = None
                 return
             protocol = self._reader()
         protocol.receive_data(data)
         frames, parts = protocol.events_received(), protocol.data_to_send()
-        self._rate_limit.spend(len(frames), len(data))
-        self._held = self._rate_limit.spent
+        self._rate_limit.consume(len(frames), len(data))
+        self._rate_limited = self._rate_limit.exhausted
         pongs = 0
         for frame in frames:
             if not isinstance(frame, Frame):
@@ -349,8 +350,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self.transport.write(b"".join(parts))
         if not parts[-1]:
             self._end(answered=self._reader().parser_exc is None)
-        elif self._room is not None:
-            self._owed = True
+        elif self._writable is not None:
+            self._pongs_unread = True
 
     def _fail(self, code: int, reason: str) -> None:
         """Close without waiting for an answer, and look at nothing more that comes."""
@@ -365,18 +366,18 @@ class WebSocket(asyncio.BufferedProtocol):
         Args:
             answered: whether the peer has sent its close, too.
         """
-        self._discard = _LINGER_BYTES
-        self._held = self._owed = False
-        self._waiting = b""
-        self._closes_soon()
-        self._leave()
+        self._discard_left = _LINGER_BYTES
+        self._rate_limited = self._pongs_unread = False
+        self._unread = b""
+        self._start_close_timer()
+        self._notify_closed()
         if answered or not self.transport.can_write_eof():
             self.transport.close()
         else:
             # Closed while its peer still sends, a connection is reset, and its last words are lost.
             self.transport.write_eof()
 
-    def _pace(self) -> None:
+    def _update_reading(self) -> None:
         """Have the transport read, or not, as is due."""
         may = self._may_read
         if may is not self._reading and not self.transport.is_closing():
@@ -390,9 +391,9 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def _look_at_progress(self, now: float) -> None:
         size = self.transport.get_write_buffer_size()
-        if size != self._waiting_bytes:
-            taken, self._stalled_at, self._waiting_bytes = self._waiting_bytes - size, now, size
-            self._on_held(self, size, max(0, taken))
+        if size != self._unsent_bytes:
+            taken, self._stalled_at, self._unsent_bytes = self._unsent_bytes - size, now, size
+            self._on_buffered(self, size, max(0, taken))
         elif now - self._stalled_at >= STALL_SECONDS:
             self.transport.abort()
 
@@ -406,11 +407,11 @@ class WebSocket(asyncio.BufferedProtocol):
             self.finish(b"", _NO_PONG, "no pong came in time")
             self.transport.abort()
 
-    def _closes_soon(self) -> None:
+    def _start_close_timer(self) -> None:
         if self._closes_at is None:
             self._closes_at = self._now + _CLOSE_SECONDS
 
-    def _leave(self) -> None:
-        self._left = True
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
+    def _notify_closed(self) -> None:
+        self._peer_gone = True
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)

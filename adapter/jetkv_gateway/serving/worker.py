@@ -26,7 +26,7 @@ from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
 from jetkv_gateway.private_apis import PrivateApiMissing, check
-from jetkv_gateway.serving.balance import CELLS, Balance, Cells, vacate
+from jetkv_gateway.serving.balance import CELLS, Balance, Cells, clear_slot
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
@@ -36,7 +36,7 @@ from jetkv_gateway.serving.server import (
     stop_seconds,
 )
 
-__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Slots", "Worker", "keep_helpers"]
+__all__ = ["FORCE", "RELOAD", "SILENCE_SECONDS", "STOP", "Slots", "Worker", "ensure_helpers"]
 
 _log = logging.getLogger("jetkv")
 
@@ -50,7 +50,7 @@ _LIBRARIES = [
     "websockets.server",
 ]
 
-_UP, _ALIVE, _STOPPING = b"up", b"alive", b"stopping"
+_STARTED, _ALIVE, _STOPPING = b"up", b"alive", b"stopping"
 STOP, FORCE, RELOAD = b"stop", b"force", b"reload"
 
 SILENCE_SECONDS = 10.0
@@ -74,14 +74,14 @@ class Slots:
 
     def take(self) -> int:
         """Return a place that is nobody's."""
-        place = min(self._free)
-        self._free.remove(place)
-        return place
+        slot = min(self._free)
+        self._free.remove(slot)
+        return slot
 
-    def give_back(self, place: int) -> None:
+    def give_back(self, slot: int) -> None:
         """Have the other workers count a worker no more that is gone."""
-        vacate(self.cells, place)
-        self._free.add(place)
+        clear_slot(self.cells, slot)
+        self._free.add(slot)
 
 
 class Worker:
@@ -92,14 +92,14 @@ class Worker:
     """
 
     def __init__(
-        self, app: AppFactory, options: ServerOptions, server_socket: socket.socket, places: Slots
+        self, app: AppFactory, options: ServerOptions, server_socket: socket.socket, slots: Slots
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        self._places, self._place = places, places.take()
-        self.pipe, theirs = context.Pipe()
+        self._slots, self._slot = slots, slots.take()
+        self.pipe, child_end = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_work,
-            args=(app, options, server_socket, theirs, places.cells, self._place),
+            target=_worker_main,
+            args=(app, options, server_socket, child_end, slots.cells, self._slot),
             daemon=True,
         )
         try:
@@ -107,33 +107,33 @@ class Worker:
                 self.process.start()
         except BaseException:
             self.pipe.close()
-            places.give_back(self._place)
+            slots.give_back(self._slot)
             raise
         finally:
             # The last other end is the worker's, so each sees the end of the other.
-            theirs.close()
-        self.up = False
+            child_end.close()
+        self.started = False
         self.ended = False
         self.started_at = time.monotonic()
         self._patience = stop_seconds(options) + _MARGIN_SECONDS
         self._silent_at = self.started_at + _START_SECONDS
 
-    def listen(self) -> None:
+    def read_messages(self) -> None:
         """Read what it says. Its pipe ends with it, whatever became of the fork server."""
         try:
             while self.pipe.poll():
                 word = self.pipe.recv_bytes()
-                self.up = self.up or word == _UP
+                self.started = self.started or word == _STARTED
                 seconds = self._patience if word == _STOPPING else SILENCE_SECONDS
                 self._silent_at = time.monotonic() + seconds
         except (OSError, EOFError):
             self.ended = True
 
-    def forgive(self) -> None:
+    def extend_deadline(self) -> None:
         """Wait anew for its next word."""
         self._silent_at = max(self._silent_at, time.monotonic() + SILENCE_SECONDS)
 
-    def say(self, word: bytes) -> None:
+    def send(self, word: bytes) -> None:
         with suppress(OSError):
             self.pipe.send_bytes(word)
 
@@ -146,18 +146,18 @@ class Worker:
         self.process.kill()
         self._silent_at = float("inf")
 
-    def bury(self) -> int | None:
+    def reap(self) -> int | None:
         """Kill it if it lives, give back what it held, and return its exit code, if known."""
         if not self.ended:
             self.process.kill()
         self.process.join(_LAST_WORD_SECONDS)
         self.pipe.close()
-        self._places.give_back(self._place)
+        self._slots.give_back(self._slot)
         code = self.process.exitcode
         return None if code == _EXIT_UNKNOWN else code
 
 
-def keep_helpers() -> None:
+def ensure_helpers() -> None:
     """Start what workers are forked from, and multiprocessing's resource tracker, or start it anew.
 
     Both are deaf to signals, and end with the processes that use them.
@@ -237,34 +237,34 @@ def _watched_fork_server() -> Iterator[None]:
         timer.cancel()
 
 
-def _work(
+def _worker_main(
     app: AppFactory,
     options: ServerOptions,
     server_socket: socket.socket,
     pipe: Connection,
     cells: Cells,
-    place: int,
+    slot: int,
 ) -> None:
     """Serve as a worker; the pipe is to the first process."""
     # What reaches all processes is for the first one to pass on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def say(word: bytes) -> None:
+    def send(word: bytes) -> None:
         with suppress(OSError):
             # A first process that is stopped reads nothing, and must not stop this one.
             if select.select([], [pipe], [], 0)[1]:
                 pipe.send_bytes(word)
 
-    def say_alive() -> None:
-        say(_STOPPING if server.should_exit else _ALIVE)
+    def send_alive() -> None:
+        send(_STOPPING if server.should_exit else _ALIVE)
 
     server = GatewayServer(
         config_for(app, options),
-        lambda: say(_UP),
+        lambda: send(_STARTED),
         delay=options.shutdown_delay,
-        on_second=say_alive,
-        balance=Balance(cells, place),
+        on_second=send_alive,
+        balance=Balance(cells, slot),
     )
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -273,7 +273,7 @@ def _work(
     signal.signal(signal.SIGTERM, on_signal)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     seconds = stop_seconds(options) + _MARGIN_SECONDS
-    threading.Thread(target=_obey, args=(server, pipe, seconds), daemon=True).start()
+    threading.Thread(target=_follow_commands, args=(server, pipe, seconds), daemon=True).start()
     try:
         # Libraries may have been replaced under a gateway that runs.
         check()
@@ -286,7 +286,7 @@ def _work(
     sys.exit(STARTUP_FAILURE if code else 0)
 
 
-def _obey(server: GatewayServer, pipe: Connection, seconds: float) -> None:
+def _follow_commands(server: GatewayServer, pipe: Connection, seconds: float) -> None:
     """Do what the first process says; once that is gone, end within `seconds`."""
     with suppress(EOFError, OSError):
         while True:
@@ -299,6 +299,6 @@ def _obey(server: GatewayServer, pipe: Connection, seconds: float) -> None:
     if not server.should_exit:
         _log.error("the process that watches over this worker is gone: it stops at once")
     # Who starts all of it anew needs the address, and nobody would take the workers' places.
-    server.hurry()
+    server.stop_now()
     time.sleep(seconds)
     os._exit(1)

@@ -23,11 +23,11 @@ __all__ = ["Connection", "WorkerState"]
 class Connection(Evictable, Protocol):
     """A connection that can be let go."""
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Close: another one needs the room."""
         ...
 
-    def let_go(self) -> None:
+    def drop_slow(self) -> None:
         """End what is held for its client, which is slow, as too much is held for all."""
         ...
 
@@ -40,10 +40,10 @@ class WorkerState:
         admission: the places there are for requests, and the line.
         callers: who calls.
         connections: all that stand.
-        held: bytes that are held for clients.
+        buffered: bytes that are held for clients.
         body_pacer: how much is read of bodies at a time.
         draining: whether the server is about to stop: others should be asked.
-        stops: whether it stops; `stopping` is set then.
+        is_stopping: whether it stops; `stopping` is set then.
         now: the time of the event loop, to the second: it goes on with each tick.
         date: the `Date` line of every answer.
         lingering: connections that are read on after their last answer.
@@ -58,7 +58,7 @@ class WorkerState:
         self.connections: Connections[Connection] = Connections(
             options.connections or connections_for(raise_limit()), options.admission.share
         )
-        self.held: BufferedBytes[Connection] = BufferedBytes(
+        self.buffered: BufferedBytes[Connection] = BufferedBytes(
             options.held_bytes, options.admission.share
         )
         self.body_pacer = BodyPacer()
@@ -66,8 +66,8 @@ class WorkerState:
         self.ping_seconds = options.ping
         self.draining = False
         self.stopping = asyncio.Event()
-        self.stops = False
-        self._letting_go = False
+        self.is_stopping = False
+        self._dropping = False
         self.now = 0.0
         self.date = b""
 
@@ -76,13 +76,13 @@ class WorkerState:
         self.now = now
         self.date = b"date: %s\r\n" % formatdate(usegmt=True).encode("ascii")
 
-    def opened(self, connection: Connection, account: Account) -> bool:
+    def add(self, connection: Connection, account: Account) -> bool:
         """Count a new connection, and return whether it may stay; others may give way for it."""
-        return self._settle(self.connections.opened(connection, account))
+        return self._evict(self.connections.add(connection, account))
 
-    def moved(self, connection: Connection, account: Account) -> bool:
+    def move(self, connection: Connection, account: Account) -> bool:
         """Count a connection for another caller; returns as `opened`."""
-        return self._settle(self.connections.move(connection, account))
+        return self._evict(self.connections.move(connection, account))
 
     def make_room(self, *, full: bool = False) -> bool:
         """Return whether there is room for one more connection, or has been made.
@@ -91,16 +91,16 @@ class WorkerState:
             full: whether the system has said that there is none.
         """
         for one in self.connections.make_room(full=full):
-            one.give_way()
+            one.evict()
         return self.connections.has_room
 
-    def hold(
+    def set_buffered(
         self,
         connection: Connection,
         size: int,
         *,
         moved: int = 0,
-        stays: bool = False,
+        running: bool = False,
         account: Account | None = None,
     ) -> None:
         """Note what is held for a connection, and let go who is slow where that is too much.
@@ -108,24 +108,24 @@ class WorkerState:
         Args:
             size: bytes; 0 for nothing any more.
             moved: bytes that its client has sent or taken in.
-            stays: whether it is carried out.
+            running: whether it is carried out.
         """
-        held, loop = self.held, asyncio.get_running_loop()
-        if held.note(connection, size, loop.time(), moved=moved, stays=stays, account=account):
-            nested, self._letting_go = self._letting_go, True
+        held, loop = self.buffered, asyncio.get_running_loop()
+        if held.note(connection, size, loop.time(), moved=moved, running=running, account=account):
+            nested, self._dropping = self._dropping, True
             try:
                 for one in held.excess():
                     if one is connection or nested:
                         # Not from here: it is, or may be, in the middle of what it says this from.
-                        loop.call_soon(one.let_go)
+                        loop.call_soon(one.drop_slow)
                     else:
                         # At once: until the next turn as much again may have been read.
-                        one.let_go()
+                        one.drop_slow()
             finally:
-                self._letting_go = nested
+                self._dropping = nested
 
     @staticmethod
-    def _settle(opened: Admitted[Connection]) -> bool:
-        for one in opened.shed:
-            one.give_way()
-        return opened.stays
+    def _evict(opened: Admitted[Connection]) -> bool:
+        for one in opened.evicted:
+            one.evict()
+        return opened.admitted

@@ -28,15 +28,15 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import BucketState
 from jetkv_gateway.kv.store import Changes, FeedBatch, NewestRevision
-from jetkv_gateway.watch.live import PATIENCE, LiveFeed, Pauses
+from jetkv_gateway.watch.live import NO_ROOM_SECONDS, LiveFeed, Pauses
 from jetkv_gateway.watch.loss import (
     LOST,
     first_gap,
     gap_is_loss,
     is_short,
-    outlook,
-    unseen,
-    vouched,
+    loss_reason,
+    seconds_proven,
+    seconds_safe,
 )
 from jetkv_gateway.watch.session import Session, State
 
@@ -61,7 +61,7 @@ class WatchRequest:
         created_at: of the bucket that `resume_after` is a revision of, where the caller knows: the
             number alone cannot tell a bucket from a later one of the same name.
         ignore_deletes: leave tombstones out.
-        patient: begin without NATS, and wait for it.
+        wait_for_nats: begin without NATS, and wait for it.
     """
 
     filters: tuple[Filter, ...] = (EVERYTHING,)
@@ -69,7 +69,7 @@ class WatchRequest:
     resume_after: int | None = None
     created_at: str | None = None
     ignore_deletes: bool = False
-    patient: bool = False
+    wait_for_nats: bool = False
 
 
 class CatchUp:
@@ -88,8 +88,8 @@ class CatchUp:
         self._through = request.resume_after or 0
         self._created_at: str | None = None
         self._as_of = -inf
-        self._sure_until = inf
-        self._looks = 0
+        self._safe_until = inf
+        self._times_behind = 0
         self._absent_through: int | None = None
 
     async def read(self) -> AsyncGenerator[None, None]:
@@ -115,23 +115,23 @@ class CatchUp:
                 elif no_room_since is None:
                     no_room_since = loop.time()
                 waited = 0.0 if no_room_since is None else loop.time() - no_room_since
-                if not error.retryable or waited >= PATIENCE:
+                if not error.retryable or waited >= NO_ROOM_SECONDS:
                     self._session.close(error)
                 else:
                     await pauses.wait()
 
     async def _round(self) -> AsyncGenerator[None, None]:
         session = self._session
-        await self._live_feed.tried()
+        await self._live_feed.wait_opened()
         if self._live_feed.position is None:
-            raise self._live_feed.trouble or Unavailable
+            raise self._live_feed.error or Unavailable
         session.restart()
-        kept_from = self._live_feed.come
+        kept_from = self._live_feed.newest_offered
         asked = asyncio.get_running_loop().time()
         state = await self._changes.state(self._bucket)
         self._check(state, kept_from)
-        await self._look_out(state, asked)
-        if state.history == 1 or self._by_presence:
+        await self._assess_loss(state, asked)
+        if state.history == 1 or self._checks_gaps:
             # All that is stored is the newest of its key: no need to have it picked out. Or all of
             # it is wanted, to see what is missing.
             self._latest = False
@@ -141,13 +141,13 @@ class CatchUp:
                 async for _ in parts:
                     yield
         # Beyond the newest stored revision nothing is stored.
-        await self._look_at_gaps(FeedBatch([], state.last, -inf))
+        await self._check_gaps(FeedBatch([], state.last, -inf))
         self._through = max(self._through, state.last)
         self._as_of = max(self._as_of, asked)
         self._latest = False
         if self._request.snapshot:
             await self._wait_for_overwritten()
-        session.joined(self._through)
+        session.join_live(self._through)
 
     def _check(self, state: BucketState, kept_from: int) -> None:
         """Make sure that reading on from `_through` shows all that changed since.
@@ -170,8 +170,8 @@ class CatchUp:
             return
         if state.last < max(kept_from, self._through):
             # A leader of this very moment may not have taken in all that it is the leader of.
-            self._looks += 1
-            if self._looks > _SECOND_LOOKS and self._through > state.last >= kept_from:
+            self._times_behind += 1
+            if self._times_behind > _SECOND_LOOKS and self._through > state.last >= kept_from:
                 raise Resync(
                     f"revision {self._through} lies in the future, the bucket's newest is "
                     f"{state.last}"
@@ -187,10 +187,10 @@ class CatchUp:
         return max(self._through, self._absent_through or 0)
 
     @property
-    def _by_presence(self) -> bool:
-        return self._sure_until == -inf
+    def _checks_gaps(self) -> bool:
+        return self._safe_until == -inf
 
-    async def _look_out(self, state: BucketState, asked: float) -> None:
+    async def _assess_loss(self, state: BucketState, asked: float) -> None:
         """Find out until when nothing can go unseen, or whether each gap has to be looked at.
 
         Raises:
@@ -199,26 +199,26 @@ class CatchUp:
         self._as_of = max(self._as_of, asked - state.age)
         if self._snapshot and self._absent_through is None:
             # What is owed comes after the newest revision, which is not looked up yet.
-            self._sure_until, self._as_of = inf, asked
+            self._safe_until, self._as_of = inf, asked
             return
         after = self._owed_after
         # The answer is a little younger than the question: sure is what holds for both.
-        sure = outlook(state, after, asyncio.get_running_loop().time() - self._as_of)
-        if sure == LOST:
-            raise Resync(unseen(after))
-        if sure < _NEARLY_OVER_SECONDS:
-            sure = max(sure, await vouched(self._changes, self._bucket, state, after))
-        self._sure_until = -inf if is_short(sure, state) else asked + sure
+        safe = seconds_safe(state, after, asyncio.get_running_loop().time() - self._as_of)
+        if safe == LOST:
+            raise Resync(loss_reason(after))
+        if safe < _NEARLY_OVER_SECONDS:
+            safe = max(safe, await seconds_proven(self._changes, self._bucket, state, after))
+        self._safe_until = -inf if is_short(safe, state) else asked + safe
 
-    async def _look_at_gaps(self, batch: FeedBatch) -> None:
+    async def _check_gaps(self, batch: FeedBatch) -> None:
         """Make sure that a batch has all that was owed and was there.
 
         Raises:
             BucketDeleted, Resync: it has not.
             Unavailable: the time is over for which that was sure; another round finds out.
         """
-        if not self._by_presence:
-            if asyncio.get_running_loop().time() >= self._sure_until:
+        if not self._checks_gaps:
+            if asyncio.get_running_loop().time() >= self._safe_until:
                 raise Unavailable("what is read may be older than what the bucket keeps")
             return
         before = first_gap(batch, self._owed_after)
@@ -229,7 +229,7 @@ class CatchUp:
             raise BucketDeleted
         age = asyncio.get_running_loop().time() - self._as_of
         if gap_is_loss(state, before, age):
-            raise Resync(unseen(before))
+            raise Resync(loss_reason(before))
 
     async def _read_through(self, newest: NewestRevision) -> AsyncGenerator[None, None]:
         session = self._session
@@ -241,7 +241,7 @@ class CatchUp:
             self._bucket,
             after=self._through,
             latest=self._latest,
-            filters=(EVERYTHING,) if self._by_presence else self._request.filters,
+            filters=(EVERYTHING,) if self._checks_gaps else self._request.filters,
             through=newest,
         ) as feed:
             reached = tests = 0
@@ -249,11 +249,11 @@ class CatchUp:
                 changes, reached, as_of = await feed.read()
                 # What is newer comes by the live feed, too.
                 changes = [change for change in changes if change.revision <= newest.revision]
-                await self._look_at_gaps(FeedBatch(changes, min(reached, newest.revision), as_of))
+                await self._check_gaps(FeedBatch(changes, min(reached, newest.revision), as_of))
                 for change in changes:
                     shown = change.live or change.revision > absent_through
-                    if shown and session.wants(change.key):
-                        session.caught(change)
+                    if shown and session.matches(change.key):
+                        session.add_past(change)
                     tests += session.cost
                     if tests > _TESTS_A_TURN:
                         tests = 0

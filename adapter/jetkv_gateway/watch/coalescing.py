@@ -13,7 +13,7 @@ from jetkv_gateway.kv.errors import Unavailable
 
 __all__ = ["CoalescedLookups"]
 
-_PATIENCE = 0.05
+_SHARE_SECONDS = 0.05
 """Seconds that a look waits for the one before, so that more can share it."""
 
 W = TypeVar("W")
@@ -28,8 +28,8 @@ class _Lookup(Generic[W, T]):
 
     def __init__(self) -> None:
         self.callers = 0
-        self.wishes: list[W] = []
-        self.over = asyncio.Event()
+        self.requests: list[W] = []
+        self.done = asyncio.Event()
         self.error: Exception | None = None
 
 
@@ -43,54 +43,54 @@ class CoalescedLookups(Generic[W, T]):
     def __init__(self, ask: Callable[[str, list[W]], Awaitable[T]]) -> None:
         self._ask = ask
         self._next: dict[str, _Lookup[W, T]] = {}
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
 
-    async def look(self, bucket: str, wish: W) -> T:
+    async def get(self, bucket: str, request: W) -> T:
         """Return what a look finds that begins from now on."""
-        look = self._next.get(bucket)
-        if look is None:
-            look = self._next[bucket] = _Lookup()
-            look.task = asyncio.create_task(self._run(bucket, look), name=f"look at {bucket}")
-        look.callers += 1
-        look.wishes.append(wish)
+        lookup = self._next.get(bucket)
+        if lookup is None:
+            lookup = self._next[bucket] = _Lookup()
+            lookup.task = asyncio.create_task(self._run(bucket, lookup), name=f"look at {bucket}")
+        lookup.callers += 1
+        lookup.requests.append(request)
         try:
             # The last one who leaves ends it; until then it is everybody's.
-            await look.over.wait()
+            await lookup.done.wait()
         finally:
-            look.callers -= 1
-            if not look.callers and not look.over.is_set():
+            lookup.callers -= 1
+            if not lookup.callers and not lookup.done.is_set():
                 # Whoever comes meanwhile begins another one.
-                self._is_begun(bucket, look)
-                look.task.cancel()
-                await asyncio.wait({look.task})
-        error = look.error
+                self._mark_started(bucket, lookup)
+                lookup.task.cancel()
+                await asyncio.wait({lookup.task})
+        error = lookup.error
         if error is not None:
             # It goes to each caller without the places where others have raised it, and no frame
             # keeps it.
             try:
                 raise error.with_traceback(None)
             finally:
-                del error, look
-        return look.found
+                del error, lookup
+        return lookup.found
 
-    async def _run(self, bucket: str, look: _Lookup[W, T]) -> None:
+    async def _run(self, bucket: str, lookup: _Lookup[W, T]) -> None:
         try:
-            before = self._under_way.get(bucket)
+            before = self._running.get(bucket)
             if before is not None:
-                await asyncio.wait({before}, timeout=_PATIENCE)
-            self._is_begun(bucket, look)
-            self._under_way[bucket] = look.task
-            look.found = await self._ask(bucket, look.wishes)
+                await asyncio.wait({before}, timeout=_SHARE_SECONDS)
+            self._mark_started(bucket, lookup)
+            self._running[bucket] = lookup.task
+            lookup.found = await self._ask(bucket, lookup.requests)
         except asyncio.CancelledError:
-            look.error = Unavailable("the gateway stops")
+            lookup.error = Unavailable("the gateway stops")
             raise
         except Exception as error:  # noqa: BLE001 - each caller raises it
-            look.error = error.with_traceback(None)
+            lookup.error = error.with_traceback(None)
         finally:
-            look.over.set()
-            if self._under_way.get(bucket) is look.task:
-                del self._under_way[bucket]
+            lookup.done.set()
+            if self._running.get(bucket) is lookup.task:
+                del self._running[bucket]
 
-    def _is_begun(self, bucket: str, look: _Lookup[W, T]) -> None:
-        if self._next.get(bucket) is look:
+    def _mark_started(self, bucket: str, lookup: _Lookup[W, T]) -> None:
+        if self._next.get(bucket) is lookup:
             del self._next[bucket]

@@ -60,13 +60,13 @@ class Hub:
         return self._count
 
     @property
-    def troubles(self) -> list[GatewayError]:
+    def errors(self) -> list[GatewayError]:
         """What keeps watched buckets from being followed now."""
         live_feeds = self._live_feeds.values()
         return [
-            live_feed.stuck
+            live_feed.stalled
             for live_feed in live_feeds
-            if live_feed.stuck is not None and not live_feed.over
+            if live_feed.stalled is not None and not live_feed.ended
         ]
 
     @asynccontextmanager
@@ -122,7 +122,7 @@ class Hub:
             watch.live_feed.join(watch.session)
             opened = False
             try:
-                opened = request.patient or await self._start(watch)
+                opened = request.wait_for_nats or await self._start(watch)
             finally:
                 if not opened:
                     self._leave(watch)
@@ -132,13 +132,13 @@ class Hub:
 
     def _leave(self, watch: "Watch") -> None:
         watch.live_feed.leave(watch.session)
-        watch.session.silence()
+        watch.session.mute()
         if not watch.live_feed:
             self._retire(watch.live_feed)
 
     def _live_feed(self, bucket: str) -> LiveFeed:
         live_feed = self._live_feeds.get(bucket)
-        if live_feed is None or live_feed.over:
+        if live_feed is None or live_feed.ended:
             live_feed = self._live_feeds[bucket] = LiveFeed(self._changes, bucket)
         return live_feed
 
@@ -152,14 +152,14 @@ class Hub:
     async def _start(self, watch: "Watch") -> bool:
         """Return whether the watch goes on from the bucket's present."""
         live_feed = watch.live_feed
-        await live_feed.tried()
-        trouble = live_feed.trouble
-        if live_feed.position is None or isinstance(trouble, TooManyRequests):
-            raise trouble or Unavailable
-        if live_feed.over and trouble is not None:
-            if isinstance(trouble, BucketDeleted):
+        await live_feed.wait_opened()
+        error = live_feed.error
+        if live_feed.position is None or isinstance(error, TooManyRequests):
+            raise error or Unavailable
+        if live_feed.ended and error is not None:
+            if isinstance(error, BucketDeleted):
                 return False
-            raise trouble
+            raise error
         state = await self._changes.state(live_feed.bucket)
         if state.created_at != live_feed.created_at:
             # Made anew, and the feed has not noticed yet; the next try gets a feed of its own.
@@ -223,7 +223,7 @@ class Watch:
     def start(self, last: int) -> None:
         """Go live after the bucket's `last` revision, unless the past is wanted, too."""
         if self.request.resume_after is None and not self.request.snapshot:
-            self.session.joined(max(last, self.live_feed.come))
+            self.session.join_live(max(last, self.live_feed.newest_offered))
 
     async def items(self) -> AsyncGenerator[list[Item], None]:
         """Yield what the watcher is owed, in order; ends when the session is closed.

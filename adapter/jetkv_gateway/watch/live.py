@@ -1,13 +1,13 @@
-"""One bucket's live feed, and all the sessions that it feeds.
+"""The live feed of one bucket, and the sessions that it feeds.
 
-However many watch a bucket, one consumer serves them. The live feed opens it with the first session
-and removes it with the last; when the feed ends, it opens another one after the last revision
-seen, and makes sure that nothing has gone missing in between. If it cannot, every session ends with
-a word. So they do where NATS refuses a feed, for good or for as long as `PATIENCE`, and where the
-bucket, which is looked at from time to time, is none any more.
+One consumer serves all watchers of a bucket. The live feed opens it for the first session and
+removes it with the last one. When the consumer ends, the live feed opens another one after the last
+revision it has seen, and checks that no change was lost in between. It ends every session with a
+reason if a change may be lost, if NATS refuses a consumer (for good, or for `NO_ROOM_SECONDS`), or
+if the bucket no longer exists. It checks the bucket regularly.
 
-In a bucket that forgets (`watch.traces`), it looks at each gap between two revisions that come: one
-that is as old as what the bucket keeps may have been more than an older value.
+If the bucket forgets (`watch.loss`), the live feed checks each gap between two revisions. A gap
+that is as old as the bucket's limit may have been more than an overwritten value.
 """
 
 import asyncio
@@ -36,21 +36,21 @@ from jetkv_gateway.watch.loss import (
     LOST,
     first_gap,
     gap_is_loss,
-    outlook,
-    tighter,
-    unseen,
-    vouched,
+    loss_reason,
+    seconds_proven,
+    seconds_safe,
+    stricter,
 )
 from jetkv_gateway.watch.session import Session, weight
 
-__all__ = ["PATIENCE", "LiveFeed", "Pauses"]
+__all__ = ["NO_ROOM_SECONDS", "LiveFeed", "Pauses"]
 
 _log = logging.getLogger("jetkv.watch")
 
-PATIENCE = 10.0
+NO_ROOM_SECONDS = 10.0
 """Seconds that watches wait where NATS has no room for another consumer."""
 
-_SILENCE = 60.0
+_NO_FEED_SECONDS = 60.0
 """Seconds that they wait for a sign of a feed at all, from a bucket that answers."""
 
 LOOK_SECONDS = 15.0
@@ -58,8 +58,8 @@ LOOK_SECONDS = 15.0
 
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
-_A_TURN = 8000
-_AT_ONCE = 64
+_OFFERS_PER_TURN = 8000
+_MAX_PART = 64
 """Changes that are offered to one session after the other, each time: most of the work is for each
 offer. In between all of it would wait for the last one."""
 _TESTS_AS_AN_OFFER = 4
@@ -96,32 +96,32 @@ class LiveFeed:
     Attributes:
         position: every change up to this revision was offered to the sessions; None until the
             bucket was looked at.
-        come: the newest revision that was offered to some of them at least; who joins begins after
-            it.
+        newest_offered: the newest revision that was offered to at least one session. A session
+            that joins starts after it.
         created_at: of the bucket that is watched.
-        trouble: why there is no feed now, or None.
-        stuck: why there has been none for a while, although the bucket answers, or None.
-        over: whether it has ended, and all sessions with it.
+        error: why there is no feed now, or None.
+        stalled: why there has been none for a while, although the bucket answers, or None.
+        ended: whether it has ended, and all sessions with it.
     """
 
     def __init__(self, changes: Changes, bucket: str) -> None:
         self.bucket = bucket
         self.position: int | None = None
-        self.come = 0
+        self.newest_offered = 0
         self.created_at: str | None = None
-        self.trouble: GatewayError | None = None
-        self.stuck: GatewayError | None = None
-        self.over = False
+        self.error: GatewayError | None = None
+        self.stalled: GatewayError | None = None
+        self.ended = False
         self._changes = changes
         self._sessions: set[Session] = set()
         self._by_key: dict[str, set[Session]] = {}
         self._by_filters: dict[tuple[str, ...], set[Session]] = {}
         self._at_once: tuple[int, float] | None = None
         self._moved = asyncio.Event()
-        self._tried = asyncio.Event()
+        self._opened_once = asyncio.Event()
         self._as_of = -inf
         self._answers = False
-        self._silent_since: float | None = None
+        self._no_feed_since: float | None = None
         self._forgets: SilentLoss | None = None
         self._opened = False
         self._task = asyncio.create_task(self._run(), name=f"watch {bucket}")
@@ -146,31 +146,31 @@ class LiveFeed:
         if not session.keys:
             _remove(self._by_filters, session.name, session)
 
-    async def tried(self) -> None:
+    async def wait_opened(self) -> None:
         """Wait until the feed was opened, or could not be."""
-        await self._tried.wait()
+        await self._opened_once.wait()
 
     async def reached(self, revision: int, timeout: float) -> bool:
         """Return whether `position` is at `revision`, waiting up to `timeout` seconds for it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self.over and (self.position is None or self.position < revision):
+                while not self.ended and (self.position is None or self.position < revision):
                     self._moved.clear()
                     await self._moved.wait()
         return self.position is not None and self.position >= revision
 
     def end(self, reason: GatewayError) -> None:
         """End all sessions, and the feed."""
-        self.over = True
-        self.trouble = reason
+        self.ended = True
+        self.error = reason
         for session in self._sessions:
             session.close(reason)
         self._moved.set()
-        self._tried.set()
+        self._opened_once.set()
 
     async def close(self) -> None:
         """Remove the feed; sessions, if there are any, hear nothing more."""
-        self.over = True
+        self.ended = True
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -178,41 +178,41 @@ class LiveFeed:
     async def _run(self) -> None:
         pauses = Pauses(self._changes)
         try:
-            while not self.over:
+            while not self.ended:
                 try:
                     await self._follow(pauses)
                 except BucketNotFound as error:
                     self.end(BucketDeleted() if self._opened else error)
                 except GatewayError as error:
-                    if not error.retryable or self._given_up(error):
+                    if not error.retryable or self._is_given_up(error):
                         if not isinstance(error, WatchEnded):
                             _log.warning("watches of bucket %s end: %s", self.bucket, error.message)
                         self.end(error)
                         return
                     _log.info("bucket %s: %s", self.bucket, error.message)
-                    self.trouble = error
-                    self._tried.set()
+                    self.error = error
+                    self._opened_once.set()
                     await pauses.wait()
         except Exception:  # noqa: BLE001 - it must not end unseen
             # A watch that nobody feeds any more may not look like one where nothing happens.
             _log.exception("the feed of bucket %s failed", self.bucket)
             self.end(InternalError())
 
-    def _given_up(self, error: GatewayError) -> bool:
+    def _is_given_up(self, error: GatewayError) -> bool:
         """Return whether there was no feed for too long, although the bucket answers."""
         if not self._answers:
-            self._silent_since = self.stuck = None
+            self._no_feed_since = self.stalled = None
             return False
         now = asyncio.get_running_loop().time()
-        if self._silent_since is None:
-            self._silent_since = now
-        waited = now - self._silent_since
+        if self._no_feed_since is None:
+            self._no_feed_since = now
+        waited = now - self._no_feed_since
         full = isinstance(error, TooManyRequests)
-        if full or waited >= PATIENCE:
-            if self.stuck is None:
+        if full or waited >= NO_ROOM_SECONDS:
+            if self.stalled is None:
                 _log.warning("bucket %s cannot be watched now: %s", self.bucket, error.message)
-            self.stuck = error
-        return waited >= (PATIENCE if full else _SILENCE)
+            self.stalled = error
+        return waited >= (NO_ROOM_SECONDS if full else _NO_FEED_SECONDS)
 
     async def _follow(self, pauses: Pauses) -> None:
         asked = asyncio.get_running_loop().time()
@@ -221,11 +221,11 @@ class LiveFeed:
         self._answers = True
         await self._check(state)
         if self.position is None:
-            self.position = self.come = state.last
+            self.position = self.newest_offered = state.last
             self._as_of = asked
         # What it keeps now, and what it kept when it was looked at last: both ways may have been.
         self._forgets, before = state.silent_loss, self._forgets
-        silent_loss = tighter(state.silent_loss, before)
+        silent_loss = stricter(state.silent_loss, before)
         self.created_at = state.created_at
         fast_heartbeat = silent_loss is not None and silent_loss.after < _CLOSELY_SECONDS
         async with self._changes.follow(
@@ -235,11 +235,11 @@ class LiveFeed:
             if (await self._changes.state(self.bucket)).created_at != state.created_at:
                 raise BucketDeleted
             self._opened = True
-            self.trouble = None
-            self._tried.set()
+            self.error = None
+            self._opened_once.set()
             self._moved.set()
             reading = asyncio.create_task(self._read(feed, pauses, silent_loss))
-            looking = asyncio.create_task(self._keep_looking(state))
+            looking = asyncio.create_task(self._check_bucket_regularly(state))
             try:
                 await asyncio.wait({reading, looking}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -250,7 +250,7 @@ class LiveFeed:
             for task in ended:
                 task.result()
 
-    async def _keep_looking(self, state: BucketState) -> None:
+    async def _check_bucket_regularly(self, state: BucketState) -> None:
         """Look at the bucket from time to time, until it is not what is watched any more.
 
         Raises:
@@ -295,14 +295,14 @@ class LiveFeed:
                 raise BucketDeleted
         else:
             raise Resync(f"the bucket is at revision {state.last}, before {position}")
-        if outlook(state, position, self._age()) == LOST:
-            raise Resync(unseen(position))
+        if seconds_safe(state, position, self._age()) == LOST:
+            raise Resync(loss_reason(position))
 
     def _age(self) -> float:
         """Return seconds, as many at least as what comes after `position` is old."""
         return asyncio.get_running_loop().time() - self._as_of
 
-    async def _look_at_gaps(self, batch: FeedBatch, silent_loss: SilentLoss) -> None:
+    async def _check_gaps(self, batch: FeedBatch, silent_loss: SilentLoss) -> None:
         """Make sure that nothing has gone that a feed has passed over.
 
         Raises:
@@ -318,32 +318,32 @@ class LiveFeed:
         state = await self._changes.state(self.bucket)
         if state.created_at != self.created_at:
             raise BucketDeleted
-        state = replace(state, silent_loss=tighter(state.silent_loss, silent_loss))
-        if gap_is_loss(state, before, age) and not await vouched(
+        state = replace(state, silent_loss=stricter(state.silent_loss, silent_loss))
+        if gap_is_loss(state, before, age) and not await seconds_proven(
             self._changes, self.bucket, state, before
         ):
-            raise Resync(unseen(before))
+            raise Resync(loss_reason(before))
 
     async def _read(self, feed: Feed, pauses: Pauses, silent_loss: SilentLoss | None) -> None:
         offers = 0
         while True:
             batch = await feed.read()
             pauses.reset()
-            self._silent_since = self.stuck = None
+            self._no_feed_since = self.stalled = None
             if silent_loss is not None:
-                await self._look_at_gaps(batch, silent_loss)
+                await self._check_gaps(batch, silent_loss)
             for changes in self._parts(batch.changes):
-                self.come = changes[-1].revision
+                self.newest_offered = changes[-1].revision
                 for some in self._offer(changes):
                     offers += some
-                    if offers > _A_TURN:
+                    if offers > _OFFERS_PER_TURN:
                         # Readers first, or all that keep up would look slow. And everybody else.
                         offers = 0
                         await asyncio.sleep(0)
                 self.position = changes[-1].revision
             if self.position is None or batch.reached > self.position:
                 self.position = batch.reached
-            self.come = max(self.come, self.position)
+            self.newest_offered = max(self.newest_offered, self.position)
             self._as_of = max(self._as_of, batch.as_of)
             self._moved.set()
 
@@ -355,7 +355,10 @@ class LiveFeed:
         size, at = weight(changes), 0
         while at < len(changes):
             if self._at_once is None:
-                most, most_bytes = min(_AT_ONCE, _A_TURN // max(1, len(self._sessions))), inf
+                most, most_bytes = (
+                    min(_MAX_PART, _OFFERS_PER_TURN // max(1, len(self._sessions))),
+                    inf,
+                )
                 for session in self._sessions:
                     cost, limits = max(1, session.cost), session.limits
                     most = min(most, limits.changes // 4, _TESTS_A_PART // 4 // cost)
@@ -375,7 +378,7 @@ class LiveFeed:
         if self._by_key:
             for change in changes:
                 for session in self._by_key.get(change.key, ()):
-                    offers += _A_TURN if session.live(change) else 1
+                    offers += _OFFERS_PER_TURN if session.add_live(change) else 1
         for sessions in list(self._by_filters.values()):
             # All of a group have the same filters: one answers for all.
             one = next(iter(sessions), None)
@@ -384,10 +387,10 @@ class LiveFeed:
             wanted = changes
             if one.filters[0] is not EVERYTHING:
                 tests += one.cost * len(changes)
-                wanted = [change for change in changes if one.wants(change.key)]
+                wanted = [change for change in changes if one.matches(change.key)]
             if wanted:
                 for session in sessions:
-                    offers += _A_TURN if session.live(*wanted) else len(wanted)
+                    offers += _OFFERS_PER_TURN if session.add_live(*wanted) else len(wanted)
             if tests > _TESTS_A_PART:
                 yield offers + tests // _TESTS_AS_AN_OFFER
                 offers = tests = 0

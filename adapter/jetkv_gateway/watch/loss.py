@@ -19,25 +19,25 @@ from jetkv_gateway.kv.model import BucketState, SilentLoss
 from jetkv_gateway.kv.store import Changes, FeedBatch
 
 __all__ = [
+    "CHECK_GAPS",
     "LOST",
-    "PRESENCE",
     "first_gap",
     "gap_is_loss",
     "is_short",
-    "outlook",
-    "tighter",
-    "unseen",
-    "vouched",
+    "loss_reason",
+    "seconds_proven",
+    "seconds_safe",
+    "stricter",
 ]
 
 LOST = -inf
-PRESENCE = 0.0
+CHECK_GAPS = 0.0
 
 _WIDER = 8
 _SHORT_SECONDS = 1.0
 
 
-def outlook(state: BucketState, after: int, age: float) -> float:
+def seconds_safe(state: BucketState, after: int, age: float) -> float:
     """Return the seconds for which nothing that changed after a revision can go unseen.
 
     Args:
@@ -45,7 +45,7 @@ def outlook(state: BucketState, after: int, age: float) -> float:
         age: seconds, at least as many as the first change after it is old.
 
     Returns:
-        `inf` where nothing ever goes; `LOST` where something may have gone already; `PRESENCE`
+        `inf` where nothing ever goes; `LOST` where something may have gone already; `CHECK_GAPS`
         where neither is sure, and each gap has to be looked at.
     """
     silent_loss = state.silent_loss
@@ -57,14 +57,14 @@ def outlook(state: BucketState, after: int, age: float) -> float:
         age = min(age, state.first_age)
     if age < silent_loss.after:
         return silent_loss.after - age
-    return LOST if state.last > after and state.first > after + 1 else PRESENCE
+    return LOST if state.last > after and state.first > after + 1 else CHECK_GAPS
 
 
-def is_short(sure: float, state: BucketState) -> bool:
+def is_short(safe: float, state: BucketState) -> bool:
     """Return whether there is too little time to read anything before it is over."""
     if state.silent_loss is None:
         return False
-    return sure <= 0 or sure < min(_SHORT_SECONDS, state.silent_loss.after / 4)
+    return safe <= 0 or safe < min(_SHORT_SECONDS, state.silent_loss.after / 4)
 
 
 def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
@@ -74,10 +74,10 @@ def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
         state: of the bucket, read after the gap was seen.
         age: seconds, at least as many as what is missing is old.
     """
-    sure = outlook(state, before, age)
-    if sure == PRESENCE:
+    safe = seconds_safe(state, before, age)
+    if safe == CHECK_GAPS:
         return state.silent_loss is None or not state.silent_loss.oldest_first
-    return sure == LOST
+    return safe == LOST
 
 
 def first_gap(batch: FeedBatch, position: int) -> int | None:
@@ -89,19 +89,19 @@ def first_gap(batch: FeedBatch, position: int) -> int | None:
     return position if batch.reached > position else None
 
 
-def unseen(after: int) -> str:
+def loss_reason(after: int) -> str:
     """Return the reason of a resync."""
     return f"changes after revision {after} may have expired unseen"
 
 
-def tighter(one: SilentLoss | None, other: SilentLoss | None) -> SilentLoss | None:
+def stricter(one: SilentLoss | None, other: SilentLoss | None) -> SilentLoss | None:
     """Return how a bucket forgets that may have forgotten in both ways."""
     if one is None or other is None:
         return one or other
     return SilentLoss(min(one.after, other.after), one.oldest_first and other.oldest_first)
 
 
-async def vouched(changes: Changes, bucket: str, state: BucketState, after: int) -> float:
+async def seconds_proven(changes: Changes, bucket: str, state: BucketState, after: int) -> float:
     """Return the seconds that a young revision up to `after` + 1 makes sure, 0 where there is none.
 
     Looked for from there backwards, in steps that grow: the first stored revision is the oldest of

@@ -4,12 +4,12 @@
 
 | In          | comes    | then                                                               |
 |-------------|----------|--------------------------------------------------------------------|
-| CATCHING_UP | `caught` | it is handed out, if it is newer than all handed out before        |
-| CATCHING_UP | `live`   | it is kept; where too much is kept, all is dropped and `missed` set |
-| CATCHING_UP | `joined` | not `missed`: what is kept and newer is handed out → LIVE          |
-| CATCHING_UP | `joined` | `missed`: it stays, and another round of catching up is needed     |
-| LIVE        | `live`   | it is handed out, if it is newer than all handed out before        |
-| LIVE        | `live`   | too much waits to be taken: → CLOSED, slow consumer                |
+| CATCHING_UP | `add_past` | it is handed out, if it is newer than all handed out before        |
+| CATCHING_UP | `add_live`   | it is kept; where too much is kept, all is dropped and `missed` set |
+| CATCHING_UP | `join_live` | not `missed`: what is kept and newer is handed out → LIVE          |
+| CATCHING_UP | `join_live` | `missed`: it stays, and another round of catching up is needed     |
+| LIVE        | `add_live`   | it is handed out, if it is newer than all handed out before        |
+| LIVE        | `add_live`   | too much waits to be taken: → CLOSED, slow consumer                |
 | any         | `close`  | → CLOSED with a reason; what was handed out can still be taken     |
 | CLOSED      | anything | nothing                                                            |
 
@@ -133,7 +133,7 @@ class Session:
         self._waiting: list[Item] = []
         self._waiting_bytes = 0
 
-    def wants(self, key: str) -> bool:
+    def matches(self, key: str) -> bool:
         filters = self.filters
         if len(filters) == 1:
             return filters[0].matches(key)
@@ -149,12 +149,12 @@ class Session:
         self.missed = False
         self._forget()
 
-    def caught(self, change: Change) -> None:
+    def add_past(self, change: Change) -> None:
         """Take in a change that catching up has read."""
         if self.state is State.CATCHING_UP and change.revision > self.position:
             self._hand_out((change,))
 
-    def live(self, *changes: Change) -> bool:
+    def add_live(self, *changes: Change) -> bool:
         """Take in changes, in order, as they happen; their keys must be among those wanted.
 
         Returns:
@@ -179,7 +179,7 @@ class Session:
                 self._forget()
         return False
 
-    def joined(self, through: int) -> bool:
+    def join_live(self, through: int) -> bool:
         """Go live; the changes up to `through` have been read.
 
         Returns:
@@ -212,7 +212,7 @@ class Session:
             self._waiting_bytes = 0
         self._on_news()
 
-    def silence(self) -> None:
+    def mute(self) -> None:
         """Tell nobody of news any more: its reader has gone, and need not be held in a cycle."""
         self._on_news = _nobody
 

@@ -21,16 +21,16 @@ from jetkv_gateway.watch.coalescing import CoalescedLookups
 
 __all__ = ["SharedChanges"]
 
-_NEAR = 4096
+_MAX_SHARED_REVISIONS = 4096
 """Revisions that a watch may have missed and still be read for with others."""
 
-_MOST_FILTERS = 32
+_MAX_FILTERS = 32
 """That are told apart by NATS; where there are more, all changes are read."""
 
-_MOST_BYTES = 512 * 1024
+_MAX_READ_BYTES = 512 * 1024
 """Of one read; and of all of them, as long as somebody has not taken in his part."""
-_MOST_BYTES_OF_ALL = 8 * 1024 * 1024
-_AROUND_A_VALUE = 512
+_MAX_KEPT_BYTES = 8 * 1024 * 1024
+_CHANGE_OVERHEAD = 512
 
 _TESTS_A_TURN = 8000
 """Of keys by simple filters: some three milliseconds. Then others have a turn."""
@@ -47,14 +47,16 @@ class SharedChanges:
         self._newest: CoalescedLookups[None, NewestRevision | None] = CoalescedLookups(
             lambda bucket, _: changes.newest(bucket)
         )
-        self._pasts: CoalescedLookups[_Wish, _Past | None] = CoalescedLookups(self._read)
+        self._reads: CoalescedLookups[_PastRequest, _SharedRead | None] = CoalescedLookups(
+            self._read
+        )
         self._kept = 0
 
     async def state(self, bucket: str) -> BucketState:
-        return await self._state.look(bucket, None)
+        return await self._state.get(bucket, None)
 
     async def newest(self, bucket: str) -> NewestRevision | None:
-        return await self._newest.look(bucket, None)
+        return await self._newest.get(bucket, None)
 
     async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
         return await self._changes.first_at_or_after(bucket, revision)
@@ -72,8 +74,8 @@ class SharedChanges:
         through: NewestRevision | None = None,
         fast_heartbeat: bool = False,
     ) -> AbstractAsyncContextManager[Feed]:
-        if through is not None and not latest and through.revision - after <= _NEAR:
-            return self._follow_with_others(bucket, _Wish(after, tuple(filters), through))
+        if through is not None and not latest and through.revision - after <= _MAX_SHARED_REVISIONS:
+            return self._follow_with_others(bucket, _PastRequest(after, tuple(filters), through))
         return self._changes.follow(
             bucket,
             after=after,
@@ -84,47 +86,53 @@ class SharedChanges:
         )
 
     @asynccontextmanager
-    async def _follow_with_others(self, bucket: str, wish: "_Wish") -> AsyncGenerator[Feed, None]:
-        past = await self._pasts.look(bucket, wish)
-        async with AsyncExitStack() as own:
-            if past is None:
-                yield await own.enter_async_context(self._follow_alone(bucket, wish, wish.after))
+    async def _follow_with_others(
+        self, bucket: str, request: "_PastRequest"
+    ) -> AsyncGenerator[Feed, None]:
+        shared_read = await self._reads.get(bucket, request)
+        async with AsyncExitStack() as stack:
+            if shared_read is None:
+                yield await stack.enter_async_context(
+                    self._follow_alone(bucket, request, request.after)
+                )
                 return
-            past.readers += 1
-            if past.readers == 1:
-                self._kept += past.size
+            shared_read.readers += 1
+            if shared_read.readers == 1:
+                self._kept += shared_read.size
             try:
-                yield _SharedFeed(self, bucket, wish, past, own)
+                yield _SharedFeed(self, bucket, request, shared_read, stack)
             finally:
-                past.readers -= 1
-                if not past.readers:
-                    self._kept -= past.size
+                shared_read.readers -= 1
+                if not shared_read.readers:
+                    self._kept -= shared_read.size
 
     def _follow_alone(
-        self, bucket: str, wish: "_Wish", after: int
+        self, bucket: str, request: "_PastRequest", after: int
     ) -> AbstractAsyncContextManager[Feed]:
-        return self._changes.follow(bucket, after=after, filters=wish.filters, through=wish.through)
+        return self._changes.follow(
+            bucket, after=after, filters=request.filters, through=request.through
+        )
 
-    async def _read(self, bucket: str, wishes: "list[_Wish]") -> "_Past | None":
+    async def _read(self, bucket: str, requests: "list[_PastRequest]") -> "_SharedRead | None":
         """Read for all of them what any of them wants, None where each had better read alone."""
-        if len(wishes) == 1 or self._kept > _MOST_BYTES_OF_ALL:
+        if len(requests) == 1 or self._kept > _MAX_KEPT_BYTES:
             return None
-        after = min(wish.after for wish in wishes)
-        through = max((wish.through for wish in wishes), key=lambda newest: newest.revision)
-        filters = {one.text: one for wish in wishes for one in wish.filters}
-        past = _Past(after)
+        after = min(request.after for request in requests)
+        through = max((request.through for request in requests), key=lambda newest: newest.revision)
+        filters = {one.text: one for request in requests for one in request.filters}
+        shared_read = _SharedRead(after)
         async with self._changes.follow(
             bucket,
             after=after,
-            filters=tuple(filters.values()) if len(filters) <= _MOST_FILTERS else (EVERYTHING,),
+            filters=tuple(filters.values()) if len(filters) <= _MAX_FILTERS else (EVERYTHING,),
             through=through,
         ) as feed:
-            while past.reached < through.revision and past.add(await feed.read()):
+            while shared_read.reached < through.revision and shared_read.add(await feed.read()):
                 pass
-        return past
+        return shared_read
 
 
-class _Wish(NamedTuple):
+class _PastRequest(NamedTuple):
     """What one watch wants of the past: as for `Changes.follow`."""
 
     after: int
@@ -132,7 +140,7 @@ class _Wish(NamedTuple):
     through: NewestRevision
 
 
-class _Past:
+class _SharedRead:
     """What was read for several watches.
 
     Attributes:
@@ -152,23 +160,23 @@ class _Past:
 
     def add(self, batch: FeedBatch) -> bool:
         """Take in what was read next; False where that would be too much."""
-        size = sum(_AROUND_A_VALUE + len(change.value) for change in batch.changes)
-        if self.size + size > _MOST_BYTES:
+        size = sum(_CHANGE_OVERHEAD + len(change.value) for change in batch.changes)
+        if self.size + size > _MAX_READ_BYTES:
             return False
         self.size += size
         self._changes += batch.changes
         self.reached, self.as_of = batch.reached, batch.as_of
         return True
 
-    async def pick(self, wish: _Wish) -> list[Change]:
+    async def pick(self, request: _PastRequest) -> list[Change]:
         """Return what one watch wants of it, in order."""
-        filters = wish.filters
+        filters = request.filters
         name = tuple([keep.text for keep in filters])
         picked = self._picked.get(name)
         if picked is None:
             # Watches that want the same are many.
             picked = self._picked[name] = await self._pick(filters)
-        first = bisect_right(picked, wish.after, key=_revision)
+        first = bisect_right(picked, request.after, key=_revision)
         return picked[first:]
 
     async def _pick(self, filters: tuple[Filter, ...]) -> list[Change]:
@@ -199,24 +207,31 @@ class _SharedFeed:
     """`kv.store.Feed` of one watch: what was read for several, then the rest for it alone."""
 
     def __init__(
-        self, shared: SharedChanges, bucket: str, wish: _Wish, past: _Past, own: AsyncExitStack
+        self,
+        shared: SharedChanges,
+        bucket: str,
+        request: _PastRequest,
+        shared_read: _SharedRead,
+        stack: AsyncExitStack,
     ) -> None:
         self._shared = shared
         self._bucket = bucket
-        self._wish = wish
-        self._past: _Past | None = past
-        self._reached = past.reached
-        self._own = own
+        self._request = request
+        self._shared_read: _SharedRead | None = shared_read
+        self._reached = shared_read.reached
+        self._stack = stack
         self._feed: Feed | None = None
 
     async def read(self) -> FeedBatch:
-        past, self._past = self._past, None
-        if past is not None:
-            return FeedBatch(await past.pick(self._wish), past.reached, past.as_of)
+        shared_read, self._shared_read = self._shared_read, None
+        if shared_read is not None:
+            return FeedBatch(
+                await shared_read.pick(self._request), shared_read.reached, shared_read.as_of
+            )
         if self._feed is None:
-            after = max(self._wish.after, self._reached)
-            alone = self._shared._follow_alone(self._bucket, self._wish, after)
-            self._feed = await self._own.enter_async_context(alone)
+            after = max(self._request.after, self._reached)
+            alone = self._shared._follow_alone(self._bucket, self._request, after)
+            self._feed = await self._stack.enter_async_context(alone)
         return await self._feed.read()
 
 
