@@ -13,6 +13,9 @@
     ├── RequestTooSlow         408  a head or body that makes no progress
     ├── BucketExists           409
     ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
+    ├── BucketProtected        409  it cannot be deleted until the protection is taken away
+    ├── CannotBeChanged        409  NATS cannot change such a setting of a bucket
+    ├── WouldLoseData          409  a change would remove what is stored
     ├── IdempotencyConflict    409  the idempotency key belongs to another request
     ├── CursorExpired          410  a page of a bucket that is gone or another one by now
     ├── PreconditionFailed     412
@@ -51,7 +54,9 @@ __all__ = [
     "BucketExists",
     "BucketFull",
     "BucketNotFound",
+    "BucketProtected",
     "BucketUnsuitable",
+    "CannotBeChanged",
     "CodingUnsupported",
     "CursorExpired",
     "DeadlineExceeded",
@@ -82,6 +87,7 @@ __all__ = [
     "UrlTooLong",
     "ValueTooLarge",
     "WatchEnded",
+    "WouldLoseData",
 ]
 
 
@@ -299,6 +305,47 @@ class BucketUnsuitable(GatewayError):
     status = 409
     code = "failed_precondition"
     text = "the bucket cannot do this"
+
+
+class BucketProtected(GatewayError):
+    """Raised when a bucket to be deleted is protected."""
+
+    status = 409
+    code = "failed_precondition"
+    text = "bucket is protected"
+
+    def __init__(self) -> None:
+        super().__init__(hint='PATCH the bucket with {"protected":false} first')
+
+
+class CannotBeChanged(GatewayError):
+    """Raised when NATS cannot make a change of a bucket; nothing was changed.
+
+    `details` has the settings, each as it stands and as it was wanted.
+    """
+
+    status = 409
+    code = "failed_precondition"
+    text = "cannot be changed"
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__(
+            hint="leave these settings as they are, or make another bucket", details=details
+        )
+
+
+class WouldLoseData(GatewayError):
+    """Raised when a change of a bucket would remove what is stored; nothing was changed.
+
+    `details` has the settings, each as it stands and as it was wanted.
+    """
+
+    status = 409
+    code = "failed_precondition"
+    text = "would lose data"
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__(hint="with ?allow_data_loss=true it is done all the same", details=details)
 
 
 class IdempotencyConflict(GatewayError):
