@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.jetstream.credits import CreditRequest
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.capabilities import Capability, Host, since
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.configs import marked, new_config, read_settings
+from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.republish import check_republish
 from jetkv_gateway.jetstream.streams import bucket_info, unsuitable_reason
 from jetkv_gateway.kv.buckets import FIELDS, BucketInfo, BucketSpec

@@ -202,7 +202,7 @@ class BucketSettings:
     compression: Compression = field(
         default=Compression.NONE,
         metadata=_described(
-            "How NATS compresses its files; the default is none", nats="compression"
+            "The compression of the files of NATS; by default, `none`", nats="compression"
         ),
     )
     placement: Placement = field(
