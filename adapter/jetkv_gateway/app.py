@@ -176,7 +176,7 @@ def build(
     return Gateway(
         handlers=_handlers(
             KeyHandlers(store.entries),
-            ListingHandlers(store.listings),
+            ListingHandlers(store.listings, store.pages, store.readings),
             BatchHandlers(store.batches, store.entries),
             BucketHandlers(store.buckets),
             HealthHandlers(readiness, auth_required=authenticator.required),

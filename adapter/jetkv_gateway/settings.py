@@ -84,26 +84,24 @@ class BucketSetting(_BucketFields):
 
     def spec(self) -> BucketSpec:
         """Return the bucket in the gateway's language; raises as `BucketSpec`."""
-        return BucketSpec(**{name: getattr(self, name) for name in type(self).model_fields})
+        return BucketSpec(**self.model_dump())
 
     @classmethod
     def parse(cls, text: str) -> "BucketSetting":
-        """Read `cache,ttl_seconds=300,history=5`; a dot leads into a setting that has parts.
+        """Read `cache,ttl_seconds=300,history=5`.
 
         Raises:
             ValueError: a part is not `setting=value`, or no such setting.
         """
         name, *parts = text.split(",")
-        fields: dict[str, Any] = {"name": name}
+        fields: dict[str, str] = {"name": name}
         for part in parts:
             field, equals, value = part.partition("=")
             if not equals:
                 raise ValueError(f"bucket {name!r}: {part!r} is not setting=value")
-            whole, dot, inner = field.strip().partition(".")
-            into = fields.setdefault(whole, {}) if dot else fields
-            if not isinstance(into, dict) or (inner or whole) in into:
+            if field.strip() in fields:
                 raise ValueError(f"bucket {name!r}: {field.strip()!r} is given twice")
-            into[inner or whole] = [value.strip()] if inner == "tags" else value.strip()
+            fields[field.strip()] = value.strip()
         return cls.model_validate(fields)
 
 

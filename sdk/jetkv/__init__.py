@@ -26,9 +26,7 @@ from jetkv.errors import (
     BucketExistsError,
     BucketFullError,
     BucketNotFoundError,
-    BucketProtectedError,
     BucketUnsuitableError,
-    CannotBeChangedError,
     ClientClosedError,
     DeadlineExceededError,
     GatewayError,
@@ -50,17 +48,8 @@ from jetkv.errors import (
     ValueDecodeError,
     ValueTooLargeError,
     WatchLostError,
-    WouldLoseDataError,
 )
-from jetkv.models import (
-    BucketInfo,
-    BucketWarning,
-    Entry,
-    Operation,
-    Placement,
-    Republish,
-    Update,
-)
+from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Update
 
 __all__ = [
     "KV",
@@ -74,10 +63,8 @@ __all__ = [
     "BucketFullError",
     "BucketInfo",
     "BucketNotFoundError",
-    "BucketProtectedError",
     "BucketUnsuitableError",
     "BucketWarning",
-    "CannotBeChangedError",
     "Client",
     "ClientClosedError",
     "Codec",
@@ -95,9 +82,7 @@ __all__ = [
     "Operation",
     "OutcomeUnknownError",
     "PermissionDeniedError",
-    "Placement",
     "PreconditionFailedError",
-    "Republish",
     "Retry",
     "RevisionMismatchError",
     "TooManyRequestsError",
@@ -108,6 +93,5 @@ __all__ = [
     "ValueTooLargeError",
     "Watch",
     "WatchLostError",
-    "WouldLoseDataError",
     "__version__",
 ]

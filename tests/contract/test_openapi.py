@@ -17,7 +17,6 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
-from jetkv_gateway.http.schema import READ
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 
@@ -44,7 +43,7 @@ def document(http: Http) -> dict[str, Any]:
         ("post", BUCKETS, "201 400 401 403 409 413 429 501 503 504 507"),
         ("get", f"{BUCKETS}/{{bucket}}", "200 400 401 403 404 409 503 504"),
         ("delete", f"{BUCKETS}/{{bucket}}", "204 400 401 403 404 409 503 504"),
-        ("get", f"{BUCKETS}/{{bucket}}/keys", "200 400 401 403 404 409 429 503 504"),
+        ("get", f"{BUCKETS}/{{bucket}}/keys", "200 400 401 403 404 409 410 429 503 504"),
         ("get", KEY, "200 304 400 401 403 404 409 412 429 503 504"),
         ("head", KEY, "200 304 400 401 403 404 409 412 429 503 504"),
         ("put", KEY, "200 400 401 403 404 409 412 413 429 501 503 504 507"),
@@ -102,12 +101,9 @@ def test_operations_have_short_names_for_generated_clients(document: dict[str, A
     assert all(re.fullmatch("[a-z_]{4,20}", name) for name in names)
 
 
-REQUESTS = {model.__name__ for model in READ}
-
-
 def test_no_answer_is_described_as_null(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    answers = {name: schema for name, schema in schemas.items() if name not in REQUESTS}
+    answers = {name: schema for name, schema in schemas.items() if name != "BucketCreate"}
     assert "null" not in str(answers).replace("None", "null").lower()
 
 
@@ -209,9 +205,11 @@ OPERATIONS = [
 ]
 WITH_PARAMETERS = [route for route in OPERATIONS if "{" in route[1] or route[0] == "POST"]
 
-# A condition that is well formed may still not hold, and JSON Schema calls 36.0 an integer.
+# A condition that is well formed may still not hold, JSON Schema calls 36.0 an integer, and one
+# parameter of a list may exclude another.
 MAY_REFUSE_WHAT_IS_VALID = {
     ("POST", BUCKETS),
+    ("GET", f"{BUCKETS}/{{bucket}}/keys"),
     ("POST", BATCH),
     *(route for route in OPERATIONS if route[1] == KEY),
 }

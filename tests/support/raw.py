@@ -69,6 +69,14 @@ class Wire:
         """Read bytes that come behind the head of an answer."""
         return self._reader.read(size)
 
+    def read_chunked(self) -> bytes:
+        """Read a chunked body to its end."""
+        parts = []
+        while size := int(self._reader.readline(), 16):
+            parts.append(self._reader.read(size))
+            self._reader.readline()
+        return b"".join(parts)
+
     def rest(self) -> bytes:
         """Read until the gateway closes the connection."""
         return self._reader.read()

@@ -14,9 +14,7 @@ from jetkv_gateway.kv.errors import (
     BucketExists,
     BucketFull,
     BucketNotFound,
-    BucketProtected,
     BucketUnsuitable,
-    CannotBeChanged,
     DeadlineExceeded,
     GatewayError,
     InternalError,
@@ -34,7 +32,6 @@ from jetkv_gateway.kv.errors import (
     Unauthenticated,
     Unavailable,
     ValueTooLarge,
-    WouldLoseData,
 )
 
 
@@ -54,7 +51,7 @@ CODES = {
     405: {"invalid_argument"},
     408: {"deadline_exceeded"},
     409: {"already_exists", "failed_precondition", "resync"},
-    410: {"bucket_deleted"},
+    410: {"bucket_deleted", "failed_precondition"},
     412: {"failed_precondition"},
     413: {"invalid_argument"},
     414: {"invalid_argument"},
@@ -129,9 +126,6 @@ def test_the_module_shows_every_error_of_the_tree() -> None:
         (MethodNotAllowed("GET"), 405, "invalid_argument", "method not allowed"),
         (BucketExists(), 409, "already_exists", "bucket already exists"),
         (BucketUnsuitable("no purge"), 409, "failed_precondition", "no purge"),
-        (BucketProtected(), 409, "failed_precondition", "bucket is protected"),
-        (CannotBeChanged({}), 409, "failed_precondition", "cannot be changed"),
-        (WouldLoseData({}), 409, "failed_precondition", "would lose data"),
         (KeyExists(), 412, "failed_precondition", "key already exists"),
         (RevisionMismatch(), 412, "failed_precondition", "revision mismatch"),
         (PreconditionFailed(), 412, "failed_precondition", "precondition failed"),

@@ -1,55 +1,101 @@
 """What is done with many keys of a bucket (docs/http-api.md#listing)."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
 
 import orjson
 
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.kv.commands import ListKeys
-from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.filters import Filter, compile_filter, compile_prefix
-from jetkv_gateway.kv.store import Listings
+from jetkv_gateway.http.listing_query import page_command, read_command
+from jetkv_gateway.http.ndjson import Lines, answer_lines
+from jetkv_gateway.http.views import View, entry_json, meta_json
+from jetkv_gateway.kv.commands import Include, ListKeys, ListPage, ReadKeys
+from jetkv_gateway.kv.cursors import write_cursor
+from jetkv_gateway.kv.model import Entry, KeyMeta
+from jetkv_gateway.kv.store import Listings, Pages, Readings
 
 __all__ = ["ListingHandlers"]
 
 _KEYS_AT_ONCE = 2000
 """Of a list made JSON in one go: for half a millisecond or so, nobody else is served."""
+_ENTRIES_AT_ONCE = 250
+
+_SPACES = bytes.maketrans(b"\r\n", b"  ")
+
+
+_Items = Sequence[str] | Sequence[KeyMeta] | Sequence[Entry]
 
 
 class ListingHandlers:
     """Handlers of `/api/v1/kv/buckets/{bucket}/keys`."""
 
-    def __init__(self, listings: Listings) -> None:
+    def __init__(self, listings: Listings, pages: Pages, readings: Readings) -> None:
         self._listings = listings
+        self._pages = pages
+        self._readings = readings
         self._turn = asyncio.Semaphore(1)
 
     async def list_keys(self, call: Call, bucket: str) -> None:
-        command = ListKeys(bucket, _wanted_keys(call))
+        lines = read_command(call, bucket)
+        if lines is not None:
+            await self._send_lines(call, *lines)
+            return
+        command, view = page_command(call, bucket)
+        call.answer_json(200, await call.run_while_connected(self._document(call, command, view)))
 
-        async def make() -> bytes:
-            return await self._key_list(await self._listings.keys(command))
+    async def _document(self, call: Call, command: ListPage, view: View) -> bytes:
+        if command.include is Include.KEYS and command.limit is None:
+            keys = await self._listings.keys(ListKeys(command.bucket, command.key_filter))
+            return await self._json_of("keys", keys, view)
+        page = await self._pages.page(command, call.retries)
+        name = "keys" if command.include is Include.KEYS else "entries"
+        body = await self._json_of(name, page.items, view)
+        if page.following is not None:
+            cursor = write_cursor(page.following, command.scope)
+            body = b'%b,"next_cursor":"%b"}' % (body[:-1], cursor.encode("ascii"))
+        return body
 
-        call.answer_json(200, await call.run_while_connected(make()))
-
-    async def _key_list(self, keys: list[str]) -> bytes:
+    async def _json_of(self, name: str, items: _Items, view: View) -> bytes:
         """Make the answer of a listing; one at a time, since each is large and sent in one go."""
         async with self._turn:
             parts = []
-            for start in range(0, len(keys), _KEYS_AT_ONCE):
-                parts.append(orjson.dumps(keys[start : start + _KEYS_AT_ONCE])[1:-1])
+            step = _KEYS_AT_ONCE if name == "keys" else _ENTRIES_AT_ONCE
+            for start in range(0, len(items), step):
+                some = items[start : start + step]
+                if name == "keys":
+                    parts.append(orjson.dumps(some)[1:-1])
+                else:
+                    parts.append(b",".join([_item_json(item, view) for item in some]))
                 await asyncio.sleep(0)
-            return b'{"keys":[%s],"count":%d}' % (b",".join(parts), len(keys))
+            return b'{"%b":[%b],"count":%d}' % (name.encode(), b",".join(parts), len(items))
+
+    async def _send_lines(self, call: Call, command: ReadKeys, view: View) -> None:
+        async def send(lines: Lines) -> bytes:
+            count = 0
+            async with self._readings.read(command) as reading:
+                async with aclosing(reading.parts()) as parts:
+                    async for part in parts:
+                        count += len(part)
+                        await lines.send(_lines(part, command.include, view))
+                return b'{"type":"end","count":%d,"revision":%d}' % (count, reading.revision)
+
+        await answer_lines(call, send)
 
 
-def _wanted_keys(call: Call) -> Filter:
-    """Read `filter` or `prefix`.
+def _lines(part: Sequence[KeyMeta] | Sequence[Entry], include: Include, view: View) -> bytes:
+    if include is Include.KEYS:
+        return b"".join([b'{"key":%b}\n' % orjson.dumps(item.key) for item in part])
+    lines = [_item_json(item, view) for item in part]
+    if view is View.JSON and include is not Include.META:
+        # A value that is JSON is shown as it was stored. A line break in it is white space: within
+        # a string it would be an escape.
+        lines = [line.translate(_SPACES) for line in lines]
+    return b"\n".join(lines) + b"\n"
 
-    Raises:
-        InvalidArgument: both are given, or one breaks a rule.
-    """
-    given, prefix = call.parameter("filter"), call.parameter("prefix")
-    if prefix is None:
-        return compile_filter(given)
-    if given is not None:
-        raise InvalidArgument("either query parameter 'filter' or 'prefix', not both")
-    return compile_prefix(prefix)
+
+def _item_json(item: str | KeyMeta | Entry, view: View) -> bytes:
+    if isinstance(item, KeyMeta):
+        return meta_json(item)
+    assert isinstance(item, Entry), "keys are made JSON together"
+    return entry_json(item, view)

@@ -205,13 +205,48 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         f"{_BUCKET}/keys",
         Verb.LIST_KEYS,
-        "List the live keys, sorted by their UTF-8 bytes",
+        "List the live keys, sorted by their UTF-8 bytes, or read them as JSON lines "
+        "(`Accept: application/x-ndjson`)",
         "Keys",
-        parameters=(_FILTER, _PREFIX),
+        parameters=(
+            _FILTER,
+            _PREFIX,
+            Parameter(
+                "limit",
+                "At most so many keys; 1,000 with `include=values`",
+                {"pattern": "^([1-9][0-9]{0,3}|10000)$"},
+            ),
+            Parameter(
+                "cursor",
+                "`next_cursor` of the page before, with the same filter, prefix and include",
+                {"pattern": "^[A-Za-z0-9_-]+$"},
+            ),
+            Parameter(
+                "include",
+                "`keys` (the default), `meta` (all but the value), `values`, or `history` (every "
+                "stored revision; JSON lines only). The default of JSON lines is `meta`.",
+                {"enum": ["keys", "meta", "values", "history"]},
+            ),
+            _VALUES,
+        ),
         limited=False,
         scans=True,
-        answers={200: _json("The keys", "KeyList")},
-        error_statuses=(404, 409, 429, 503, 504),
+        streamed=True,
+        answers={
+            200: Answer(
+                "The keys or their entries",
+                {
+                    "application/json": {
+                        "anyOf": [
+                            {"$ref": "#/components/schemas/KeyList"},
+                            {"$ref": "#/components/schemas/EntryList"},
+                        ]
+                    },
+                    "application/x-ndjson": _TEXT,
+                },
+            )
+        },
+        error_statuses=(404, 409, 410, 429, 503, 504),
     ),
     Route(
         "watch_bucket",

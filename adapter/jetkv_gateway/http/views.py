@@ -12,9 +12,18 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.model import Entry
+from jetkv_gateway.kv.model import Entry, KeyMeta
+from jetkv_gateway.kv.moments import rfc3339
 
-__all__ = ["View", "choose_view", "decoded_value", "entry_json", "http_date"]
+__all__ = [
+    "View",
+    "choose_view",
+    "decoded_value",
+    "entry_json",
+    "http_date",
+    "meta_json",
+    "prefers",
+]
 
 OCTET_STREAM = "application/octet-stream"
 JSON = "application/json"
@@ -53,12 +62,13 @@ def choose_view(parameter: str | None, accept: bytes | None, default: View) -> V
             return View(parameter)
         except ValueError:
             raise InvalidArgument("query parameter 'values' must be base64, json or raw") from None
-    if accept is not None and b"octet-stream" in accept.lower() and _prefers_octets(accept):
+    if accept is not None and b"octet-stream" in accept.lower() and prefers(accept, OCTET_STREAM):
         return View.RAW
     return default
 
 
-def _prefers_octets(accept: bytes) -> bool:
+def prefers(accept: bytes, wanted: str) -> bool:
+    """Return whether an `Accept` names a media type, and does not rank JSON above it."""
     weights: dict[str, float] = {}
     for part in accept.decode("latin-1").split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
@@ -71,8 +81,8 @@ def _prefers_octets(accept: bytes) -> bool:
                 except ValueError:
                     weight = 0.0
         weights[media.lower()] = weight
-    octets = weights.get(OCTET_STREAM, 0.0)
-    return octets > 0 and octets >= weights.get(JSON, 0.0)
+    weight = weights.get(wanted, 0.0)
+    return weight > 0 and weight >= weights.get(JSON, 0.0)
 
 
 def entry_json(entry: Entry, view: View) -> bytes:
@@ -99,6 +109,24 @@ def entry_json(entry: Entry, view: View) -> bytes:
         if entry.content_encoding is not None:
             fields["content_encoding"] = entry.content_encoding
     return orjson.dumps(fields)
+
+
+_META = b'{"key":%b,"size":%d,"revision":%d,"created_at":"%b","operation":"put"'
+
+
+def meta_json(meta: KeyMeta) -> bytes:
+    """Return what is known of a key without its value, as JSON."""
+    text = _META % (
+        orjson.dumps(meta.key),
+        meta.size,
+        meta.revision,
+        rfc3339(meta.stored_at).encode(),
+    )
+    if meta.content_type is not None:
+        text += b',"content_type":' + orjson.dumps(meta.content_type)
+    if meta.expires_at is not None:
+        text += b',"expires_at":"%b"' % rfc3339(meta.expires_at).encode()
+    return text + b"}"
 
 
 def _in_pieces(before: bytes, value: bytes, behind: bytes) -> bytes:

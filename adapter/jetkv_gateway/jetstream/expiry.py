@@ -6,7 +6,7 @@ the message was stored, and what the clock showed when the bucket was last descr
 """
 
 import math
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +18,6 @@ from jetkv_gateway.jetstream.headers import read_headers
 __all__ = ["Lifetime", "lifetime_of", "seconds_of"]
 
 _TTL = "Nats-TTL"
-_TTL_BYTES = _TTL.encode()
-_TTL_CODED = tuple(
-    # By where it begins among the groups of three; what its neighbours share is cut off.
-    b64encode(bytes(place) + _TTL_BYTES)[-(-place * 4 // 3) : (place + len(_TTL)) * 4 // 3].decode()
-    for place in range(3)
-)
-"""How base64 that has the name in it looks."""
 _NEVER = "never"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -49,21 +42,6 @@ class Lifetime:
     own: bool
     clock: float
 
-    def concerns(self, headers: str | bytes | None) -> bool:
-        """Return whether a message's time can ever be up: a quick look, for what is read often.
-
-        Args:
-            headers: base64 as the API has them, or the block itself.
-        """
-        if self.max_age != math.inf:
-            return True
-        if not headers:
-            return False
-        if isinstance(headers, bytes):
-            return _TTL_BYTES in headers
-        zero, one, two = _TTL_CODED
-        return zero in headers or one in headers or two in headers
-
     def is_expired(
         self, stored: float, headers: Mapping[str, str] | str | bytes | None, now: float
     ) -> bool:
@@ -81,6 +59,21 @@ class Lifetime:
         if ttl is None:
             return age >= self.max_age
         return age >= (ttl if ttl == math.inf else min(ttl, self.max_age))
+
+    def expires_at(
+        self, stored_at: int, headers: Mapping[str, str] | str | bytes | None
+    ) -> int | None:
+        """Return when a message's time is up, None where it does not expire.
+
+        Args:
+            stored_at: nanoseconds since 1970, by the server; so is what is returned.
+            headers: as for `is_expired`.
+        """
+        ttl: float | None = None
+        if self.own and headers:
+            ttl = _coded_ttl(headers) if isinstance(headers, str | bytes) else _own_ttl(headers)
+        life = self.max_age if ttl is None else ttl if ttl == math.inf else min(ttl, self.max_age)
+        return None if life == math.inf else stored_at + round(life * 1e9)
 
 
 def lifetime_of(info: Mapping[str, Any], now: float) -> Lifetime | None:

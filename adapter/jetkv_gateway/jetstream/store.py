@@ -4,12 +4,14 @@ from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.batches import JetStreamBatches
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.bulk_reads import JetStreamReadings
 from jetkv_gateway.jetstream.changes import JetStreamChanges
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.entries import JetStreamEntries
 from jetkv_gateway.jetstream.listing import JetStreamListings
+from jetkv_gateway.jetstream.pages import JetStreamPages
 from jetkv_gateway.kv.store import Store
 
 __all__ = ["open_store"]
@@ -30,10 +32,13 @@ def open_store(
     """
     js = JetStream(connection, naming, timeout, in_flight_bytes)
     cache = BucketCache(js)
+    entries = JetStreamEntries(js, cache)
     return Store(
-        entries=JetStreamEntries(js, cache),
+        entries=entries,
         batches=JetStreamBatches(js, cache),
         listings=JetStreamListings(js, cache),
+        pages=JetStreamPages(js, cache, entries),
+        readings=JetStreamReadings(js, cache),
         buckets=JetStreamBuckets(js, cache),
         changes=JetStreamChanges(js, cache),
         health=js,

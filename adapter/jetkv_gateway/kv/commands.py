@@ -4,15 +4,29 @@ Each request becomes one command. `of` validates it once; then HTTP passes it un
 JetStream, so every layer works with the same operation.
 """
 
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from jetkv_gateway.kv.cursors import Cursor, CursorScope
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.keys import check_bucket, encode
 from jetkv_gateway.kv.model import Consistency, Operation
 
-__all__ = ["Delete", "Get", "History", "ListKeys", "Put", "Write"]
+__all__ = [
+    "Compact",
+    "Delete",
+    "DeleteKeys",
+    "Get",
+    "History",
+    "Include",
+    "ListKeys",
+    "ListPage",
+    "Put",
+    "ReadKeys",
+    "Write",
+]
 
 _bucket = lru_cache(maxsize=4096)(check_bucket)
 
@@ -196,3 +210,64 @@ class ListKeys(NamedTuple):
 
     bucket: str
     key_filter: Filter = EVERYTHING
+
+
+class Include(StrEnum):
+    """What a listing says of each key: its name, all but its value, all, all stored revisions."""
+
+    KEYS = "keys"
+    META = "meta"
+    VALUES = "values"
+    HISTORY = "history"
+
+
+class ListPage(NamedTuple):
+    """List the live keys that a filter accepts, sorted, from a cursor on.
+
+    Attributes:
+        limit: keys at most, None for all of them.
+        cursor: where the page begins, None for the first one.
+    """
+
+    bucket: str
+    key_filter: Filter
+    include: Include
+    limit: int | None = None
+    cursor: Cursor | None = None
+
+    @property
+    def scope(self) -> CursorScope:
+        return CursorScope(self.bucket, self.key_filter.text, self.include)
+
+
+class ReadKeys(NamedTuple):
+    """Read what a bucket holds of the keys that a filter accepts, in revision order."""
+
+    bucket: str
+    key_filter: Filter
+    include: Include
+
+
+class DeleteKeys(NamedTuple):
+    """Delete the live keys that a filter accepts and that nobody has written since.
+
+    Attributes:
+        purge: whether to drop the keys' history, too.
+        dry_run: whether to count the keys only.
+    """
+
+    bucket: str
+    key_filter: Filter
+    purge: bool = False
+    dry_run: bool = False
+
+
+class Compact(NamedTuple):
+    """Remove the tombstones of keys of which nothing else is stored.
+
+    Attributes:
+        older_than: seconds since a tombstone was written, at least.
+    """
+
+    bucket: str
+    older_than: int = 0

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
-from jetkv_gateway.kv.plans import plan
+from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec, plan
 
 __all__ = ["ConfiguredBucket"]
 

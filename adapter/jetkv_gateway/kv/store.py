@@ -9,19 +9,31 @@ configuration does not allow the operation. Methods that take a key raise `Inval
 key is invalid (docs/http-api.md#keys).
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from jetkv_gateway.kv.batches import BatchGet, Snapshot
 from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
-from jetkv_gateway.kv.commands import Delete, Get, History, ListKeys, Put
+from jetkv_gateway.kv.commands import (
+    Compact,
+    Delete,
+    DeleteKeys,
+    Get,
+    History,
+    ListKeys,
+    ListPage,
+    Put,
+    ReadKeys,
+)
+from jetkv_gateway.kv.cursors import Cursor
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import (
     BucketState,
     Change,
     Entry,
+    KeyMeta,
 )
 from jetkv_gateway.kv.retries import Retries
 
@@ -35,8 +47,14 @@ __all__ = [
     "Health",
     "Listings",
     "NewestRevision",
+    "Page",
+    "Pages",
+    "Reading",
+    "Readings",
     "Store",
     "StoredRevision",
+    "Sweeps",
+    "Swept",
 ]
 
 
@@ -113,6 +131,104 @@ class Listings(Protocol):
 
         Raises:
             TooManyRequests: too many listings are running.
+        """
+        ...
+
+
+class Page(NamedTuple):
+    """One page of a listing, sorted by the keys' UTF-8 bytes.
+
+    Attributes:
+        items: keys, `KeyMeta` or entries, as the command includes them. There may be fewer than
+            its limit, none even, while there is more.
+        following: where the next page begins, None for the last one.
+    """
+
+    items: Sequence[str] | Sequence[KeyMeta] | Sequence[Entry]
+    following: Cursor | None
+
+
+class Pages(Protocol):
+    """A listing, page by page."""
+
+    async def page(self, command: ListPage, retries: Retries) -> Page:
+        """Return a page.
+
+        Every key that is live from the first page to the last is in exactly one of them.
+
+        Raises:
+            CursorExpired: the bucket of the cursor is gone, or another one of the same name.
+            TooManyRequests: too many listings run already.
+        """
+        ...
+
+
+class Reading(Protocol):
+    """All that a bucket holds of some keys, as it is read."""
+
+    @property
+    def revision(self) -> int:
+        """Once `parts` has ended: all that was stored up to this revision was delivered."""
+        ...
+
+    def parts(self) -> AsyncGenerator[Sequence[KeyMeta] | Sequence[Entry], None]:
+        """Yield entries, or `KeyMeta` where no values are wanted, in revision order.
+
+        Nothing is fetched while nobody takes what has come. A key that is written meanwhile may
+        come again with its newer revision; every key that is live throughout comes.
+
+        Raises:
+            GatewayError: what was yielded is not all.
+        """
+        ...
+
+
+class Readings(Protocol):
+    """Bulk reads in bounded memory."""
+
+    def read(self, command: ReadKeys) -> AbstractAsyncContextManager[Reading]:
+        """Open a reading; leaving the context removes it from the server.
+
+        Raises:
+            TooManyRequests: too many run already.
+        """
+        ...
+
+
+class Swept(NamedTuple):
+    """What a deletion of many keys has done.
+
+    Attributes:
+        matched: live keys that were found.
+        deleted: those of them that were deleted; others had been written since, or were gone.
+        revision: of the newest tombstone; without any, that of the bucket when it began.
+    """
+
+    matched: int
+    deleted: int
+    revision: int
+
+
+class Sweeps(Protocol):
+    """Deletes of many keys."""
+
+    async def delete_keys(self, command: DeleteKeys, report: Callable[[Swept], None]) -> Swept:
+        """Delete keys one by one, each at the revision that was seen.
+
+        Args:
+            report: told of the progress from time to time.
+
+        Raises:
+            OutcomeUnknown: not all were deleted; `details` says how many were.
+            GatewayError: no more than `details` says was deleted.
+        """
+        ...
+
+    async def compact(self, command: Compact) -> int:
+        """Remove tombstones that stand alone, and return how many were removed.
+
+        Raises:
+            OutcomeUnknown: not all were removed; `details` says how many were.
         """
         ...
 
@@ -240,6 +356,8 @@ class Store:
     entries: Entries
     batches: Batches
     listings: Listings
+    pages: Pages
+    readings: Readings
     buckets: Buckets
     changes: Changes
     health: Health

@@ -1,0 +1,207 @@
+"""Sorted lists of a bucket's live keys, or of the smallest ones after a key.
+
+What takes long is done in parts, between which the event loop serves everybody else.
+"""
+
+import asyncio
+import random
+from bisect import bisect, bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from jetkv_gateway.jetstream.expiry import Lifetime
+from jetkv_gateway.jetstream.reader import BucketReader, Message
+from jetkv_gateway.jetstream.stored import key_of, meta_of
+from jetkv_gateway.kv.filters import Filter
+from jetkv_gateway.kv.keys import plain
+from jetkv_gateway.kv.model import KeyMeta, Operation
+
+__all__ = ["KeyList", "KeyWindow", "sorted_in_parts"]
+
+_SLICE = 250
+
+_Subject = str | bytes
+"""A key that is its own subject, else the bytes of a subject: two of those can show as one key."""
+
+
+@dataclass(slots=True, eq=False)
+class KeyList:
+    """The live keys after one, up to another, as of a moment.
+
+    Attributes:
+        created_at: of the bucket.
+        as_of: the newest revision when it was begun: keys that are newer may be missing.
+        after: the key before the first one, None for the very first.
+        bound: the last key that it covers, None where it covers all.
+        keys: sorted by their UTF-8 bytes.
+        metas: by key, None where they were not asked for and no value expires.
+        lifetime: of the bucket's values.
+        followed: changes up to this revision are in `gone` and `metas`.
+        gone: keys that were deleted since.
+        used_at: when it served a page, by the event loop's clock.
+        seconds: what it took to make it.
+        lock: held while changes are read.
+    """
+
+    created_at: str
+    as_of: int
+    after: str | None
+    bound: str | None
+    keys: list[str]
+    metas: dict[str, KeyMeta] | None
+    lifetime: Lifetime | None
+    followed: int
+    used_at: float
+    seconds: float
+    made_at: float = 0.0
+    gone: set[str] = field(default_factory=set)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def weight(self) -> int:
+        """How much memory it takes, in keys."""
+        return len(self.keys) * (1 if self.metas is None else 4) + 1
+
+    def covers(self, after: str | None) -> bool:
+        """Return whether it has the keys behind this one, or one of them at least."""
+        if self.after is not None and (after is None or after < self.after):
+            return False
+        return self.bound is None or after is None or after < self.bound
+
+    def take(self, message: Message, now: float) -> None:
+        """Take in a change since it was made. Keys that are not in the list stay out of it."""
+        stored = meta_of(message, self.lifetime, now)
+        key = stored.meta.key
+        place = bisect_left(self.keys, key)
+        if place == len(self.keys) or self.keys[place] != key:
+            return
+        if stored.operation is not Operation.PUT:
+            self.gone.add(key)
+            return
+        self.gone.discard(key)
+        if self.metas is not None:
+            self.metas[key] = stored.meta
+
+    def has(self, key: str, server_time: int) -> bool:
+        """Return whether a key of the list is live.
+
+        Args:
+            server_time: nanoseconds since 1970.
+        """
+        if key in self.gone:
+            return False
+        if self.lifetime is None or self.metas is None:
+            return True
+        expires_at = self.metas[key].expires_at
+        return expires_at is None or expires_at > server_time
+
+
+class KeyWindow:
+    """Collects the smallest live keys after one, of messages in revision order.
+
+    Args:
+        most: keys, None for all.
+        metas: whether more is wanted than the keys.
+    """
+
+    def __init__(
+        self, key_filter: Filter, after: str | None, *, most: int | None, metas: bool
+    ) -> None:
+        self._matches = key_filter.matches
+        self._after = after
+        self._most = most
+        self._metas = metas
+        self._found: dict[_Subject, KeyMeta | str] = {}
+        self.bound: str | None = None
+
+    async def read(self, reader: BucketReader) -> KeyList:
+        """Return the list of what a reading delivers."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        metas = self._metas or reader.lifetime is not None
+        async for part in reader.parts():
+            now = loop.time()
+            for message in part:
+                self._take(message, reader.lifetime, now, metas=metas)
+            if self._most is not None and len(self._found) > self._most * 3 // 2:
+                await self._shrink(self._most)
+            await asyncio.sleep(0)
+        keys = await self._sorted()
+        if self._most is not None and len(keys) > self._most:
+            await self._shrink(self._most)
+            keys = await self._sorted()
+        found = None
+        if metas:
+            found = {one.key: one for one in self._found.values() if isinstance(one, KeyMeta)}
+        return KeyList(
+            created_at=reader.created_at,
+            as_of=reader.as_of,
+            after=self._after,
+            bound=self.bound,
+            keys=keys,
+            metas=found,
+            lifetime=reader.lifetime,
+            followed=reader.revision,
+            used_at=loop.time(),
+            seconds=loop.time() - began,
+            made_at=loop.time(),
+        )
+
+    def _take(
+        self, message: Message, lifetime: Lifetime | None, now: float, *, metas: bool
+    ) -> None:
+        subject = message[0]
+        key = key_of(subject)
+        if self._after is not None and key <= self._after:
+            return
+        if (self.bound is not None and key > self.bound) or not self._matches(key):
+            return
+        name: _Subject = key if plain(subject) else subject
+        stored = meta_of(message, lifetime, now)
+        if stored.operation is not Operation.PUT:
+            self._found.pop(name, None)
+        else:
+            self._found[name] = stored.meta if metas else key
+
+    async def _shrink(self, most: int) -> None:
+        """Forget all but the smallest keys."""
+        keys = await self._sorted()
+        if len(keys) > most:
+            self.bound = bound = keys[most - 1]
+            kept: dict[_Subject, KeyMeta | str] = {}
+            items = iter(self._found.items())
+            while some := list(islice(items, _SLICE)):
+                kept.update((name, one) for name, one in some if _key(one) <= bound)
+                await asyncio.sleep(0)
+            self._found = kept
+
+    async def _sorted(self) -> list[str]:
+        return await sorted_in_parts(map(_key, self._found.values()))
+
+
+def _key(one: KeyMeta | str) -> str:
+    return one if isinstance(one, str) else one.key
+
+
+async def sorted_in_parts(keys: Iterable[str]) -> list[str]:
+    """Return keys sorted by their UTF-8 bytes, each once."""
+    every: list[str] = []
+    rest = iter(keys)
+    while some := list(islice(rest, _SLICE)):
+        every += some
+        await asyncio.sleep(0)
+    # A sample of the keys divides them into ranges, each of which is sorted for itself.
+    borders = sorted(random.sample(every, len(every) // _SLICE))
+    ranges: list[list[str]] = [[] for _ in range(len(borders) + 1)]
+    rest = iter(every)
+    while some := list(islice(rest, _SLICE)):
+        for key in some:
+            ranges[bisect(borders, key)].append(key)
+        await asyncio.sleep(0)
+    found: list[str] = []
+    for some in ranges:
+        # Code points sort as their UTF-8 bytes do.
+        found += sorted(set(some))
+        await asyncio.sleep(0)
+    return found

@@ -1,0 +1,97 @@
+"""Work that several callers want at the same time, and of which few may run side by side.
+
+Callers who wait for a turn and want the same thing share the run that begins after the last of them
+came. Nobody joins a run that has begun: it may have passed by what was written before the call.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from jetkv_gateway.kv.errors import TooManyRequests
+
+__all__ = ["SharedRuns"]
+
+_CALLERS_WAITING = 64
+
+T = TypeVar("T")
+
+
+class SharedRuns(Generic[T]):
+    """Runs by what is wanted.
+
+    Args:
+        what: is made, in the text of an error.
+        at_once: runs that take their turn at the same time.
+        wait: seconds that a further one waits for its turn.
+    """
+
+    def __init__(self, what: str, *, at_once: int, wait: float) -> None:
+        self._what = what
+        self._turns = asyncio.Semaphore(at_once)
+        self._wait = wait
+        self._to_begin: dict[Hashable, _Run[T]] = {}
+
+    async def result(self, wanted: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        """Return what `make` makes, for this caller or for one who wants the same.
+
+        Raises:
+            TooManyRequests: too many wait already, or there was no turn in time.
+        """
+        if sum(run.callers for run in self._to_begin.values()) >= _CALLERS_WAITING:
+            raise TooManyRequests(f"too many {self._what} at once")
+        run = self._to_begin.get(wanted)
+        if run is None or not run.callers:
+            run = self._to_begin[wanted] = _Run()
+            run.task = asyncio.create_task(self._run(run, wanted, make))
+        return await run.result()
+
+    async def _run(self, run: "_Run[T]", wanted: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with self.turn():
+                self._begun(run, wanted)
+                return await make()
+        finally:
+            self._begun(run, wanted)
+
+    def _begun(self, run: "_Run[T]", wanted: Hashable) -> None:
+        if self._to_begin.get(wanted) is run:
+            del self._to_begin[wanted]
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it within the context.
+
+        Raises:
+            TooManyRequests: there was none in time.
+        """
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise TooManyRequests(f"too many {self._what} at once") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+class _Run(Generic[T]):
+    """One run, and the callers who want its result."""
+
+    task: asyncio.Task[T]
+
+    def __init__(self) -> None:
+        self.callers = 0
+
+    async def result(self) -> T:
+        """Wait for the result; the last caller who leaves ends the run."""
+        self.callers += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self.callers -= 1
+            if not self.callers and not self.task.done():
+                self.task.cancel()
+                await asyncio.wait({self.task})

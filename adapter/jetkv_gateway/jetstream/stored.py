@@ -1,0 +1,82 @@
+"""What a delivered message says of its key: the one place where bulk reads make sense of it."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from jetkv_gateway.jetstream.api import Kind, header_kind
+from jetkv_gateway.jetstream.expiry import Lifetime
+from jetkv_gateway.jetstream.headers import is_block, read_headers, subject_text, without_size
+from jetkv_gateway.jetstream.reader import Message
+from jetkv_gateway.kv.keys import display, plain
+from jetkv_gateway.kv.model import Entry, KeyMeta, Operation
+from jetkv_gateway.kv.moments import rfc3339
+
+__all__ = ["Stored", "entry_of", "key_of", "meta_of"]
+
+_SIZE = re.compile(rb"Nats-Msg-Size: ([0-9]+)\r\n\r\n\Z")
+_SHORT_BLOCK = 128
+"""Bytes of a header block that is worth keeping: those of values with the same type are alike."""
+
+
+class Stored(NamedTuple):
+    """A message without its value.
+
+    Attributes:
+        meta: of its key.
+        operation: put, delete or purge; a value that is past its time counts as purged.
+    """
+
+    meta: KeyMeta
+    operation: Operation
+
+
+def key_of(subject: bytes) -> str:
+    """Return the key of a subject without the bucket's prefix."""
+    return subject.decode("ascii") if plain(subject) else display(subject_text(subject))
+
+
+def meta_of(message: Message, lifetime: Lifetime | None, now: float) -> Stored:
+    """Read a message that was delivered with its headers only.
+
+    Args:
+        lifetime: of the bucket's values.
+        now: the event loop's time.
+    """
+    subject, revision, stored_at, headers, _ = message
+    found = _SIZE.search(headers)
+    block = without_size(headers)
+    kind = _kind(block)
+    operation, expires_at = kind.operation, None
+    if lifetime is not None and operation is Operation.PUT:
+        expires_at = lifetime.expires_at(stored_at, block)
+        if lifetime.is_expired(stored_at / 1e9, block, now):
+            operation = Operation.PURGE
+    size = int(found[1]) if found else 0
+    meta = KeyMeta(key_of(subject), revision, stored_at, size, kind.content_type, expires_at)
+    return Stored(meta, operation)
+
+
+def entry_of(message: Message, lifetime: Lifetime | None, now: float) -> Entry | None:
+    """Read a message that was delivered whole; None for a value that is past its time."""
+    subject, revision, stored_at, headers, data = message
+    kind = _kind(headers)
+    live = kind.operation is Operation.PUT
+    if live and lifetime is not None and lifetime.is_expired(stored_at / 1e9, headers, now):
+        return None
+    value = data if live else b""
+    return Entry(key_of(subject), value, revision, rfc3339(stored_at), *kind)
+
+
+def _kind(headers: bytes) -> Kind:
+    # What is no block is noted each time that it comes.
+    if len(headers) <= _SHORT_BLOCK and (not headers or is_block(headers)):
+        return _kept(headers)
+    return _read(headers)
+
+
+def _read(headers: bytes) -> Kind:
+    return header_kind(read_headers(headers))
+
+
+_kept = lru_cache(maxsize=1024)(_read)

@@ -1,0 +1,21 @@
+"""Moments as text: RFC 3339 in UTC, as nats-server writes them. Pure."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+__all__ = ["rfc3339"]
+
+_SECOND = 1_000_000_000
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return a moment since 1970 as text, with no more digits than it needs (Go's RFC3339Nano)."""
+    seconds, rest = divmod(nanoseconds, _SECOND)
+    if not rest:
+        return _second(seconds) + "Z"
+    return f"{_second(seconds)}.{rest:09d}".rstrip("0") + "Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
