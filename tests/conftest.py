@@ -30,6 +30,13 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNats]:
         yield server
 
 
+@pytest.fixture
+async def version(nats: LocalNats) -> tuple[int, int]:
+    """The version of the shared nats-server, such as (2, 12)."""
+    async with native_client(nats.url) as client:
+        return client.version
+
+
 @pytest.fixture(scope="session")
 def http(nats: LocalNats) -> Iterator[Http]:
     """A shared gateway on the shared nats-server."""
@@ -56,7 +63,9 @@ def make_bucket(http: Http) -> Iterator:
 
     yield make
     for bucket in made:
-        http.delete(bucket.path)
+        if http.delete(bucket.path).status == 409:
+            http.request("PATCH", bucket.path, '{"protected":false}')
+            http.delete(bucket.path)
 
 
 @pytest.fixture

@@ -84,24 +84,26 @@ class BucketSetting(_BucketFields):
 
     def spec(self) -> BucketSpec:
         """Return the bucket in the gateway's language; raises as `BucketSpec`."""
-        return BucketSpec(**self.model_dump())
+        return BucketSpec(**{name: getattr(self, name) for name in type(self).model_fields})
 
     @classmethod
     def parse(cls, text: str) -> "BucketSetting":
-        """Read `cache,ttl_seconds=300,history=5`.
+        """Read `cache,ttl_seconds=300,history=5`; a dot leads into a setting that has parts.
 
         Raises:
             ValueError: a part is not `setting=value`, or no such setting.
         """
         name, *parts = text.split(",")
-        fields: dict[str, str] = {"name": name}
+        fields: dict[str, Any] = {"name": name}
         for part in parts:
             field, equals, value = part.partition("=")
             if not equals:
                 raise ValueError(f"bucket {name!r}: {part!r} is not setting=value")
-            if field.strip() in fields:
+            whole, dot, inner = field.strip().partition(".")
+            into = fields.setdefault(whole, {}) if dot else fields
+            if not isinstance(into, dict) or (inner or whole) in into:
                 raise ValueError(f"bucket {name!r}: {field.strip()!r} is given twice")
-            fields[field.strip()] = value.strip()
+            into[inner or whole] = [value.strip()] if inner == "tags" else value.strip()
         return cls.model_validate(fields)
 
 

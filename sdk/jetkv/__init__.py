@@ -26,7 +26,9 @@ from jetkv.errors import (
     BucketExistsError,
     BucketFullError,
     BucketNotFoundError,
+    BucketProtectedError,
     BucketUnsuitableError,
+    CannotBeChangedError,
     ClientClosedError,
     DeadlineExceededError,
     GatewayError,
@@ -48,8 +50,17 @@ from jetkv.errors import (
     ValueDecodeError,
     ValueTooLargeError,
     WatchLostError,
+    WouldLoseDataError,
 )
-from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Update
+from jetkv.models import (
+    BucketInfo,
+    BucketWarning,
+    Entry,
+    Operation,
+    Placement,
+    Republish,
+    Update,
+)
 
 __all__ = [
     "KV",
@@ -63,8 +74,10 @@ __all__ = [
     "BucketFullError",
     "BucketInfo",
     "BucketNotFoundError",
+    "BucketProtectedError",
     "BucketUnsuitableError",
     "BucketWarning",
+    "CannotBeChangedError",
     "Client",
     "ClientClosedError",
     "Codec",
@@ -82,7 +95,9 @@ __all__ = [
     "Operation",
     "OutcomeUnknownError",
     "PermissionDeniedError",
+    "Placement",
     "PreconditionFailedError",
+    "Republish",
     "Retry",
     "RevisionMismatchError",
     "TooManyRequestsError",
@@ -93,5 +108,6 @@ __all__ = [
     "ValueTooLargeError",
     "Watch",
     "WatchLostError",
+    "WouldLoseDataError",
     "__version__",
 ]

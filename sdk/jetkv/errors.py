@@ -11,6 +11,9 @@
     │   └── KeyNotFoundError            no live value: never written, deleted or expired
     ├── BucketExistsError          409
     ├── BucketUnsuitableError      409  the bucket, as it is configured, cannot do this
+    │   ├── BucketProtectedError        it cannot be deleted
+    │   ├── CannotBeChangedError        NATS cannot change such a setting of a bucket
+    │   └── WouldLoseDataError          the change of the bucket would remove what is stored
     ├── PreconditionFailedError    412
     │   ├── KeyExistsError
     │   └── RevisionMismatchError       `current_revision` says what is there instead
@@ -38,7 +41,9 @@ __all__ = [
     "BucketExistsError",
     "BucketFullError",
     "BucketNotFoundError",
+    "BucketProtectedError",
     "BucketUnsuitableError",
+    "CannotBeChangedError",
     "ClientClosedError",
     "DeadlineExceededError",
     "GatewayError",
@@ -60,6 +65,7 @@ __all__ = [
     "ValueDecodeError",
     "ValueTooLargeError",
     "WatchLostError",
+    "WouldLoseDataError",
 ]
 
 
@@ -167,6 +173,24 @@ class BucketUnsuitableError(JetKVError):
     """Raised when the bucket, as it is configured, cannot do this; the text has the reason."""
 
     default_code = "failed_precondition"
+
+
+class BucketProtectedError(BucketUnsuitableError):
+    """Raised when a bucket to be deleted is protected; nothing was deleted."""
+
+
+class CannotBeChangedError(BucketUnsuitableError):
+    """Raised when NATS cannot change such a setting of a bucket; nothing was changed.
+
+    `details` has the settings by name, each with `current` and `wanted`.
+    """
+
+
+class WouldLoseDataError(BucketUnsuitableError):
+    """Raised when a change of a bucket would remove what is stored; nothing was changed.
+
+    `details` has the settings by name, each with `current` and `wanted`.
+    """
 
 
 class PreconditionFailedError(JetKVError):

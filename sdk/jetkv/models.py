@@ -12,10 +12,13 @@ from jetkv._core.bucket_settings import AT_LEAST, EQUAL
 __all__ = [
     "BucketInfo",
     "BucketWarning",
+    "Compression",
     "Consistency",
     "Entry",
     "Operation",
+    "Placement",
     "Reason",
+    "Republish",
     "Storage",
     "Update",
 ]
@@ -24,6 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 Consistency = Literal["strong", "eventual"]
 Storage = Literal["file", "memory"]
+Compression = Literal["none", "s2"]
 Reason = Literal["purge", "expired", "vanished"]
 
 _UNDECODED: Any = object()
@@ -172,6 +176,35 @@ class BucketWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where in a NATS super-cluster a bucket is kept; `Placement()` is anywhere.
+
+    Attributes:
+        cluster: the name of the cluster; "" = any.
+        tags: that each of its servers has to have.
+    """
+
+    cluster: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Republish:
+    """Where NATS publishes every stored message of a bucket again; `Republish()` is nowhere.
+
+    Attributes:
+        destination: a NATS subject. The gateway refuses one that begins with `$`, `_` or a
+            wildcard, or that a stream takes.
+        source: a NATS subject filter, such as `$KV.cache.user.>`.
+        headers_only: leave the values out.
+    """
+
+    destination: str = ""
+    source: str = ">"
+    headers_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BucketInfo:
     """A bucket as the gateway describes it.
 
@@ -180,7 +213,15 @@ class BucketInfo:
         bytes: their size.
         history: revisions kept of each key.
         ttl: how long after its write a key expires; None = never.
+        compression: of the files of NATS, `none` or `s2`.
+        placement: where in a NATS super-cluster it is kept.
+        metadata: texts of your own, by name.
+        republish: where NATS publishes every stored message again.
         expiry_markers: watchers see keys expire.
+        key_ttl: a value can have a TTL of its own.
+        batches: several keys can be written as one.
+        protected: it cannot be deleted over the API.
+        marker_ttl: how long the marker of an expired value stays; None = there are none.
         warnings: of what can lose a write; none of a gateway that is older than them.
         more: fields of a newer gateway.
     """
@@ -194,7 +235,15 @@ class BucketInfo:
     ttl: timedelta | None = None
     storage: str = "file"
     replicas: int = 1
+    compression: str = "none"
+    placement: Placement = Placement()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    republish: Republish = Republish()
     expiry_markers: bool = False
+    key_ttl: bool = False
+    batches: bool = False
+    protected: bool = False
+    marker_ttl: timedelta | None = None
     warnings: tuple[BucketWarning, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
-from tests.support.native import SECOND, Native, native_client
+from tests.support.native import SECOND, Native
 from tests.support.waiting import until
 from tests.support.watching import watching
 
@@ -37,7 +37,7 @@ def test_a_new_bucket_is_described_in_the_answer_to_its_creation(http: Http, new
 
 
 def test_a_bucket_without_settings_has_the_defaults_and_leaves_empty_fields_out(
-    http: Http, new_name: str
+    http: Http, new_name: str, version: tuple[int, int]
 ) -> None:
     info = http.post(BUCKETS, {"name": new_name}).json
     del info["created_at"]
@@ -48,7 +48,12 @@ def test_a_bucket_without_settings_has_the_defaults_and_leaves_empty_fields_out(
         "history": 1,
         "storage": "file",
         "replicas": 1,
-        "expiry_markers": False,
+        "compression": "none",
+        "expiry_markers": version >= (2, 11),
+        "key_ttl": version >= (2, 11),
+        "batches": version >= (2, 12),
+        "protected": False,
+        **({"marker_ttl_seconds": 3600} if version >= (2, 11) else {}),
     }
 
 
@@ -62,10 +67,26 @@ def test_all_settings_come_back(http: Http, new_name: str) -> None:
         "max_bytes": 100_000,
         "storage": "memory",
         "replicas": 1,
+        "compression": "s2",
+        "placement": {"tags": ["ssd"]},
+        "metadata": {"team": "payments", "": ""},
+        "republish": {
+            "source": f"$KV.{new_name}.>",
+            "destination": f"copies.{new_name}.>",
+            "headers_only": True,
+        },
+        "expiry_markers": False,
+        "key_ttl": False,
+        "batches": False,
     }
     assert http.post(BUCKETS, settings).status == 201
     info = http.get(f"{BUCKETS}/{new_name}").json
     assert {name: info[name] for name in settings} == settings
+
+
+def test_the_source_of_what_is_published_again_is_all_by_default(make_bucket) -> None:
+    bucket = make_bucket(republish={"destination": "copies.all.>"})
+    assert bucket.info()["republish"] == {"source": ">", "destination": "copies.all.>"}
 
 
 @pytest.mark.parametrize("empty", [0, None])
@@ -73,8 +94,11 @@ def test_settings_that_are_empty_mean_the_default(
     http: Http, new_name: str, empty: int | None
 ) -> None:
     body = {"name": new_name, "ttl_seconds": empty, "max_value_size": empty, "max_bytes": empty}
-    info = http.post(BUCKETS, {**body, "description": ""}).json
+    more: dict[str, object] = {"placement": {}, "metadata": {}, "republish": {}, "protected": None}
+    info = http.post(BUCKETS, {**body, "description": "", **more}).json
     assert not {"ttl_seconds", "max_value_size", "max_bytes", "description"} & info.keys()
+    assert not {"placement", "metadata", "republish"} & info.keys()
+    assert info["protected"] is False
 
 
 @pytest.mark.parametrize("again", [{}, {"history": 5}])
@@ -255,6 +279,16 @@ def test_a_deleted_bucket_is_gone_with_its_keys(http: Http, new_name: str) -> No
     assert http.get(f"{BUCKETS}/{new_name}/keys/k").error == "key not found"
 
 
+def test_a_protected_bucket_is_not_deleted(make_bucket) -> None:
+    bucket = make_bucket(protected=True)
+    bucket.put("k", "v")
+    answer = bucket.http.delete(bucket.path)
+    assert (answer.status, answer.error) == (409, "bucket is protected")
+    assert answer.json["code"] == "failed_precondition"
+    assert bucket.get("k").value == b"v"
+    assert bucket.info()["protected"] is True
+
+
 # --- the prefix in NATS
 
 
@@ -291,10 +325,9 @@ async def test_a_watch_of_a_prefixed_bucket_names_bucket_and_keys_without_the_pr
 
 
 @pytest.fixture
-async def can_mark(nats: NatsServer) -> bool:
+def can_mark(version: tuple[int, int]) -> bool:
     """Whether this nats-server has expiry markers."""
-    async with native_client(nats.url) as native:
-        return native.version >= (2, 11)
+    return version >= (2, 11)
 
 
 def test_a_bucket_with_a_ttl_marks_expiry_where_the_server_can(make_bucket, can_mark) -> None:
@@ -317,19 +350,52 @@ def test_expiry_markers_that_are_asked_for_are_there_or_refused(
         assert "2.11" in answer.error
 
 
-def test_expiry_markers_without_a_ttl_are_refused(http: Http, new_name: str) -> None:
-    answer = http.post(BUCKETS, {"name": new_name, "expiry_markers": True})
-    assert answer.status == 400
-    assert "expiry_markers" in answer.error
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 3600),
+        ({"ttl_seconds": 600}, 600),
+        ({"ttl_seconds": 86400}, 86400),
+        ({"history": 5}, 30),
+        ({"history": 5, "ttl_seconds": 86400}, 30),
+        ({"history": 5, "ttl_seconds": 10}, 10),
+        ({"expiry_markers": False}, None),
+    ],
+    ids=str,
+)
+def test_a_bucket_says_how_long_its_markers_stay(
+    make_bucket, can_mark: bool, settings: dict[str, object], seconds: int | None
+) -> None:
+    info = make_bucket(**settings).info()
+    assert info.get("marker_ttl_seconds") == (seconds if can_mark else None)
+    assert info["expiry_markers"] is (can_mark and seconds is not None)
 
 
-def test_a_bucket_always_says_whether_it_has_expiry_markers(http: Http, bucket: Bucket) -> None:
-    assert bucket.info()["expiry_markers"] is False
+@pytest.mark.parametrize("field", ["expiry_markers", "key_ttl", "batches", "protected"])
+def test_a_bucket_always_says_what_it_can_and_cannot(http: Http, make_bucket, field: str) -> None:
+    off = {"expiry_markers": False, "key_ttl": False, "batches": False, "protected": False}
+    bucket = make_bucket(**off)
+    assert bucket.info()[field] is False
     listed = {info["name"]: info for info in http.get(BUCKETS).json["buckets"]}
-    assert listed[bucket.name]["expiry_markers"] is False
+    assert listed[bucket.name][field] is False
     schema = http.get("/api/v1/openapi.json").json["components"]["schemas"]["BucketOut"]
-    assert schema["properties"]["expiry_markers"]["type"] == "boolean"
-    assert "expiry_markers" in schema["required"]
+    assert schema["properties"][field]["type"] == "boolean"
+    assert field in schema["required"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "since"),
+    [("expiry_markers", "2.11"), ("key_ttl", "2.11"), ("batches", "2.12")],
+)
+def test_what_is_asked_for_where_the_server_cannot_is_409_and_names_the_version(
+    http: Http, new_name: str, version: tuple[int, int], setting: str, since: str
+) -> None:
+    answer = http.post(BUCKETS, {"name": new_name, setting: True})
+    if version >= tuple(map(int, since.split("."))):
+        assert (answer.status, answer.json[setting]) == (201, True)
+    else:
+        assert (answer.status, answer.json["code"]) == (409, "failed_precondition")
+        assert f"nats-server {since} or newer" in answer.error
 
 
 @pytest.mark.parametrize(("age", "shown"), [(1.5, 2), (0.1, 1), (2.000000001, 3), (60, 60)])

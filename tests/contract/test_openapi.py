@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
+from jetkv_gateway.http.schema import READ
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 
@@ -101,9 +102,12 @@ def test_operations_have_short_names_for_generated_clients(document: dict[str, A
     assert all(re.fullmatch("[a-z_]{4,20}", name) for name in names)
 
 
+REQUESTS = {model.__name__ for model in READ}
+
+
 def test_no_answer_is_described_as_null(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    answers = {name: schema for name, schema in schemas.items() if name != "BucketCreate"}
+    answers = {name: schema for name, schema in schemas.items() if name not in REQUESTS}
     assert "null" not in str(answers).replace("None", "null").lower()
 
 

@@ -29,6 +29,8 @@ NOT_ERRORS = {
     "Codec",
     "Entry",
     "Operation",
+    "Placement",
+    "Republish",
     "Retry",
     "Update",
     "Watch",
@@ -186,6 +188,8 @@ def test_an_error_arrives_with_what_was_noted_on_it() -> None:
 
 # --- what the gateway says
 
+LOST = {"history": {"current": 5, "wanted": 1}}
+
 SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     of_gateway.InternalError(): errors.GatewayError,
     of_gateway.InvalidArgument("invalid key: empty"): errors.InvalidArgumentError,
@@ -198,6 +202,9 @@ SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     of_gateway.MethodNotAllowed("GET"): errors.InvalidArgumentError,
     of_gateway.BucketExists(): errors.BucketExistsError,
     of_gateway.BucketUnsuitable("no purge here"): errors.BucketUnsuitableError,
+    of_gateway.BucketProtected(): errors.BucketProtectedError,
+    of_gateway.CannotBeChanged(LOST): errors.CannotBeChangedError,
+    of_gateway.WouldLoseData(LOST): errors.WouldLoseDataError,
     of_gateway.PreconditionFailed(7): errors.PreconditionFailedError,
     # Each write of the SDK has an id of its own, so it never meets this.
     of_gateway.IdempotencyConflict(7): errors.BucketUnsuitableError,

@@ -8,21 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetkv.models import BucketInfo as SdkBucketInfo
-from jetkv_gateway.http.schema import BucketCreate, BucketOut
+from jetkv_gateway.http.bucket_schema import BucketCreate, BucketOut
 from jetkv_gateway.jetstream.api import Naming
-from jetkv_gateway.jetstream.streams import bucket_info, stream_config
-from jetkv_gateway.kv.buckets import (
-    FIELDS,
-    BucketSettings,
-    BucketSpec,
-    Loss,
-    Storage,
-    plan,
-)
+from jetkv_gateway.jetstream.configs import new_config
+from jetkv_gateway.jetstream.streams import bucket_info
+from jetkv_gateway.kv.bucket_values import Compression, Placement, Republish, Storage
+from jetkv_gateway.kv.buckets import FIELDS, BucketSettings, BucketSpec, Loss
 from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.plans import plan
 from jetkv_gateway.settings import BucketSetting
 
 SETTINGS = BucketSettings()
+
+_WORDS = st.text("abc-", max_size=3)
+_REPUBLISHED = [
+    Republish(),
+    Republish("copies.>"),
+    Republish("copies.{{wildcard(1)}}", "$KV.b.*", headers_only=True),
+]
 
 
 @st.composite
@@ -36,9 +39,22 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
         "max_bytes": draw(st.sampled_from([0, 1, 10**9])),
         "storage": draw(st.sampled_from(list(Storage))),
         "replicas": draw(st.integers(1, 5)),
+        "compression": draw(st.sampled_from(list(Compression))),
+        "placement": Placement(draw(_WORDS), tuple(draw(st.lists(_WORDS.filter(bool))))),
+        "metadata": draw(st.dictionaries(_WORDS, _WORDS)),
+        "republish": draw(st.sampled_from(_REPUBLISHED)),
+        "batches": draw(st.booleans()),
+        "protected": draw(st.booleans()),
     }
-    assert chosen.keys() | {"expiry_markers"} == FIELDS.keys()
+    # Markers need TTLs of single values.
+    chosen["key_ttl"] = draw(st.booleans())
+    chosen["expiry_markers"] = chosen["key_ttl"] and draw(st.booleans())
+    assert chosen.keys() == FIELDS.keys()
     return chosen
+
+
+def metadata_after(stands: dict[str, str], asked: dict[str, str | None]) -> dict[str, str]:
+    return {key: text for key, text in (stands | asked).items() if text is not None}
 
 
 # --- one list
@@ -60,9 +76,12 @@ def test_the_sdk_shows_every_setting_under_its_name() -> None:
 @given(settings())
 def test_what_a_bucket_is_made_with_is_what_its_stream_says(chosen: dict[str, Any]) -> None:
     naming = Naming()
-    config = stream_config(naming, BucketSpec("b", **chosen), markers=False)
+    spec = BucketSpec("b", **chosen)
+    config = new_config(naming, "b", {name: getattr(spec, name) for name in FIELDS})
     assert {one.nats for one in FIELDS.values()} - config.keys() <= {
-        "description",
+        "placement",
+        "republish",
+        "metadata",
         "subject_delete_marker_ttl",
     }
     state = {"messages": 0, "bytes": 0}
@@ -92,8 +111,9 @@ def test_a_plan_names_what_differs_and_nothing_else(
     stands: dict[str, Any], asked: dict[str, Any]
 ) -> None:
     found = plan(BucketSettings(**stands), asked)
+    wanted = asked | {"metadata": metadata_after(stands["metadata"], asked["metadata"])}
     assert {name: one.wanted for name, one in found.changes.items()} == {
-        name: asked[name] for name in asked if asked[name] != stands[name]
+        name: wanted[name] for name in wanted if wanted[name] != stands[name]
     }
     assert all(one.current == stands[name] for name, one in found.changes.items())
     assert found.losses.keys() | found.impossible.keys() <= found.changes.keys()

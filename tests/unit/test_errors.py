@@ -14,7 +14,9 @@ from jetkv_gateway.kv.errors import (
     BucketExists,
     BucketFull,
     BucketNotFound,
+    BucketProtected,
     BucketUnsuitable,
+    CannotBeChanged,
     DeadlineExceeded,
     GatewayError,
     InternalError,
@@ -32,6 +34,7 @@ from jetkv_gateway.kv.errors import (
     Unauthenticated,
     Unavailable,
     ValueTooLarge,
+    WouldLoseData,
 )
 
 
@@ -126,6 +129,9 @@ def test_the_module_shows_every_error_of_the_tree() -> None:
         (MethodNotAllowed("GET"), 405, "invalid_argument", "method not allowed"),
         (BucketExists(), 409, "already_exists", "bucket already exists"),
         (BucketUnsuitable("no purge"), 409, "failed_precondition", "no purge"),
+        (BucketProtected(), 409, "failed_precondition", "bucket is protected"),
+        (CannotBeChanged({}), 409, "failed_precondition", "cannot be changed"),
+        (WouldLoseData({}), 409, "failed_precondition", "would lose data"),
         (KeyExists(), 412, "failed_precondition", "key already exists"),
         (RevisionMismatch(), 412, "failed_precondition", "revision mismatch"),
         (PreconditionFailed(), 412, "failed_precondition", "precondition failed"),

@@ -1,7 +1,7 @@
 """What is done with buckets themselves."""
 
+from jetkv_gateway.http.bucket_schema import BucketCreate, BucketList, BucketOut
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.schema import BucketCreate, BucketList, BucketOut
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.store import Buckets
 

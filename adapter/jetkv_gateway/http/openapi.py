@@ -14,7 +14,7 @@ from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.router import Parameter, Resource, Route
 from jetkv_gateway.http.routes import PATH_PARAMETERS, ROUTER
-from jetkv_gateway.http.schema import ERROR_DESCRIPTIONS, MODELS, BucketCreate
+from jetkv_gateway.http.schema import ERROR_DESCRIPTIONS, MODELS, READ
 
 __all__ = ["ApiHandlers", "openapi_document"]
 
@@ -49,7 +49,7 @@ class ApiHandlers:
 def openapi_document(*, auth_required: bool) -> dict[str, Any]:
     """Return the document of all routes."""
     _, models = models_json_schema(
-        [(model, "validation" if model is BucketCreate else "serialization") for model in MODELS],
+        [(model, "validation" if model in READ else "serialization") for model in MODELS],
         ref_template=_REF + "{model}",
     )
     document: dict[str, Any] = {

@@ -8,11 +8,12 @@ from typing import Any
 from jetkv_gateway.jetstream.api import get_last
 from jetkv_gateway.jetstream.capabilities import Host, host_of
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.configs import shortest_ttl, stream_value_limit
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.standalone import ConnectedServer
-from jetkv_gateway.jetstream.streams import stream_value_limit, unsuitable_reason
+from jetkv_gateway.jetstream.streams import unsuitable_reason
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
     BucketUnsuitable,
@@ -41,6 +42,8 @@ class WriteLimits:
         duplicate_window: seconds for which the stream remembers a message id.
         max_inactive_seconds: the limit on a consumer's inactive_threshold; None for no limit.
         lifetime: how long values live; None if they never expire.
+        history: how many revisions of a key the bucket keeps.
+        shortest_ttl: the shortest TTL of a single value in seconds; None if values cannot have one.
         host: the server that leads the stream.
         replicated: whether another server can take over the lead.
         atomic: whether the bucket accepts atomic batches.
@@ -56,6 +59,8 @@ class WriteLimits:
     duplicate_window: float
     max_inactive_seconds: float | None
     lifetime: Lifetime | None
+    history: int
+    shortest_ttl: int | None
     host: Host
     replicated: bool
     atomic: bool
@@ -178,6 +183,8 @@ class BucketCache:
             / 1e9
             or None,
             lifetime=lifetime_of(info, self._loop.time()),
+            history=config["max_msgs_per_subject"],
+            shortest_ttl=shortest_ttl(config),
             host=host_of(info),
             replicated=config.get("num_replicas", 1) > 1,
             atomic=bool(config.get("allow_atomic")),

@@ -24,7 +24,12 @@ class Capability(StrEnum):
     """Something that not every supported server can do."""
 
     EXPIRY_MARKERS = "expiry markers"
-    """A tombstone is left for a value whose time is up, and a value can have a TTL of its own."""
+    """A tombstone is left for a value whose time is up."""
+
+    KEY_TTL = "a value with a TTL of its own"
+
+    BATCHES = "atomic batches"
+    """Several messages are stored as one, or none of them."""
 
     IDS_BEFORE_TTL = "ids are looked at before a TTL that cannot be"
     """A message with a known id and an impossible TTL is answered "known", and never stored."""
@@ -66,6 +71,8 @@ OLDEST = Host(0, (0, 0, 0))
 
 _LEVELS: Mapping[Capability, tuple[int, str]] = {
     Capability.EXPIRY_MARKERS: (1, "2.11"),
+    Capability.KEY_TTL: (1, "2.11"),
+    Capability.BATCHES: (2, "2.12"),
     Capability.IDS_BEFORE_TTL: (1, "2.11"),
     Capability.IDS_BEFORE_CONDITIONS: (1, "2.11"),
     Capability.FOLLOWERS_SKIP_CONDITIONS: (2, "2.12"),

@@ -172,13 +172,13 @@ class JetStream:
             bounds[value_limit] = bound
         return bound
 
-    async def host(self) -> Host:
+    async def host(self, retries: Retries | None = None) -> Host:
         """Return the server that decides about a stream to be created.
 
         Raises:
             GatewayError
         """
-        info = await self.call("INFO")
+        info = await self.call("INFO", retries=retries)
         level = (info.get("api") or {}).get("level", 0)
         return Host(int(level), (0, 0, 0))
 

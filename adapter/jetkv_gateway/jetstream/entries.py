@@ -88,7 +88,10 @@ class JetStreamEntries:
         # What a replica has may be old, so it is shown as it is.
         if (
             entry.consistency is _STRONG
-            and (limits is None or limits.lifetime is not None)
+            and (
+                limits is None
+                or (limits.lifetime is not None and limits.lifetime.concerns(headers))
+            )
             and buckets.may_be_expired(bucket, entry, headers)
             and await buckets.is_expired(bucket, entry, headers, window)
         ):

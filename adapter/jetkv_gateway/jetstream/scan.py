@@ -100,7 +100,7 @@ class Scan:
             alive = True
             if _OPERATION in headers or _MARKER in headers:
                 alive = header_kind(read_headers(without_size(headers)))[0] is Operation.PUT
-            if alive and self._lifetime is not None:
+            if alive and self._lifetime is not None and self._lifetime.concerns(headers):
                 own = read_headers(without_size(headers)) if self._lifetime.own else None
                 alive = not self._lifetime.is_expired(nanoseconds / 1e9, own, self._now)
             self.found[subject_text(subject)] = alive

@@ -1,68 +1,18 @@
 """Translates between buckets and JetStream streams, and tells which streams are buckets. Pure."""
 
-import secrets
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.bucket_warnings import cluster_of, warnings_of
-from jetkv_gateway.kv.buckets import FIELDS, MAX_HISTORY, BucketInfo, BucketSpec, Storage
+from jetkv_gateway.jetstream.configs import marker_seconds, read_settings
+from jetkv_gateway.kv.buckets import MAX_HISTORY, BucketInfo
 from jetkv_gateway.kv.filters import overlap
 from jetkv_gateway.kv.model import SilentLoss
 
-__all__ = [
-    "bucket_info",
-    "silent_loss_of",
-    "stream_config",
-    "stream_value_limit",
-    "unsuitable_reason",
-]
+__all__ = ["bucket_info", "silent_loss_of", "unsuitable_reason"]
 
 _SECOND = 1_000_000_000
 _SHORTEST_TTL = 1.0
-
-VALUE_RESERVE = 1024
-"""Bytes that max_msg_size adds to max_value_size. The server counts headers too, and a tombstone,
-which consists of headers only, must fit into the smallest bucket."""
-
-_CREATION = "jetkv.creation"
-_VALUE_LIMIT = "jetkv.max_value_size"
-
-
-def stream_config(naming: Naming, spec: BucketSpec, *, markers: bool) -> dict[str, Any]:
-    """Return the stream configuration of a bucket, in the layout of NATS clients (ADR-8).
-
-    With `markers` the server leaves a tombstone when a value expires (ADR-43). The stream's max_age
-    removes markers too, so a longer marker TTL than the bucket's has no effect.
-
-    The configuration leaves the duplicate window to the server: two minutes, or less if the
-    bucket's TTL or a limit of the server is shorter. The server refuses a longer one.
-
-    JetStream reports success when a stream with an identical configuration exists. The metadata
-    makes each configuration unique, so that only one of several creates succeeds.
-    """
-    config: dict[str, Any] = {
-        "name": naming.stream(spec.name),
-        "subjects": [naming.subject(spec.name, ">")],
-        "retention": "limits",
-        "discard": "new",
-        "max_msgs": -1,
-        "max_consumers": -1,
-        "allow_rollup_hdrs": True,
-        "allow_direct": True,
-        "deny_delete": True,
-        "deny_purge": False,
-    }
-    for name, write in _TO_STREAM.items():
-        config[FIELDS[name].nats] = write(getattr(spec, name))
-    if markers:
-        config["allow_msg_ttl"] = True
-        config[FIELDS["expiry_markers"].nats] = config[FIELDS["ttl_seconds"].nats]
-    metadata = {_CREATION: secrets.token_hex(8)}
-    if spec.max_value_size:
-        metadata[_VALUE_LIMIT] = str(spec.max_value_size)
-    config["metadata"] = metadata
-    return config
 
 
 def unsuitable_reason(config: dict[str, Any]) -> str | None:
@@ -96,22 +46,6 @@ def _moved_keys_reason(config: dict[str, Any]) -> str | None:
     )
 
 
-def stream_value_limit(config: dict[str, Any]) -> int | None:
-    """Return the largest value in bytes that a bucket allows, or None for no limit.
-
-    The metadata of a bucket created here states the limit. It counts only while it agrees with
-    max_msg_size, which another tool may have changed. For other buckets this returns
-    max_msg_size, which includes headers.
-    """
-    size = int(config.get("max_msg_size", -1))
-    if size < 0:
-        return None
-    stated = (config.get("metadata") or {}).get(_VALUE_LIMIT, "")
-    if stated.isascii() and stated.isdigit() and int(stated) + VALUE_RESERVE == size:
-        return int(stated)
-    return size
-
-
 def silent_loss_of(config: dict[str, Any]) -> SilentLoss | None:
     """Return how a bucket can lose messages without a trace; None if it cannot.
 
@@ -132,31 +66,6 @@ def silent_loss_of(config: dict[str, Any]) -> SilentLoss | None:
     return SilentLoss(min(kept), oldest_first=not own_ttls and not consumed) if kept else None
 
 
-_TO_STREAM: Mapping[str, Callable[[Any], Any]] = {
-    "description": str,
-    "ttl_seconds": lambda seconds: seconds * _SECOND,
-    "history": int,
-    "max_value_size": lambda size: size + VALUE_RESERVE if size else -1,
-    "max_bytes": lambda size: size or -1,
-    "storage": str,
-    "replicas": int,
-}
-"""Setting → its value in the stream's configuration; `stream_config` adds expiry markers."""
-
-_FROM_STREAM: Mapping[str, Callable[[dict[str, Any]], Any]] = {
-    "description": lambda config: config.get("description", ""),
-    # Round up to whole seconds, because published clients accept nothing else.
-    "ttl_seconds": lambda config: -(-config.get("max_age", 0) // _SECOND),
-    "history": lambda config: config["max_msgs_per_subject"],
-    "max_value_size": lambda config: stream_value_limit(config) or 0,
-    "max_bytes": lambda config: max(0, config.get("max_bytes", -1)),
-    "storage": lambda config: Storage(config["storage"]),
-    "replicas": lambda config: config["num_replicas"],
-    "expiry_markers": lambda config: bool(config.get("subject_delete_marker_ttl")),
-}
-"""Setting → its value, read from the configuration of any stream."""
-
-
 def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
     """Convert the info of a stream for which `unsuitable_reason` is None."""
     config, state = info["config"], info["state"]
@@ -166,6 +75,7 @@ def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
         bytes=state["bytes"],
         created_at=info["created"],
         cluster=cluster_of(info),
+        marker_ttl_seconds=marker_seconds(config),
         warnings=warnings_of(info),
-        **{name: read(config) for name, read in _FROM_STREAM.items()},
+        **read_settings(config),
     )

@@ -1,4 +1,4 @@
-"""The settings of a bucket, each defined once, and the plan of a change. Pure.
+"""The settings of a bucket, each defined once. Pure.
 
 `BucketSettings` is the list. Everything else that names settings is derived from it: the JSON body
 and its schema, BucketInfo, `--bucket` and the TOML table, the stream's configuration, and the
@@ -7,38 +7,42 @@ callers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, get_args, get_origin
 
+from jetkv_gateway.kv.bucket_values import (
+    Compression,
+    Placement,
+    Republish,
+    Storage,
+    check_metadata,
+)
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_bucket
 
 __all__ = [
     "FIELDS",
     "MAX_HISTORY",
+    "NEEDS_TTLS",
     "Agreement",
     "BucketInfo",
     "BucketSettings",
     "BucketSpec",
     "BucketWarning",
-    "Difference",
+    "Changeable",
     "Field",
     "Loss",
-    "Plan",
-    "Storage",
-    "plan",
 ]
 
 MAX_HISTORY = 64
+NEEDS_TTLS = "invalid key_ttl: expiry_markers need it; to be without both, set both to false"
+"""In NATS, markers switch TTLs of single values on."""
+
 _MAX_TTL_SECONDS = (2**63 - 1) // 10**9
 _MAX_VALUE_SIZE = 2**31 - 1 - 1024
 _MAX_BYTES = 2**63 - 1
-
-
-class Storage(StrEnum):
-    FILE = "file"
-    MEMORY = "memory"
 
 
 class Loss(StrEnum):
@@ -49,6 +53,15 @@ class Loss(StrEnum):
     """A smaller number keeps less."""
     SHORTER = "shorter"
     """A smaller number keeps data for a shorter time; 0 means forever."""
+
+
+class Changeable(StrEnum):
+    """Whether NATS can change a setting of a stream that exists."""
+
+    ALWAYS = "always"
+    NEVER = "never"
+    ON = "on"
+    """It can be switched on, and not off again."""
 
 
 class Agreement(StrEnum):
@@ -70,7 +83,7 @@ class Field:
         description: the text in the OpenAPI document, including the meaning of 0 or "".
         nats: the field of the stream's configuration that stores the setting.
         low, high: the range of a number; for text, `high` is the limit in bytes.
-        changeable: whether NATS can change the setting on an existing stream.
+        change: whether NATS can change the setting on an existing stream.
         loses: which change removes stored data.
         agrees: whether an existing bucket with another value is acceptable.
     """
@@ -82,7 +95,7 @@ class Field:
     nats: str
     low: int
     high: int
-    changeable: bool
+    change: Changeable
     loses: Loss
     agrees: Agreement
 
@@ -96,6 +109,10 @@ class Field:
             raise InvalidArgument(f"invalid {self.name}: must be from {self.low} to {self.high}")
         if self.type is str and len(value.encode(errors="surrogatepass")) > self.high:
             raise InvalidArgument(f"invalid {self.name}: over {self.high} bytes")
+        if self.type is dict:
+            check_metadata(value)
+        if isinstance(value, Placement | Republish):
+            value.check()
 
 
 def _described(
@@ -104,7 +121,7 @@ def _described(
     nats: str,
     low: int = 0,
     high: int = 0,
-    changeable: bool = True,
+    change: Changeable = Changeable.ALWAYS,
     loses: Loss = Loss.NEVER,
     agrees: Agreement = Agreement.ANY,
 ) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def _described(
         "nats": nats,
         "low": low,
         "high": high,
-        "changeable": changeable,
+        "change": change,
         "loses": loses,
         "agrees": agrees,
     }
@@ -168,7 +185,7 @@ class BucketSettings:
         metadata=_described(
             "Where NATS keeps the bucket; the default is file",
             nats="storage",
-            changeable=False,
+            change=Changeable.NEVER,
             agrees=Agreement.EQUAL,
         ),
     )
@@ -182,22 +199,76 @@ class BucketSettings:
             agrees=Agreement.AT_LEAST,
         ),
     )
+    compression: Compression = field(
+        default=Compression.NONE,
+        metadata=_described(
+            "The compression of the files of NATS; by default, `none`", nats="compression"
+        ),
+    )
+    placement: Placement = field(
+        default=Placement(),
+        metadata=_described(
+            "The NATS cluster, and the tags of servers, that the bucket is kept on; {} means any",
+            nats="placement",
+        ),
+    )
+    metadata: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_described(
+            "Texts of your own, by name; a change adds to those that are there", nats="metadata"
+        ),
+    )
+    republish: Republish = field(
+        default=Republish(),
+        metadata=_described(
+            "Where NATS publishes every stored message again; {} means nowhere", nats="republish"
+        ),
+    )
     expiry_markers: bool | None = field(
         default=None,
         metadata=_described(
-            "Whether watchers see keys expire; the default is true with a TTL on nats-server 2.11 "
-            "or newer",
+            "Whether watchers see keys expire; the default is true on nats-server 2.11 or newer",
             nats="subject_delete_marker_ttl",
         ),
     )
+    key_ttl: bool | None = field(
+        default=None,
+        metadata=_described(
+            "Whether a value can have a TTL of its own; the default is true on nats-server 2.11 or "
+            "newer. It cannot be taken away.",
+            nats="allow_msg_ttl",
+            change=Changeable.ON,
+        ),
+    )
+    batches: bool | None = field(
+        default=None,
+        metadata=_described(
+            "Whether several keys can be written as one; the default is true on nats-server 2.12 "
+            "or newer",
+            nats="allow_atomic",
+        ),
+    )
+    protected: bool = field(
+        default=False,
+        metadata=_described(
+            "Whether the bucket is kept from being deleted over this API; the default is false",
+            nats="metadata",
+        ),
+    )
+
+
+def _type_of(annotation: Any) -> type:
+    # Optional only where a default depends on the server.
+    origin = get_origin(annotation)
+    found: type = get_args(annotation)[0] if origin is UnionType else origin or annotation
+    return found
 
 
 FIELDS: Mapping[str, Field] = {
     one.name: Field(
         name=one.name,
-        # A type is optional only if the default depends on other settings.
-        type=one.type if isinstance(one.type, type) else get_args(one.type)[0],
-        default=one.default,
+        type=_type_of(one.type),
+        default={} if one.default is MISSING else one.default,
         **one.metadata,
     )
     for one in fields(BucketSettings)
@@ -208,11 +279,12 @@ FIELDS: Mapping[str, Field] = {
 class BucketSpec(BucketSettings):
     """A bucket to create.
 
-    If `expiry_markers` is None, a bucket with a TTL gets markers when the server supports them.
+    `expiry_markers`, `key_ttl` and `batches` None mean: where the server can.
 
     Raises:
         InvalidBucketName: see `check_bucket`.
-        InvalidArgument: a value is out of range; the text names the setting.
+        InvalidArgument: a value is out of its range, or two do not go together; the text names the
+            setting.
     """
 
     name: str
@@ -221,8 +293,8 @@ class BucketSpec(BucketSettings):
         check_bucket(self.name)
         for described in FIELDS.values():
             described.check(getattr(self, described.name))
-        if self.expiry_markers and not self.ttl_seconds:
-            raise InvalidArgument("invalid expiry_markers: they need a bucket with ttl_seconds")
+        if self.key_ttl is False and self.expiry_markers is not False:
+            raise InvalidArgument(NEEDS_TTLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,57 +326,6 @@ class BucketInfo(BucketSettings):
     values: int
     bytes: int
     created_at: str
+    marker_ttl_seconds: int
     cluster: str
     warnings: tuple[BucketWarning, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The current and the wanted value of a setting."""
-
-    current: Any
-    wanted: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The changes that give a bucket the wanted settings, by name of the setting.
-
-    Attributes:
-        changes: every difference, including those in `losses` and `impossible`.
-        losses: changes that may remove stored data.
-        impossible: changes that NATS cannot make on an existing stream.
-    """
-
-    changes: Mapping[str, Difference]
-    losses: Mapping[str, Difference]
-    impossible: Mapping[str, Difference]
-
-
-def plan(current: BucketSettings, wanted: Mapping[str, Any]) -> Plan:
-    """Compare the current settings of a bucket with the wanted ones.
-
-    Args:
-        wanted: values by name; a setting that is missing or None keeps its current value.
-    """
-    changes: dict[str, Difference] = {}
-    losses: dict[str, Difference] = {}
-    impossible: dict[str, Difference] = {}
-    for name, described in FIELDS.items():
-        old, new = getattr(current, name), wanted.get(name)
-        if new is None or new == old:
-            continue
-        difference = changes[name] = Difference(old, new)
-        if not described.changeable:
-            impossible[name] = difference
-        elif _loses(described.loses, old, new):
-            losses[name] = difference
-    return Plan(changes, losses, impossible)
-
-
-def _loses(loss: Loss, old: int, new: int) -> bool:
-    if loss is Loss.FEWER:
-        return new < old
-    if loss is Loss.SHORTER:
-        return new > 0 and (old == 0 or new < old)
-    return False

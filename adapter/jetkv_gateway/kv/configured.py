@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec, plan
+from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
+from jetkv_gateway.kv.plans import plan
 
 __all__ = ["ConfiguredBucket"]
 

@@ -13,6 +13,9 @@
     ├── RequestTooSlow         408  a head or body that makes no progress
     ├── BucketExists           409
     ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
+    ├── BucketProtected        409  it cannot be deleted until the protection is taken away
+    ├── CannotBeChanged        409  NATS cannot change such a setting of a bucket
+    ├── WouldLoseData          409  a change would remove what is stored
     ├── IdempotencyConflict    409  the idempotency key belongs to another request
     ├── CursorExpired          410  a page of a bucket that is gone or another one by now
     ├── PreconditionFailed     412
@@ -43,7 +46,19 @@ the error comes after its upgrade (docs/watch.md#errors-and-close-codes).
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
+
+from jetkv_gateway.kv.error_root import GatewayError
+from jetkv_gateway.kv.http_errors import (
+    CodingUnsupported,
+    ExpectationFailed,
+    HeadTooLarge,
+    MethodNotAllowed,
+    MethodUnknown,
+    RequestTooSlow,
+    UpgradeRequired,
+    UrlTooLong,
+)
 
 __all__ = [
     "AnswerTooLarge",
@@ -51,7 +66,9 @@ __all__ = [
     "BucketExists",
     "BucketFull",
     "BucketNotFound",
+    "BucketProtected",
     "BucketUnsuitable",
+    "CannotBeChanged",
     "CodingUnsupported",
     "CursorExpired",
     "DeadlineExceeded",
@@ -82,38 +99,8 @@ __all__ = [
     "UrlTooLong",
     "ValueTooLarge",
     "WatchEnded",
+    "WouldLoseData",
 ]
-
-
-class GatewayError(Exception):
-    """Root of the tree.
-
-    Attributes:
-        message: the text of the answer's `error` field.
-        hint: what the caller can do next, or None.
-        details: machine-readable facts, JSON-serialisable.
-        retry_after: seconds after which a retry makes sense, or None.
-    """
-
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal"
-    retryable: bool = False
-    text: ClassVar[str] = "internal error"
-    close_code: ClassVar[int] = 1011
-
-    def __init__(
-        self,
-        message: str | None = None,
-        *,
-        hint: str | None = None,
-        details: Mapping[str, Any] | None = None,
-        retry_after: int | None = None,
-    ) -> None:
-        self.message = message or self.text
-        self.hint = hint
-        self.details = dict(details) if details else None
-        self.retry_after = retry_after
-        super().__init__(self.message)
 
 
 class InternalError(GatewayError):
@@ -216,75 +203,6 @@ class SlowConsumer(WatchEnded):
     close_code = 1013
 
 
-class UpgradeRequired(GatewayError):
-    """Raised for a watch that asks for neither a WebSocket nor an event stream."""
-
-    status = 426
-    code = "invalid_argument"
-    text = "a watch is a WebSocket or an event stream"
-
-    def __init__(self) -> None:
-        super().__init__(hint="upgrade to a WebSocket, or send Accept: text/event-stream")
-
-
-class MethodNotAllowed(GatewayError):
-    """Raised when the route exists and the method does not; `allow` lists those that do."""
-
-    status = 405
-    code = "invalid_argument"
-    text = "method not allowed"
-
-    def __init__(self, allow: str) -> None:
-        super().__init__(hint=f"allowed here: {allow}")
-        self.allow = allow
-
-
-class MethodUnknown(GatewayError):
-    """Raised for a method that no route has (RFC 9110 §9.1)."""
-
-    status = 501
-    code = "invalid_argument"
-    text = "unknown method"
-
-    def __init__(self) -> None:
-        super().__init__(hint="methods are written in capitals, such as GET")
-
-
-class HeadTooLarge(GatewayError):
-    """Raised for a request whose line and headers are too large (RFC 6585 §5)."""
-
-    status = 431
-    code = "invalid_argument"
-    text = "request head too large"
-
-
-class UrlTooLong(GatewayError):
-    """Raised for a request whose first line alone is too large (RFC 9112 §3)."""
-
-    status = 414
-    code = "invalid_argument"
-    text = "URL too long"
-
-
-class ExpectationFailed(GatewayError):
-    """Raised for an `Expect` other than `100-continue` (RFC 9110 §10.1.1)."""
-
-    status = 417
-    code = "invalid_argument"
-    text = "expectation not known"
-
-    def __init__(self) -> None:
-        super().__init__(hint="only Expect: 100-continue is")
-
-
-class RequestTooSlow(GatewayError):
-    """Raised when a request does not come in time; nothing of it was done."""
-
-    status = 408
-    code = "deadline_exceeded"
-    text = "the request did not come in time"
-
-
 class BucketExists(GatewayError):
     """Raised when a bucket to be created exists already, with whatever settings."""
 
@@ -299,6 +217,47 @@ class BucketUnsuitable(GatewayError):
     status = 409
     code = "failed_precondition"
     text = "the bucket cannot do this"
+
+
+class BucketProtected(GatewayError):
+    """Raised when a bucket to be deleted is protected."""
+
+    status = 409
+    code = "failed_precondition"
+    text = "bucket is protected"
+
+    def __init__(self) -> None:
+        super().__init__(hint='PATCH the bucket with {"protected":false} first')
+
+
+class CannotBeChanged(GatewayError):
+    """Raised when NATS cannot make a change of a bucket; nothing was changed.
+
+    `details` has the settings, each as it stands and as it was wanted.
+    """
+
+    status = 409
+    code = "failed_precondition"
+    text = "cannot be changed"
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__(
+            hint="leave these settings as they are, or make another bucket", details=details
+        )
+
+
+class WouldLoseData(GatewayError):
+    """Raised when a change of a bucket would remove what is stored; nothing was changed.
+
+    `details` has the settings, each as it stands and as it was wanted.
+    """
+
+    status = 409
+    code = "failed_precondition"
+    text = "would lose data"
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__(hint="with ?allow_data_loss=true it is done all the same", details=details)
 
 
 class IdempotencyConflict(GatewayError):
@@ -385,19 +344,6 @@ class TooManyRequests(GatewayError):
 
     def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(message, retry_after=retry_after)
-
-
-class CodingUnsupported(GatewayError):
-    """Raised for a body whose Transfer-Encoding is more than chunked; nothing was stored."""
-
-    status = 501
-    code = "invalid_argument"
-    text = "Transfer-Encoding not supported"
-
-    def __init__(self) -> None:
-        super().__init__(
-            hint="only chunked is; to store a compressed value, name it in Content-Encoding"
-        )
 
 
 class Unavailable(GatewayError):

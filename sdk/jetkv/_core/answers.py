@@ -7,7 +7,16 @@ from jetkv import errors
 from jetkv._core import fields
 from jetkv._core.wire import Answer, Request
 from jetkv.codec import Codec
-from jetkv.models import BucketInfo, BucketWarning, Entry, Operation, Update, parse_time
+from jetkv.models import (
+    BucketInfo,
+    BucketWarning,
+    Entry,
+    Operation,
+    Placement,
+    Republish,
+    Update,
+    parse_time,
+)
 
 __all__ = [
     "Decode",
@@ -42,6 +51,9 @@ _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "revision mismatch": errors.RevisionMismatchError,
     "bucket already exists": errors.BucketExistsError,
     "bucket is full": errors.BucketFullError,
+    "bucket is protected": errors.BucketProtectedError,
+    "cannot be changed": errors.CannotBeChangedError,
+    "would lose data": errors.WouldLoseDataError,
 }
 _BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
     400: errors.InvalidArgumentError,
@@ -247,7 +259,10 @@ def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | No
     )
 
 
-_KNOWN = frozenset(BucketInfo.__slots__) - {"more", "ttl"} | {"ttl_seconds"}
+_KNOWN = frozenset(BucketInfo.__slots__) - {"more", "ttl", "marker_ttl"} | {
+    "ttl_seconds",
+    "marker_ttl_seconds",
+}
 
 
 def _bucket_info(document: Any) -> BucketInfo:
@@ -263,9 +278,34 @@ def _bucket_info(document: Any) -> BucketInfo:
         ttl=fields.span(document, "ttl_seconds"),
         storage=fields.text(document, "storage", "file"),
         replicas=fields.whole(document, "replicas", default=1),
+        compression=fields.text(document, "compression", "none"),
+        placement=_placement(fields.nested(document, "placement")),
+        metadata=_metadata(fields.nested(document, "metadata")),
+        republish=_republish(fields.nested(document, "republish")),
         expiry_markers=document.get("expiry_markers") is True,
+        key_ttl=document.get("key_ttl") is True,
+        batches=document.get("batches") is True,
+        protected=document.get("protected") is True,
+        marker_ttl=fields.span(document, "marker_ttl_seconds"),
         warnings=tuple(map(_warning, fields.listed(document, "warnings", []))),
         more={name: value for name, value in document.items() if name not in _KNOWN},
+    )
+
+
+def _placement(document: Mapping[str, Any]) -> Placement:
+    tags = fields.texts(document, "tags") if "tags" in document else []
+    return Placement(fields.text(document, "cluster", ""), tuple(tags))
+
+
+def _metadata(document: Mapping[str, Any]) -> dict[str, str]:
+    return {name: fields.text(document, name) for name in document}
+
+
+def _republish(document: Mapping[str, Any]) -> Republish:
+    return Republish(
+        fields.text(document, "destination", ""),
+        fields.text(document, "source", ">"),
+        document.get("headers_only") is True,
     )
 
 

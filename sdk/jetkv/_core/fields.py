@@ -18,6 +18,7 @@ __all__ = [
     "document",
     "key",
     "listed",
+    "nested",
     "revision",
     "span",
     "text",
@@ -112,6 +113,14 @@ def listed(fields: Mapping[str, Any], name: str, default: list[Any] | None = Non
     value = fields.get(name, default)
     if not isinstance(value, list):
         raise Misshapen(f"{name} is no list")
+    return value
+
+
+def nested(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a JSON object, an empty one where it is left out."""
+    value = fields.get(name, {})
+    if not isinstance(value, dict):
+        raise Misshapen(f"{name} is no JSON object")
     return value
 
 

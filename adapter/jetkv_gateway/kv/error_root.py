@@ -1,0 +1,37 @@
+"""The root of the tree of errors; the tree itself is in `kv.errors`."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = ["GatewayError"]
+
+
+class GatewayError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        message: the text of the answer's `error` field.
+        hint: what the caller can do next, or None.
+        details: machine-readable facts, JSON-serialisable.
+        retry_after: seconds after which a retry makes sense, or None.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    retryable: bool = False
+    text: ClassVar[str] = "internal error"
+    close_code: ClassVar[int] = 1011
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.message = message or self.text
+        self.hint = hint
+        self.details = dict(details) if details else None
+        self.retry_after = retry_after
+        super().__init__(self.message)
