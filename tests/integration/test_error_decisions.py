@@ -69,7 +69,9 @@ LATER = {
     10119: "consumer is offline",
     10124: "stream move already in progress",
     10163: "expected last sequence per subject temporarily unavailable",
+    10176: "atomic publish batch is incomplete",
     10180: "min last sequence",
+    10201: "atomic publish batch contains duplicate message id",
     10202: "cluster member change is in progress",
     10210: "atomic publish too many inflight",
     10211: "batch publish too many inflight",
@@ -87,7 +89,9 @@ FOR_GOOD = {
     10123: "can not move and scale a stream in a single update",
     10134: "consumer config replicas must match interest retention stream's replicas",
     10174: "atomic publish is disabled",
+    10177: "atomic publish unsupported header used: Nats-Msg-Id",
     10185: "JetStream minimum api level required",
+    10199: "atomic publish batch is too large: 100",
 }
 
 

@@ -12,7 +12,7 @@ from jetkv_gateway.http.views import View, choose_view, entry_json
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.batches import BatchGet, BatchWrite, Check, Op, Snapshot, read_batch
 from jetkv_gateway.kv.commands import Delete
-from jetkv_gateway.kv.errors import BucketNotFound, BucketUnsuitable, GatewayError, InvalidArgument
+from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, InvalidArgument
 from jetkv_gateway.kv.store import Batches, Entries
 
 __all__ = ["BatchHandlers"]
@@ -50,7 +50,10 @@ class BatchHandlers:
         if command.atomic:
             for op in command.ops:
                 call.require(_verb(op), bucket, op.key)
-            raise BucketUnsuitable("atomic batches are not there yet")
+            applied = await self._batches.apply(command, call.retries)
+            results = b",".join([b'{"revision":%d}' % one for one in applied.revisions])
+            call.answer_json(200, b'{"results":[%b],"revision":%d}' % (results, applied.revision))
+            return
         call.answer_json(200, orjson.dumps({"results": await self._each(call, command)}))
 
     async def _get(self, call: Call, command: BatchGet) -> None:

@@ -13,10 +13,15 @@ from jetkv_gateway.kv.media import kept_encoding, kept_type
 from jetkv_gateway.kv.model import Entry, Operation
 
 __all__ = [
+    "BATCH_COMMIT",
+    "BATCH_ID",
+    "BATCH_PLACE",
     "CONTENT_ENCODING",
     "CONTENT_TYPE",
+    "EXPECTED_NEWEST",
     "EXPECTED_REVISION",
     "EXPECTED_STREAM",
+    "EXPECTED_SUBJECT",
     "MESSAGE_ID",
     "OPERATION",
     "REQUEST",
@@ -33,6 +38,11 @@ __all__ = [
 
 EXPECTED_STREAM = "Nats-Expected-Stream"
 EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+EXPECTED_NEWEST = "Nats-Expected-Last-Sequence"
+BATCH_ID = "Nats-Batch-Id"
+BATCH_PLACE = "Nats-Batch-Sequence"
+BATCH_COMMIT = "Nats-Batch-Commit"
 OPERATION = "KV-Operation"
 ROLLUP = "Nats-Rollup"
 MARKER_REASON = "Nats-Marker-Reason"

@@ -1,13 +1,16 @@
-"""Batches on JetStream: several keys read as of one moment."""
+"""Batches on JetStream: several keys read, or changed, as of one moment."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from jetkv_gateway.jetstream.atomic import AtomicBatches
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.snapshots import Snapshots
-from jetkv_gateway.kv.batches import BatchGet, Snapshot
+from jetkv_gateway.kv.batches import Applied, BatchGet, BatchWrite, Snapshot
+from jetkv_gateway.kv.errors import BucketNotFound, DeadlineExceeded
 from jetkv_gateway.kv.model import Entry
 from jetkv_gateway.kv.retries import Retries
 
@@ -19,6 +22,8 @@ class JetStreamBatches:
 
     def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._snapshots = Snapshots(js, buckets)
+        self._atomic = AtomicBatches(js, buckets, self._snapshots)
+        self._buckets = buckets
         self._loop = asyncio.get_running_loop()
 
     @asynccontextmanager
@@ -28,6 +33,15 @@ class JetStreamBatches:
         async with self._snapshots.collect(command.bucket, keys, window) as found:
             newest = found.newest
             yield Snapshot([_live(newest.get(one)) for one in command.tokens], found.revision)
+
+    async def apply(self, command: BatchWrite, retries: Retries) -> Applied:
+        try:
+            return await self._atomic.apply(command, RetryWindow(retries, self._loop))
+        except BucketNotFound:
+            self._buckets.forget(command.bucket)
+            raise
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
 
 
 def _live(entry: Entry | None) -> Entry | None:

@@ -39,6 +39,7 @@ class WriteLimits:
 
     Attributes:
         value_limit: the largest value in bytes; None for no limit.
+        message_limit: the largest value with its headers in bytes; None for no limit.
         duplicate_window: seconds for which the stream remembers a message id.
         max_inactive_seconds: the limit on a consumer's inactive_threshold; None for no limit.
         lifetime: how long values live; None if they never expire.
@@ -56,6 +57,7 @@ class WriteLimits:
     """
 
     value_limit: int | None
+    message_limit: int | None
     duplicate_window: float
     max_inactive_seconds: float | None
     lifetime: Lifetime | None
@@ -176,6 +178,7 @@ class BucketCache:
         here = asked_on is self._js.connection.connected_server and asked_on.leads(info)
         limits = WriteLimits(
             value_limit=stream_value_limit(config),
+            message_limit=size if (size := config.get("max_msg_size", -1)) >= 0 else None,
             duplicate_window=config.get("duplicate_window", 0) / 1e9,
             max_inactive_seconds=(
                 (config.get("consumer_limits") or {}).get("inactive_threshold") or 0

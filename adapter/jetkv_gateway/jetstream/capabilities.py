@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["OLDEST", "Capability", "Host", "host_of", "host_of_version", "since", "too_old"]
+__all__ = [
+    "OLDEST",
+    "Capability",
+    "Host",
+    "host_of",
+    "host_of_version",
+    "since",
+    "since_each",
+    "too_old",
+]
 
 _LEVEL = "_nats.level"
 _VERSION = "_nats.ver"
@@ -46,6 +55,12 @@ class Capability(StrEnum):
     DROPS_REFUSED_IDS = "an id is forgotten when its write was refused"
     """Before, a replicated stream keeps such an id "in process" for its duplicate window."""
 
+    ATOMIC_BATCHES = "atomic batches"
+    """Messages are stored all or none, and nobody reads in between (ADR-50)."""
+
+    GUARDS_OTHER_KEYS = "a message of a batch has the condition of another key"
+    """Before, the name of that key could be overwritten while it was used (nats-server#8377)."""
+
 
 class Host(NamedTuple):
     """The server that answers for a stream.
@@ -59,7 +74,16 @@ class Host(NamedTuple):
     version: tuple[int, int, int]
 
     def can(self, capability: Capability) -> bool:
-        return self.level >= _LEVELS[capability][0]
+        if self.level < _LEVELS[capability][0]:
+            return False
+        return capability not in _FIXES or self._has_fix(_FIXES[capability])
+
+    def _has_fix(self, fixes: Sequence[tuple[int, int, int]]) -> bool:
+        """Return whether it has a fix, given the first release with it of each line."""
+        for fix in fixes:
+            if self.version[:2] == fix[:2]:
+                return self.version >= fix
+        return self.version > fixes[-1]
 
     @property
     def name(self) -> str:
@@ -78,8 +102,15 @@ _LEVELS: Mapping[Capability, tuple[int, str]] = {
     Capability.FOLLOWERS_SKIP_CONDITIONS: (2, "2.12"),
     Capability.SEVERAL_AT_ONCE: (1, "2.11"),
     Capability.DROPS_REFUSED_IDS: (2, "2.12"),
+    Capability.ATOMIC_BATCHES: (2, "2.12"),
+    Capability.GUARDS_OTHER_KEYS: (2, "2.12.14"),
 }
 """Capability → the API level that has it, and the version that brought it."""
+
+_FIXES: Mapping[Capability, tuple[tuple[int, int, int], ...]] = {
+    Capability.GUARDS_OTHER_KEYS: ((2, 12, 14), (2, 14, 4)),
+}
+"""Capability → the first releases in which it works, one of each line that has it."""
 
 
 _LEVEL_SINCE = (((2, 11), 1), ((2, 12), 2), ((2, 14), 4), ((2, 15), 5))
@@ -89,6 +120,11 @@ _LEVEL_SINCE = (((2, 11), 1), ((2, 12), 2), ((2, 14), 4), ((2, 15), 5))
 def since(capability: Capability) -> str:
     """Return the first version of nats-server that has a capability."""
     return _LEVELS[capability][1]
+
+
+def since_each(capability: Capability) -> str:
+    """Return the first version that has a fix, of each line of releases."""
+    return " or ".join(".".join(map(str, fix)) for fix in _FIXES[capability])
 
 
 def host_of_version(text: str) -> Host:

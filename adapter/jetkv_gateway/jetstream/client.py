@@ -39,7 +39,7 @@ from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 
-__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
+__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "read_answer"]
 
 RETRY_SECONDS = 6.0
 """How long after its beginning a request may still begin another try (docs/architecture.md,
@@ -261,7 +261,7 @@ class JetStream:
                 )
                 if len(message.data) > SMALL and credit is not None:
                     self.read_sizes.record_large(credit, asyncio.get_running_loop().time())
-                reply = _answer(message, verb.partition(".")[0])
+                reply = read_answer(message, verb.partition(".")[0])
                 if "error" not in reply:
                     return reply
                 failure = api_error(reply["error"])
@@ -291,7 +291,7 @@ class JetStream:
                 again = isinstance(failure, Unavailable) and self.connection.connected
             if not again or not await window.pause():
                 if repeatable and isinstance(failure, DeadlineExceeded) and verb.startswith(_GET):
-                    await self._require_stream(verb[len(_GET) :])
+                    await self.require_stream(verb[len(_GET) :])
                 try:
                     raise failure
                 finally:
@@ -378,11 +378,11 @@ class JetStream:
                 message = await self.connection.mux.ask(
                     subject.encode(), payload, headers, timeout=wait
                 )
-                answer = _answer(message, stream)
+                answer = read_answer(message, stream)
                 if "error" not in answer and type(answer.get("seq")) is not int:
                     raise Unreadable(stream)
             except NoResponders as signal:
-                await self._require_stream(stream)
+                await self.require_stream(stream)
                 if not await window.pause():
                     raise request_error(signal, check) from signal
             except RequestFailed as signal:
@@ -393,7 +393,7 @@ class JetStream:
                 if not await window.pause():
                     return answer
 
-    async def _require_stream(self, stream: str) -> None:
+    async def require_stream(self, stream: str) -> None:
         """Tell a stream that will not answer from one whose leader is away, which says the same.
 
         Nobody hears a publish to a stream that is gone, and no server answers a read of one that is
@@ -406,7 +406,7 @@ class JetStream:
             message = await self.connection.mux.request(
                 f"{self._api}STREAM.INFO.{stream}", timeout=1
             )
-            error = _answer(message, stream).get("error")
+            error = read_answer(message, stream).get("error")
         except RequestFailed:
             return
         failure = None if error is None else api_error(error)
@@ -423,7 +423,7 @@ class JetStream:
             return {"nats": f"not connected: {reason}"}
         try:
             message = await self.connection.mux.request(f"{self._api}INFO", timeout=2)
-            error = _answer(message, "INFO").get("error")
+            error = read_answer(message, "INFO").get("error")
             if error is not None:
                 raise api_error(error)
         except RequestFailed as signal:
@@ -433,7 +433,7 @@ class JetStream:
         return {}
 
 
-def _answer(reply: Reply, where: str) -> dict[str, Any]:
+def read_answer(reply: Reply, where: str) -> dict[str, Any]:
     """Read an answer of the API. Another program can be the one who answers.
 
     Raises:

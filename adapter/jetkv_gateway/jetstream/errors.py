@@ -26,6 +26,7 @@ from jetkv_gateway.kv import errors as kv
 __all__ = [
     "IN_FLIGHT",
     "IN_PROCESS",
+    "KNOWN_IN_BATCH",
     "MISMATCHES",
     "NOT_EXPECTED",
     "NO_MESSAGE",
@@ -43,6 +44,7 @@ NO_MESSAGE = 10037
 WRONG_LAST_SEQUENCE = 10071
 IN_FLIGHT = 10164
 IN_PROCESS = 10158
+KNOWN_IN_BATCH = 10201
 MISMATCHES = frozenset({WRONG_LAST_SEQUENCE, IN_FLIGHT})
 """Both refuse a conditional write. After 10164, only said by replicated streams, the write in
 flight may or may not land: nothing is known until the leader is read again (docs/architecture.md,
@@ -197,10 +199,14 @@ TABLE: dict[int, Row] = {
         Row(10167, "the stream's queue is full", _queue_full, transient=True),
         Row(10169, "the stream counts, and stores no values", _unsuitable),
         Row(10174, "the stream allows no atomic batches", _unsuitable),
+        _transient(10176, "not all messages of a batch have come"),
+        Row(10177, "a batch has a header that this server does not take", _unsuitable),
         _transient(10180, "a replica is behind"),
         Row(10185, "an older server than is asked for", _unsuitable),
         Row(10194, "the stream needs a newer server", _offline),
         Row(10195, "the consumer needs a newer server", _offline),
+        Row(10199, "more messages than this server takes in a batch", _unsuitable),
+        Row(KNOWN_IN_BATCH, "a batch has a message id that is known", kv.Unavailable),
         _transient(10202, "servers are being added or removed"),
         _transient(10210, "too many atomic batches"),
         _transient(10211, "too many batches"),
@@ -228,7 +234,7 @@ NOT_EXPECTED = frozenset(
         *(10178, *range(10181, 10185), 10196, 10197, 10204, *range(10218, 10223)),
         *(10155, 10156),  # transforms
         *(10168, 10170, 10171, 10172),  # counters
-        *(10175, 10176, 10177, 10179, 10199, 10200, 10201, *range(10205, 10209)),  # batches
+        *(10175, 10179, 10200, *range(10205, 10209)),  # batches
         *(*range(10188, 10193), 10203, 10212, 10223),  # schedules
         10193,  # a condition that we do not set
     }

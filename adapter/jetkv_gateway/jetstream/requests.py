@@ -9,7 +9,7 @@ at most as many as the gateway admits. A request that times out there has certai
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import NamedTuple
@@ -206,6 +206,33 @@ class Multiplexer:
             self._waiters[token] = request
             protocol.publish(subject, self._inbox + token, headers, payload)
         return request
+
+    def ask_last(
+        self, messages: Sequence[tuple[bytes, bytes, bytes]], *, timeout: float
+    ) -> Request:
+        """Send messages one behind the other, and return a request for the reply to the last one.
+
+        Args:
+            messages: subject, payload and header block of each; each fits what the server takes.
+            timeout: as for `ask`.
+
+        Raises:
+            NotConnected, PayloadTooLarge: nothing was sent.
+        """
+        protocol = self._protocol
+        if self._lost:
+            raise NotConnected
+        if protocol.full:
+            raise NotConnected(_STALLED)
+        for subject, payload, headers in messages:
+            if len(payload) + len(headers) > protocol.max_value_bytes + HEADER_RESERVE:
+                raise PayloadTooLarge(protocol.max_value_bytes)
+            if len(subject) > MAX_SUBJECT:
+                raise PayloadTooLarge
+        for subject, payload, headers in messages[:-1]:
+            protocol.publish(subject, b"", headers, payload)
+        subject, payload, headers = messages[-1]
+        return self.ask(subject, payload, headers, timeout=timeout)
 
     async def request(
         self,

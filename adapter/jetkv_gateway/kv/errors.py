@@ -20,9 +20,10 @@
     ├── CursorExpired          410  a page of a bucket that is gone or another one by now
     ├── PreconditionFailed     412
     │   ├── KeyExists          412
-    │   └── RevisionMismatch   412
+    │   ├── RevisionMismatch   412
+    │   └── ConditionsFailed   412  of an atomic batch (kv/batch_errors.py)
     ├── ValueTooLarge          413
-    ├── AnswerTooLarge         413
+    ├── AnswerTooLarge         413  of a batch get (kv/batch_errors.py)
     ├── UrlTooLong             414
     ├── ExpectationFailed      417  an `Expect` that is not known
     ├── TooManyRequests        429
@@ -61,7 +62,6 @@ from jetkv_gateway.kv.http_errors import (
 )
 
 __all__ = [
-    "AnswerTooLarge",
     "BucketDeleted",
     "BucketExists",
     "BucketFull",
@@ -321,17 +321,6 @@ class ValueTooLarge(GatewayError):
         details = None if limit_bytes is None else {"limit_bytes": limit_bytes}
         super().__init__(hint=hint, details=details)
         self.limit_bytes = limit_bytes
-
-
-class AnswerTooLarge(GatewayError):
-    """Raised when a batch get asks for more bytes of values than one answer may have."""
-
-    status = 413
-    code = "invalid_argument"
-    text = "answer too large"
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(hint="ask for fewer keys", details={"limit_bytes": limit_bytes})
 
 
 class TooManyRequests(GatewayError):

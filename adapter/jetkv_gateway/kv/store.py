@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from jetkv_gateway.kv.batches import BatchGet, Snapshot
+from jetkv_gateway.kv.batches import Applied, BatchGet, BatchWrite, Snapshot
 from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
 from jetkv_gateway.kv.commands import (
     Compact,
@@ -117,6 +117,16 @@ class Batches(Protocol):
         Raises:
             AnswerTooLarge: the values are more than one answer may have.
             TooManyRequests: too much is held by others.
+        """
+        ...
+
+    async def apply(self, command: BatchWrite, retries: Retries) -> Applied:
+        """Apply an atomic batch: all of it, or nothing; of a retry, return what the first one did.
+
+        Raises:
+            ConditionsFailed: a condition does not hold.
+            IdempotencyConflict: another batch has the same idempotency key.
+            ValueTooLarge, BucketFull: nothing was stored.
         """
         ...
 

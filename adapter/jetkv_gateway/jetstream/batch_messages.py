@@ -1,0 +1,131 @@
+"""The messages of an atomic batch. Pure."""
+
+import secrets
+from collections.abc import Sequence
+from functools import lru_cache
+
+from jetkv_gateway.jetstream.api import (
+    BATCH_COMMIT,
+    BATCH_ID,
+    BATCH_PLACE,
+    CONTENT_TYPE,
+    EXPECTED_NEWEST,
+    EXPECTED_REVISION,
+    EXPECTED_STREAM,
+    EXPECTED_SUBJECT,
+    MESSAGE_ID,
+    OPERATION,
+    REQUEST,
+    ROLLUP,
+)
+from jetkv_gateway.jetstream.batch_plan import Plan, is_optional
+from jetkv_gateway.jetstream.headers import write_headers
+from jetkv_gateway.jetstream.names import BucketNames
+from jetkv_gateway.kv.batches import Op
+from jetkv_gateway.kv.commands import Delete, Put
+from jetkv_gateway.kv.errors import ValueTooLarge
+from jetkv_gateway.kv.idempotency import Idempotency
+
+__all__ = ["check_messages", "check_sizes", "id_of", "messages_of"]
+
+
+def id_of(identity: Idempotency, op: int | None) -> str:
+    """Return a message id of a batch.
+
+    Args:
+        op: the number of the delete that has it, None for the first message.
+    """
+    return identity.scope if op is None else f"{identity.scope}.{op}"
+
+
+def check_sizes(ops: Sequence[Op], limit: int) -> None:
+    """Refuse a value of more than `limit` bytes.
+
+    Raises:
+        ValueTooLarge: its details name the item.
+    """
+    for number, op in enumerate(ops):
+        if isinstance(op, Put) and len(op.value) > limit:
+            raise _too_large(number, op, limit)
+
+
+def _too_large(number: int, op: Op, limit: int) -> ValueTooLarge:
+    error = ValueTooLarge(limit)
+    error.details = {"limit_bytes": limit, "index": number, "key": op.key}
+    return error
+
+
+def check_messages(
+    ops: Sequence[Op], plan: Plan, messages: Sequence[tuple[bytes, bytes, bytes]], limit: int | None
+) -> None:
+    """Refuse a message that the bucket does not take: the server would not say which one it was.
+
+    Args:
+        limit: bytes of a value and its headers, None for no limit.
+
+    Raises:
+        ValueTooLarge
+    """
+    if limit is None:
+        return
+    for planned, (_, payload, headers) in zip(plan.messages, messages, strict=True):
+        if len(payload) + len(headers) > limit:
+            raise _too_large(planned.op, ops[planned.op], limit - len(headers))
+
+
+@lru_cache(maxsize=1024)
+def _shared(stream: str, content_type: str | None, operation: str | None) -> bytes:
+    """Return the headers that many messages have, without the end of the block."""
+    headers = {EXPECTED_STREAM: stream}
+    if content_type is not None:
+        headers[CONTENT_TYPE] = content_type
+    if operation is not None:
+        headers[OPERATION] = operation
+    if operation == "PURGE":
+        headers[ROLLUP] = "sub"
+    return write_headers(headers)[:-2]
+
+
+def messages_of(
+    names: BucketNames, ops: Sequence[Op], plan: Plan, identity: Idempotency
+) -> list[tuple[bytes, bytes, bytes]]:
+    """Return subject, payload and header block of each message of a try.
+
+    Args:
+        identity: by which the tries of the batch are known; its content, if any, says what was
+            asked for.
+    """
+    # Of its own for each try: messages of another one may still be on their way.
+    batch = b"%b: %b\r\n%b: " % (
+        BATCH_ID.encode(),
+        secrets.token_hex(11).encode(),
+        BATCH_PLACE.encode(),
+    )
+    written, stream = names.publish_prefix, names.stream
+    messages = []
+    for place, (number, expected, guarded) in enumerate(plan.messages, 1):
+        op = ops[number]
+        if isinstance(op, Put):
+            block = _shared(stream, op.content_type, None)
+        else:
+            assert isinstance(op, Delete), "a check is no message"
+            block = _shared(stream, None, "PURGE" if op.purge else "DEL")
+        block = b"%b%b%d\r\n" % (block, batch, place)
+        if expected is not None:
+            block += b"%b: %d\r\n" % (EXPECTED_REVISION.encode(), expected)
+            if guarded != number:
+                other = names.subject_prefix + ops[guarded].tokens
+                block += b"%b: %b\r\n" % (EXPECTED_SUBJECT.encode(), other.encode())
+        if place == 1 or is_optional(op):
+            message_id = id_of(identity, None if place == 1 else number)
+            block += b"%b: %b\r\n" % (MESSAGE_ID.encode(), message_id.encode())
+            if identity.content:
+                block += b"%b: %b\r\n" % (REQUEST.encode(), identity.content.encode())
+        if place == 1 and plan.newest is not None:
+            block += b"%b: %d\r\n" % (EXPECTED_NEWEST.encode(), plan.newest)
+        messages.append(((written + op.tokens).encode(), op.value, block))
+    last = len(messages) - 1
+    for place, (subject, payload, block) in enumerate(messages):
+        end = b"\r\n" if place < last else b"%b: 1\r\n\r\n" % BATCH_COMMIT.encode()
+        messages[place] = subject, payload, block + end
+    return messages
