@@ -325,5 +325,5 @@ def test_a_token_file_that_becomes_a_pipe_holds_up_nobody(serve: Serve, tmp_path
     os.mkfifo(tokens)
     until(lambda: "auth" in http.get("/ready").json["warnings"], "/ready warns, nobody came in")
     assert http.get(BUCKETS, Authorization=f"Bearer {token}").status == 200
-    assert "it is no regular file" in process.output
+    assert "it is not a regular file" in process.output
     assert process.stop() == 0

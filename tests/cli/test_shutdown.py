@@ -81,7 +81,7 @@ def test_a_gateway_that_stops_is_not_ready_and_goes_on_until_a_second_signal(
         until(lambda: http.get("/ready").status == 503, "it is not ready")
         until(lambda: kept.request("GET", "/ready").status == 503, "nor where it was asked")
         answer = kept.request("GET", "/ready")
-        assert answer.json["issues"] == {"gateway": "it stops; others go on"}
+        assert answer.json["issues"] == {"gateway": "it is stopping; use another one"}
         assert "connection" not in answer.headers
         assert Bucket(http, bucket.name).put("k", "v").status == 200, "new connections come in"
         tell_again(process)

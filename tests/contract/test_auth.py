@@ -198,7 +198,7 @@ def test_a_damaged_file_leaves_the_tokens_in_force_and_warns(
         own.file.write_text(damage)
     until(lambda: warning(own), "it warns", 3)
     assert warning(own) == (
-        "the token file cannot be used; the tokens read before are in force; see the log"
+        "the token file cannot be used; the tokens read before stay in force; see the log"
     )
     assert own.get(own.token).status == 200
 

@@ -348,7 +348,7 @@ def test_the_hint_for_an_unknown_parameter_says_how_a_question_mark_is_sent(
 ) -> None:
     answer = bucket.http.get(f"{bucket.path}/keys/what?now")
     assert answer.json["hint"] == (
-        "known here: consistency, revision, values; where it belongs to a key, send the ? as %3F"
+        "known parameters: consistency, revision, values; send the ? of a key as %3F"
     )
 
 

@@ -79,7 +79,7 @@ def test_a_token_that_is_not_in_the_file_is_refused(file: Path, token: bytes) ->
     with pytest.raises(Unauthenticated) as refused:
         TokenFile(file).authenticate(b"Bearer " + token)
     assert refused.value.message == "authentication required"
-    assert refused.value.hint == "this token is not known here"
+    assert refused.value.hint == "this token is unknown"
 
 
 def test_a_refusal_does_not_repeat_the_token(file: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_file_that_breaks_leaves_the_last_good_one_in_force_and_says_so(
     assert is_let_in(tokens, "secret-a"), "and again"
     (told,) = [record.getMessage() for record in caplog.records]
     assert str(file) in told, "once, in full"
-    assert told.endswith("; the tokens read before are still in force")
+    assert told.endswith("; the tokens read before stay in force")
 
 
 def test_what_everybody_may_see_of_a_broken_file_is_neither_its_path_nor_its_line(
@@ -242,7 +242,7 @@ def test_what_everybody_may_see_of_a_broken_file_is_neither_its_path_nor_its_lin
     file.write_text("ann:oops\n")
     tokens.refresh()
     assert tokens.problem == (
-        "the token file cannot be used; the tokens read before are in force; see the log"
+        "the token file cannot be used; the tokens read before stay in force; see the log"
     )
 
 
@@ -347,7 +347,7 @@ def test_what_is_no_file_of_a_bearable_size_is_refused_and_never_waited_for(
     tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "tokens"
-    rule = "it is no regular file"
+    rule = "it is not a regular file"
     match kind:
         case "a pipe":
             os.mkfifo(path)
@@ -358,7 +358,7 @@ def test_what_is_no_file_of_a_bearable_size_is_refused_and_never_waited_for(
         case _:
             with path.open("wb") as file:
                 file.truncate(2**40)
-            rule = "it is over 1048576 bytes"
+            rule = "it has over 1048576 bytes"
     with pytest.raises(TokenFileError) as refused, soon():
         TokenFile(path)
     assert str(refused.value) == f"cannot read the token file {path}: {rule}"

@@ -202,8 +202,11 @@ def test_a_query_that_the_route_does_not_know_is_refused(query: bytes, message: 
 @pytest.mark.parametrize(
     ("known", "hint"),
     [
-        ({"purge", "a"}, "known here: a, purge; where it belongs to a key, send the ? as %3F"),
-        (set(), "known here: none; where it belongs to a key, send the ? as %3F"),
+        (
+            {"purge", "a"},
+            "known parameters: a, purge; send the ? of a key as %3F",
+        ),
+        (set(), "known parameters: none; send the ? of a key as %3F"),
     ],
 )
 def test_an_unknown_parameter_is_answered_with_the_known_ones(known: set[str], hint: str) -> None:

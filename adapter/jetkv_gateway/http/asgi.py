@@ -1,6 +1,6 @@
-"""The gateway on any other ASGI server: a `Request` over scope, receive and send.
+"""Runs the gateway on any other ASGI server: a `Request` over scope, receive and send.
 
-It answers the same, byte for byte, and is slower: nothing of HTTP itself is decided here.
+The answers are the same, byte for byte, but slower. The server handles HTTP itself.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 async def run_lifespan(
     lifespan: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
 ) -> None:
-    """Open and close what is open while the gateway serves, as ASGI's lifespan says."""
+    """Run the lifespan, as ASGI's lifespan protocol requires."""
     await receive()
     started = False
     try:
@@ -46,7 +46,7 @@ async def run_lifespan(
 
 
 async def serve_request(gateway: "Gateway", scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one request, or one handshake and what follows it."""
+    """Answer one request, or serve one WebSocket."""
     request = AsgiRequest(scope, receive, send)
     call = gateway.begin(request)
     if call is not None and await request.read(call):
@@ -64,7 +64,7 @@ class AsgiRequest:
         self._aborted = False
         self._socket: AsgiWebSocket | None = None
         self.is_websocket = scope["type"] == "websocket"
-        # A handshake has no method of its own: RFC 6455 §4.1 makes it a GET.
+        # ASGI gives a handshake no method. RFC 6455 §4.1 makes it a GET.
         self.method: str = scope.get("method", "GET")
         self.path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
@@ -85,7 +85,7 @@ class AsgiRequest:
         return False
 
     async def read(self, call: "Call") -> bool:
-        """Read the body, and return whether it came whole and is not too large."""
+        """Read the body. Return whether it arrived completely and is not too large."""
         coding = self.headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             call.fail(CodingUnsupported())
@@ -112,12 +112,14 @@ class AsgiRequest:
         self._answer = status, lines, body
 
     async def flush(self) -> None:
-        """Send what was written whole, if anything was."""
+        """Send the answer that was written in one piece, if there is one."""
         if self._socket is not None:
             await self._socket.flush()
             return
         if self._aborted:
-            raise ConnectionAbortedError("the answer broke off")  # other servers cut it then
+            raise ConnectionAbortedError(
+                "the answer broke off"
+            )  # other servers then cut the connection
         if self._answer is not None:
             status, lines, body = self._answer
             await self.begin(status, lines)
@@ -127,7 +129,8 @@ class AsgiRequest:
         return b"" if self.method == "HEAD" else body
 
     def _kind(self, kind: str) -> str:
-        # What is refused before the upgrade is a plain answer: the same, by other names.
+        # A refusal before the upgrade is an ordinary answer, but its ASGI messages have other
+        # names.
         return f"websocket.{kind}" if self.is_websocket else kind
 
     async def begin(self, status: int, lines: bytes) -> None:
@@ -154,7 +157,7 @@ class AsgiRequest:
 
     async def accept(self, subprotocol: str | None, lines: bytes) -> WebSocket:
         if not self.is_websocket:
-            raise InvalidArgument("this is no WebSocket handshake")
+            raise InvalidArgument("this is not a WebSocket handshake")
         await self._send(
             {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _pairs(lines)}
         )
@@ -163,7 +166,7 @@ class AsgiRequest:
 
 
 class AsgiWebSocket:
-    """`http.request.WebSocket` over ASGI; the server pings."""
+    """`http.request.WebSocket` over ASGI. The server sends the pings."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -178,7 +181,7 @@ class AsgiWebSocket:
         self._last = frames, code, reason
 
     async def flush(self) -> None:
-        """Send what was said last."""
+        """Send the last frames and the close."""
         if self._last is not None:
             frames, code, reason = self._last
             await self.write(frames)

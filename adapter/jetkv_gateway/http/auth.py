@@ -1,8 +1,8 @@
 """Bearer tokens from a file of `name:sha256` lines.
 
-The file holds hashes, so reading it lets nobody in. It is read again when it changes; one that
-cannot be read then, or breaks the form, leaves the last good one in force and is reported on
-`/ready`, in a word that may be shown to everybody, and in full in the log.
+The file holds hashes, so reading it gives nobody access. The gateway reads the file again when it
+changes. If the file is then unreadable or malformed, the tokens read before stay in force. `/ready`
+reports the problem in a text that everybody may see; the log has the details.
 """
 
 import hashlib
@@ -36,33 +36,33 @@ _SUBPROTOCOL = "ironflow.auth.bearer."
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LINE = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
 _MOST_BYTES = 1024 * 1024
-_PROBLEM = "the token file cannot be used; the tokens read before are in force; see the log"
+_PROBLEM = "the token file cannot be used; the tokens read before stay in force; see the log"
 
 
 class Authenticator(Protocol):
-    """Tells who is calling."""
+    """Identifies the caller of a request."""
 
     @property
     def required(self) -> bool:
-        """Whether a credential is needed at all."""
+        """Whether callers need a credential."""
         ...
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in words that may be shown to everybody, or None."""
+        """The current problem in a text that everybody may see, or None."""
         ...
 
     def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
-        """Read again what is kept in files where it has changed. It blocks: not for an event loop.
+        """Read files again if they have changed. It blocks, so do not call it in an event loop.
 
         Args:
-            force: read it in any case, and say so in the log.
-            quiet: say so at the level of debugging only: others say it, too.
+            force: read them even if they have not changed, and log the result.
+            quiet: log at the debug level only, because another process logs the same.
         """
         ...
 
     def authenticate(self, authorization: bytes | None) -> Principal:
-        """Return the caller of an `Authorization` header.
+        """Return the caller that an `Authorization` header identifies.
 
         Raises:
             Unauthenticated
@@ -71,7 +71,7 @@ class Authenticator(Protocol):
 
 
 class NoAuth:
-    """Everybody is welcome; a credential is ignored (docs/http-api.md#authentication)."""
+    """Lets everybody in. A credential is ignored (docs/http-api.md#authentication)."""
 
     required = False
     problem = None
@@ -83,10 +83,10 @@ class NoAuth:
 
 
 def socket_credential(authorization: bytes | None, subprotocols: Iterable[str]) -> bytes | None:
-    """Return the credential of a WebSocket handshake as an `Authorization` header has it.
+    """Return the credential of a WebSocket handshake as an `Authorization` header.
 
-    A browser cannot send a header there, so its clients offer the token as a subprotocol
-    (docs/watch.md#websockets). If there is a header, it decides.
+    A browser cannot send this header with a handshake, so its clients offer the token as a
+    subprotocol (docs/watch.md#websockets). If there is a header, it takes precedence.
     """
     if authorization is not None:
         return authorization
@@ -103,11 +103,11 @@ def socket_credential(authorization: bytes | None, subprotocols: Iterable[str]) 
 
 
 class TokenFileError(Exception):
-    """Raised at start when the token file cannot be used; the text says why."""
+    """Raised at start if the token file cannot be used. The text says why."""
 
 
 class TokenFile:
-    """Tokens of a file, as they were when `look` was called last.
+    """The tokens of a file, as the last call of `refresh` read them.
 
     Raises:
         TokenFileError: the file cannot be read, or a line is not `name:sha256`.
@@ -132,17 +132,17 @@ class TokenFile:
             raise Unauthenticated(hint="send Authorization: Bearer <token>")
         digest = hashlib.sha256(token).hexdigest()
         found: str | None = None
-        # Every line is compared, so that the time taken tells nothing of which one matched.
+        # Every line is compared, so that the time taken does not show which one matched.
         for name, known in self._tokens:
             if hmac.compare_digest(known, digest):
                 found = name
         if found is None:
-            raise Unauthenticated(hint="this token is not known here")
+            raise Unauthenticated(hint="this token is unknown")
         return Principal(found, "token")
 
     def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
         stamp = self._stat()
-        # What could not be read is tried again even so: it may have been for want of a descriptor.
+        # A failed read is repeated, since its cause may have been a lack of file descriptors.
         if stamp == self._stamp and self._trouble is None and not force:
             return
         self._stamp = stamp
@@ -150,7 +150,7 @@ class TokenFile:
         try:
             self._tokens = _parse(self._path)
         except TokenFileError as error:
-            self._trouble = f"{error}; the tokens read before are still in force"
+            self._trouble = f"{error}; the tokens read before stay in force"
             if force or self._trouble != before:
                 _log.log(logging.DEBUG if quiet else logging.ERROR, "%s", self._trouble)
         else:
@@ -163,7 +163,7 @@ class TokenFile:
             status = self._path.stat()
         except OSError:
             return None
-        # The time of the last change of rights, too: they may be what it cannot be read for.
+        # `st_ctime_ns` also changes with the permissions, which may be why a read failed.
         return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
@@ -183,7 +183,7 @@ def _parse(path: Path) -> list[tuple[str, str]]:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file, and never wait for a writer, as a pipe would have it."""
+    """Return the text of a file. Never wait for a writer, as reading a pipe would."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -195,9 +195,9 @@ def _read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise TokenFileError(f"cannot read the token file {path}: {error}") from error
     if not regular:
-        raise TokenFileError(f"cannot read the token file {path}: it is no regular file")
+        raise TokenFileError(f"cannot read the token file {path}: it is not a regular file")
     if len(content) > _MOST_BYTES:
-        raise TokenFileError(f"cannot read the token file {path}: it is over {_MOST_BYTES} bytes")
+        raise TokenFileError(f"cannot read the token file {path}: it has over {_MOST_BYTES} bytes")
     return text
 
 

@@ -1,4 +1,4 @@
-"""What is done with buckets themselves."""
+"""Handlers of the routes for buckets."""
 
 from jetkv_gateway.http.bucket_schema import BucketCreate, BucketList, BucketOut
 from jetkv_gateway.http.call import Call
@@ -8,18 +8,18 @@ from jetkv_gateway.kv.store import Buckets
 __all__ = ["BODY_LIMIT", "BucketHandlers"]
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of JSON."""
+"""The largest JSON body, in bytes."""
 
 
 class BucketHandlers:
-    """Handlers of the rows of buckets."""
+    """The handlers of the routes for buckets."""
 
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
 
     async def create_bucket(self, call: Call) -> None:
         spec = BucketCreate.read(call.request.body).spec()
-        # Which bucket it is, only the body says.
+        # Only the body names the bucket, so the permission is checked here.
         call.require(Verb.CREATE_BUCKET, spec.name)
         info = BucketOut.of(await self._buckets.create(spec, call.retries))
         call.answer_json(201, info.json_bytes())

@@ -1,4 +1,4 @@
-"""One request and its answer: what every route needs, read once."""
+"""One request and its answer: the parts that every route needs."""
 
 import asyncio
 import itertools
@@ -39,32 +39,32 @@ def new_request_id() -> bytes:
 
 
 def sane_request_id(given: bytes | None) -> bytes:
-    """Return the caller's request id when it is sane, else one of ours."""
+    """Return the caller's request id if it is well-formed, else a new one."""
     if given is None or _SANE_REQUEST_ID.fullmatch(given) is None:
         return new_request_id()
     return given
 
 
 class ClientGone(Exception):
-    """The client went away, or its connection was cut: there is nobody to answer."""
+    """The client left, or its connection was cut. Nobody can receive an answer."""
 
 
 class Call:
-    """A request, and the way to answer it.
+    """A request, and how to answer it.
 
     Attributes:
-        request: the connection's side of it.
-        path: as it was sent, still percent-encoded, without the `/json` base.
+        request: the request as the server received it.
+        path: as sent, percent-encoded, without the `/json` base.
         headers: as in `Request`.
-        request_id: the caller's when it is sane, else one of ours.
-        started: whether its answer has begun.
-        view: how values are shown unless the request says otherwise.
-        lines: header lines that go on every answer: the request id, and CORS where it applies.
-        parameters: the query's, by name; the gateway reads them by the route's row.
-        retries: of this request, counted by whatever carries it out.
-        route: the row of the table that it is answered by, None until that is known.
-        handler: of that row, with the `names` that its path holds.
-        body_limit: bytes that its body may have; a body that nobody wants has 0, and is dropped.
+        request_id: the caller's if it is well-formed, else a new one.
+        started: whether the answer has started.
+        view: how values are shown, unless the request says otherwise.
+        lines: header lines of every answer: the request id, and CORS headers if they apply.
+        parameters: of the query, by name. The gateway reads them as the route allows.
+        retries: counts the retries of this request.
+        route: that answers the request, None until it is known.
+        handler: of that route. It takes the `names` that the path holds.
+        body_limit: the largest body, in bytes. With 0, the body is read and dropped.
     """
 
     __slots__ = (
@@ -116,17 +116,17 @@ class Call:
         self.lines = b"x-request-id: %s\r\n" % request_id
 
     def read_query(self, allowed: frozenset[str], repeated: frozenset[str]) -> None:
-        """Read the query's parameters; raises as `parse_query`."""
+        """Read the query's parameters. Raises as `parse_query` does."""
         if self.query:
             self.parameters = parse_query(self.query, allowed, repeated)
 
     def parameter(self, name: str) -> str | None:
-        """Return a query parameter, None where it is not given."""
+        """Return a query parameter, or None if it is absent."""
         values = self.parameters.get(name)
         return values[0] if values else None
 
     def flag(self, name: str) -> bool:
-        """Return a query parameter that is true or false, false where it is not given.
+        """Return a query parameter that is true or false. It is false if it is absent.
 
         Raises:
             InvalidArgument: it is neither `true` nor `false`.
@@ -137,7 +137,7 @@ class Call:
         return value == "true"
 
     def require(self, verb: Verb, bucket: str | None = None, key: str | None = None) -> None:
-        """Ask whether the caller may.
+        """Check that the caller has a permission.
 
         Raises:
             PermissionDenied: the text names verb and bucket.
@@ -147,10 +147,10 @@ class Call:
             raise PermissionDenied(f"permission denied: {verb}{where}")
 
     async def run_while_connected(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what `work` returns; it is cancelled when the client goes first.
+        """Return the result of `work`. Cancel it if the client leaves first.
 
-        For what takes long: clients that give up and ask again would else have it done for nobody,
-        over and over.
+        Use it for slow work. Clients that give up and retry would otherwise start the same work
+        repeatedly, and nobody would read the results.
 
         Raises:
             ClientGone
@@ -170,11 +170,11 @@ class Call:
             await asyncio.gather(doing, leaving, return_exceptions=True)
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
-        """Write a whole answer.
+        """Write a complete answer.
 
         Args:
-            lines: its headers beside the length and `self.lines`, each ended by CRLF. Nothing of a
-                caller's may be in them that could hold a line break.
+            lines: its headers except the length and `self.lines`, each ended by CRLF. They must not
+                contain a caller's text that could hold a line break.
         """
         if self.retries.count:
             self._show_retries()
@@ -186,11 +186,11 @@ class Call:
         self.request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
-        """Write a whole answer whose body is JSON."""
+        """Write a complete answer whose body is JSON."""
         self.answer(status, JSON_LINE, body)
 
     async def begin(self, status: int, lines: bytes) -> None:
-        """Begin an answer whose body comes in parts, by `request.send` and `request.end`."""
+        """Start an answer whose body follows in parts, by `request.send` and `request.end`."""
         if self.retries.count:
             self._show_retries()
         self.started = True
@@ -208,4 +208,4 @@ class Call:
 
 
 Handler = Callable[..., Awaitable[None]]
-"""Answers a call of its row; takes the call, and the names of the path in their order."""
+"""Answers a call of its route. It takes the call, and the names in the path in their order."""

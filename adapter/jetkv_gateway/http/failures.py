@@ -1,4 +1,4 @@
-"""Errors as answers, in one form for all who answer (docs/http-api.md#errors)."""
+"""Turns errors into answers of one format (docs/http-api.md#errors)."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ class Failure(NamedTuple):
     """An error as an answer.
 
     Attributes:
-        lines: its header lines, each ended by CRLF, without the length and the request id.
+        lines: header lines, each ended by CRLF, without the length and the request id.
         body: JSON.
     """
 
@@ -29,7 +29,7 @@ class Failure(NamedTuple):
 
 
 def failure(error: GatewayError, request_id: bytes) -> Failure:
-    """Return the answer that an error is."""
+    """Return the answer for an error."""
     body: dict[str, Any] = {
         "error": error.message,
         "code": error.code,
@@ -56,7 +56,7 @@ def failure(error: GatewayError, request_id: bytes) -> Failure:
 
 
 def failure_frame(error: GatewayError) -> bytes:
-    """Return the frame that ends a watch where there is trouble (docs/watch.md).
+    """Return the error frame that ends a watch (docs/watch.md).
 
     It names the bucket where the watch has several.
     """

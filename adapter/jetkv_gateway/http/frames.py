@@ -1,6 +1,6 @@
-"""What a watcher is sent: JSON, as WebSocket frames or as events (docs/watch.md#frames).
+"""The frames of a watch: JSON, as WebSocket frames or as events (docs/watch.md#frames).
 
-A frame is made once for all who want the same form of it, and kept with its change.
+Each change keeps the frames that were made of it, so watchers of the same format share them.
 """
 
 from binascii import b2a_base64
@@ -28,16 +28,16 @@ __all__ = [
     "text_frame",
 ]
 
-_PUT = Operation.PUT  # to look up a member of an enum costs as much as to encode a short value
+_PUT = Operation.PUT  # looking up an enum member costs as much as encoding a short value
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """How changes are shown.
+    """The format of the frames of a watch.
 
     Attributes:
         text: `value` is the stored text (base URL `/json`) instead of base64.
-        meta_only: the value is left out, and its size is there.
+        meta_only: send the size of the value instead of the value.
         cache_key: equal for equal formats. Frames are cached by it, since the hash of a string is
             computed only once.
     """
@@ -60,9 +60,9 @@ class FrameFormat:
         object.__setattr__(self, "_put", put)
 
     def encode(self, change: Change) -> bytes:
-        """Return a change as JSON; it has no line breaks."""
+        """Return a change as JSON without line breaks."""
         if self._put and change.operation is _PUT:
-            # Nearly every frame: so it is put together here, at a third of the price.
+            # This is nearly every frame. A template takes a third of the time of a dictionary.
             value = b2a_base64(change.value, newline=False)
             return self._put % (orjson.dumps(change.key), value, change.revision)
         fields: dict[str, Any] = {"type": "kv_update", "bucket": self.bucket, "key": change.key}
@@ -111,10 +111,10 @@ def as_frame(item: Item, form: FrameFormat) -> bytes:
 
 
 def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
-    """Return items as frames, one behind the other."""
+    """Return items as consecutive frames."""
     name, frames = form.cache_key, []
     for item in items:
-        # No call for what was made for another watcher.
+        # Frames that were made for another watcher are taken without a call.
         made = item.shown.get(name) if isinstance(item, Change) else None
         frames.append(made or as_frame(item, form))
     return b"".join(frames)
@@ -131,12 +131,12 @@ def as_event(item: Item, form: FrameFormat) -> bytes:
 
 
 def bookmark_event(bookmark: int | str) -> bytes:
-    """Return what tells an `EventSource` where to resume, and nothing else to anybody."""
+    """Return an event that only tells an `EventSource` where to resume."""
     return f"id: {bookmark}\n\n".encode()
 
 
 def as_shared_json(item: Item | MergedSnapshotEnd, form: FrameFormat) -> bytes:
-    """Return an item as JSON, made once for all watches over several buckets."""
+    """Return an item as JSON. It is made once for all watches over several buckets."""
     if isinstance(item, MergedSnapshotEnd):
         return orjson.dumps({"type": "kv_snapshot_end", "revisions": item.revisions})
     shown = item.shown if isinstance(item, Change) else {}

@@ -1,9 +1,9 @@
-"""The gateway: every request passes here, and leaves with an answer.
+"""The gateway: it receives every request and makes sure that it is answered.
 
-A request comes twice. `begin` looks at its head, and waits for nothing: host and origin, the row of
-the table, who is calling, names, whether the caller may, the query, the size of the body. `run` has
-the row's handler answer it, once its body is whole. Whatever goes wrong on the way becomes an
-answer here and nowhere else (docs/http-api.md#errors).
+The server calls the gateway twice for a request. `begin` checks the head without waiting: host and
+origin, route, credential, names, permission, query, and body size. `run` calls the route's handler
+when the body is complete. All errors become answers here and nowhere else
+(docs/http-api.md#errors).
 """
 
 import asyncio
@@ -45,13 +45,13 @@ Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Gateway:
-    """What answers requests; as an ASGI app, too, for other servers than `serving`.
+    """Answers requests. It is also an ASGI app, for servers other than `serving`.
 
     Args:
-        handlers: one for each row of the table, by its name.
-        body_limits: bytes that the body of a row may have, for each row that wants one.
-        lifespan: what is open while the gateway serves.
-        reload: reads files again; the server hears of it.
+        handlers: one for each route, by its name.
+        body_limits: the largest body in bytes, for each route that takes a body.
+        lifespan: opens the gateway's resources at start and closes them at the end.
+        reload: reads files again. The server calls it on a reload.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Gateway:
         reload: Callable[[], None],
     ) -> None:
         if handlers.keys() != ROUTER.names:
-            raise ValueError(f"rows and handlers differ: {handlers.keys() ^ ROUTER.names}")
+            raise ValueError(f"routes and handlers differ: {handlers.keys() ^ ROUTER.names}")
         self.reload = reload
         self.lifespan = lifespan
         self._handlers = handlers
@@ -82,9 +82,9 @@ class Gateway:
             await serve_request(self, scope, receive, send)
 
     def begin(self, request: Request) -> Call | None:
-        """Return what is to be run for a request, None where its head is answered already.
+        """Return the call to run, or None if the head alone was enough to answer.
 
-        Its body is not looked at: it may come later.
+        The body may arrive later; it is not needed here.
         """
         call = Call(request, self._policy)
         try:
@@ -93,16 +93,16 @@ class Gateway:
                 self._answer_options(call)
                 return None
             self._resolve(call, request.match)
-        except Exception as error:  # noqa: BLE001 - all of them become answers
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
             _answer_error(call, error)
             return None
         return call
 
     def _resolve(self, call: Call, match: Match | None) -> None:
-        """Find the handler of a call, and make sure that it may be run.
+        """Find the handler of a call, and check that the caller may run it.
 
         Raises:
-            GatewayError: it may not.
+            GatewayError: the request is refused.
         """
         if self._authenticator.required and (match is None or not match[0].public):
             credential = call.headers.get(b"authorization")
@@ -134,11 +134,11 @@ class Gateway:
         call.handler = self._handlers[route.name]
 
     def _limit_body(self, call: Call, route: Route) -> None:
-        """Refuse a body that is too large or has no end, before it has arrived.
+        """Refuse a body that is too large, or has no length, before it arrives.
 
         Raises:
             ValueTooLarge
-            InvalidArgument: HTTP/1.0 needs a length (RFC 1945 §7.2.2).
+            InvalidArgument: a body over HTTP/1.0 has no length (RFC 1945 §7.2.2).
         """
         call.body_limit = limit = self._body_limits[route.name]()
         declared = call.headers.get(b"content-length")
@@ -160,29 +160,29 @@ class Gateway:
         call.answer(204, allow + self._origins.preflight(call), b"")
 
     async def run(self, call: Call) -> None:
-        """Answer what `begin` returned; `call.request.body` is whole by now."""
+        """Answer the call that `begin` returned. `call.request.body` must be complete."""
         handler = call.handler
         assert handler is not None, "`begin` has found it"
         try:
             await handler(call, *call.names)
         except asyncio.CancelledError:
-            # A server that stops and can wait no longer; nobody else cancels a request.
+            # The server stops and cannot wait any longer. Nothing else cancels a request.
             _answer_error(call, _interruption_error(call))
-        except Exception as error:  # noqa: BLE001 - all of them become answers
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
             _answer_error(call, error)
 
 
 def refuse(call: Call, error: TooManyRequests | None = None) -> None:
-    """Answer a call that found no room.
+    """Answer a call that exceeds a limit.
 
     Args:
-        error: why; None for a client that left the line.
+        error: the reason, or None if the client left the queue.
     """
     call.fail(error or TooManyRequests())
 
 
 def refuse_body(call: Call) -> None:
-    """Answer a call whose body turned out to be too large."""
+    """Answer a call whose body is too large."""
     call.fail(ValueTooLarge(call.body_limit))
 
 
@@ -192,7 +192,7 @@ def _subprotocols(call: Call) -> list[str]:
 
 
 def _decode_names(match: Match) -> tuple[str, ...]:
-    """Return what a path names.
+    """Return the decoded names in a path.
 
     Raises:
         InvalidBucketName, InvalidArgument: a name breaks its rule.
@@ -202,13 +202,13 @@ def _decode_names(match: Match) -> tuple[str, ...]:
 
 
 def _interruption_error(call: Call) -> Exception:
-    """Return what is known of a request that a stop breaks off."""
+    """Return the error for a request that a stop of the server interrupts."""
     if call.started:
         return ClientGone()
     if call.method in _READS:
         return Unavailable("the gateway stops", retry_after=1)
     return OutcomeUnknown(
-        "the gateway stopped before NATS answered: read what stands now",
+        "the gateway stopped before NATS answered: read the key to see its current value",
         repeatable=b"idempotency-key" in call.headers
         and call.route is not None
         and call.route.repeatable,
@@ -216,9 +216,9 @@ def _interruption_error(call: Call) -> Exception:
 
 
 def _answer_error(call: Call, error: Exception) -> None:
-    """Make an answer of whatever went wrong; the last resort."""
+    """Turn any error into an answer, as the last resort."""
     if call.started:
-        # Too late for an answer: what was sent must not pass for a whole one.
+        # It is too late for an error answer, and the part that was sent must not look complete.
         if not isinstance(error, ClientGone):
             _log.error("request %s broke off", call.request_id.decode("ascii"), exc_info=error)
         call.request.abort()

@@ -15,19 +15,19 @@ _METRICS_LINE = b"content-type: %s\r\n" % CONTENT_TYPE.encode("ascii")
 
 
 class ReadinessCheck(Protocol):
-    """Tells whether the gateway can serve, in words that everybody may see."""
+    """Tells whether the gateway can serve. Everybody may see the texts."""
 
     async def issues(self) -> dict[str, str]:
-        """Return what keeps it from serving, by part; empty when it is ready."""
+        """Return the problems that prevent serving, by part. It is empty if there are none."""
         ...
 
     def warnings(self) -> dict[str, str]:
-        """Return what is not as it should be, by part."""
+        """Return problems that do not prevent serving, by part."""
         ...
 
 
 class HealthHandlers:
-    """Handlers of the rows that tell how the gateway is."""
+    """The handlers of the routes about the gateway's health."""
 
     def __init__(self, ready: ReadinessCheck, *, auth_required: bool) -> None:
         self._ready = ready
@@ -40,7 +40,7 @@ class HealthHandlers:
 
     async def readiness(self, call: Call) -> None:
         if call.request.draining:
-            issues = {"gateway": "it stops; others go on"}
+            issues = {"gateway": "it is stopping; use another one"}
         else:
             issues = await self._ready.issues()
         readiness = Readiness(

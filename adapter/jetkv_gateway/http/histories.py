@@ -1,8 +1,9 @@
-"""The answer with the history of a key, sent while it is read.
+"""Sends the history of a key while reading it.
 
-A small one is an answer like any other. Of a larger one each part goes out before the next one is
-read, so no more than a revision of it is here at a time, whatever it has and however slowly it is
-read. What goes wrong after the first part ends the connection: a short document never looks whole.
+A small history is an ordinary answer. Each part of a larger one is sent before the next part is
+read, so memory holds at most one revision, however many there are and however slowly the client
+reads. An error after the first part ends the connection, so that an incomplete document never looks
+complete.
 """
 
 import logging
@@ -32,10 +33,10 @@ class HistoryAnswer:
         self._started = False
 
     async def send(self) -> None:
-        """Send it.
+        """Send the history.
 
         Raises:
-            GatewayError: nothing was sent.
+            GatewayError: it failed before anything was sent.
             ClientGone: the client left, or its connection was cut.
         """
         await self._call.run_while_connected(self._answer())
@@ -59,18 +60,19 @@ class HistoryAnswer:
                 self._call.request_id.decode("ascii"),
                 error.message,
             )
-            raise ClientGone from None  # the gateway cuts what it has of the answer
+            raise ClientGone from None  # the gateway then cuts the connection
         except ConnectionError:
             raise ClientGone from None
 
     async def _send_part(self) -> None:
-        """Send all but what is too small to be worth it."""
+        """Send the buffered part if it is large enough."""
         if len(self._unsent) < _PIECE:
             return
         if not self._started:
             self._started = True
             await self._call.begin(200, JSON_LINE)
-        # It returns once there is room for more; what the client has not taken in is counted there.
+        # It returns when the connection can take more. The server limits the bytes that are not
+        # sent.
         part, self._unsent = bytes(self._unsent), bytearray()
         await self._call.request.send(part)
 

@@ -1,12 +1,12 @@
-"""Which names the gateway answers under (docs/deployment.md#names).
+"""The host names that the gateway accepts (docs/deployment.md#names).
 
-An attacker can point a name of his own at any address, this machine's loopback included. To a
-browser, his page and the gateway then have the same origin, so nothing that a browser enforces
-keeps them apart (DNS rebinding). What the request still tells is the name: it stands in `Host`.
+An attacker can point a name of theirs at any address, including loopback. To a browser, the
+attacker's page and the gateway then have the same origin, so the browser does not separate them
+(DNS rebinding). Only the `Host` header of the request still shows the attacker's name.
 
-An address is no name, so nobody can point it elsewhere; `localhost` and the names under it never
-leave the machine; and a name without a dot is one of the local network, such as a service of a
-compose file. These pass. All other names have to be allowed.
+Addresses pass, since nobody can point them elsewhere. `localhost` and the names under it pass,
+since they never leave the machine. A name without a dot passes, since it belongs to the local
+network, such as a service of a compose file. All other names must be allowed.
 """
 
 import re
@@ -31,12 +31,11 @@ Address = IPv4Address | IPv6Address
 
 
 class AllowedHosts:
-    """The rule.
+    """The rule for the `Host` header.
 
     Args:
         allowed: as `allowed_host` returns them.
-        loopback: whether of all others only this machine's loopback passes, and nothing without a
-            name.
+        loopback: accept, besides `allowed`, only loopback, and refuse requests without a host.
     """
 
     __slots__ = ("_any", "_loopback", "_names", "_suffixes", "known")
@@ -50,12 +49,12 @@ class AllowedHosts:
         self.known: set[bytes | None] = set()
 
     def check(self, host: bytes | None) -> None:
-        """Refuse a request by the value of its `Host`, None where it has none.
+        """Refuse a request by its `Host` header, which is None if it is absent.
 
         Raises:
             PermissionDenied
         """
-        # Those who come back, which is nearly everybody, cost one look.
+        # Nearly all requests repeat a known host and need only this look-up.
         if host in self.known:
             return
         if not self._passes(host):
@@ -68,7 +67,8 @@ class AllowedHosts:
         if self._any:
             return True
         if not host:
-            # HTTP/1.0 may leave it out, as some probes do; no browser does.
+            # HTTP/1.0 allows a request without it, and some probes send none. Browsers always send
+            # it.
             return not self._loopback
         read = _read(host)
         if read is None:
@@ -100,10 +100,10 @@ ANY_HOST = AllowedHosts(["*"])
 
 
 def allowed_host(text: str) -> str:
-    """Return an entry of the setting `allowed_hosts` in the form that hosts are compared in.
+    """Return an entry of the setting `allowed_hosts` in its normal form.
 
     Raises:
-        ValueError: it is neither a name, nor `*.` and a name, nor an address, nor `*`.
+        ValueError: it is not a name, `*.` and a name, an address, or `*`.
     """
     entry = text.lower()
     if entry == "*":
@@ -119,21 +119,21 @@ def allowed_host(text: str) -> str:
 
 
 def is_loopback(host: bytes) -> bool:
-    """Return whether a host, with or without a port, is this machine's loopback for sure."""
+    """Return whether a host, with or without a port, is certainly loopback."""
     read = _read(host)
     return read is not None and _is_loopback(*read)
 
 
 def printable(raw: bytes) -> str:
-    """Return what a caller sent, for the text of an error."""
+    """Return a caller's bytes as text for an error message."""
     return raw[:200].decode("latin-1")
 
 
 def _read(host: bytes) -> tuple[str, Address | None] | None:
-    """Return the name in a host, and the address that it is; None where it is neither.
+    """Return the name in a host, and its address if it is one; None if it is malformed.
 
-    An address counts only as browsers write it. `0x7f.1` and `127.1`, too, are addresses to some,
-    but no browser sends them.
+    Only addresses as browsers write them count. Some programs also accept `0x7f.1` and `127.1`, but
+    no browser sends them.
     """
     found = _HOST.fullmatch(host) if len(host) <= _LONGEST else None
     if found is None:
@@ -149,7 +149,7 @@ def _read(host: bytes) -> tuple[str, Address | None] | None:
     except ValueError:
         return None
     if found["root"] and "." not in name:
-        # A top-level domain, whose owner may point it anywhere: no search list is asked for it.
+        # A name with a root dot is a top-level domain, and its owner may point it anywhere.
         return ("localhost" if name == "localhost" else f"{name}."), None
     return name, None
 

@@ -1,6 +1,6 @@
-"""What is done with one key. The hot path.
+"""Handlers of the routes for single keys. This is the hot path.
 
-Each handler reads a request into one command, has it carried out, and writes the answer.
+Each handler reads a request into a command, runs the command, and writes the answer.
 """
 
 from jetkv_gateway.http.call import JSON_LINE, Call
@@ -30,7 +30,7 @@ __all__ = ["KeyHandlers"]
 
 _OUR_HEADER = b"jetkv-"
 
-# Without no-cache a browser may answer from its cache, by a share of the age in Last-Modified.
+# Without no-cache, a browser may answer from its cache for a part of the age in Last-Modified.
 _READ_LINES = (
     b'etag: "%d"\r\nlast-modified: %s\r\ncache-control: no-cache\r\nvary: Accept\r\n'
     b"jetkv-consistency: %s\r\n"
@@ -83,7 +83,7 @@ class KeyHandlers:
         else:
             lines += JSON_LINE
             body = entry_json(entry, view)
-        del entry  # a large value is not to be here beside its answer
+        del entry  # free a large value before its answer is sent
         call.answer(200, lines, body)
 
     async def put_entry(self, call: Call, bucket: str, key: str) -> None:
@@ -140,7 +140,7 @@ class KeyHandlers:
 
 
 def _add_check_hint(error: OutcomeUnknown, call: Call) -> None:
-    """Name the read that shows what became of a write."""
+    """Add the request that shows whether a write was applied."""
     error.details = {**(error.details or {}), "check": f"GET {call.path.decode('latin-1')}"}
 
 

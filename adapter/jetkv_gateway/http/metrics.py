@@ -1,7 +1,7 @@
 """The metrics of a gateway, in Prometheus's text format (docs/http-api.md#health-and-metrics).
 
-With several workers each request meets one of them, so they share files, which
-`prometheus_client` reads together; `share_metrics` has to come before the workers do.
+Each request reaches only one of several workers, so the workers write to shared files, which
+`prometheus_client` adds up. Call `share_metrics` before the workers start.
 """
 
 import os
@@ -12,11 +12,11 @@ from contextlib import contextmanager
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _SHARED_BY_JETKV = "JETKV_SHARED_METRICS"
 
-# prometheus_client goes by it when it is imported, and another program's is none of ours.
+# prometheus_client reads this variable on import. Ignore one that another program has set.
 if os.environ.get(_SHARED) != os.environ.get(_SHARED_BY_JETKV):
     os.environ.pop(_SHARED, None)
 
-from prometheus_client import (  # noqa: E402 - the environment comes first
+from prometheus_client import (  # noqa: E402 - the environment must be set first
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
@@ -49,7 +49,7 @@ on_unreadable(lambda part: UNREADABLE.labels(part).inc())
 
 @contextmanager
 def share_metrics() -> Iterator[None]:
-    """Have the processes that are started from here on count together."""
+    """Let the processes that start inside this context share their metrics."""
     with tempfile.TemporaryDirectory(prefix="jetkv-metrics-") as folder:
         os.environ[_SHARED] = os.environ[_SHARED_BY_JETKV] = folder
         try:
@@ -59,7 +59,7 @@ def share_metrics() -> Iterator[None]:
 
 
 def metrics_text() -> bytes:
-    """Return all figures, of all workers together."""
+    """Return the metrics of all workers."""
     registry = _registry
     if _SHARED in os.environ:
         registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the table of routes, and a page that shows it."""
+"""The OpenAPI document, built from the table of routes, and a page that shows it."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ _DESCRIPTION = (
 
 
 class ApiHandlers:
-    """Handlers of the rows that describe the API."""
+    """The handlers of the routes that describe the API."""
 
     def __init__(self, *, auth_required: bool) -> None:
         self._auth_required = auth_required
@@ -75,7 +75,7 @@ def _path_item(resource: Resource, auth_required: bool) -> dict[str, Any]:
         ]
     for method, route in resource.routes.items():
         if method == "HEAD" and not route.documents_head:
-            continue  # it says what GET says
+            continue  # its description is that of GET
         operation = _operation_object(route, method)
         if auth_required and route.public:
             operation["security"] = []
@@ -100,7 +100,7 @@ def _operation_object(route: Route, method: str) -> dict[str, Any]:
         },
     }
     if route.body:
-        # A body of any type may be empty: so is the value then.
+        # A body of any type may be empty, since an empty value is allowed.
         required = "*/*" not in route.body
         operation["requestBody"] = {"required": required, "content": _content(route.body)}
     for status in _error_statuses(route):
@@ -146,7 +146,7 @@ _HTML_LINE = b"content-type: text/html; charset=utf-8\r\n"
 
 
 def _html_page(document: dict[str, Any]) -> str:
-    """Return a page that needs no script and nothing from another host."""
+    """Return a page without scripts and without resources of other hosts."""
     operations = "".join(
         _operation_html(method, path, operation, item.get("parameters", []))
         for path, item in document["paths"].items()

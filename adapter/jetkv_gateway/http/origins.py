@@ -1,10 +1,10 @@
-"""Which pages may call the gateway, and CORS for those that may (docs/http-api.md).
+"""Which web pages may call the gateway, and CORS for those (docs/http-api.md).
 
-A browser lets any page send requests to any host, localhost included, and only hides the answer.
-So a foreign `Origin` is refused before anything is done. What carries none, such as an image or a
-request, is told by `Sec-Fetch-Site`; what a page embeds in spite of all is kept from it by
-`Cross-Origin-Resource-Policy`. A page under a name that was pointed at the gateway has its origin,
-and is refused by that name: see `hosts.py`.
+A browser lets any page send requests to any host, including localhost, and only hides the answer.
+So a request with a foreign `Origin` is refused before it does anything. Requests of images and
+links have no `Origin`; `Sec-Fetch-Site` identifies those. `Cross-Origin-Resource-Policy` prevents
+other pages from embedding an answer. A page whose host name an attacker points at the gateway has
+the gateway's own origin. `hosts.py` refuses it by that name.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from jetkv_gateway.kv.errors import PermissionDenied
 __all__ = ["LOOPBACK", "SANDBOX_POLICY", "AllowedOrigins", "isolation_headers"]
 
 LOOPBACK = "loopback"
-"""In the list of allowed origins: any port of this machine's loopback names."""
+"""In the list of allowed origins: loopback names with any port."""
 
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 SANDBOX_POLICY = b"sandbox; default-src 'none'"
-"""A Content-Security-Policy: a stored page must not run as one of the gateway's own."""
+"""A Content-Security-Policy. A stored page must not run with the gateway's origin."""
 
 _ALLOW_ORIGIN = b"access-control-allow-origin"
 
@@ -52,18 +52,18 @@ _ISOLATION_LINES = (
 
 @dataclass(frozen=True, slots=True)
 class AllowedOrigins:
-    """The rule.
+    """The rule for the origins of web pages.
 
     Attributes:
         allowed: origins such as `https://app.example`, `LOOPBACK`, or `*` for any.
-        hosts: the names that the gateway answers under.
+        hosts: the host names that the gateway accepts.
     """
 
     allowed: frozenset[str] = frozenset()
     hosts: AllowedHosts = ANY_HOST
 
     def check(self, call: Call) -> None:
-        """Refuse a foreign page, and put CORS headers on the answers to an allowed one.
+        """Refuse a foreign page, and add CORS headers for an allowed one.
 
         Raises:
             PermissionDenied
@@ -81,24 +81,24 @@ class AllowedOrigins:
         if self._is_allowed(origin):
             call.lines += _ALLOWED_LINES % origin
         elif not _same_host(origin, call.headers.get(b"host", b"")) or _is_cross_site(call):
-            # The browser may know better: to it, http and https are two sites.
+            # The browser knows more: to it, http and https are different sites.
             raise PermissionDenied(
                 f"permission denied: origin {printable(origin)} is not allowed",
                 hint="add it to the setting cors_origins (--cors-origin)",
             )
 
     def _check_site(self, call: Call) -> None:
-        """Refuse what a page of another site embeds or links to.
+        """Refuse requests for resources that a page of another site embeds or links to.
 
-        A page of the same site, such as one on another port, cannot read it either, and GETs
-        change nothing, so what has no `Origin` may pass.
+        Pages of the same site, such as one on another port, may send requests without `Origin`.
+        They cannot read the answer, and GETs change nothing.
         """
         if "*" in self.allowed:
             call.lines += _ANY_ORIGIN_LINES
         elif _is_cross_site(call) and not _is_page_navigation(call):
             raise PermissionDenied(
                 "permission denied: the request comes from a page of another site",
-                hint="open the address itself, or have the page call it by fetch() and add its "
+                hint="open the address directly, or let the page call it by fetch() and add its "
                 "origin to the setting cors_origins (--cors-origin)",
             )
 
@@ -110,17 +110,17 @@ class AllowedOrigins:
 
     @staticmethod
     def preflight(call: Call) -> bytes:
-        """Return the lines that a preflight's answer adds; `check` has let the origin in."""
+        """Return the additional header lines of a preflight's answer. Call `check` first."""
         if b"access-control-request-method" not in call.headers:
             return b""
         return _PREFLIGHT_LINES
 
 
 def isolation_headers(call: Call, policy: bytes = SANDBOX_POLICY) -> bytes:
-    """Return the header lines by which an answer that is no JSON does no harm in a browser.
+    """Return the header lines that make an answer other than JSON safe in a browser.
 
-    It is taken for nothing but what it says it is, runs nothing of what a caller may have stored,
-    and no page of another origin embeds it, unless CORS lets that page have it anyway.
+    The browser uses the answer only as its declared type, runs no stored script, and lets no page
+    of another origin embed it, unless CORS allows that page to read it.
 
     Args:
         policy: the answer's Content-Security-Policy.
@@ -134,7 +134,7 @@ def _is_cross_site(call: Call) -> bool:
 
 
 def _is_page_navigation(call: Call) -> bool:
-    """Return whether somebody follows a link to a page of ours, in a tab of its own."""
+    """Return whether a user follows a link to one of the gateway's pages."""
     headers, match = call.headers, call.request.match
     return (
         call.method == "GET"

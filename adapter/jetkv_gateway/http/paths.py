@@ -1,7 +1,7 @@
-"""Names and queries, as they come in a URL.
+"""Decodes the names and the query of a URL.
 
-A name is percent-decoded once, after routing. So a key may hold slashes, dots and percent signs in
-any number, and an encoded slash in a bucket's name cannot reach another route.
+A name is percent-decoded once, after routing. So a key may contain slashes, dots and percent signs,
+and an encoded slash in a bucket name cannot reach another route.
 """
 
 from functools import lru_cache
@@ -24,7 +24,7 @@ def bucket_name(raw: bytes) -> str:
 
 
 def key_name(raw: bytes) -> str:
-    """Percent-decode a key once; a `%` that starts no valid escape is itself.
+    """Percent-decode a key once. A `%` that starts no valid escape stays as it is.
 
     Raises:
         InvalidArgument: the result is not UTF-8.
@@ -38,11 +38,11 @@ def key_name(raw: bytes) -> str:
 def parse_query(
     query: bytes, allowed: frozenset[str], repeated: frozenset[str] = frozenset()
 ) -> dict[str, list[str]]:
-    """Return a query's parameters; those in `repeated` may come more than once.
+    """Return a query's parameters. Those in `repeated` may occur several times.
 
     Raises:
-        InvalidArgument: one is not known to the route (an unescaped `?` in a key must not pass
-            for an option), comes twice, or is not UTF-8.
+        InvalidArgument: a parameter is unknown to the route, occurs twice, or is not UTF-8. The
+            check for unknown parameters protects keys that contain an unescaped `?`.
     """
     if not query:
         return {}
@@ -56,7 +56,7 @@ def parse_query(
             known = ", ".join(sorted(allowed)) or "none"
             raise InvalidArgument(
                 f"unknown query parameter {name[:100]!r}",
-                hint=f"known here: {known}; where it belongs to a key, send the ? as %3F",
+                hint=f"known parameters: {known}; send the ? of a key as %3F",
             )
         if name in parameters and name not in repeated:
             raise InvalidArgument(f"query parameter {name!r} is given twice")

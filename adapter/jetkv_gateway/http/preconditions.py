@@ -2,8 +2,8 @@
 
 docs/http-api.md#conditions and docs/http-api.md#idempotency-keys describe them for callers.
 
-Repeated header lines reach this module joined by a comma, as RFC 9110 §5.3 allows, so a doubled
-`If-Match` is a list, and a list is refused.
+Repeated header lines arrive joined by a comma, as RFC 9110 §5.3 allows. So a repeated `If-Match` is
+a list, which is refused.
 """
 
 import re
@@ -23,12 +23,12 @@ _REVISION = re.compile(r"[1-9][0-9]{0,18}")
 _IF_MATCH = re.compile(rb'(?:"([1-9][0-9]{0,18})"|([1-9][0-9]{0,18}))')
 _IDEMPOTENCY_KEY = re.compile(rb'"([!#-\[\]-~]{1,255})"|([!#-~]{1,255})')
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
-# A list may have empty elements (RFC 9110 §5.6.1.2), but no element of two tags.
+# A list may have empty elements (RFC 9110 §5.6.1.2), but a comma must separate two tags.
 _ENTITY_TAGS = re.compile(rb'[ \t,]*+(?:W/)?"[^"]*"(?:[ \t]*+,[ \t,]*+(?:W/)?"[^"]*")*+[ \t,]*+')
 
 
 def parse_revision(text: str, what: str) -> int:
-    """Return a revision: a decimal number of at most 19 digits, from 1, without leading zeros.
+    """Return a revision: a decimal number of 1 to 19 digits without leading zeros, at least 1.
 
     Raises:
         InvalidArgument
@@ -41,10 +41,10 @@ def parse_revision(text: str, what: str) -> int:
 
 
 def if_match(headers: dict[bytes, bytes]) -> int | None:
-    """Return the revision of `If-Match`, bare or quoted, or None where there is no such header.
+    """Return the revision of `If-Match`, bare or quoted, or None without the header.
 
     Raises:
-        InvalidArgument: empty, 0, negative, weak, `*`, a list, or anything else.
+        InvalidArgument: the header is empty, 0, negative, weak, `*`, a list, or malformed.
     """
     value = headers.get(b"if-match")
     if value is None:
@@ -59,10 +59,10 @@ def if_match(headers: dict[bytes, bytes]) -> int | None:
 
 
 def expected_revision(headers: dict[bytes, bytes]) -> int | None:
-    """Return what a PUT expects: a revision, `MUST_NOT_EXIST`, or None for anything.
+    """Return the revision that a PUT expects, `MUST_NOT_EXIST`, or None for any state.
 
     Raises:
-        InvalidArgument: as `if_match`; `If-None-Match` is not `*`; both are given.
+        InvalidArgument: as `if_match`, or `If-None-Match` is not `*`, or both are given.
     """
     revision = if_match(headers)
     create = headers.get(b"if-none-match")
@@ -78,10 +78,10 @@ def expected_revision(headers: dict[bytes, bytes]) -> int | None:
 
 
 def idempotency_key(headers: dict[bytes, bytes]) -> str | None:
-    """Return the caller's name for a write, or None where it has none; quotes are not part of it.
+    """Return the caller's idempotency key without quotes, or None without the header.
 
     Raises:
-        InvalidArgument: not 1 to 255 visible ASCII characters.
+        InvalidArgument: it is not 1 to 255 visible ASCII characters.
     """
     value = headers.get(b"idempotency-key")
     if value is None:
@@ -89,17 +89,17 @@ def idempotency_key(headers: dict[bytes, bytes]) -> str | None:
     match = _IDEMPOTENCY_KEY.fullmatch(value)
     if match is None:
         raise InvalidArgument(
-            "invalid Idempotency-Key: must be one of 1 to 255 visible ASCII characters",
-            hint="a random id for each write, the same for all its retries",
+            "invalid Idempotency-Key: must be 1 to 255 visible ASCII characters",
+            hint="use a random id for each write, and repeat it in all retries of that write",
         )
     return (match[1] or match[2]).decode("ascii")
 
 
 def not_modified(headers: dict[bytes, bytes], revision: int) -> bool:
-    """Return whether a GET's `If-None-Match` names the revision, by weak comparison.
+    """Return whether a GET's `If-None-Match` contains the revision (weak comparison).
 
     Raises:
-        InvalidArgument: the header is no list of entity tags.
+        InvalidArgument: the header is not a list of entity tags.
     """
     value = headers.get(b"if-none-match")
     if value is None:

@@ -15,56 +15,56 @@ __all__ = ["Request", "WebSocket"]
 
 
 class WebSocket(Protocol):
-    """A WebSocket that stands: text frames go out, nothing that comes in is of interest.
+    """An open WebSocket. It only sends text frames, and ignores incoming messages.
 
-    It pings its peer by itself, and ends where the peer does not answer, says too much, or breaks
-    a rule of RFC 6455.
+    It sends its pings itself. It ends if the peer does not answer them, sends too much, or breaks a
+    rule of RFC 6455.
     """
 
     async def write(self, frames: bytes) -> None:
-        """Write whole frames, then wait until there is room for more.
+        """Write complete frames, then wait until the connection can take more.
 
         Args:
-            frames: as `http.frames` makes them, unmasked and each in one piece.
+            frames: as `http.frames` makes them, unmasked and unfragmented.
 
         Raises:
-            ConnectionError: the connection is closed, or being closed.
+            ConnectionError: the connection is closed or closing.
         """
         ...
 
     def finish(self, frames: bytes, code: int, reason: str) -> None:
-        """Write last frames and close, without waiting for a reader who may not read."""
+        """Write the last frames and close. It does not wait, since the peer may not read."""
         ...
 
     def wait_closed(self) -> Awaitable[None]:
-        """Wait until the peer is gone, or the server ends the connection; one waits at a time."""
+        """Wait until the peer or the server ends the connection. One caller may wait at a time."""
         ...
 
 
 class Request(Protocol):
-    """One request, read whole, and the way back to its client.
+    """One complete request, and how to answer it.
 
-    An answer is written in one go by `answer`, or in parts: `begin`, `send` as often as wanted,
-    `end`. Either is done once. Header lines are bytes, each ended by CRLF, without the length and
-    without what concerns the connection alone; nothing of a caller's may be in them that could
-    hold a line break.
+    Write an answer in one piece by `answer`, or in parts by `begin`, any number of `send`, and
+    `end`. Do either once. Header lines are bytes, each ended by CRLF, without the length and
+    without headers of the connection. They must not contain a caller's text that could hold a line
+    break.
 
     Attributes:
         method: as sent; a WebSocket handshake is a GET (RFC 6455 §4.1).
         path: as sent, still percent-encoded, the `/json` base included.
-        query: what follows the first question mark, without it.
-        headers: by lower-case name, without white space around; repeated lines are joined by a
-            comma (RFC 9110 §5.3).
+        query: the part after the first question mark.
+        headers: by lower-case name, values trimmed; repeated lines are joined by a comma (RFC 9110
+            §5.3).
         version: of HTTP, `1.0` or `1.1`.
-        client: the caller's address, as the trusted proxies tell it, or its network where that
-            counts as one caller; empty where it has none.
+        client: the caller's address, as trusted proxies report it, or its network if that counts as
+            one caller. Empty if there is no address.
         scheme: `http` or `https`, as the caller used it.
-        body: the request's, whole and without its framing.
-        match: what the table of routes has for the path.
-        is_websocket: whether it is a WebSocket handshake whose form is right: `accept` takes it.
-        draining: whether the server is about to stop, so that others should be asked instead.
-        stopping: set when the server stops, for answers that have no end of their own; None where
-            nobody tells.
+        body: complete and without its framing.
+        match: the resource that the table of routes has for the path.
+        is_websocket: whether it is a valid WebSocket handshake, which `accept` can answer.
+        draining: whether the server is about to stop, so that clients should use another one.
+        stopping: set when the server stops, for answers without an end. None if the server cannot
+            tell.
     """
 
     method: str
@@ -85,11 +85,11 @@ class Request(Protocol):
     def stopping(self) -> asyncio.Event | None: ...
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
-        """Write a whole answer; it never waits, and drops what a client that left cannot get."""
+        """Write a complete answer without waiting. It is dropped if the client has left."""
         ...
 
     async def begin(self, status: int, lines: bytes) -> None:
-        """Write the head of an answer whose body comes in parts.
+        """Write the head of an answer whose body follows in parts.
 
         Raises:
             ConnectionError: the client is gone.
@@ -97,7 +97,7 @@ class Request(Protocol):
         ...
 
     async def send(self, part: bytes) -> None:
-        """Write a part, then wait until there is room for more.
+        """Write a part, then wait until the connection can take more.
 
         Raises:
             ConnectionError: the client is gone.
@@ -105,7 +105,7 @@ class Request(Protocol):
         ...
 
     async def end(self) -> None:
-        """End the body, well and whole."""
+        """End the body."""
         ...
 
     async def wait_closed(self) -> None:
@@ -113,14 +113,14 @@ class Request(Protocol):
         ...
 
     def abort(self) -> None:
-        """End the connection so that what was sent cannot pass for a whole answer."""
+        """End the connection, so that the part that was sent cannot look complete."""
         ...
 
     def accept(self, subprotocol: str | None, lines: bytes) -> Awaitable[WebSocket]:
-        """Answer a handshake with 101, and return the WebSocket that stands then.
+        """Answer a handshake with 101, and return the open WebSocket.
 
         Args:
-            subprotocol: the one selected of those offered, None for none.
-            lines: more header lines for the answer.
+            subprotocol: one of those that the client offered, or None.
+            lines: additional header lines.
         """
         ...

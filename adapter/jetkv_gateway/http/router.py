@@ -1,8 +1,8 @@
-"""What a row of the table of routes is, and how a path is found in it.
+"""The rows of the table of routes, and how a path is looked up in it.
 
-A template has segments of text, `{bucket}`, and at its end `{key...}`, which takes every byte that
-is left, slashes included. Paths are matched as they were sent, still percent-encoded, so an encoded
-slash in a bucket's name cannot reach another route.
+A template consists of fixed segments, `{bucket}`, and at its end `{key...}`, which takes all
+remaining bytes, including slashes. Paths are matched as sent, percent-encoded, so an encoded slash
+in a bucket name cannot reach another route.
 """
 
 import re
@@ -19,16 +19,16 @@ _LONGEST_KEPT = 1024
 """Bytes of a path that is kept with what it was found to be."""
 
 JSON_BASE = b"/json/"
-"""The base URL whose GETs answer with ready values by default (docs/http-api.md)."""
+"""The base URL whose GETs return decoded values by default (docs/http-api.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter or a header, as it is described; a string unless its schema differs.
+    """The description of a query parameter or header. It is a string unless `schema` differs.
 
     Attributes:
         where: `query`, `header` or `path`.
-        repeated: whether a query parameter may come more than once.
+        repeated: whether a query parameter may occur several times.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a row answers where nothing goes wrong.
+    """The answer of a route if there is no error.
 
     Attributes:
-        content: by media type, the name of a schema, or a schema.
-        headers: schemas of the headers that matter to callers.
+        content: a schema or the name of one, by media type.
+        headers: schemas of the headers that callers use.
     """
 
     description: str
@@ -54,25 +54,26 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One row: a method on a path.
+    """One route: a method on a path.
 
     Attributes:
-        name: of the operation, for generated clients and for its handler.
-        template: of the path.
-        verb: what a caller has to be allowed; None makes the row public.
-        parameters: query parameters and headers; a query parameter that is not listed is refused.
-        limited: whether it counts among the requests in flight. Watches and listings have limits of
-            their own, and to wait for those would fill this one.
-        documents_head: whether HEAD, which every GET has, is of use on its own, and described.
-        websocket: whether it is a WebSocket, too, and as an answer has no end.
-        scans: whether it takes long for NATS, and is not to be made for nobody.
-        streamed: whether its answer goes out in parts, and can break off.
+        name: of the operation, for generated clients, and of its handler.
+        template: of the path, such as `/api/v1/kv/buckets/{bucket}`.
+        verb: the permission that a caller needs. None makes the route public.
+        parameters: query parameters and headers. Other query parameters are refused.
+        limited: whether it counts as a request in flight. Watches and listings have their own
+            limits; waiting for those must not fill this limit.
+        documents_head: whether HEAD is documented. Every GET route answers HEAD.
+        websocket: whether it also accepts a WebSocket, and its answer has no end.
+        scans: whether it is slow in NATS, and stops when the client leaves.
+        streamed: whether its answer is sent in parts, and can break off.
         repeatable: whether it honours `Idempotency-Key`.
-        page: whether it is for people, who may follow a link to it.
-        steps: whether its handler mostly waits for one reply of NATS, and needs no Task for that.
+        page: whether it is a page for people, who may follow links to it.
+        steps: whether its handler usually waits for one reply of NATS only, and runs without a
+            Task.
         answers: by status.
         error_statuses: of its errors, besides 400 and 403, and besides 401 unless it is public.
-        body: what the request's body is, by media type, as in an answer.
+        body: schemas of the request's body, by media type, as in an answer.
     """
 
     name: str
@@ -100,25 +101,26 @@ class Route:
 
     @property
     def query(self) -> frozenset[str]:
-        """The names of its query parameters."""
+        """The names of the query parameters."""
         return frozenset(one.name for one in self.parameters if one.where == "query")
 
     @property
     def repeated(self) -> frozenset[str]:
-        """The names of those that may come more than once."""
+        """The names of the query parameters that may occur several times."""
         return frozenset(one.name for one in self.parameters if one.repeated)
 
 
 class Resource:
-    """A path template with its rows.
+    """A path template with its routes.
 
     Attributes:
         template: the `route` label of metrics.
-        routes: by method; HEAD is the row of GET (RFC 9110 §9.3.2).
+        routes: by method. HEAD has the route of GET (RFC 9110 §9.3.2).
         allow: the value of an `Allow` header.
-        public: whether none of its rows needs a credential.
-        unlimited: the methods that do not count among the requests in flight; one it lacks does.
-        streamed: whether a row's answer goes out in parts, and needs to be told how to end.
+        public: whether all its routes are public.
+        unlimited: the methods that do not count as requests in flight.
+        streamed: whether a route's answer is sent in parts, and the connection must detect that
+            nobody reads it.
         parameters: the names of the template's parameters, in order.
     """
 
@@ -142,14 +144,14 @@ class Resource:
 
 
 Match = tuple[Resource, tuple[bytes, ...]]
-"""A path that the table has, and what its parameters hold, still percent-encoded."""
+"""The resource of a path, and the values of its parameters, percent-encoded."""
 
 
 class Router:
-    """Finds a path in a table of routes.
+    """Looks up paths in a table of routes.
 
     Attributes:
-        names: of all rows.
+        names: of all routes.
         allow: the value of an `Allow` header for the server as a whole.
     """
 
@@ -163,12 +165,13 @@ class Router:
         self._fixed = {
             one.template.encode(): (one, ()) for one in self.resources if not one.parameters
         }
-        # Single keys first: they are asked for most, and no other template takes their paths.
+        # Single keys come first, since they are requested most, and no other template matches their
+        # paths.
         open_ended = sorted(
             (one for one in self.resources if one.parameters),
             key=lambda one: one.parameters != ("bucket", "key"),
         )
-        # One expression for all, so that a path is gone through once; a group for each template.
+        # One expression with a group for each template scans a path only once.
         self._match = re.compile(
             b"|".join(b"(%s)" % _expression(one.template) for one in open_ended), re.DOTALL
         ).fullmatch
@@ -181,7 +184,7 @@ class Router:
         self._known = lru_cache(maxsize=2048)(self._look_up)
 
     def find(self, path: bytes) -> Match | None:
-        """Return the resource of a path as it was sent, with or without the JSON base."""
+        """Return the resource of a path as sent, with or without the JSON base."""
         return self._known(path) if len(path) <= _LONGEST_KEPT else self._look_up(path)
 
     def _look_up(self, path: bytes) -> Match | None:
@@ -193,7 +196,7 @@ class Router:
         found = self._match(path)
         if found is None:
             return None
-        # The group of the whole template closes last.
+        # The group of the whole template is the last one to close.
         resource, groups = self._groups[found.lastindex or 0]
         if len(groups) == 1:
             return resource, (found[groups[0]],)
@@ -206,6 +209,6 @@ def _allow(methods: Iterable[str]) -> str:
 
 
 def _expression(template: str) -> bytes:
-    """Return a regular expression for a template; `{key...}` may be empty: a bad key, not a 404."""
+    """Return a regular expression for a template. An empty `{key...}` is a bad key, not a 404."""
     pattern = re.escape(template).replace(r"\{bucket\}", "([^/]+)")
     return pattern.replace(r"\{key\.\.\.\}", "(.*)").encode()

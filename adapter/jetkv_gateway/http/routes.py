@@ -1,7 +1,7 @@
-"""The table of routes: it has every path of the gateway once.
+"""The table of routes. It has each path of the gateway once.
 
 Routing, 405 and `Allow`, OPTIONS, the limit on requests in flight, access, the `route` label of
-metrics and the OpenAPI document all come from it. A row without a verb is public.
+metrics and the OpenAPI document all use it. A route without a verb is public.
 """
 
 from typing import Any
@@ -412,4 +412,4 @@ ROUTES: tuple[Route, ...] = (
 )
 
 ROUTER = Router(ROUTES)
-"""Looks routes up in the table."""
+"""Looks up paths in this table."""

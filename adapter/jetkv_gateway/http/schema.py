@@ -1,4 +1,4 @@
-"""Models of the JSON in requests and answers: they read it, write it and describe it."""
+"""Models of the JSON in requests and answers. They read, write and describe it."""
 
 from typing import Annotated, Any, Literal
 
@@ -45,7 +45,7 @@ ERROR_DESCRIPTIONS = {
     504: "No answer in time; a write may or may not have been applied",
     507: "bucket is full",
 }
-"""What the status of an error means, in every row of the table."""
+"""The meaning of each error status, for all routes."""
 
 
 class Error(AnswerModel):
@@ -144,7 +144,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     KeyList,
     Readiness,
 )
-"""All models that the table of routes uses."""
+"""All models that the table of routes refers to."""
 
 READ: frozenset[type[BaseModel]] = frozenset({BucketCreate})
 """Those of them that a request's body is read by."""

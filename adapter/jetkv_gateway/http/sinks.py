@@ -1,6 +1,7 @@
-"""The ways to a watcher: WebSocket frames, and events.
+"""How a watcher receives changes: as WebSocket frames or as events.
 
-Each sends items, says a last word, and ends a connection whose peer does not read any more.
+A sink sends items, sends the reason when a watch ends, and closes the connection of a peer that
+does not read.
 """
 
 import asyncio
@@ -38,31 +39,31 @@ _EVENT_LINES = (
 
 
 class Sink(Protocol):
-    """One watcher's connection. All that sends raises OSError once the peer is gone."""
+    """The connection of one watcher. Sending raises OSError when the peer is gone."""
 
     async def begin(self) -> None:
-        """Begin the answer, if it has not begun; this comes first."""
+        """Start the answer, unless it has started. Call this first."""
         ...
 
     async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
-        """Send items, and wait until there is room for more."""
+        """Send items, then wait until the connection can take more."""
         ...
 
     async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
-        """Send JSON texts, each with its bookmark, and wait until there is room for more."""
+        """Send JSON texts, each with its bookmark, then wait until the connection can take more."""
         ...
 
     async def finish(self, reason: GatewayError | None) -> None:
-        """Say why it ends, None for a server that stops, and close."""
+        """Send the reason why the watch ends, and close. None means that the server stops."""
         ...
 
     def keep_alive(
         self, bookmark: Callable[[], int | str | None]
     ) -> Coroutine[Any, Any, None] | None:
-        """Show from time to time that the connection stands, until cancelled; None: no need.
+        """Send a sign of life regularly until cancelled. None if this sink needs no such task.
 
         Args:
-            bookmark: returns the place to resume from, None where that is not known yet.
+            bookmark: returns the position to resume from, or None if it is not known yet.
         """
         ...
 
@@ -71,12 +72,12 @@ class Sink(Protocol):
         ...
 
     def abort(self) -> None:
-        """End the connection, whatever is still to be sent."""
+        """End the connection at once. Data that is not sent yet is lost."""
         ...
 
 
 class FrameSink:
-    """A WebSocket, which pings by itself, and whose closing has a deadline."""
+    """A WebSocket. The server sends its pings and limits how long closing takes."""
 
     __slots__ = ("_call", "_socket")
 
@@ -110,21 +111,21 @@ class FrameSink:
         else:
             self._open.finish(text_frame(failure_frame(reason)), reason.close_code, reason.code)
 
-    def keep_alive(self, bookmark: Callable[[], int | str | None]) -> None:  # noqa: ARG002 - the signature is given
-        return  # the server pings
+    def keep_alive(self, bookmark: Callable[[], int | str | None]) -> None:  # noqa: ARG002 - the protocol has it
+        return  # the server sends pings
 
     def wait_closed(self) -> Awaitable[None]:
         return self._open.wait_closed()
 
     def abort(self) -> None:
-        return  # closing has a deadline there
+        return  # the server limits how long closing takes
 
 
 class EventSink:
-    """An event stream; `begin` comes first.
+    """An event stream. Call `begin` first.
 
     Args:
-        keep_alive: seconds after which a quiet stream shows that it stands.
+        keep_alive: seconds without an event after which a comment is sent.
     """
 
     def __init__(self, call: Call, *, keep_alive: float = _KEEP_ALIVE_SECONDS) -> None:
@@ -150,10 +151,10 @@ class EventSink:
         self._sending = False
 
     async def finish(self, reason: GatewayError | None) -> None:
-        """Say why, and end the answer.
+        """Send the reason, and end the answer.
 
-        After an error that resuming cannot cure, the id is taken back: an `EventSource`, which
-        comes back by itself, then begins as its URL says.
+        After an error that resuming cannot solve, the event id is reset. An `EventSource`
+        reconnects by itself, and then starts as its URL says.
         """
         last = b""
         if reason is not None:
@@ -169,7 +170,8 @@ class EventSink:
         if first is not None:
             await self._chunk(bookmark_event(first))
         else:
-            # One that resumes has caught up soon; a peer that breaks off often gets on, too.
+            # A watch that resumes catches up soon. This early bookmark helps a peer that
+            # disconnects often.
             await asyncio.sleep(_FIRST_BOOKMARK_SECONDS)
             await self._chunk(b": keep-alive\n" + self._bookmark_event(bookmark))
         while True:
@@ -185,7 +187,7 @@ class EventSink:
         self._request.abort()
 
     def _bookmark_event(self, bookmark: Callable[[], int | str | None]) -> bytes:
-        # While items are on their way, the bookmark is ahead of what the peer has.
+        # While items are being sent, the bookmark is ahead of what the peer has received.
         where = None if self._sending else bookmark()
         return b"\n" if where is None else bookmark_event(where)
 

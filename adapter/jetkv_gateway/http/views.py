@@ -1,4 +1,4 @@
-"""How an entry is shown: base64, ready JSON, or the bytes themselves (docs/http-api.md#values)."""
+"""The formats of an entry: base64, decoded JSON, or raw bytes (docs/http-api.md#values)."""
 
 import re
 from binascii import b2a_base64
@@ -30,14 +30,14 @@ JSON = "application/json"
 
 _LARGE = 64 * 1024
 _PIECE = 48 * 1024
-"""Bytes of a value that are coded at a time: a multiple of three, so that no padding is needed."""
+"""Bytes of a value that are encoded at a time. A multiple of three needs no padding."""
 
 _BEFORE = b'{"key":%b,"value":"'
-_BEHIND = b'","revision":%d,"created_at":"%b","operation":"%b"}'
-"""A KVEntry around its value in base64."""
+_AFTER = b'","revision":%d,"created_at":"%b","operation":"%b"}'
+"""A KVEntry before and after its base64 value."""
 
 _JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
-# What curl says of any `-d`: it tells nothing of the value.
+# curl sends this type with any `-d`, so it says nothing about the value.
 _UNTYPED = frozenset({"application/x-www-form-urlencoded"})
 
 
@@ -52,10 +52,10 @@ _JSON_VIEW = View.JSON
 
 
 def choose_view(parameter: str | None, accept: bytes | None, default: View) -> View:
-    """Return the view that `?values=`, else `Accept`, else the base URL asks for.
+    """Return the view that `?values=`, else `Accept`, else the base URL selects.
 
     Raises:
-        InvalidArgument: `values` is none of base64, json, raw.
+        InvalidArgument: `values` is not base64, json or raw.
     """
     if parameter is not None:
         try:
@@ -86,17 +86,17 @@ def prefers(accept: bytes, wanted: str) -> bool:
 
 
 def entry_json(entry: Entry, view: View) -> bytes:
-    """Return a KVEntry as JSON; `view` is not RAW."""
+    """Return a KVEntry as JSON. `view` must not be RAW."""
     encoding, value = None, entry.data
     if view is _JSON_VIEW:
         encoding, value = decoded_value(entry)
     elif isinstance(value, bytes):
-        # Nearly every answer: so it is put together, at half the price of a dictionary.
+        # This is nearly every answer. A template takes half the time of a dictionary.
         before = _BEFORE % orjson.dumps(entry.key)
-        behind = _BEHIND % (entry.revision, entry.created_at.encode(), entry.operation.encode())
+        after = _AFTER % (entry.revision, entry.created_at.encode(), entry.operation.encode())
         if len(value) >= _LARGE:
-            return _in_pieces(before, value, behind)
-        return before + b2a_base64(value, newline=False) + behind
+            return _in_pieces(before, value, after)
+        return before + b2a_base64(value, newline=False) + after
     fields: dict[str, Any] = {
         "key": entry.key,
         "value": value,
@@ -129,22 +129,22 @@ def meta_json(meta: KeyMeta) -> bytes:
     return text + b"}"
 
 
-def _in_pieces(before: bytes, value: bytes, behind: bytes) -> bytes:
-    """Return a value in base64 between two texts, without a second copy that is as large."""
+def _in_pieces(before: bytes, value: bytes, after: bytes) -> bytes:
+    """Return a base64 value between two texts, without a second copy of its size."""
     answer = BytesIO()
     answer.write(before)
     with memoryview(value) as view:
         for start in range(0, len(value), _PIECE):
             answer.write(b2a_base64(view[start : start + _PIECE], newline=False))
-    answer.write(behind)
+    answer.write(after)
     return answer.getvalue()
 
 
 def decoded_value(entry: Entry) -> tuple[str, Any]:
     """Return (encoding, value): what the value is, and the value ready to use.
 
-    The parsed JSON is embedded as it was stored, so that no number loses a digit. A value with a
-    content encoding is no text and no JSON, whatever its bytes look like: they are coded.
+    Valid JSON is embedded as it was stored, so that no number loses a digit. A value with a content
+    encoding is always base64, whatever its bytes look like.
     """
     if entry.content_encoding is not None:
         return "base64", entry.base64
@@ -153,7 +153,8 @@ def decoded_value(entry: Entry) -> tuple[str, Any]:
     untyped = not media or media in _UNTYPED
     is_json = untyped or _JSON_TYPE.fullmatch(media) is not None
     if not is_json and media == OCTET_STREAM:
-        # The official clients send strings and bytes so; the string "42" stays a string.
+        # The official clients send strings and bytes with this type. The string "42" stays a
+        # string.
         is_json = value.lstrip(b" \t\r\n")[:1] in (b"{", b"[")
     if is_json and _is_json(value):
         return "json", orjson.Fragment(value)

@@ -1,4 +1,4 @@
-"""The watch route, as a WebSocket and as an event stream (docs/watch.md)."""
+"""The watch route, as a WebSocket or as an event stream (docs/watch.md)."""
 
 import asyncio
 import re
@@ -17,19 +17,19 @@ from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
 from jetkv_gateway.watch.pacing import TurnPacer
 
-__all__ = ["MAX_FILTERS", "WatchHandlers", "sink_of", "stand", "take_turn", "wants_events"]
+__all__ = ["MAX_FILTERS", "WatchHandlers", "make_sink", "serve_watch", "wait_turn", "wants_events"]
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
 MAX_FILTERS = 64
 _GRACE_SECONDS = 5.0
 _LONG_QUERY = 2048
-"""Bytes of filters that are as much work as a watch without any."""
+"""Filters of this many bytes cost as much work as a watch without filters."""
 
 
 @dataclass(frozen=True, slots=True)
 class _WatchQuery:
-    """One watch, as it was asked for."""
+    """The parameters of one watch."""
 
     bucket: str
     request: WatchRequest
@@ -37,25 +37,25 @@ class _WatchQuery:
 
 
 class Watched(Protocol):
-    """What is watched: one bucket, or several as one."""
+    """A watch of one bucket, or of several buckets."""
 
     @property
     def closed(self) -> bool:
-        """Whether it has ended; what was handed out before can still be sent."""
+        """Whether the watch has ended. Changes that were handed out before can still be sent."""
         ...
 
     @property
     def end(self) -> GatewayError | None:
-        """Why it ended."""
+        """The reason why the watch ended."""
         ...
 
     @property
     def bookmark(self) -> int | str | None:
-        """The place to resume from, None where that is not known yet."""
+        """The position to resume from. None if it is not known yet."""
         ...
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when it ends."""
+        """Call `callback` when the watch ends."""
         ...
 
 
@@ -63,22 +63,22 @@ W = TypeVar("W", bound=Watched)
 
 
 class WatchHandlers:
-    """Answers watches of one bucket, of both kinds."""
+    """Answers watches of one bucket, over WebSockets and event streams."""
 
     def __init__(self, hub: Hub, pacer: TurnPacer) -> None:
         self._hub = hub
         self._pacer = pacer
 
     async def watch_bucket(self, call: Call, bucket: str) -> None:
-        """Send frames or events until either side ends it.
+        """Send frames or events until either side ends the watch.
 
         Raises:
             UpgradeRequired: it asks for neither kind of watch.
             GatewayError: before the upgrade, or before the answer has begun.
         """
-        await take_turn(call, self._pacer)
+        await wait_turn(call, self._pacer)
         query = _read(call, bucket)
-        sink = sink_of(call)
+        sink = make_sink(call)
         opening = self._hub.watch(query.bucket, query.request, address=call.request.client)
 
         async def send_all(watch: Watch) -> None:
@@ -86,16 +86,16 @@ class WatchHandlers:
                 async for items in parts:
                     await sink.send(items, query.form)
 
-        await stand(call, sink, opening, send_all)
+        await serve_watch(call, sink, opening, send_all)
 
 
-async def take_turn(call: Call, pacer: TurnPacer) -> None:
-    """Wait until there is time to begin a watch."""
+async def wait_turn(call: Call, pacer: TurnPacer) -> None:
+    """Wait until the event loop has time to start a watch."""
     await pacer.wait(1 + len(call.query) // _LONG_QUERY)
 
 
-def sink_of(call: Call) -> Sink:
-    """Return the way to the watcher.
+def make_sink(call: Call) -> Sink:
+    """Return the sink for a watcher.
 
     Raises:
         UpgradeRequired: it asks for neither kind of watch.
@@ -107,36 +107,37 @@ def sink_of(call: Call) -> Sink:
     raise UpgradeRequired
 
 
-async def stand(
+async def serve_watch(
     call: Call,
     sink: Sink,
     opening: AbstractAsyncContextManager[W],
     send_all: Callable[[W], Coroutine[Any, Any, None]],
 ) -> None:
-    """Answer a watch: open it, and send what it hands out until either side ends it.
+    """Open a watch, and send its changes until either side ends it.
 
     Raises:
         GatewayError: before the upgrade, or before the answer has begun.
     """
-    # It may stand for days: what it asked for was read, and may have been long.
+    # A watch may last for days. Its query has been read, and may be long, so free it.
     call.parameters = {}
     call.query = call.request.query = b""
     if call.method == "HEAD":
         await sink.begin()
         await sink.finish(None)
         return
-    # A peer that is gone is no trouble: there is nobody to tell, and sending raises OSError.
+    # If the peer is gone, sending raises OSError, and there is nobody to tell.
     with suppress(OSError):
         try:
             async with opening as watch:
                 await sink.begin()
                 call.headers = call.request.headers = {}
-                # A WebSocket is gone, and has said so, once the server stops.
+                # When the server stops, it closes WebSockets itself.
                 stopping = None if call.request.is_websocket else call.request.stopping
                 if await _run_watch(watch, sink, send_all(watch), stopping):
                     await _finish(sink, watch)
         except BucketNotFound as error:
-            # Known before the upgrade, and said after it: there is where clients look for it.
+            # The error is known before the upgrade. It is sent after it, since clients expect it
+            # there.
             await sink.begin()
             await sink.finish(error)
 
@@ -147,17 +148,17 @@ async def _run_watch(
     sending: Coroutine[Any, Any, None],
     stopping: asyncio.Event | None,
 ) -> bool:
-    """Send what a watcher is owed until it is gone or the watch is over.
+    """Send changes until the watcher is gone or the watch has ended.
 
     Returns:
-        Whether there may be somebody to say a last word to.
+        Whether the watcher may still be connected, so that it can be told the reason.
     """
     loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
+    ended: asyncio.Future[None] = loop.create_future()
 
     def end(*_: object) -> None:
-        if not over.done():
-            over.set_result(None)
+        if not ended.done():
+            ended.set_result(None)
 
     task = loop.create_task(sending)
     watch.on_end(end)
@@ -171,10 +172,10 @@ async def _run_watch(
     if alive is not None:
         waits.append(loop.create_task(alive))
     try:
-        # One future rather than `asyncio.wait`: it stands for as long as the watch does.
-        await over
+        # A single future costs less memory than `asyncio.wait`, and a watch may last for days.
+        await ended
         if watch.closed:
-            # What waits for it may still go out, unless it does not read any more.
+            # Changes that are queued may still be sent, unless the watcher has stopped reading.
             await asyncio.wait(
                 {task, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
@@ -199,7 +200,7 @@ async def _finish(sink: Sink, watch: Watched) -> None:
 
 
 def _read(call: Call, bucket: str) -> _WatchQuery:
-    """Read what is asked for.
+    """Read the parameters of a watch.
 
     Raises:
         InvalidArgument: a filter or parameter breaks a rule (docs/watch.md).
@@ -214,7 +215,7 @@ def _read(call: Call, bucket: str) -> _WatchQuery:
         raise InvalidArgument("either snapshot=true or resume_after, not both")
     last_event = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
     if last_event is not None and wants_events(call):
-        # A browser that comes back repeats its URL, so this is the newer wish.
+        # A browser that reconnects repeats its URL, so this revision is the newer one.
         resume_after = _revision(last_event, "header Last-Event-ID")
     else:
         last_event = None
@@ -226,7 +227,7 @@ def _read(call: Call, bucket: str) -> _WatchQuery:
             resume_after=resume_after,
             created_at=_timestamp(call.parameter("bucket_created_at")),
             ignore_deletes=call.flag("ignore_deletes"),
-            # A browser that comes back and is refused gives up for good.
+            # A browser gives up for good if it is refused when it reconnects.
             wait_for_nats=last_event is not None,
         ),
         form=FrameFormat(bucket, text=call.view is View.JSON, meta_only=call.flag("meta_only")),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import FrameFormat, as_shared_json
 from jetkv_gateway.http.views import View
-from jetkv_gateway.http.watch import MAX_FILTERS, sink_of, stand, take_turn, wants_events
+from jetkv_gateway.http.watch import MAX_FILTERS, make_sink, serve_watch, wait_turn, wants_events
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
@@ -22,32 +22,32 @@ __all__ = ["MergedWatchHandlers"]
 
 @dataclass(frozen=True, slots=True)
 class _WatchQuery:
-    """One watch, as it was asked for: by bucket, in the order of the URL."""
+    """The parameters of one watch: by bucket, in the order of the URL."""
 
     requests: dict[str, WatchRequest]
     forms: list[FrameFormat]
 
 
 class MergedWatchHandlers:
-    """Answers watches over several buckets, of both kinds."""
+    """Answers watches over several buckets, over WebSockets and event streams."""
 
     def __init__(self, hub: Hub, pacer: TurnPacer) -> None:
         self._hub = hub
         self._pacer = pacer
 
     async def watch_buckets(self, call: Call) -> None:
-        """Send frames or events until either side ends it.
+        """Send frames or events until either side ends the watch.
 
         Raises:
             UpgradeRequired: it asks for neither kind of watch.
             GatewayError: before the upgrade, or before the answer has begun.
         """
-        await take_turn(call, self._pacer)
+        await wait_turn(call, self._pacer)
         query = _read(call)
-        # The path names no bucket.
+        # The path names no bucket, so each one is checked here.
         for bucket in query.requests:
             call.require(Verb.WATCH, bucket)
-        sink = sink_of(call)
+        sink = make_sink(call)
         forms = query.forms
 
         def shown(marked: Iterator[Marked]) -> Iterator[tuple[bytes, str]]:
@@ -61,11 +61,11 @@ class MergedWatchHandlers:
             await watch.send_all(send)
 
         opening = watch_buckets(self._hub, query.requests, address=call.request.client)
-        await stand(call, sink, opening, send_all)
+        await serve_watch(call, sink, opening, send_all)
 
 
 def _read(call: Call) -> _WatchQuery:
-    """Read what is asked for.
+    """Read the parameters of a watch.
 
     Raises:
         InvalidArgument: a filter or parameter breaks a rule (docs/watch.md#several-buckets).
