@@ -1,4 +1,4 @@
-"""Where a watch over several buckets stands, as one text (docs/watch.md#several-buckets). Pure.
+"""The bookmark of a watch over several buckets, as one text (docs/watch.md#several-buckets). Pure.
 
 A bookmark holds a place for each bucket: the last revision that the watcher was sent, the moment
 when the bucket was created, and whether the bucket's snapshot is still incomplete. It is bound to

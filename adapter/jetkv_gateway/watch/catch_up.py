@@ -1,14 +1,14 @@
-"""How a session reads the past, snapshot or resume, and joins the live feed at a revision.
+"""How a session reads a snapshot or missed changes, and then joins the live feed.
 
-The session is in its live feed before a round begins, so every live change from then on is kept
-while the round reads up to the newest revision of its moment. What was written over meanwhile is
-missing in what was read, and is among what was kept. Where too much was kept, it was dropped, and
-another round reads on from where this one ended: each is shorter than the one before, and none
-costs memory.
+A session joins the live feed before a round of reading starts, so it keeps all live changes
+meanwhile. The round reads up to the newest revision at its start. A value that is overwritten
+during the round is missing from it, but the newer value is among the kept changes. If too many
+changes arrive, the kept ones are dropped, and another round starts where this one ended. Each round
+is shorter than the one before, and memory stays bounded.
 
-Where the bucket forgets (`watch.traces`), a round is as good as it is sure, for as long, that
-nothing can have gone unseen. Where neither time nor order says so, all changes are read, whatever
-the filters, since a gap between them is what would show that one is gone.
+If the bucket forgets (`watch.loss`), a round is valid only for as long as no change can be lost
+unnoticed. If neither time nor order proves that, the round reads all changes, whatever the filters,
+since only a gap between revisions shows a loss.
 """
 
 import asyncio
@@ -47,21 +47,21 @@ _SECOND_LOOKS = 2
 _LOOKS_FOR_A_PAUSE = 5
 _NEARLY_OVER_SECONDS = 10.0
 _TESTS_A_TURN = 8000
-"""Of keys by simple filters: some three milliseconds. Then others have a turn."""
+"""Keys tested by simple filters in one turn of the event loop, about three milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
-    """What is asked for (docs/watch.md#parameters).
+    """The parameters of a watch (docs/watch.md#parameters).
 
     Attributes:
-        filters: a change is wanted when any of them accepts its key.
-        snapshot: begin with the current values, and say when they are complete.
-        resume_after: begin with what changed since this revision instead.
-        created_at: of the bucket that `resume_after` is a revision of, where the caller knows: the
-            number alone cannot tell a bucket from a later one of the same name.
-        ignore_deletes: leave tombstones out.
-        wait_for_nats: begin without NATS, and wait for it.
+        filters: a change matches if any of them accepts its key.
+        snapshot: send the current values first, and tell when they are complete.
+        resume_after: send the changes since this revision first.
+        created_at: creation time of the bucket that `resume_after` belongs to, if the caller knows
+            it. The number alone cannot tell a bucket from a later one of the same name.
+        ignore_deletes: omit tombstones.
+        wait_for_nats: accept the watch while NATS is away, and wait for NATS.
     """
 
     filters: tuple[Filter, ...] = (EVERYTHING,)
@@ -73,7 +73,7 @@ class WatchRequest:
 
 
 class CatchUp:
-    """The past of one session; `read` it until the session is live."""
+    """The catching up of one session. Call `read` until the session is live."""
 
     def __init__(
         self, changes: Changes, live_feed: LiveFeed, session: Session, request: WatchRequest
@@ -93,9 +93,9 @@ class CatchUp:
         self._absent_through: int | None = None
 
     async def read(self) -> AsyncGenerator[None, None]:
-        """Read round after round, yielding after each part; ends when the session is not behind.
+        """Read in rounds until the session is live. Yield after each part.
 
-        What ends the watch for good closes the session; anything else is tried again.
+        Permanent errors close the session. Other errors lead to another try.
         """
         pauses = Pauses(self._changes)
         loop = asyncio.get_running_loop()
@@ -132,15 +132,15 @@ class CatchUp:
         self._check(state, kept_from)
         await self._assess_loss(state, asked)
         if state.history == 1 or self._checks_gaps:
-            # All that is stored is the newest of its key: no need to have it picked out. Or all of
-            # it is wanted, to see what is missing.
+            # Each stored message is the newest of its key, so NATS need not select those. Or all
+            # messages are needed, to see which are missing.
             self._latest = False
         newest = await self._changes.newest(self._bucket)
         if newest is not None and newest.revision > self._through:
             async with aclosing(self._read_through(newest)) as parts:
                 async for _ in parts:
                     yield
-        # Beyond the newest stored revision nothing is stored.
+        # No message is stored after the newest stored revision.
         await self._check_gaps(FeedBatch([], state.last, -inf))
         self._through = max(self._through, state.last)
         self._as_of = max(self._as_of, asked)
@@ -150,11 +150,11 @@ class CatchUp:
         session.join_live(self._through)
 
     def _check(self, state: BucketState, kept_from: int) -> None:
-        """Make sure that reading on from `_through` shows all that changed since.
+        """Check that reading on from `_through` shows all changes since.
 
         Raises:
-            BucketDeleted, Resync: it would not.
-            Unavailable: not yet.
+            BucketDeleted, Resync: it would not show them.
+            Unavailable: it is too early to know.
         """
         if self._created_at is None:
             resumes = self._request.resume_after is not None
@@ -165,11 +165,11 @@ class CatchUp:
         if self._created_at != state.created_at:
             raise BucketDeleted
         if self._live_feed.created_at != state.created_at:
-            # Made anew, and the feed has not noticed yet.
+            # The bucket was re-created, and the feed has not noticed yet.
             self._live_feed.end(BucketDeleted())
             return
         if state.last < max(kept_from, self._through):
-            # A leader of this very moment may not have taken in all that it is the leader of.
+            # A new leader may not have applied all messages yet.
             self._times_behind += 1
             if self._times_behind > _SECOND_LOOKS and self._through > state.last >= kept_from:
                 raise Resync(
@@ -180,9 +180,9 @@ class CatchUp:
 
     @property
     def _owed_after(self) -> int:
-        """The revision after which every change is owed.
+        """The revision after which every change must be sent.
 
-        What went before a snapshot began is not: its reader knew no key then.
+        Changes before a snapshot need not be sent, since its reader knew no key then.
         """
         return max(self._through, self._absent_through or 0)
 
@@ -191,18 +191,18 @@ class CatchUp:
         return self._safe_until == -inf
 
     async def _assess_loss(self, state: BucketState, asked: float) -> None:
-        """Find out until when nothing can go unseen, or whether each gap has to be looked at.
+        """Find out how long no change can be lost unnoticed, or whether to check each gap.
 
         Raises:
-            Resync: something may have gone already.
+            Resync: a change may be lost already.
         """
         self._as_of = max(self._as_of, asked - state.age)
         if self._snapshot and self._absent_through is None:
-            # What is owed comes after the newest revision, which is not looked up yet.
+            # Only changes after the newest revision count, and that revision is not known yet.
             self._safe_until, self._as_of = inf, asked
             return
         after = self._owed_after
-        # The answer is a little younger than the question: sure is what holds for both.
+        # The reply is slightly newer than the request, so take the time that is safe for both.
         safe = seconds_safe(state, after, asyncio.get_running_loop().time() - self._as_of)
         if safe == LOST:
             raise Resync(loss_reason(after))
@@ -211,11 +211,11 @@ class CatchUp:
         self._safe_until = -inf if is_short(safe, state) else asked + safe
 
     async def _check_gaps(self, batch: FeedBatch) -> None:
-        """Make sure that a batch has all that was owed and was there.
+        """Check that a batch has all the changes that must be sent.
 
         Raises:
-            BucketDeleted, Resync: it has not.
-            Unavailable: the time is over for which that was sure; another round finds out.
+            BucketDeleted, Resync: a change is missing.
+            Unavailable: the safe time has passed. Another round checks again.
         """
         if not self._checks_gaps:
             if asyncio.get_running_loop().time() >= self._safe_until:
@@ -234,7 +234,7 @@ class CatchUp:
     async def _read_through(self, newest: NewestRevision) -> AsyncGenerator[None, None]:
         session = self._session
         if self._snapshot and self._absent_through is None:
-            # A key that was deleted before the reader saw anything is simply not there.
+            # A key that was deleted before the snapshot is absent from it.
             self._absent_through = newest.revision
         absent_through = self._absent_through or 0
         async with self._changes.follow(
@@ -247,7 +247,7 @@ class CatchUp:
             reached = tests = 0
             while reached < newest.revision:
                 changes, reached, as_of = await feed.read()
-                # What is newer comes by the live feed, too.
+                # Newer changes also arrive on the live feed.
                 changes = [change for change in changes if change.revision <= newest.revision]
                 await self._check_gaps(FeedBatch(changes, min(reached, newest.revision), as_of))
                 for change in changes:
@@ -261,7 +261,7 @@ class CatchUp:
                 if not self._latest:
                     self._through = max(self._through, min(reached, newest.revision))
                     if reached <= newest.revision:
-                        # Else it is said of more than was looked at here.
+                        # Otherwise `as_of` also covers changes that were not read here.
                         self._as_of = max(self._as_of, as_of)
                 yield
                 if session.state is not State.CATCHING_UP:
@@ -269,10 +269,10 @@ class CatchUp:
         self._through = max(self._through, newest.revision)
 
     async def _wait_for_overwritten(self) -> None:
-        """Wait until what was written over while it was to be read has come by the live feed.
+        """Wait until values that were overwritten during the round have arrived on the live feed.
 
-        It has for sure when the feed had delivered all there was, at one moment since. Where
-        writes never pause there is no such moment; then the feed was close behind them for a while.
+        They have arrived once the live feed has caught up with the bucket. If writes never pause,
+        it may never catch up; then it has stayed close behind for some time.
         """
         for _ in range(_LOOKS_FOR_A_PAUSE):
             shown = self._live_feed.position or 0
@@ -284,9 +284,9 @@ class CatchUp:
 
 
 def same_moment(given: str, precise: str) -> bool:
-    """Return whether two RFC 3339 times in UTC are one, as far as `given` goes.
+    """Return whether two RFC 3339 times in UTC are equal to the precision of `given`.
 
-    Most languages keep fewer than the nine digits of a second that a server prints.
+    Most languages keep fewer than the nine fractional digits that a server prints.
     """
     second, _, digits = given.removesuffix("Z").removesuffix("+00:00").partition(".")
     precise_second, _, precise_digits = precise.removesuffix("Z").partition(".")

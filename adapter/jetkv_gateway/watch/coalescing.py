@@ -1,8 +1,8 @@
-"""What many watches want of a bucket at once, asked for once for all of them.
+"""Answers equal questions of many watches about a bucket with one lookup.
 
-Each watch that begins looks at its bucket two or three times. When thousands come back after a
-restart, the answers to these alone would keep NATS and the worker busy. A look counts for whoever
-asked before it began, and never for who comes later: what was written meanwhile is not in there.
+Each new watch looks up its bucket two or three times. When thousands return after a restart, these
+lookups alone would keep NATS and the worker busy. A lookup answers only the callers that asked
+before it started. Later callers need a newer answer, since it must include writes made meanwhile.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from jetkv_gateway.kv.errors import Unavailable
 __all__ = ["CoalescedLookups"]
 
 _SHARE_SECONDS = 0.05
-"""Seconds that a look waits for the one before, so that more can share it."""
+"""Seconds that a lookup waits for the one before, so that more callers can share it."""
 
 W = TypeVar("W")
 T = TypeVar("T")
 
 
 class _Lookup(Generic[W, T]):
-    """One look, who waits for it, and what it found."""
+    """One lookup, its callers, and its result."""
 
     task: asyncio.Task[None]
     found: T
@@ -34,10 +34,10 @@ class _Lookup(Generic[W, T]):
 
 
 class CoalescedLookups(Generic[W, T]):
-    """Lookups of one kind, by bucket: at most one that has not begun.
+    """Lookups of one kind. Each bucket has at most one that has not started.
 
     Args:
-        ask: looks at a bucket, for all who have that wish.
+        ask: looks up a bucket for the given requests.
     """
 
     def __init__(self, ask: Callable[[str, list[W]], Awaitable[T]]) -> None:
@@ -46,7 +46,7 @@ class CoalescedLookups(Generic[W, T]):
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def get(self, bucket: str, request: W) -> T:
-        """Return what a look finds that begins from now on."""
+        """Return the result of a lookup that starts after this call."""
         lookup = self._next.get(bucket)
         if lookup is None:
             lookup = self._next[bucket] = _Lookup()
@@ -54,19 +54,18 @@ class CoalescedLookups(Generic[W, T]):
         lookup.callers += 1
         lookup.requests.append(request)
         try:
-            # The last one who leaves ends it; until then it is everybody's.
+            # The last caller that leaves cancels the lookup.
             await lookup.done.wait()
         finally:
             lookup.callers -= 1
             if not lookup.callers and not lookup.done.is_set():
-                # Whoever comes meanwhile begins another one.
+                # A caller that arrives meanwhile starts another lookup.
                 self._mark_started(bucket, lookup)
                 lookup.task.cancel()
                 await asyncio.wait({lookup.task})
         error = lookup.error
         if error is not None:
-            # It goes to each caller without the places where others have raised it, and no frame
-            # keeps it.
+            # Each caller raises the error without the tracebacks of others, and no frame keeps it.
             try:
                 raise error.with_traceback(None)
             finally:

@@ -1,4 +1,4 @@
-"""All watches of a worker: one live feed a bucket, and a session for each watcher."""
+"""All watches of a worker: a live feed for each bucket, and a session for each watcher."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -22,18 +22,18 @@ __all__ = ["Hub", "Watch", "WatchLimits"]
 
 _TRIES = 3
 _FREE_FILTER_BYTES = 1024
-"""Of a watch's filters, which count nowhere: hardly any watch has more."""
+"""Bytes of a watch's filters that count towards no limit. Hardly any watch has more."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """Limits of one worker; 0 = none.
+    """Limits of one worker. 0 means no limit.
 
     Attributes:
-        watches: at the same time.
-        watches_per_address: of one client address.
-        filter_bytes: of all filters together, beyond what each watch has free.
-        queue: what may wait for one watcher.
+        watches: open at the same time.
+        watches_per_address: open at the same time from one client address.
+        filter_bytes: of all filters together, except the free bytes of each watch.
+        queue: limits of the changes that wait for one watcher.
     """
 
     watches: int = 0
@@ -56,12 +56,12 @@ class Hub:
 
     @property
     def watches(self) -> int:
-        """Watches open now."""
+        """The number of open watches."""
         return self._count
 
     @property
     def errors(self) -> list[GatewayError]:
-        """What keeps watched buckets from being followed now."""
+        """The errors that prevent following watched buckets now."""
         live_feeds = self._live_feeds.values()
         return [
             live_feed.stalled
@@ -73,7 +73,7 @@ class Hub:
     async def watch(
         self, bucket: str, request: WatchRequest, *, address: str = ""
     ) -> AsyncIterator["Watch"]:
-        """Open a watch: it gets every change from here on. Leaving the context ends it.
+        """Open a watch, which gets every change from now on. Leaving the context ends it.
 
         Raises:
             TooManyRequests: a limit is reached.
@@ -150,7 +150,7 @@ class Hub:
         closing.add_done_callback(self._closing.discard)
 
     async def _start(self, watch: "Watch") -> bool:
-        """Return whether the watch goes on from the bucket's present."""
+        """Start the watch at the bucket's present. Return whether that succeeded."""
         live_feed = watch.live_feed
         await live_feed.wait_opened()
         error = live_feed.error
@@ -162,7 +162,8 @@ class Hub:
             raise error
         state = await self._changes.state(live_feed.bucket)
         if state.created_at != live_feed.created_at:
-            # Made anew, and the feed has not noticed yet; the next try gets a feed of its own.
+            # The bucket was re-created, and the feed has not noticed yet. The next try opens a new
+            # feed.
             live_feed.end(BucketDeleted())
             return False
         watch.start(state.last)
@@ -170,10 +171,10 @@ class Hub:
 
 
 class Watch:
-    """One watcher's side.
+    """The watch of one watcher.
 
     Attributes:
-        session: its `end` says why the watch ended.
+        session: its `end` is the reason why the watch ended.
     """
 
     __slots__ = ("_catch_up", "_news", "_on_end", "live_feed", "request", "session")
@@ -200,14 +201,14 @@ class Watch:
 
     @property
     def end(self) -> GatewayError | None:
-        """Why it ended."""
+        """The reason why the watch ended."""
         return self.session.end
 
     @property
     def bookmark(self) -> int | None:
-        """The revision to resume after, None where that is not known yet.
+        """The revision to resume after, or None if it is not known yet.
 
-        It moves on with the bucket, also while nothing happens that this watcher wants.
+        It advances with the bucket, even if no change matches this watch.
         """
         session = self.session
         if session.state is not State.LIVE or not session.idle:
@@ -215,20 +216,20 @@ class Watch:
         return max(session.position, self.live_feed.position or 0)
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the session is closed, whatever is still to be read."""
+        """Call `callback` when the session closes, even if items are still waiting."""
         self._on_end = callback
         if self.session.state is State.CLOSED:
             callback()
 
     def start(self, last: int) -> None:
-        """Go live after the bucket's `last` revision, unless the past is wanted, too."""
+        """Go live after the bucket's `last` revision, unless older changes are needed too."""
         if self.request.resume_after is None and not self.request.snapshot:
             self.session.join_live(max(last, self.live_feed.newest_offered))
 
     async def items(self) -> AsyncGenerator[list[Item], None]:
-        """Yield what the watcher is owed, in order; ends when the session is closed.
+        """Yield the watcher's items in order until the session closes.
 
-        The past is read no faster than this is iterated over. Close the iterator when done.
+        Older changes are read no faster than you iterate. Close the iterator when done.
         """
         session = self.session
         catch_up, self._catch_up = self._catch_up, None

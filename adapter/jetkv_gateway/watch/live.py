@@ -48,34 +48,35 @@ __all__ = ["NO_ROOM_SECONDS", "LiveFeed", "Pauses"]
 _log = logging.getLogger("jetkv.watch")
 
 NO_ROOM_SECONDS = 10.0
-"""Seconds that watches wait where NATS has no room for another consumer."""
+"""Seconds that watches wait if NATS has no room for another consumer."""
 
 _NO_FEED_SECONDS = 60.0
-"""Seconds that they wait for a sign of a feed at all, from a bucket that answers."""
+"""Seconds that watches wait for a feed of a bucket that answers otherwise."""
 
 LOOK_SECONDS = 15.0
-"""Between two looks at a bucket that is watched: what is done to its stream, feeds do not tell."""
+"""Seconds between two checks of a watched bucket. Feeds do not report changes of its stream."""
 
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
 _OFFERS_PER_TURN = 8000
 _MAX_PART = 64
-"""Changes that are offered to one session after the other, each time: most of the work is for each
-offer. In between all of it would wait for the last one."""
+"""Changes that are offered to each session at a time. Most of the work is per offer, and the last
+session waits while the others are served.
+"""
 _TESTS_AS_AN_OFFER = 4
 _TESTS_A_PART = 4000
 _SECOND_LOOKS = 5
 _CLOSELY_SECONDS = 2.0
-"""Where a bucket forgets within this time, feeds tell twice as often how far they have come."""
+"""For a bucket that forgets within this time, feeds report their position twice as often."""
 
 _IN_STEP_SECONDS = 1.0
-"""How far a feed may be behind and still be delivered to before anything is evicted."""
+"""Seconds that a feed may be behind and still deliver each change before it is evicted."""
 
 _Name = TypeVar("_Name")
 
 
 class Pauses:
-    """Pauses between tries that may go on for ever: they double up to a second, with jitter."""
+    """Pauses between an unlimited number of tries. They double up to a second, with jitter."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -91,17 +92,18 @@ class Pauses:
 
 
 class LiveFeed:
-    """The feed of a bucket.
+    """The live feed of a bucket.
 
     Attributes:
-        position: every change up to this revision was offered to the sessions; None until the
-            bucket was looked at.
+        position: each change up to this revision was offered to the sessions. None until the first
+            check of the bucket.
         newest_offered: the newest revision that was offered to at least one session. A session
             that joins starts after it.
-        created_at: of the bucket that is watched.
-        error: why there is no feed now, or None.
-        stalled: why there has been none for a while, although the bucket answers, or None.
-        ended: whether it has ended, and all sessions with it.
+        created_at: creation time of the watched bucket.
+        error: the reason why there is no feed now, or None.
+        stalled: the reason why there has been no feed for some time although the bucket answers, or
+            None.
+        ended: whether it has ended, together with all sessions.
     """
 
     def __init__(self, changes: Changes, bucket: str) -> None:
@@ -147,11 +149,11 @@ class LiveFeed:
             _remove(self._by_filters, session.name, session)
 
     async def wait_opened(self) -> None:
-        """Wait until the feed was opened, or could not be."""
+        """Wait until opening the feed has succeeded or failed."""
         await self._opened_once.wait()
 
     async def reached(self, revision: int, timeout: float) -> bool:
-        """Return whether `position` is at `revision`, waiting up to `timeout` seconds for it."""
+        """Return whether `position` reaches `revision` within `timeout` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not self.ended and (self.position is None or self.position < revision):
@@ -160,7 +162,7 @@ class LiveFeed:
         return self.position is not None and self.position >= revision
 
     def end(self, reason: GatewayError) -> None:
-        """End all sessions, and the feed."""
+        """End the feed and all sessions."""
         self.ended = True
         self.error = reason
         for session in self._sessions:
@@ -169,7 +171,7 @@ class LiveFeed:
         self._opened_once.set()
 
     async def close(self) -> None:
-        """Remove the feed; sessions, if there are any, hear nothing more."""
+        """Remove the feed. Sessions get no notice."""
         self.ended = True
         self._task.cancel()
         with suppress(asyncio.CancelledError):
@@ -193,13 +195,13 @@ class LiveFeed:
                     self.error = error
                     self._opened_once.set()
                     await pauses.wait()
-        except Exception:  # noqa: BLE001 - it must not end unseen
-            # A watch that nobody feeds any more may not look like one where nothing happens.
+        except Exception:  # noqa: BLE001 - it must not end unnoticed
+            # A watch without a feed must not look like one without changes.
             _log.exception("the feed of bucket %s failed", self.bucket)
             self.end(InternalError())
 
     def _is_given_up(self, error: GatewayError) -> bool:
-        """Return whether there was no feed for too long, although the bucket answers."""
+        """Return whether there was no feed for too long although the bucket answers."""
         if not self._answers:
             self._no_feed_since = self.stalled = None
             return False
@@ -223,7 +225,7 @@ class LiveFeed:
         if self.position is None:
             self.position = self.newest_offered = state.last
             self._as_of = asked
-        # What it keeps now, and what it kept when it was looked at last: both ways may have been.
+        # Both the present limits and those at the last check may have applied since.
         self._forgets, before = state.silent_loss, self._forgets
         silent_loss = stricter(state.silent_loss, before)
         self.created_at = state.created_at
@@ -231,7 +233,7 @@ class LiveFeed:
         async with self._changes.follow(
             self.bucket, after=self.position, fast_heartbeat=fast_heartbeat
         ) as feed:
-            # It may have been made anew between the look and the feed.
+            # The bucket may have been re-created between the check and the feed.
             if (await self._changes.state(self.bucket)).created_at != state.created_at:
                 raise BucketDeleted
             self._opened = True
@@ -251,11 +253,11 @@ class LiveFeed:
                 task.result()
 
     async def _check_bucket_regularly(self, state: BucketState) -> None:
-        """Look at the bucket from time to time, until it is not what is watched any more.
+        """Check regularly that the watched bucket still exists.
 
         Raises:
             BucketDeleted, BucketNotFound, BucketUnsuitable
-            Unavailable: the feed has not got to where the bucket was at the last look.
+            Unavailable: the feed has not reached the bucket's revision of the last check.
         """
         behind: tuple[int, int] | None = None
         while True:
@@ -275,7 +277,7 @@ class LiveFeed:
             behind = position, found.last
 
     async def _check(self, state: BucketState) -> None:
-        """Make sure that what follows `position` can be all that happened since.
+        """Check that the changes after `position` can be complete.
 
         Raises:
             BucketDeleted, Resync
@@ -288,7 +290,7 @@ class LiveFeed:
         for _ in range(_SECOND_LOOKS):
             if state.last >= position:
                 break
-            # A leader of this very moment may not have taken in all that it is the leader of.
+            # A new leader may not have applied all messages yet.
             await asyncio.sleep(0.2)
             state = await self._changes.state(self.bucket)
             if state.created_at != self.created_at:
@@ -299,11 +301,11 @@ class LiveFeed:
             raise Resync(loss_reason(position))
 
     def _age(self) -> float:
-        """Return seconds, as many at least as what comes after `position` is old."""
+        """Return the greatest possible age of the next change after `position`, in seconds."""
         return asyncio.get_running_loop().time() - self._as_of
 
     async def _check_gaps(self, batch: FeedBatch, silent_loss: SilentLoss) -> None:
-        """Make sure that nothing has gone that a feed has passed over.
+        """Check that a gap in a feed is not the loss of a change.
 
         Raises:
             BucketDeleted, Resync
@@ -311,7 +313,7 @@ class LiveFeed:
         age = self._age()
         if age < max(silent_loss.after, _IN_STEP_SECONDS):
             return
-        # What vouches for one gap vouches for all that come after it.
+        # Proof for one gap is proof for all later gaps.
         before = first_gap(batch, self.position or 0)
         if before is None:
             return
@@ -337,7 +339,8 @@ class LiveFeed:
                 for some in self._offer(changes):
                     offers += some
                     if offers > _OFFERS_PER_TURN:
-                        # Readers first, or all that keep up would look slow. And everybody else.
+                        # Let readers run first, or readers that keep up would look slow. Then let
+                        # everything else run.
                         offers = 0
                         await asyncio.sleep(0)
                 self.position = changes[-1].revision
@@ -348,9 +351,10 @@ class LiveFeed:
             self._moved.set()
 
     def _parts(self, changes: list[Change]) -> Iterator[list[Change]]:
-        """Yield changes, as many at a time as can be offered without a pause in between.
+        """Yield changes in parts that can be offered without a pause.
 
-        No more than a turn has room for, nor what crowds a session, whose reader needs a turn then.
+        A part fits into one turn of the event loop, and does not fill the queue of a session, whose
+        reader would need a turn then.
         """
         size, at = weight(changes), 0
         while at < len(changes):
@@ -370,9 +374,9 @@ class LiveFeed:
             yield part
 
     def _offer(self, changes: Sequence[Change]) -> Iterator[int]:
-        """Offer changes to those who want them; yield after each part how much work it was.
+        """Offer changes to matching sessions. Yield the work done after each part.
 
-        Sessions come and go between the parts.
+        Sessions may join and leave between the parts.
         """
         offers, tests = len(changes), 0
         if self._by_key:
@@ -380,10 +384,10 @@ class LiveFeed:
                 for session in self._by_key.get(change.key, ()):
                     offers += _OFFERS_PER_TURN if session.add_live(change) else 1
         for sessions in list(self._by_filters.values()):
-            # All of a group have the same filters: one answers for all.
+            # All sessions of a group have the same filters, so one answers for all.
             one = next(iter(sessions), None)
             if one is None:
-                continue  # they left in a pause
+                continue  # they left during a pause
             wanted = changes
             if one.filters[0] is not EVERYTHING:
                 tests += one.cost * len(changes)

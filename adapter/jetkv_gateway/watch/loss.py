@@ -1,16 +1,16 @@
-"""Whether a change can have gone without a trace while a watch was not looking.
+"""Tells whether a watch may have missed a change that left no trace.
 
-A newer revision of its key is a trace of a change, and so is an expiry marker, until its own time
-is up. Where a bucket forgets (`kv.model.SilentLoss`), three things prove that nothing was missed
-after a revision N:
+A change leaves a trace if a newer revision of its key or an expiry marker is stored, until that
+expires itself. If a bucket forgets (`kv.model.SilentLoss`), three things prove that no change after
+revision N was missed:
 
-1. *Time*: what came after N is younger than the bucket keeps anything, traces included. A stored
-   revision up to N + 1 that is young proves it, too: all that follows is younger.
-2. *Order*: where the oldest goes first, a stored revision up to N + 1 vouches for all after it.
-3. *Presence*: every revision after N is delivered, one after the other.
+1. *Time*: all changes after N are younger than the bucket's limit, so nothing has expired. A
+   young stored revision up to N + 1 proves that too, since all later ones are younger.
+2. *Order*: if the bucket drops the oldest first, a stored revision up to N + 1 proves it.
+3. *Presence*: every revision after N is delivered without a gap.
 
-Time and order are read off a bucket's state. For presence the changes have to be read without a
-filter, since a revision that is missing does not tell its key: written over since, or gone.
+The bucket's state shows time and order. Presence needs all changes without a filter, since a
+missing revision does not show its key, nor whether it was overwritten or lost.
 """
 
 from math import inf
@@ -38,15 +38,15 @@ _SHORT_SECONDS = 1.0
 
 
 def seconds_safe(state: BucketState, after: int, age: float) -> float:
-    """Return the seconds for which nothing that changed after a revision can go unseen.
+    """Return for how many seconds no change after a revision can be lost unnoticed.
 
     Args:
         after: the revision.
-        age: seconds, at least as many as the first change after it is old.
+        age: the greatest possible age of the first change after it, in seconds.
 
     Returns:
-        `inf` where nothing ever goes; `LOST` where something may have gone already; `CHECK_GAPS`
-        where neither is sure, and each gap has to be looked at.
+        `inf` if the bucket never forgets; `LOST` if a change may be lost already; `CHECK_GAPS`
+        if neither is certain, and each gap must be checked.
     """
     silent_loss = state.silent_loss
     if silent_loss is None:
@@ -61,18 +61,18 @@ def seconds_safe(state: BucketState, after: int, age: float) -> float:
 
 
 def is_short(safe: float, state: BucketState) -> bool:
-    """Return whether there is too little time to read anything before it is over."""
+    """Return whether the safe time is too short to read anything."""
     if state.silent_loss is None:
         return False
     return safe <= 0 or safe < min(_SHORT_SECONDS, state.silent_loss.after / 4)
 
 
 def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
-    """Return whether a change may have gone where the revision after `before` is missing.
+    """Return whether a gap after the revision `before` may be a lost change.
 
     Args:
         state: of the bucket, read after the gap was seen.
-        age: seconds, at least as many as what is missing is old.
+        age: the greatest possible age of the missing revision, in seconds.
     """
     safe = seconds_safe(state, before, age)
     if safe == CHECK_GAPS:
@@ -81,7 +81,7 @@ def gap_is_loss(state: BucketState, before: int, age: float) -> bool:
 
 
 def first_gap(batch: FeedBatch, position: int) -> int | None:
-    """Return the revision before the first gap after `position`, None where all have come."""
+    """Return the revision before the first gap after `position`, or None without a gap."""
     for change in batch.changes:
         if change.revision > position + 1:
             return position
@@ -90,22 +90,22 @@ def first_gap(batch: FeedBatch, position: int) -> int | None:
 
 
 def loss_reason(after: int) -> str:
-    """Return the reason of a resync."""
+    """Return the text of a resync."""
     return f"changes after revision {after} may have expired unseen"
 
 
 def stricter(one: SilentLoss | None, other: SilentLoss | None) -> SilentLoss | None:
-    """Return how a bucket forgets that may have forgotten in both ways."""
+    """Return the stricter of two limits, for a bucket that may have had both."""
     if one is None or other is None:
         return one or other
     return SilentLoss(min(one.after, other.after), one.oldest_first and other.oldest_first)
 
 
 async def seconds_proven(changes: Changes, bucket: str, state: BucketState, after: int) -> float:
-    """Return the seconds that a young revision up to `after` + 1 makes sure, 0 where there is none.
+    """Return the safe seconds that a young revision up to `after` + 1 proves, or 0.
 
-    Looked for from there backwards, in steps that grow: the first stored revision is the oldest of
-    all, and may be one that never goes.
+    The search goes backwards in growing steps, since the first stored revision is the oldest and
+    may be one that never expires.
     """
     silent_loss = state.silent_loss
     if silent_loss is None or state.first > after + 1:

@@ -1,8 +1,8 @@
-"""A share of each turn of the event loop, for work that many ask for at once.
+"""Limits the work per turn of the event loop when many start at once.
 
-Thousands of watches come back within a second of a restart, and any one of them may have as many
-filters as a URL holds. Each is some work before anything waits; all of it in one turn of the loop
-would stop everybody else for as long.
+Thousands of watches return within a second of a restart, and each may have as many filters as a URL
+holds. Each one needs some work before it first waits. All of that in one turn of the event loop
+would block everything else.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ __all__ = ["TurnPacer"]
 
 
 class TurnPacer:
-    """Lets in as much work in each turn as fits, first come first served.
+    """Admits as much work per turn as fits, first come, first served.
 
     Args:
-        weight: of the work in a turn; what weighs more takes the rest of one.
+        weight: of the work in one turn. Heavier work takes the rest of a turn.
     """
 
     def __init__(self, weight: int) -> None:
@@ -25,7 +25,7 @@ class TurnPacer:
         self._next: asyncio.Handle | None = None
 
     async def wait(self, weight: int) -> None:
-        """Wait for a turn with room for so much work, which is not at all where there is some."""
+        """Wait for a turn with room for this weight. It returns at once if there is room now."""
         loop = asyncio.get_running_loop()
         if self._next is None:
             self._left = self._weight

@@ -1,4 +1,4 @@
-"""What one watcher is owed, as a state machine without I/O (docs/architecture.md, decision 14).
+"""The state machine of one watcher, without I/O (docs/architecture.md, decision 14).
 
     CATCHING_UP ──▶ LIVE ──▶ CLOSED
 
@@ -13,9 +13,9 @@
 | any         | `close`  | → CLOSED with a reason; what was handed out can still be taken     |
 | CLOSED      | anything | nothing                                                            |
 
-Catching up reads on a feed of its own, at the reader's pace: a history of any length costs no
-memory, and only a reader that cannot keep up with the present is too slow. Because each revision
-is compared with the last one handed out, repeats do no harm, wherever they come from.
+Catching up reads its own feed at the reader's pace. So a history of any length costs no memory, and
+only a reader that cannot keep up with new changes is too slow. A session compares each revision
+with the last one that it handed out, so repeated changes do no harm, whatever their source.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEnd:
-    """All that was current at `revision` has been handed out (docs/watch.md#frames)."""
+    """Every value that was current at `revision` has been handed out (docs/watch.md#frames)."""
 
     revision: int
 
@@ -60,30 +60,32 @@ Item = Change | SnapshotEnd
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may wait for one reader: changes, and bytes of values with some for each change."""
+    """Limits of a queue: changes, and bytes of values plus an overhead for each change."""
 
     changes: int = 4096
     bytes: int = 4 * 1024 * 1024
 
 
 class Session:
-    """One watcher.
+    """The session of one watcher.
 
     Args:
-        filters: a change is wanted when any of them accepts its key.
-        ignore_deletes: whether tombstones are left out.
-        snapshot_end: whether to say when it has caught up.
-        limits: of what may wait to be taken, and of what is kept while it catches up.
-        on_news: called when there is something to take, or the session was closed.
+        filters: a change matches if any of them accepts its key.
+        ignore_deletes: whether to omit tombstones.
+        snapshot_end: whether to hand out a `SnapshotEnd` after catching up.
+        limits: of the items that wait for the reader, and of the live changes kept while it catches
+            up.
+        on_news: called when items arrive and when the session closes.
 
     Attributes:
-        limits: of what may wait.
-        keys: the keys wanted, where no filter accepts more than one; else empty.
-        name: the same for all sessions with the same filters.
-        cost: of `wants`, at most, in units of a simple filter.
-        position: every wanted change up to this revision was handed out, or a newer one of its key.
+        limits: of the items that wait.
+        keys: the keys that match, if each filter accepts one key only; else empty.
+        name: equal for all sessions with the same filters.
+        cost: the most that `matches` costs, in units of a simple filter.
+        position: each matching change up to this revision, or a newer one of its key, was handed
+            out.
         missed: whether live changes were dropped since `restart`.
-        end: why it is closed.
+        end: the reason why it closed.
     """
 
     __slots__ = (
@@ -127,7 +129,7 @@ class Session:
         self._snapshot_end = snapshot_end
         self.limits = limits or Limits()
         self._on_news = on_news or _nobody
-        # Lists: there are thousands of sessions, and most have nothing in them.
+        # Empty lists are small. There are thousands of sessions, and most hold nothing.
         self._kept: list[Change] = []
         self._kept_bytes = 0
         self._waiting: list[Item] = []
@@ -141,25 +143,25 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be taken."""
+        """Whether no item waits for the reader."""
         return not self._waiting
 
     def restart(self) -> None:
-        """Begin a round of catching up: live changes are kept from here on."""
+        """Start a round of catching up. Live changes are kept from now on."""
         self.missed = False
         self._forget()
 
     def add_past(self, change: Change) -> None:
-        """Take in a change that catching up has read."""
+        """Add a change that catching up has read."""
         if self.state is State.CATCHING_UP and change.revision > self.position:
             self._hand_out((change,))
 
     def add_live(self, *changes: Change) -> bool:
-        """Take in changes, in order, as they happen; their keys must be among those wanted.
+        """Add live changes in order. Their keys must match.
 
         Returns:
-            Whether just now a quarter of what may wait is reached: a reader who keeps up needs a
-            turn to show it.
+            Whether this call filled a quarter of the queue: the reader then needs a turn of the
+            event loop to show that it keeps up.
         """
         if self.state is State.LIVE:
             position = self.position
@@ -180,10 +182,11 @@ class Session:
         return False
 
     def join_live(self, through: int) -> bool:
-        """Go live; the changes up to `through` have been read.
+        """Go live, after all changes up to `through` have been read.
 
         Returns:
-            False where live changes were dropped meanwhile: `restart`, and read on from `through`.
+            False if live changes were dropped meanwhile. Then call `restart`, and read on from
+                `through`.
         """
         if self.state is not State.CATCHING_UP:
             return self.state is State.LIVE
@@ -201,7 +204,10 @@ class Session:
         return True
 
     def close(self, reason: GatewayError) -> None:
-        """End it; the first reason counts. A slow reader gets nothing of what waits for it."""
+        """Close the session. The first reason counts.
+
+        A slow reader loses the items that wait for it.
+        """
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
@@ -213,11 +219,14 @@ class Session:
         self._on_news()
 
     def mute(self) -> None:
-        """Tell nobody of news any more: its reader has gone, and need not be held in a cycle."""
+        """Stop calling `on_news`.
+
+        The reader has left, and the callback would keep it in a reference cycle.
+        """
         self._on_news = _nobody
 
     def take(self, max_bytes: int = 64 * 1024) -> list[Item]:
-        """Return what waits, in order: as much as fits into `max_bytes`, but one at least."""
+        """Return waiting items in order: at least one, and as many as fit into `max_bytes`."""
         if self._waiting_bytes <= max_bytes:
             taken, self._waiting = self._waiting, []
             self._waiting_bytes = 0
@@ -249,7 +258,7 @@ class Session:
         return 4 * len(self._waiting) >= limits.changes or 4 * self._waiting_bytes >= limits.bytes
 
     def _full(self, changes: int, size: int) -> bool:
-        # A single change has to fit, however large its value is.
+        # A single change always fits, however large its value is.
         return changes > self.limits.changes or (changes > 2 and size > self.limits.bytes)
 
     def _forget(self) -> None:
@@ -259,7 +268,7 @@ class Session:
 
 
 def weight(items: Sequence[Item]) -> int:
-    """Return the bytes that items count for, of those that may wait."""
+    """Return the bytes that items count for in the queue."""
     return sum([_CHANGE_WEIGHT + len(item.value) for item in items if isinstance(item, Change)])
 
 

@@ -1,10 +1,10 @@
-"""The changes of buckets, where watches that begin at the same time share what they ask for.
+"""The changes of buckets. Watches that start at the same time share their reads.
 
-After a restart thousands of watches come back, and most have missed little and much the same. With
-a consumer for each, NATS and the worker would be busy making and removing consumers. So those that
-have missed little are read for together, once, by what any of them wants; each then picks its own
-out of that. What is read together is bounded: a watch that has missed more, or larger values, goes
-on with a consumer of its own, at its own pace.
+After a restart, thousands of watches return, and most have missed few changes. With a consumer for
+each watch, NATS and the worker would be busy creating and removing consumers. So one consumer reads
+for all watches that have missed little, and each watch picks its own changes. The shared read is
+bounded. A watch that has missed more, or larger values, continues with its own consumer at its own
+pace.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from jetkv_gateway.watch.coalescing import CoalescedLookups
 __all__ = ["SharedChanges"]
 
 _MAX_SHARED_REVISIONS = 4096
-"""Revisions that a watch may have missed and still be read for with others."""
+"""A watch that has missed more revisions than this reads alone."""
 
 _MAX_FILTERS = 32
-"""That are told apart by NATS; where there are more, all changes are read."""
+"""Filters that are passed to NATS. With more filters, all changes are read."""
 
 _MAX_READ_BYTES = 512 * 1024
-"""Of one read; and of all of them, as long as somebody has not taken in his part."""
+"""The limit of one read. The next limit is for all reads that a watch still uses."""
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
 _CHANGE_OVERHEAD = 512
 
 _TESTS_A_TURN = 8000
-"""Of keys by simple filters: some three milliseconds. Then others have a turn."""
+"""Keys tested by simple filters in one turn of the event loop, about three milliseconds."""
 
 
 class SharedChanges:
-    """`kv.store.Changes`, where those who ask for the same at the same time share the answer."""
+    """`kv.store.Changes` that answers equal requests of the same time together."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -114,7 +114,7 @@ class SharedChanges:
         )
 
     async def _read(self, bucket: str, requests: "list[_PastRequest]") -> "_SharedRead | None":
-        """Read for all of them what any of them wants, None where each had better read alone."""
+        """Read the changes that any of the requests needs; None if each should read alone."""
         if len(requests) == 1 or self._kept > _MAX_KEPT_BYTES:
             return None
         after = min(request.after for request in requests)
@@ -133,7 +133,7 @@ class SharedChanges:
 
 
 class _PastRequest(NamedTuple):
-    """What one watch wants of the past: as for `Changes.follow`."""
+    """The missed changes that one watch needs, as for `Changes.follow`."""
 
     after: int
     filters: tuple[Filter, ...]
@@ -141,12 +141,12 @@ class _PastRequest(NamedTuple):
 
 
 class _SharedRead:
-    """What was read for several watches.
+    """The changes that were read for several watches.
 
     Attributes:
-        reached, as_of: as of a `FeedBatch`.
-        size: bytes, about.
-        readers: who has not taken in his part.
+        reached, as_of: as in `FeedBatch`.
+        size: approximate bytes.
+        readers: watches that still use it.
     """
 
     def __init__(self, after: int) -> None:
@@ -159,7 +159,7 @@ class _SharedRead:
         self._by_key: dict[str, list[Change]] | None = None
 
     def add(self, batch: FeedBatch) -> bool:
-        """Take in what was read next; False where that would be too much."""
+        """Add the next batch. Return False if that exceeds the limit."""
         size = sum(_CHANGE_OVERHEAD + len(change.value) for change in batch.changes)
         if self.size + size > _MAX_READ_BYTES:
             return False
@@ -169,12 +169,12 @@ class _SharedRead:
         return True
 
     async def pick(self, request: _PastRequest) -> list[Change]:
-        """Return what one watch wants of it, in order."""
+        """Return the changes for one watch, in order."""
         filters = request.filters
         name = tuple([keep.text for keep in filters])
         picked = self._picked.get(name)
         if picked is None:
-            # Watches that want the same are many.
+            # Many watches have the same filters.
             picked = self._picked[name] = await self._pick(filters)
         first = bisect_right(picked, request.after, key=_revision)
         return picked[first:]
@@ -204,7 +204,7 @@ class _SharedRead:
 
 
 class _SharedFeed:
-    """`kv.store.Feed` of one watch: what was read for several, then the rest for it alone."""
+    """The `kv.store.Feed` of one watch: first the shared read, then its own feed."""
 
     def __init__(
         self,
