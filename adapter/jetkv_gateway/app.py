@@ -178,7 +178,7 @@ def build(
             KeyHandlers(store.entries),
             ListingHandlers(store.listings, store.pages, store.readings),
             BatchHandlers(store.batches, store.entries),
-            BucketHandlers(store.buckets),
+            BucketHandlers(store.buckets, store.bucket_changes),
             HealthHandlers(readiness, auth_required=authenticator.required),
             ApiHandlers(auth_required=authenticator.required),
             WatchHandlers(hub, pacer),
@@ -186,7 +186,7 @@ def build(
         ),
         body_limits={
             "put_entry": functools.partial(getattr, connection, "max_value_bytes"),
-            "create_bucket": lambda: BODY_LIMIT,
+            **dict.fromkeys(("create_bucket", "put_bucket", "patch_bucket"), lambda: BODY_LIMIT),
             "batch": lambda: MAX_BODY_BYTES,
         },
         lifespan=lifespan,

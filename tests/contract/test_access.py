@@ -21,6 +21,8 @@ ROUTES: dict[tuple[str, str], Question] = {
     ("GET", BUCKETS): ("list buckets", None, None),
     ("POST", BUCKETS): ("create bucket", None, None),
     ("GET", BUCKET): ("bucket info", "b", None),
+    ("PUT", BUCKET): ("change bucket", "b", None),
+    ("PATCH", BUCKET): ("change bucket", "b", None),
     ("DELETE", BUCKET): ("delete bucket", "b", None),
     ("GET", f"{BUCKET}/keys"): ("list keys", "b", None),
     ("GET", f"{BUCKET}/keys/{{key}}"): ("read", "b", "a/b c"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jetkv_gateway.jetstream.streams import silent_loss_of
+from jetkv_gateway.jetstream.silent_loss import silent_loss_of
 from jetkv_gateway.kv.model import BucketState, Change, Operation, SilentLoss
 from jetkv_gateway.kv.store import FeedBatch, StoredRevision
 from jetkv_gateway.watch.loss import (
@@ -88,7 +88,7 @@ class Server:
             first_age=self.now - first.at if first else inf,
             last=self.last,
             history=self.config["max_msgs_per_subject"],
-            silent_loss=silent_loss_of(self.config),
+            silent_loss=silent_loss_of(self.config, 0.0),
         )
 
     async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
@@ -207,7 +207,7 @@ def test_a_resume_goes_on_only_where_nothing_is_lost_and_wherever_all_is_there(
 def test_a_bucket_forgets_as_its_settings_say(
     config: dict[str, Any], expected: SilentLoss | None
 ) -> None:
-    assert silent_loss_of(config) == expected
+    assert silent_loss_of(config, 0.0) == expected
 
 
 def test_a_bucket_that_forgot_in_two_ways_is_taken_for_the_worse() -> None:

@@ -1,9 +1,15 @@
 """Handlers of the routes for buckets."""
 
-from jetkv_gateway.http.bucket_schema import BucketCreate, BucketList, BucketOut
+from jetkv_gateway.http.bucket_schema import (
+    BucketChanged,
+    BucketCreate,
+    BucketList,
+    BucketOut,
+    BucketPatch,
+)
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.kv.access import Verb
-from jetkv_gateway.kv.store import Buckets
+from jetkv_gateway.kv.store import BucketChanges, Buckets
 
 __all__ = ["BODY_LIMIT", "BucketHandlers"]
 
@@ -14,8 +20,9 @@ BODY_LIMIT = 64 * 1024
 class BucketHandlers:
     """The handlers of the routes for buckets."""
 
-    def __init__(self, buckets: Buckets) -> None:
+    def __init__(self, buckets: Buckets, changes: BucketChanges) -> None:
         self._buckets = buckets
+        self._changes = changes
 
     async def create_bucket(self, call: Call) -> None:
         spec = BucketCreate.read(call.request.body).spec()
@@ -31,6 +38,25 @@ class BucketHandlers:
     async def get_bucket(self, call: Call, bucket: str) -> None:
         info = BucketOut.of(await self._buckets.info(bucket, call.retries))
         call.answer_json(200, info.json_bytes())
+
+    async def put_bucket(self, call: Call, bucket: str) -> None:
+        await self._change(call, bucket, create=True)
+
+    async def patch_bucket(self, call: Call, bucket: str) -> None:
+        await self._change(call, bucket, create=False)
+
+    async def _change(self, call: Call, bucket: str, *, create: bool) -> None:
+        body = BucketPatch.read(call.request.body)
+        dry_run = call.flag("dry_run")
+        change = body.change(
+            bucket,
+            create=create,
+            dry_run=dry_run,
+            allow_data_loss=call.flag("allow_data_loss"),
+        )
+        changed = await self._changes.apply(change, call.retries)
+        status = 201 if changed.created and not dry_run else 200
+        call.answer_json(status, BucketChanged.of_change(changed).json_bytes())
 
     async def delete_bucket(self, call: Call, bucket: str) -> None:
         await self._buckets.delete(bucket, call.retries)

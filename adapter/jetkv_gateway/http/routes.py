@@ -62,6 +62,12 @@ _PREFIX = Parameter(
     {"pattern": r"^[^\x00-\x1f\x7f]*$", "maxLength": 512},
 )
 _FLAG = {"enum": ["true", "false"]}
+_CHANGE = (
+    Parameter(
+        "dry_run", "Answer as the request would be answered, with 200, and change nothing", _FLAG
+    ),
+    Parameter("allow_data_loss", "Change the bucket even if that removes stored data", _FLAG),
+)
 _BYTES = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string"}
 _ETAG: dict[str, dict[str, Any]] = {
@@ -336,6 +342,33 @@ ROUTES: tuple[Route, ...] = (
         "Buckets",
         answers={200: _json("The bucket", "BucketOut")},
         error_statuses=(404, 409, 503, 504),
+    ),
+    Route(
+        "put_bucket",
+        "PUT",
+        _BUCKET,
+        Verb.CHANGE_BUCKET,
+        "Create a bucket, or give the one that exists the settings that are named",
+        "Buckets",
+        parameters=_CHANGE,
+        answers={
+            200: _json("The bucket as it is now, and what was changed", "BucketChanged"),
+            201: _json("The bucket was created", "BucketChanged"),
+        },
+        error_statuses=(409, 413, 429, 501, 503, 504, 507),
+        body={"application/json": "BucketPatch"},
+    ),
+    Route(
+        "patch_bucket",
+        "PATCH",
+        _BUCKET,
+        Verb.CHANGE_BUCKET,
+        "Give a bucket the settings that are named",
+        "Buckets",
+        parameters=_CHANGE,
+        answers={200: _json("The bucket as it is now, and what was changed", "BucketChanged")},
+        error_statuses=(404, 409, 413, 429, 501, 503, 504, 507),
+        body={"application/json": "BucketPatch"},
     ),
     Route(
         "delete_bucket",

@@ -7,9 +7,11 @@ from pydantic import Field as Described
 
 from jetkv_gateway.http.answers import AnswerModel
 from jetkv_gateway.http.bucket_schema import (
+    BucketChanged,
     BucketCreate,
     BucketList,
     BucketOut,
+    BucketPatch,
 )
 
 __all__ = [
@@ -131,9 +133,11 @@ class Capabilities(AnswerModel):
 
 
 MODELS: tuple[type[BaseModel], ...] = (
+    BucketChanged,
     BucketCreate,
     BucketList,
     BucketOut,
+    BucketPatch,
     Capabilities,
     EntryList,
     EntryMeta,
@@ -146,5 +150,5 @@ MODELS: tuple[type[BaseModel], ...] = (
 )
 """All models that the table of routes refers to."""
 
-READ: frozenset[type[BaseModel]] = frozenset({BucketCreate})
+READ: tuple[type[BaseModel], ...] = (BucketCreate, BucketPatch)
 """Those of them that a request's body is read by."""

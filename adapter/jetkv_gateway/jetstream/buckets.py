@@ -1,25 +1,23 @@
 """Buckets: create, describe, list, delete."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
-from jetkv_gateway.jetstream.capabilities import Capability, Host, since
 from jetkv_gateway.jetstream.client import JetStream
-from jetkv_gateway.jetstream.configs import marked, new_config, read_settings
+from jetkv_gateway.jetstream.configs import marked, new_config, read_settings, unmarked
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import nothing_applied
+from jetkv_gateway.jetstream.features import resolved
 from jetkv_gateway.jetstream.republish import check_republish
 from jetkv_gateway.jetstream.streams import bucket_info, unsuitable_reason
-from jetkv_gateway.kv.buckets import FIELDS, BucketInfo, BucketSpec
+from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
 from jetkv_gateway.kv.errors import (
     BucketExists,
     BucketNotFound,
     BucketProtected,
-    BucketUnsuitable,
     DeadlineExceeded,
     GatewayError,
     InvalidArgument,
@@ -35,27 +33,6 @@ _PAGE_BYTES = 1024 * 1024
 """The largest page of a list of streams; a server sends at most 256 streams per page."""
 
 
-_NEEDS: Mapping[str, Capability] = {
-    "expiry_markers": Capability.EXPIRY_MARKERS,
-    "key_ttl": Capability.KEY_TTL,
-    "batches": Capability.BATCHES,
-}
-"""What the server that holds the stream has to be able to do, by setting."""
-
-
-def require(host: Host, setting: str) -> None:
-    """Make sure that a server can do what a setting switches on.
-
-    Raises:
-        BucketUnsuitable: the text names the version that can.
-    """
-    capability = _NEEDS.get(setting)
-    if capability is not None and not host.can(capability):
-        need = "needs" if setting == "key_ttl" else "need"
-        version = since(capability)
-        raise BucketUnsuitable(f"{setting} {need} nats-server {version} or newer")
-
-
 class JetStreamBuckets:
     """`kv.store.Buckets` on JetStream."""
 
@@ -69,7 +46,7 @@ class JetStreamBuckets:
         self._cache.forget(spec.name)
         await check_republish(self._js, spec.name, spec.republish, retries)
         await self._require_free(spec.name, retries)
-        config = new_config(self._naming, spec.name, await self._resolved(spec, retries))
+        config = new_config(self._naming, spec.name, await resolved(self._js, spec, retries))
         stream = self._naming.stream(spec.name)
         info = await self._js.call(
             f"STREAM.CREATE.{stream}",
@@ -78,7 +55,8 @@ class JetStreamBuckets:
             retries=retries,
         )
         try:
-            await self._js.call(f"STREAM.UPDATE.{stream}", orjson.dumps(config), check="")
+            plain = orjson.dumps(unmarked(info["config"]))
+            await self._js.call(f"STREAM.UPDATE.{stream}", plain, check="")
         except GatewayError as error:
             # The bucket is there; with the mark, only a native create of the same one would fail.
             _log.info("bucket %s keeps the mark of its creation: %s", spec.name, error.message)
@@ -101,24 +79,6 @@ class JetStreamBuckets:
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
         raise BucketExists
-
-    async def _resolved(self, spec: BucketSpec, retries: Retries | None) -> dict[str, Any]:
-        """Return all settings of a bucket; what depends on the server is on where it can.
-
-        Raises:
-            BucketUnsuitable: it cannot what is asked for.
-        """
-        settings = {name: getattr(spec, name) for name in FIELDS}
-        if spec.expiry_markers:
-            settings["key_ttl"] = True
-        if any(settings[name] is not False for name in _NEEDS):
-            host = await self._js.host(retries)
-            for name, capability in _NEEDS.items():
-                if settings[name] is None:
-                    settings[name] = host.can(capability)
-                elif settings[name]:
-                    require(host, name)
-        return settings
 
     async def info(self, name: str, retries: Retries | None = None) -> BucketInfo:
         return bucket_info(self._naming, await self._cache.stream(name, retries=retries))

@@ -17,7 +17,7 @@ from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.expiry import seconds_of
 from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed
 from jetkv_gateway.jetstream.names import filters_including, names_of
-from jetkv_gateway.jetstream.streams import silent_loss_of
+from jetkv_gateway.jetstream.silent_loss import silent_loss_of
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint
 from jetkv_gateway.kv.model import BucketState
@@ -64,7 +64,7 @@ class JetStreamChanges:
             first_age=now - seconds_of(state["first_ts"]),
             last=last,
             history=info["config"]["max_msgs_per_subject"],
-            silent_loss=silent_loss_of(info["config"]),
+            silent_loss=silent_loss_of(info["config"], now),
         )
 
     async def newest(self, bucket: str) -> NewestRevision | None:

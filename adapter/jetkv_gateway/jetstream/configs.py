@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.silent_loss import KEPT_SINCE, kept_since
 from jetkv_gateway.kv.bucket_values import (
     SYSTEM_METADATA,
     Compression,
@@ -21,6 +22,7 @@ from jetkv_gateway.kv.plans import Difference
 
 __all__ = [
     "changed_config",
+    "described",
     "marked",
     "marker_seconds",
     "new_config",
@@ -43,6 +45,9 @@ for less has missed nothing."""
 MARKERS_SECONDS_WITH_HISTORY = 30
 """The same in a bucket that keeps a history. There it is the shortest TTL that a value can have:
 the server raises a shorter one to it without a word (NATS ADR-43)."""
+
+_DEFAULT_WINDOW = 120 * _SECOND
+"""For which the server remembers message ids, unless a TTL is shorter."""
 
 _CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
@@ -103,16 +108,28 @@ def unmarked(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "metadata": kept} if kept else rest
 
 
-def changed_config(config: Mapping[str, Any], changes: Mapping[str, Difference]) -> dict[str, Any]:
+def changed_config(
+    config: Mapping[str, Any], changes: Mapping[str, Difference], now: float
+) -> dict[str, Any]:
     """Return the configuration of a stream with some of the bucket's settings changed.
 
     All else is as it was, whoever has set it.
+
+    Args:
+        now: the server's time, seconds since 1970.
     """
     changed = unmarked(config)
     for field, write in _WRITE.items():
         if field in changes:
             write(changed, changes[field].wanted)
+    _write_mark(changed, KEPT_SINCE, kept_since(config, changed, now))
     return changed
+
+
+def described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with what the server will add to it, as far as anybody looks at it."""
+    age, window = config.get("max_age", 0), _DEFAULT_WINDOW
+    return {"duplicate_window": min(age, window) if age else window, **config}
 
 
 def _write_ttl(config: dict[str, Any], seconds: int) -> None:

@@ -31,5 +31,5 @@ async def check_republish(
             why = f"the stream {streams[0]} stores it"
     if why is not None:
         raise PermissionDenied(
-            f"permission denied: republish in bucket {bucket} to {republish.destination}: {why}"
+            f"permission denied: republish of bucket {bucket} to {republish.destination}: {why}"
         )

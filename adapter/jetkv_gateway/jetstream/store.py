@@ -3,6 +3,7 @@
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.batches import JetStreamBatches
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
+from jetkv_gateway.jetstream.bucket_changes import JetStreamBucketChanges
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
 from jetkv_gateway.jetstream.bulk_reads import JetStreamReadings
 from jetkv_gateway.jetstream.changes import JetStreamChanges
@@ -33,13 +34,15 @@ def open_store(
     js = JetStream(connection, naming, timeout, in_flight_bytes)
     cache = BucketCache(js)
     entries = JetStreamEntries(js, cache)
+    buckets = JetStreamBuckets(js, cache)
     return Store(
         entries=entries,
         batches=JetStreamBatches(js, cache),
         listings=JetStreamListings(js, cache),
         pages=JetStreamPages(js, cache, entries),
         readings=JetStreamReadings(js, cache),
-        buckets=JetStreamBuckets(js, cache),
+        buckets=buckets,
+        bucket_changes=JetStreamBucketChanges(js, cache, buckets),
         changes=JetStreamChanges(js, cache),
         health=js,
     )

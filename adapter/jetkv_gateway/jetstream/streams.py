@@ -7,12 +7,8 @@ from jetkv_gateway.jetstream.bucket_warnings import cluster_of, warnings_of
 from jetkv_gateway.jetstream.configs import marker_seconds, read_settings
 from jetkv_gateway.kv.buckets import MAX_HISTORY, BucketInfo
 from jetkv_gateway.kv.filters import overlap
-from jetkv_gateway.kv.model import SilentLoss
 
-__all__ = ["bucket_info", "silent_loss_of", "unsuitable_reason"]
-
-_SECOND = 1_000_000_000
-_SHORTEST_TTL = 1.0
+__all__ = ["bucket_info", "unsuitable_reason"]
 
 
 def unsuitable_reason(config: dict[str, Any]) -> str | None:
@@ -44,26 +40,6 @@ def _moved_keys_reason(config: dict[str, Any]) -> str | None:
         f"stream {config['name']} moves keys: its subject_transform stores {source} as {target}, "
         "so a GET does not find them"
     )
-
-
-def silent_loss_of(config: dict[str, Any]) -> SilentLoss | None:
-    """Return how a bucket can lose messages without a trace; None if it cannot.
-
-    A newer revision of the key is a trace. An expiry marker is one too, until it expires itself. If
-    a message can have its own TTL, or `never` in a bucket with a TTL, messages do not expire in
-    order of age.
-    """
-    own_ttls = bool(config.get("allow_msg_ttl"))
-    consumed = config.get("retention", "limits") != "limits"
-    evicts = config.get("discard") == "old" and (
-        config.get("max_bytes", -1) > 0 or config.get("max_msgs", -1) > 0
-    )
-    kept = [0.0] if evicts or consumed else []
-    if config.get("max_age"):
-        kept.append(config["max_age"] / _SECOND)
-    if own_ttls:
-        kept.append(config.get("subject_delete_marker_ttl", 0) / _SECOND or _SHORTEST_TTL)
-    return SilentLoss(min(kept), oldest_first=not own_ttls and not consumed) if kept else None
 
 
 def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:

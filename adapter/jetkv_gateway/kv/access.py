@@ -23,6 +23,7 @@ class Verb(StrEnum):
     WATCH = "watch"
     LIST_BUCKETS = "list buckets"
     CREATE_BUCKET = "create bucket"
+    CHANGE_BUCKET = "change bucket"
     DELETE_BUCKET = "delete bucket"
     BUCKET_INFO = "bucket info"
     API_DESCRIPTION = "api description"

@@ -35,10 +35,12 @@ from jetkv_gateway.kv.model import (
     Entry,
     KeyMeta,
 )
+from jetkv_gateway.kv.plans import BucketChange, Changed
 from jetkv_gateway.kv.retries import Retries
 
 __all__ = [
     "Batches",
+    "BucketChanges",
     "Buckets",
     "Changes",
     "Entries",
@@ -351,6 +353,21 @@ class Buckets(Protocol):
         ...
 
 
+class BucketChanges(Protocol):
+    """Changes of buckets that exist, or are created for it."""
+
+    async def apply(self, change: BucketChange, retries: Retries | None = None) -> Changed:
+        """Give a bucket the settings that are wanted; nothing is sent if it has them already.
+
+        Of a change that is refused, nothing is applied.
+
+        Raises:
+            BucketNotFound: there is none, and none is to be created.
+            CannotBeChanged, WouldLoseData, PermissionDenied
+        """
+        ...
+
+
 class Health(Protocol):
     """The health of the backend."""
 
@@ -369,5 +386,6 @@ class Store:
     pages: Pages
     readings: Readings
     buckets: Buckets
+    bucket_changes: BucketChanges
     changes: Changes
     health: Health
