@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from jetkv._core.readback import difference
+from jetkv._readback import difference
 from jetkv.errors import InvalidArgumentError
 
 __all__ = ["Codec", "codec_for"]

@@ -1,4 +1,4 @@
-"""What the SDK returns: entries, updates, buckets."""
+"""The values that calls return: entries, updates and descriptions of buckets."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
-
-from jetkv._core.bucket_settings import AT_LEAST, EQUAL
 
 __all__ = [
     "BucketInfo",
@@ -34,7 +32,10 @@ _UNDECODED: Any = object()
 
 
 class Operation(StrEnum):
-    """What was done to a key. In a watch, a purge is a delete with the reason `purge`."""
+    """The operation that a revision stands for.
+
+    A watch reports a purge as a delete with the reason `purge`.
+    """
 
     PUT = "put"
     DELETE = "delete"
@@ -42,7 +43,7 @@ class Operation(StrEnum):
 
 
 class _Stored(Generic[T_co]):
-    """A key's value at one revision, decoded when it is first asked for."""
+    """A key's value at one revision. `value` is decoded on first access."""
 
     __slots__ = ("_decode", "_value", "key", "operation", "raw", "revision")
 
@@ -68,10 +69,10 @@ class _Stored(Generic[T_co]):
 
     @property
     def value(self) -> T_co:
-        """The value, decoded by the bucket's type; None where there is none (a tombstone).
+        """The value, of the bucket's type; None for a delete or a purge.
 
         Raises:
-            ValueDecodeError: the stored bytes are not of that type; `raw` has them.
+            ValueDecodeError: the stored bytes do not fit the bucket's type; `raw` has them.
         """
         if self._value is _UNDECODED:
             live = self.operation is Operation.PUT
@@ -88,7 +89,7 @@ class _Stored(Generic[T_co]):
         return hash(self._identity())
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        # What decodes may not be able to travel to another process: its work is done before.
+        # The decoder may not be picklable, so the value is decoded before it is pickled.
         names = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
         state = {name: getattr(self, name) for name in names}
         return None, state | {"_value": self.value, "_decode": None}
@@ -96,7 +97,7 @@ class _Stored(Generic[T_co]):
     def _identity(self) -> tuple[Any, ...]:
         return self.key, self.raw, self.revision, self.operation
 
-    def _shown(self) -> str:
+    def _summary(self) -> str:
         size = f"{len(self.raw)} bytes" if self.operation is Operation.PUT else "no value"
         return f"key={self.key!r} revision={self.revision} {self.operation.value} {size}"
 
@@ -105,12 +106,13 @@ class Entry(_Stored[T_co]):
     """A key's value at one revision.
 
     Attributes:
-        key: as it was written.
-        raw: the stored bytes, empty for a tombstone.
-        revision: the bucket-wide sequence number of the write.
-        created_at: when it was written, in UTC. For what a write has just returned (`modify`) it
-            is when the answer came, by this machine's clock.
-        operation: `put`; in a history also `delete` and `purge`.
+        key: the key.
+        value: the value, of the bucket's type; None for a tombstone.
+        raw: the stored bytes; empty for a tombstone.
+        revision: the sequence number of the write; the whole bucket counts as one.
+        created_at: when it was written, in UTC. In an entry that `modify` returns, this is when the
+            answer arrived, by this machine's clock.
+        operation: `put`; in a history also `delete` and `purge`, which are tombstones.
     """
 
     __slots__ = ("created_at",)
@@ -128,19 +130,20 @@ class Entry(_Stored[T_co]):
         self.created_at = created_at
 
     def __repr__(self) -> str:
-        return f"<Entry {self._shown()}>"
+        return f"<Entry {self._summary()}>"
 
 
 class Update(_Stored[T_co]):
-    """A change that a watch saw.
+    """A change that a watch returns.
 
     Attributes:
-        key: as it was written.
-        raw: the stored bytes, empty on a delete.
-        revision: the place to resume after; for `vanished`, that of the new snapshot.
+        key: the key.
+        value: the value, of the bucket's type; None for a delete.
+        raw: the stored bytes; empty for a delete.
+        revision: the sequence number of the write; for `vanished`, that of the new snapshot.
         operation: `put` or `delete`.
-        reason: why a key is gone, where it was no plain delete: `purge`, `expired`, or `vanished`:
-            a watch had to take a new snapshot, and the key is not in it any more.
+        reason: why the key is gone, or None for a plain delete. `purge`: it was purged. `expired`:
+            its TTL ended. `vanished`: the watch took a new snapshot, and the key is not in it.
     """
 
     __slots__ = ("reason",)
@@ -159,16 +162,17 @@ class Update(_Stored[T_co]):
 
     def __repr__(self) -> str:
         reason = f" {self.reason}" if self.reason else ""
-        return f"<Update {self._shown()}{reason}>"
+        return f"<Update {self._summary()}{reason}>"
 
 
 @dataclass(frozen=True, slots=True)
 class BucketWarning:
-    """What a bucket's settings promise less than its callers may think.
+    """A warning about a bucket's settings: they promise less than callers may expect.
 
     Attributes:
-        code: such as `single_replica`; a newer gateway may have others.
-        message: what it means and what to do about it.
+        code: for example `single_replica`. A newer gateway may send codes that this SDK does not
+            know.
+        message: what the warning means, and what to do about it.
     """
 
     code: str
@@ -177,11 +181,11 @@ class BucketWarning:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where in a NATS super-cluster a bucket is kept; `Placement()` is anywhere.
+    """Which servers of a NATS super-cluster may store a bucket; `Placement()` allows all.
 
     Attributes:
-        cluster: the name of the cluster; "" = any.
-        tags: that each of its servers has to have.
+        cluster: the name of a cluster; "" for any.
+        tags: the tags that each of the servers must have.
     """
 
     cluster: str = ""
@@ -190,13 +194,13 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Republish:
-    """Where NATS publishes every stored message of a bucket again; `Republish()` is nowhere.
+    """Where NATS publishes every stored message of a bucket again; `Republish()` is off.
 
     Attributes:
-        destination: a NATS subject. The gateway refuses one that begins with `$`, `_` or a
-            wildcard, or that a stream takes.
+        destination: a NATS subject. The gateway refuses a subject that starts with `$`, `_` or a
+            wildcard, or that a stream stores.
         source: a NATS subject filter, such as `$KV.cache.user.>`.
-        headers_only: leave the values out.
+        headers_only: whether the values are left out.
     """
 
     destination: str = ""
@@ -209,21 +213,26 @@ class BucketInfo:
     """A bucket as the gateway describes it.
 
     Attributes:
-        values: stored messages, history and tombstones included.
-        bytes: their size.
-        history: revisions kept of each key.
-        ttl: how long after its write a key expires; None = never.
-        compression: of the files of NATS, `none` or `s2`.
-        placement: where in a NATS super-cluster it is kept.
+        name: the bucket's name.
+        values: how many messages are stored, history and tombstones included.
+        bytes: the size of these messages.
+        history: how many revisions of each key are kept.
+        created_at: when the bucket was created, in UTC.
+        description: a text for people; empty if nobody gave one.
+        ttl: how long after its write a key expires; None if keys never expire.
+        storage: `file` or `memory`.
+        replicas: how many servers store each message.
+        compression: how NATS compresses the bucket's files: `none` or `s2`.
+        placement: which servers of NATS may store the bucket.
         metadata: texts of your own, by name.
         republish: where NATS publishes every stored message again.
-        expiry_markers: watchers see keys expire.
-        key_ttl: a value can have a TTL of its own.
-        batches: several keys can be written as one.
-        protected: it cannot be deleted over the API.
-        marker_ttl: how long the marker of an expired value stays; None = there are none.
-        warnings: of what can lose a write; none of a gateway that is older than them.
-        more: fields of a newer gateway.
+        expiry_markers: whether watches report keys that expire.
+        key_ttl: whether a value can have a TTL of its own.
+        batches: whether several keys can be written as one.
+        protected: whether the gateway refuses to delete the bucket.
+        marker_ttl: how long the marker of an expired value stays; None if there are no markers.
+        warnings: what can lose a write. An older gateway sends no warnings.
+        more: fields of a newer gateway that this SDK does not know.
     """
 
     name: str
@@ -248,42 +257,24 @@ class BucketInfo:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def differences(found: BucketInfo, **asked: Any) -> list[str]:
-    """Return in what a bucket falls short of what was asked for, in words.
-
-    Args:
-        asked: settings by name, `ttl` among them; None says that any will do, but of `ttl`, which
-            is None for a bucket whose keys never expire.
-    """
-    other = []
-    for name in (*EQUAL, *AT_LEAST):
-        field = name.removesuffix("_seconds")
-        has, wanted = getattr(found, field), asked[field]
-        if wanted is None and field != "ttl":
-            continue
-        if has != wanted if name in EQUAL else has < wanted:
-            other.append(f"{field} is {has or 'never'}, not {wanted or 'never'}")
-    return other
-
-
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_time(text: str) -> datetime:
-    """Return a moment of RFC 3339 in UTC, cut to microseconds.
+    """Parse a time of RFC 3339 and return it in UTC, cut to microseconds.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no such time.
     """
     if _RFC_3339.fullmatch(text) is None:
-        raise ValueError(f"no moment of RFC 3339: {text!r}")
-    moment = datetime.fromisoformat(text)
+        raise ValueError(f"not an RFC 3339 time: {text!r}")
+    time = datetime.fromisoformat(text)
     try:
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        return time if time.tzinfo is UTC else time.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"before the year 1 or after 9999 in UTC: {text!r}") from error
 
 
-def format_time(moment: datetime) -> str:
-    """Return a moment as RFC 3339 in UTC."""
-    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+def format_time(time: datetime) -> str:
+    """Format a time as RFC 3339 in UTC."""
+    return time.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"

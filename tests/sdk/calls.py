@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jetkv import JetKVError, Retry
-from jetkv._core.wire import TransportError
+from jetkv._core.messages import TransportError
 from tests.support.clients import MakeClient
 from tests.support.scripted import http
 

@@ -109,7 +109,7 @@ def test_a_delay_that_is_no_number_of_seconds_is_refused(name: str, seconds: Any
 
 @pytest.mark.parametrize("attempts", [0, 1.5, "3", None, True])
 def test_attempts_that_are_no_count_are_refused(attempts: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="attempts is a whole number from 1"):
+    with pytest.raises(InvalidArgumentError, match="attempts must be a whole number from 1"):
         Retry(attempts=attempts)
 
 

@@ -30,10 +30,10 @@ from tests.support.http import Bucket, Http
 
 
 BAD_KEYS = {
-    "empty": ("", "a key is empty"),
-    "a number": (5, "a key is text, not int"),
-    "bytes": (b"k", "a key is text, not bytes"),
-    "nothing": (None, "a key is text, not NoneType"),
+    "empty": ("", "a key must not be empty"),
+    "a number": (5, "a key must be text, not int"),
+    "bytes": (b"k", "a key must be text, not bytes"),
+    "nothing": (None, "a key must be text, not NoneType"),
     "half a character": ("\ud800", "valid Unicode"),
     "a control character": ("a\nb", "control characters"),
     "a zero byte": ("a\x00b", "control characters"),
@@ -149,8 +149,8 @@ async def test_a_watch_begins_in_one_place(make, nobody: str) -> None:
 SETTINGS = {
     "seconds for a ttl": ({"ttl": 5}, "timedelta, not int"),
     "half seconds": ({"ttl": timedelta(seconds=1.5)}, "whole seconds"),
-    "no ttl": ({"ttl": timedelta(0)}, "whole seconds, 1 or more"),
-    "a negative ttl": ({"ttl": timedelta(seconds=-5)}, "whole seconds, 1 or more"),
+    "no ttl": ({"ttl": timedelta(0)}, "1 s or more"),
+    "a negative ttl": ({"ttl": timedelta(seconds=-5)}, "1 s or more"),
     "no history": ({"history": 0}, "history"),
     "too much history": ({"history": 65}, "history"),
     "history in words": ({"history": "5"}, "history"),

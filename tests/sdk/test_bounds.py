@@ -20,7 +20,7 @@ from jetkv import (
     UnexpectedAnswerError,
 )
 from jetkv._core.bodies import Body
-from jetkv._core.wire import Kind, Request
+from jetkv._core.messages import Kind, Request
 from tests.sdk.calls import (
     INFO,
     ONCE,
@@ -143,7 +143,7 @@ async def test_a_write_whose_answer_cannot_be_decoded_is_unknown(make, answer: b
 
 async def test_what_breaks_off_within_its_coding_may_be_read_again(make) -> None:
     with scripted(http(200, gzip.compress(BODY)[:-9], "Content-Encoding: gzip")) as server:
-        error = await refused_by(make, server.url, READS["get"], UnavailableError, "breaks off")
+        error = await refused_by(make, server.url, READS["get"], UnavailableError, "is missing")
     assert error.retryable
 
 

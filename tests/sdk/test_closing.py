@@ -54,7 +54,7 @@ everywhere = pytest.mark.parametrize("where", WHERE)
 
 
 def stream_of(watch: Any) -> Any:
-    return getattr(watch, "_target", watch)._stream
+    return getattr(watch, "_target", watch)._reader.connected
 
 
 @everywhere
@@ -251,9 +251,11 @@ def test_a_signal_handler_may_close_a_watch_that_its_own_thread_is_at() -> None:
         watch = client.kv().bucket("b").watch(snapshot=True)
         closed = threading.Event()
 
+        transport = client._endpoint.transport
+
         def close_from_within() -> None:
-            watch._stream = client._transport.stream()
-            with watch._stream._guard, client._transport._connections.lock:
+            watch._reader._stream = stream = transport.stream()
+            with stream._guard, transport._connections.lock:
                 watch.close()
                 client.close()
             closed.set()
@@ -285,8 +287,7 @@ async def test_a_watch_that_is_closed_as_its_answer_begins_ends(monkeypatch) -> 
             ask = async_transport.Stream._ask
 
             def close() -> None:
-                watch._closing.set()
-                watch._drop()
+                watch._reader.close()
 
             async def closing(stream: Any, *rest: Any) -> Any:
                 response = await ask(stream, *rest)

@@ -100,7 +100,7 @@ async def test_what_only_waited_for_a_connection_was_not_sent(make) -> None:
             first = asyncio.create_task(bucket.put("k1", 1))
             try:
                 await soon(lambda: server.asked, "the first is on its way")
-                getattr(client, "_target", client)._timeout = SOON
+                getattr(client, "_target", client)._endpoint.timeout = SOON
                 error = await error_in_time(bucket.put("k2", 1))
             finally:
                 go.set()
@@ -205,7 +205,7 @@ async def test_a_watch_that_is_refused_without_an_end_gives_up(make, monkeypatch
 async def test_a_watch_reads_no_refusal_of_any_size(make, monkeypatch) -> None:
     for driver in (sync_transport, async_transport):
         monkeypatch.setattr(driver, "REFUSAL_SECONDS", 30)
-        monkeypatch.setattr(driver, "SMALL_BYTES", 1000)
+        monkeypatch.setattr(driver, "MAX_SMALL_ANSWER_BYTES", 1000)
     with scripted(INFO, trickling(REFUSED, b"x" * 100)) as server:
         async with make(server.url, retry=ONCE) as client:
             error = await error_in_time(anext(client.kv().bucket("b").watch()))

@@ -11,7 +11,7 @@ import pytest
 import jetkv
 from jetkv import errors
 from jetkv._core.answers import error_of
-from jetkv._core.wire import Answer, Kind, Request
+from jetkv._core.messages import Answer, Kind, Request
 from jetkv.errors import JetKVError
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.kv import errors as of_gateway
@@ -235,7 +235,7 @@ every_answer = pytest.mark.parametrize(
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 READ = Request("GET", "/x", Kind.READ, "get of 'k' in bucket 'b'")
-WRITE = Request("PUT", "/x", Kind.KEYED, "put of 'k' in bucket 'b'", check="get the key")
+WRITE = Request("PUT", "/x", Kind.KEYED, "put of 'k' in bucket 'b'", how_to_check="get the key")
 
 
 def heard(said: of_gateway.GatewayError, request: Request | None = None) -> JetKVError:

@@ -121,7 +121,7 @@ seen = []
 reader = threading.Thread(target=lambda: seen.append(next(watch).revision))
 reader.start()
 deadline = time.monotonic() + 8
-while not watch._stream._busy:
+while not watch._reader.connected or not watch._reader._stream._busy:
     assert time.monotonic() < deadline
     time.sleep(0.01)
 child = os.fork()

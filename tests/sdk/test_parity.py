@@ -32,11 +32,13 @@ PLAIN = {"kv", "bucket", "watch", "__aiter__", "__init__", "__repr__", "__del__"
 
 
 def members(kind: type) -> dict[str, Any]:
-    """Return what a class defines itself, and a caller may use."""
+    """Return what a class and its bases in the SDK define, and a caller may use."""
     special = (*SYNC_NAMES, *SYNC_NAMES.values(), "__init__", "__repr__", "__del__")
     return {
         name: member
-        for name, member in vars(kind).items()
+        for base in reversed(kind.__mro__)
+        if base.__module__.startswith("jetkv.")
+        for name, member in vars(base).items()
         if not name.startswith("_") or name in special
     }
 
@@ -45,7 +47,7 @@ def methods() -> Iterator[tuple[str, Any, Any]]:
     for name, (sync, twin) in TWINS.items():
         for member, asynchronous in members(twin).items():
             if inspect.isfunction(asynchronous):
-                counterpart = vars(sync).get(SYNC_NAMES.get(member, member))
+                counterpart = members(sync).get(SYNC_NAMES.get(member, member))
                 yield f"{name}.{member}", counterpart, asynchronous
 
 

@@ -220,6 +220,6 @@ async def test_no_secret_stands_in_an_error_without_a_proxy(make) -> None:
 
 async def test_no_secret_stands_in_a_client(make) -> None:
     client = make(SECURE, proxy="http://user:p%2Fsecret@127.0.0.1:9", token=TOKEN)
-    shown = repr(getattr(client, "_target", client)) + repr(client._address)
+    shown = repr(getattr(client, "_target", client)) + repr(client._endpoint.address)
     await client.aclose()
     assert [secret for secret in SECRETS if secret in shown] == []

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from jetkv import DeadlineExceededError, OutcomeUnknownError, Retry
-from jetkv._core.retry import silence
-from jetkv._core.wire import Kind, Request
+from jetkv._core.messages import Kind, Request
+from jetkv._core.retry import read_timeout
 from tests.sdk.calls import ONCE
 from tests.sdk.test_retry import GET, HONOURS, PLAIN, PUT
 from tests.support.http import Bucket, Http
@@ -193,4 +193,4 @@ WRITE = Request("POST", "/", Kind.WRITE, "a write")
 def test_a_first_try_has_a_part_of_the_time(
     request_: Request, tried: int, left: float, expected: float
 ) -> None:
-    assert silence(request_, tried, left) == pytest.approx(expected)
+    assert read_timeout(request_, tried, left) == pytest.approx(expected)

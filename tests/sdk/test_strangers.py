@@ -62,17 +62,17 @@ async def test_a_name_that_cannot_be_resolved_is_said(make, nowhere: str, call: 
 
 PAGE = "<!doctype html><title>Welcome</title>"
 STRANGERS: dict[str, tuple[bytes, str]] = {
-    "a page": (http(200, PAGE, kind="text/html"), "200 with text/html"),
-    "a page of 404": (http(404, PAGE, kind="text/html"), "404 with text/html"),
-    "a page of 500": (http(500, PAGE, kind="text/html"), "500 with text/html"),
+    "a page": (http(200, PAGE, kind="text/html"), "200, text/html"),
+    "a page of 404": (http(404, PAGE, kind="text/html"), "404, text/html"),
+    "a page of 500": (http(500, PAGE, kind="text/html"), "500, text/html"),
     "a redirect": (
         http(301, "", "Location: http://127.0.0.1:9/elsewhere"),
         "a redirect to http://127.0.0.1:9/elsewhere",
     ),
-    "another JSON": (http(200, '{"ok":true}'), "200 with application/json"),
-    "a list": (http(200, "[]"), "200 with application/json"),
-    "an error of another's": (http(404, '{"detail":"Not Found"}'), "404 with application/json"),
-    "nothing": (http(200, ""), "200 with application/json"),
+    "another JSON": (http(200, '{"ok":true}'), "200, application/json"),
+    "a list": (http(200, "[]"), "200, application/json"),
+    "an error of another's": (http(404, '{"detail":"Not Found"}'), "404, application/json"),
+    "nothing": (http(200, ""), "200, application/json"),
 }
 
 
@@ -90,7 +90,9 @@ async def test_an_answer_of_another_server_is_said_to_be_one(
 @every_call
 async def test_a_page_instead_of_an_answer_ends_every_call(make, call: Call) -> None:
     with scripted(STRANGERS["a page of 404"][0]) as server:
-        await refused_by(make, server.url, call, UnexpectedAnswerError, "is not a jetkv gateway's")
+        await refused_by(
+            make, server.url, call, UnexpectedAnswerError, "does not come from a jetkv gateway"
+        )
     assert len(server.asked) == 1
 
 

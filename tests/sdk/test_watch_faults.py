@@ -238,7 +238,7 @@ def test_another_thread_can_end_a_loop_that_waits_for_its_gateway(gateway, flags
         with watch:
             loop.start()
             gateway.stop()
-            until(lambda: watch._tried > 1, "it has tried to come back")
+            until(lambda: watch._reader._attempts > 1, "it has tried to come back")
             began = time.monotonic()
             watch.close()
             loop.join(5)
@@ -352,7 +352,7 @@ async def test_a_second_reader_is_refused_and_the_first_goes_on(make, http, buck
         first = asyncio.create_task(take(watch, 1))
         inner = getattr(watch, "_target", watch)
         await soon(lambda: inner._reading, "the first one reads")
-        with pytest.raises(InvalidArgumentError, match="one thread or task"):
+        with pytest.raises(InvalidArgumentError, match="only one thread or task"):
             await take(watch, 1)
         bucket.put("a", "1")
         assert await first == [("a", 1)]

@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 import jetkv
 import jetkv_gateway
-from jetkv._core import private_parts as sdk_parts
+from jetkv._core import private_apis as sdk_apis
 from jetkv_gateway.private_apis import PARTS, RANGES, Part, PrivateApiMissing, check
 
 ROOT = Path(__file__).parents[2]
@@ -37,13 +37,13 @@ PYTHONS = {"_abc_impl"}
 GATEWAY = {
     (name.partition("(")[0], where) for part in PARTS for name in part.names for where in part.where
 }
-SDK = {(part.name, part.where) for part in sdk_parts.PARTS}
+SDK = {(part.name, part.where) for part in sdk_apis.PARTS}
 
 
 def test_all_listed_parts_are_there() -> None:
     check()
-    for library in sdk_parts.RANGES:
-        sdk_parts.check(library)
+    for library in sdk_apis.RANGES:
+        sdk_apis.check(library)
 
 
 def test_what_is_missing_is_named_with_its_library_its_version_and_those_allowed() -> None:
@@ -66,11 +66,11 @@ def test_a_part_that_takes_other_parameters_is_missing(name: str) -> None:
 
 
 def test_a_missing_part_of_the_sdk_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = sdk_parts.Part("aiohttp", "ClientSession", "_gone", "")
-    monkeypatch.setattr(sdk_parts, "PARTS", [gone])
+    gone = sdk_apis.Part("aiohttp", "ClientSession", "_gone", "")
+    monkeypatch.setattr(sdk_apis, "PARTS", [gone])
     said = 'has no ClientSession._gone, which jetkv needs: install "aiohttp>=3.11,<4"'
     with pytest.raises(ImportError, match=re.escape(said)):
-        sdk_parts.check("aiohttp")
+        sdk_apis.check("aiohttp")
 
 
 def test_the_ranges_are_those_that_are_installed_and_that_the_pins_are_in() -> None:
@@ -80,7 +80,7 @@ def test_the_ranges_are_those_that_are_installed_and_that_the_pins_are_in() -> N
     pins = dict(
         re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "requirements/run.txt").read_text(), re.M)
     )
-    ranges = {**RANGES, **sdk_parts.RANGES}
+    ranges = {**RANGES, **sdk_apis.RANGES}
     assert SpecifierSet(ranges.pop("Python")) == SpecifierSet(project["requires-python"])
     assert ranges.keys() == set(LIBRARIES.values())
     for library, allowed in ranges.items():

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from jetkv import errors
 from jetkv._core import answers
 from jetkv._core.answers import decoder
+from jetkv._core.messages import Answer, Broken, Kind, Request
 from jetkv._core.retry import judge
 from jetkv._core.session import SnapshotEnd
-from jetkv._core.wire import Answer, Broken, Kind, Request
 from jetkv.codec import codec_for
 from jetkv.models import BucketInfo, Entry, Update
 from tests.unit.test_sdk_session import session
 
 GET = Request("GET", "/", Kind.READ, "a read")
-PUT = Request("PUT", "/", Kind.KEYED, "a write", body=b"1", check="look")
+PUT = Request("PUT", "/", Kind.KEYED, "a write", body=b"1", how_to_check="look")
 DECODE = decoder(codec_for(bytes), "b")
 
 ENTRY = {
@@ -266,7 +266,7 @@ def test_whatever_error_comes_is_one_of_the_tree(
     for name in ("current_revision", "limit_bytes"):
         assert type(getattr(found, name, None)) in (int, type(None))
     verdict = judge(request_, answer, "here")
-    assert 0 <= verdict.at_least < 100_000
+    assert 0 <= verdict.min_delay < 100_000
 
 
 @pytest.mark.parametrize("snapshot", [True, False])

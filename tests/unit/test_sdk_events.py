@@ -45,14 +45,14 @@ def test_cuts_change_nothing(blocks: list[tuple[str, int]], cuts: list[int]) -> 
 
 
 def test_a_line_without_an_end_is_refused_rather_than_kept() -> None:
-    parser = EventParser(most=100)
+    parser = EventParser(max_bytes=100)
     assert parser.feed(b"data: " + b"x" * 90) == []
     with pytest.raises(TooLong):
         parser.feed(b"x" * 10)
 
 
 def test_an_event_without_an_end_is_refused_rather_than_kept() -> None:
-    parser = EventParser(most=700)
+    parser = EventParser(max_bytes=700)
     assert parser.feed(b"data: 0123456789\n" * 9) == []
     with pytest.raises(TooLong):
         parser.feed(b"data: 0123456789\n")

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from jetkv import errors
-from jetkv._core.retry import Again, Retry, judge
-from jetkv._core.wire import Answer, Broken, Kind, NoAnswer, NotSent, Request
+from jetkv._core.messages import Answer, Broken, Kind, NoAnswer, NotSent, Request
+from jetkv._core.retry import Resend, Retry, judge
 
 READ = Request("GET", "/k", Kind.READ, "get of 'k'")
-KEYED = Request("PUT", "/k", Kind.KEYED, "put of 'k'", check="get the key")
-WRITE = Request("POST", "/b", Kind.WRITE, "creation of 'b'", check="ask for it")
+KEYED = Request("PUT", "/k", Kind.KEYED, "put of 'k'", how_to_check="get the key")
+WRITE = Request("POST", "/b", Kind.WRITE, "creation of 'b'", how_to_check="ask for it")
 
 
 def answer(status: int, error: str = "trouble", **headers: str) -> Answer:
@@ -25,22 +25,22 @@ def foreign(status: int) -> Answer:
 
 EVERYTHING = [
     # outcome, read, keyed, write
-    (NotSent("refused"), Again.YES, Again.YES, Again.YES),
-    (NotSent("bad certificate", permanent=True), Again.NO, Again.NO, Again.NO),
-    (Broken("reset"), Again.YES, Again.IF_HONOURED, Again.NO),
-    (NoAnswer("too late"), Again.YES, Again.IF_HONOURED, Again.NO),
-    (answer(429), Again.YES, Again.YES, Again.YES),
-    (answer(503), Again.YES, Again.YES, Again.YES),
-    (answer(504), Again.YES, Again.IF_HONOURED, Again.NO),
-    (foreign(502), Again.YES, Again.IF_HONOURED, Again.NO),
-    (foreign(503), Again.YES, Again.IF_HONOURED, Again.NO),
-    (foreign(504), Again.YES, Again.IF_HONOURED, Again.NO),
+    (NotSent("refused"), Resend.YES, Resend.YES, Resend.YES),
+    (NotSent("bad certificate", permanent=True), Resend.NO, Resend.NO, Resend.NO),
+    (Broken("reset"), Resend.YES, Resend.IF_HONOURED, Resend.NO),
+    (NoAnswer("too late"), Resend.YES, Resend.IF_HONOURED, Resend.NO),
+    (answer(429), Resend.YES, Resend.YES, Resend.YES),
+    (answer(503), Resend.YES, Resend.YES, Resend.YES),
+    (answer(504), Resend.YES, Resend.IF_HONOURED, Resend.NO),
+    (foreign(502), Resend.YES, Resend.IF_HONOURED, Resend.NO),
+    (foreign(503), Resend.YES, Resend.IF_HONOURED, Resend.NO),
+    (foreign(504), Resend.YES, Resend.IF_HONOURED, Resend.NO),
 ]
 
 
 @pytest.mark.parametrize(("outcome", "read", "keyed", "write"), EVERYTHING)
 def test_a_request_is_repeated_by_what_is_known(outcome, read, keyed, write) -> None:
-    found = [judge(request, outcome, "here").again for request in (READ, KEYED, WRITE)]
+    found = [judge(request, outcome, "here").resend for request in (READ, KEYED, WRITE)]
     assert found == [read, keyed, write]
 
 
@@ -48,7 +48,7 @@ def test_a_request_is_repeated_by_what_is_known(outcome, read, keyed, write) -> 
 def test_any_other_answer_stands(status: int) -> None:
     for request in (READ, KEYED, WRITE):
         verdict = judge(request, answer(status), "here")
-        assert (verdict.again, verdict.error) == (Again.NO, None)
+        assert (verdict.resend, verdict.error) == (Resend.NO, None)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_a_write_without_an_answer_is_an_unknown_outcome_that_says_what_to_check
 ) -> None:
     error = judge(request_, outcome, "here").error
     assert type(error) is errors.OutcomeUnknownError
-    assert error.hint == request_.check
-    assert request_.what in error.message
+    assert error.hint == request_.how_to_check
+    assert request_.description in error.message
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_request_that_was_not_sent_names_the_address_and_the_reason() -> None:
     ("header", "seconds"), [("3", 3.0), ("", 0.0), ("soon", 0.0), ("-1", 0.0), ("9" * 9, 0.0)]
 )
 def test_the_wait_is_at_least_what_the_gateway_asks_for(header: str, seconds: float) -> None:
-    assert judge(READ, answer(503, retry_after=header), "here").at_least == seconds
+    assert judge(READ, answer(503, retry_after=header), "here").min_delay == seconds
 
 
 def test_delays_double_up_to_the_longest_and_half_of_each_is_random() -> None:
@@ -106,7 +106,7 @@ def test_delays_double_up_to_the_longest_and_half_of_each_is_random() -> None:
 def test_json_of_a_proxy_is_no_word_of_the_gateway() -> None:
     body = b'{"timestamp":"now","path":"/","status":503,"error":"Service Unavailable"}'
     verdict = judge(KEYED, Answer(503, {}, body), "here")
-    assert verdict.again is Again.IF_HONOURED
+    assert verdict.resend is Resend.IF_HONOURED
     assert type(verdict.error) is errors.OutcomeUnknownError
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from jetkv import errors
 from jetkv._core.answers import decoder
-from jetkv._core.retry import Again
+from jetkv._core.messages import Answer, Broken, NotSent
+from jetkv._core.retry import Resend
 from jetkv._core.session import SnapshotEnd, WatchSession
-from jetkv._core.wire import Answer, Broken, NotSent
 from jetkv.codec import codec_for
 
 MADE = datetime(2026, 11, 25, 10, 0, 0, 123456, tzinfo=UTC)
@@ -177,7 +177,7 @@ def test_any_other_end_is_a_connection_that_broke(code: str) -> None:
     "junk", [b"data: no json\n\n", b"data: []\n\n", b'data: {"type":"kv_update"}\n\n']
 )
 def test_what_is_no_frame_ends_the_watch_since_it_would_come_again(junk: bytes) -> None:
-    with pytest.raises(errors.UnexpectedAnswerError, match="no frame"):
+    with pytest.raises(errors.UnexpectedAnswerError, match="an event that this SDK cannot read"):
         feed(session(), junk)
 
 
@@ -198,24 +198,24 @@ def test_a_frame_of_a_later_gateway_is_passed_over() -> None:
 
 def test_a_connection_that_brought_something_comes_back_at_once_and_the_next_ones_later() -> None:
     watch = session()
-    delays = [watch.delay(0.0, 1.0, stood=0.0) for _ in range(9)]
+    delays = [watch.delay(0.0, 1.0, lasted=0.0) for _ in range(9)]
     assert delays == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     watch.feed(update(1))
-    assert watch.delay(0.0, 1.0, stood=0.0) == 0.0
+    assert watch.delay(0.0, 1.0, lasted=0.0) == 0.0
 
 
 def test_a_connection_that_stood_for_a_while_comes_back_within_a_second() -> None:
     watch = session()
     for _ in range(5):
-        watch.delay(0.0, 1.0, stood=0.0)
-    assert watch.delay(0.0, 1.0, stood=60.0) == 1.0
-    assert watch.delay(0.0, 0.25, stood=60.0) == 0.25
-    assert watch.delay(2.0, 0.25, stood=60.0) == 2.25
+        watch.delay(0.0, 1.0, lasted=0.0)
+    assert watch.delay(0.0, 1.0, lasted=60.0) == 1.0
+    assert watch.delay(0.0, 0.25, lasted=60.0) == 0.25
+    assert watch.delay(2.0, 0.25, lasted=60.0) == 2.25
 
 
 def test_thousands_that_end_in_one_moment_do_not_come_back_in_one() -> None:
     random = Random(1)
-    times = [session().delay(0.0, random.random(), stood=60.0) for _ in range(10_000)]
+    times = [session().delay(0.0, random.random(), lasted=60.0) for _ in range(10_000)]
     in_a_tenth = Counter(int(10 * time) for time in times)
     assert set(in_a_tenth) == set(range(10))
     assert max(in_a_tenth.values()) < 1200
@@ -224,42 +224,42 @@ def test_thousands_that_end_in_one_moment_do_not_come_back_in_one() -> None:
 def test_one_that_needs_another_snapshot_takes_it_at_once_however_long_it_stood() -> None:
     watch = session(snapshot=True)
     items(watch, update(1) + snapshot_end(1) + error("resync"))
-    assert watch.delay(0.0, 1.0, stood=60.0) == 0.0
-    assert watch.delay(0.0, 1.0, stood=60.0) == 1.0
+    assert watch.delay(0.0, 1.0, lasted=60.0) == 0.0
+    assert watch.delay(0.0, 1.0, lasted=60.0) == 1.0
 
 
 def test_connections_that_end_right_after_the_same_bookmark_come_back_later_and_later() -> None:
     watch = session()
     for expected in (0.0, 0.1, 0.2):
         watch.feed(b"id: 7\n\n")
-        assert watch.delay(0.0, 1.0, stood=0.0) == expected
+        assert watch.delay(0.0, 1.0, lasted=0.0) == expected
 
 
 def test_hours_of_trouble_are_outlasted() -> None:
     watch = session()
-    assert max(watch.delay(0.0, 1.0, stood=0.0) for _ in range(3000)) == 5.0
+    assert max(watch.delay(0.0, 1.0, lasted=0.0) for _ in range(3000)) == 5.0
 
 
 def test_nobody_on_the_way_can_put_a_watch_to_sleep() -> None:
-    assert session().delay(86_400.0, 1.0, stood=0.0) == 30.0
+    assert session().delay(86_400.0, 1.0, lasted=0.0) == 30.0
 
 
 def test_an_answer_that_is_no_stream_ends_the_watch_with_what_it_says() -> None:
     said = {"error": "permission denied", "code": "permission_denied", "retryable": False}
     body = json.dumps(said | {"request_id": "r"}).encode()
     verdict = session().judge(Answer(403, {}, body), "here")
-    assert verdict.again is Again.NO
+    assert verdict.resend is Resend.NO
     assert type(verdict.error) is errors.PermissionDeniedError
 
 
 def test_a_page_instead_of_a_stream_is_no_gateway() -> None:
     verdict = session().judge(Answer(200, {"Content-Type": "text/html"}, b"<html>"), "here")
     assert type(verdict.error) is errors.UnexpectedAnswerError
-    assert verdict.again is Again.NO
+    assert verdict.resend is Resend.NO
 
 
 def test_a_gateway_that_is_away_may_come_back() -> None:
-    assert session().judge(NotSent("refused"), "here").again is Again.YES
+    assert session().judge(NotSent("refused"), "here").resend is Resend.YES
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The driver of the async client: aiohttp."""
+"""The transport of the async client, on aiohttp."""
 
 import asyncio
 import ssl
@@ -12,20 +12,20 @@ from yarl import URL
 
 from jetkv._core.address import Address
 from jetkv._core.bodies import Body, Decoder
-from jetkv._core.private_parts import check
-from jetkv._core.wire import (
+from jetkv._core.messages import (
     CONNECT_SECONDS,
     IDLE_SECONDS,
+    MAX_SMALL_ANSWER_BYTES,
     REFUSAL_SECONDS,
-    SMALL_BYTES,
     Answer,
     Broken,
     NoAnswer,
     NotSent,
     Request,
     TransportError,
-    stranger,
+    not_http,
 )
+from jetkv._core.private_apis import check
 from jetkv.errors import ClientClosedError, InvalidArgumentError
 
 __all__ = ["Stream", "Transport"]
@@ -57,9 +57,9 @@ class _Sessions(NamedTuple):
 class Transport:
     """Connections of one client, in the event loop that first used it."""
 
-    def __init__(self, address: Address, *, max_connections: int, most: int) -> None:
+    def __init__(self, address: Address, *, max_connections: int, max_bytes: int) -> None:
         self._address = address
-        self._most = most
+        self._max_bytes = max_bytes
         self._base = str(address)
         # A tunnel's proxy is told in the request for the tunnel, any other in the request itself.
         # Not as the session's own: those aiohttp tells the proxy, too, the token among them.
@@ -108,7 +108,7 @@ class Transport:
         )
         try:
             async with session.request(**self.arguments(request), timeout=limits) as response:
-                body = Body(response.status, response.headers, request, self._most)
+                body = Body(response.status, response.headers, request, self._max_bytes)
                 while chunk := await response.content.readany():
                     body.add(chunk)
                 return Answer(response.status, response.headers, body.end())
@@ -193,9 +193,9 @@ class Transport:
             # Its own decompression has no bound.
             auto_decompress=False,
         )
-        # aiohttp sends a PUT or DELETE a second time when a kept connection breaks, whatever
-        # became of the first one. It has no public switch for that.
-        session._retry_connection = False
+        # Without this, aiohttp resends a PUT or DELETE if a kept connection breaks, even though the
+        # first one may have been applied. There is no public option for it.
+        session._retry_connection = False  # noqa: SLF001 - see `private_apis`
         return session
 
 
@@ -290,7 +290,7 @@ class Stream:
         """
         assert self._request is not None
         try:
-            body = Body(self.status, {}, self._request, SMALL_BYTES)
+            body = Body(self.status, {}, self._request, MAX_SMALL_ANSWER_BYTES)
             async with asyncio.timeout(REFUSAL_SECONDS):
                 while chunk := await self.read():
                     body.add(chunk)
@@ -317,7 +317,7 @@ def _translated(error: Exception, seconds: float) -> TransportError:
     It is raised outside of the `except`, so that nothing of aiohttp's sticks to it: those have the
     headers in their repr, the token and a proxy's password among them.
     """
-    failure = stranger(str(error)) or _judged(error, seconds)
+    failure = not_http(str(error)) or _judged(error, seconds)
     if isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
     elif not isinstance(error, aiohttp.ClientResponseError):

@@ -1,11 +1,11 @@
-"""Answers as values and errors (docs/http-api.md)."""
+"""Turns answers of a gateway into values and errors (docs/http-api.md)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from jetkv import errors
 from jetkv._core import fields
-from jetkv._core.wire import Answer, Request
+from jetkv._core.messages import Answer, Request
 from jetkv.codec import Codec
 from jetkv.models import (
     BucketInfo,
@@ -20,11 +20,11 @@ from jetkv.models import (
 
 __all__ = [
     "Decode",
-    "brief",
-    "check",
+    "check_status",
     "decoder",
+    "error_body",
     "error_of",
-    "is_gateways",
+    "is_from_gateway",
     "read_bucket",
     "read_buckets",
     "read_entries",
@@ -34,15 +34,15 @@ __all__ = [
     "read_revision",
     "read_update",
     "retry_after",
-    "said",
+    "shortened",
 ]
 
 T = TypeVar("T")
 
 Decode = Callable[[str, bytes], T]
 
-_LONGEST_TEXT = 2_000
-_MOST_ENTRIES = 64  # of a history, which nats-server keeps no longer
+_MAX_TEXT = 2_000  # characters
+_MAX_ENTRIES = 64  # nats-server keeps at most as many revisions of a key
 
 _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "bucket not found": errors.BucketNotFoundError,
@@ -73,46 +73,46 @@ _BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
 
 
 def decoder(codec: Codec[T], bucket: str) -> Decode[T]:
-    """Return what decodes the values of a bucket, and says which one does not fit."""
+    """Return a function that decodes the values of a bucket; its errors name the key."""
 
     def decode(key: str, raw: bytes) -> T:
         try:
             return codec.decode(raw)
         except ValueError as error:
             raise errors.ValueDecodeError(
-                f"the value of {key!r} in bucket {bucket!r} does not fit: {error}",
-                hint="`raw` of this error has the bytes; kv.bucket(name, bytes) reads any value",
+                f"the value of {key!r} in bucket {bucket!r} does not fit its type: {error}",
+                hint="the error's `raw` has the bytes; kv.bucket(name, bytes) reads any value",
                 raw=raw,
             ) from error
 
     return decode
 
 
-def check(answer: Answer, request: Request, status: int = 200) -> None:
-    """Check that a request did what it should.
+def check_status(answer: Answer, request: Request, status: int = 200) -> None:
+    """Check that an answer has the status of a success.
 
     Raises:
-        JetKVError: it did not; the one that the answer stands for.
+        JetKVError: it has not. The class of the error depends on the answer.
     """
     if answer.status != status:
         raise error_of(answer, request)
 
 
-def said(answer: Answer) -> dict[str, Any] | None:
-    """Return the body of an error, None for an answer that says none in JSON."""
+def error_body(answer: Answer) -> dict[str, Any] | None:
+    """Return the body of an error, or None if the answer has no error in JSON."""
     try:
-        body = fields.document(answer.body)
+        body = fields.json_object(answer.body)
     except ValueError:
         return None
     return body if isinstance(body.get("error"), str) else None
 
 
-def is_gateways(answer: Answer) -> bool:
-    """Return whether an error is a gateway's own word: it has all that docs/http-api.md promises.
+def is_from_gateway(answer: Answer) -> bool:
+    """Return whether a gateway wrote an error: it then has all fields that docs/http-api.md lists.
 
-    Proxies say `error` in JSON, too.
+    Some proxies also send JSON with an `error`.
     """
-    body = said(answer) or {}
+    body = error_body(answer) or {}
     return all(
         isinstance(body.get(name), kind)
         for name, kind in (("code", str), ("retryable", bool), ("request_id", str))
@@ -120,65 +120,68 @@ def is_gateways(answer: Answer) -> bool:
 
 
 def error_of(answer: Answer, request: Request) -> errors.JetKVError:
-    """Return the error that an answer stands for."""
-    body = said(answer)
+    """Return the error to raise for an answer that is no success."""
+    body = error_body(answer)
     if body is None or answer.status < 400:
-        return _not_ours(answer, request)
+        return _unexpected_answer(answer, request)
     kind = _BY_TEXT.get(body["error"]) or _BY_STATUS.get(answer.status)
     details = body.get("details")
     hint = body.get("hint")
-    if kind is errors.DeadlineExceededError and request.check:
+    if kind is errors.DeadlineExceededError and request.how_to_check:
         kind = errors.OutcomeUnknownError
-        hint = hint or request.check
+        hint = hint or request.how_to_check
     if kind is None:
         kind = errors.InvalidArgumentError if answer.status < 500 else errors.GatewayError
     if kind in (errors.RevisionMismatchError, errors.KeyExistsError) and isinstance(details, dict):
         revision = details.get("current_revision")
         known = type(revision) is int and revision > 0
-        hint = hint or (f"it is at revision {revision}" if known else None)
+        hint = hint or (f"the key is at revision {revision}" if known else None)
     if kind is errors.ValueTooLargeError and isinstance(details, dict) and request.body:
         limit = details.get("limit_bytes")
-        said_so = limit if isinstance(limit, int) else "unknown"
-        hint = hint or f"it has {len(request.body)} bytes, the limit is {said_so}"
+        shown = limit if isinstance(limit, int) else "unknown"
+        hint = hint or f"the value has {len(request.body)} bytes, the limit is {shown}"
     if kind is errors.AuthenticationError:
-        hint = hint or "Client(url, token=…); `jetkv token new NAME` makes one"
+        hint = hint or "use Client(url, token=…); `jetkv token new NAME` creates a token"
     return kind(
-        f"{request.what}: {brief(body['error'])}",
-        hint=brief(hint) if isinstance(hint, str) else None,
+        f"{request.description}: {shortened(body['error'])}",
+        hint=shortened(hint) if isinstance(hint, str) else None,
         status=answer.status,
-        code=brief(body["code"]) if isinstance(body.get("code"), str) else None,
+        code=shortened(body["code"]) if isinstance(body.get("code"), str) else None,
         retryable=body.get("retryable") is True,
         request_id=answer.headers.get("x-request-id"),
         details=details if isinstance(details, dict) else None,
     )
 
 
-def brief(text: str) -> str:
-    """Return the beginning of a text that goes to logs; a gateway's own are shorter."""
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+def shortened(text: str) -> str:
+    """Return a text, cut to a length that is safe to log. A gateway's own texts are shorter."""
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
-def _not_ours(answer: Answer, request: Request) -> errors.JetKVError:
+def _unexpected_answer(answer: Answer, request: Request) -> errors.JetKVError:
     if 300 <= answer.status < 400:
-        where = brief(answer.headers.get("location", "another place"))
-        text = f"{request.what}: the answer is a redirect to {where}"
-        hint = "give the client that address; redirects are not followed"
+        location = shortened(answer.headers.get("location", "another address"))
+        text = f"{request.description}: the answer is a redirect to {location}"
+        hint = "the client does not follow redirects: give it that address"
     else:
-        kind = brief(answer.headers.get("content-type", "no content type"))
-        text = f"{request.what}: the answer, {answer.status} with {kind}, is not a jetkv gateway's"
-        hint = "check the address, and what stands before the gateway"
+        kind = shortened(answer.headers.get("content-type", "no content type"))
+        text = (
+            f"{request.description}: the answer ({answer.status}, {kind}) does not come from a "
+            "jetkv gateway"
+        )
+        hint = "check the address, and the proxies in front of the gateway"
     return errors.UnexpectedAnswerError(
         text,
         hint=hint,
         status=answer.status,
-        # A proxy that cannot reach its gateway may reach it later.
-        retryable=answer.status in (502, 503, 504) and not request.check,
+        # A proxy that cannot reach the gateway now may reach it later.
+        retryable=answer.status in (502, 503, 504) and not request.how_to_check,
         request_id=answer.headers.get("x-request-id"),
     )
 
 
 def retry_after(answer: Answer) -> float:
-    """Return the seconds to wait, 0 when the answer does not say (RFC 9110 §10.2.3)."""
+    """Return the seconds of `Retry-After`, 0 without that header (RFC 9110 §10.2.3)."""
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
@@ -188,35 +191,44 @@ def _read(
     request: Request,
     read: Callable[[dict[str, Any]], T],
     status: int = 200,
-    most: int | None = None,
+    max_values: int | None = None,
 ) -> T:
-    check(answer, request, status)
+    check_status(answer, request, status)
     try:
-        return read(fields.document(answer.body, most))
+        return read(fields.json_object(answer.body, max_values))
     except ValueError as error:
-        raise _not_ours(answer, request) from error
+        raise _unexpected_answer(answer, request) from error
 
 
 def _entry(document: Any, decode: Decode[T]) -> Entry[T]:
     if not isinstance(document, dict):
-        raise fields.Misshapen("an entry is no JSON object")
+        raise fields.FieldError("an entry must be a JSON object")
     return Entry(
         fields.key(document),
-        fields.data(document, "value"),
+        fields.base64_bytes(document, "value"),
         fields.revision(document),
-        Operation(fields.text(document, "operation")),
+        Operation(fields.string(document, "operation")),
         decode,
-        parse_time(fields.text(document, "created_at")),
+        parse_time(fields.string(document, "created_at")),
     )
 
 
 def read_entry(answer: Answer, request: Request, key: str, decode: Decode[T]) -> Entry[T]:
-    """Return a live entry; one of another key is no answer to what was asked."""
+    """Return the entry of a key.
+
+    Raises:
+        KeyNotFoundError: the key has no value.
+        UnexpectedAnswerError: the answer is no entry, or is the entry of another key.
+        JetKVError: any other error that the gateway sent.
+    """
     entry = _read(
-        answer, request, lambda document: _entry(document, decode), most=fields.ENTRY_VALUES
+        answer,
+        request,
+        lambda document: _entry(document, decode),
+        max_values=fields.MAX_ENTRY_VALUES,
     )
     if entry.key != key or entry.operation is not Operation.PUT:
-        raise _not_ours(answer, request)
+        raise _unexpected_answer(answer, request)
     return entry
 
 
@@ -224,8 +236,8 @@ def read_entries(answer: Answer, request: Request, decode: Decode[T]) -> list[En
     return _read(
         answer,
         request,
-        lambda document: [_entry(entry, decode) for entry in fields.listed(document, "entries")],
-        most=_MOST_ENTRIES * fields.ENTRY_VALUES,
+        lambda document: [_entry(entry, decode) for entry in fields.array(document, "entries")],
+        max_values=_MAX_ENTRIES * fields.MAX_ENTRY_VALUES,
     )
 
 
@@ -234,32 +246,32 @@ def read_revision(answer: Answer, request: Request) -> int:
 
 
 def read_keys(answer: Answer, request: Request) -> list[str]:
-    return _read(answer, request, lambda document: fields.texts(document, "keys"))
+    return _read(answer, request, lambda document: fields.strings(document, "keys"))
 
 
 def read_features(answer: Answer, request: Request) -> frozenset[str]:
-    return _read(answer, request, lambda document: frozenset(fields.texts(document, "features")))
+    return _read(answer, request, lambda document: frozenset(fields.strings(document, "features")))
 
 
 def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | None]:
-    """Return a frame of a watch.
+    """Return the update of a watch's `kv_update` frame.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the frame is not as docs/watch.md describes it.
     """
-    # One that a newer gateway may have is handed on as it is.
-    reason: Any = fields.text(document, "reason") if "reason" in document else None
+    # A newer gateway may send other reasons. They are returned as they are.
+    reason: Any = fields.string(document, "reason") if "reason" in document else None
     return Update(
         fields.key(document),
-        fields.data(document, "value"),
+        fields.base64_bytes(document, "value"),
         fields.revision(document),
-        Operation(fields.text(document, "operation")),
+        Operation(fields.string(document, "operation")),
         decode,
         reason,
     )
 
 
-_KNOWN = frozenset(BucketInfo.__slots__) - {"more", "ttl", "marker_ttl"} | {
+_KNOWN_FIELDS = frozenset(BucketInfo.__slots__) - {"more", "ttl", "marker_ttl"} | {
     "ttl_seconds",
     "marker_ttl_seconds",
 }
@@ -267,52 +279,52 @@ _KNOWN = frozenset(BucketInfo.__slots__) - {"more", "ttl", "marker_ttl"} | {
 
 def _bucket_info(document: Any) -> BucketInfo:
     if not isinstance(document, dict):
-        raise fields.Misshapen("a bucket is no JSON object")
+        raise fields.FieldError("a bucket must be a JSON object")
     return BucketInfo(
-        name=fields.text(document, "name"),
-        values=fields.whole(document, "values"),
-        bytes=fields.whole(document, "bytes"),
-        history=fields.whole(document, "history"),
-        created_at=parse_time(fields.text(document, "created_at")),
-        description=fields.text(document, "description", ""),
-        ttl=fields.span(document, "ttl_seconds"),
-        storage=fields.text(document, "storage", "file"),
-        replicas=fields.whole(document, "replicas", default=1),
-        compression=fields.text(document, "compression", "none"),
-        placement=_placement(fields.nested(document, "placement")),
-        metadata=_metadata(fields.nested(document, "metadata")),
-        republish=_republish(fields.nested(document, "republish")),
+        name=fields.string(document, "name"),
+        values=fields.integer(document, "values"),
+        bytes=fields.integer(document, "bytes"),
+        history=fields.integer(document, "history"),
+        created_at=parse_time(fields.string(document, "created_at")),
+        description=fields.string(document, "description", ""),
+        ttl=fields.duration(document, "ttl_seconds"),
+        storage=fields.string(document, "storage", "file"),
+        replicas=fields.integer(document, "replicas", default=1),
+        compression=fields.string(document, "compression", "none"),
+        placement=_placement(fields.optional_object(document, "placement")),
+        metadata=_metadata(fields.optional_object(document, "metadata")),
+        republish=_republish(fields.optional_object(document, "republish")),
         expiry_markers=document.get("expiry_markers") is True,
         key_ttl=document.get("key_ttl") is True,
         batches=document.get("batches") is True,
         protected=document.get("protected") is True,
-        marker_ttl=fields.span(document, "marker_ttl_seconds"),
-        warnings=tuple(map(_warning, fields.listed(document, "warnings", []))),
-        more={name: value for name, value in document.items() if name not in _KNOWN},
+        marker_ttl=fields.duration(document, "marker_ttl_seconds"),
+        warnings=tuple(map(_warning, fields.array(document, "warnings", []))),
+        more={name: value for name, value in document.items() if name not in _KNOWN_FIELDS},
     )
 
 
 def _placement(document: Mapping[str, Any]) -> Placement:
-    tags = fields.texts(document, "tags") if "tags" in document else []
-    return Placement(fields.text(document, "cluster", ""), tuple(tags))
+    tags = fields.strings(document, "tags") if "tags" in document else []
+    return Placement(fields.string(document, "cluster", ""), tuple(tags))
 
 
 def _metadata(document: Mapping[str, Any]) -> dict[str, str]:
-    return {name: fields.text(document, name) for name in document}
+    return {name: fields.string(document, name) for name in document}
 
 
 def _republish(document: Mapping[str, Any]) -> Republish:
     return Republish(
-        fields.text(document, "destination", ""),
-        fields.text(document, "source", ">"),
+        fields.string(document, "destination", ""),
+        fields.string(document, "source", ">"),
         document.get("headers_only") is True,
     )
 
 
 def _warning(document: Any) -> BucketWarning:
     if not isinstance(document, dict):
-        raise fields.Misshapen("a warning is no JSON object")
-    return BucketWarning(fields.text(document, "code"), fields.text(document, "message"))
+        raise fields.FieldError("a warning must be a JSON object")
+    return BucketWarning(fields.string(document, "code"), fields.string(document, "message"))
 
 
 def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketInfo:
@@ -323,5 +335,5 @@ def read_buckets(answer: Answer, request: Request) -> list[BucketInfo]:
     return _read(
         answer,
         request,
-        lambda document: list(map(_bucket_info, fields.listed(document, "buckets"))),
+        lambda document: list(map(_bucket_info, fields.array(document, "buckets"))),
     )

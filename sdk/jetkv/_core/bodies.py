@@ -1,41 +1,46 @@
-"""Bodies of answers: decoded where somebody on the way compressed them, and never without a bound.
+"""Reads the bodies of answers: decompresses them, and limits their size.
 
-The SDK asks for `identity` (RFC 9110 §12.5.3). Some proxies compress all the same.
+The SDK asks for no compression (`identity`, RFC 9110 §12.5.3), but some proxies compress anyway.
 """
 
 import zlib
 from collections.abc import Iterator, Mapping
 
-from jetkv._core.wire import SMALL_BYTES, Broken, Request, Unreadable
+from jetkv._core.messages import MAX_SMALL_ANSWER_BYTES, Broken, Request, Unreadable
 
 __all__ = ["Body", "Decoder"]
 
 _PIECE = 256 * 1024
 _GZIP = frozenset({"gzip", "x-gzip"})
-_WHOLE_HEADER = 16 + zlib.MAX_WBITS
+_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 _ZLIB_METHOD = 8
 
 
 class Decoder:
-    """Takes one content coding back (RFC 9110 §8.4.1), in pieces of a bounded size.
+    """Decodes a content coding (RFC 9110 §8.4.1) into pieces of a limited size.
+
+    Args:
+        headers: those of the answer.
 
     Raises:
-        Unreadable: the coding is another one than gzip and deflate.
+        Unreadable: the coding is neither gzip nor deflate.
     """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         coding = headers.get("content-encoding", "").strip().lower()
         if coding not in ("", "identity", "deflate", *_GZIP):
-            raise Unreadable(f"the answer is encoded as {coding[:60]!r}, which nobody asked for")
+            raise Unreadable(
+                f"the answer has the content coding {coding[:60]!r}, which is not supported"
+            )
         self._coding = coding
         self._plain = coding in ("", "identity")
         self._inflate: zlib._Decompress | None = None
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what a chunk stands for.
+        """Yield the decoded bytes of a chunk.
 
         Raises:
-            Unreadable: it is not of that coding.
+            Unreadable: the bytes do not have that coding.
         """
         if self._plain:
             yield chunk
@@ -43,25 +48,25 @@ class Decoder:
         try:
             yield from self._inflated(chunk)
         except zlib.error as error:
-            raise Unreadable(f"the answer is no {self._coding}: {error}") from error
+            raise Unreadable(f"the answer is not valid {self._coding}: {error}") from error
 
     def end(self) -> None:
-        """Check that nothing is missing.
+        """Check that the coded bytes are complete.
 
         Raises:
-            Broken: the end is.
+            Broken: their end is missing.
         """
         if self._inflate is not None and not self._inflate.eof:
-            raise Broken(f"the answer's {self._coding} breaks off")
+            raise Broken(f"the end of the answer's {self._coding} is missing")
 
     def _inflated(self, chunk: bytes) -> Iterator[bytes]:
         full = False
-        # A piece that is full may have more behind it than what is left of the chunk: zlib keeps
-        # up to a byte of input, which can stand for 2 KB, and the end.
+        # After a full piece, zlib may have more output even if the chunk is used up: it keeps a
+        # byte of input, which can hold 2 KB of output and the end of the data.
         while chunk or full:
             inflate = self._inflate
             if inflate is None or inflate.eof:
-                # gzip may be of several members, one behind the other (RFC 1952 §2.2).
+                # gzip data may consist of several members (RFC 1952 §2.2).
                 inflate = self._inflate = self._begin(chunk)
             piece = inflate.decompress(chunk, _PIECE)
             if piece:
@@ -71,60 +76,67 @@ class Decoder:
 
     def _begin(self, chunk: bytes) -> "zlib._Decompress":
         if self._coding in _GZIP:
-            return zlib.decompressobj(_WHOLE_HEADER)
-        # Some send deflate without the header that it has in HTTP.
+            return zlib.decompressobj(_WITH_GZIP_HEADER)
+        # Some servers leave out the zlib header that deflate has in HTTP.
         bare = chunk[0] & 0xF != _ZLIB_METHOD
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
 
 
 class Body:
-    """The whole body of one answer, up to a bound.
+    """Collects the body of one answer, up to a limit.
 
     Args:
-        most: bytes that an answer may have, where nothing smaller is known.
+        status: the answer's status.
+        headers: the answer's headers.
+        request: the request that it answers.
+        max_bytes: the limit after decompression. Small answers have a lower limit.
 
     Raises:
-        Unreadable: by its headers it is too large already, or of an unknown coding.
+        Unreadable: the headers announce too large a body, or a coding that is not supported.
     """
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], request: Request, most: int
+        self, status: int, headers: Mapping[str, str], request: Request, max_bytes: int
     ) -> None:
         small = status >= 300 or not request.large
-        self._most = min(most, SMALL_BYTES) if small else most
+        self._max_bytes = min(max_bytes, MAX_SMALL_ANSWER_BYTES) if small else max_bytes
         self._decoder = Decoder(headers)
         self._first = b""
         self._all: bytearray | None = None
         length = headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > self._most):
+        if (
+            length.isascii()
+            and length.isdigit()
+            and (len(length) > 18 or int(length) > self._max_bytes)
+        ):
             raise self._too_large()
 
     def add(self, chunk: bytes) -> None:
-        """Take in what has come.
+        """Add the next bytes.
 
         Raises:
-            Unreadable: that is too much, or not of its coding.
+            Unreadable: the body is too large, or the bytes do not have its coding.
         """
         for piece in self._decoder.pieces(chunk):
             if self._all is not None:
                 self._all += piece
             elif self._first:
-                # In one place: a server may send a byte at a time.
+                # One growing buffer, because a server may send one byte at a time.
                 self._all = bytearray(self._first + piece)
             else:
                 self._first = piece
-            if len(self._all or self._first) > self._most:
+            if len(self._all or self._first) > self._max_bytes:
                 raise self._too_large()
 
     def end(self) -> bytes:
-        """Return all of it.
+        """Return the whole body.
 
         Raises:
-            Broken: its coding breaks off.
+            Broken: the end of its coding is missing.
         """
         self._decoder.end()
         return self._first if self._all is None else bytes(self._all)
 
     def _too_large(self) -> Unreadable:
         self._first, self._all = b"", None
-        return Unreadable(f"the answer has more than {self._most:,} bytes")
+        return Unreadable(f"the answer has more than {self._max_bytes:,} bytes")

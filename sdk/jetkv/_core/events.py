@@ -1,25 +1,25 @@
-"""Server-sent events, as WHATWG HTML §9.2 reads them, from chunks of any size."""
+"""Parses server-sent events (WHATWG HTML §9.2) from chunks of any size."""
 
 from dataclasses import dataclass
 
-from jetkv._core.wire import MOST_BYTES
+from jetkv._core.messages import MAX_ANSWER_BYTES
 
 __all__ = ["Event", "EventParser", "TooLong"]
 
-_LINE_BYTES = 64  # what a line takes beside its text
+_LINE_BYTES = 64  # the memory of a line beside its text
 
 
 class TooLong(ValueError):
-    """Raised for a line or an event that no gateway sends."""
+    """Raised for a line or an event that is longer than any gateway sends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A block of an event stream.
+    """One event of a stream.
 
     Attributes:
-        data: its `data:` lines joined, None in a block without any.
-        id: its `id:`, None in a block without one; empty takes the last one back.
+        data: the `data:` lines, joined by newlines; None without such a line.
+        id: the `id:` line; None without one. An empty id resets the last one.
     """
 
     data: bytes | None
@@ -27,14 +27,14 @@ class Event:
 
 
 class EventParser:
-    """Turns chunks into events; what a chunk breaks off waits for the next one.
+    """Turns chunks into events. It keeps the incomplete end of a chunk for the next one.
 
     Args:
-        most: bytes of a line or an event.
+        max_bytes: the largest line or event.
     """
 
-    def __init__(self, most: int = MOST_BYTES) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._rest = bytearray()
         self._searched = 0
         self._data: list[bytes] = []
@@ -42,17 +42,17 @@ class EventParser:
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Return the events that are whole by now.
+        """Return the events that are complete now.
 
         Raises:
-            TooLong: a line or an event does not end.
+            TooLong: a line or an event is longer than `max_bytes`.
         """
         self._rest += chunk
         last = self._rest.rfind(b"\n", self._searched)
         if last < 0:
             self._searched = len(self._rest)
-            if len(self._rest) > self._most:
-                raise TooLong(f"a line of over {self._most:,} bytes in an event stream")
+            if len(self._rest) > self._max_bytes:
+                raise TooLong(f"a line of over {self._max_bytes:,} bytes in an event stream")
             return []
         lines = bytes(self._rest[:last]).split(b"\n")
         del self._rest[: last + 1]
@@ -76,8 +76,8 @@ class EventParser:
         if name == b"data":
             self._data.append(value)
             self._size += len(value) + _LINE_BYTES
-            if self._size > self._most:
-                raise TooLong(f"an event of over {self._most:,} bytes in an event stream")
+            if self._size > self._max_bytes:
+                raise TooLong(f"an event of over {self._max_bytes:,} bytes in an event stream")
         elif name == b"id":
             self._id = value.decode("latin-1")
         return None

@@ -1,7 +1,6 @@
-"""Fields of a JSON document. One that is not what a gateway sends is a ValueError, whatever it is.
+"""Reads the fields of a JSON document. Every field that no gateway sends is a `ValueError`.
 
-JSON has numbers without an end (`1e999`), and Python converts what looks like a number or a list:
-nothing is converted here.
+Nothing is converted: a text that looks like a number is no number here.
 """
 
 import json
@@ -11,134 +10,142 @@ from datetime import timedelta
 from typing import Any, TypeGuard
 
 __all__ = [
-    "ENTRY_VALUES",
-    "LARGEST",
-    "Misshapen",
-    "data",
-    "document",
+    "MAX_ENTRY_VALUES",
+    "MAX_INTEGER",
+    "FieldError",
+    "array",
+    "base64_bytes",
+    "duration",
+    "integer",
+    "json_object",
     "key",
-    "listed",
-    "nested",
+    "optional_object",
     "revision",
-    "span",
-    "text",
-    "texts",
-    "whole",
+    "string",
+    "strings",
 ]
 
 
-class Misshapen(ValueError):
-    """Raised for what no gateway sends."""
+class FieldError(ValueError):
+    """Raised for a field that no gateway sends; the text names the field and the rule."""
 
 
-LARGEST = 2**64 - 1
-"""A sequence number of a stream, and with it a revision."""
+MAX_INTEGER = 2**64 - 1
+"""The largest sequence number of a stream, and so the largest revision."""
 
 
-ENTRY_VALUES = 2_000
-"""What an entry, or a frame of a watch, has at most: a key of 512 bytes may look like as many."""
+MAX_ENTRY_VALUES = 2_000
+"""The limit of JSON values in an entry or a frame of a watch. The commas of a key count, too, and a
+key may have 512."""
 
-_HARMLESS_BYTES = 64 * 1024
+_SMALL_BYTES = 64 * 1024
 
 
-def document(body: bytes, most: int | None = None) -> dict[str, Any]:
-    """Return a JSON object.
+def json_object(body: bytes, max_values: int | None = None) -> dict[str, Any]:
+    """Parse a JSON object.
 
     Args:
-        most: values in it, where that is known. An empty list takes 3 bytes in JSON and 64 in
-            memory, so that a bound on bytes alone is none.
+        body: the bytes.
+        max_values: the limit of JSON values in the object. A limit of bytes alone does not limit
+            memory: an empty list has 3 bytes in JSON and takes 64 bytes of memory.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the bytes are no JSON object, or have too many values.
     """
-    if most is not None and len(body) > _HARMLESS_BYTES and _marks(body) > most:
-        raise Misshapen(f"it has more than {most:,} values")
+    if max_values is not None and len(body) > _SMALL_BYTES and _count_values(body) > max_values:
+        raise FieldError(f"the JSON has more than {max_values:,} values")
     try:
         found = json.loads(body)
     except RecursionError as error:
-        raise Misshapen("it is nested too deeply") from error
+        raise FieldError("the JSON is nested too deeply") from error
     if not isinstance(found, dict):
-        raise Misshapen("it is no JSON object")
+        raise FieldError("the JSON is not an object")
     return found
 
 
-def _marks(body: bytes) -> int:
-    # One stands before each value but the first; those in texts count, too.
+def _count_values(body: bytes) -> int:
+    # Each value except the first follows one of these. Those inside texts count, too.
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
-def whole(fields: Mapping[str, Any], name: str, least: int = 0, default: int | None = None) -> int:
-    """Return a whole number from `least` to 2^64 - 1."""
+def integer(
+    fields: Mapping[str, Any], name: str, minimum: int = 0, default: int | None = None
+) -> int:
+    """Return a whole number from `minimum` to 2^64 - 1.
+
+    Raises:
+        FieldError: the field is something else.
+    """
     value = fields.get(name, default)
-    if not _is_whole(value) or not least <= value <= LARGEST:
-        raise Misshapen(f"{name} is no whole number from {least}")
+    if not _is_integer(value) or not minimum <= value <= MAX_INTEGER:
+        raise FieldError(f"{name} must be a whole number from {minimum}")
     return value
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def revision(fields: Mapping[str, Any], least: int = 1) -> int:
-    return whole(fields, "revision", least)
+def revision(fields: Mapping[str, Any], minimum: int = 1) -> int:
+    return integer(fields, "revision", minimum)
 
 
-def text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
+def string(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = fields.get(name, default)
     if not isinstance(value, str):
-        raise Misshapen(f"{name} is no text")
-    # A lone surrogate, which JSON can say, is no character.
+        raise FieldError(f"{name} must be text")
+    # Raises UnicodeEncodeError, a ValueError, for half of a surrogate pair, which JSON allows.
     value.encode()
     return value
 
 
 def key(fields: Mapping[str, Any]) -> str:
-    found = text(fields, "key")
+    found = string(fields, "key")
     if not found:
-        raise Misshapen("a key is empty")
+        raise FieldError("a key must not be empty")
     return found
 
 
-def texts(fields: Mapping[str, Any], name: str) -> list[str]:
-    """Return a list of texts, none of them empty."""
-    found = listed(fields, name)
-    if not all(isinstance(one, str) and one for one in found):
-        raise Misshapen(f"something in {name} is no text, or empty")
-    # All at once, as there may be millions.
+def strings(fields: Mapping[str, Any], name: str) -> list[str]:
+    """Return a list of texts that are not empty."""
+    found = array(fields, name)
+    if not all(isinstance(item, str) and item for item in found):
+        raise FieldError(f"{name} must have texts only, and no empty ones")
+    # Encodes all of them in one step: there may be millions.
     "".join(found).encode()
     return found
 
 
-def listed(fields: Mapping[str, Any], name: str, default: list[Any] | None = None) -> list[Any]:
+def array(fields: Mapping[str, Any], name: str, default: list[Any] | None = None) -> list[Any]:
     value = fields.get(name, default)
     if not isinstance(value, list):
-        raise Misshapen(f"{name} is no list")
+        raise FieldError(f"{name} must be a list")
     return value
 
 
-def nested(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a JSON object, an empty one where it is left out."""
+def optional_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a JSON object; an empty one if the field is missing."""
     value = fields.get(name, {})
     if not isinstance(value, dict):
-        raise Misshapen(f"{name} is no JSON object")
+        raise FieldError(f"{name} must be a JSON object")
     return value
 
 
-def data(fields: Mapping[str, Any], name: str) -> bytes:
-    """Return the bytes that base64 stands for."""
-    return b64decode(text(fields, name), validate=True)
+def base64_bytes(fields: Mapping[str, Any], name: str) -> bytes:
+    """Return the bytes of a base64 text."""
+    return b64decode(string(fields, name), validate=True)
 
 
-def span(fields: Mapping[str, Any], name: str) -> timedelta | None:
-    """Return a number of seconds; None for one that is left out, or 0."""
+def duration(fields: Mapping[str, Any], name: str) -> timedelta | None:
+    """Return a number of seconds as a timedelta; None if it is missing or 0."""
     value = fields.get(name, 0)
-    # Older gateways show parts of a second.
+    # Older gateways send fractions of a second.
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise Misshapen(f"{name} is no number")
+        raise FieldError(f"{name} must be a number")
     try:
         found = timedelta(seconds=value)
     except OverflowError as error:
-        raise Misshapen(f"{name} is too large") from error
+        raise FieldError(f"{name} is too large") from error
     if found < timedelta():
-        raise Misshapen(f"{name} is negative")
+        raise FieldError(f"{name} must not be negative")
     return found or None

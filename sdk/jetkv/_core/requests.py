@@ -1,4 +1,4 @@
-"""Calls as requests (docs/http-api.md)."""
+"""The requests of the SDK's calls (docs/http-api.md)."""
 
 import json
 import re
@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from jetkv._core.wire import Kind, Request
+from jetkv._core.messages import Kind, Request
 from jetkv.codec import Codec
 from jetkv.errors import InvalidArgumentError
 from jetkv.models import Consistency, format_time
 
 __all__ = [
-    "ALWAYS",
     "CAPABILITIES",
     "IF_ABSENT",
+    "UNCONDITIONAL",
     "Condition",
     "create_bucket",
     "delete_bucket",
@@ -25,7 +25,7 @@ __all__ = [
     "get_bucket",
     "get_history",
     "get_key",
-    "if_at",
+    "if_revision",
     "list_buckets",
     "list_keys",
     "open_watch",
@@ -33,66 +33,73 @@ __all__ = [
 ]
 
 _BUCKETS = "/api/v1/kv/buckets"
-# Percent-encoded, they are still what they are, and no proxy on the way cleans them.
-_DOTS = {".": "%2E", "..": "%2E%2E"}
+# Proxies remove the path segments `.` and `..`, unless their dots are percent-encoded.
+_DOT_SEGMENTS = {".": "%2E", "..": "%2E%2E"}
 
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 
 CAPABILITIES = Request("GET", "/api/v1/capabilities", Kind.READ, "capabilities of the gateway")
 
 
-def _bucket(name: str) -> str:
+def _bucket_path(name: str) -> str:
     quoted = _quoted(name, "bucket name")
     if not name:
-        raise InvalidArgumentError("a bucket name is empty", hint="1 to 200 of A-Z a-z 0-9 _ -")
+        raise InvalidArgumentError(
+            "a bucket name must not be empty", hint="use 1 to 200 of A-Z a-z 0-9 _ -"
+        )
     return f"{_BUCKETS}/{quoted}"
 
 
-def _key(key: str) -> str:
+def _key_segment(key: str) -> str:
     quoted = _quoted(key, "key")
     if not key:
-        raise InvalidArgumentError("a key is empty", hint="a key has 1 to 512 bytes")
-    return _DOTS.get(key, quoted)
+        raise InvalidArgumentError("a key must not be empty", hint="use 1 to 512 bytes")
+    return _DOT_SEGMENTS.get(key, quoted)
 
 
 def _quoted(text: str, part: str) -> str:
     if not isinstance(text, str):
-        raise InvalidArgumentError(f"a {part} is text, not {type(text).__name__}")
+        raise InvalidArgumentError(f"a {part} must be text, not {type(text).__name__}")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"a {part} is valid Unicode: {text!r}") from error
+        raise InvalidArgumentError(f"a {part} must be valid Unicode: {text!r}") from error
 
 
-def _revision(revision: int) -> str:
+def _checked_revision(revision: int) -> str:
     if isinstance(revision, bool) or not isinstance(revision, int) or revision < 1:
-        raise InvalidArgumentError(f"a revision is a whole number from 1: {revision!r}")
+        raise InvalidArgumentError(f"a revision must be a whole number from 1, not {revision!r}")
     return str(revision)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What has to hold for a write, and what it is called."""
+    """The condition of a write.
+
+    Attributes:
+        verb: the name of the call, for errors.
+        headers: the HTTP headers that state the condition.
+    """
 
     verb: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-ALWAYS = Condition("put")
+UNCONDITIONAL = Condition("put")
 IF_ABSENT = Condition("create", {"If-None-Match": "*"})
 
 
-def if_at(revision: int) -> Condition:
-    return Condition("update", {"If-Match": _revision(revision)})
+def if_revision(revision: int) -> Condition:
+    return Condition("update", {"If-Match": _checked_revision(revision)})
 
 
 def get_key(
     bucket: str, key: str, revision: int | None = None, consistency: Consistency = "strong"
 ) -> Request:
-    target = f"{_bucket(bucket)}/keys/{_key(key)}"
+    target = f"{_bucket_path(bucket)}/keys/{_key_segment(key)}"
     query = {}
     if revision is not None:
-        query["revision"] = _revision(revision)
+        query["revision"] = _checked_revision(revision)
     if consistency != "strong":
         query["consistency"] = consistency
     if query:
@@ -105,12 +112,13 @@ def put_key(
     key: str,
     value: Any,
     codec: Codec[Any],
-    condition: Condition = ALWAYS,
+    condition: Condition = UNCONDITIONAL,
 ) -> Request:
-    target = f"{_bucket(bucket)}/keys/{_key(key)}"
+    target = f"{_bucket_path(bucket)}/keys/{_key_segment(key)}"
     if _CONTENT_TYPE.fullmatch(codec.content_type) is None:
         raise InvalidArgumentError(
-            f"the content_type of {type(codec).__name__} is 1 to 255 printable ASCII characters"
+            f"the content_type of {type(codec).__name__} must be 1 to 255 printable ASCII "
+            f"characters, not {codec.content_type!r}"
         )
     headers = {
         "Content-Type": codec.content_type,
@@ -122,8 +130,8 @@ def put_key(
     except (ValueError, TypeError) as error:
         raise InvalidArgumentError(
             f"the value for {key!r} cannot be stored in bucket {bucket!r}: {error}",
-            hint=f"its codec is {type(codec).__name__}; the second argument of bucket() chooses "
-            "another type",
+            hint=f"the bucket's codec is {type(codec).__name__}; to store another type, pass it to "
+            "bucket() as the second argument",
         ) from error
     return Request(
         "PUT",
@@ -132,16 +140,16 @@ def put_key(
         f"{condition.verb} of {key!r} in bucket {bucket!r}",
         headers,
         body,
-        check="get the key: your value or a new revision means that it was applied; it may still "
-        "be applied later, and update() with the revision that you see guards against that",
+        how_to_check="get the key: if it has your value or a new revision, the write was applied; "
+        "it may also be applied later: update() with the revision that you see prevents that",
     )
 
 
 def delete_key(bucket: str, key: str, *, revision: int | None, purge: bool) -> Request:
-    target = f"{_bucket(bucket)}/keys/{_key(key)}"
+    target = f"{_bucket_path(bucket)}/keys/{_key_segment(key)}"
     headers = {"Idempotency-Key": secrets.token_urlsafe(16)}
     if revision is not None:
-        headers["If-Match"] = _revision(revision)
+        headers["If-Match"] = _checked_revision(revision)
     verb = "delete"
     if purge:
         verb, target = "purge", f"{target}?purge=true"
@@ -151,21 +159,21 @@ def delete_key(bucket: str, key: str, *, revision: int | None, purge: bool) -> R
         Kind.KEYED,
         f"{verb} of {key!r} in bucket {bucket!r}",
         headers,
-        check=f"get the key: if it is there, {verb} it again, with its revision",
+        how_to_check=f"get the key: if it is there, {verb} it again, with its revision",
     )
 
 
 def list_keys(bucket: str, filter: str | None) -> Request:
-    target = f"{_bucket(bucket)}/keys"
+    target = f"{_bucket_path(bucket)}/keys"
     if filter is not None:
         target = f"{target}?filter={_quoted(filter, 'filter')}"
     return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}", large=True)
 
 
 def get_history(bucket: str, key: str) -> Request:
-    target = f"{_bucket(bucket)}/history/{_key(key)}"
-    what = f"history of {key!r} in bucket {bucket!r}"
-    return Request("GET", target, Kind.READ, what, large=True)
+    target = f"{_bucket_path(bucket)}/history/{_key_segment(key)}"
+    description = f"history of {key!r} in bucket {bucket!r}"
+    return Request("GET", target, Kind.READ, description, large=True)
 
 
 def list_buckets() -> Request:
@@ -173,26 +181,27 @@ def list_buckets() -> Request:
 
 
 def get_bucket(name: str) -> Request:
-    return Request("GET", _bucket(name), Kind.READ, f"description of bucket {name!r}")
+    return Request("GET", _bucket_path(name), Kind.READ, f"description of bucket {name!r}")
 
 
 def delete_bucket(name: str) -> Request:
     return Request(
         "DELETE",
-        _bucket(name),
+        _bucket_path(name),
         Kind.WRITE,
         f"deletion of bucket {name!r}",
-        check="ask for bucket_info() again",
+        how_to_check="call bucket_info()",
     )
 
 
 def create_bucket(name: str, *, ttl: timedelta | None, **settings: Any) -> Request:
-    """Settings that are None are left to the gateway.
+    """Return the request that creates a bucket. The gateway chooses every setting that is None.
 
     Raises:
-        InvalidArgumentError: the name is none, or the TTL is not of whole seconds.
+        InvalidArgumentError: the name is no text or empty, the TTL is not a number of whole
+            seconds, or a setting cannot be JSON.
     """
-    _bucket(name)
+    _bucket_path(name)  # checks the name
     document: dict[str, Any] = {"name": name}
     if ttl is not None:
         document["ttl_seconds"] = _seconds(ttl)
@@ -200,7 +209,9 @@ def create_bucket(name: str, *, ttl: timedelta | None, **settings: Any) -> Reque
     try:
         body = json.dumps(document).encode()
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"settings of bucket {name!r}: {error}") from error
+        raise InvalidArgumentError(
+            f"a setting of bucket {name!r} cannot be sent as JSON: {error}"
+        ) from error
     return Request(
         "POST",
         _BUCKETS,
@@ -208,19 +219,19 @@ def create_bucket(name: str, *, ttl: timedelta | None, **settings: Any) -> Reque
         f"creation of bucket {name!r}",
         {"Content-Type": "application/json"},
         body,
-        check="ask for bucket_info(), or create it again with exist_ok=True",
+        how_to_check="call bucket_info(), or create the bucket again with exist_ok=True",
     )
 
 
 def _seconds(ttl: timedelta) -> int:
     if not isinstance(ttl, timedelta):
         raise InvalidArgumentError(
-            f"a ttl is a timedelta, not {type(ttl).__name__}",
-            hint="such as timedelta(minutes=5)",
+            f"a ttl must be a timedelta, not {type(ttl).__name__}",
+            hint="for example timedelta(minutes=5)",
         )
     seconds, rest = divmod(ttl, timedelta(seconds=1))
     if seconds < 1 or rest:
-        raise InvalidArgumentError(f"a ttl is of whole seconds, 1 or more: {ttl}")
+        raise InvalidArgumentError(f"a ttl must be 1 s or more, in whole seconds: {ttl}")
     return seconds
 
 
@@ -234,11 +245,19 @@ def open_watch(
     created_at: datetime,
     ignore_deletes: bool,
 ) -> Request:
-    """An event stream; `last_seen` wins over `snapshot` and `resume_after` (docs/watch.md)."""
+    """Return the request for a watch's event stream (docs/watch.md).
+
+    If `last_seen` is given, the gateway ignores `snapshot` and `resume_after`.
+
+    Raises:
+        InvalidArgumentError: a filter is no text, or empty.
+    """
     query: list[tuple[str, str]] = []
     for name in filters:
         if not _quoted(name, "filter"):
-            raise InvalidArgumentError("a filter is empty", hint="leave it out to watch all keys")
+            raise InvalidArgumentError(
+                "a filter must not be empty", hint="to watch all keys, leave it out"
+            )
         query.append(("key", name))
     query.append(("bucket_created_at", format_time(created_at)))
     if snapshot:
@@ -252,7 +271,7 @@ def open_watch(
         headers["Last-Event-ID"] = str(last_seen)
     return Request(
         "GET",
-        f"{_bucket(bucket)}/watch?{urlencode(query)}",
+        f"{_bucket_path(bucket)}/watch?{urlencode(query)}",
         Kind.READ,
         f"watch of bucket {bucket!r}",
         headers,

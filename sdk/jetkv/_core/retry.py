@@ -1,14 +1,14 @@
-"""When a request is sent again, and what it comes to when it is not.
+"""Which requests the client resends, and which error it raises for the others.
 
 | What happened | Read | Write with an idempotency key | Other write |
 |---|---|---|---|
-| no connection was made | again | again | again |
-| 503 of a gateway | again, after `Retry-After`, while `patience` lasts | same | same |
-| 429 of a gateway | again, after `Retry-After` | same | same |
-| 504; a broken connection; no answer; 502 to 504 of a proxy | again | again, where the gateway \
-honours the key | no: `OutcomeUnknownError` |
-| an answer that is too large, or in an unknown coding | no | no: `OutcomeUnknownError` | same |
-| any other answer; somebody who speaks no HTTP | no | no | no |
+| no connection was made | resent | resent | resent |
+| 503 from the gateway | resent after `Retry-After`, while `patience` lasts | same | same |
+| 429 from the gateway | resent after `Retry-After` | same | same |
+| 504; a broken connection; no answer; 502 to 504 from a proxy | resent | resent if the gateway \
+honours the key | `OutcomeUnknownError` |
+| an answer that is too large or has an unknown coding | error | `OutcomeUnknownError` | same |
+| any other answer; an answer that is not HTTP | error | error | error |
 """
 
 import random
@@ -16,45 +16,59 @@ from dataclasses import dataclass
 from enum import Enum
 
 from jetkv import errors
-from jetkv._core.answers import error_of, is_gateways, retry_after
-from jetkv._core.wire import (
+from jetkv._core.answers import error_of, is_from_gateway, retry_after
+from jetkv._core.messages import (
     Answer,
     Kind,
     NoAnswer,
+    NotHTTP,
     NotSent,
     Request,
-    Stranger,
     TransportError,
     Unreadable,
 )
 
-__all__ = ["CONTENTION", "RETRY_HORIZON", "Again", "Retry", "Verdict", "judge", "silence"]
+__all__ = [
+    "CONTENTION",
+    "RETRY_HORIZON",
+    "Resend",
+    "Retry",
+    "Verdict",
+    "jitter",
+    "judge",
+    "read_timeout",
+]
 
 
 RETRY_HORIZON = 50.0
-"""Seconds after its beginning in which a write of unknown outcome is sent again: gateways know its
-idempotency key for a minute, of which one may take some seconds for itself (a bucket that does not
-has the warning `short_duplicate_window`)."""
+"""How many seconds after its start a write of unknown outcome may be resent. A gateway knows the
+idempotency key for a minute, and may need some seconds of it for its own retries. A bucket that
+knows it for less has the warning `short_duplicate_window`."""
 
-_PART = 2 / 3
-_LONGEST_SILENCE = 12.0  # seconds; a gateway answers within, whatever NATS does
+_FIRST_SHARE = 2 / 3
+_MAX_READ_TIMEOUT = 12.0  # seconds; a gateway answers sooner, even if NATS does not
 _LARGE_BYTES = 256 * 1024
 
-_DOUBLINGS = 30  # 2.0 ** 1024 is an OverflowError
+_DOUBLINGS = 30  # Far below 2.0 ** 1024, which is an OverflowError.
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how long to try again.
+    """How often and how long the client resends a request.
+
+    If your program should rather wait than fail, raise `attempts`, `patience` and the client's
+    `timeout`.
 
     Attributes:
-        attempts: requests of one call, the first included; 1 = never again.
-        first_delay: seconds before the second, doubling from there.
-        longest_delay: seconds, where the gateway asks for no more.
-        patience: seconds from the beginning of a call within which the next request begins, where
-            the last was answered by 503: NATS is away, and each answer asks for a wait of its own.
-            A program that would rather wait than fail sets it, `attempts` and the
-            client's `timeout` higher.
+        attempts: the number of requests of one call, the first one included; 1 for no retries.
+        first_delay: seconds before the second request. The delay doubles with each further one.
+        longest_delay: the longest delay in seconds, unless the gateway asks for a longer one.
+        patience: seconds after the start of a call. After a 503, the client sends no request later
+            than that: NATS is away, and may be away for long.
+
+    Raises:
+        InvalidArgumentError: `attempts` is no whole number from 1, or another value is no number
+            from 0.
     """
 
     attempts: int = 6
@@ -64,145 +78,160 @@ class Retry:
 
     def __post_init__(self) -> None:
         delays = (self.first_delay, self.longest_delay, self.patience)
-        if not (_is_count(self.attempts) and all(map(_are_seconds, delays))):
+        if not (_is_count(self.attempts) and all(map(_is_duration, delays))):
             raise errors.InvalidArgumentError(
-                f"attempts is a whole number from 1, the others are seconds from 0: {self!r}"
+                f"attempts must be a whole number from 1, the others seconds from 0: {self!r}"
             )
 
-    def delay(self, tried: int, at_least: float, jitter: float) -> float:
-        """Return the seconds to wait after the `tried`-th request; `jitter` is from 0 to 1."""
-        back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(tried - 1, _DOUBLINGS))
-        return at_least + back_off * (0.5 + 0.5 * jitter)
+    def delay(self, attempt: int, min_delay: float, jitter: float) -> float:
+        """Return the seconds to wait after a request.
+
+        Args:
+            attempt: the number of the request, from 1.
+            min_delay: seconds that the gateway asked for.
+            jitter: a random number from 0 to 1.
+        """
+        back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, _DOUBLINGS))
+        return min_delay + back_off * (0.5 + 0.5 * jitter)
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _are_seconds(value: object) -> bool:
-    # Of a NaN nothing holds; infinitely many are patience.
+def _is_duration(value: object) -> bool:
+    # NaN fails the comparison. Infinity passes: it means "wait as long as it takes".
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 CONTENTION = Retry(first_delay=0.002, longest_delay=0.2)
-"""Of writers that lose to each other: those who come back at once only get in each other's way."""
+"""The delays of writers that lose a compare-and-set: without a delay they lose again."""
 
 
-class Again(Enum):
-    """May a request be sent again?"""
+class Resend(Enum):
+    """Whether a request may be resent."""
 
     YES = "yes"
-    IF_HONOURED = "where the gateway honours its idempotency key"
+    IF_HONOURED = "if the gateway honours its idempotency key"
     NO = "no"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one try came to.
+    """The verdict on one attempt.
 
     Attributes:
-        error: what is raised when it was the last one; None for an answer that stands.
-        at_least: seconds to wait before the next one.
-        not_now: what answered waits for something else, such as NATS: `patience` bounds that.
+        resend: whether the request may be resent.
+        error: the error to raise if this was the last attempt; None if the answer is final.
+        min_delay: seconds to wait before the next attempt.
+        unavailable: whether the gateway answered that NATS, or a proxy that the gateway, is away.
+            `Retry.patience` limits how long the client waits for that.
     """
 
-    again: Again
+    resend: Resend
     error: errors.JetKVError | None = None
-    at_least: float = 0.0
-    not_now: bool = False
+    min_delay: float = 0.0
+    unavailable: bool = False
 
 
-_ANSWERED = Verdict(Again.NO)
-_UNKNOWN = {
-    Kind.READ: Again.YES,
-    Kind.KEYED: Again.IF_HONOURED,
-    Kind.WRITE: Again.NO,
+_FINAL = Verdict(Resend.NO)
+_RESEND_IF_UNKNOWN = {
+    Kind.READ: Resend.YES,
+    Kind.KEYED: Resend.IF_HONOURED,
+    Kind.WRITE: Resend.NO,
 }
 
 
 def judge(request: Request, outcome: Answer | TransportError, address: object) -> Verdict:
-    """Return what a try came to.
+    """Return the verdict on an attempt.
 
     Args:
-        address: of the gateway, for the text of errors.
+        request: the request that was sent.
+        outcome: the answer, or why there is none.
+        address: the gateway's address, for the texts of errors.
     """
     if isinstance(outcome, Answer):
         return _judge_answer(request, outcome)
     if isinstance(outcome, NotSent):
         error: errors.JetKVError = errors.UnavailableError(
-            f"{request.what}: no connection to {address}: {outcome}",
-            hint="nothing was sent; check the address, and that the gateway runs",
+            f"{request.description}: no connection to {address}: {outcome}",
+            hint="nothing was sent; check the address, and whether the gateway runs",
             retryable=not outcome.permanent,
         )
-        return Verdict(Again.NO if outcome.permanent else Again.YES, error)
-    if isinstance(outcome, Stranger):
+        return Verdict(Resend.NO if outcome.permanent else Resend.YES, error)
+    if isinstance(outcome, NotHTTP):
         error = errors.UnexpectedAnswerError(
-            f"{request.what}: {outcome}",
-            hint=f"{address} is its address; a client wants that of `jetkv serve`, such as "
-            "http://localhost:9123",
+            f"{request.description}: {outcome}",
+            hint=f"the client needs the address of `jetkv serve`, such as http://localhost:9123; "
+            f"it was given {address}",
         )
-        return Verdict(Again.NO, error)
+        return Verdict(Resend.NO, error)
     if isinstance(outcome, Unreadable):
-        return Verdict(Again.NO, _unreadable(request, outcome))
-    return Verdict(_UNKNOWN[request.kind], _unknown(request, outcome))
+        return Verdict(Resend.NO, _unreadable(request, outcome))
+    return Verdict(_RESEND_IF_UNKNOWN[request.kind], _unknown(request, outcome))
 
 
 def _judge_answer(request: Request, answer: Answer) -> Verdict:
     if answer.status not in (429, 502, 503, 504):
-        return _ANSWERED
+        return _FINAL
     error = error_of(answer, request)
-    again = _UNKNOWN[request.kind]
-    if is_gateways(answer):
+    again = _RESEND_IF_UNKNOWN[request.kind]
+    if is_from_gateway(answer):
         if answer.status in (429, 503):
-            again = Again.YES
+            again = Resend.YES
     elif request.kind is not Kind.READ:
-        # Not the gateway speaks, but what stands before it: it may have passed the request on.
+        # This answer comes from a proxy, which may have passed the request on to the gateway.
         error = errors.OutcomeUnknownError(
-            f"{error.message}; it may have been applied", hint=request.check, status=answer.status
+            f"{error.message}; it may have been applied",
+            hint=request.how_to_check,
+            status=answer.status,
         )
-    return Verdict(again, error, retry_after(answer), not_now=answer.status in (502, 503))
+    return Verdict(again, error, retry_after(answer), unavailable=answer.status in (502, 503))
 
 
 def _unknown(request: Request, outcome: TransportError) -> errors.JetKVError:
     if request.kind is not Kind.READ:
         return errors.OutcomeUnknownError(
-            f"{request.what}: {outcome}; it may or may not have been applied", hint=request.check
+            f"{request.description}: {outcome}; it may or may not have been applied",
+            hint=request.how_to_check,
         )
     if isinstance(outcome, NoAnswer):
         return errors.DeadlineExceededError(
-            f"{request.what}: {outcome}", hint="Client(timeout=…) gives calls more time"
+            f"{request.description}: {outcome}",
+            hint="to give calls more time, use Client(timeout=…)",
         )
-    return errors.UnavailableError(f"{request.what}: {outcome}")
+    return errors.UnavailableError(f"{request.description}: {outcome}")
 
 
 def _unreadable(request: Request, outcome: Unreadable) -> errors.JetKVError:
     if request.kind is not Kind.READ:
         return _unknown(request, outcome)
     return errors.UnexpectedAnswerError(
-        f"{request.what}: {outcome}",
-        hint="is there a gateway? Client(max_response_bytes=…) takes larger answers"
+        f"{request.description}: {outcome}",
+        hint="check the address; to read larger answers, use Client(max_response_bytes=…)"
         if request.large
-        else "is there a gateway?",
+        else "check the address",
     )
 
 
-def silence(request: Request, tried: int, left: float) -> float:
-    """Return the seconds without a byte after which a try that is not the last one is given up.
+def read_timeout(request: Request, attempt: int, left: float) -> float:
+    """Return how many seconds an attempt waits for the next byte before the client resends it.
 
-    A link may swallow packets without a word, and a new connection may get through. The first try
-    has two thirds of the time: of the default 10 s that is 6.7, more than the 6 s that a gateway's
-    own tries share. What may not be sent twice has all of the time; and so has what is large: it
-    may still wait in this system's buffers, of which nobody hears.
+    A network may drop packets without an error, and a new connection may get through. The first
+    attempt gets two thirds of the time: 6.7 of 10 seconds by default, which is more than the 6
+    seconds that a gateway uses for its own retries. A request that must not be sent twice gets all
+    of the time. So does a large one: its bytes may still wait in this system's buffers.
 
     Args:
-        tried: which try it is, from 1.
+        request: the request.
+        attempt: the number of the attempt, from 1. Do not call this for the last one.
         left: seconds that the call has left.
     """
     if request.kind is Kind.WRITE or len(request.body or b"") > _LARGE_BYTES:
         return left
-    return min(left * _PART if tried == 1 else left, _LONGEST_SILENCE)
+    return min(left * _FIRST_SHARE if attempt == 1 else left, _MAX_READ_TIMEOUT)
 
 
 def jitter() -> float:
-    """Return a random part of a delay, so that many who failed at once do not return at once."""
+    """Return a random number from 0 to 1, so that many clients do not all return at one moment."""
     return random.random()  # noqa: S311 - spreads load, guards nothing

@@ -1,181 +1,57 @@
 # Made from sdk/jetkv/_async/bucket.py by `make format`; edit that one.
-"""One bucket: reads, writes, the loop around compare-and-set, watches."""
+"""One bucket: its keys, its description, its watches."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
 from jetkv._core import requests
-from jetkv._core.answers import (
-    check,
-    decoder,
-    read_entries,
-    read_entry,
-    read_keys,
-    read_revision,
-)
-from jetkv._core.handles import OfOneProcess
-from jetkv._core.retry import CONTENTION, jitter
+from jetkv._core.answers import read_bucket, read_keys
 from jetkv._core.session import WatchSession
-from jetkv._sync.runtime import now, resolve, sleep
+from jetkv._sync.endpoint import Endpoint
+from jetkv._sync.entries import Entries
 from jetkv._sync.watch import Watch
-from jetkv.codec import Codec
-from jetkv.errors import (
-    InvalidArgumentError,
-    KeyExistsError,
-    KeyNotFoundError,
-    RevisionMismatchError,
-)
-from jetkv.models import BucketInfo, Consistency, Entry, Operation
+from jetkv._sync.watch_reader import WatchReader
+from jetkv.errors import InvalidArgumentError
+from jetkv.models import BucketInfo
 
-if TYPE_CHECKING:
-    from jetkv._sync.client import Client
-
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "endpoint_of"]
 
 T = TypeVar("T")
 
 
-class Bucket(OfOneProcess, Generic[T]):
-    """A bucket whose values are of type `T`; made by `kv.bucket(name, type)`.
+class Bucket(Entries[T], Generic[T]):
+    """A bucket whose values are of type `T`. `kv.bucket(name, type)` returns one.
 
-    Any text of 1 to 512 bytes without control characters is a key. Every method raises
-    `BucketNotFoundError` when there is no such bucket, `UnavailableError` when the gateway or
-    NATS is away, and the other errors of `jetkv.errors` that apply to all calls.
+    A key is any text of 1 to 512 bytes without control characters. Every method may raise
+    `BucketNotFoundError` if the bucket does not exist, `UnavailableError` if the gateway or NATS
+    is away, and the other errors of `jetkv.errors` that any call may raise.
+
+    Attributes:
+        name: the bucket's name.
+        codec: how values become bytes.
     """
 
-    def __init__(
-        self,
-        client: "Client",
-        name: str,
-        codec: Codec[T],
-        *,
-        within: float | None = None,
-    ) -> None:
-        self._client = client
-        self._within = within
-        self._codec = codec
-        self._decode = decoder(codec, name)
-        self.name = name
-
     def __repr__(self) -> str:
-        return f"<Bucket {self.name!r} of {self._client!r}>"
+        return f"<Bucket {self.name!r} at {self._endpoint.address}>"
 
     def info(self) -> BucketInfo:
         """Return the bucket's description."""
-        return self._client.kv().bucket_info(self.name)
-
-    def get(
-        self, key: str, *, revision: int | None = None, consistency: Consistency = "strong"
-    ) -> Entry[T]:
-        """Return the live value of a key, or what it was at a revision.
-
-        Args:
-            key: any text of 1 to 512 bytes.
-            revision: one that the bucket's history still holds; None = the newest.
-            consistency: `strong` sees every write that was acknowledged before; with
-                `eventual` any replica may answer, perhaps with an older revision.
-
-        Raises:
-            KeyNotFoundError: there is no live value, or none of that revision.
-            ValueDecodeError: the stored bytes are not a value of this bucket's type.
-        """
-        request = requests.get_key(self.name, key, revision, consistency)
-        entry = read_entry(self._client._call(request, self._within), request, key, self._decode)
-        # Decoded here, so that what does not fit is said where it is asked for.
-        _ = entry.value
-        return entry
-
-    def get_or_none(
-        self, key: str, *, revision: int | None = None, consistency: Consistency = "strong"
-    ) -> Entry[T] | None:
-        """Return as `get`, or None where that raises `KeyNotFoundError`."""
-        try:
-            return self.get(key, revision=revision, consistency=consistency)
-        except KeyNotFoundError:
-            return None
-
-    def exists(self, key: str) -> bool:
-        """Return whether a key has a live value."""
-        request = requests.get_key(self.name, key)
-        try:
-            read_entry(self._client._call(request, self._within), request, key, self._decode)
-        except KeyNotFoundError:
-            return False
-        return True
-
-    def put(self, key: str, value: T) -> int:
-        """Store a value, whatever is there, and return its revision.
-
-        Raises:
-            InvalidArgumentError: the value is not of this bucket's type, or the key is none.
-            ValueTooLargeError, BucketFullError: nothing was written.
-            OutcomeUnknownError: it may have been written, or may be later.
-        """
-        request = requests.put_key(self.name, key, value, self._codec, requests.ALWAYS)
-        return read_revision(self._client._call(request, self._within), request)
-
-    def create(self, key: str, value: T) -> int:
-        """Store a value where there is none, and return its revision.
-
-        Raises:
-            KeyExistsError: there is a live value.
-            InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
-        """
-        request = requests.put_key(self.name, key, value, self._codec, requests.IF_ABSENT)
-        return read_revision(self._client._call(request, self._within), request)
-
-    def update(self, key: str, value: T, revision: int) -> int:
-        """Store a value if the key is at `revision` (compare-and-set); return the new revision.
-
-        Raises:
-            RevisionMismatchError: it is not; `current_revision` says where it is.
-            InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as put.
-        """
-        condition = requests.if_at(revision)
-        request = requests.put_key(self.name, key, value, self._codec, condition)
-        return read_revision(self._client._call(request, self._within), request)
-
-    def delete(self, key: str, *, revision: int | None = None) -> None:
-        """Delete a key, leaving a tombstone; its history stays. No error when it is not there.
-
-        Args:
-            key: any text of 1 to 512 bytes.
-            revision: delete only if the key is at this revision.
-
-        Raises:
-            RevisionMismatchError: it is not.
-            OutcomeUnknownError: it may have been deleted, or may be later.
-        """
-        request = requests.delete_key(self.name, key, revision=revision, purge=False)
-        check(self._client._call(request, self._within), request, 204)
-
-    def purge(self, key: str, *, revision: int | None = None) -> None:
-        """Delete a key and its history. No error when it is not there; raises as `delete`."""
-        request = requests.delete_key(self.name, key, revision=revision, purge=True)
-        check(self._client._call(request, self._within), request, 204)
+        request = requests.get_bucket(self.name)
+        return read_bucket(self._endpoint.call(request), request)
 
     def keys(self, filter: str | None = None) -> list[str]:
-        """Return the keys with a live value, sorted by their UTF-8 bytes.
+        """Return the keys that have a value, sorted by their UTF-8 bytes.
 
         Args:
-            filter: `user.*` (one dot token), `user.>` (the rest), `user:*` (a glob that stops at
-                a dot), `user:` (a prefix, as it ends in one of `. : / -`), or one key.
+            filter: `user.*` matches one token between dots, `user.>` all further tokens, `user:*` a
+                text without a dot, `user:` a prefix (a filter that ends in `.`, `:`, `/` or `-`
+                is one); any other text matches one key. None for all keys.
 
         Raises:
-            InvalidArgumentError: the filter breaks a rule.
+            InvalidArgumentError: the filter is invalid.
         """
         request = requests.list_keys(self.name, filter)
-        return read_keys(self._client._call(request, self._within), request)
-
-    def history(self, key: str) -> list[Entry[T | None]]:
-        """Return the stored revisions of a key, tombstones included, oldest first.
-
-        Raises:
-            KeyNotFoundError: nothing is stored of it.
-        """
-        request = requests.get_history(self.name, key)
-        return read_entries(self._client._call(request, self._within), request, self._decode)
+        return read_keys(self._endpoint.call(request), request)
 
     def watch(
         self,
@@ -185,28 +61,32 @@ class Bucket(OfOneProcess, Generic[T]):
         bucket_created_at: datetime | None = None,
         ignore_deletes: bool = False,
     ) -> Watch[T]:
-        """Return an iterator over what happens, as it happens.
+        """Return an iterator over the bucket's changes.
 
-        It opens with the first step of a loop, or on entering `with`. It goes on through
-        restarts of gateway and NATS, and misses nothing. Leaving a loop over it closes the
-        connection; one that you keep by a name is closed by `with` or `close`.
+        The watch opens when you enter it with `with`, or at the first step of a loop. It continues
+        through restarts of the gateway and of NATS, and misses nothing. When you leave a loop over
+        it, the connection closes; if you keep the watch in a variable, close it with `with` or
+        `close`.
 
         Args:
-            filters: as of `keys`, up to 64; none = all.
-            snapshot: begin with the current values; `snapshot()` of the watch returns them all.
-                Such a watch heals itself where something may have been missed: it takes a new
-                snapshot and returns what changed and what is gone. For that it remembers the keys
-                that it returned as live, some 200 bytes each, unless deletes are ignored.
-            resume_after: begin with every key that changed since this revision.
-            bucket_created_at: of the watch that saw that revision: a bucket that was made anew
-                since counts from 1 again, and may have grown past it.
-            ignore_deletes: no deletes; a key that goes is then never missed.
+            filters: up to 64 filters as in `keys`; none for all keys.
+            snapshot: start with the current values; the watch's `snapshot()` returns them all. If
+                changes may have been missed, such a watch takes a new snapshot and returns the
+                differences. For this it remembers the keys that it returned as live, about 200
+                bytes each, unless you set `ignore_deletes`.
+            resume_after: start with every key that changed after this revision.
+            bucket_created_at: the watch's attribute of this name, from when you read
+                `resume_after`. With it, the watch notices that the bucket was deleted and created
+                again, and that its revisions are others.
+            ignore_deletes: do not return deletes. The watch then does not notice that keys are
+                gone.
 
         Raises:
-            WatchLostError: the bucket was deleted; or something may have been missed, and the
-                watch did not begin with a snapshot: begin another one that does.
-            InvalidArgumentError: a filter breaks a rule; both snapshot and resume_after.
-            UnexpectedAnswerError: what came cannot be read.
+            WatchLostError: the bucket was deleted; or changes may have been missed and the watch
+                did not start with a snapshot. Start another watch with `snapshot=True`.
+            InvalidArgumentError: a filter is invalid, `snapshot` and `resume_after` were both
+                given, or `bucket_created_at` has no time zone or no `resume_after`.
+            UnexpectedAnswerError: the gateway sent something that this SDK cannot read.
         """
         session = WatchSession(
             self.name,
@@ -215,91 +95,21 @@ class Bucket(OfOneProcess, Generic[T]):
             snapshot=snapshot,
             resume_after=resume_after,
             ignore_deletes=ignore_deletes,
-            most=self._client._most,
+            max_bytes=self._endpoint.max_answer_bytes,
         )
         if bucket_created_at is not None and (resume_after is None or not bucket_created_at.tzinfo):
             raise InvalidArgumentError(
-                "bucket_created_at belongs to a resume_after, and has a time zone",
+                "bucket_created_at needs a time zone, and a resume_after beside it",
                 hint="both are attributes of a watch",
             )
-        return Watch(self._client, self.name, session, bucket_created_at)
+        reader = WatchReader(self._endpoint, self.name, session, bucket_created_at)
+        return Watch(reader)
 
-    def modify(
-        self,
-        key: str,
-        fn: Callable[[T | None], T],
-        *,
-        timeout: float = 30.0,
-    ) -> Entry[T]:
-        """Replace a value by what `fn` makes of it, and let no other writer's change be lost.
 
-        The loop around compare-and-set: read, call `fn`, write if nobody else did, else again.
+def endpoint_of(bucket: Bucket[Any]) -> Endpoint:
+    """Return the endpoint that a bucket sends its requests to.
 
-        Args:
-            key: any text of 1 to 512 bytes.
-            fn: gets the value, or None where there is none, and returns the new one; it may be
-                called several times.
-            timeout: seconds after which a loser gives up.
-
-        Raises:
-            RevisionMismatchError, KeyExistsError: others were faster all the time.
-            InvalidArgumentError: `fn` returned None, as one does that forgets its `return`.
-            ValueDecodeError: what is there is not of this bucket's type.
-            OutcomeUnknownError: the write may have been applied, or may be later.
-        """
-        deadline = now() + timeout
-        tried = 0
-        while True:
-            tried += 1
-            found = self.get_or_none(key)
-            value = resolve(fn(None if found is None else found.value))
-            if value is None:
-                raise InvalidArgumentError(
-                    f"what modify() of {key!r} was given returned None; nothing was written",
-                    hint="return the new value; put(key, None) stores a null, delete() removes",
-                )
-            request = requests.put_key(
-                self.name,
-                key,
-                value,
-                self._codec,
-                requests.IF_ABSENT if found is None else requests.if_at(found.revision),
-            )
-            try:
-                revision = read_revision(self._client._call(request, self._within), request)
-            except (RevisionMismatchError, KeyExistsError):
-                delay = CONTENTION.delay(tried, 0.0, jitter())
-                if now() + delay >= deadline:
-                    raise
-                sleep(delay)
-                continue
-            return self._written(key, request.body or b"", revision)
-
-    def get_or_compute(self, key: str, fn: Callable[[], T]) -> T:
-        """Return the value of a key; where there is none, compute and store it.
-
-        Of several who compute at once the first to store wins, and all return its value. When
-        `fn` raises, nothing is stored. `jetkv.recipes.cached` also computes once for all threads.
-
-        Args:
-            key: any text of 1 to 512 bytes.
-            fn: computes the value.
-
-        Raises:
-            ValueDecodeError: what is there is not of this bucket's type.
-            OutcomeUnknownError: the value may have been stored, or may be later.
-        """
-        found = self.get_or_none(key)
-        if found is not None:
-            return found.value
-        value = resolve(fn())
-        try:
-            self.create(key, value)
-        except KeyExistsError:
-            other = self.get_or_none(key)
-            if other is not None:
-                return other.value
-        return value
-
-    def _written(self, key: str, raw: bytes, revision: int) -> Entry[T]:
-        return Entry(key, raw, revision, Operation.PUT, self._decode, datetime.now(UTC))
+    This is the one place where `jetkv.recipes` uses more of a bucket than its public interface. It
+    is not part of the public interface itself.
+    """
+    return bucket._endpoint

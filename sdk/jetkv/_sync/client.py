@@ -1,50 +1,45 @@
 # Made from sdk/jetkv/_async/client.py by `make format`; edit that one.
-"""The client: calls, tried again where that is safe."""
+"""The client: its settings, and the handles that it makes."""
 
-import dataclasses
 import ssl
-import weakref
-from typing import Any, Self
+from typing import Self
 
-from jetkv._core import requests
 from jetkv._core.address import Address
-from jetkv._core.answers import read_features
-from jetkv._core.handles import OfOneProcess
-from jetkv._core.retry import RETRY_HORIZON, Again, Retry, jitter, judge, silence
-from jetkv._core.wire import MOST_BYTES, Answer, NoAnswer, Request, TransportError
+from jetkv._core.messages import MAX_ANSWER_BYTES
+from jetkv._core.process import ProcessBound
+from jetkv._core.retry import Retry
+from jetkv._sync.endpoint import Endpoint
 from jetkv._sync.kv import KV
-from jetkv._sync.runtime import now, sleep
-from jetkv._sync.watch import Watch
-from jetkv.errors import InvalidArgumentError, JetKVError
+from jetkv.errors import InvalidArgumentError
 
 __all__ = ["Client"]
 
-_LEAST = 0.01  # seconds; transports take no less
-_LONGEST = 86_400.0
+_MAX_TIMEOUT = 86_400.0
 
 
-class Client(OfOneProcess):
-    """A jetkv gateway's client.
+class Client(ProcessBound):
+    """A client of a jetkv gateway.
 
-    It keeps connections and reuses them: make one for a program, and close it at the end, best
-    by `with`. The sync client may be used by any number of threads, and after a fork; the async
-    one belongs to the event loop that first used it.
+    It keeps its connections open and reuses them. Make one client for the whole program and close
+    it at the end, best with `with`. Any number of threads may share a sync client, and a forked
+    child may go on using it. An async client belongs to the event loop that first uses it.
 
     Args:
-        url: of the gateway, such as `https://kv.example.org`.
-        token: for a gateway with `--auth tokens`; never logged.
-        timeout: seconds that a call may take, further tries included.
-        retry: how often to try again what is safe to repeat.
-        proxy: a proxy's URL; None takes `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the
-            environment, an empty text none.
-        ssl_context: for https; None trusts what this system trusts.
-        max_connections: at once; watches have connections of their own.
-        max_response_bytes: of an entry, a list, a history, or an event of a watch, decoded: a
-            larger answer is an `UnexpectedAnswerError`, and what went beyond was not read. Any
-            other answer has 1 MiB at most. A history of 64 values of 1 MiB has 86 MiB.
+        url: the gateway's address, such as `https://kv.example.org`.
+        token: for a gateway that runs with `--auth tokens`. It is never logged.
+        timeout: seconds for a whole call, retries included; above 0, at most a day.
+        retry: how often the client resends a request where that is safe.
+        proxy: a proxy's URL. None uses `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the
+            environment; an empty text uses no proxy.
+        ssl_context: for https. None trusts the certificate authorities of this system.
+        max_connections: how many calls may run at once. Each watch has one more connection.
+        max_response_bytes: the largest entry, list, history or watch event that the client reads,
+            in bytes after decompression. If an answer is larger, the client stops reading and
+            raises `UnexpectedAnswerError`. Other answers may have 1 MiB. A history of 64 values of
+            1 MiB has 86 MiB.
 
     Raises:
-        InvalidArgumentError: one of these cannot be used.
+        InvalidArgumentError: one of the arguments is invalid.
     """
 
     def __init__(
@@ -57,42 +52,41 @@ class Client(OfOneProcess):
         proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int = 100,
-        max_response_bytes: int = MOST_BYTES,
+        max_response_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        # Here, since a program that uses one of the two clients need not wait for the other's.
+        # Imported here: a program that uses one client does not load the other's HTTP library.
         from jetkv._sync.transport import Transport
 
         if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise InvalidArgumentError(f"timeout is a number of seconds: {timeout!r}")
-        if not 0 < timeout <= _LONGEST:
-            raise InvalidArgumentError(f"timeout is above 0 and at most a day: {timeout!r}")
+            raise InvalidArgumentError(f"timeout must be a number of seconds, not {timeout!r}")
+        if not 0 < timeout <= _MAX_TIMEOUT:
+            raise InvalidArgumentError(f"timeout must be above 0 and at most a day: {timeout!r}")
         for name, count in (
             ("max_connections", max_connections),
             ("max_response_bytes", max_response_bytes),
         ):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise InvalidArgumentError(f"{name} is a whole number from 1: {count!r}")
+                raise InvalidArgumentError(f"{name} must be a whole number from 1, not {count!r}")
         if not isinstance(retry, Retry | None):
-            raise InvalidArgumentError(f"retry is a Retry: {retry!r}", hint="Retry(attempts=3)")
-        self._address = Address.parse(url, token=token, proxy=proxy, ssl_context=ssl_context)
-        self._timeout = timeout
-        self._retry = retry or Retry()
-        self._most = max_response_bytes
-        self._transport = Transport(
-            self._address, max_connections=max_connections, most=max_response_bytes
+            raise InvalidArgumentError(
+                f"retry must be a Retry, not {retry!r}", hint="Retry(attempts=3)"
+            )
+        address = Address.parse(url, token=token, proxy=proxy, ssl_context=ssl_context)
+        self._endpoint = Endpoint(
+            Transport(address, max_connections=max_connections, max_bytes=max_response_bytes),
+            address,
+            timeout=timeout,
+            retry=retry or Retry(),
+            max_answer_bytes=max_response_bytes,
         )
-        self._honours_keys = False
-        self._watches: weakref.WeakSet[Watch[Any]] = weakref.WeakSet()
 
     def kv(self) -> KV:
-        """Return the buckets of this gateway."""
-        return KV(self)
+        """Return the gateway's buckets."""
+        return KV(self._endpoint)
 
     def close(self) -> None:
-        """Close all connections; watches that are open raise `ClientClosedError`."""
-        self._transport.close()
-        for watch in list(self._watches):
-            watch._leave_client()
+        """Close all connections. Every watch that is open raises `ClientClosedError`."""
+        self._endpoint.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,77 +95,4 @@ class Client(OfOneProcess):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Client {self._address}>"
-
-    def _brief(self, attempts: int) -> "Client":
-        """Return this client with fewer tries, for what only helps and must hold up nobody.
-
-        It shares everything else, connections and their end included.
-        """
-        brief = object.__new__(Client)
-        brief.__dict__.update(self.__dict__)
-        brief._retry = dataclasses.replace(
-            self._retry, attempts=min(attempts, self._retry.attempts)
-        )
-        return brief
-
-    def _call(self, request: Request, within: float | None = None) -> Answer:
-        """Send a request, again where that is safe, and return an answer.
-
-        Args:
-            within: seconds, where they are fewer than the client's timeout.
-
-        Raises:
-            JetKVError: there is none, or one that says to try again, too often.
-        """
-        begun = now()
-        deadline = begun + min(self._timeout, within or self._timeout)
-        patient_until = begun + self._retry.patience
-        tried = 0
-        doubt: JetKVError | None = None
-        while True:
-            tried += 1
-            left = max(deadline - now(), _LEAST)
-            quiet = silence(request, tried, left) if tried < self._retry.attempts else left
-            outcome: Answer | TransportError
-            try:
-                outcome = self._transport.send(request, left, quiet)
-            except NoAnswer as failure:
-                outcome = failure
-                if tried > 1:
-                    outcome = NoAnswer(f"no answer within {now() - begun:.3g} s, in {tried} tries")
-                    outcome.__cause__ = failure
-            except TransportError as failure:
-                outcome = failure
-            verdict = judge(request, outcome, self._address)
-            if verdict.error is None:
-                assert isinstance(outcome, Answer)
-                return outcome
-            if verdict.again is Again.IF_HONOURED:
-                doubt = verdict.error
-                deadline = min(deadline, begun + RETRY_HORIZON)
-            delay = self._retry.delay(tried, verdict.at_least, jitter())
-            if (
-                verdict.again is Again.NO
-                or tried >= self._retry.attempts
-                or now() + delay >= deadline
-                or (verdict.not_now and doubt is None and now() + delay > patient_until)
-                or (verdict.again is Again.IF_HONOURED and not self._idempotent(deadline))
-                or now() + delay >= deadline
-            ):
-                cause = outcome if isinstance(outcome, TransportError) else None
-                # What refuses a later try says nothing of one that may have been applied.
-                raise (doubt or verdict.error) from cause
-            sleep(delay)
-
-    def _idempotent(self, deadline: float) -> bool:
-        """Return whether the gateway honours idempotency keys; False when it does not say."""
-        if not self._honours_keys:
-            request = requests.CAPABILITIES
-            try:
-                left = max(deadline - now(), _LEAST)
-                answer = self._transport.send(request, left, left)
-                self._honours_keys = "idempotency" in read_features(answer, request)
-            except (TransportError, JetKVError):
-                return False
-        return self._honours_keys
+        return f"<Client {self._endpoint.address}>"

@@ -1,4 +1,4 @@
-"""The connections of one process, each to one thread at a time."""
+"""The connections of one process. One thread uses a connection at a time."""
 
 import os
 import ssl
@@ -8,63 +8,76 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import httpcore
 
 from jetkv._core.address import Address
-from jetkv._core.private_parts import check
-from jetkv._core.wire import CONNECT_SECONDS, IDLE_SECONDS, NotSent, Request
-from jetkv._sync.wires import Backend, Call
+from jetkv._core.messages import CONNECT_SECONDS, IDLE_SECONDS, NotSent, Request
+from jetkv._core.private_apis import check
+from jetkv._sync.streams import Backend, Call
 
-if TYPE_CHECKING:
-    from jetkv._sync.transport import Stream
+__all__ = ["Connection", "Connections"]
 
-__all__ = ["Connections", "Way"]
+Connection = httpcore.HTTPConnection | httpcore.ConnectionPool
+"""A connection, or behind a proxy a pool with one connection. It opens with its first request.
 
-Way = httpcore.HTTPConnection | httpcore.ConnectionPool
-"""A connection, or behind a proxy a pool of one; it opens with its first request.
-
-A pool that threads share would not do: httpcore may close a connection of it that one of them has
-just begun to use.
+Threads do not share a pool: httpcore may close a pool's connection that another thread has just
+started to use.
 """
 
 _EXTENSIONS = {"timeout": {"connect": CONNECT_SECONDS}}
 _PORTS = {"http": 80, "https": 443}
 
 
+class _Abortable(Protocol):
+    def abort(self) -> None: ...
+
+
 class Connections:
-    """What belongs to one process: a forked child must not speak on its parent's connections."""
+    """The connections of a client in one process. A forked child makes its own.
+
+    Args:
+        address: the gateway's address.
+        max_connections: how many calls may run at once.
+
+    Attributes:
+        pid: the process.
+        backend: makes the TCP connections.
+        lock: guards `streams` and the idle connections.
+        streams: those that `close` ends.
+        running: the calls that `close` ends.
+    """
 
     def __init__(self, address: Address, max_connections: int) -> None:
         check("httpcore")
         self.pid = os.getpid()
         self.backend = Backend()
-        # A signal handler may close what its own thread is at.
+        # Re-entrant: a signal handler may close the client while its thread holds the lock.
         self.lock = threading.RLock()
-        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self.streams: weakref.WeakSet[_Abortable] = weakref.WeakSet()
         self.running: set[Call] = set()
         self._free = threading.Semaphore(max_connections)
-        self._idle: deque[tuple[float, Way]] = deque()
+        self._idle: deque[tuple[float, Connection]] = deque()
         self._closed = False
         self._address = address
         self._context = address.ssl_context
         if address.scheme == "https" and self._context is None:
             self._context = ssl.create_default_context()
         self._scheme, self._host = address.scheme.encode(), address.host.encode()
-        where = address.origin.partition("://")[2]
+        host = address.origin.partition("://")[2]
         if address.port == _PORTS[address.scheme]:
-            where = where.rpartition(":")[0]
-        self._headers = [(b"Host", where.encode()), *_encoded(address.headers.items())]
-        # For a client that nobody closes: its sockets end with it, without a warning.
+            host = host.rpartition(":")[0]
+        self._headers = [(b"Host", host.encode()), *_encoded(address.headers.items())]
+        # Closes the sockets of a client that the caller has not closed, without a ResourceWarning.
         weakref.finalize(self, _close_idle, self._idle, self.pid)
 
     @property
-    def ours(self) -> bool:
+    def in_this_process(self) -> bool:
         return self.pid == os.getpid()
 
     def request(self, request: Request) -> httpcore.Request:
-        """Return a request as it goes out."""
+        """Return a request in the form that httpcore takes."""
         headers = [*self._headers, *_encoded(request.headers.items())]
         if request.body is not None:
             headers.append((b"Content-Length", b"%d" % len(request.body)))
@@ -79,8 +92,8 @@ class Connections:
             extensions=_EXTENSIONS,
         )
 
-    def way(self) -> Way:
-        """Return a way to the gateway that nobody has used yet."""
+    def new_connection(self) -> Connection:
+        """Return a new connection, which is not open yet."""
         address = self._address
         if address.proxy is None:
             return httpcore.HTTPConnection(
@@ -98,68 +111,74 @@ class Connections:
         )
 
     @contextmanager
-    def borrowed(self, seconds: float) -> Iterator[Way]:
-        """Have a connection for one call, the one that was used last where there is one.
+    def borrow(self, seconds: float) -> Iterator[Connection]:
+        """Lend a connection for one call: the idle one that was used last, or a new one.
+
+        Args:
+            seconds: how long to wait while `max_connections` calls run.
 
         Raises:
-            NotSent: all are in use for as long as that.
+            NotSent: no call ended in that time.
         """
         if not self._free.acquire(timeout=seconds):
             raise NotSent(f"all connections of this client were in use for {seconds:.3g} s")
-        way = None
+        connection = None
         try:
             with self.lock:
-                way = self._idle.pop()[1] if self._idle else None
-            if way is None or _is_stale(way):
-                if way is not None:
-                    way.close()
-                way = self.way()
-            yield way
+                connection = self._idle.pop()[1] if self._idle else None
+            if connection is None or _is_stale(connection):
+                if connection is not None:
+                    connection.close()
+                connection = self.new_connection()
+            yield connection
         finally:
-            self._give_back(way)
+            self._give_back(connection)
             self._free.release()
 
-    def _give_back(self, way: Way | None) -> None:
+    def _give_back(self, connection: Connection | None) -> None:
         now = time.monotonic()
-        left_over = []
+        expired = []
         with self.lock:
-            if way is not None:
-                self._idle.append((now, way))
+            if connection is not None:
+                self._idle.append((now, connection))
             while self._idle and (self._closed or self._idle[0][0] < now - IDLE_SECONDS):
-                left_over.append(self._idle.popleft()[1])
-        for other in left_over:
+                expired.append(self._idle.popleft()[1])
+        for other in expired:
             other.close()
 
-    def forget(self) -> None:
-        """Close what was kept."""
+    def close_idle(self) -> None:
+        """Close the connections that no call uses."""
         with self.lock:
-            kept = [way for _, way in self._idle]
+            kept = [connection for _, connection in self._idle]
             self._idle.clear()
-        for way in kept:
-            way.close()
+        for connection in kept:
+            connection.close()
 
     def close(self) -> None:
+        """Close all connections, and end all calls and streams."""
         with self.lock:
             self._closed = True
             streams = list(self.streams)
         for stream in streams:
             stream.abort()
-        # A copy in one step, whatever other threads add meanwhile.
+        # `tuple` copies in one step, so that other threads may add calls meanwhile.
         for call in tuple(self.running):
             call.abort()
         self._give_back(None)
 
 
-def _is_stale(way: Way) -> bool:
-    return isinstance(way, httpcore.HTTPConnection) and (way.is_closed() or way.has_expired())
+def _is_stale(connection: Connection) -> bool:
+    return isinstance(connection, httpcore.HTTPConnection) and (
+        connection.is_closed() or connection.has_expired()
+    )
 
 
 def _encoded(lines: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in lines]
 
 
-def _close_idle(idle: deque[tuple[float, Way]], pid: int) -> None:
+def _close_idle(idle: deque[tuple[float, Connection]], pid: int) -> None:
     # In a forked child, a thread that it does not have may hold a lock of these.
     if pid == os.getpid():
-        for _, way in idle:
-            way.close()
+        for _, connection in idle:
+            connection.close()

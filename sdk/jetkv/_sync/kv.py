@@ -1,30 +1,29 @@
 # Made from sdk/jetkv/_async/kv.py by `make format`; edit that one.
-"""Buckets: made, listed, described, deleted, opened."""
+"""Creates, lists, describes, deletes and opens buckets."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from jetkv._core import requests
-from jetkv._core.answers import check, read_bucket, read_buckets
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.answers import check_status, read_bucket, read_buckets
+from jetkv._core.existing_bucket import differences
+from jetkv._core.process import ProcessBound
 from jetkv._sync.bucket import Bucket
+from jetkv._sync.endpoint import Endpoint
 from jetkv.codec import Codec, codec_for
 from jetkv.errors import BucketExistsError
-from jetkv.models import BucketInfo, Storage, differences
-
-if TYPE_CHECKING:
-    from jetkv._sync.client import Client
+from jetkv.models import BucketInfo, Storage
 
 __all__ = ["KV"]
 
 T = TypeVar("T")
 
 
-class KV(OfOneProcess):
-    """The buckets of a gateway; made by `client.kv()`."""
+class KV(ProcessBound):
+    """The buckets of a gateway. `client.kv()` returns this."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
 
     def create_bucket(
         self,
@@ -43,21 +42,23 @@ class KV(OfOneProcess):
         """Create a bucket.
 
         Args:
-            name: 1 to 200 of `A-Z a-z 0-9 _ -`.
-            ttl: keys expire that long after they were written, in whole seconds; None = never.
-            history: revisions kept of each key, 1 to 64.
-            max_value_size: bytes of one value; None = what the server takes.
-            max_bytes: of the whole bucket; None = unlimited.
-            storage: `file` or `memory`; None = `file`.
-            replicas: copies in a NATS cluster, 1 to 5; None = 1.
-            expiry_markers: whether watchers see keys expire; None = where the server can.
-            exist_ok: return a bucket that is there already, if its ttl and storage are the same
-                and it keeps at least as much history and as many replicas: keys that expire
-                must not become immortal because somebody was here before.
+            name: 1 to 200 characters of `A-Z a-z 0-9 _ -`.
+            ttl: how long after its write a key expires, in whole seconds; None for never.
+            history: how many revisions of each key are kept, 1 to 64.
+            description: a text for people.
+            max_value_size: the largest value in bytes; None for the server's limit.
+            max_bytes: the largest size of the whole bucket in bytes; None for no limit.
+            storage: `file` or `memory`; None for `file`.
+            replicas: how many servers of a NATS cluster store each message, 1 to 5; None for 1.
+            expiry_markers: whether watches report keys that expire; None for yes, if the server
+                supports it.
+            exist_ok: return a bucket that exists, if it has the same ttl and storage and at least
+                as much history and as many replicas. A bucket that differs is an error, so that a
+                program does not start on a session bucket that never expires.
 
         Raises:
-            BucketExistsError: the name is taken, or with `exist_ok`, taken by one that differs.
-            InvalidArgumentError: a setting breaks a rule.
+            BucketExistsError: the bucket exists; with `exist_ok`, it exists and differs.
+            InvalidArgumentError: a setting is invalid.
         """
         settings = {
             "history": history,
@@ -70,18 +71,18 @@ class KV(OfOneProcess):
         }
         request = requests.create_bucket(name, ttl=ttl, **settings)
         try:
-            return read_bucket(self._client._call(request), request, status=201)
+            return read_bucket(self._endpoint.call(request), request, status=201)
         except BucketExistsError:
             if not exist_ok:
                 raise
         found = self.bucket_info(name)
-        other = differences(
+        differing = differences(
             found, ttl=ttl, history=history, storage=storage, replicas=replicas or 1
         )
-        if other:
+        if differing:
             raise BucketExistsError(
-                f"bucket {name!r} exists with other settings: {', '.join(other)}",
-                hint="ask for these, or delete it, or take another name",
+                f"bucket {name!r} exists with other settings: {', '.join(differing)}",
+                hint="ask for these settings, delete the bucket, or use another name",
                 status=409,
             )
         return found
@@ -89,25 +90,26 @@ class KV(OfOneProcess):
     def buckets(self) -> list[BucketInfo]:
         """Return all buckets, sorted by name."""
         request = requests.list_buckets()
-        return read_buckets(self._client._call(request), request)
+        return read_buckets(self._endpoint.call(request), request)
 
     def bucket_info(self, name: str) -> BucketInfo:
         """Return a bucket's description.
 
         Raises:
-            BucketNotFoundError
+            BucketNotFoundError: the bucket does not exist.
         """
         request = requests.get_bucket(name)
-        return read_bucket(self._client._call(request), request)
+        return read_bucket(self._endpoint.call(request), request)
 
     def delete_bucket(self, name: str) -> None:
-        """Delete a bucket with all it holds.
+        """Delete a bucket and everything in it.
 
         Raises:
-            BucketNotFoundError
+            BucketNotFoundError: the bucket does not exist.
+            OutcomeUnknownError: the bucket may have been deleted, or may be deleted later.
         """
         request = requests.delete_bucket(name)
-        check(self._client._call(request), request, 204)
+        check_status(self._endpoint.call(request), request, 204)
 
     @overload
     def bucket(self, name: str) -> Bucket[Any]: ...
@@ -118,15 +120,16 @@ class KV(OfOneProcess):
     @overload
     def bucket(self, name: str, type: Any) -> Bucket[Any]: ...
     def bucket(self, name: str, type: Any = None) -> Bucket[Any]:
-        """Open a bucket; nothing is sent, and it need not exist yet.
+        """Return a bucket. This sends no request, and the bucket need not exist yet.
 
         Args:
-            name: of the bucket.
-            type: of its values: None for JSON, `bytes`, `str`, a type that pydantic validates,
-                or a `Codec`.
+            name: the bucket's name.
+            type: the type of its values: None for JSON, `bytes`, `str`, a type that pydantic
+                validates, or a `Codec`.
 
         Raises:
-            InvalidArgumentError: the name is empty, or the type none of these.
+            InvalidArgumentError: the name is no text or empty, or pydantic cannot validate the
+                type.
         """
-        requests.get_bucket(name)
-        return Bucket(self._client, name, codec_for(type))
+        requests.get_bucket(name)  # checks the name
+        return Bucket(self._endpoint, name, codec_for(type))

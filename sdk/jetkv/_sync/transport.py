@@ -10,20 +10,20 @@ import httpcore
 
 from jetkv._core.address import Address
 from jetkv._core.bodies import Body, Decoder
-from jetkv._core.handles import forking
-from jetkv._core.wire import (
+from jetkv._core.messages import (
+    MAX_SMALL_ANSWER_BYTES,
     REFUSAL_SECONDS,
-    SMALL_BYTES,
     Answer,
     Broken,
     NoAnswer,
     NotSent,
     Request,
     TransportError,
-    stranger,
+    not_http,
 )
+from jetkv._core.process import fork_lock
 from jetkv._sync.connections import Connections
-from jetkv._sync.wires import Call
+from jetkv._sync.streams import Call
 from jetkv.errors import ClientClosedError
 
 __all__ = ["Stream", "Transport"]
@@ -32,9 +32,9 @@ __all__ = ["Stream", "Transport"]
 class Transport:
     """Connections of one client, for any number of threads, and for a forked child anew."""
 
-    def __init__(self, address: Address, *, max_connections: int, most: int) -> None:
+    def __init__(self, address: Address, *, max_connections: int, max_bytes: int) -> None:
         self._address = address
-        self._most = most
+        self._max_bytes = max_bytes
         self._max_connections = max_connections
         self._connections: Connections | None = None
         self._closed = False
@@ -57,17 +57,17 @@ class Transport:
             # Closing may have passed before it was there to be ended.
             call.abort()
         try:
-            with connections.borrowed(timeout) as way, _translating(call, timeout):
-                response = way.handle_request(connections.request(request))
+            with connections.borrow(timeout) as connection, _translating(call, timeout):
+                response = connection.handle_request(connections.request(request))
                 try:
                     headers = _mapping(response)
-                    body = Body(response.status, headers, request, self._most)
+                    body = Body(response.status, headers, request, self._max_bytes)
                     for chunk in response.iter_stream():
                         body.add(chunk)
                 finally:
                     response.close()
         except NoAnswer:
-            connections.forget()
+            connections.close_idle()
             raise
         except TransportError:
             if call.aborted and not call.sent:
@@ -93,7 +93,7 @@ class Transport:
         """Close all connections; what still goes on there ends."""
         self._closed = True
         connections = self._connections
-        if connections is None or not connections.ours:
+        if connections is None or not connections.in_this_process:
             return
         connections.close()
 
@@ -101,10 +101,10 @@ class Transport:
         if self._closed:
             raise ClientClosedError("the client is closed", hint="make another one")
         connections = self._connections
-        if connections is None or not connections.ours:
-            with forking():
+        if connections is None or not connections.in_this_process:
+            with fork_lock():
                 connections = self._connections
-                if connections is None or not connections.ours:
+                if connections is None or not connections.in_this_process:
                     connections = Connections(self._address, self._max_connections)
                     self._connections = connections
         return connections
@@ -117,7 +117,7 @@ class Stream:
         self._connections = connections
         self._call = Call(0)
         self._silence = 0.0
-        self._way = connections.way()
+        self._connection = connections.new_connection()
         self._chunks: Iterator[bytes] = iter(())
         self._pieces: Iterator[bytes] = iter(())
         self._decoder = Decoder({})
@@ -142,7 +142,7 @@ class Stream:
         self._silence = silence
         self._request = request
         with self._using(within):
-            response = self._way.handle_request(self._connections.request(request))
+            response = self._connection.handle_request(self._connections.request(request))
             self.status = response.status
             self.headers = _mapping(response)
             self._chunks = response.iter_stream()
@@ -176,7 +176,7 @@ class Stream:
         assert self._request is not None
         deadline = time.monotonic() + REFUSAL_SECONDS
         try:
-            body = Body(self.status, {}, self._request, SMALL_BYTES)
+            body = Body(self.status, {}, self._request, MAX_SMALL_ANSWER_BYTES)
             while (left := deadline - time.monotonic()) > 0:
                 chunk = self._read(left)
                 if chunk:
@@ -192,7 +192,7 @@ class Stream:
     def abort(self) -> None:
         """Close the connection; whatever waits on it in another thread ends."""
         # A forked child would shut down what is its parent's.
-        if not self._connections.ours:
+        if not self._connections.in_this_process:
             return
         with self._guard:
             self._aborted = True
@@ -201,7 +201,7 @@ class Stream:
             # Who is at it closes it: the number of a closed socket may be another one's by then.
             self._call.abort()
         else:
-            self._way.close()
+            self._connection.close()
 
     @contextmanager
     def _using(self, seconds: float) -> Iterator[None]:
@@ -220,7 +220,7 @@ class Stream:
                 self._busy = False
                 aborted = self._aborted
             if aborted:
-                self._way.close()
+                self._connection.close()
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def _translating(call: Call, seconds: float) -> Iterator[None]:
 
 def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
     reason = _reason(error)
-    if known := stranger(reason):
+    if known := not_http(reason):
         return known
     if not call.sent:
         if isinstance(error, httpcore.ConnectTimeout):
@@ -260,7 +260,8 @@ def _reason(error: BaseException) -> str:
 
 def _cause(error: BaseException) -> BaseException:
     """Return what the system said, where that is what it stands for."""
-    # httpcore's pool hides it. What its caller is handling stands further down, and is not ours.
+    # httpcore's pool hides it as a suppressed context. A context that is not suppressed belongs to
+    # an error that the caller was handling.
     hidden = error.__context__ if error.__suppress_context__ else None
     said = error.__cause__ or hidden
     return said if isinstance(said, OSError) else error

@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
-from jetkv._async.bucket import AsyncBucket
+from jetkv._async.bucket import AsyncBucket, endpoint_of
 from jetkv._async.runtime import AsyncSignal, current
 from jetkv._core import requests
-from jetkv._core.answers import read_revision
+from jetkv._core.answers import decoder, read_revision
 from jetkv.errors import (
     InvalidArgumentError,
     JetKVError,
     KeyNotFoundError,
     ValueDecodeError,
 )
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import bucket_view
 from jetkv.recipes._away import Remembered, cool_down_of, is_away
 from jetkv.recipes._keys import KeyOf
 
@@ -58,8 +58,10 @@ class AsyncCached(Generic[P, R]):
         self._helps = on_error == "compute"
         self._quick = bucket
         if self._helps:
-            self._quick = view(bucket, bucket._codec, within=timeout, attempts=_TRIES)
-        self._cool_down = cool_down_of(bucket._client._transport)
+            self._quick = bucket_view(bucket, bucket.codec, timeout=timeout, attempts=_TRIES)
+        self._quick_endpoint = endpoint_of(self._quick)
+        self._decode = decoder(bucket.codec, bucket.name)
+        self._cool_down = cool_down_of(self._quick_endpoint.transport)
         self._remembered = Remembered(stale if self._helps else 0.0)
         self._flights: dict[str, AsyncFlight] = {}
         self._guard = threading.Lock()
@@ -81,7 +83,7 @@ class AsyncCached(Generic[P, R]):
         key = self._key_of(args, kwargs)
         raw = await self._raw(key, functools.partial(self._fn, *args, **kwargs))
         # Decoded for each caller: what one does to its value is not seen by another.
-        value: R = self._bucket._decode(key, raw)
+        value: R = self._decode(key, raw)
         return value
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -158,13 +160,12 @@ class AsyncCached(Generic[P, R]):
                 return remembered
         value = await compute()
         request = requests.put_key(
-            self._bucket.name, key, value, self._bucket._codec, requests.ALWAYS
+            self._bucket.name, key, value, self._bucket.codec, requests.UNCONDITIONAL
         )
         assert request.body is not None
         if readable and not flight.outdated:
             try:
-                quick = self._quick
-                read_revision(await quick._client._call(request, quick._within), request)
+                read_revision(await self._quick_endpoint.call(request), request)
                 self._work("writes")
                 self._remember(flight, key, request.body)
                 if flight.outdated:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from jetkv._async.bucket import AsyncBucket
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv.errors import InvalidArgumentError
-from jetkv.recipes._async.view import given, view
+from jetkv.recipes._async.view import bucket_view, checked_bucket
 from jetkv.recipes._documents import NUMBERS
 
 __all__ = ["AsyncCounter"]
 
 
-class AsyncCounter(OfOneProcess):
+class AsyncCounter(ProcessBound):
     """A whole number under one key, as JSON, so that any other client can read it.
 
         views = AsyncCounter(client.kv().bucket("counters"), "page-views")
@@ -33,7 +33,7 @@ class AsyncCounter(OfOneProcess):
     """
 
     def __init__(self, bucket: AsyncBucket[Any], key: str, *, timeout: float = 30.0) -> None:
-        self._bucket = view(given(bucket, self), NUMBERS)
+        self._bucket = bucket_view(checked_bucket(bucket, self), NUMBERS)
         self._key = key
         self._timeout = timeout
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import Retry, jitter
 from jetkv.errors import (
     DeadlineExceededError,
@@ -19,7 +19,7 @@ from jetkv.errors import (
     ValueTooLargeError,
 )
 from jetkv.recipes._async.owned import AsyncOwned
-from jetkv.recipes._async.view import given
+from jetkv.recipes._async.view import checked_bucket
 from jetkv.recipes._claim import Claim, Run
 from jetkv.recipes._lease import Hold, ttl_of
 
@@ -34,7 +34,7 @@ _CLAIMED = "claimed"
 _DONE = "done"
 
 
-class AsyncCommandDedup(OfOneProcess):
+class AsyncCommandDedup(ProcessBound):
     """Lets one of many do a command, and gives the others its result.
 
         claim = await dedup.claim(message.id)
@@ -68,7 +68,7 @@ class AsyncCommandDedup(OfOneProcess):
     def __init__(
         self, bucket: AsyncBucket[Any], *, prefix: str = "", holder: str | None = None
     ) -> None:
-        self._bucket = given(bucket, self)
+        self._bucket = checked_bucket(bucket, self)
         self._prefix = prefix
         self._holder = holder
         self._ttl: float | None = None
@@ -203,10 +203,11 @@ class AsyncCommandDedup(OfOneProcess):
         return self._holder or f"{socket.gethostname()}:{os.getpid()}"
 
     def _won(self, claim: Claim) -> tuple[AsyncOwned, Hold]:
-        if not claim.won or claim._hold is None:
+        hold: Hold | None = claim._hold  # noqa: SLF001 - a claim carries what its recipe needs
+        if not claim.won or hold is None:
             raise InvalidArgumentError(
                 f"the claim of {claim.id!r} was not won",
                 hint="only the winner finalizes or releases",
             )
-        owned: AsyncOwned = claim._owned
-        return owned, claim._hold
+        owned: AsyncOwned = claim._owned  # noqa: SLF001 - as above
+        return owned, hold

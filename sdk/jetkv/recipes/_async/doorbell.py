@@ -7,7 +7,7 @@ from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import AsyncBackground, AsyncSignal
 from jetkv.errors import JetKVError
 from jetkv.models import Operation
-from jetkv.recipes._async.view import exactly, view
+from jetkv.recipes._async.view import bucket_view, filters_for
 from jetkv.recipes._documents import DOCUMENTS
 
 __all__ = ["AsyncDoorbell"]
@@ -26,7 +26,7 @@ class AsyncDoorbell:
 
     def __init__(self, bucket: AsyncBucket[Any], key: str) -> None:
         self._key = key
-        self._watch = view(bucket, DOCUMENTS).watch(*exactly(key))
+        self._watch = bucket_view(bucket, DOCUMENTS).watch(*filters_for(key))
         self._rung = AsyncSignal()
         self._listener: AsyncBackground | None = None
 

@@ -5,14 +5,13 @@ from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import sleep
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import Retry, jitter
-from jetkv._core.session import SnapshotEnd
 from jetkv.errors import InvalidArgumentError, JetKVError, WatchLostError
 from jetkv.models import Operation, Update
 from jetkv.recipes._async.lock import AsyncLock
 from jetkv.recipes._async.tenure import OnLost
-from jetkv.recipes._async.view import exactly, given, view
+from jetkv.recipes._async.view import bucket_view, checked_bucket, filters_for
 from jetkv.recipes._documents import DOCUMENTS
 
 __all__ = ["AsyncElection"]
@@ -20,7 +19,7 @@ __all__ = ["AsyncElection"]
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
-class AsyncElection(OfOneProcess):
+class AsyncElection(ProcessBound):
     """An election among those who name the same bucket and key.
 
         election = AsyncElection(bucket, "scheduler", candidate="host-7")
@@ -56,7 +55,7 @@ class AsyncElection(OfOneProcess):
             raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
         self.candidate = candidate
         self._name = name
-        self._bucket = view(given(bucket, self), DOCUMENTS)
+        self._bucket = bucket_view(checked_bucket(bucket, self), DOCUMENTS)
         self._lock = AsyncLock(bucket, name, holder=candidate, on_lost=on_lost)
 
     @property
@@ -108,28 +107,30 @@ class AsyncElection(OfOneProcess):
             BucketNotFoundError: there is no such bucket, or no more.
             UnavailableError, DeadlineExceededError: the gateway is away as this begins.
         """
-        told: tuple[str | None] | None = None
+        yielded: tuple[str | None] | None = None
         failed = 0
         while True:
             leader: str | None = None
-            complete = False
             try:
-                async with self._bucket.watch(*exactly(self._name), snapshot=True) as watch:
-                    while True:
-                        item = await watch._next()
-                        if isinstance(item, Update) and item.key == self._name:
-                            live = item.operation is Operation.PUT
-                            leader = _candidate(item.value or {}) if live else None
-                        complete = complete or isinstance(item, SnapshotEnd)
-                        failed = 0
-                        if complete and told != (leader,):
-                            told = (leader,)
+                async with self._bucket.watch(*filters_for(self._name), snapshot=True) as watch:
+                    for update in await watch.snapshot():
+                        if update.key == self._name:
+                            leader = _leader_after(update)
+                    failed = 0
+                    if yielded != (leader,):
+                        yielded = (leader,)
+                        yield leader
+                    async for update in watch:
+                        if update.key == self._name:
+                            leader = _leader_after(update)
+                        if yielded != (leader,):
+                            yielded = (leader,)
                             yield leader
             except WatchLostError:
                 continue
             except JetKVError as error:
-                # What a watch that stands waits out, one that is made anew waits out, too.
-                if told is None or not error.retryable:
+                # An open watch waits while the gateway is away. So does one that replaces it.
+                if yielded is None or not error.retryable:
                     raise
                 failed += 1
                 await sleep(_BACK_OFF.delay(failed, 0.0, jitter()))
@@ -140,6 +141,10 @@ class AsyncElection(OfOneProcess):
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.resign()
+
+
+def _leader_after(update: Update[Any]) -> str | None:
+    return _candidate(update.value or {}) if update.operation is Operation.PUT else None
 
 
 def _candidate(document: Any) -> str | None:

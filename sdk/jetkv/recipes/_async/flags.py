@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from jetkv._async.bucket import AsyncBucket
+from jetkv._async.bucket import AsyncBucket, endpoint_of
 from jetkv._async.runtime import AsyncBackground, AsyncSignal, MaybeAwaitable, now, resolve
-from jetkv._async.watch import AsyncWatch
-from jetkv._core.handles import OfOneProcess, forking
+from jetkv._async.watch_reader import AsyncWatchReader
+from jetkv._core.answers import decoder
+from jetkv._core.process import ProcessBound, fork_lock
 from jetkv._core.retry import Retry, jitter
-from jetkv._core.session import SnapshotEnd
+from jetkv._core.session import SnapshotEnd, WatchSession
 from jetkv.codec import JSON
 from jetkv.errors import (
     ClientClosedError,
@@ -23,7 +24,7 @@ from jetkv.errors import (
     WatchLostError,
 )
 from jetkv.models import Operation, Update
-from jetkv.recipes._async.view import given, view
+from jetkv.recipes._async.view import bucket_view, checked_bucket
 from jetkv.recipes._flags import check_flag, is_on
 
 __all__ = ["AsyncFlags"]
@@ -44,7 +45,7 @@ _AWAY = "away"
 _MISSING: Any = object()
 
 
-class AsyncFlags(OfOneProcess):
+class AsyncFlags(ProcessBound):
     """Feature flags, read from memory and kept up to date by a watch.
 
         flags = AsyncFlags(client.kv().bucket("feature-flags"), {"dark-mode": False})
@@ -105,12 +106,12 @@ class AsyncFlags(OfOneProcess):
         if filter is not None and not isinstance(filter, str):
             raise InvalidArgumentError(f"a filter is text: {filter!r}")
         # One try each: the first failure is to be known at once, and what follows tries on.
-        self._bucket = view(given(bucket, self), JSON, attempts=1)
+        self._bucket = bucket_view(checked_bucket(bucket, self), JSON, attempts=1)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
         self._flags: Mapping[str, Any] = {}
         self._seen_at: float | None = None
-        self._watch: AsyncWatch[Any] | None = None
+        self._watch: AsyncWatchReader[Any] | None = None
         self._begun = False
         self._late = False
         self._told: set[str] = set()
@@ -156,7 +157,7 @@ class AsyncFlags(OfOneProcess):
             return math.inf
         watch = self._watch
         silence = now() - self._seen_at
-        speaks = watch is not None and watch._stream is not None and watch.synced
+        speaks = watch is not None and watch.connected and watch.synced
         return 0.0 if speaks and silence < _SILENCE_SECONDS else silence
 
     @property
@@ -206,7 +207,7 @@ class AsyncFlags(OfOneProcess):
         self._closing.set()
         watch = self._watch
         if watch is not None:
-            await watch.aclose()
+            watch.close()
         await self._work.stop(_STOP_SECONDS)
         self._watch = None
         self._there.set()
@@ -222,7 +223,7 @@ class AsyncFlags(OfOneProcess):
         """In a forked child, begin to follow anew: the thread that does is its parent's."""
         if self._pid == os.getpid():
             return
-        with forking():
+        with fork_lock():
             if self._pid == os.getpid():
                 return
             closed = self._closing.is_set()
@@ -241,7 +242,7 @@ class AsyncFlags(OfOneProcess):
     async def _follow(self) -> None:
         failed = 0
         while not self._closing.is_set():
-            self._watch = self._bucket.watch(*self._filters, snapshot=True)
+            self._watch = self._new_watch()
             self._complete = False
             back_off = _BACK_OFF
             try:
@@ -264,6 +265,19 @@ class AsyncFlags(OfOneProcess):
                 log.exception("flags of bucket %r begin again", self._bucket.name)
             failed = 1 if self._complete else failed + 1
             await self._closing.wait(back_off.delay(failed, 0.0, jitter()))
+
+    def _new_watch(self) -> AsyncWatchReader[Any]:
+        endpoint = endpoint_of(self._bucket)
+        session = WatchSession(
+            self._bucket.name,
+            self._filters,
+            decoder(JSON, self._bucket.name),
+            snapshot=True,
+            resume_after=None,
+            ignore_deletes=False,
+            max_bytes=endpoint.max_answer_bytes,
+        )
+        return AsyncWatchReader(endpoint, self._bucket.name, session)
 
     def _is_late(self) -> bool:
         """Return whether the flags are not there yet, and are told to `on_change` when they are."""
@@ -296,14 +310,14 @@ class AsyncFlags(OfOneProcess):
         if told:
             log.info("flags of bucket %r are there", self._bucket.name)
 
-    async def _read(self, watch: AsyncWatch[Any]) -> None:
+    async def _read(self, watch: AsyncWatchReader[Any]) -> None:
         """Follow one watch, step by step, so that it is seen when the gateway speaks."""
         snapshot: dict[str, Any] = {}
         down_since = math.inf
         while not self._closing.is_set():
-            await watch._step()
-            while watch._pending:
-                item = watch._pop()
+            await watch.step()
+            while watch.pending:
+                item = watch.pop()
                 if isinstance(item, SnapshotEnd):
                     self._complete = True
                     await self._replace(snapshot)
@@ -313,7 +327,7 @@ class AsyncFlags(OfOneProcess):
                     self._collect(snapshot, item)
             if not self._complete:
                 continue
-            if watch._stream is None:
+            if not watch.connected:
                 down_since = min(down_since, now())
                 self._look_for_outage(down_since)
                 continue

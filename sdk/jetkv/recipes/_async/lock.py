@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import now
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import jitter
 from jetkv.errors import (
     DeadlineExceededError,
@@ -23,7 +23,7 @@ from jetkv.errors import (
 from jetkv.recipes._async.doorbell import AsyncDoorbell
 from jetkv.recipes._async.owned import AsyncOwned
 from jetkv.recipes._async.tenure import AsyncTenure, OnLost
-from jetkv.recipes._async.view import given
+from jetkv.recipes._async.view import checked_bucket
 from jetkv.recipes._lease import Hold, Lease, clock, ttl_of
 
 __all__ = ["AsyncLock"]
@@ -32,7 +32,7 @@ _TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
 _LONGEST_POLL = 1.0
 
 
-class AsyncLock(OfOneProcess):
+class AsyncLock(ProcessBound):
     """A lock that many machines agree on, and that a crash does not keep.
 
         locks = client.kv().bucket("locks")  # made with ttl=timedelta(seconds=30)
@@ -83,7 +83,7 @@ class AsyncLock(OfOneProcess):
         timeout: float | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
-        self._bucket = given(bucket, self)
+        self._bucket = checked_bucket(bucket, self)
         self._name = name
         self._facts = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout

@@ -13,7 +13,7 @@ from jetkv.errors import (
     RevisionMismatchError,
 )
 from jetkv.models import Entry
-from jetkv.recipes._async.view import view
+from jetkv.recipes._async.view import bucket_view
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._lease import Hold, clock
 
@@ -151,7 +151,7 @@ class AsyncOwned:
 
     def _view(self, until: float | None = None) -> AsyncBucket[Mapping[str, Any]]:
         seconds = self._seconds if until is None else min(self._seconds, until - clock())
-        return view(self._bucket, DOCUMENTS, within=max(seconds, _SHORTEST_CALL))
+        return bucket_view(self._bucket, DOCUMENTS, timeout=max(seconds, _SHORTEST_CALL))
 
 
 def _still_unknown(problem: JetKVError) -> JetKVError:

@@ -7,10 +7,10 @@ from typing import Generic, TypeVar
 
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
-from jetkv.recipes._async.view import given, view
+from jetkv.recipes._async.view import bucket_view, checked_bucket
 from jetkv.recipes._documents import Raw
 from jetkv.recipes._lease import ttl_of
 
@@ -23,7 +23,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TRIES = 3
 
 
-class AsyncSessions(OfOneProcess, Generic[T]):
+class AsyncSessions(ProcessBound, Generic[T]):
     """Sessions in a bucket, one key each.
 
         sessions = AsyncSessions(client.kv().bucket("sessions", Session))  # made with a ttl
@@ -45,8 +45,8 @@ class AsyncSessions(OfOneProcess, Generic[T]):
     """
 
     def __init__(self, bucket: AsyncBucket[T], *, prefix: str = "") -> None:
-        self._bucket = given(bucket, self)
-        self._raw = view(bucket, Raw(bucket._codec.content_type))
+        self._bucket = checked_bucket(bucket, self)
+        self._raw = bucket_view(bucket, Raw(bucket.codec.content_type))
         self._prefix = prefix
         self._checked = False
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from jetkv._core import requests
-from jetkv._core.answers import read_revision
-from jetkv._sync.bucket import Bucket
+from jetkv._core.answers import decoder, read_revision
+from jetkv._sync.bucket import Bucket, endpoint_of
 from jetkv._sync.runtime import Signal, current
 from jetkv.errors import (
     InvalidArgumentError,
@@ -21,7 +21,7 @@ from jetkv.errors import (
 )
 from jetkv.recipes._away import Remembered, cool_down_of, is_away
 from jetkv.recipes._keys import KeyOf
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import bucket_view
 
 __all__ = ["Cached"]
 
@@ -59,8 +59,10 @@ class Cached(Generic[P, R]):
         self._helps = on_error == "compute"
         self._quick = bucket
         if self._helps:
-            self._quick = view(bucket, bucket._codec, within=timeout, attempts=_TRIES)
-        self._cool_down = cool_down_of(bucket._client._transport)
+            self._quick = bucket_view(bucket, bucket.codec, timeout=timeout, attempts=_TRIES)
+        self._quick_endpoint = endpoint_of(self._quick)
+        self._decode = decoder(bucket.codec, bucket.name)
+        self._cool_down = cool_down_of(self._quick_endpoint.transport)
         self._remembered = Remembered(stale if self._helps else 0.0)
         self._flights: dict[str, Flight] = {}
         self._guard = threading.Lock()
@@ -82,7 +84,7 @@ class Cached(Generic[P, R]):
         key = self._key_of(args, kwargs)
         raw = self._raw(key, functools.partial(self._fn, *args, **kwargs))
         # Decoded for each caller: what one does to its value is not seen by another.
-        value: R = self._bucket._decode(key, raw)
+        value: R = self._decode(key, raw)
         return value
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -155,13 +157,12 @@ class Cached(Generic[P, R]):
                 return remembered
         value = compute()
         request = requests.put_key(
-            self._bucket.name, key, value, self._bucket._codec, requests.ALWAYS
+            self._bucket.name, key, value, self._bucket.codec, requests.UNCONDITIONAL
         )
         assert request.body is not None
         if readable and not flight.outdated:
             try:
-                quick = self._quick
-                read_revision(quick._client._call(request, quick._within), request)
+                read_revision(self._quick_endpoint.call(request), request)
                 self._work("writes")
                 self._remember(flight, key, request.body)
                 if flight.outdated:

@@ -3,16 +3,16 @@
 
 from typing import Any
 
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._sync.bucket import Bucket
 from jetkv.errors import InvalidArgumentError
 from jetkv.recipes._documents import NUMBERS
-from jetkv.recipes._sync.view import given, view
+from jetkv.recipes._sync.view import bucket_view, checked_bucket
 
 __all__ = ["Counter"]
 
 
-class Counter(OfOneProcess):
+class Counter(ProcessBound):
     """A whole number under one key, as JSON, so that any other client can read it.
 
         views = Counter(client.kv().bucket("counters"), "page-views")
@@ -34,7 +34,7 @@ class Counter(OfOneProcess):
     """
 
     def __init__(self, bucket: Bucket[Any], key: str, *, timeout: float = 30.0) -> None:
-        self._bucket = view(given(bucket, self), NUMBERS)
+        self._bucket = bucket_view(checked_bucket(bucket, self), NUMBERS)
         self._key = key
         self._timeout = timeout
 

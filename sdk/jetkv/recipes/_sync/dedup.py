@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import Retry, jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now, resolve, sleep
@@ -22,7 +22,7 @@ from jetkv.errors import (
 from jetkv.recipes._claim import Claim, Run
 from jetkv.recipes._lease import Hold, ttl_of
 from jetkv.recipes._sync.owned import Owned
-from jetkv.recipes._sync.view import given
+from jetkv.recipes._sync.view import checked_bucket
 
 __all__ = ["CommandDedup"]
 
@@ -35,7 +35,7 @@ _CLAIMED = "claimed"
 _DONE = "done"
 
 
-class CommandDedup(OfOneProcess):
+class CommandDedup(ProcessBound):
     """Lets one of many do a command, and gives the others its result.
 
         claim = dedup.claim(message.id)
@@ -67,7 +67,7 @@ class CommandDedup(OfOneProcess):
     """
 
     def __init__(self, bucket: Bucket[Any], *, prefix: str = "", holder: str | None = None) -> None:
-        self._bucket = given(bucket, self)
+        self._bucket = checked_bucket(bucket, self)
         self._prefix = prefix
         self._holder = holder
         self._ttl: float | None = None
@@ -202,10 +202,11 @@ class CommandDedup(OfOneProcess):
         return self._holder or f"{socket.gethostname()}:{os.getpid()}"
 
     def _won(self, claim: Claim) -> tuple[Owned, Hold]:
-        if not claim.won or claim._hold is None:
+        hold: Hold | None = claim._hold  # noqa: SLF001 - a claim carries what its recipe needs
+        if not claim.won or hold is None:
             raise InvalidArgumentError(
                 f"the claim of {claim.id!r} was not won",
                 hint="only the winner finalizes or releases",
             )
-        owned: Owned = claim._owned
-        return owned, claim._hold
+        owned: Owned = claim._owned  # noqa: SLF001 - as above
+        return owned, hold

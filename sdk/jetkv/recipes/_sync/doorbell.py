@@ -9,7 +9,7 @@ from jetkv._sync.runtime import Background, Signal
 from jetkv.errors import JetKVError
 from jetkv.models import Operation
 from jetkv.recipes._documents import DOCUMENTS
-from jetkv.recipes._sync.view import exactly, view
+from jetkv.recipes._sync.view import bucket_view, filters_for
 
 __all__ = ["Doorbell"]
 
@@ -27,7 +27,7 @@ class Doorbell:
 
     def __init__(self, bucket: Bucket[Any], key: str) -> None:
         self._key = key
-        self._watch = view(bucket, DOCUMENTS).watch(*exactly(key))
+        self._watch = bucket_view(bucket, DOCUMENTS).watch(*filters_for(key))
         self._rung = Signal()
         self._listener: Background | None = None
 

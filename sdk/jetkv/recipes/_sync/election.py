@@ -4,9 +4,8 @@
 from collections.abc import Iterator
 from typing import Any, Self
 
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import Retry, jitter
-from jetkv._core.session import SnapshotEnd
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import sleep
 from jetkv.errors import InvalidArgumentError, JetKVError, WatchLostError
@@ -14,14 +13,14 @@ from jetkv.models import Operation, Update
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._sync.lock import Lock
 from jetkv.recipes._sync.tenure import OnLost
-from jetkv.recipes._sync.view import exactly, given, view
+from jetkv.recipes._sync.view import bucket_view, checked_bucket, filters_for
 
 __all__ = ["Election"]
 
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
-class Election(OfOneProcess):
+class Election(ProcessBound):
     """An election among those who name the same bucket and key.
 
         election = Election(bucket, "scheduler", candidate="host-7")
@@ -57,7 +56,7 @@ class Election(OfOneProcess):
             raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
         self.candidate = candidate
         self._name = name
-        self._bucket = view(given(bucket, self), DOCUMENTS)
+        self._bucket = bucket_view(checked_bucket(bucket, self), DOCUMENTS)
         self._lock = Lock(bucket, name, holder=candidate, on_lost=on_lost)
 
     @property
@@ -109,28 +108,30 @@ class Election(OfOneProcess):
             BucketNotFoundError: there is no such bucket, or no more.
             UnavailableError, DeadlineExceededError: the gateway is away as this begins.
         """
-        told: tuple[str | None] | None = None
+        yielded: tuple[str | None] | None = None
         failed = 0
         while True:
             leader: str | None = None
-            complete = False
             try:
-                with self._bucket.watch(*exactly(self._name), snapshot=True) as watch:
-                    while True:
-                        item = watch._next()
-                        if isinstance(item, Update) and item.key == self._name:
-                            live = item.operation is Operation.PUT
-                            leader = _candidate(item.value or {}) if live else None
-                        complete = complete or isinstance(item, SnapshotEnd)
-                        failed = 0
-                        if complete and told != (leader,):
-                            told = (leader,)
+                with self._bucket.watch(*filters_for(self._name), snapshot=True) as watch:
+                    for update in watch.snapshot():
+                        if update.key == self._name:
+                            leader = _leader_after(update)
+                    failed = 0
+                    if yielded != (leader,):
+                        yielded = (leader,)
+                        yield leader
+                    for update in watch:
+                        if update.key == self._name:
+                            leader = _leader_after(update)
+                        if yielded != (leader,):
+                            yielded = (leader,)
                             yield leader
             except WatchLostError:
                 continue
             except JetKVError as error:
-                # What a watch that stands waits out, one that is made anew waits out, too.
-                if told is None or not error.retryable:
+                # An open watch waits while the gateway is away. So does one that replaces it.
+                if yielded is None or not error.retryable:
                     raise
                 failed += 1
                 sleep(_BACK_OFF.delay(failed, 0.0, jitter()))
@@ -141,6 +142,10 @@ class Election(OfOneProcess):
 
     def __exit__(self, *_exc: object) -> None:
         self.resign()
+
+
+def _leader_after(update: Update[Any]) -> str | None:
+    return _candidate(update.value or {}) if update.operation is Operation.PUT else None
 
 
 def _candidate(document: Any) -> str | None:

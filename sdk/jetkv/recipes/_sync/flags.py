@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from jetkv._core.handles import OfOneProcess, forking
+from jetkv._core.answers import decoder
+from jetkv._core.process import ProcessBound, fork_lock
 from jetkv._core.retry import Retry, jitter
-from jetkv._core.session import SnapshotEnd
-from jetkv._sync.bucket import Bucket
+from jetkv._core.session import SnapshotEnd, WatchSession
+from jetkv._sync.bucket import Bucket, endpoint_of
 from jetkv._sync.runtime import Background, Signal, now, resolve
-from jetkv._sync.watch import Watch
+from jetkv._sync.watch_reader import WatchReader
 from jetkv.codec import JSON
 from jetkv.errors import (
     ClientClosedError,
@@ -25,7 +26,7 @@ from jetkv.errors import (
 )
 from jetkv.models import Operation, Update
 from jetkv.recipes._flags import check_flag, is_on
-from jetkv.recipes._sync.view import given, view
+from jetkv.recipes._sync.view import bucket_view, checked_bucket
 
 __all__ = ["Flags"]
 
@@ -45,7 +46,7 @@ _AWAY = "away"
 _MISSING: Any = object()
 
 
-class Flags(OfOneProcess):
+class Flags(ProcessBound):
     """Feature flags, read from memory and kept up to date by a watch.
 
         flags = Flags(client.kv().bucket("feature-flags"), {"dark-mode": False})
@@ -106,12 +107,12 @@ class Flags(OfOneProcess):
         if filter is not None and not isinstance(filter, str):
             raise InvalidArgumentError(f"a filter is text: {filter!r}")
         # One try each: the first failure is to be known at once, and what follows tries on.
-        self._bucket = view(given(bucket, self), JSON, attempts=1)
+        self._bucket = bucket_view(checked_bucket(bucket, self), JSON, attempts=1)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
         self._flags: Mapping[str, Any] = {}
         self._seen_at: float | None = None
-        self._watch: Watch[Any] | None = None
+        self._watch: WatchReader[Any] | None = None
         self._begun = False
         self._late = False
         self._told: set[str] = set()
@@ -157,7 +158,7 @@ class Flags(OfOneProcess):
             return math.inf
         watch = self._watch
         silence = now() - self._seen_at
-        speaks = watch is not None and watch._stream is not None and watch.synced
+        speaks = watch is not None and watch.connected and watch.synced
         return 0.0 if speaks and silence < _SILENCE_SECONDS else silence
 
     @property
@@ -223,7 +224,7 @@ class Flags(OfOneProcess):
         """In a forked child, begin to follow anew: the thread that does is its parent's."""
         if self._pid == os.getpid():
             return
-        with forking():
+        with fork_lock():
             if self._pid == os.getpid():
                 return
             closed = self._closing.is_set()
@@ -242,7 +243,7 @@ class Flags(OfOneProcess):
     def _follow(self) -> None:
         failed = 0
         while not self._closing.is_set():
-            self._watch = self._bucket.watch(*self._filters, snapshot=True)
+            self._watch = self._new_watch()
             self._complete = False
             back_off = _BACK_OFF
             try:
@@ -265,6 +266,19 @@ class Flags(OfOneProcess):
                 log.exception("flags of bucket %r begin again", self._bucket.name)
             failed = 1 if self._complete else failed + 1
             self._closing.wait(back_off.delay(failed, 0.0, jitter()))
+
+    def _new_watch(self) -> WatchReader[Any]:
+        endpoint = endpoint_of(self._bucket)
+        session = WatchSession(
+            self._bucket.name,
+            self._filters,
+            decoder(JSON, self._bucket.name),
+            snapshot=True,
+            resume_after=None,
+            ignore_deletes=False,
+            max_bytes=endpoint.max_answer_bytes,
+        )
+        return WatchReader(endpoint, self._bucket.name, session)
 
     def _is_late(self) -> bool:
         """Return whether the flags are not there yet, and are told to `on_change` when they are."""
@@ -297,14 +311,14 @@ class Flags(OfOneProcess):
         if told:
             log.info("flags of bucket %r are there", self._bucket.name)
 
-    def _read(self, watch: Watch[Any]) -> None:
+    def _read(self, watch: WatchReader[Any]) -> None:
         """Follow one watch, step by step, so that it is seen when the gateway speaks."""
         snapshot: dict[str, Any] = {}
         down_since = math.inf
         while not self._closing.is_set():
-            watch._step()
-            while watch._pending:
-                item = watch._pop()
+            watch.step()
+            while watch.pending:
+                item = watch.pop()
                 if isinstance(item, SnapshotEnd):
                     self._complete = True
                     self._replace(snapshot)
@@ -314,7 +328,7 @@ class Flags(OfOneProcess):
                     self._collect(snapshot, item)
             if not self._complete:
                 continue
-            if watch._stream is None:
+            if not watch.connected:
                 down_since = min(down_since, now())
                 self._look_for_outage(down_since)
                 continue

@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now
@@ -25,7 +25,7 @@ from jetkv.recipes._lease import Hold, Lease, clock, ttl_of
 from jetkv.recipes._sync.doorbell import Doorbell
 from jetkv.recipes._sync.owned import Owned
 from jetkv.recipes._sync.tenure import OnLost, Tenure
-from jetkv.recipes._sync.view import given
+from jetkv.recipes._sync.view import checked_bucket
 
 __all__ = ["Lock"]
 
@@ -33,7 +33,7 @@ _TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
 _LONGEST_POLL = 1.0
 
 
-class Lock(OfOneProcess):
+class Lock(ProcessBound):
     """A lock that many machines agree on, and that a crash does not keep.
 
         locks = client.kv().bucket("locks")  # made with ttl=timedelta(seconds=30)
@@ -84,7 +84,7 @@ class Lock(OfOneProcess):
         timeout: float | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
-        self._bucket = given(bucket, self)
+        self._bucket = checked_bucket(bucket, self)
         self._name = name
         self._facts = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout

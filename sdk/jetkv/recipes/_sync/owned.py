@@ -16,7 +16,7 @@ from jetkv.errors import (
 from jetkv.models import Entry
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._lease import Hold, clock
-from jetkv.recipes._sync.view import view
+from jetkv.recipes._sync.view import bucket_view
 
 __all__ = ["Owned"]
 
@@ -148,7 +148,7 @@ class Owned:
 
     def _view(self, until: float | None = None) -> Bucket[Mapping[str, Any]]:
         seconds = self._seconds if until is None else min(self._seconds, until - clock())
-        return view(self._bucket, DOCUMENTS, within=max(seconds, _SHORTEST_CALL))
+        return bucket_view(self._bucket, DOCUMENTS, timeout=max(seconds, _SHORTEST_CALL))
 
 
 def _still_unknown(problem: JetKVError) -> JetKVError:

@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from jetkv._core.handles import OfOneProcess
+from jetkv._core.process import ProcessBound
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now, resolve, sleep
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
 from jetkv.recipes._documents import Raw
 from jetkv.recipes._lease import ttl_of
-from jetkv.recipes._sync.view import given, view
+from jetkv.recipes._sync.view import bucket_view, checked_bucket
 
 __all__ = ["Sessions"]
 
@@ -24,7 +24,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TRIES = 3
 
 
-class Sessions(OfOneProcess, Generic[T]):
+class Sessions(ProcessBound, Generic[T]):
     """Sessions in a bucket, one key each.
 
         sessions = Sessions(client.kv().bucket("sessions", Session))  # made with a ttl
@@ -46,8 +46,8 @@ class Sessions(OfOneProcess, Generic[T]):
     """
 
     def __init__(self, bucket: Bucket[T], *, prefix: str = "") -> None:
-        self._bucket = given(bucket, self)
-        self._raw = view(bucket, Raw(bucket._codec.content_type))
+        self._bucket = checked_bucket(bucket, self)
+        self._raw = bucket_view(bucket, Raw(bucket.codec.content_type))
         self._prefix = prefix
         self._checked = False
 

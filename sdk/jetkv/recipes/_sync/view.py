@@ -1,51 +1,54 @@
 # Made from sdk/jetkv/recipes/_async/view.py by `make format`; edit that one.
-"""A bucket seen with another codec, or with less patience."""
+"""What recipes do with the bucket that they are given."""
 
 from typing import Any, TypeVar
 
-from jetkv._sync.bucket import Bucket
+from jetkv._sync.bucket import Bucket, endpoint_of
 from jetkv.codec import Codec
 from jetkv.errors import InvalidArgumentError
 
-__all__ = ["exactly", "given", "view"]
+__all__ = ["bucket_view", "checked_bucket", "filters_for"]
 
 T = TypeVar("T")
 
 
-def given(bucket: Bucket[T], recipe: object) -> Bucket[T]:
-    """Return the bucket that a recipe was given, of which there are two kinds.
+def checked_bucket(bucket: Bucket[T], recipe: object) -> Bucket[T]:
+    """Return the bucket that a recipe was given.
 
     Raises:
-        InvalidArgumentError: it is of the other kind.
+        InvalidArgumentError: it is a bucket of the other client, or no bucket.
     """
     if not isinstance(bucket, Bucket):
         kind = type(recipe).__name__
         raise InvalidArgumentError(
             f"{kind} takes an {Bucket.__name__}, not {type(bucket).__name__}",
-            hint="recipes with Async in their name take a bucket of an async client",
+            hint="recipes whose name starts with Async take a bucket of an Client",
         )
     return bucket
 
 
-def exactly(key: str) -> tuple[str, ...]:
-    """Return filters that take in a key, and perhaps others: whoever watches compares."""
-    # As a filter, it would be no valid one, or another one.
+def filters_for(key: str) -> tuple[str, ...]:
+    """Return filters of a watch that match a key. They may match other keys, too."""
+    # In a filter, `>` is a wildcard. A watch of all keys is the only one that has such a key.
     return () if ">" in key else (key,)
 
 
-def view(
+def bucket_view(
     bucket: Bucket[Any],
     codec: Codec[T],
     *,
-    within: float | None = None,
+    timeout: float | None = None,
     attempts: int | None = None,
 ) -> Bucket[T]:
-    """Return the same bucket with a codec of a recipe's own.
+    """Return the same bucket with a codec of the recipe's own, and perhaps with lower limits.
 
     Args:
-        within: seconds that a call may take, where the client would allow more.
-        attempts: requests of one call, and of a watch until it stands, where the client would
-            make more.
+        bucket: the bucket.
+        codec: the codec.
+        timeout: seconds that a call may take, if the client allows more.
+        attempts: requests of a call, or of a watch until it has opened, if the client allows more.
     """
-    client = bucket._client if attempts is None else bucket._client._brief(attempts)
-    return Bucket(client, bucket.name, codec, within=within)
+    endpoint = endpoint_of(bucket)
+    if timeout is not None or attempts is not None:
+        endpoint = endpoint.limited(timeout=timeout, attempts=attempts)
+    return Bucket(endpoint, bucket.name, codec)

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from jetkv import errors
-from jetkv._core.retry import Again
+from jetkv._core.messages import Answer, Broken
+from jetkv._core.retry import Resend
 from jetkv._core.session import SnapshotEnd, WatchSession
-from jetkv._core.wire import Answer, Broken
 from tests.unit.test_sdk_session import (
     MADE,
     asked,
@@ -33,7 +33,7 @@ def lost(watch: WatchSession) -> None:
     watch.request(MADE)
     with pytest.raises(Broken):
         feed(watch, error("resync"))
-    assert watch.in_doubt
+    assert watch.must_check_bucket
     watch.check_bucket(MADE, MADE)
     watch.request(MADE)
 
@@ -93,11 +93,11 @@ def test_deletes_that_are_not_wanted_are_not_made_up() -> None:
 def test_a_reader_that_stops_while_it_heals_keeps_its_place() -> None:
     watch = begun(*AB)
     came = watch.feed(update(5, "b", b"2") + update(6, "c"))
-    assert [one.place for one in came] == [None, None]
-    assert (watch.healing, watch.last_revision) == (True, 2)
+    assert [one.position for one in came] == [None, None]
+    assert (watch.resyncing, watch.last_revision) == (True, 2)
     came = watch.feed(snapshot_end(7) + update(8, "d"))
-    assert [(one.item.key, one.place) for one in came] == [("a", 7), ("d", 8)]
-    assert (watch.healing, watch.last_revision) == (False, 8)
+    assert [(one.item.key, one.position) for one in came] == [("a", 7), ("d", 8)]
+    assert (watch.resyncing, watch.last_revision) == (False, 8)
 
 
 def test_a_connection_that_breaks_within_it_goes_on_where_it_was() -> None:
@@ -162,7 +162,7 @@ def test_a_bucket_that_is_gone_by_then_is_a_lost_watch() -> None:
     watch = begun(*AB)
     body = b'{"error":"bucket not found","code":"not_found","retryable":false,"request_id":"r"}'
     verdict = watch.judge(Answer(404, {}, body), "here")
-    assert verdict.again is Again.NO
+    assert verdict.resend is Resend.NO
     assert isinstance(verdict.error, errors.WatchLostError)
     assert verdict.error.reason == "bucket_deleted"
 
@@ -180,9 +180,9 @@ def test_after_a_long_outage_it_is_taken_at_once() -> None:
     watch = session(snapshot=True)
     feed(watch, b"".join(AB))
     for _ in range(9):
-        watch.delay(0.0, 1.0, stood=0.0)
+        watch.delay(0.0, 1.0, lasted=0.0)
     items(watch, error("resync"))
-    assert watch.delay(0.0, 1.0, stood=0.0) == 0.0
+    assert watch.delay(0.0, 1.0, lasted=0.0) == 0.0
 
 
 def test_a_gateway_that_asks_for_it_again_and_again_is_asked_less_and_less_often() -> None:
@@ -190,7 +190,7 @@ def test_a_gateway_that_asks_for_it_again_and_again_is_asked_less_and_less_often
     delays = []
     for number in range(4):
         items(watch, update(number + 1) + snapshot_end(number + 1) + error("resync"))
-        delays.append(watch.delay(0.0, 1.0, stood=0.0))
+        delays.append(watch.delay(0.0, 1.0, lasted=0.0))
         watch.request(MADE)
     assert delays == [0.0, 0.1, 0.2, 0.4]
-    assert watch.delay(0.0, 0.0, stood=60.0) == 0.0
+    assert watch.delay(0.0, 0.0, lasted=60.0) == 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from jetkv._core.wire import stranger
+from jetkv._core.messages import not_http
 
 __all__ = ["Backend", "Call"]
 
@@ -39,7 +39,7 @@ class Call:
         self.sent = False
         self.answered = False
         self.aborted = False
-        self._wire: _Wire | None = None
+        self.stream: _DeadlineStream | None = None
 
     def left(self, late: type[Exception]) -> float:
         """Return the seconds until the deadline; raise `late` when it has passed."""
@@ -62,18 +62,18 @@ class Call:
         """Take over the connection of a call that has got its answer's beginning."""
         self.sent = before.sent
         self.answered = before.answered
-        self._wire = before._wire
+        self.stream = before.stream
 
-    def runs_on(self, wire: "_Wire") -> None:
-        self._wire = wire
+    def runs_on(self, wire: "_DeadlineStream") -> None:
+        self.stream = wire
         if self.aborted:
             wire.cut()
 
     def abort(self) -> None:
         """End it, from any thread: whatever waits on its connection fails at once."""
         self.aborted = True
-        if self._wire is not None:
-            self._wire.cut()
+        if self.stream is not None:
+            self.stream.cut()
 
 
 class Backend(httpcore.NetworkBackend):
@@ -112,7 +112,7 @@ class Backend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
             else:
-                return _Wire(wire, self)
+                return _DeadlineStream(wire, self)
         assert failed is not None
         raise failed
 
@@ -125,7 +125,7 @@ def _addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
-class _Wire(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream, backend: Backend) -> None:
         self._inner = inner
         self._backend = backend
@@ -140,7 +140,7 @@ class _Wire(httpcore.NetworkStream):
         if not call.answered:
             call.answered = True
             # h11 would wait for more, and then not say what came.
-            if stranger(beginning := data[:16].decode("latin-1")):
+            if not_http(beginning := data[:16].decode("latin-1")):
                 raise httpcore.RemoteProtocolError(beginning)
         return data
 
@@ -164,7 +164,7 @@ class _Wire(httpcore.NetworkStream):
         # Wrapping takes the socket away from whoever has it: a second one is there to be cut.
         with self._inner.get_extra_info("socket").dup() as self._second:
             inner = self._inner.start_tls(ssl_context, server_hostname, min(left, timeout or left))
-            return _Wire(inner, self._backend)
+            return _DeadlineStream(inner, self._backend)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

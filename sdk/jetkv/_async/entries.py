@@ -1,0 +1,216 @@
+"""Reads and writes of one key at a time."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from jetkv._async.endpoint import AsyncEndpoint
+from jetkv._async.runtime import MaybeAwaitable, now, resolve, sleep
+from jetkv._core import requests
+from jetkv._core.answers import check_status, decoder, read_entries, read_entry, read_revision
+from jetkv._core.process import ProcessBound
+from jetkv._core.retry import CONTENTION, jitter
+from jetkv.codec import Codec
+from jetkv.errors import (
+    InvalidArgumentError,
+    KeyExistsError,
+    KeyNotFoundError,
+    RevisionMismatchError,
+)
+from jetkv.models import Consistency, Entry, Operation
+
+__all__ = ["AsyncEntries"]
+
+T = TypeVar("T")
+
+
+class AsyncEntries(ProcessBound, Generic[T]):
+    """The methods of a bucket that read or write one key; `AsyncBucket` adds those for many."""
+
+    def __init__(self, endpoint: AsyncEndpoint, name: str, codec: Codec[T]) -> None:
+        self._endpoint = endpoint
+        self._decode = decoder(codec, name)
+        self.name = name
+        self.codec = codec
+
+    async def get(
+        self, key: str, *, revision: int | None = None, consistency: Consistency = "strong"
+    ) -> Entry[T]:
+        """Return the value of a key, now or at a revision.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            revision: a revision that the bucket's history still has; None for the newest.
+            consistency: `strong` sees every write that was acknowledged before the call. With
+                `eventual` any replica may answer, and the value may be older.
+
+        Raises:
+            KeyNotFoundError: the key has no value, or the history does not have that revision.
+            ValueDecodeError: the stored bytes do not fit the bucket's type.
+        """
+        request = requests.get_key(self.name, key, revision, consistency)
+        entry = read_entry(await self._endpoint.call(request), request, key, self._decode)
+        # Decodes the value here, so that `get` itself raises a ValueDecodeError.
+        _ = entry.value
+        return entry
+
+    async def get_or_none(
+        self, key: str, *, revision: int | None = None, consistency: Consistency = "strong"
+    ) -> Entry[T] | None:
+        """Do what `get` does, but return None where `get` raises `KeyNotFoundError`."""
+        try:
+            return await self.get(key, revision=revision, consistency=consistency)
+        except KeyNotFoundError:
+            return None
+
+    async def exists(self, key: str) -> bool:
+        """Return whether a key has a value, of whatever type."""
+        request = requests.get_key(self.name, key)
+        try:
+            read_entry(await self._endpoint.call(request), request, key, self._decode)
+        except KeyNotFoundError:
+            return False
+        return True
+
+    async def put(self, key: str, value: T) -> int:
+        """Store a value, whether or not the key has one, and return its revision.
+
+        Raises:
+            InvalidArgumentError: the key is invalid, or the value does not fit the bucket's type.
+            ValueTooLargeError, BucketFullError: nothing was written.
+            OutcomeUnknownError: the value may have been written, or may be written later.
+        """
+        request = requests.put_key(self.name, key, value, self.codec, requests.UNCONDITIONAL)
+        return read_revision(await self._endpoint.call(request), request)
+
+    async def create(self, key: str, value: T) -> int:
+        """Store a value if the key has none, and return its revision.
+
+        Raises:
+            KeyExistsError: the key has a value.
+            InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as in
+                `put`.
+        """
+        request = requests.put_key(self.name, key, value, self.codec, requests.IF_ABSENT)
+        return read_revision(await self._endpoint.call(request), request)
+
+    async def update(self, key: str, value: T, revision: int) -> int:
+        """Store a value if the key is at `revision` (compare-and-set), and return the new revision.
+
+        Raises:
+            RevisionMismatchError: the key is at another revision, see its `current_revision`.
+            InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as in
+                `put`.
+        """
+        condition = requests.if_revision(revision)
+        request = requests.put_key(self.name, key, value, self.codec, condition)
+        return read_revision(await self._endpoint.call(request), request)
+
+    async def delete(self, key: str, *, revision: int | None = None) -> None:
+        """Delete a key: write a tombstone and keep the history. A key without a value is no error.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            revision: delete the key only if it is at this revision.
+
+        Raises:
+            RevisionMismatchError: the key is at another revision.
+            OutcomeUnknownError: the key may have been deleted, or may be deleted later.
+        """
+        request = requests.delete_key(self.name, key, revision=revision, purge=False)
+        check_status(await self._endpoint.call(request), request, 204)
+
+    async def purge(self, key: str, *, revision: int | None = None) -> None:
+        """Delete a key and its history. Arguments and errors are those of `delete`."""
+        request = requests.delete_key(self.name, key, revision=revision, purge=True)
+        check_status(await self._endpoint.call(request), request, 204)
+
+    async def history(self, key: str) -> list[Entry[T | None]]:
+        """Return the stored revisions of a key, oldest first, tombstones included.
+
+        Raises:
+            KeyNotFoundError: nothing is stored under the key.
+        """
+        request = requests.get_history(self.name, key)
+        return read_entries(await self._endpoint.call(request), request, self._decode)
+
+    async def modify(
+        self,
+        key: str,
+        fn: Callable[[T | None], MaybeAwaitable[T]],
+        *,
+        timeout: float = 30.0,
+    ) -> Entry[T]:
+        """Replace a value by the result of a function, without losing another writer's change.
+
+        It reads the value, calls `fn`, and writes the result if the key is still at the same
+        revision. If another writer was faster, it starts again.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            fn: takes the value, or None if the key has none, and returns the new value. It may be
+                called several times.
+            timeout: seconds after which `modify` stops trying again.
+
+        Raises:
+            RevisionMismatchError, KeyExistsError: another writer was faster each time.
+            InvalidArgumentError: `fn` returned None; perhaps it lacks a `return`.
+            ValueDecodeError: the stored bytes do not fit the bucket's type.
+            OutcomeUnknownError: the value may have been written, or may be written later.
+        """
+        deadline = now() + timeout
+        attempt = 0
+        while True:
+            attempt += 1
+            found = await self.get_or_none(key)
+            value = await resolve(fn(None if found is None else found.value))
+            if value is None:
+                raise InvalidArgumentError(
+                    f"the function that modify() called for {key!r} returned None; nothing was "
+                    "written",
+                    hint="return the new value; use put(key, None) to store null, or delete()",
+                )
+            request = requests.put_key(
+                self.name,
+                key,
+                value,
+                self.codec,
+                requests.IF_ABSENT if found is None else requests.if_revision(found.revision),
+            )
+            try:
+                revision = read_revision(await self._endpoint.call(request), request)
+            except (RevisionMismatchError, KeyExistsError):
+                delay = CONTENTION.delay(attempt, 0.0, jitter())
+                if now() + delay >= deadline:
+                    raise
+                await sleep(delay)
+                continue
+            raw = request.body or b""
+            return Entry(key, raw, revision, Operation.PUT, self._decode, datetime.now(UTC))
+
+    async def get_or_compute(self, key: str, fn: Callable[[], MaybeAwaitable[T]]) -> T:
+        """Return the value of a key; if it has none, compute and store one.
+
+        If several callers compute at the same time, the first to store wins, and all of them
+        return its value. If `fn` raises an error, nothing is stored. `jetkv.recipes.cached` also
+        makes sure that the threads of a process compute a value only once.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            fn: returns the value to store.
+
+        Raises:
+            ValueDecodeError: the stored bytes do not fit the bucket's type.
+            OutcomeUnknownError: the value may have been stored, or may be stored later.
+        """
+        found = await self.get_or_none(key)
+        if found is not None:
+            return found.value
+        value = await resolve(fn())
+        try:
+            await self.create(key, value)
+        except KeyExistsError:
+            other = await self.get_or_none(key)
+            if other is not None:
+                return other.value
+        return value
