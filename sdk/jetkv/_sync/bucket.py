@@ -112,4 +112,4 @@ def endpoint_of(bucket: Bucket[Any]) -> Endpoint:
     This is the one place where `jetkv.recipes` uses more of a bucket than its public interface. It
     is not part of the public interface itself.
     """
-    return bucket._endpoint
+    return bucket._endpoint  # noqa: SLF001 - handed out here, and nowhere else
