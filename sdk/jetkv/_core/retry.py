@@ -83,16 +83,16 @@ class Retry:
                 f"attempts must be a whole number from 1, the others seconds from 0: {self!r}"
             )
 
-    def delay(self, attempt: int, min_delay: float, jitter: float) -> float:
-        """Return the seconds to wait after a request.
+    def delay(self, tried: int, at_least: float, jitter: float) -> float:
+        """Return the seconds to wait before the next request.
 
         Args:
-            attempt: the number of the request, from 1.
-            min_delay: seconds that the gateway asked for.
+            tried: how many requests have been sent, from 1.
+            at_least: seconds that the gateway asked for.
             jitter: a random number from 0 to 1.
         """
-        back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, _DOUBLINGS))
-        return min_delay + back_off * (0.5 + 0.5 * jitter)
+        back_off = min(self.longest_delay, self.first_delay * 2.0 ** min(tried - 1, _DOUBLINGS))
+        return at_least + back_off * (0.5 + 0.5 * jitter)
 
 
 def _is_count(value: object) -> bool:
