@@ -179,7 +179,7 @@ def test_bytes_beyond_ascii_in_a_path_are_400(bucket: Bucket) -> None:
         wire.send(f"GET {bucket.path}/keys/é HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         answer = wire.answer()
     assert answer.status == 400
-    assert answer.error.endswith("a path has to be percent-encoded")
+    assert answer.error.endswith("a path must be percent-encoded")
 
 
 # --- what is no key

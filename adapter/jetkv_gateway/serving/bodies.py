@@ -1,4 +1,4 @@
-"""The body of a request as it arrives. No I/O."""
+"""Collects the body of a request. No I/O."""
 
 from jetkv_gateway.serving.chunks import Chunks
 from jetkv_gateway.serving.heads import CHUNKED
@@ -7,21 +7,23 @@ __all__ = ["Body"]
 
 
 _SMALL_PART = 4096
-"""A part of fewer bytes goes into one buffer with those beside it: kept as an object of its own,
-a part of one byte would take fifty."""
+"""Smaller parts are joined in one buffer. As separate objects, parts of one byte would take fifty
+bytes each.
+"""
 
 
 class Body:
-    """Bytes in, a value out.
+    """The body of one request.
 
     Args:
         length: in bytes, or `CHUNKED`.
 
     Attributes:
-        limit: bytes of it that are kept; beyond that, it is read and dropped. 0 keeps nothing.
-        size: bytes of it that have come.
-        left: bytes that are to come, `CHUNKED` where nobody knows.
-        done: whether it is whole.
+        limit: the largest body to keep, in bytes. A larger one is read and dropped. 0 keeps
+            nothing.
+        size: bytes that have arrived.
+        left: bytes that are missing, or `CHUNKED` if that is unknown.
+        done: whether the body is complete.
     """
 
     __slots__ = ("_chunks", "_parts", "done", "left", "limit", "size")
@@ -35,7 +37,7 @@ class Body:
         self.done = not length
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes in, and return what comes behind its end.
+        """Add bytes, and return those after the end of the body.
 
         Raises:
             InvalidArgument: its chunks break a rule.
@@ -69,22 +71,22 @@ class Body:
 
     @property
     def kept(self) -> int:
-        """Bytes of it that are kept."""
+        """The number of bytes that are kept."""
         return self.size if self._parts else 0
 
     @property
     def is_over(self) -> bool:
-        """Whether more has come than was wanted."""
+        """Whether the body exceeds its limit."""
         return self.size > self.limit > 0
 
     def take(self) -> bytes:
-        """Return it whole, and keep nothing of it."""
+        """Return the complete body and drop it."""
         parts, self._parts = self._parts, []
         if len(parts) == 1 and isinstance(parts[0], bytes):
             return parts[0]
         return b"".join(parts)
 
     def drop(self) -> None:
-        """Keep nothing of it, and of what comes."""
+        """Drop the body, and keep nothing of the rest."""
         self._parts = []
         self.limit = 0

@@ -1,10 +1,9 @@
-"""How much of large bodies is read in one turn of the event loop, and in which order.
+"""Limits how much of request bodies is read in one turn of the event loop.
 
-The event loop reads all that has arrived on every connection before anything else has its turn:
-with a thousand uploads that is a gigabyte, and a second in which nobody is answered. Here each
-turn takes in so many bytes. Whoever sends more than is left waits, with reading paused, and goes on
-in the order in which they came: who comes first is never behind who comes later. A body that comes
-with its head, in one piece, is not concerned.
+The event loop reads all data of all connections before anything else runs. With a thousand uploads,
+that is a gigabyte, and a second without any answer. This module limits the bytes per turn. When the
+limit is reached, a sender is paused, and senders continue in order, first come, first served. A
+body that arrives in one piece with its head is not affected.
 """
 
 import asyncio
@@ -17,26 +16,26 @@ TURN_BYTES = 2 * 1024 * 1024
 """About a millisecond of work."""
 
 _PIECE_BYTES = 256 * 1024
-"""The most that the event loop reads of one connection at once."""
+"""The largest amount that the event loop reads from one connection at once."""
 
 
 class Sender(Protocol):
     """A connection on which a body arrives."""
 
     def pause_body(self) -> None:
-        """Read no more of it until `go_on`."""
+        """Stop reading until `resume_body` is called."""
         ...
 
     def resume_body(self) -> None:
-        """Read on, if a body still arrives."""
+        """Continue reading if the body is incomplete."""
         ...
 
 
 class BodyPacer:
-    """The bodies of a worker as they arrive, in the running event loop.
+    """Paces the bodies of a worker, in the running event loop.
 
     Args:
-        turn_bytes: that one turn of the event loop takes in.
+        turn_bytes: bytes that are read in one turn of the event loop.
     """
 
     def __init__(self, turn_bytes: int = TURN_BYTES) -> None:
@@ -47,11 +46,11 @@ class BodyPacer:
 
     @property
     def paused(self) -> int:
-        """How many wait until more may be read of them."""
+        """The number of paused senders."""
         return len(self._resting)
 
     def note_read(self, sender: Sender, size: int) -> None:
-        """Note that a part of a body was read, and more is to come."""
+        """Count a part of a body that is not complete."""
         self._left -= size
         if self._left < 0:
             sender.pause_body()
@@ -61,7 +60,7 @@ class BodyPacer:
             asyncio.get_running_loop().call_soon(self._renew)
 
     def _renew(self) -> None:
-        """Begin a turn: as many go on as there is room for, whatever each of them has sent."""
+        """Start a turn: resume as many senders as fit, whatever each has sent."""
         self._left = self._turn_bytes
         for _ in range(min(len(self._resting), max(1, self._turn_bytes // _PIECE_BYTES))):
             self._resting.popleft().resume_body()

@@ -1,13 +1,12 @@
-"""What a worker holds for its clients, in bytes, and who is let go where that is too much. Pure.
+"""Counts the bytes that a worker buffers, and selects slow clients to drop. Pure.
 
-Held is what a client has sent and that is not whole yet, or waits for its turn; what is carried
-out; and what is written and the client has not taken in. A request whose body and answer are small
-and come and go at once is never held, and costs nothing here.
+These bytes are buffered: incomplete or waiting requests, running requests, and answers that the
+client has not read. A small request with a small answer is never counted, so it costs nothing here.
 
-Where all of it is more than the limit, the slowest is let go first: the one whose last progress is
-the longest ago, and of equals the one that holds the most. Progress has a size: one byte a second
-keeps nobody fresh. What is carried out stays, since it may be applied already. A caller over its
-share (`serving/shares.py`) is let go for, already where it takes up the reserve of the others.
+If the total exceeds the limit, the slowest client is dropped first: the one whose last progress is
+the longest ago, and among equals the one with the most bytes. Progress needs a minimum size, so one
+byte a second does not count. Running requests stay, since they may be applied already. Callers over
+their share (`serving/shares.py`) are dropped first, as soon as they use the reserve of others.
 """
 
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from jetkv_gateway.serving.shares import Account, Share
 __all__ = ["BufferedBytes"]
 
 _STEP = 16 * 1024
-"""Bytes that have to move to count as progress, where so many are held."""
+"""Bytes that must move to count as progress, or all bytes if there are fewer."""
 
 _ROOM_PART = 16
-"""One look makes room of this part of the limit, so that a flood does not bring a look at each."""
+"""One scan frees this part of the limit, so that a flood does not cause a scan for each."""
 
 H = TypeVar("H")
 
@@ -36,14 +35,14 @@ class _Buffer:
 
 
 class BufferedBytes(Generic[H]):
-    """The bytes of one worker.
+    """The buffered bytes of one worker.
 
     Args:
         limit: bytes.
-        part: of these, what one caller has without leaving any to others; 1 for no such share.
+        part: of the limit, which one caller may use without leaving a reserve. 1 means no reserve.
 
     Attributes:
-        total: bytes that are held now.
+        total: bytes that are buffered now.
     """
 
     def __init__(self, limit: int, part: float = 1.0) -> None:
@@ -68,16 +67,16 @@ class BufferedBytes(Generic[H]):
         running: bool = False,
         account: Account | None = None,
     ) -> bool:
-        """Note how much is held for somebody now; 0 ends it.
+        """Set the number of bytes of a client. 0 removes it.
 
         Args:
             now: the time, in seconds.
-            moved: bytes that its client has sent or taken in since the last note.
-            running: whether it is carried out: then it counts, and is not let go.
-            account: of its caller, None where no share concerns it.
+            moved: bytes that the client has sent or read since the last call.
+            running: whether its request is running. It then counts, but is not dropped.
+            account: of the caller, or None without a share.
 
         Returns:
-            Whether somebody has to be let go: see `excess`.
+            Whether clients must be dropped: see `excess`.
         """
         buffer = self._buffers.get(holder)
         if buffer is None:
@@ -99,7 +98,7 @@ class BufferedBytes(Generic[H]):
         return delta > 0 and self.total > self._share.shared
 
     def excess(self) -> list[H]:
-        """Return who has to be let go, the slowest first; nothing is held for them any more."""
+        """Remove and return the clients to drop, the slowest first."""
         share = self._share
         gone: list[H] = []
         if self.total > share.shared and share.shared < share.total:
@@ -109,10 +108,10 @@ class BufferedBytes(Generic[H]):
         return gone
 
     def _drop_slowest(self, total: int, *, over_share_only: bool) -> list[H]:
-        """Let go until less than `total` is held, by some.
+        """Drop clients until less than `total` bytes are buffered, by a margin.
 
         Args:
-            over_share_only: only of callers over their share, and only for as long as they are.
+            over_share_only: drop only callers over their share, and only until they are within it.
         """
         gone: list[H] = []
         for holder, buffer in sorted(self._buffers.items(), key=_slowest_first):

@@ -1,4 +1,4 @@
-"""Bodies that come in chunks (RFC 9112 §7.1): bytes in, bytes of the body out. No I/O."""
+"""Decodes chunked bodies (RFC 9112 §7.1). No I/O."""
 
 import re
 
@@ -6,7 +6,7 @@ from jetkv_gateway.serving.heads import invalid
 
 __all__ = ["Chunks"]
 
-# A size and an extension, which says nothing to us.
+# A size and an extension, which is ignored.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
 _ABOUT_THE_MESSAGE = frozenset({b"connection", b"content-length", b"transfer-encoding"})
@@ -15,10 +15,10 @@ _MAX_TRAILERS = 8 * 1024
 
 
 class Chunks:
-    """One body. Trailers are dropped: they say nothing here (RFC 9110 §6.5.1).
+    """One chunked body. Trailers are dropped (RFC 9110 §6.5.1).
 
     Attributes:
-        done: whether its end has come.
+        done: whether the end has arrived.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class Chunks:
         self._trailers = 0
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """Take bytes in, and return what is of the body, and what comes behind its end.
+        """Add bytes. Return the parts of the body, and the bytes after its end.
 
         Raises:
-            InvalidArgument: they break a rule.
+            InvalidArgument: the bytes break a rule.
         """
         parts: list[bytes] = []
         at = 0

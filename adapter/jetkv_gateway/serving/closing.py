@@ -1,4 +1,4 @@
-"""The end of a connection: what is read on after its last answer, and who is still there."""
+"""How connections close: reading on after the last answer, resets, silent peers."""
 
 import asyncio
 import select
@@ -18,10 +18,10 @@ __all__ = [
 ]
 
 LINGER_SECONDS = 5.0
-# What was sent before its client could know of the end arrives within a round trip.
+# Data that was sent before the client knew of the end arrives within a round trip.
 STOP_LINGER_SECONDS = 1.0
 STALL_SECONDS = 40.0
-"""How long a watcher may take in nothing of what waits for it."""
+"""Seconds without reading anything after which a watcher is disconnected."""
 
 _LINGER_BYTES = 64 * 1024 * 1024
 _LINGER_TIMES = 4
@@ -32,10 +32,12 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class LingeringConnections:
-    """Connections that are read on after their last answer; they are many while many are refused.
+    """The connections that are still read after their last answer.
+
+    There are many of them while many requests are refused.
 
     Args:
-        most: how many there may be; whoever has been there for the longest ends then.
+        most: how many there may be. The oldest one ends if there are more.
     """
 
     def __init__(self, most: int = _MAX_LINGERING) -> None:
@@ -58,10 +60,10 @@ class LingeringConnections:
         self._senders.discard(one)
 
     def pause_after(self, one: "LingeringClose") -> float:
-        """Return for how many seconds nothing is read of one that has sent a part.
+        """Return how many seconds to pause reading of a client that has sent a part.
 
-        All of them together read so many bytes a second, however many there are: senders that do
-        not stop would else keep the event loop busy with what nobody wants.
+        The total rate is limited, however many clients there are. Otherwise, clients that keep
+        sending would keep the event loop busy with data that nobody needs.
         """
         if one in self._all:
             self._senders.add(one)
@@ -69,14 +71,14 @@ class LingeringConnections:
 
 
 class LingeringClose(asyncio.Protocol):
-    """Read on for a while after the last answer, then close.
+    """Keeps reading for a while after the last answer, then closes.
 
-    To close at once would reset the connection of a client that still sends, and a reset throws
-    away an answer that was not read yet.
+    Closing at once would reset the connection of a client that still sends, and a reset discards an
+    answer that is not read yet.
 
     Args:
-        owner: whose connection it was; it hears of the end.
-        lingering: all that are read on in the same way.
+        owner: the connection's earlier protocol, which is told about the end.
+        lingering: all connections in this state.
     """
 
     def __init__(
@@ -98,7 +100,8 @@ class LingeringClose(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
         transport.resume_reading()
         if transport.can_write_eof():
-            # The client may have reset what was not read from for a while: asyncio raises then.
+            # The client may have reset the connection while reading was paused. asyncio then
+            # raises.
             with suppress(OSError):
                 transport.write_eof()
         lingering.add(self)
@@ -114,11 +117,11 @@ class LingeringClose(asyncio.Protocol):
             self._waits = asyncio.get_running_loop().call_later(seconds, self._go_on)
 
     def abort(self) -> None:
-        """End it at once; what its client has not read of the answer may be lost."""
+        """Close at once. The client may lose the rest of the answer."""
         self._transport.abort()
 
     def _check(self) -> None:
-        """Close, unless the client still sends: it would not read its answer before its end."""
+        """Close, unless the client still sends. It reads the answer only after that."""
         self._extensions_left -= 1
         if self._bytes_left == self._seen or self._extensions_left <= 0:
             self._transport.close()
@@ -140,7 +143,7 @@ class LingeringClose(asyncio.Protocol):
 
 
 def has_unread_data(transport: asyncio.Transport) -> bool:
-    """Return whether something has arrived that the event loop has not come to."""
+    """Return whether data has arrived that the event loop has not read."""
     raw = transport.get_extra_info("socket")
     descriptor = -1 if raw is None else raw.fileno()
     if descriptor < 0:
@@ -151,16 +154,16 @@ def has_unread_data(transport: asyncio.Transport) -> bool:
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection so that its peer cannot take what it has for all there is."""
+    """Reset a connection, so that an incomplete answer cannot look complete."""
     raw = transport.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0 and raw.family != socket.AF_UNIX:
-        # Else the kernel goes on sending what is in its buffers, and ends in good order.
+        # Otherwise the kernel sends its buffers and closes normally.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
 
 
 def set_user_timeout(transport: asyncio.Transport) -> None:
-    """Have the kernel end the connection of a peer that takes in nothing any more."""
+    """Let the kernel end the connection of a peer that stops reading."""
     raw = transport.get_extra_info("socket")
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is not None and raw is not None and raw.family != socket.AF_UNIX:

@@ -1,6 +1,6 @@
-"""One connection of a client: its state, what is held for it, and how it ends.
+"""One connection of a client: its state, its buffered bytes, and its end.
 
-`exchange.py` answers requests on it, and `http1.py` takes them off it.
+`http1.py` reads requests from it, and `dispatch.py` answers them.
 """
 
 import asyncio
@@ -40,25 +40,27 @@ __all__ = ["SMALL", "BaseConnection", "is_watch"]
 _log = logging.getLogger("jetkv.http")
 
 SMALL = 16 * 1024
-"""Bytes that are not worth counting, if they are all that is held and more than a part has come:
-halves of requests may be as many as there are connections."""
+"""Fewer bytes are not counted, unless a request is incomplete. There may be as many incomplete
+requests as connections.
+"""
 
-# A client that is busy sends its next request well within this; others use none for longer.
+# A busy client sends its next request within this time. Other clients rarely use the connection
+# again.
 _LAST_REQUEST_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 
 
 class BaseConnection(asyncio.Protocol):
-    """One connection, whatever is asked on it.
+    """The base of a connection, independent of its requests.
 
     Args:
-        worker: what it shares with all others.
+        worker: the state that all connections share.
 
-    The others are what uvicorn hands over to a class that it gets by `http=`.
+    uvicorn passes the other arguments to the class that `http=` names.
 
     Attributes:
-        lost: whether it is gone.
-        peer: the other end, or whoever is behind a proxy that passes on bytes.
+        lost: whether the connection is closed.
+        peer: the client, or the client behind a proxy that uses the PROXY protocol.
     """
 
     def __init__(
@@ -87,14 +89,14 @@ class BaseConnection(asyncio.Protocol):
         self._reading = True
         self._eof = False
         self._shutting_down = False
-        # Of the request that is read or answered:
+        # State of the request that is read or answered:
         self._request: Request | None = None
         self._call: Call | None = None
         self._is_running = False
         self._body: Body | None = None
         self._expects = False
         self._task: asyncio.Task[None] | None = None
-        # Of what it has not taken in:
+        # State of the bytes that the client has not read:
         self._writable: asyncio.Event | None = None
         self._write_paused = False
         self._unsent = 0
@@ -102,7 +104,7 @@ class BaseConnection(asyncio.Protocol):
         self._is_buffered = False
         self._running: Request | None = None
 
-    # --- who is there
+    # --- the client
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is given
         if self.lost:
@@ -131,7 +133,7 @@ class BaseConnection(asyncio.Protocol):
         self._update_buffered()
 
     async def wait_writable(self) -> None:
-        """Wait until there is room for more to be sent.
+        """Wait until the connection can take more.
 
         Raises:
             ConnectionError: the client is gone.
@@ -144,22 +146,22 @@ class BaseConnection(asyncio.Protocol):
             raise ConnectionError
 
     async def wait_closed(self) -> None:
-        """Wait until the client is gone."""
+        """Wait until the connection is closed."""
         if not self.lost:
             if self._closed is None:
                 self._closed = asyncio.Event()
             await self._closed.wait()
 
     def reset(self) -> None:
-        """End the connection so that its peer cannot take what it has for all there is."""
+        """Reset the connection, so that an incomplete answer cannot look complete."""
         if not self.transport.is_closing():
             reset(self.transport)
 
-    # --- what is held
+    # --- buffered bytes
 
     @property
     def rank(self) -> Rank:
-        """What is under way, for `Connections`."""
+        """The state of the connection, for `Connections`."""
         if self._write_paused or (self._raw and self._phase is Phase.IDLE):
             return Rank.BUSY
         return self._progress.rank(self._phase, self.worker.now)
@@ -172,14 +174,14 @@ class BaseConnection(asyncio.Protocol):
         return self._phase is not Phase.IDLE or not has_unread_data(self.transport)
 
     def _update_buffered(self, moved: int = 0) -> None:
-        """Note what is held for the client, if that is worth it.
+        """Update the number of buffered bytes, if they are worth counting.
 
         Args:
-            moved: bytes that it has sent or taken in.
+            moved: bytes that the client has sent or read since.
         """
         size = 0
         if self.lost and self._running is not None:
-            return  # what is carried out is held for as long
+            return  # a running request stays counted until it ends
         if not self.lost and self._phase is not Phase.CLOSING:
             size = len(self._raw)
             if self._body is not None:
@@ -192,7 +194,7 @@ class BaseConnection(asyncio.Protocol):
             size = 0
         if size or self._is_buffered:
             self._is_buffered = size > 0
-            # What is written may be aborted; what is carried out may be applied already.
+            # A written answer may be aborted. A running request may be applied already.
             running = self._is_running and not self._write_paused
             self.worker.set_buffered(
                 self, size, moved=moved, running=running, account=self.peer.account
@@ -201,7 +203,7 @@ class BaseConnection(asyncio.Protocol):
     # --- the end
 
     def drop_slow(self) -> None:
-        """End what is held, as too much is held for slow clients."""
+        """Drop this client's buffered bytes, since slow clients hold too many."""
         self._is_buffered = False
         call, request = self._call, self._request
         if self.lost:
@@ -209,14 +211,14 @@ class BaseConnection(asyncio.Protocol):
         if self._write_paused:
             self.reset()
         elif self._phase in (Phase.HEAD, Phase.BODY):
-            error = TooManyRequests("too much is held for slow clients")
-            error.hint = "nothing was done: send it again, faster or later"
+            error = TooManyRequests("too many bytes are held for slow clients")
+            error.hint = "the request was not run: send it again, faster or later"
             self._answer_and_close(error)
         elif request is not None and call is not None and self.worker.admission.cancel(request):
             request.context.run(refuse, call)
 
     def evict(self) -> None:
-        """Close, since another connection needs the room."""
+        """Close the connection, since another one needs the room."""
         if self._phase in (Phase.HEAD, Phase.BODY):
             self._refuse_connection()
         elif self._phase is Phase.CLOSING:
@@ -226,9 +228,9 @@ class BaseConnection(asyncio.Protocol):
             self.transport.close()
 
     def _refuse_connection(self) -> None:
-        """Say why there is no room, and close without waiting for anything."""
+        """Send the reason, and close without waiting."""
         error = TooManyRequests("too many connections")
-        error.hint = "nothing was done: open fewer, and use each of them again"
+        error.hint = "the request was not run: open fewer connections and reuse them"
         self._write_error(error)
         self._forget_request()
         self._phase = Phase.CLOSING
@@ -236,14 +238,14 @@ class BaseConnection(asyncio.Protocol):
         self.transport.close()
 
     def _answer_and_close(self, error: GatewayError) -> None:
-        """Answer what is no whole request, and close."""
+        """Answer an incomplete request with an error, and close."""
         if self.transport.is_closing() or self._phase is Phase.CLOSING:
             return
         self._write_error(error)
         self._close_lingering()
 
     def _write_error(self, error: GatewayError) -> None:
-        """Answer what is no whole request."""
+        """Answer an incomplete request with an error."""
         request = self._request
         if request is None or not request.started:
             request_id = new_request_id()
@@ -258,7 +260,7 @@ class BaseConnection(asyncio.Protocol):
             request.started = request.complete = True
 
     def _close_lingering(self) -> None:
-        """Send nothing more, read on for a moment, and close."""
+        """Send nothing more, keep reading for a moment, and close."""
         self._forget_request()
         self._phase = Phase.CLOSING
         self._raw.clear()
@@ -271,14 +273,14 @@ class BaseConnection(asyncio.Protocol):
             self.transport.set_protocol(last)
 
     def shutdown(self) -> None:
-        """Make the answer in flight the last one, or else the next, if it is asked for soon."""
+        """End with the present answer, or with the next one if it is requested soon."""
         self._shutting_down = True
         if self._request is None:
             self._loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
         elif self._request.started:
             self._request.is_last = True
         elif self._task is not None and self._call is not None and is_watch(self._call):
-            # It would end as soon as it stands.
+            # The watch would end as soon as it is open.
             self._task.cancel()
 
     def _close_if_idle(self) -> None:
@@ -290,12 +292,12 @@ class BaseConnection(asyncio.Protocol):
             self._close_lingering()
 
     def expire(self) -> None:
-        """End a connection that a stop cannot wait for any longer.
+        """End the connection, since the stop cannot wait any longer.
 
-        The task of the request in flight is cancelled by the server, which makes an answer.
+        The server cancels the task of a running request, which sends an answer.
         """
         if self._phase is Phase.CLOSING:
-            return  # on its way out already
+            return  # it is closing already
         self._shutting_down = True
         self._raw.clear()
         if self._phase is Phase.ANSWER and self._is_running:
@@ -310,15 +312,15 @@ class BaseConnection(asyncio.Protocol):
             self.transport.close()
 
     def tick(self, now: float) -> None:
-        """Look at the deadlines; all of them are about progress.
+        """Check the deadlines. All of them depend on progress.
 
         Args:
-            now: the time of the event loop; about a second after the tick before.
+            now: the time of the event loop, about a second after the last tick.
         """
         if self.lost:
             return
         body, transport = self._body, self.transport
-        # However little it is: a connection that closes waits for it, too.
+        # Small amounts count too, since a closing connection waits for them.
         unsent = transport.get_write_buffer_size()
         if self._write_paused and unsent != self._unsent:
             taken, self._unsent = self._unsent - unsent, unsent
@@ -330,7 +332,7 @@ class BaseConnection(asyncio.Protocol):
             unsent=unsent,
         )
         if expired is Expired.UNREAD_ANSWER:
-            # What it has of the answer is not to look whole.
+            # The incomplete answer must not look complete.
             self.reset()
         elif expired is Expired.INCOMPLETE_REQUEST:
             self._answer_and_close(RequestTooSlow())
@@ -361,5 +363,5 @@ class BaseConnection(asyncio.Protocol):
 
 
 def is_watch(call: Call) -> bool:
-    """Return whether a call is one whose answer has no end."""
+    """Return whether a call's answer has no end."""
     return call.route is not None and call.route.websocket

@@ -1,15 +1,14 @@
-"""Which connections stand: how many, whose, and which of them is let go where there is no room.
+"""Counts the open connections, and selects which ones to close when there is no room.
 
-A process that runs out of descriptors cannot accept anybody, and an event loop does not take that
-well. So connections end below that: where there is no room for one more, some are closed on
-which nothing is carried out. Those of callers over their share go before all others; of the rest
-those that never asked anything, then idle ones, then those whose request has not arrived whole;
-and of equals the one that has been so for the longest. A caller over its share gets no further
-connection where only the reserve of others is left (`serving/shares.py`), unless it makes room
-itself.
+A process without free file descriptors cannot accept connections, and event loops handle that
+badly. So connections are closed before that happens. To make room for a new one, some connections
+without a running request are closed: first those of callers over their share, then those that never
+sent a request, then idle ones, then those with an incomplete request. Among equals, the longest in
+its state goes first. A caller over its share gets no new connection from the reserve of others
+(`serving/shares.py`), unless it closes one of its own.
 
-Nothing is kept in order while there is room: a connection itself knows what is under way. One look
-at all of them makes room for several, so that a flood does not bring a look at each.
+No order is maintained while there is room, since each connection knows its state. One scan of all
+connections makes room for several, so that a flood does not cause a scan for each.
 """
 
 import heapq
@@ -22,38 +21,39 @@ from jetkv_gateway.serving.shares import Account, Share
 __all__ = ["MAX_CONNECTIONS", "Admitted", "Connections", "Evictable", "Rank", "connections_for"]
 
 MAX_CONNECTIONS = 16_384
-"""Connections of a worker by default, however many descriptors there are: 10,000 watches, and
-some more."""
+"""The default limit of a worker, whatever the number of descriptors: 10,000 watches and some more.
+"""
 
 _LEAST_MARGIN = 48
 _MARGIN = 16
-"""One descriptor in so many is for other things than clients: NATS, files, pipes, what is just
-being accepted; `_LEAST_MARGIN` at the least."""
+"""One descriptor in this many is for other uses: NATS, files, pipes, connections being accepted.
+`_LEAST_MARGIN` is the minimum.
+"""
 _AT_ONCE = 64
-"""One connection in so many is let go by one look."""
+"""One scan closes one connection in this many."""
 
 
 class Rank(IntEnum):
-    """What is under way on a connection, in the order in which connections are let go."""
+    """The state of a connection. Lower states are closed first."""
 
     UNUSED = 0
-    """It has never asked anything."""
+    """It has never sent a request."""
     IDLE = 1
-    """All that it has asked is answered."""
+    """All its requests are answered."""
     HEAD = 2
-    """Part of a request's head has come."""
+    """A part of a request's head has arrived."""
     BODY = 3
-    """Part of a request's body has come."""
+    """A part of a request's body has arrived."""
     BUSY = 4
-    """A request is carried out or answered, or a watch goes on: it stays."""
+    """A request or a watch is running. The connection stays."""
 
 
 class Evictable(Protocol):
-    """A connection, as far as it is of interest here.
+    """A connection that can be closed to make room.
 
     Attributes:
-        rank: what is under way.
-        since: the time since which it is so.
+        rank: the state of the connection.
+        since: the time when it entered this state.
     """
 
     @property
@@ -61,7 +61,7 @@ class Evictable(Protocol):
     @property
     def since(self) -> float: ...
     def can_evict(self) -> bool:
-        """Return whether nothing has arrived on it that was not read yet."""
+        """Return whether all data that has arrived is read."""
         ...
 
 
@@ -70,11 +70,11 @@ C = TypeVar("C", bound=Evictable)
 
 @dataclass(frozen=True, slots=True)
 class Admitted(Generic[C]):
-    """What follows from a new connection.
+    """The result of adding a connection.
 
     Attributes:
-        admitted: whether it may; if not, close it.
-        evicted: others to close; nothing that they asked for is being carried out.
+        admitted: whether it may stay. If not, close it.
+        evicted: other connections to close. They have no running request.
     """
 
     admitted: bool
@@ -82,17 +82,17 @@ class Admitted(Generic[C]):
 
 
 class Connections(Generic[C]):
-    """The connections of a worker. Whoever has `opened` one says `closed` once it is gone.
+    """The connections of a worker. Call `add` for a new one, and `remove` when it is closed.
 
     Args:
-        limit: connections at the same time.
-        share: of these, what one caller has without leaving any to others.
+        limit: connections that may be open at the same time.
+        share: the part of the limit that one caller may take without leaving a reserve.
     """
 
     def __init__(self, limit: int, share: float) -> None:
         self._share = Share.of(limit, share)
         self._batch = max(1, limit // _AT_ONCE)
-        # In the order of their coming.
+        # In the order of arrival.
         self._all: dict[C, Account] = {}
         self._over_share: set[Account] = set()
         self._skips: dict[Account | None, int] = {}
@@ -105,11 +105,11 @@ class Connections(Generic[C]):
         return self._share.total
 
     def add(self, connection: C, account: Account) -> Admitted[C]:
-        """Count a connection that was accepted, and return what has to give way for it."""
+        """Add an accepted connection, and return which others to close for it."""
         evicted: list[C] = []
         stays = self._fits(account)
         if not stays and account in self._over_share:
-            # What it closes of its own makes room for itself, and for nobody else.
+            # Connections that a caller gives up make room for that caller only.
             evicted = self._evict_idlest(account)
             stays = bool(evicted)
         elif not stays:
@@ -123,7 +123,7 @@ class Connections(Generic[C]):
         return Admitted(stays, tuple(evicted))
 
     def remove(self, connection: C) -> None:
-        """Count a connection no more; one that did not stay or was shed is not counted already."""
+        """Remove a connection. Those that were not admitted or were evicted are removed already."""
         account = self._all.pop(connection, None)
         if account is not None:
             account.connections -= 1
@@ -133,31 +133,31 @@ class Connections(Generic[C]):
                 self._skips.pop(account, None)
 
     def move(self, connection: C, account: Account) -> Admitted[C]:
-        """Count a connection for another caller: its proxy has told who that is."""
+        """Count a connection for another caller, whom the proxy has named."""
         self.remove(connection)
         return self.add(connection, account)
 
     def replace(self, connection: C, other: C) -> None:
-        """Count another object for a connection that goes on as that: a WebSocket."""
+        """Replace a connection by the object that continues it, such as a WebSocket."""
         account = self._all.pop(connection, None)
         if account is not None:
             self._all[other] = account
 
     def make_room(self, *, full: bool = False) -> list[C]:
-        """Return what to close before one more is accepted; nothing where there is room.
+        """Return the connections to close before another one is accepted, if any.
 
         Args:
-            full: whether the system has said that there is none.
+            full: whether the system has reported that it has no room.
         """
         return self._evict_idlest(None) if full or len(self._all) >= self.limit else []
 
     @property
     def has_room(self) -> bool:
-        """Whether there is room for one more of some caller."""
+        """Whether there is room for one more connection."""
         return len(self._all) < self.limit
 
     def free(self) -> int:
-        """Return how many more there is room for."""
+        """Return how many more connections fit."""
         return self.limit - len(self._all)
 
     def _fits(self, account: Account) -> bool:
@@ -165,7 +165,7 @@ class Connections(Generic[C]):
         return self._share.allows(len(self._all), by_caller)
 
     def _evict_idlest(self, account: Account | None) -> list[C]:
-        """Return the idlest connections, of one caller or of all, and count them no more."""
+        """Remove and return the idlest connections, of one caller or of all."""
         skips = self._skips.get(account, 0)
         if skips:
             self._skips[account] = skips - 1
@@ -176,12 +176,12 @@ class Connections(Generic[C]):
         for connection in shed:
             self.remove(connection)
         if not shed:
-            # As many are asked for now as a look costs.
+            # A scan found nothing, so skip as many calls as a scan costs.
             self._skips[account] = len(self._all) // _AT_ONCE
         return shed
 
     def _unused(self, account: Account | None) -> list[C]:
-        """Return those that never asked anything, in the order of their coming: a short look."""
+        """Return connections that never sent a request, the oldest first, by a short scan."""
         shed = []
         for one, of in self._all.items():
             if one.rank is Rank.UNUSED and account in (None, of) and one.can_evict():
@@ -196,12 +196,12 @@ class Connections(Generic[C]):
             for number, (one, of) in enumerate(self._all.items())
             if (rank := one.rank) is not Rank.BUSY and account in (None, of)
         )
-        # Some may have begun to say something: twice as many are looked at.
+        # Some may have received data meanwhile, so select twice as many.
         first = heapq.nsmallest(2 * self._batch, candidates)
         return [one for *_, one in first if one.can_evict()][: self._batch]
 
 
 def connections_for(descriptors: int) -> int:
-    """Return how many connections a worker may have that may have so many open files."""
+    """Return the connection limit for a number of file descriptors."""
     margin = max(_LEAST_MARGIN, descriptors // _MARGIN)
     return max(1, min(MAX_CONNECTIONS, descriptors - margin))

@@ -1,6 +1,6 @@
-"""How long a client may take: every deadline is about progress. No I/O, no timers.
+"""How long a client may take. Every deadline depends on progress. No I/O, no timers.
 
-A connection says what it waits for since when, and asks about once a second.
+A connection reports its phase, and checks the deadlines about once a second.
 """
 
 import enum
@@ -9,8 +9,8 @@ from jetkv_gateway.serving.connections import Rank
 
 __all__ = ["Expired", "Phase", "Progress"]
 
-# Longer than clients keep a quiet connection (Go 90 s, ours 50): one that is closed just as a
-# request goes out leaves a write unknown.
+# Clients keep idle connections for less time (Go 90 s, the SDK 50 s). If the server closed one just
+# as a request arrives, the client would not know the outcome of a write.
 _IDLE_SECONDS = 120.0
 _FIRST_SECONDS = 60.0
 _HEAD_SECONDS = 20.0
@@ -21,7 +21,7 @@ _UNSENT_SECONDS = 30.0
 
 
 class Phase(enum.IntEnum):
-    """What a connection is about."""
+    """The phase of a connection."""
 
     IDLE = 0
     HEAD = 1
@@ -29,22 +29,22 @@ class Phase(enum.IntEnum):
     ANSWER = 3
     CLOSING = 4
     PROXY = 5
-    """Before all else: a proxy says whom it passes on."""
+    """The first phase, if a proxy sends a PROXY protocol header."""
 
 
 class Expired(enum.Enum):
-    """What is to be done with a client that makes no progress."""
+    """A deadline that has passed."""
 
     NO_REQUEST = enum.auto()
-    """Nothing was asked: close."""
+    """No request arrived: close."""
     INCOMPLETE_REQUEST = enum.auto()
-    """Say that the rest did not come in time."""
+    """A request is incomplete: answer with an error."""
     UNREAD_ANSWER = enum.auto()
-    """Whatever is still to be sent, it is not wanted: cut the connection."""
+    """The client does not read the answer: reset the connection."""
 
 
 class Progress:
-    """Of one client. Times are those of the event loop, to the second."""
+    """The progress of one client. Times are those of the event loop, to the second."""
 
     __slots__ = ("_idle_seconds", "_mark", "_since", "_unsent", "_unsent_since")
 
@@ -56,44 +56,44 @@ class Progress:
         self._unsent_since = now
 
     def enter(self, phase: Phase, now: float) -> None:
-        """Note that the connection waits for something else."""
+        """Enter another phase."""
         self._since = now
         self._mark = 0
         if phase is Phase.IDLE:
             self._idle_seconds = _IDLE_SECONDS
 
     def enter_idle(self, now: float) -> None:
-        """Note that a request was answered; as `enters` does for `IDLE`, which each comes to."""
+        """Enter `IDLE` after an answer. It is a faster `enter`."""
         self._since = now
         self._idle_seconds = _IDLE_SECONDS
 
     def note_unsent(self, unsent: int, now: float) -> None:
-        """Note that an answer is not taken in as fast as it is written."""
+        """Note that the client reads an answer more slowly than it is written."""
         self._unsent, self._unsent_since = unsent, now
 
     @property
     def since(self) -> float:
-        """The time since which the connection waits for what it waits for."""
+        """The time when the present phase started."""
         return self._since
 
     def rank(self, phase: Phase, now: float) -> Rank:
-        """Return where it stands among those that may have to make room."""
+        """Return the rank among connections that may be closed to make room."""
         if phase is Phase.IDLE:
             return Rank.UNUSED if self._idle_seconds == _FIRST_SECONDS else Rank.IDLE
         if phase is Phase.HEAD:
-            # One that has not come for so long seldom comes.
+            # A head that is late for this long rarely arrives.
             return Rank.HEAD if now - self._since < _LATE_SECONDS else Rank.UNUSED
         if phase is Phase.BODY:
             return Rank.BODY
-        # Who has its last word has had all.
+        # A closing connection has received its last answer.
         return Rank.BUSY if phase is Phase.ANSWER else Rank.UNUSED
 
     def check(self, phase: Phase, now: float, *, size: int, unsent: int) -> Expired | None:
-        """Return what is to be done, None while there is progress.
+        """Return the deadline that has passed, or None.
 
         Args:
-            size: bytes of the body that have come.
-            unsent: bytes that the client has not taken in, 0 where they are few.
+            size: bytes of the body that have arrived.
+            unsent: bytes that the client has not read, 0 if they are few.
         """
         if unsent:
             if unsent != self._unsent:
@@ -106,7 +106,7 @@ class Progress:
         if phase in (Phase.HEAD, Phase.PROXY):
             return Expired.INCOMPLETE_REQUEST if waited > _HEAD_SECONDS else None
         if phase is Phase.BODY and waited > _BODY_SECONDS:
-            # By rate: a slow link passes, a silent client does not.
+            # A minimum rate accepts a slow connection, but not a silent client.
             if size - self._mark < waited * _BODY_BYTES_A_SECOND:
                 return Expired.INCOMPLETE_REQUEST
             self._mark, self._since = size, now

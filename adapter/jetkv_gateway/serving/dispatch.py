@@ -1,4 +1,4 @@
-"""Requests to answers, one at a time: a place in `admission`, the handler, and what comes next."""
+"""Runs the requests of a connection one at a time: admission, the handler, the next request."""
 
 from functools import partial
 
@@ -17,29 +17,29 @@ from jetkv_gateway.serving.worker_state import WorkerState
 
 __all__ = ["MAX_DISCARDED_BYTES", "DispatchingConnection"]
 
-# Looked up once: of an enum, that takes as long as a call before Python 3.12.
+# Looked up once, since an enum look-up takes as long as a call before Python 3.12.
 _IDLE, _ANSWER = Phase.IDLE, Phase.ANSWER
 
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
-"""Bytes of a body that nobody wants and that are read all the same; then the connection ends."""
+"""Bytes that are read of a body that is not needed. Beyond that, the connection ends."""
 
 
 class DispatchingConnection(BaseConnection):
-    """A connection on which requests that are whole are answered; `Request` calls it, too."""
+    """A connection that answers complete requests. `Request` calls it, too."""
 
     def _next_request(self) -> None:
-        """Begin the request that waits, if one does."""
+        """Start the next request if one is waiting."""
         raise NotImplementedError
 
     def _admit(self, request: Request, call: Call) -> None:
-        """Run a request that is whole, once there is a place for it."""
+        """Run a complete request as soon as it is admitted."""
         self._phase = _ANSWER
         if call.limited:
             admission, now = self.worker.admission, self._loop.time()
             account = request.account
             token = None
             if account.limited:
-                # It is kept, so that its next request finds it.
+                # The account is kept alive for the next request of this connection.
                 token = self._token = self.worker.callers.of_token(account, call.principal)
             if not admission.try_enter(request, now, account, token):
                 start = partial(self._start_soon, request, call)
@@ -49,14 +49,15 @@ class DispatchingConnection(BaseConnection):
         self._start(request, call)
 
     def _start_soon(self, request: Request, call: Call) -> None:
-        # Another that leaves has let it in, perhaps from its Task: none of that is this one's.
+        # Another request's end has admitted this one, perhaps from its Task. This one must not run
+        # inside that Task.
         self._loop.call_soon(self._start_admitted, request, call)
 
     def _start_admitted(self, request: Request, call: Call) -> None:
         if self._request is request and not request.started:
             self._start(request, call)
         else:
-            # Its client has left meanwhile, or was told that nothing of it was done.
+            # The client has left meanwhile, or was told that the request was not run.
             self.worker.admission.release(request)
 
     def _start(self, request: Request, call: Call) -> None:
@@ -78,20 +79,20 @@ class DispatchingConnection(BaseConnection):
             if self._is_buffered:
                 self._update_buffered()
         if not request.complete and self._request is request:
-            # Nobody will answer it any more.
+            # The handler ended without a complete answer.
             self.reset()
 
     def is_last_answer(self, request: Request) -> bool:
-        """Return whether the connection ends with the answer to a request, which begins now."""
+        """Return whether the connection ends with a request's answer, which starts now."""
         if self._shutting_down or self.worker.is_stopping or (self._eof and not self._raw):
             request.is_last = True
         elif self._body is not None and not self._body.done:
-            # What a client that waits for a word does now, nobody knows (RFC 9110 §10.1.1).
+            # It is unknown what a client that waits for 100 Continue sends now (RFC 9110 §10.1.1).
             request.is_last |= self._expects or self._body.left > MAX_DISCARDED_BYTES
         return request.is_last
 
     def on_streaming(self, request: Request) -> None:
-        """Note that the answer to a request goes out in parts."""
+        """Handle that the answer to a request is sent in parts."""
         if request.match is not None and request.match[0].streamed:
             set_user_timeout(self.transport)
             if self._raw and self._is_endless:
@@ -99,14 +100,14 @@ class DispatchingConnection(BaseConnection):
 
     @property
     def _is_endless(self) -> bool:
-        """Whether the answer that goes out has no end."""
+        """Whether the present answer has no end."""
         request, call = self._request, self._call
         if request is None or call is None or not is_watch(call):
             return False
         return request.started and not request.complete and request.method != "HEAD"
 
     def on_answered(self, request: Request) -> None:
-        """Go on behind an answer that is written."""
+        """Continue after an answer is written."""
         if self.lost or self._request is not request:
             return
         if request.is_last:
@@ -121,13 +122,13 @@ class DispatchingConnection(BaseConnection):
         self._phase = _IDLE
         self._progress.enter_idle(self.worker.now)
         if self._raw or not self._reading:
-            # Not from here: one client's pipeline is not to hold up the others.
+            # Continue in another turn, so that one client's pipeline does not delay others.
             self._loop.call_soon(self._next_request)
         elif self._eof:
             self._close_lingering()
 
     def open_websocket(self, request: Request, subprotocol: str | None, lines: bytes) -> WebSocket:
-        """Answer a handshake, and leave the connection to its WebSocket.
+        """Answer a handshake, and hand the connection over to its WebSocket.
 
         Raises:
             ConnectionError: the client is gone.
@@ -153,7 +154,7 @@ class DispatchingConnection(BaseConnection):
         state.connections.add(socket)  # type: ignore[arg-type] # it names its own alone
         request.started = request.complete = True
         self.worker.connections.replace(self, socket)
-        self.connection_lost(None)  # it is the WebSocket's now
+        self.connection_lost(None)  # the WebSocket owns the connection now
         if self._shutting_down:
             socket.shutdown()
         return socket

@@ -1,7 +1,7 @@
 """The opening handshake of a WebSocket (RFC 6455 §4.2): its rules, and the 101 that answers it.
 
-Nothing here does I/O: a connection asks whether a head offers a WebSocket and breaks no rule before
-anything is done for it, and writes the 101 once the request was admitted.
+No I/O. A connection checks the handshake before the request is admitted, and writes the 101 after
+that.
 """
 
 import re
@@ -15,14 +15,14 @@ __all__ = ["check_handshake", "offers_websocket", "switching_protocols"]
 
 _MAX_LINE = 8000
 _MAX_LINES = 100
-# RFC 6455 §1.3: what is said with the key, so that no other server could have understood it.
+# RFC 6455 §1.3: the GUID proves that the server understands WebSockets.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def offers_websocket(method: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a head asks for a WebSocket; any other offer to upgrade is ignored."""
+    """Return whether a head asks for a WebSocket. Other offers to upgrade are ignored."""
     return (
         method == "GET"
         and b"upgrade" in headers
@@ -32,7 +32,7 @@ def offers_websocket(method: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def check_handshake(version: str, target: bytes, headers: Mapping[bytes, bytes]) -> bytes:
-    """Return what proves that the handshake was understood: `Sec-WebSocket-Accept`.
+    """Check a handshake, and return the value of `Sec-WebSocket-Accept`.
 
     Args:
         version: of HTTP, `1.1`.
@@ -50,19 +50,19 @@ def check_handshake(version: str, target: bytes, headers: Mapping[bytes, bytes])
     if len(headers) > _MAX_LINES:
         raise InvalidHandshake("it has at most 100 headers")
     for name, value in headers.items():
-        # Cookies of all ports of a host come along, and nobody here eats any.
+        # Browsers send the cookies of all ports of a host, and the gateway ignores cookies.
         if len(name) + len(value) > _MAX_LINE and name != b"cookie":
             raise InvalidHandshake("a header has at most 8,000 bytes")
     if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
-        raise InvalidHandshake("it has no body")
+        raise InvalidHandshake("it must not have a body")
     key = headers.get(b"sec-websocket-key", b"")
     if _KEY.fullmatch(key) is None:
-        raise InvalidHandshake("Sec-WebSocket-Key has to be sent once, 16 bytes in Base64")
+        raise InvalidHandshake("Sec-WebSocket-Key must occur once, with 16 bytes in Base64")
     if headers.get(b"sec-websocket-version") != b"13":
-        raise InvalidHandshake("Sec-WebSocket-Version has to be 13")
+        raise InvalidHandshake("Sec-WebSocket-Version must be 13")
     offered = headers.get(b"sec-websocket-protocol")
     if offered is not None and not _are_tokens(offered):
-        raise InvalidHandshake("Sec-WebSocket-Protocol has to be a list of tokens")
+        raise InvalidHandshake("Sec-WebSocket-Protocol must be a list of tokens")
     return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
 
 
@@ -71,8 +71,8 @@ def switching_protocols(accept: bytes, subprotocol: str | None, lines: bytes) ->
 
     Args:
         accept: as `check_handshake` returns it.
-        subprotocol: the one selected of those offered, None for none.
-        lines: more header lines, each ended by CRLF.
+        subprotocol: one of those that the client offered, or None.
+        lines: additional header lines, each ended by CRLF.
     """
     selected = b""
     if subprotocol is not None:
@@ -86,7 +86,7 @@ def switching_protocols(accept: bytes, subprotocol: str | None, lines: bytes) ->
 
 
 def _are_tokens(value: bytes) -> bool:
-    # RFC 9110 §5.6.1.2: empty elements are ignored, and one has to be there.
+    # Empty elements are ignored, but one element is required (RFC 9110 §5.6.1.2).
     given = [one for part in value.split(b",") if (one := part.strip(b" \t"))]
     return bool(given) and all(_TOKEN.fullmatch(one) for one in given)
 

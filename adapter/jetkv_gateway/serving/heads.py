@@ -1,8 +1,8 @@
 """Request heads: bytes in, a `Head` out, strictly by RFC 9112. No I/O.
 
-httptools takes a head apart, and only a head, and only a whole one: it would skip the body of a
-request that offers to upgrade, take trailers for headers, join what comes in pieces in quadratic
-time, and could not be stopped behind one request. What it does not look at is looked at here.
+httptools parses complete heads only. It would skip the body of a request that offers to upgrade,
+take trailers for headers, join fragments in quadratic time, and could not be stopped after one
+request. This module checks the rules that httptools does not.
 """
 
 import re
@@ -35,7 +35,7 @@ MAX_HEAD_LINES = 100
 CHUNKED = -1
 _MAX_PORT = 65_535
 
-# A head with more lines than that has more bytes than this: a name, a colon, CRLF.
+# A head with more lines than the limit has more bytes than this: a name, a colon, CRLF.
 _FEW_BYTES = 4 * MAX_HEAD_LINES
 _BLANKS = (b" ", b"\t")
 
@@ -47,7 +47,7 @@ _NOTHING_KEPT = b" "
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
-# Method, path and query of what nearly all send; anything else is looked at closely.
+# The method, path and query of ordinary requests. Other request lines get a closer look.
 _PLAIN_REQUEST = rb'([A-Z]+) (/[!-"$->@-~]*)(?:\?([!-"$-~]*))?'
 _PLAIN = re.compile(_PLAIN_REQUEST + rb" HTTP/1\.([01])\r\n")
 _PLAIN_LINE = re.compile(_PLAIN_REQUEST)
@@ -64,13 +64,13 @@ class Head(NamedTuple):
     """A request's head.
 
     Attributes:
-        path: still percent-encoded.
-        query: what follows the first question mark, None where there is none.
+        path: percent-encoded.
+        query: the part after the first question mark, None without one.
         headers: by lower-case name; repeated lines are joined by a comma (RFC 9110 §5.3).
         version: `1.0` or `1.1`.
-        keep_alive: whether the client wants the connection to go on.
-        length: of the body, in bytes; `CHUNKED` where it comes in chunks.
-        expects: whether the client waits for a word before it sends the body.
+        keep_alive: whether the client wants to keep the connection.
+        length: of the body in bytes, or `CHUNKED`.
+        expects: whether the client waits for 100 Continue before it sends the body.
     """
 
     method: str
@@ -101,7 +101,7 @@ class HeadReader:
         self._kept = _NOTHING_KEPT
         self._kept_fields: tuple[dict[bytes, bytes], str, bool, int, bool] = {}, "", False, 0, False
 
-    # What httptools calls. Nothing else happens here: it would swallow any exception.
+    # httptools calls these methods. They do nothing else, since it swallows any exception.
 
     def on_url(self, target: bytes) -> None:
         self._target = target
@@ -118,7 +118,7 @@ class HeadReader:
         Its headers are not to be changed.
 
         Raises:
-            GatewayError: it breaks a rule, or asks for what is not there.
+            GatewayError: the head breaks a rule, or asks for an unsupported feature.
         """
         kept = self._kept
         if raw.endswith(kept):
@@ -142,7 +142,7 @@ class HeadReader:
         try:
             parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
-            # It waits for another protocol now, and we may not take the offer.
+            # The parser now expects another protocol, but the offer to upgrade may be ignored.
             self.renew()
         except httptools.HttpParserError as error:
             self.renew()
@@ -161,7 +161,7 @@ class HeadReader:
         if b"transfer-encoding" in headers:
             length = self._coded_length(version)
         elif b"content-length" in headers:
-            length = int(headers[b"content-length"])  # of digits: the parser has seen to that
+            length = int(headers[b"content-length"])  # the parser has checked that these are digits
         keep_alive = version == "1.1"
         if b"connection" in headers and _closes(headers[b"connection"]):
             keep_alive = False
@@ -174,21 +174,21 @@ class HeadReader:
         return Head(method, path, query, headers, version, keep_alive, length, expects)
 
     def skip(self, body: bytes | memoryview) -> None:
-        """Hand a part of a body with a length over, so that the parser waits for the next head."""
+        """Pass a part of a body with a length to the parser, so that it reaches the next head."""
         if self._waits_for_body:
             self._parser.feed_data(body)
 
     def renew(self) -> None:
-        """Begin anew, where the parser does not know how the last request ended."""
+        """Replace the parser if it cannot know where the last request ended."""
         self._parser = httptools.HttpRequestParser(self)
         self._waits_for_body = False
 
     def close(self) -> None:
-        """Let go of the parser, which holds this."""
+        """Drop the parser, which refers back to this object."""
         del self._parser
 
     def _check_host(self, version: str) -> None:
-        """Make sure that there is one host, well-formed (RFC 9112 §3.2).
+        """Check that there is one well-formed host (RFC 9112 §3.2).
 
         Raises:
             InvalidArgument
@@ -203,30 +203,30 @@ class HeadReader:
     def _look_closely(
         self, raw: bytes, parser: httptools.HttpRequestParser
     ) -> tuple[str, bytes, bytes | None, str]:
-        """Return method, path, query and version of a first line that is no plain one.
+        """Return method, path, query and version of an unusual request line.
 
         Raises:
             InvalidArgument
         """
         method, version = parser.get_method(), parser.get_http_version()
         if method == b"CONNECT":
-            invalid("CONNECT is a method of proxies")
+            invalid("CONNECT is for proxies only")
         if version not in ("1.1", "1.0"):
             invalid("its version is neither HTTP/1.0 nor HTTP/1.1")
         self._check_host(version)
         if _REQUEST_LINE.match(raw) is None:
-            # The parser forgives what others may read in another way.
+            # The parser accepts lines that other programs may parse differently.
             if _SPACED.match(raw) is None:
                 invalid("its first line must be METHOD PATH HTTP/1.1, with one space between each")
-            invalid("its path has to be percent-encoded")
+            invalid("its path must be percent-encoded")
         target = self._target
         if b"#" in target:
-            # What follows would be dropped, and with it the end of a key.
+            # The part after the # would be lost, and with it the end of a key.
             invalid("a # in a key must be sent as %23")
         if not target.startswith(b"/"):
             absolute = _ABSOLUTE.match(target)
             if absolute is not None and _is_host(absolute[1]):
-                # RFC 9112 §3.2.2: what it names is what counts.
+                # The host in the target takes precedence (RFC 9112 §3.2.2).
                 self._headers[b"host"] = absolute[1]
                 target = target[absolute.end() :]
                 if not target.startswith(b"/"):
@@ -239,12 +239,12 @@ class HeadReader:
     def _coded_length(self, version: str) -> int:
         headers = self._headers
         if b"content-length" in headers:
-            invalid("it has Content-Length beside Transfer-Encoding (RFC 9112 §6.1)")
+            invalid("it has both Content-Length and Transfer-Encoding (RFC 9112 §6.1)")
         if version == "1.0":
-            invalid("Transfer-Encoding is of HTTP/1.1")
+            invalid("Transfer-Encoding needs HTTP/1.1")
         if headers[b"transfer-encoding"].lower() != b"chunked":
             raise CodingUnsupported
-        # It waits for chunks, which it will not see.
+        # The parser now expects chunks, which it does not get.
         self.renew()
         return CHUNKED
 
@@ -256,10 +256,10 @@ class HeadReader:
         return True
 
     def _broken(self, raw: bytes, error: Exception) -> GatewayError:
-        """Return the error of a head that the parser refuses.
+        """Return the error for a head that the parser refuses.
 
         Raises:
-            InvalidArgument: the one that it would have got before its end.
+            InvalidArgument: the error that would have been found before the end of the head.
         """
         check_start(raw, 0, len(raw) - 1)
         headers = self._headers
@@ -271,13 +271,13 @@ class HeadReader:
             return MethodUnknown()
         return InvalidArgument(
             "invalid HTTP request: its method, path or headers break a rule of HTTP/1.1; "
-            "a path has to be percent-encoded"
+            "a path must be percent-encoded"
         )
 
 
 @lru_cache(maxsize=2048)
 def _plain_request(line: bytes) -> tuple[str, bytes, bytes | None] | None:
-    """Return method, path and query of a first line without its version; None: look closely."""
+    """Return method, path and query of an ordinary request line, or None for an unusual one."""
     plain = _PLAIN_LINE.fullmatch(line)
     method = None if plain is None else _METHODS.get(plain[1])
     if plain is None or method is None:
@@ -286,29 +286,29 @@ def _plain_request(line: bytes) -> tuple[str, bytes, bytes | None] | None:
 
 
 def check_start(raw: bytes | bytearray, start: int, end: int) -> None:
-    """Refuse what cannot become a head, as soon as it shows.
+    """Refuse bytes that cannot become a valid head, as early as possible.
 
-    A head that came whole is refused with the same words: how bytes arrive says nothing.
+    Complete heads get the same error, so the split of the bytes makes no difference.
 
     Args:
-        raw: a head from its beginning, its last byte aside where it is whole.
-        start, end: which part of it was not looked at before.
+        raw: a head from its start. The last byte of a complete head is omitted.
+        start, end: the part that has not been checked yet.
 
     Raises:
         InvalidArgument
     """
     if raw[0] < 0x20:
         if raw[0] not in b"\r\n":
-            invalid("it does not begin with a method; TLS is not spoken here")
+            invalid("it does not start with a method; this port does not use TLS")
     elif raw.count(b"\n", start, end) != raw.count(b"\r\n", start, end) and (
-        # Counting is the faster half of it, and nearly always enough.
+        # Counting is faster than searching, and nearly always sufficient.
         raw.find(b"\n\n", start, end) >= 0 or raw.find(b"\n\r\n", start, end) >= 0
     ):
         invalid("its lines must end with CRLF")
 
 
 def invalid(rule: str) -> NoReturn:
-    """Refuse a request for good.
+    """Refuse a malformed request.
 
     Raises:
         InvalidArgument

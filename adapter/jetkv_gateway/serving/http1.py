@@ -1,14 +1,14 @@
 """HTTP/1.1 on one connection: strict, bounded, in order (docs/http-api.md#what-http-it-speaks).
 
-What arrives stays raw bytes until a head is whole; a request is handled alone, and what a client
-has sent behind it waits as raw bytes, up to a bound, until its answer is written. So a pipeline is
-in order by itself, and costs no more than its bytes. The gateway sees a head as soon as it is there
-and may answer at once; what it wants to run waits here for the body, and then for a place in
-`admission`: a client that sends slowly holds none. Deadlines are looked at by `tick`.
+Incoming data stays raw bytes until a head is complete. The connection handles one request at a
+time. Pipelined requests wait as raw bytes, up to a limit, until the answer before them is written.
+So a pipeline keeps its order and costs only its bytes. The gateway sees a head as soon as it is
+complete, and may answer at once. A request that must run waits here for its body, and then for its
+admission. So a slow client holds no place. `tick` checks the deadlines.
 
-When the server stops, a connection ends with an answer that says `Connection: close`: with the one
-in flight, or else with the next, which it waits a moment for. Closed first, a connection that its
-client has just begun to use would leave a write unknown.
+When the server stops, a connection ends with an answer that says `Connection: close`. This is the
+present answer, or the next one, which the connection awaits for a moment. If the server closed it
+earlier, a client that has just sent a write would not know its outcome.
 """
 
 import asyncio
@@ -33,20 +33,20 @@ __all__ = ["HttpConnection"]
 
 _log = logging.getLogger("jetkv.http")
 
-# Looked up once: of an enum, that takes as long as a call before Python 3.12.
+# Looked up once, since an enum look-up takes as long as a call before Python 3.12.
 _IDLE, _BODY = Phase.IDLE, Phase.BODY
 
 _MAX_BEHIND = 64 * 1024
-"""Bytes that may wait behind a request; then reading pauses."""
+"""Bytes that may wait behind a request. Beyond that, reading pauses."""
 
-# A client that has stopped sending may have left: a listing is not made for nobody.
+# A client that has stopped sending may have left, so a listing for it is stopped.
 _LISTING_SECONDS = 1.0
 
 
 class HttpConnection(DispatchingConnection):
-    """One connection that speaks HTTP/1.1; its arguments are those of `BaseConnection`."""
+    """One HTTP/1.1 connection. Its arguments are those of `BaseConnection`."""
 
-    # --- what the event loop calls
+    # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -66,13 +66,13 @@ class HttpConnection(DispatchingConnection):
             self.shutdown()
 
     def eof_received(self) -> bool:
-        """Go on until what came whole is answered; of what broke off nothing comes."""
+        """Continue until complete requests are answered. Drop an incomplete one."""
         self._eof = True
         request = self._request
         if request is None:
             if self._phase is Phase.CLOSING:
                 return False
-            # Behind an answer, whole requests may still wait.
+            # Complete requests may still wait behind the answer.
             return bool(self._raw) and self._phase is Phase.IDLE
         if self._phase is not Phase.ANSWER or (self.worker.stopping.is_set() and request.started):
             return False
@@ -80,7 +80,7 @@ class HttpConnection(DispatchingConnection):
         if call is None:
             return True
         if call.limited and self.worker.admission.cancel(request):
-            # It may well have left the line: its place is for others.
+            # The client has probably left, so others get its place in the queue.
             request.context.run(refuse, call)
         elif call.route is not None and call.route.websocket:
             return False
@@ -91,11 +91,11 @@ class HttpConnection(DispatchingConnection):
     def data_received(self, data: bytes) -> None:
         try:
             self._receive(data)
-        except Exception as error:  # noqa: BLE001 - a defect ends one connection, with a word
+        except Exception as error:  # noqa: BLE001 - a defect ends this connection only
             self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:
-        """End this connection, and no other, for what is wrong with what came."""
+        """Answer the error, and end this connection only."""
         if not isinstance(error, GatewayError):
             _log.error("a connection failed", exc_info=error)
             error = InternalError(hint="report it with the request id")
@@ -109,7 +109,7 @@ class HttpConnection(DispatchingConnection):
         if self._phase is Phase.IDLE:
             self._next_request()
 
-    # --- bytes to requests
+    # --- from bytes to requests
 
     def _receive(self, data: bytes) -> None:
         phase, raw = self._phase, self._raw
@@ -133,7 +133,7 @@ class HttpConnection(DispatchingConnection):
             self._read_proxy_header()
         elif phase is not Phase.CLOSING:
             if self._is_endless:
-                # It has no end that this could wait for.
+                # The present answer has no end, so this request could never be answered.
                 self.transport.close()
                 return
             raw += data
@@ -142,7 +142,7 @@ class HttpConnection(DispatchingConnection):
                 self._pause()
 
     def _read_proxy_header(self) -> None:
-        """Look who it is whom a trusted proxy passes on."""
+        """Read the client's address from the PROXY protocol header."""
         told = proxy_header(self._raw.peek(MOST_BYTES))
         if told is None:
             return
@@ -158,7 +158,7 @@ class HttpConnection(DispatchingConnection):
         self._read_head()
 
     def _read_head(self) -> None:
-        """Begin the next request, if its head is there."""
+        """Start the next request if its head is complete."""
         raw = self._raw
         head = raw.take_head()
         if head is not None:
@@ -170,7 +170,7 @@ class HttpConnection(DispatchingConnection):
             self._update_buffered(len(raw))
 
     def _open(self, raw: bytes, behind: bytes) -> None:
-        """Read a head, and have the gateway look at it."""
+        """Read a head, and pass it to the gateway."""
         if len(raw) > MAX_HEAD_BYTES:
             check_size(raw, len(raw))
         head = self._reader.read(raw)
@@ -178,13 +178,14 @@ class HttpConnection(DispatchingConnection):
         match = ROUTER.find(path)
         request = self._request = Request(self, head, match)
         if query == b"" and match is not None and "key" in match[0].parameters:
-            # Dropped, it would be the end of a key; so it is a parameter that no route knows.
+            # Without the question mark, the path would be another key. As a parameter, it is
+            # refused.
             request.query = b"?"
         if self.peer.trusted:
             callers = self.worker.callers
             caller, request.account = callers.forwarded(self.peer, headers, self.scheme)
             request.client, request.scheme = caller
-        whole = length == len(behind)  # nearly always: then nothing has to be kept
+        whole = length == len(behind)  # nearly always, and then nothing is buffered
         if behind and not whole:
             self._raw += behind
         if length and not whole:
@@ -212,7 +213,7 @@ class HttpConnection(DispatchingConnection):
     def _open_body(self, call: Call | None) -> None:
         body, raw = self._body, self._raw
         if body is None or self._phase is Phase.CLOSING:
-            return  # it was answered, and that was the last answer
+            return  # it has been answered, and the connection ends
         self._call = call
         self._enter_phase(Phase.BODY)
         if call is not None:
@@ -225,7 +226,7 @@ class HttpConnection(DispatchingConnection):
             self._close_lingering()  # the rest of it does not come
 
     def _take_body(self, data: bytes) -> None:
-        """Take in what is of the body; what comes behind it waits."""
+        """Read a part of the body. Bytes after its end wait."""
         body, call, request = self._body, self._call, self._request
         assert body is not None, "a body is read in its phase alone"
         assert request is not None, "a body belongs to a request"
@@ -259,7 +260,7 @@ class HttpConnection(DispatchingConnection):
             self._resume()
 
     def _next_request(self) -> None:
-        """Begin the request that waits, if one does."""
+        """Start the next request if one is waiting."""
         if self._phase is not Phase.IDLE or self._write_paused or self.lost:
             return
         self._resume()

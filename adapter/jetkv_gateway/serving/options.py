@@ -1,6 +1,6 @@
-"""What a server has to be told, and how it says that it cannot start.
+"""The options of a server, and the error if it cannot start.
 
-Nothing here knows settings, NATS or uvicorn: who serves another app makes the same of its own.
+This module knows neither settings, NATS nor uvicorn, so that you can serve another app with it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,11 +14,11 @@ __all__ = ["App", "AppFactory", "CannotStart", "ServerOptions"]
 
 
 class CannotStart(Exception):
-    """Raised where nothing can be served; the text is one line for the operator."""
+    """Raised if the server cannot start. The text is one line for the operator."""
 
 
 class App(Protocol):
-    """An ASGI app that can be told to read its files again."""
+    """An ASGI app that can reload its files."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
@@ -26,7 +26,7 @@ class App(Protocol):
 
 
 AppFactory = Callable[[], App]
-"""Makes the app in the process that serves it; with several workers it is pickled for each.
+"""Creates the app in each serving process. With several workers, it is pickled for each.
 
 It may raise `CannotStart`.
 """
@@ -37,15 +37,15 @@ class ServerOptions:
     """How to serve an app. Times are in seconds.
 
     Attributes:
-        workers: processes on one listening socket; one serves where it was started.
+        workers: processes that share the listening socket. With 1, the present process serves.
         log_level: debug, info, warning or error.
-        request: what one request may take at most.
-        ping: between the pings of a WebSocket, and for the answer to one.
-        shutdown_delay: to go on serving once told to stop, no longer ready.
-        admission: how many requests are carried out at a time, and how many wait.
-        callers: how they are told apart.
-        connections: of one worker; None for as many as open files allow.
-        held_bytes: that one worker holds for its clients at most.
+        request: the longest time for one request.
+        ping: the time between pings of a WebSocket, and for the answer to one.
+        shutdown_delay: how long to keep serving after the signal to stop, while not ready.
+        admission: how many requests run and wait.
+        callers: how to tell callers apart.
+        connections: limit of one worker. None derives it from the limit on open files.
+        held_bytes: limit of the bytes that one worker buffers for its clients.
     """
 
     workers: int = 1

@@ -1,12 +1,14 @@
-"""How much one peer may send, as a rule without I/O (docs/watch.md#websockets)."""
+"""A rate limit for the frames of one peer. No I/O (docs/watch.md#websockets)."""
 
 __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """How much a peer may still send: it grows with time up to a burst, and may be overdrawn.
+    """The frames and bytes that a peer may still send.
 
-    A watcher has nothing to say but pongs, so both rates are generous.
+    They grow with time up to a burst, and may become negative.
+
+    A watcher only sends pongs, so both rates are generous.
 
     Attributes:
         frames: left to send.
@@ -32,14 +34,14 @@ class RateLimit:
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is nothing left: nothing more should be read."""
+        """Whether the limit is reached, so that reading must pause."""
         return self.frames <= 0 or self.bytes <= 0
 
     def refill(self, now: float) -> bool:
-        """Add what the time since has brought.
+        """Add the allowance of the time since the last call.
 
         Returns:
-            False where it was spent for too long: the peer does not slow down by itself.
+            False if it was exhausted for too long, because the peer does not slow down.
         """
         was_exhausted = self.exhausted
         seconds, self._since = now - self._since, now

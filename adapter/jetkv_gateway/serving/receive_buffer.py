@@ -1,4 +1,4 @@
-"""What a client has sent and nobody has read yet. No I/O."""
+"""Bytes that a client has sent and that are not parsed yet. No I/O."""
 
 from typing import NoReturn
 
@@ -12,7 +12,7 @@ _END = _CRLF + _CRLF
 
 
 class ReceiveBuffer(bytearray):
-    """Bytes, from which heads are taken one by one. Each byte is looked at once."""
+    """A buffer from which heads are taken one by one. Each byte is scanned once."""
 
     __slots__ = ("_seen",)
 
@@ -20,10 +20,11 @@ class ReceiveBuffer(bytearray):
         self._seen = 0
 
     def take_head(self) -> bytes | None:
-        """Return the next head, None while its end has not come.
+        """Return the next head, or None if it is incomplete.
 
         Raises:
-            UrlTooLong, HeadTooLarge, InvalidArgument: it cannot become one; as soon as it shows.
+            UrlTooLong, HeadTooLarge, InvalidArgument: it cannot become a valid head. They are
+                raised as soon as that is certain.
         """
         if self and self[0] in _CRLF:
             self._drop_empty_lines()
@@ -37,11 +38,11 @@ class ReceiveBuffer(bytearray):
         if self:
             check_start(self, start, MAX_HEAD_BYTES)
             if len(self) > MAX_HEAD_BYTES:
-                _too_large(self)  # and what cannot become one was refused part by part
+                _too_large(self)  # invalid parts have been refused before
         return None
 
     def peek(self, size: int) -> bytes:
-        """Return the first bytes, which stay."""
+        """Return the first bytes without removing them."""
         return bytes(memoryview(self)[:size])
 
     def _drop_empty_lines(self) -> None:
@@ -52,14 +53,14 @@ class ReceiveBuffer(bytearray):
         """
         count = len(self) - len(self.lstrip(_CRLF))
         if count == len(self) and self.endswith(b"\r"):
-            count -= 1  # the other half of its end may be on its way
+            count -= 1  # the LF of this line may still arrive
         if self[:count] != _CRLF * (count // 2):
             invalid("its lines must end with CRLF")
         del self[:count]
         self._seen = 0
 
     def take(self, size: int | None = None) -> bytes:
-        """Return the first bytes, or all of them."""
+        """Remove and return the first bytes, or all of them."""
         taken = bytes(self if size is None else memoryview(self)[:size])
         del self[: len(taken)]
         return taken
@@ -70,13 +71,13 @@ class ReceiveBuffer(bytearray):
 
 
 def check_size(raw: bytes | bytearray, size: int) -> None:
-    """Refuse a head of more bytes than there may be.
+    """Refuse a head that is too large.
 
     Args:
-        raw: begins with what is there of it.
+        raw: starts with the part of the head that has arrived.
 
     Raises:
-        InvalidArgument: it cannot become a head, whatever its size.
+        InvalidArgument: it is malformed, whatever its size.
         UrlTooLong: its first line alone is over the limit (RFC 9112 §3).
         HeadTooLarge
     """

@@ -1,4 +1,4 @@
-"""One request of a connection: `http.request.Request`, and the writing of its answer."""
+"""One request of a connection: implements `http.request.Request`, and writes the answer."""
 
 import asyncio
 import http
@@ -23,15 +23,15 @@ _LARGE = 64 * 1024
 
 
 class Request:
-    """A request whose head was read; see `Request`.
+    """A request whose head has been read; see `http.request.Request`.
 
     Attributes:
-        context: that all of it runs in, so that nothing of it is found by another.
-        account: of the caller that it counts for.
-        accept_key: what proves that its handshake was understood, None where it is none.
-        is_last: whether the connection ends with its answer.
-        started: whether its answer has begun.
-        complete: whether all of its answer is written.
+        context: the context that it runs in, separate from other requests.
+        account: the caller's account.
+        accept_key: the value of `Sec-WebSocket-Accept`, or None if it is not a handshake.
+        is_last: whether the connection ends with this answer.
+        started: whether the answer has started.
+        complete: whether the answer is written completely.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class Request:
         self.started = self.complete = True
         connection = self._connection
         if connection.lost:
-            return  # its transport takes nothing any more
+            return  # the transport is closed
         if self.method == "HEAD":
             body = b""
         close = _CLOSE if connection.is_last_answer(self) else b""
@@ -97,8 +97,8 @@ class Request:
             connection.transport.write(b"%s%s%s%s\r\n%s" % (start, date, lines, close, body))
         else:
             connection.transport.write(b"%s%s%s%s\r\n" % (start, date, lines, close))
-            # As a view: what the kernel does not take now is not copied twice. And not both by
-            # `writelines`, which joins them where asyncio's is that of CPython 3.11.
+            # A view avoids a second copy of the bytes that the kernel does not take now.
+            # `writelines` would join both parts on CPython 3.11.
             connection.transport.write(memoryview(body))
         connection.on_answered(self)
 
@@ -109,7 +109,7 @@ class Request:
         connection = self._connection
         if connection.lost:
             raise ConnectionError
-        # HTTP/1.0 knows no chunks: the answer ends with the connection.
+        # HTTP/1.0 has no chunks, so the answer ends with the connection.
         self._chunked = self.version != "1.0"
         close = _CLOSE if connection.is_last_answer(self) else b""
         coding = b"transfer-encoding: chunked\r\n" if self._chunked else b""

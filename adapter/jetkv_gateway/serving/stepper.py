@@ -1,7 +1,7 @@
-"""A request run without a Task, until it needs one; see `stepping`.
+"""Runs a request without a Task until it needs one; see `stepping`.
 
-Only a callback of the event loop may step: inside a Task, what is stepped would be taken for a part
-of that one.
+Call `step` only from a callback of the event loop. Inside a Task, the coroutine would look like a
+part of that Task.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ Tasks = set[asyncio.Task[None]]
 
 
 class Stepper(Generic[T]):
-    """Runs a coroutine; while it waits it stands among the tasks, and is cancelled as they are.
+    """Runs a coroutine. While it waits, it is one of the server's tasks and can be cancelled.
 
     Args:
-        coroutine: it handles its own errors.
-        context: that all of it runs in.
-        tasks: of the server, which waits for them when it stops.
-        on_done: called with `of` once it has ended, however that was.
-        on_stall: called with `of` once it says that it waits until others have ended.
-        of: what is run.
+        coroutine: must handle its own errors.
+        context: the context that the coroutine runs in.
+        tasks: the server's tasks. It waits for them when it stops.
+        on_done: called with `of` when the coroutine has ended, in any way.
+        on_stall: called with `of` when the coroutine starts to wait for other requests.
+        of: the request that the coroutine runs.
     """
 
     __slots__ = ("_context", "_coroutine", "_of", "_on_done", "_on_stall", "_tasks")
@@ -54,13 +54,13 @@ class Stepper(Generic[T]):
         self._of = of
 
     def step(self) -> None:
-        """Go on until the coroutine waits again, or has ended."""
+        """Run the coroutine until it waits again or ends."""
         try:
             awaited = self._context.run(self._coroutine.send, None)
         except StopIteration:
             self._tasks.discard(self)
             self._on_done(self._of)
-        except BaseException as error:  # noqa: BLE001 - nobody above could do anything about it
+        except BaseException as error:  # noqa: BLE001 - no caller could handle it
             self._fail(error)
         else:
             if isinstance(awaited, Pending):
@@ -70,7 +70,7 @@ class Stepper(Generic[T]):
                 self._become_task(awaited)
 
     def cancel(self) -> bool:
-        """Have the coroutine end, as `asyncio.Task.cancel` does, and at once."""
+        """Cancel the coroutine as `asyncio.Task.cancel` does, but at once."""
         try:
             awaited = self._context.run(self._coroutine.throw, asyncio.CancelledError())
         except StopIteration:
@@ -79,7 +79,7 @@ class Stepper(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
         else:
-            # What it does in the face of that, it may take its time for.
+            # A coroutine may handle its cancellation slowly, in a Task.
             self._become_task(awaited)
         return True
 
@@ -102,7 +102,7 @@ def start_task(
     tasks: Tasks,
     on_done: Callable[[], None],
 ) -> asyncio.Task[None]:
-    """Run a coroutine as a Task, and return it; the others are as for `Stepper`."""
+    """Run a coroutine as a Task, and return the Task. The arguments are those of `Stepper`."""
 
     def end(task: asyncio.Task[None]) -> None:
         tasks.discard(task)
@@ -117,7 +117,7 @@ def start_task(
 
 
 async def _in_task(coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
-    """Run on, in a Task, a coroutine that waits for something already."""
+    """Continue, in a Task, a coroutine that is already waiting."""
     await _resume(coroutine, awaited)
 
 
@@ -128,7 +128,7 @@ def _resume(coroutine: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any
             value = None
             if not isinstance(awaited, NeedsTask):
                 value = yield awaited
-        except BaseException as error:  # noqa: BLE001 - it is handed on, and nothing kept of it
+        except BaseException as error:  # noqa: BLE001 - the coroutine gets the error
             resume: Callable[[Any], Any] = coroutine.throw
             value = error
         else:

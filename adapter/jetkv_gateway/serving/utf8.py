@@ -1,4 +1,4 @@
-"""Whether what a peer sends as text is UTF-8, fragment by fragment (RFC 6455 §8.1)."""
+"""Checks that text messages are UTF-8, fragment by fragment (RFC 6455 §8.1)."""
 
 import codecs
 
@@ -10,7 +10,7 @@ _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Utf8Validator:
-    """The texts of one peer; most send none."""
+    """Validates the text messages of one peer. Most peers send none."""
 
     __slots__ = ("_decoder", "_is_text")
 
@@ -19,10 +19,10 @@ class Utf8Validator:
         self._is_text = False
 
     def accepts(self, frame: Frame) -> bool:
-        """Return whether a data frame is no text, or the part of one that may go on like this.
+        """Return whether a frame is not text, or its text is valid so far.
 
         Args:
-            frame: the next of those that the peer sends; a control frame among them is accepted.
+            frame: the next frame of the peer. Control frames are always accepted.
         """
         if frame.opcode is Opcode.TEXT:
             self._is_text = True

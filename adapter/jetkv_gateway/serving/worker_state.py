@@ -1,4 +1,4 @@
-"""What all connections of a worker share."""
+"""The state that all connections of a worker share."""
 
 import asyncio
 from email.utils import formatdate
@@ -21,32 +21,32 @@ __all__ = ["Connection", "WorkerState"]
 
 
 class Connection(Evictable, Protocol):
-    """A connection that can be let go."""
+    """A connection that can be closed to make room."""
 
     def evict(self) -> None:
-        """Close: another one needs the room."""
+        """Close the connection, since another one needs the room."""
         ...
 
     def drop_slow(self) -> None:
-        """End what is held for its client, which is slow, as too much is held for all."""
+        """Drop the buffered bytes of this slow client, since all clients together hold too many."""
         ...
 
 
 class WorkerState:
-    """The gateway that answers, the places there are, the time, and whether it all ends.
+    """The shared state of a worker: gateway, limits, time, and whether it stops.
 
     Attributes:
-        gateway: known once uvicorn has loaded the app, before the first connection.
-        admission: the places there are for requests, and the line.
-        callers: who calls.
-        connections: all that stand.
-        buffered: bytes that are held for clients.
-        body_pacer: how much is read of bodies at a time.
-        draining: whether the server is about to stop: others should be asked.
-        is_stopping: whether it stops; `stopping` is set then.
-        now: the time of the event loop, to the second: it goes on with each tick.
+        gateway: set when uvicorn has loaded the app, before the first connection.
+        admission: the limit on running requests, and the queue.
+        callers: the callers and their accounts.
+        connections: the open connections.
+        buffered: the bytes that are buffered for clients.
+        body_pacer: limits how much of request bodies is read at a time.
+        draining: whether the server is about to stop, so that clients should use another one.
+        is_stopping: whether the server is stopping. `stopping` is set at the same time.
+        now: the time of the event loop as of the last tick.
         date: the `Date` line of every answer.
-        lingering: connections that are read on after their last answer.
+        lingering: connections that are still read after their last answer.
         ping_seconds: how often a WebSocket pings its peer.
     """
 
@@ -72,23 +72,23 @@ class WorkerState:
         self.date = b""
 
     def tick(self, now: float) -> None:
-        """Let time go on; the server says so once a second, before it tells the connections."""
+        """Update the time. The server calls it once a second, before the ticks of connections."""
         self.now = now
         self.date = b"date: %s\r\n" % formatdate(usegmt=True).encode("ascii")
 
     def add(self, connection: Connection, account: Account) -> bool:
-        """Count a new connection, and return whether it may stay; others may give way for it."""
+        """Add a connection, and return whether it may stay. Others may be closed for it."""
         return self._evict(self.connections.add(connection, account))
 
     def move(self, connection: Connection, account: Account) -> bool:
-        """Count a connection for another caller; returns as `opened`."""
+        """Count a connection for another caller. Returns as `add`."""
         return self._evict(self.connections.move(connection, account))
 
     def make_room(self, *, full: bool = False) -> bool:
-        """Return whether there is room for one more connection, or has been made.
+        """Make room for one more connection if necessary. Return whether there is room.
 
         Args:
-            full: whether the system has said that there is none.
+            full: whether the system has reported that it has no room.
         """
         for one in self.connections.make_room(full=full):
             one.evict()
@@ -103,12 +103,12 @@ class WorkerState:
         running: bool = False,
         account: Account | None = None,
     ) -> None:
-        """Note what is held for a connection, and let go who is slow where that is too much.
+        """Set the buffered bytes of a connection. Drop slow clients if the total is too large.
 
         Args:
-            size: bytes; 0 for nothing any more.
-            moved: bytes that its client has sent or taken in.
-            running: whether it is carried out.
+            size: buffered bytes now.
+            moved: bytes that the client has sent or read since.
+            running: whether a request is running.
         """
         held, loop = self.buffered, asyncio.get_running_loop()
         if held.note(connection, size, loop.time(), moved=moved, running=running, account=account):
@@ -116,10 +116,11 @@ class WorkerState:
             try:
                 for one in held.excess():
                     if one is connection or nested:
-                        # Not from here: it is, or may be, in the middle of what it says this from.
+                        # It may be the caller of this method, so drop it in the next turn.
                         loop.call_soon(one.drop_slow)
                     else:
-                        # At once: until the next turn as much again may have been read.
+                        # Drop it at once, since as many bytes again may be read before the next
+                        # turn.
                         one.drop_slow()
             finally:
                 self._dropping = nested
