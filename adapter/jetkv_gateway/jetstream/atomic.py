@@ -48,10 +48,10 @@ from jetkv_gateway.jetstream.requests import (
     Unreadable,
 )
 from jetkv_gateway.jetstream.snapshots import Snapshots
-from jetkv_gateway.kv.batch_errors import ConditionsFailed
 from jetkv_gateway.kv.batches import Applied, BatchWrite, Check
 from jetkv_gateway.kv.errors import (
     BucketUnsuitable,
+    ConditionsFailed,
     GatewayError,
     IdempotencyConflict,
     OutcomeUnknown,

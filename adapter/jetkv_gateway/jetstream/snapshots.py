@@ -30,9 +30,8 @@ from jetkv_gateway.jetstream.gather import Gather
 from jetkv_gateway.jetstream.headers import read_direct
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.requests import RequestFailed, RequestTimeout
-from jetkv_gateway.kv.batch_errors import AnswerTooLarge
 from jetkv_gateway.kv.batches import MAX_VALUE_BYTES
-from jetkv_gateway.kv.errors import KeyNotFound, TooManyRequests, Unavailable
+from jetkv_gateway.kv.errors import AnswerTooLarge, KeyNotFound, TooManyRequests, Unavailable
 from jetkv_gateway.kv.model import Entry, Operation
 from jetkv_gateway.stepping import deadline
 

@@ -21,9 +21,9 @@
     ├── PreconditionFailed     412
     │   ├── KeyExists          412
     │   ├── RevisionMismatch   412
-    │   └── ConditionsFailed   412  of an atomic batch (kv/batch_errors.py)
+    │   └── ConditionsFailed   412  of an atomic batch
     ├── ValueTooLarge          413
-    ├── AnswerTooLarge         413  of a batch get (kv/batch_errors.py)
+    ├── AnswerTooLarge         413  of a batch get
     ├── UrlTooLong             414
     ├── ExpectationFailed      417  an `Expect` that is not known
     ├── TooManyRequests        429
@@ -46,7 +46,7 @@ official clients show it and some compare it. `close_code` is what a WebSocket i
 the error comes after its upgrade (docs/watch.md#errors-and-close-codes).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jetkv_gateway.kv.error_root import GatewayError
@@ -62,6 +62,7 @@ from jetkv_gateway.kv.http_errors import (
 )
 
 __all__ = [
+    "AnswerTooLarge",
     "BucketDeleted",
     "BucketExists",
     "BucketFull",
@@ -70,6 +71,7 @@ __all__ = [
     "BucketUnsuitable",
     "CannotBeChanged",
     "CodingUnsupported",
+    "ConditionsFailed",
     "CursorExpired",
     "DeadlineExceeded",
     "ExpectationFailed",
@@ -310,6 +312,27 @@ class RevisionMismatch(PreconditionFailed):
     text = "revision mismatch"
 
 
+class ConditionsFailed(PreconditionFailed):
+    """Raised when conditions of an atomic batch do not hold; nothing of it was applied."""
+
+    text = "conditions do not hold"
+
+    def __init__(self, failed: Sequence[tuple[int, str, int]]) -> None:
+        """Name the ops that failed.
+
+        Args:
+            failed: of each, its number, its key, and the newest revision of that, 0 for none.
+        """
+        super().__init__()
+        self.failed = tuple(failed)
+        self.details = {
+            "failed": [
+                {"index": index, "key": key, "current_revision": revision}
+                for index, key, revision in failed
+            ]
+        }
+
+
 class ValueTooLarge(GatewayError):
     """Raised when a value is over the bucket's or the server's limit; nothing was stored."""
 
@@ -321,6 +344,17 @@ class ValueTooLarge(GatewayError):
         details = None if limit_bytes is None else {"limit_bytes": limit_bytes}
         super().__init__(hint=hint, details=details)
         self.limit_bytes = limit_bytes
+
+
+class AnswerTooLarge(GatewayError):
+    """Raised when a batch get asks for more bytes of values than one answer may have."""
+
+    status = 413
+    code = "invalid_argument"
+    text = "answer too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(hint="ask for fewer keys", details={"limit_bytes": limit_bytes})
 
 
 class TooManyRequests(GatewayError):
