@@ -1,11 +1,12 @@
 """What a server remembers of an atomic batch, by the message ids that it had.
 
-The first message of a batch has the batch's id. A delete that writes only where there is something
-to delete has one of its own behind that: so the first answer can be put together again, whatever
-was written over since.
+The first message of a batch has the batch's id. Behind that, a delete that writes only where there
+is something to delete has one of its own, and so has the first op that writes for certain. So the
+first answer can be put together again, also where what was written has been replaced since.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from jetkv_gateway.jetstream.api import (
     EXPECTED_REVISION,
@@ -18,13 +19,13 @@ from jetkv_gateway.jetstream.api import (
     message_headers,
 )
 from jetkv_gateway.jetstream.batch_messages import id_of
-from jetkv_gateway.jetstream.batch_plan import is_optional, numbered
+from jetkv_gateway.jetstream.batch_plan import is_optional, numbered, with_ids
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.errors import MISMATCHES
 from jetkv_gateway.jetstream.headers import write_headers
 from jetkv_gateway.jetstream.names import BucketNames, names_of
-from jetkv_gateway.kv.batches import Applied, BatchWrite, Check
+from jetkv_gateway.kv.batches import Applied, BatchWrite, Check, Op
 from jetkv_gateway.kv.errors import IdempotencyConflict, KeyNotFound, OutcomeUnknown
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import MAX_REVISION
@@ -70,38 +71,42 @@ class BatchIds:
         if first is None:
             return None
         opened_by = await self._first_message(names, first, identity, window, named=named)
-        deletes = [number for number, op in enumerate(ops) if is_optional(op)]
-        found: dict[int, int | None] = {}
-        left = iter(deletes)
-
-        async def ask() -> None:
-            for number in left:
-                name = id_of(identity, number)
-                found[number] = await self._ask(names, tokens, name, limits, window)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(_AT_ONCE, len(deletes))):
-                    group.create_task(ask())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        found = await self._ask_all(names, tokens, identity, with_ids(ops), limits, window)
         fixed = {number: op.expected for number, op in enumerate(ops) if isinstance(op, Check)}
-        certain = [
-            number
-            for number in range(len(ops))
-            if number not in fixed and (number not in found or found[number] is not None)
-        ]
-        # The first message has the batch's id: it may be that of a delete, without one of its own.
-        untold = [one for one in deletes if found[one] is None]
-        openers = [one for one in untold if not certain or one < certain[0]]
-        if openers and opened_by is None:
-            raise OutcomeUnknown(f"{_UNTOLD}: {_HOW_TO_CHECK}")
-        for number in untold:
-            if number not in openers or ops[number].tokens != opened_by:
+        for number, revision in found.items():
+            if revision is None:
                 fixed[number] = 0
+        opener = _opener([one for one in found if found[one] is None], found, ops, opened_by)
+        del fixed[opener]
         revisions = numbered(len(ops), fixed, first)
         written = len(ops) - len(fixed)
         return Applied(revisions, first + written - 1)
+
+    async def _ask_all(
+        self,
+        names: BucketNames,
+        tokens: str,
+        identity: Idempotency,
+        numbers: Sequence[int],
+        limits: WriteLimits,
+        window: RetryWindow,
+    ) -> dict[int, int | None]:
+        """Return for each of some ops the revision that is remembered for its own id."""
+        found: dict[int, int | None] = dict.fromkeys(numbers)
+        left = iter(numbers)
+
+        async def ask() -> None:
+            for number in left:
+                message_id = id_of(identity, number)
+                found[number] = await self._ask(names, tokens, message_id, limits, window)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(_AT_ONCE, len(numbers))):
+                    group.create_task(ask())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return found
 
     async def _first_message(
         self,
@@ -165,3 +170,32 @@ class BatchIds:
         elif answer["error"].get("err_code") in unknown:
             return None
         raise OutcomeUnknown(_HOW_TO_CHECK)
+
+
+def _opener(
+    unknown: Sequence[int],
+    found: Mapping[int, int | None],
+    ops: Sequence[Op],
+    opened_by: str | None,
+) -> int:
+    """Return the number of the op that a batch's first message belongs to.
+
+    That message has the id of the batch, and none of its own. So it is the first op of those with
+    an id of their own that is not known by it, and before all that are.
+
+    Args:
+        unknown: the numbers of those that are not known, in order.
+        opened_by: the tokens of the key that the first message wrote, None if it is gone.
+
+    Raises:
+        OutcomeUnknown: it could be one of several.
+    """
+    known = min((number for number in found if found[number] is not None), default=len(ops))
+    could = [number for number in unknown if number < known]
+    if opened_by is not None:
+        could = [number for number in could if ops[number].tokens == opened_by]
+    elif could and not is_optional(ops[could[-1]]):
+        could = could[-1:]  # it writes for certain, and is not known by an id of its own
+    if len(could) != 1:
+        raise OutcomeUnknown(f"{_UNTOLD}: {_HOW_TO_CHECK}")
+    return could[0]

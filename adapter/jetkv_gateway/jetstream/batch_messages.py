@@ -18,7 +18,7 @@ from jetkv_gateway.jetstream.api import (
     REQUEST,
     ROLLUP,
 )
-from jetkv_gateway.jetstream.batch_plan import Plan, is_optional
+from jetkv_gateway.jetstream.batch_plan import Plan, with_ids
 from jetkv_gateway.jetstream.headers import write_headers
 from jetkv_gateway.jetstream.names import BucketNames
 from jetkv_gateway.kv.batches import Op
@@ -33,7 +33,7 @@ def id_of(identity: Idempotency, op: int | None) -> str:
     """Return a message id of a batch.
 
     Args:
-        op: the number of the delete that has it, None for the first message.
+        op: the number of the op that has it, None for the first message.
     """
     return identity.scope if op is None else f"{identity.scope}.{op}"
 
@@ -103,6 +103,7 @@ def messages_of(
     )
     written, stream = names.publish_prefix, names.stream
     messages = []
+    named = frozenset(with_ids(ops))
     for place, (number, expected, guarded) in enumerate(plan.messages, 1):
         op = ops[number]
         if isinstance(op, Put):
@@ -116,7 +117,7 @@ def messages_of(
             if guarded != number:
                 other = names.subject_prefix + ops[guarded].tokens
                 block += b"%b: %b\r\n" % (EXPECTED_SUBJECT.encode(), other.encode())
-        if place == 1 or is_optional(op):
+        if place == 1 or number in named:
             message_id = id_of(identity, None if place == 1 else number)
             block += b"%b: %b\r\n" % (MESSAGE_ID.encode(), message_id.encode())
             if identity.content:

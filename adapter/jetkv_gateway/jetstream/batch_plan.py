@@ -59,6 +59,7 @@ __all__ = [
     "may_need_newest",
     "needs_look",
     "numbered",
+    "with_ids",
 ]
 
 
@@ -124,6 +125,18 @@ class Plan(NamedTuple):
 def is_optional(op: Op) -> bool:
     """Return whether an op writes only where there is something to delete."""
     return isinstance(op, Delete) and op.expected is None
+
+
+def with_ids(ops: Sequence[Op]) -> list[int]:
+    """Return the numbers of the ops whose message has an id of its own, unless it is the first.
+
+    They are the deletes that may write nothing, and the first op that writes for certain: by these
+    it can be found out later which of the deletes wrote.
+    """
+    certain = next(
+        (at for at, op in enumerate(ops) if not is_optional(op) and not isinstance(op, Check)), -1
+    )
+    return [at for at, op in enumerate(ops) if is_optional(op) or at == certain]
 
 
 def needs_look(ops: Sequence[Op], *, elsewhere: bool) -> bool:
