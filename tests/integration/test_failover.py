@@ -237,7 +237,9 @@ async def test_a_certificate_that_is_broken_for_a_moment_leaves_the_last_good_on
                     await soon(lambda: not connection.connected, "it has ended")
                     server.start()
                     await stands_at(connection, server)
-            kept = [text for text in caplog.messages if "those read before stay in force" in text]
+            kept = [
+                text for text in caplog.messages if "the last valid content stays in use" in text
+            ]
             assert len(kept) == 3, caplog.messages
 
 

@@ -235,7 +235,7 @@ async def test_a_write_that_leaves_the_queue_at_its_deadline_or_by_itself_was_no
         late = asyncio.create_task(mux.request("heard", b"late", timeout=0.1))
         await soon(lambda: len(mux._queue) > 1, "they stand in the line")
         leaving.cancel()
-        with pytest.raises(NotConnected, match="takes no more"):
+        with pytest.raises(NotConnected, match="accepts no more data"):
             await late
         own_nats.resume()
         await asyncio.gather(*requests, return_exceptions=True)

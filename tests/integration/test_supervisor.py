@@ -168,7 +168,7 @@ def test_a_damaged_credential_file_is_named_and_read_again_once_it_is_whole(tmp_
         running_gateway(server.url, ready=False, nats_nkey=str(file)) as http,
     ):
         until(lambda: "invalid seed" in _nats_issue(http), "the file was read")
-        assert "are the credentials whole?" in _nats_issue(http)
+        assert "are the credentials complete?" in _nats_issue(http)
         file.write_bytes(seed)
         until(lambda: http.get("/ready").status == 200, "the gateway has connected")
 

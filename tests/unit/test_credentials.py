@@ -29,7 +29,7 @@ def test_a_credentials_file_that_is_not_whole_is_refused_and_waited_for_by_nobod
 ) -> None:
     file = tmp_path / "creds"
     file.write_text(WHOLE[:length])
-    with pytest.raises(SecretError, match="are the credentials whole") as refused:
+    with pytest.raises(SecretError, match="are the credentials complete") as refused:
         read_credentials(file)
     assert SEED not in str(refused.value)
 
@@ -42,7 +42,7 @@ def test_a_credentials_file_that_is_not_whole_is_refused_and_waited_for_by_nobod
 def test_a_file_without_a_whole_seed_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "nk"
     file.write_text(text)
-    with pytest.raises(SecretError, match="are the credentials whole"):
+    with pytest.raises(SecretError, match="are the credentials complete"):
         read_nkey(file)
 
 
@@ -89,7 +89,9 @@ def test_a_broken_file_leaves_the_last_good_one_and_is_logged_once_for_each_chan
     caplog.set_level(logging.WARNING, "jetkv.nats")
     file.write_text("")
     assert [secret.get() for _ in range(3)] == ["good"] * 3
-    assert caplog.messages == ["cannot use the file: it is empty; those read before stay in force"]
+    assert caplog.messages == [
+        "cannot use the file: it is empty; the last valid content stays in use"
+    ]
     file.unlink()
     assert [secret.get() for _ in range(3)] == ["good"] * 3
     assert len(caplog.messages) == 2

@@ -1,4 +1,4 @@
-"""Names and JSON of the JetStream API: subjects, stream configurations, headers of messages."""
+"""Names and JSON of the JetStream API: subjects, requests, message headers."""
 
 from base64 import b64decode
 from collections.abc import Mapping
@@ -51,11 +51,9 @@ CONTENT_ENCODING = "Content-Encoding"
 MESSAGE_ID = "Nats-Msg-Id"
 TTL = "Nats-TTL"
 REQUEST = "JetKV-Request"
-"""What a write with an idempotency key asked for, as `Idempotency.content`: of a message that has
-the same message id, it says whether a retry or another request stands before us."""
+"""The digest of the request (`Idempotency.content`) in a write with an idempotency key. In a stored
+message with the same message id, it tells a retry from another request."""
 
-_SECOND = 1_000_000_000
-"""Seconds; the server takes no less for a single message."""
 
 _OPERATIONS = {"DEL": Operation.DELETE, "PURGE": Operation.PURGE}
 _MARKERS = {
@@ -67,9 +65,9 @@ _MARKERS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Naming:
-    """Where buckets and their API live: stream prefix and JetStream domain, both "" by default.
+    """Where buckets and their API are: stream prefix and JetStream domain, both "" by default.
 
-    Compared by identity, since it is part of a cache's key on the hot path.
+    Instances compare by identity, because they are part of a cache key on the hot path.
     """
 
     prefix: str = ""
@@ -83,11 +81,11 @@ class Naming:
         return f"KV_{self.prefix}{bucket}"
 
     def subject(self, bucket: str, tokens: str) -> str:
-        """Return the subject that messages of a key (or filter) are stored under."""
+        """Return the subject that stores the messages of a key (or filter)."""
         return f"$KV.{self.prefix}{bucket}.{tokens}"
 
     def publish_subject(self, bucket: str, tokens: str) -> str:
-        """Return the subject to publish to; in a domain its API prefix leads there."""
+        """Return the subject to publish to. A domain needs its API prefix in front."""
         subject = self.subject(bucket, tokens)
         return self.api + subject if self.domain else subject
 
@@ -95,7 +93,7 @@ class Naming:
         return subject[len(f"$KV.{self.prefix}{bucket}.") :]
 
     def bucket(self, stream: str) -> str | None:
-        """Return the bucket of a stream's name, or None where the prefix is not ours."""
+        """Return the bucket of a stream, or None if the stream has another prefix."""
         start = f"KV_{self.prefix}"
         return stream[len(start) :] if stream.startswith(start) else None
 
@@ -113,12 +111,12 @@ def get_next(subject: str, sequence: int) -> bytes:
 
 
 def message_headers(headers: str | None) -> dict[str, str]:
-    """Read a stored message's headers, base64 as the API has them."""
+    """Parse a stored message's headers, base64 as in the API."""
     return read_headers(b64decode(headers)) if headers else {}
 
 
 def read_entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
-    """Read a stored message as the API has it; None where it belongs to another key."""
+    """Convert a stored message of the API; return None if it belongs to another key."""
     if message["subject"] != subject:
         return None
     kind = message_kind(message.get("hdrs"))
@@ -126,7 +124,10 @@ def read_entry(message: dict[str, Any], subject: str, key: str) -> Entry | None:
 
 
 class Kind(NamedTuple):
-    """What a message's headers say of it; a type and an encoding, if any, as they are kept."""
+    """What a message's headers say about it.
+
+    The content type and encoding are as in `kv.media`.
+    """
 
     operation: Operation
     content_type: str | None = None
@@ -134,16 +135,16 @@ class Kind(NamedTuple):
 
 
 def expired(headers: Mapping[str, str]) -> bool:
-    """Return whether a tombstone's headers say that its key's time was up."""
+    """Return whether a tombstone's headers say that the value expired."""
     return not headers.get(OPERATION) and headers.get(MARKER_REASON) == "MaxAge"
 
 
 @lru_cache(maxsize=1024)
 def message_kind(headers: str | None) -> Kind:
-    """Read off a stored message's headers, base64 as the API has them, what it is.
+    """Read the kind of a message from its headers, base64 as in the API.
 
-    A marker that the server leaves for an expired value is a tombstone too: nats-py reads it as
-    a live, empty value (docs/http-api.md#expiry-markers).
+    A marker that the server leaves for an expired value is a tombstone too; nats-py reads it as a
+    live, empty value (docs/http-api.md#expiry-markers).
     """
     if not headers:
         return Kind(Operation.PUT)
@@ -152,19 +153,18 @@ def message_kind(headers: str | None) -> Kind:
 
 @lru_cache(maxsize=1024)
 def block_kind(block: bytes) -> Kind:
-    """Read off the block that a message was stored with what it is."""
+    """Read the kind of a message from its raw header block."""
     return header_kind(read_headers(block))
 
 
 def header_kind(headers: Mapping[str, str]) -> Kind:
-    """Read off a message's headers what it is.
+    """Read the kind of a message from its parsed headers.
 
-    They alone decide, as in NATS's own clients, never whether there is a value: a listing does not
-    see it. So a marker that somebody else than the server wrote is a tombstone as well; who may
-    write it may delete the key.
+    Only the headers decide, as in NATS's own clients, because a listing does not see values. So a
+    marker from a client is a tombstone too; a client that may write it may also delete the key.
 
-    A content type or encoding that could not be one in an HTTP answer, which only other clients
-    can have stored, counts as none.
+    A content type or encoding that is invalid in an HTTP response counts as missing. Only other
+    clients can have stored it.
     """
     return Kind(
         _operation(headers),
@@ -181,11 +181,10 @@ def _operation(headers: Mapping[str, str]) -> Operation:
 
 
 def delivery(reply: bytes) -> tuple[int, int, int]:
-    """Read (stream sequence, consumer sequence, when it was stored) off a delivery's reply subject.
+    """Parse the reply subject of a delivered message: (stream sequence, consumer sequence, time).
 
-    The time is the server's, nanoseconds since 1970 (ADR-15).
-
-    It has 9 tokens, or 11 and more once a domain and an account are among them.
+    The time is the server's, in nanoseconds since 1970 (ADR-15). The subject has 9 tokens, or 11
+    and more with a domain and an account.
     """
     tokens = reply.split(b".")
     first = 5 if len(tokens) == 9 else 7

@@ -1,7 +1,7 @@
-"""What a bucket's stream promises less than a caller may think, read off its configuration.
+"""The warnings of a bucket, derived from the configuration of its stream.
 
-Only what is sure is said. What a client cannot see of a server, such as how often it brings its
-files to the disk (`sync_interval`), is in docs/guarantees.md.
+They state only what is certain. docs/guarantees.md covers what a client cannot see of a server,
+such as how often it syncs its files (`sync_interval`).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,19 +17,19 @@ _SECOND = 1_000_000_000
 
 
 def cluster_of(info: Mapping[str, Any]) -> str:
-    """Return the name of the cluster that a stream is in, "" on a server that stands alone.
+    """Return the name of the cluster that holds a stream, "" for a standalone server.
 
-    A server that stands alone names a leader and no cluster in STREAM.INFO, and has no such field
-    in STREAM.LIST and STREAM.CREATE; one in a cluster names it in all three.
+    A standalone server names a leader but no cluster in STREAM.INFO, and has no such field in
+    STREAM.LIST and STREAM.CREATE. A server in a cluster names the cluster in all three.
     """
     return (info.get("cluster") or {}).get("name") or ""
 
 
 def warnings_of(info: Mapping[str, Any]) -> tuple[BucketWarning, ...]:
-    """Return the warnings on a bucket, in a fixed order.
+    """Return the warnings of a bucket, in a fixed order.
 
     Args:
-        info: of its stream, as STREAM.INFO, STREAM.LIST and STREAM.CREATE have it.
+        info: of its stream, from STREAM.INFO, STREAM.LIST or STREAM.CREATE.
     """
     found = ((code, say(info)) for code, say in _WARNINGS.items())
     return tuple(BucketWarning(code, message) for code, message in found if message)

@@ -1,10 +1,10 @@
-"""What a nats-server can do, by the server that holds the stream; versions are known here alone.
+"""What a nats-server can do. The only module that knows versions.
 
-The server that the gateway is connected to says nothing about a stream: behind a leaf node, in a
-JetStream domain or in a rolling upgrade another one holds it. From 2.11 on, the leader of a stream
-adds its own API level and version to the stream's metadata in STREAM.INFO (`_nats.level` and
-`_nats.ver`; NATS ADR-44); without them it is older. Each new leader says its own, so what is known
-of a host is read again with a bucket's write limits.
+The server that the gateway is connected to may not hold the stream: with a leaf node, a JetStream
+domain or a rolling upgrade, another server does. From 2.11 on, the leader of a stream adds its API
+level and version to the stream's metadata in STREAM.INFO (`_nats.level` and `_nats.ver`; NATS
+ADR-44). Without them, the server is older. Each new leader reports its own, so this is read again
+with a bucket's write limits.
 """
 
 import re
@@ -30,30 +30,33 @@ _NUMBERS = re.compile(r"v?([0-9]{1,5})\.([0-9]{1,5})\.([0-9]{1,5})")
 
 
 class Capability(StrEnum):
-    """Something that not every supported server can do."""
+    """A feature that not every supported server has."""
 
     EXPIRY_MARKERS = "expiry markers"
-    """A tombstone is left for a value whose time is up."""
+    """The server leaves a tombstone when a value expires."""
 
     KEY_TTL = "a value with a TTL of its own"
 
     BATCHES = "atomic batches"
-    """Several messages are stored as one, or none of them."""
+    """The server stores several messages as one, or none of them."""
 
-    IDS_BEFORE_TTL = "ids are looked at before a TTL that cannot be"
-    """A message with a known id and an impossible TTL is answered "known", and never stored."""
+    IDS_BEFORE_TTL = "ids are checked before an invalid TTL"
+    """The server answers a message with a known id and an invalid TTL as a duplicate. It never
+    stores such a message."""
 
-    IDS_BEFORE_CONDITIONS = "a replicated stream looks at ids before conditions"
-    """What is sent again is answered "known", also when its condition does not hold any more."""
+    IDS_BEFORE_CONDITIONS = "a replicated stream checks ids before conditions"
+    """A write that is sent again is a duplicate even if its condition does not hold any more."""
 
-    FOLLOWERS_SKIP_CONDITIONS = "a follower looks at no condition"
-    """It stores what its leader sent it, also what an old leader refuses after it has sent it."""
+    FOLLOWERS_SKIP_CONDITIONS = "followers check no conditions"
+    """A follower stores everything that its leader sends, even what an old leader refuses after
+    sending it."""
 
-    SEVERAL_AT_ONCE = "a direct get can ask for the newest messages of several subjects"
-    """They are of one moment (ADR-31)."""
+    SEVERAL_AT_ONCE = "one direct get reads the newest messages of several subjects"
+    """The messages are as of one moment (ADR-31)."""
 
-    DROPS_REFUSED_IDS = "an id is forgotten when its write was refused"
-    """Before, a replicated stream keeps such an id "in process" for its duplicate window."""
+    DROPS_REFUSED_IDS = "the id of a refused write is dropped"
+    """Without this, a replicated stream keeps the id of a refused write "in process" for its
+    duplicate window."""
 
     ATOMIC_BATCHES = "atomic batches"
     """Messages are stored all or none, and nobody reads in between (ADR-50)."""
@@ -66,8 +69,8 @@ class Host(NamedTuple):
     """The server that answers for a stream.
 
     Attributes:
-        level: of its JetStream API; 0 before 2.11.
-        version: such as (2, 12, 8); (0, 0, 0) where it does not say.
+        level: its JetStream API level; 0 before 2.11.
+        version: such as (2, 12, 8); (0, 0, 0) if unknown.
     """
 
     level: int
@@ -87,7 +90,7 @@ class Host(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The version as people write it; of an old server, what is known of it."""
+        """The version for messages; for a server without an API level, what is known about it."""
         return ".".join(map(str, self.version)) if self.level else "older than 2.11"
 
 
@@ -105,7 +108,7 @@ _LEVELS: Mapping[Capability, tuple[int, str]] = {
     Capability.ATOMIC_BATCHES: (2, "2.12"),
     Capability.GUARDS_OTHER_KEYS: (2, "2.12.14"),
 }
-"""Capability → the API level that has it, and the version that brought it."""
+"""Capability → the API level that has it, and the first version with that level."""
 
 _FIXES: Mapping[Capability, tuple[tuple[int, int, int], ...]] = {
     Capability.GUARDS_OTHER_KEYS: ((2, 12, 14), (2, 14, 4)),
@@ -114,7 +117,7 @@ _FIXES: Mapping[Capability, tuple[tuple[int, int, int], ...]] = {
 
 
 _LEVEL_SINCE = (((2, 11), 1), ((2, 12), 2), ((2, 14), 4), ((2, 15), 5))
-"""The least API level of a version."""
+"""Versions with their lowest API level."""
 
 
 def since(capability: Capability) -> str:
@@ -128,7 +131,10 @@ def since_each(capability: Capability) -> str:
 
 
 def host_of_version(text: str) -> Host:
-    """Return what a server can do that says its version alone; of the newest, at least that."""
+    """Return the host with this version.
+
+    A version newer than all known ones gets the highest known level.
+    """
     numbers = _NUMBERS.match(text)
     if numbers is None:
         return OLDEST
@@ -138,7 +144,7 @@ def host_of_version(text: str) -> Host:
 
 
 def too_old(version: Sequence[int]) -> str | None:
-    """Return why the gateway cannot work with the server it is connected to, None where it can."""
+    """Return why the gateway does not support the connected server, or None if it does."""
     if tuple(version[:2]) >= _SUPPORTED:
         return None
     said, oldest = (".".join(map(str, numbers)) for numbers in (version, _SUPPORTED))
@@ -146,7 +152,7 @@ def too_old(version: Sequence[int]) -> str | None:
 
 
 def host_of(info: Mapping[str, Any]) -> Host:
-    """Read the host off a reply of STREAM.INFO or STREAM.CREATE; STREAM.LIST does not name it."""
+    """Read the host from a reply of STREAM.INFO or STREAM.CREATE; STREAM.LIST does not name it."""
     metadata = info["config"].get("metadata") or {}
     level = str(metadata.get(_LEVEL, ""))
     if not (level.isascii() and level.isdigit()):

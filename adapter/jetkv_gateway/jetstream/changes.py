@@ -1,8 +1,8 @@
-"""What watches are made of: where a bucket stands, and its changes from some revision on.
+"""The changes of a bucket for watches, and the state of its revisions.
 
-A feed is one named, ephemeral pull consumer. Pulled and not pushed: what nobody has read is not
-fetched, so a burst waits in the server and not in this process. Whoever reads it opens another one
-when it ends.
+Each feed is one named, ephemeral pull consumer. It pulls because then nothing is fetched that is
+not read: a burst waits in the server, not in this process. When a feed ends, its reader opens
+another one.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ __all__ = ["JetStreamChanges"]
 
 _INACTIVE_SECONDS = 5
 _CATCH_UP_INACTIVE_SECONDS = 60
-"""After this long without us the server removes a consumer. One that is read at the pace of a slow
-watcher may rest for longer than the live one, which never does."""
+"""Seconds without a request after which the server removes a consumer. A feed that catches up reads
+at the pace of a slow watcher and may pause for longer than a live feed, which never pauses."""
 
 _CATCH_UPS_AT_ONCE = 128
-"""A stream has a thousand consumers at most by default."""
+"""By default a stream allows at most a thousand consumers."""
 
 _TRIES_TO_REMOVE = 3
 _ANSWER_SECONDS = 2.0
-"""Shorter than for other calls: all of these are tried again, and a leader that is gone for good
+"""Shorter than for other calls, because these calls are retried, and a leader that is gone for good
 answers none of them."""
 
 
@@ -71,7 +71,7 @@ class JetStreamChanges:
         try:
             return await self._buckets.newest(bucket, timeout=_ANSWER_SECONDS)
         except TooManyRequests as error:
-            # A watch goes on trying.
+            # A watch retries after Unavailable.
             raise Unavailable(error.message) from error
 
     async def first_at_or_after(self, bucket: str, revision: int) -> StoredRevision | None:
@@ -133,7 +133,8 @@ class JetStreamChanges:
                     timeout=_ANSWER_SECONDS,
                     **start,
                 )
-                # By this a time of the server's is never taken for a later one than it was.
+                # The offset is too early by the transit time at most, so a server time never
+                # converts to a time that is too late.
                 feed.clock = asked - seconds_of(reply["ts"])
                 feed.apply_limits(reply["config"])
                 yield feed
@@ -141,12 +142,14 @@ class JetStreamChanges:
                 lost = True
                 raise
             finally:
-                # Also when its creation got no answer: it may be there.
+                # Close it even if its creation got no answer, because the server may have created
+                # it.
                 closing = asyncio.create_task(self._close(feed, consumer, lost))
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
                 if not lost:
-                    # Nobody waits for a server that does not know this consumer any more.
+                    # After a lost connection the server no longer knows the consumer, so do not
+                    # wait.
                     await asyncio.shield(closing)
 
     async def _close(self, feed: Feed, consumer: Consumer, lost: bool) -> None:
@@ -156,7 +159,7 @@ class JetStreamChanges:
             await feed.close()
             await self._remove(consumer, lost)
         finally:
-            # Not before: what it had asked for came until now.
+            # Release the credit only now: messages could arrive until here.
             feed.release()
 
     async def _remove(self, consumer: Consumer, lost: bool) -> None:
@@ -164,7 +167,7 @@ class JetStreamChanges:
             try:
                 await consumer.remove(_ANSWER_SECONDS)
             except Unavailable:
-                # Should it never succeed, the inactive_threshold removes it.
+                # If this never succeeds, the server removes it after its inactive_threshold.
                 await self._js.wait_available(_CATCH_UP_INACTIVE_SECONDS if lost else 0)
             except GatewayError:
                 return  # gone already

@@ -1,9 +1,9 @@
-"""Calls on the JetStream API: one place for deadlines, retries and the reading of errors.
+"""Calls of the JetStream API, with deadlines, retries and error translation in one place.
 
-What is known not to be applied is tried again (docs/architecture.md, decision 7): nobody answered,
-or a server without a leader refused. So is a read that got no answer, since reading twice does no
-harm. Each try backs off, and none begins later than `RETRY_SECONDS` after the request did; then the
-answer is 503, or 504.
+A call that was certainly not applied is retried (docs/architecture.md, decision 7): no server
+answered, or a server without a leader refused it. A read without an answer is retried too, because
+reading twice does no harm. The pauses between tries grow, and no try begins later than
+`RETRY_SECONDS` after the request; then the answer is 503 or 504.
 """
 
 import asyncio
@@ -42,22 +42,23 @@ from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "read_answer"]
 
 RETRY_SECONDS = 6.0
-"""How long after its beginning a request may still begin another try (docs/architecture.md,
+"""Seconds after its beginning in which a request may start another try (docs/architecture.md,
 decision 7)."""
 
 _AROUND_A_MESSAGE = 1024
-"""Bytes of an answer of the API besides value and headers: the subject, which a key makes long."""
+"""Bytes of a reply besides value and headers. Most of them are the subject, which contains the key.
+"""
 
 RETRY_TIMEOUT = 2.0
-"""Seconds that a try waits for its answer where another one does no harm; and that a request which
-was on its way when the connection broke waits for the next connection."""
+"""Seconds that a try waits for its reply if another try is safe. Also the seconds that a request
+waits for the next connection if the connection broke while the request was in flight."""
 
-_ROOM_SECONDS = 5.0
-"""How long a read waits for its share, if its request may still wait so long."""
+_CREDIT_SECONDS = 5.0
+"""Seconds that a read waits for credit, if its request has so much time."""
 
 _BOUNDS_KEPT = 256
 _RECLAIM_SECONDS = 0.25
-"""What is not answered within this time is late: it waits for something in NATS."""
+"""A reply that takes longer than this is late: something in NATS holds it up."""
 
 _GET = "STREAM.MSG.GET."
 
@@ -68,11 +69,11 @@ _LAST_PAUSE = 0.5
 class RetryWindow:
     """The tries of one request: pauses that double, with jitter, until `RETRY_SECONDS` are over.
 
-    One object serves all the calls that a request needs, so that they share the time.
+    All calls of a request share one object, so they share the time.
 
     Args:
-        retries: counts what is tried again.
-        loop: that runs; None to look for it, which takes a system call before Python 3.12.
+        retries: counts the retries.
+        loop: the running loop; None looks it up, which costs a system call before Python 3.12.
     """
 
     __slots__ = ("_end", "_loop", "_pause", "_retries")
@@ -96,11 +97,11 @@ class RetryWindow:
         return self._end - self._loop.time()
 
     def restart(self) -> None:
-        """Count from now on."""
+        """Start the window again from now."""
         self._end = self._loop.time() + RETRY_SECONDS
 
     async def pause(self) -> bool:
-        """Wait, and return whether there is time for another try."""
+        """Wait before another try; return False at once if there is no time for one."""
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         if pause > self.left:
             return False
@@ -112,17 +113,17 @@ class RetryWindow:
 
 
 class JetStream:
-    """The API of one account (and domain) over a supervised connection.
+    """The JetStream API of one account (and domain) on a supervised connection.
 
     Args:
         timeout: seconds that one request waits for its reply.
-        in_flight_bytes: that may be under way at the same time.
+        in_flight_bytes: the limit on bytes that NATS may be sending at the same time.
 
     Attributes:
-        connection: what it asks over.
-        patience: seconds that it waits where it may be made again.
-        credits: of what is under way.
-        reads: which share of it a read takes.
+        connection: the supervised connection.
+        retry_timeout: seconds that a try waits for its reply if another try is safe.
+        credits: the credit for bytes in flight.
+        read_sizes: chooses the credit of a read.
     """
 
     def __init__(
@@ -145,15 +146,15 @@ class JetStream:
         self._bounds_direct: dict[int | None, int] = {}
 
     def max_answer_bytes(self, value_limit: int | None, *, direct: bool = False) -> int:
-        """Return the bytes that the answer to a read has at most.
+        """Return the largest possible reply to a read in bytes.
 
         Args:
-            value_limit: of the bucket in bytes, None for that of the server.
-            direct: whether it is the bytes themselves, not base64 in JSON.
+            value_limit: the bucket's limit in bytes; None for the server's.
+            direct: whether the reply is raw bytes, not base64 in JSON.
         """
         info = self.connection.server_info
         if info is not self._info:
-            # There is another one for each time that a server says what it allows.
+            # Each INFO creates a new object, and its limits may differ.
             self._info = info
             self._bounds.clear()
             self._bounds_direct.clear()
@@ -173,42 +174,45 @@ class JetStream:
         return bound
 
     async def host(self, retries: Retries | None = None) -> Host:
-        """Return the server that decides about a stream to be created.
+        """Return the server that decides about a new stream.
 
         Raises:
-            GatewayError
+            GatewayError: see `call`.
         """
         info = await self.call("INFO", retries=retries)
         level = (info.get("api") or {}).get("level", 0)
         return Host(int(level), (0, 0, 0))
 
     async def wait_available(self, timeout: float) -> bool:
-        """Wait until a connection stands, `timeout` seconds at most; return whether it does."""
+        """Wait for a connection, at most `timeout` seconds; return whether there is one."""
         return await self.connection.wait_connected(timeout)
 
     async def wait_reconnected(self, window: RetryWindow) -> bool:
-        """Wait for a connection to try again on, and return whether one stands.
+        """Wait for a connection for another try; return whether there is one.
 
-        For what was on its way when the last one broke; what comes while there is none is refused
-        at once.
+        This is for requests in flight when the connection broke. Requests that arrive without a
+        connection fail at once.
         """
         return await self.wait_available(min(window.left, RETRY_TIMEOUT))
 
     def try_timeout(self, window: RetryWindow) -> float:
-        """Return the seconds that a try waits which may be made again; the last one, its full."""
+        """Return the seconds that a repeatable try waits for its reply.
+
+        The last try gets the full time.
+        """
         return self.retry_timeout if window.left > 2 * self.retry_timeout else self._timeout
 
     @property
     def mux(self) -> Multiplexer:
-        """The multiplexer that stands now.
+        """The multiplexer of the current connection.
 
         Raises:
-            Unavailable: none stands.
+            Unavailable: there is no connection.
         """
         try:
             return self.connection.mux
-        except NotConnected as signal:
-            raise request_error(signal, None) from signal
+        except NotConnected as failed:
+            raise request_error(failed, None) from failed
 
     async def call(
         self,
@@ -222,24 +226,25 @@ class JetStream:
         credit_timeout: float | None = None,
         retries: Retries | None = None,
     ) -> dict[str, Any]:
-        """Call `$JS.API.<verb>` and return its reply.
+        """Call `$JS.API.<verb>` and return the reply.
 
         Args:
-            verb: what follows the API's prefix in the subject.
-            payload: the request, JSON.
-            check: for a call that changes something, how to find out what became of it.
-            timeout: seconds, where the call's own differs from that of all.
-            window: of the request that this call is a part of; one that changes nothing is then
-                made again when it got no answer.
-            credit: of the bytes under way, for a reply that is as large as a value.
+            verb: the subject behind the API's prefix.
+            payload: the JSON request.
+            check: for a call that changes something: how the caller finds out whether it was
+                applied.
+            timeout: seconds; None for the default of all calls.
+            window: the retry window of the request that this call belongs to. With a window, a call
+                that changes nothing is also retried after a missing answer.
+            credit: the credit to acquire, for a reply that may be as large as a value.
             credit_timeout: seconds to wait for credit; the retry window starts after that. None for
                 the default, within the window.
-            retries: counts what is tried again, for a call that stands alone.
+            retries: counts the retries, for a call that is a whole request.
 
         Raises:
-            GatewayError: of the table in `errors`; `DeadlineExceeded`, or `OutcomeUnknown` where
-                `check` is given, without an answer in time.
-            TooManyRequests: there was no room for the reply in time.
+            GatewayError: the error of the table in `errors`. Without an answer in time:
+                `DeadlineExceeded`, or `OutcomeUnknown` if `check` is given.
+            TooManyRequests: there was no credit in time.
         """
         repeatable = window is not None and check is None
         silent: GatewayError | None = None
@@ -248,7 +253,7 @@ class JetStream:
             wait = timeout or self._timeout
             if timeout is None and repeatable and window is not None:
                 wait = self.try_timeout(window)
-            # Not during a pause: only for what is on its way.
+            # Acquire credit for each try, so that no credit is held during a pause.
             taken = epoch = 0
             if credit is not None:
                 taken = credit.pool.try_acquire(credit.amount)
@@ -265,16 +270,17 @@ class JetStream:
                 if "error" not in reply:
                     return reply
                 failure = api_error(reply["error"])
-            except RequestFailed as signal:
-                failure = request_error(signal, check)
-                again = repeatable and isinstance(signal, (RequestTimeout, ConnectionLost))
-                if isinstance(signal, RequestTimeout):
+            except RequestFailed as failed:
+                failure = request_error(failed, check)
+                again = repeatable and isinstance(failed, (RequestTimeout, ConnectionLost))
+                if isinstance(failed, RequestTimeout):
                     silent = failure
                     if credit is not None:
                         self.abandon(credit.pool, taken)
                         taken = 0
-                elif silent is not None and isinstance(signal, (ConnectionLost, NotConnected)):
-                    # The silent server was left meanwhile: that it was silent is what counts.
+                elif silent is not None and isinstance(failed, (ConnectionLost, NotConnected)):
+                    # The gateway left the silent server meanwhile. Report the missing answer, not
+                    # the reconnect.
                     failure = silent
             except asyncio.CancelledError:
                 if credit is not None:
@@ -295,19 +301,20 @@ class JetStream:
                 try:
                     raise failure
                 finally:
-                    # An error holds this frame, and must not be held by it: that is a cycle.
+                    # The error references this frame. Without the del, frame and error would form a
+                    # cycle.
                     del failure, silent
 
     async def acquire_credit(
         self, credit: CreditRequest, window: RetryWindow | None, credit_timeout: float | None
     ) -> int:
-        """Wait until there is room for a reply, and return what was taken; see `call`.
+        """Wait for credit, and return the amount; see `call`.
 
         Raises:
-            TooManyRequests: there was none in time.
+            TooManyRequests: there was no credit in time.
         """
         self._reclaim_soon()
-        wait = credit_timeout or _ROOM_SECONDS
+        wait = credit_timeout or _CREDIT_SECONDS
         if credit_timeout is None and window is not None:
             wait = min(wait, window.left)
         await WAITS_FOR_ROOM
@@ -316,7 +323,7 @@ class JetStream:
                 taken = await credit.pool.acquire(credit.amount)
         except TimeoutError:
             if self.credits.has_abandoned:
-                # NATS does not answer those that were sent; that is what has to be said.
+                # The credit is in use because NATS does not answer earlier requests: report that.
                 raise DeadlineExceeded from None
             raise TooManyRequests("too many large values are being read at once") from None
         if credit_timeout is not None and window is not None:
@@ -324,7 +331,7 @@ class JetStream:
         return taken
 
     def abandon(self, pool: CreditPool, taken: int) -> None:
-        """Keep what was taken for a reply that was waited for in vain, as it may still come."""
+        """Keep the credit of a request that no longer waits, because its reply may still come."""
         pool.abandon(taken)
         self._reclaim_soon()
 
@@ -333,14 +340,14 @@ class JetStream:
             self._reclaiming = asyncio.create_task(self._reclaim())
 
     async def _reclaim(self) -> None:
-        """Find out what is no longer under way, for as long as there is something to find out."""
+        """Reclaim credit of replies that are not in flight any more, until nothing is left."""
         while True:
             self.credits.begin_reclaim()
             await asyncio.sleep(_RECLAIM_SECONDS)
             try:
                 await self.connection.mux.request(f"{self._api}INFO", timeout=self._timeout)
             except NoResponders:
-                pass  # an answer, too
+                pass  # this is a reply too
             except RequestFailed:
                 continue
             self.credits.reclaim()
@@ -357,19 +364,19 @@ class JetStream:
         window: RetryWindow,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Publish into a stream and return its answer: an ack, or one with an `error` object.
+        """Publish to a stream and return the answer: an acknowledgement or an `error` object.
 
-        A refusal that passes is met with another try, as is a stream without a leader.
+        A transient refusal is retried, and so is a stream without a leader.
 
         Args:
-            headers: a whole block.
-            check: how to find out what became of it.
-            window: of the request that this is a part of.
-            timeout: seconds, where this one's own differs from that of all.
+            headers: a complete header block.
+            check: how the caller finds out whether the write was applied.
+            window: the retry window of the request.
+            timeout: seconds; None for the default of all calls.
 
         Raises:
             BucketNotFound: the stream does not exist.
-            OutcomeUnknown: no answer in time; its hint is `check`.
+            OutcomeUnknown: there was no answer in time; the hint is `check`.
             Unavailable, PermissionDenied, ValueTooLarge: nothing was applied.
         """
         wait = timeout or self._timeout
@@ -381,12 +388,12 @@ class JetStream:
                 answer = read_answer(message, stream)
                 if "error" not in answer and type(answer.get("seq")) is not int:
                     raise Unreadable(stream)
-            except NoResponders as signal:
+            except NoResponders as failed:
                 await self.require_stream(stream)
                 if not await window.pause():
-                    raise request_error(signal, check) from signal
-            except RequestFailed as signal:
-                raise request_error(signal, check) from signal
+                    raise request_error(failed, check) from failed
+            except RequestFailed as failed:
+                raise request_error(failed, check) from failed
             else:
                 if "error" not in answer or answer["error"].get("err_code") not in TRANSIENT:
                     return answer
@@ -394,13 +401,13 @@ class JetStream:
                     return answer
 
     async def require_stream(self, stream: str) -> None:
-        """Tell a stream that will not answer from one whose leader is away, which says the same.
+        """Raise the reason if a stream will never answer; return if only its leader may be away.
 
-        Nobody hears a publish to a stream that is gone, and no server answers a read of one that is
-        out of service.
+        NATS reports both cases in the same way: nobody receives a publish to a deleted stream, and
+        no server answers a read of an offline stream.
 
         Raises:
-            GatewayError: why not; no `Unavailable`.
+            GatewayError: the reason; never `Unavailable`.
         """
         try:
             message = await self.connection.mux.request(
@@ -417,7 +424,7 @@ class JetStream:
                 del failure  # see `call`
 
     async def issues(self) -> dict[str, str]:
-        """Return what keeps JetStream from answering, by part; empty when it does."""
+        """Return the problems of JetStream, by component; empty if it answers."""
         if not self.connection.connected:
             reason = self.connection.last_error or "still connecting"
             return {"nats": f"not connected: {reason}"}
@@ -426,18 +433,18 @@ class JetStream:
             error = read_answer(message, "INFO").get("error")
             if error is not None:
                 raise api_error(error)
-        except RequestFailed as signal:
-            return {"jetstream": request_error(signal, None).message}
+        except RequestFailed as failed:
+            return {"jetstream": request_error(failed, None).message}
         except GatewayError as refused:
             return {"jetstream": refused.message}
         return {}
 
 
 def read_answer(reply: Reply, where: str) -> dict[str, Any]:
-    """Read an answer of the API. Another program can be the one who answers.
+    """Parse a reply of the API. Another program may have sent it.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: it is not a reply of JetStream.
     """
     try:
         answer = orjson.loads(reply.data)
@@ -445,5 +452,5 @@ def read_answer(reply: Reply, where: str) -> dict[str, Any]:
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("error", {}), dict):
         return answer
-    report_unreadable("answer", where, "what became of the request is unknown")
+    report_unreadable("answer", where, "the outcome of the request is unknown")
     raise Unreadable(where)

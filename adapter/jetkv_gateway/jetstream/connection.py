@@ -1,9 +1,9 @@
 """The supervisor of the connection to NATS.
 
-nats-py closes for good on any `-ERR` but two, and buffers writes while it reconnects, which makes
-their outcome unknowable. So its own reconnection is switched off (docs/architecture.md, decision
-2): when a client ends, for whatever reason, the supervisor builds a new one, with back-off; in
-between, requests fail at once and are certainly not sent.
+nats-py closes for good on any `-ERR` but two, and it buffers writes while it reconnects, so their
+outcome would be unknown. So its own reconnection is off (docs/architecture.md, decision 2). When a
+connection ends, the supervisor opens a new one, with back-off. In between, requests fail at once
+and are certainly not sent.
 """
 
 import asyncio
@@ -33,23 +33,24 @@ __all__ = ["ConnectFailure", "Connection", "FailureKind", "NatsOptions"]
 _log = logging.getLogger("jetkv.nats")
 
 _CONNECT_TIMEOUT = 2.0
-# Of several servers, one that is frozen must not be waited for while another one answers, and one
-# that is far away needs more time than that.
+# A frozen server must not delay a connection to another one, but a distant server needs the full
+# timeout.
 _HEAD_START = 0.5
 _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 0.25
-_STOOD_SECONDS = 1.0
+_STABLE_SECONDS = 1.0
 _FLUSH_SECONDS = 1.0
-_LEAVE_LOOK_SECONDS = 0.05
-_LEAVE_LOOKS = 200
-_USUAL_MAX_PAYLOAD = 1024 * 1024  # until a server has said its own
+_IDLE_CHECK_SECONDS = 0.05
+_IDLE_CHECKS = 200
+_DEFAULT_MAX_PAYLOAD = 1024 * 1024  # until the first INFO
 
 
 class Connection:
-    """A connection that is rebuilt whenever it ends. `start()` returns at once.
+    """A connection that is replaced whenever it ends. `start()` returns at once.
 
     Attributes:
-        max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
+        max_value_bytes: the largest payload that fits with the gateway's headers, by the newest
+            INFO.
         connected_server: the server at the other end; a new object for each connection.
     """
 
@@ -62,27 +63,27 @@ class Connection:
         self._mux: Multiplexer | None = None
         self._connected = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._left: set[asyncio.Task[Any]] = set()
+        self._closing: set[asyncio.Task[Any]] = set()
         self._attempts = 0
         self._failures: dict[Server, ConnectFailure] = {}
-        self.max_value_bytes = _USUAL_MAX_PAYLOAD - HEADER_RESERVE
+        self.max_value_bytes = _DEFAULT_MAX_PAYLOAD - HEADER_RESERVE
         self.server_version: tuple[int, int, int] = (0, 0, 0)
         self.server_info: dict[str, Any] = {}
         self.connected_server = ConnectedServer()
 
     def start(self) -> None:
-        """Start to connect, and to keep connected until `close`."""
+        """Connect, and stay connected until `close`."""
         self._supervisor = asyncio.create_task(self._supervise(), name="nats-supervisor")
 
     async def close(self) -> None:
-        """Disconnect, once NATS has taken in what was sent, or does not answer.
+        """Disconnect, after the server has processed everything sent or does not answer.
 
-        Requests still in flight end with `ConnectionLost`.
+        Requests in flight end with `ConnectionLost`.
         """
         if self._mux is not None:
             await self._mux.flush(_FLUSH_SECONDS)
-        tasks = [self._supervisor, *self._left] if self._supervisor is not None else []
-        # nats-py swallows a cancellation that meets it while it closes: one may not do.
+        tasks = [self._supervisor, *self._closing] if self._supervisor is not None else []
+        # nats-py may swallow a cancellation while it closes, so cancel again until the tasks end.
         while pending := [task for task in tasks if task is not None and not task.done()]:
             for task in pending:
                 task.cancel()
@@ -93,7 +94,7 @@ class Connection:
             self._supervisor = None
 
     async def wait_connected(self, timeout: float) -> bool:
-        """Return whether a connection stands, waiting up to `timeout` seconds for one."""
+        """Wait for a connection, at most `timeout` seconds; return whether there is one."""
         with suppress(TimeoutError):
             async with deadline(timeout):
                 await self._connected.wait()
@@ -105,10 +106,10 @@ class Connection:
 
     @property
     def mux(self) -> Multiplexer:
-        """The multiplexer of the connection that stands now.
+        """The multiplexer of the current connection.
 
         Raises:
-            NotConnected: none stands.
+            NotConnected: there is no connection.
         """
         if self._mux is None:
             raise NotConnected
@@ -116,7 +117,7 @@ class Connection:
 
     @property
     def failure(self) -> ConnectFailure | None:
-        """Why no connection stands, of all servers that were tried; None where nothing is known."""
+        """Why there is no connection, for all servers that were tried; None if nothing is known."""
         if not self._failures:
             return None
         failures = sorted(self._failures.values(), key=lambda failure: -failure.kind)
@@ -131,7 +132,7 @@ class Connection:
 
     @property
     def needs_operator(self) -> bool:
-        """Whether every server was tried in vain, and one of them for more than being away."""
+        """Whether all servers failed, and not only because they are unreachable."""
         failure = self.failure
         every = len(self._failures) >= len(self._servers)
         return every and failure is not None and failure.kind is not FailureKind.UNREACHABLE
@@ -143,8 +144,8 @@ class Connection:
             while server_connection is not None:
                 since = loop.time()
                 server_connection = await self._keep(server_connection)
-                if loop.time() - since > _STOOD_SECONDS:
-                    # A server that drops each connection at once is no reason to hurry.
+                if loop.time() - since > _STABLE_SECONDS:
+                    # Only reset the back-off if the server did not drop the connection at once.
                     self._attempts = 0
             await self._pause()
 
@@ -154,10 +155,11 @@ class Connection:
         await asyncio.sleep(min(backoff, _BACKOFF_LAST) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     async def _connect(self) -> ServerConnection | None:
-        """Try one server, and the next one as well while it does not answer.
+        """Try one server, and the next one too while the first does not answer.
 
         Returns:
-            The first link that stands; it is in use. None where one server failed at once, or all.
+            The first open connection, which is in use; None if one server failed at once, or all
+            failed.
         """
         race, left = asyncio.Event(), len(self._servers)
         attempts: set[asyncio.Task[ServerConnection | None]] = set()
@@ -168,9 +170,10 @@ class Connection:
                     attempt = asyncio.create_task(
                         self._attempt(self._servers.next(), race), name="nats-attempt"
                     )
-                    # Those that lose end in their own time: who stands is not to wait for them.
-                    self._left.add(attempt)
-                    attempt.add_done_callback(self._left.discard)
+                    # Attempts that lose the race end on their own; the winner does not wait for
+                    # them.
+                    self._closing.add(attempt)
+                    attempt.add_done_callback(self._closing.discard)
                     attempts.add(attempt)
                 done, attempts = await asyncio.wait(
                     attempts,
@@ -192,10 +195,10 @@ class Connection:
                 attempt.cancel()
 
     async def _attempt(self, server: Server, race: asyncio.Event) -> ServerConnection | None:
-        """Try to connect to a server; the link is in use when it is returned.
+        """Try to connect to a server. If this returns a connection, it is in use.
 
         Args:
-            race: set once an attempt beside this one has won.
+            race: set when a parallel attempt has won.
         """
         self._attempts += 1
         server_connection = ServerConnection(
@@ -217,7 +220,7 @@ class Connection:
             self._failures[server] = failed.failure
         finally:
             if not opened:
-                # A cancelled supervisor still has a socket to close.
+                # Close the socket even if the supervisor is cancelled.
                 await asyncio.shield(server_connection.close())
         if not opened:
             return None
@@ -235,7 +238,7 @@ class Connection:
         _log.info("connected to NATS at %s", server_connection.server.url)
 
     def _learn(self, server_connection: ServerConnection) -> None:
-        """Take over what a server says of itself and of its cluster, at first and later."""
+        """Process what a server says about itself and its cluster, at first and later."""
         if server_connection is not self._current:
             return
         self.server_info = server_connection.info
@@ -249,7 +252,7 @@ class Connection:
                 del self._failures[server]
 
     async def _keep(self, server_connection: ServerConnection) -> ServerConnection | None:
-        """Wait for the end of a link; return the one that took its place, if its server let us."""
+        """Wait for the end of a connection; return its replacement, if there is one by then."""
         try:
             await server_connection.end()
             if server_connection.leaving and not server_connection.ended:
@@ -257,8 +260,8 @@ class Connection:
                 other = await self._move(server_connection)
                 if other is not None:
                     task = asyncio.create_task(self._leave(server_connection), name="nats-leaving")
-                    self._left.add(task)
-                    task.add_done_callback(self._left.discard)
+                    self._closing.add(task)
+                    task.add_done_callback(self._closing.discard)
                     return other
             if server_connection.server in self._servers:
                 self._failures[server_connection.server] = server_connection.failure
@@ -280,17 +283,17 @@ class Connection:
         return None
 
     async def _leave(self, server_connection: ServerConnection) -> None:
-        """Close a link that another one took the place of, once what is under way is done."""
+        """Close a replaced connection after its requests in flight are done."""
         try:
-            for _ in range(_LEAVE_LOOKS):
+            for _ in range(_IDLE_CHECKS):
                 if server_connection.ended or server_connection.mux.idle:
                     break
-                await asyncio.sleep(_LEAVE_LOOK_SECONDS)
+                await asyncio.sleep(_IDLE_CHECK_SECONDS)
         finally:
             await asyncio.shield(server_connection.close())
 
     def _drop(self, server_connection: ServerConnection) -> None:
-        """Use a link no more, from the moment that it ends."""
+        """Stop using a connection when it ends."""
         if server_connection is self._current:
             self._connected.clear()
             self._mux = self._current = None

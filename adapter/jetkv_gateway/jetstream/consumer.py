@@ -1,7 +1,7 @@
-"""One ephemeral pull consumer: its name, its creation, asking it for messages, its removal.
+"""One ephemeral pull consumer: its name, its creation, requests for messages, its removal.
 
-Listings and watches read by one. It acknowledges nothing, and the server removes it once nobody has
-asked it for a while, so one that could not be removed does no harm.
+Listings and watches use it. It acknowledges nothing. The server removes it after a while without
+requests, so a consumer whose removal failed does no harm.
 """
 
 import secrets
@@ -22,11 +22,11 @@ _SECOND = 1_000_000_000
 
 
 class Consumer:
-    """A consumer of one bucket; `create` it first.
+    """A consumer of one bucket; call `create` first.
 
     Args:
-        mux: of the connection that it lives on.
-        kind: what it is for, in its name.
+        mux: of the connection that the consumer lives on.
+        kind: its purpose, as a part of its name.
     """
 
     def __init__(self, js: JetStream, mux: Multiplexer, names: BucketNames, kind: str) -> None:
@@ -45,18 +45,20 @@ class Consumer:
         timeout: float | None = None,
         **config: Any,
     ) -> dict[str, Any]:
-        """Create it, and return the server's reply.
+        """Create the consumer and return the server's reply.
 
-        Its replicas are left to the server: one, or as many as the stream has where it wants that.
+        The server chooses the number of replicas: one, or as many as the stream has if the stream
+        requires that.
 
         Args:
-            subjects: filters, none overlapping another.
-            inactive_seconds: after which the server removes it; see `BucketCache.inactive_seconds`.
-            timeout: seconds, where its own differs from that of all calls.
-            config: where it begins, and whatever else it has of its own.
+            subjects: filters, of which no two overlap.
+            inactive_seconds: seconds without requests after which the server removes the consumer;
+                see `BucketCache.inactive_seconds`.
+            timeout: seconds; None for the default of all calls.
+            config: where it starts, and its other settings.
 
         Raises:
-            GatewayError: it may be there all the same where nobody answered: `remove` it.
+            GatewayError: it was not created. Without an answer it may exist anyway: call `remove`.
         """
         body = {
             "stream_name": self._stream,
@@ -75,11 +77,11 @@ class Consumer:
         )
 
     async def pull(self, inbox: str, batch: int, expires: float, **more: int) -> None:
-        """Ask for the next messages, to be delivered to an inbox.
+        """Request the next messages, to be delivered to an inbox.
 
         Args:
-            batch: messages, at most.
-            expires: seconds, after which the server forgets the rest of it.
+            batch: the number of messages, at most.
+            expires: seconds after which the server drops the rest of the request.
             more: further fields of the request.
 
         Raises:
@@ -88,11 +90,11 @@ class Consumer:
         body = {"batch": batch, "expires": int(expires * _SECOND), **more}
         try:
             await self._mux.send(self._next, orjson.dumps(body), inbox)
-        except RequestFailed as signal:
-            raise request_error(signal, None) from signal
+        except RequestFailed as failed:
+            raise request_error(failed, None) from failed
 
     def on_denied(self, denied: Callable[[], None] | None) -> None:
-        """Have `denied` called when NATS does not permit the request; None ends that.
+        """Call `denied` when NATS does not permit the request; None ends that.
 
         The server sends no reply to such a request; it only reports an error on the connection.
         """
@@ -100,11 +102,11 @@ class Consumer:
 
     @property
     def denied(self) -> GatewayError:
-        """What to raise then."""
+        """The error to raise after `on_denied`."""
         return request_error(NotPermitted(self._any_next + "*"), None)
 
     async def remove(self, timeout: float) -> None:
-        """Remove it.
+        """Remove the consumer.
 
         Raises:
             GatewayError: it is gone already, or could not be removed.

@@ -1,7 +1,7 @@
-"""What the gateway shows to NATS, and what it checks NATS by: files that are renewed meanwhile.
+"""The credentials for NATS and the TLS files, read again when the files change.
 
-They are looked at before each connection. A file that is broken at that moment, or half written,
-leaves the last good one in force.
+The files are checked before each connection. If a file is invalid or half written at that moment,
+the last valid one stays in use.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 
 class SecretError(Exception):
-    """Raised for a file that cannot be used. The text names neither its path nor what is in it."""
+    """Raised for an unusable file. The text contains neither its path nor its content."""
 
 
 class Renewed(Generic[T]):
-    """What files hold, read again once they change.
+    """The content of files, read again when they change.
 
     Args:
-        what: the files, in words.
-        files: whose change counts.
+        what: a name of the files, for messages.
+        files: the files whose changes count.
         load: reads them; raises `SecretError`, OSError or ssl.SSLError.
     """
 
@@ -47,10 +47,10 @@ class Renewed(Generic[T]):
         self._good: T | None = None
 
     def get(self) -> T:
-        """Return what the files hold now, or held when they were last good.
+        """Return the current content, or the last valid one.
 
         Raises:
-            SecretError: they have never been good.
+            SecretError: the files have never been valid.
         """
         state = [_state(file) for file in self._files]
         if self._good is not None and state == self._seen:
@@ -65,7 +65,7 @@ class Renewed(Generic[T]):
             if self._good is None:
                 raise SecretError(text) from error
             if state != self._seen:
-                _log.warning("%s; those read before stay in force", text)
+                _log.warning("%s; the last valid content stays in use", text)
             good = self._good
         self._seen = state
         self._good = good
@@ -81,14 +81,14 @@ def _state(file: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Files of PEM: CAs to trust instead of the system's, and a client certificate with its key."""
+    """PEM files: CAs that replace the system's, and a client certificate with its key."""
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
 
     def renewed(self) -> Renewed[ssl.SSLContext]:
-        """Return the context made of them."""
+        """Return the TLS context of these files."""
         files = [file for file in (self.ca, self.cert, self.key) if file is not None]
         if self.ca is None and (system := ssl.get_default_verify_paths().cafile) is not None:
             files.append(Path(system))
@@ -97,7 +97,7 @@ class TlsFiles:
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.ca)
         if self.cert is not None:
-            # Without a password of its own, OpenSSL would ask for one on the terminal, and wait.
+            # Without a password callback, OpenSSL would ask on the terminal and wait.
             context.load_cert_chain(self.cert, self.key, password=_no_password)
         return context
 
@@ -107,9 +107,9 @@ def _no_password() -> str:
 
 
 def expecting(context: ssl.SSLContext, name: str) -> ssl.SSLContext:
-    """Have a context expect `name` in certificates, whatever its user connects to.
+    """Make a context expect `name` in certificates, whatever host the connection goes to.
 
-    nats-py names a host of its own to plain connections only, not to WebSockets.
+    nats-py passes a host name only for plain connections, not for WebSockets.
     """
     wrap = ssl.SSLContext.wrap_bio
 
@@ -122,20 +122,20 @@ def expecting(context: ssl.SSLContext, name: str) -> ssl.SSLContext:
 
 
 def read_credentials(file: Path) -> str:
-    """Return a credentials file (JWT and seed) in the form that nats-py can read.
+    """Return a credentials file (JWT and seed) in a form that nats-py can read.
 
-    nats-py takes line ends of Windows for a part of the secret, and looks for ever for a JWT that
-    is not there.
+    nats-py treats Windows line ends as a part of the secret, and loops forever if the JWT is
+    missing.
 
     Raises:
-        OSError: it cannot be read.
-        SecretError: it is not whole.
+        OSError: the file cannot be read.
+        SecretError: the file is not complete.
     """
     text = _text(file)
     jwt, seed = _JWT.search(text), _DECORATED_SEED.search(text)
     if jwt is None or seed is None:
         missing = "user JWT" if jwt is None else "user seed"
-        raise SecretError(f"it has no {missing}: are the credentials whole?")
+        raise SecretError(f"it has no {missing}: are the credentials complete?")
     _check_seed(seed[1])
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt[1]}\n------END NATS USER JWT------\n"
@@ -147,12 +147,12 @@ def read_nkey(file: Path) -> str:
     """Return the seed in a file; other lines, such as comments, are ignored.
 
     Raises:
-        OSError: it cannot be read.
-        SecretError: it holds no seed, or not all of it.
+        OSError: the file cannot be read.
+        SecretError: there is no seed, or only a part of one.
     """
     seed = _SEED.search(_text(file))
     if seed is None:
-        raise SecretError("it has no seed: are the credentials whole?")
+        raise SecretError("it has no seed: are the credentials complete?")
     _check_seed(seed[1])
     return seed[1]
 
@@ -167,4 +167,4 @@ def _check_seed(seed: str) -> None:
         if nkeys.encode_seed(raw, prefix).decode() != seed:
             raise SecretError("its checksum is wrong")  # noqa: TRY301 - nkeys does not look at it
     except Exception as error:  # depending on what is wrong it raises anything
-        raise SecretError("invalid seed: are the credentials whole?") from error
+        raise SecretError("invalid seed: are the credentials complete?") from error

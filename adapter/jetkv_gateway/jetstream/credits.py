@@ -1,19 +1,21 @@
-"""One budget of bytes that are under way from NATS: asked for, and not yet here.
+"""Credits for the bytes that NATS may be sending at a time.
 
-All requests of a worker share one connection, and nats-server ends a connection that more than its
-`max_pending` (64 MiB) wait for. So each one takes as much as its answer may have before it asks,
-and gives it back when the answer is here. The sum never goes over the total, whatever comes.
+All requests of a worker share one connection. nats-server closes a connection if more than
+`max_pending` bytes (64 MiB) wait for it. So each request acquires credit for its largest possible
+reply before it is sent, and releases the credit when the reply is here. The total is never
+exceeded.
 
-The budget has lanes, so that small answers do not wait behind large ones. A lane other than that of
-the small ones has a part of the total, which it may fill and not go over; the small ones may have
-all that is free. Within a lane, requests are served in the order in which they came. A later
-request of another lane may overtake one that waits, but never takes the bytes that it waits for, so
-every request gets its turn. A request that waits holds nothing that another one waits for.
+The credit is divided into pools, so that small replies do not wait behind large ones. The pool of
+small replies may use everything that is free; each other pool has a capacity of its own. Within a
+pool, requests are served in order of arrival. A later request of another pool may overtake a
+waiting request, but it never takes the credit that the waiting one needs, so every request gets its
+turn. A request holds nothing while it waits.
 
-An answer that nobody waits for any more still comes, and one that is late may come or not. What
-was taken for it is kept until a reply to something that was asked for later is here: a connection
-is a queue, so what has not come by then is not under way. The lane of the small ones gives up all
-that is so late. Where a bucket has no leader, reads of it would else keep out those of all others.
+A reply can still arrive after its request was cancelled or has timed out. Its credit stays in use
+until the reply to a later request is here: the connection delivers in order, so an earlier reply
+that has not come by then is not in flight. The pool of small replies reclaims all credit that is
+late in this way. Otherwise reads of a bucket without a leader would keep reads of all other buckets
+waiting.
 """
 
 import asyncio
@@ -23,21 +25,21 @@ from typing import NamedTuple
 __all__ = ["IN_FLIGHT_BYTES", "CreditPool", "CreditRequest", "ReadCredits"]
 
 IN_FLIGHT_BYTES = 44 * 1024 * 1024
-"""What a server allows by default is 64 MiB, and it counts what it has sent until it has sent all
-that there was when it began to send. So what is here and asked for again can count twice: the large
-lane, the feeds and the standing part. The sum of all that stays below the 64 MiB, with some MiB for
-what is not counted, as each of it is small: acknowledgements, heartbeats, what a server says of a
-stream."""
+"""The default limit of a server is 64 MiB. The server counts bytes until it has sent everything
+that was ready when it began to send, so bytes that have arrived, and whose credit was acquired
+again, can count twice. That applies to the pools `large`, `bulk` and `live`. The sum stays below 64
+MiB and leaves a few MiB for small messages that need no credit: acknowledgements, heartbeats and
+stream infos."""
 
-_LARGE = _FEEDS = 0.1
-_STANDING = 0.15
+_LARGE = _BULK = 0.1
+_LIVE = 0.15
 _CAUTIOUS = 0.25
-"""Parts of the total. Other replies come behind what is under way: the less of what is large, the
-sooner."""
+"""Fractions of the total. The pools of large replies are small, because other replies come behind
+whatever is in flight."""
 
-_FEEDS_AT_MOST = 16
-"""The n-th feed gets this part of what n feeds could have each: the sum over ten thousand of them
-is about ten times as much as the first one gets, and has to fit."""
+_FEED_DIVISOR = 16
+"""The n-th feed gets 1/16 of an equal share for n feeds. The shares of ten thousand feeds add up to
+about ten times the first share, and that sum has to fit."""
 
 _FEED_MOST = 256 * 1024
 _FEED_LEAST = 384
@@ -50,13 +52,12 @@ class _Waiter(NamedTuple):
 
 
 class CreditPool:
-    """One kind of answers, and what it has of a budget.
+    """The credit for one kind of replies.
 
     Attributes:
-        capacity: bytes that it may have at a time; only one that asks for more than that gets more,
-            and then it is alone in its lane.
-        waiters: the requests that wait, in order.
-        epoch: of what is taken now; `give` it back with that.
+        capacity: bytes in use at a time. A single request may exceed it if it is alone in the pool.
+        waiters: the waiting requests, in order.
+        epoch: identifies the credit acquired now; pass it to `release`.
     """
 
     __slots__ = (
@@ -80,11 +81,11 @@ class CreditPool:
 
     @property
     def taken(self) -> int:
-        """Bytes that are taken now."""
+        """Bytes in use now."""
         return self.capacity - self._free
 
     def try_acquire(self, amount: int) -> int:
-        """Return what was taken, 0 where there is no room now: `give` it back."""
+        """Acquire credit without waiting; return the amount to `release`, or 0 if there is none."""
         credits = self._credits
         if (
             credits.waiting
@@ -100,9 +101,9 @@ class CreditPool:
         return amount
 
     async def acquire(self, amount: int) -> int:
-        """Wait until that much is free, and return what was taken: `give` it back.
+        """Wait for credit, and return the amount to `release`.
 
-        Who asks for more than one can have (`ReadCredits.max_request`) gets that much.
+        The amount is at most `ReadCredits.max_request`.
         """
         taken = self.try_acquire(amount)
         if taken:
@@ -116,16 +117,17 @@ class CreditPool:
         try:
             await turn
         except asyncio.CancelledError:
-            # Its turn may have come at this very moment. Else the next one's may have.
+            # If the credit was granted at the same moment, return it. If not, the next waiter may
+            # fit now.
             self.release(0 if turn.cancelled() else amount)
             raise
         return amount
 
     def release(self, amount: int, epoch: int | None = None) -> None:
-        """Give back what was taken, or a part of it; it has come, or will not.
+        """Return credit, or a part of it, because the reply is here or will not come.
 
         Args:
-            epoch: in which it was taken; None in a lane that gives up nothing.
+            epoch: the epoch in which the credit was acquired; None in a pool that never reclaims.
         """
         if epoch is not None and epoch != self.epoch:
             if epoch < self._reclaimed_epoch:
@@ -138,13 +140,13 @@ class CreditPool:
             credits.grant()
 
     def abandon(self, amount: int) -> None:
-        """Leave what was taken to `ReadCredits.reclaim`: it may still come."""
+        """Leave credit to `ReadCredits.reclaim`, because the reply may still come."""
         if self is not self._credits.small:
             self._abandoned += amount
 
     @property
     def has_abandoned(self) -> bool:
-        """Whether something waits to be settled."""
+        """Whether this pool has credit to reclaim."""
         return (
             bool(self.waiters)
             if self is self._credits.small
@@ -166,31 +168,31 @@ class CreditPool:
         self.release(amount)
 
     def fits(self, amount: int, free: int) -> bool:
-        """Return whether somebody may go whom others leave so much."""
+        """Return whether a request fits into `free` bytes of the total and into this pool."""
         return amount <= free and (amount <= self._free or self._free == self.capacity)
 
     def reserved(self) -> int:
-        """Return what others have to leave free for the first of the line."""
+        """Return the bytes that other pools must leave free for the first waiter."""
         amount = self.waiters[0].amount
         if self is self._credits.small:
             return amount
-        # The rest of its part as well, as that is its lane's own.
+        # Other pools must not use the rest of this pool's capacity either.
         return max(0, max(amount, self.capacity) - self.taken)
 
     def resize(self, capacity: int) -> None:
-        """Let it have another part; what is over that is not taken again once it is given back."""
+        """Change the capacity. Credit in use above it is not granted again after its release."""
         self._free += capacity - self.capacity
         self.capacity = capacity
 
     def grant_first(self) -> None:
-        """Let the first of the line go."""
+        """Grant credit to the first waiter."""
         _, amount, turn = self._pop()
         self._credits.free -= amount
         self._free -= amount
         turn.set_result(None)
 
     def drop_cancelled(self) -> bool:
-        """Forget who is first and no longer waits; return whether somebody still does."""
+        """Remove cancelled waiters from the front; return whether a waiter is left."""
         while self.waiters and self.waiters[0].turn.done():
             self._pop()
         return bool(self.waiters)
@@ -201,27 +203,27 @@ class CreditPool:
 
 
 class ReadCredits:
-    """The bytes of one connection.
+    """The credit of one connection.
 
     Args:
         total: bytes.
 
     Attributes:
-        small: the lane of answers that are small, or likely so.
-        large: of those that are large.
-        feeds: of batches of messages: listings, and what watches catch up with.
-        live: of what live feeds may be sent at any time; see `open_feed`.
-        max_request: bytes that one can have at most.
-        free: bytes that nobody has.
-        waiting: how many wait, in all lanes.
+        small: the pool of replies that are, or probably are, small.
+        large: the pool of large replies.
+        bulk: the pool of batches of messages, for listings and for watches that catch up.
+        live: the pool of what live feeds may be sent at any time; see `open_feed`.
+        max_request: the largest amount of one request in bytes.
+        free: unused bytes.
+        waiting: the number of waiting requests in all pools.
     """
 
     def __init__(self, total: int = IN_FLIGHT_BYTES) -> None:
         self.total = self.free = total
         self.small = CreditPool(self, total)
         self.large = CreditPool(self, int(total * _LARGE))
-        self.bulk = CreditPool(self, int(total * _FEEDS))
-        self.live = CreditPool(self, int(total * _STANDING))
+        self.bulk = CreditPool(self, int(total * _BULK))
+        self.live = CreditPool(self, int(total * _LIVE))
         self.max_request = total - self.live.capacity
         self.waiting = 0
         self._pools = self.small, self.large, self.bulk, self.live
@@ -230,15 +232,15 @@ class ReadCredits:
         self._draining = False
 
     async def open_feed(self) -> int:
-        """Return what one more live feed may be sent at any time, 0 where nothing is left.
+        """Return the bytes that another live feed may be sent at any time, 0 if none are left.
 
-        It is taken of `live` for as long as the feed is open: `close_feed` gives it back. The
-        more feeds are open, the less a new one gets, so that there is something for thousands:
-        the n-th largest share is never more than what the n-th feed got, and the sum of all those
-        grows with the logarithm of their number only.
+        The feed holds this credit of `live` until `close_feed`. The more feeds are open, the less a
+        new one gets, so that there is credit for thousands of them: the n-th largest share is never
+        more than the share of the n-th feed, and the sum of all shares grows only with the
+        logarithm of the number of feeds.
         """
         pool = self.live
-        share = pool.capacity // (_FEEDS_AT_MOST * (self._feeds + 1))
+        share = pool.capacity // (_FEED_DIVISOR * (self._feeds + 1))
         amount = max(_FEED_LEAST, min(_FEED_MOST, share))
         if pool.waiters or pool.taken + amount > pool.capacity:
             return 0
@@ -252,7 +254,7 @@ class ReadCredits:
         return amount
 
     def close_feed(self, amount: int) -> None:
-        """Give back what `open_feed` has taken."""
+        """Release the credit of a feed."""
         self._feeds -= 1
         self.live.release(amount)
 
@@ -261,34 +263,34 @@ class ReadCredits:
         return self._number
 
     def restrict_small(self) -> None:
-        """Be careful: what was taken for small is large.
+        """Restrict the pool of small replies, because one of its replies was large.
 
-        All that is under way in the lane of the small ones may be. None is asked for until that is
-        here, and fewer at a time then, until `lift_restriction`.
+        Every reply in flight in this pool may be large too. So no more are requested until all of
+        them are here, and after that fewer at a time, until `lift_restriction`.
         """
         if self.small.capacity == self.total:
             self._draining = True
             self.small.resize(0)
 
     def lift_restriction(self) -> None:
-        """End what `restrict_small` began, as no other one came for a while."""
+        """Undo `restrict_small` after a while without another large reply."""
         self._draining = False
         self.small.resize(self.total)
         self.grant()
 
-    def _drained(self) -> None:
+    def _end_drain(self) -> None:
         if self._draining and not self.small.taken:
             self._draining = False
             self.small.resize(int(self.total * _CAUTIOUS))
 
     def unreserved(self) -> int:
         """Return the free bytes that no waiting request needs."""
-        self._drained()
+        self._end_drain()
         return self.free - sum(pool.reserved() for pool in self._pools if pool.drop_cancelled())
 
     @property
     def has_abandoned(self) -> bool:
-        """Whether `begin_reclaim` has something to begin with."""
+        """Whether there is credit to reclaim."""
         return any(pool.has_abandoned for pool in self._pools)
 
     def begin_reclaim(self) -> None:
@@ -297,13 +299,13 @@ class ReadCredits:
             pool.begin_reclaim()
 
     def reclaim(self) -> None:
-        """Give back what was left or is late since before `begin_reclaim`: it did not come."""
+        """Release abandoned and late credit from before `begin_reclaim`."""
         for pool in self._pools:
             pool.reclaim()
 
     def grant(self) -> None:
-        """Let go whoever's turn has come."""
-        self._drained()
+        """Grant credit to every waiter whose turn has come."""
+        self._end_drain()
         while self._grant_one():
             pass
 
@@ -313,7 +315,7 @@ class ReadCredits:
             if pool.fits(pool.waiters[0].amount, free):
                 pool.grant_first()
                 return True
-            # Who came later does not take what this one waits for.
+            # A later request must not take the credit that this one waits for.
             free -= pool.reserved()
         return False
 
@@ -323,7 +325,7 @@ def _first(pool: CreditPool) -> int:
 
 
 class CreditRequest(NamedTuple):
-    """What a read has to take, and of which lane."""
+    """The amount of credit that a read needs, and the pool to acquire it from."""
 
     pool: CreditPool
     amount: int

@@ -1,37 +1,37 @@
-"""What a write does next, decided without I/O. `writes.py` carries it out.
+"""Decides the next step of a write, without I/O. `writes.py` carries the steps out.
 
-A `WriteState` holds what the caller asked for and the results of the tries so far. After each event
-one of four functions returns the next state and the next step:
+A `WriteState` holds what the caller asked for and the results of the tries so far. After each
+event, one of four functions returns the next state and the next step:
 
 | Event                                | Without a condition       | With a condition             |
 |--------------------------------------|---------------------------|------------------------------|
 | stored                               | DONE                      | DONE                         |
-| known: a server remembers the id     | VERIFY                    | VERIFY                       |
-| in process: the id's write is under way | WAIT, then send again  | LOOK                         |
-| mismatch                             | REFUSE                    | LOOK                         |
+| duplicate: the server knows the id   | VERIFY                    | VERIFY                       |
+| in process: the first try of this id is still being stored | WAIT, then send again | READ_KEY    |
+| mismatch                             | REFUSE                    | READ_KEY                     |
 | any other refusal                    | REFUSE                    | REFUSE                       |
 | no answer, with an idempotency key   | WAIT, then send again     | WAIT, then send again        |
 | no answer, without one               | REFUSE (unknown)          | REFUSE (unknown)             |
 
-After a LOOK, by what the leader shows:
+After READ_KEY, the next step depends on the leader's state of the key:
 
-| The leader shows                     | After a mismatch          | After "in process"           |
+| State of the key                     | After a mismatch          | After "in process"           |
 |--------------------------------------|---------------------------|------------------------------|
-| our own write (same idempotency key) | DONE                      | DONE                         |
+| this write (same idempotency key)    | DONE                      | DONE                         |
 | the condition holds, as it was sent  | WAIT, then send again     | WAIT, then send again        |
 | the condition holds, at another revision (a create over a tombstone) | SEND | SEND           |
-| the same, and another message id was used before | ASK, then SEND | ASK, then SEND            |
-| the condition does not hold, with an idempotency key | ASK, then CONFLICT | SEND or WAIT     |
+| the same, and an earlier message id was used | PROBE_ID, then SEND | PROBE_ID, then SEND        |
+| the condition does not hold, with an idempotency key | PROBE_ID, then CONFLICT | SEND or WAIT |
 | the condition does not hold, without one | CONFLICT              | CONFLICT                     |
 
-WAIT ends with `out_of_time` when the request has no time left for another try.
+If the request has no time for another try, WAIT ends with the error in `out_of_time`.
 
-Why "in process" is not the end of a conditional write: a server that replicates refuses a second
-try of the same id while the first one is on its way, and the first may still fail. Some servers
-(below 2.12) then hold on to the id for minutes; a conditional write takes another id there, since
-no two conditional writes on one revision can both be applied. A create may come to name another
-revision, though: what it wrote under an earlier id may have been deleted since. So it asks for the
-earlier ids first.
+"In process" does not end a conditional write: a server with replicas refuses a second try of an id
+while the first try is on its way, and the first try may still fail. Servers below 2.12 then keep
+the id for minutes, so a conditional write takes another id there. This is safe, because two
+conditional writes on one revision cannot both be applied. A create is different, because it may
+name another revision later: the value that it wrote under an earlier id may have been deleted
+since. So a create probes the earlier ids first.
 """
 
 from enum import Enum, auto
@@ -52,11 +52,11 @@ __all__ = [
 ]
 
 MAX_MESSAGE_IDS = 3
-"""How many message ids a conditional write may use, one after the other."""
+"""The number of message ids that a conditional write may use, one after the other."""
 
 
 class Outcome(Enum):
-    """What a server answered to a try."""
+    """The server's answer to a try."""
 
     STORED = auto()
     DUPLICATE = auto()
@@ -66,16 +66,16 @@ class Outcome(Enum):
 
 
 class Step(Enum):
-    """What comes next.
+    """The next step of a write.
 
     DONE: return `revision`.
-    VERIFY: the id is known at `revision`: make sure that it was the same request, then return it.
-    REFUSE: raise what the answer means.
-    CONFLICT: raise that the caller's condition does not hold.
-    READ_KEY: ask the leader for the newest message of the key.
-    PROBE_ID: ask the server for the revision that it remembers for the message id.
+    VERIFY: the server knows the id at `revision`; check that it was the same request and return it.
+    REFUSE: raise the error of the answer.
+    CONFLICT: raise the error of a condition that does not hold.
+    READ_KEY: read the newest message of the key from the leader.
+    PROBE_ID: ask the server for the revision that it stored for the message id.
     SEND: send the next try at once.
-    WAIT: pause, then send the next try; `out_of_time` says what it is without time for that.
+    WAIT: pause, then send the next try; `out_of_time` is the error if there is no time for that.
     """
 
     DONE = auto()
@@ -89,22 +89,22 @@ class Step(Enum):
 
 
 class OutOfTime(Enum):
-    """What a write is that has no time for another try."""
+    """The error of a write that has no time for another try."""
 
     UNKNOWN = auto()
     NOT_APPLIED = auto()
 
 
 class WriteState(NamedTuple):
-    """A write between two requests.
+    """The state of a write between two requests.
 
     Attributes:
-        expected: the revision that the caller names, 0 for a create, None for no condition.
-        has_id: whether it has an idempotency key, and may therefore be sent again.
-        sent: the revision that the next try names; for a create over a tombstone, that of it.
-        message_id: which of its message ids the next try bears, from 0.
+        expected: the revision that the caller names, 0 for a create, None without a condition.
+        has_id: whether the write has an idempotency key and may therefore be sent again.
+        sent: the revision that the next try names; for a create over a tombstone, the tombstone's.
+        message_id: the number of the message id of the next try, from 0.
         uncertain: whether a try may still be applied, now or later.
-        fallback: the course to go on with where none of the ids asked for is known; None where the
+        fallback: the state to continue with if the server knows none of the probed ids; None if the
             condition does not hold.
     """
 
@@ -117,17 +117,17 @@ class WriteState(NamedTuple):
 
     @staticmethod
     def of(expected: int | None, *, has_id: bool) -> "WriteState":
-        """Return the course of a write of which nothing was sent yet."""
+        """Return the state of a write before its first try."""
         return WriteState(expected, has_id, expected)
 
 
 class KeyState(NamedTuple):
-    """What the leader shows of a key.
+    """The leader's state of a key.
 
     Attributes:
-        revision: of its newest message, 0 for none.
-        live: whether that is a value.
-        is_this_write: whether that is this very write: it bears the same idempotency key.
+        revision: of its newest message, 0 if there is none.
+        live: whether that message is a value.
+        is_this_write: whether this write stored that message, by the idempotency key.
     """
 
     revision: int = 0
@@ -135,7 +135,7 @@ class KeyState(NamedTuple):
     is_this_write: bool = False
 
     def meets(self, expected: int | None) -> bool:
-        """Return whether a condition holds: a create needs no live value, a tombstone is none."""
+        """Return whether a condition holds. A create needs a key without a live value."""
         if expected is None:
             return True
         if expected == 0:
@@ -144,7 +144,7 @@ class KeyState(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A step, and the course that the write is on from there."""
+    """The next step of a write, and its state from there."""
 
     step: Step
     state: WriteState
@@ -156,7 +156,7 @@ def after_answer(state: WriteState, outcome: Outcome, revision: int = 0) -> Deci
     """Decide after an answer to a try.
 
     Args:
-        revision: that the answer names, with STORED and KNOWN.
+        revision: the revision in the answer, with STORED and DUPLICATE.
     """
     conditional = state.sent is not None
     if outcome is Outcome.STORED:
@@ -172,23 +172,23 @@ def after_answer(state: WriteState, outcome: Outcome, revision: int = 0) -> Deci
 
 
 def after_no_answer(state: WriteState, *, sent: bool) -> Decision:
-    """Decide after a try that got no answer.
+    """Decide after a try without an answer.
 
     Args:
-        sent: whether it may have reached a server; what certainly did not was not applied.
+        sent: whether the try may have reached a server. If not, it was certainly not applied.
     """
     if not state.has_id:
         return Decision(Step.REFUSE, state)
     if sent:
         return Decision(Step.WAIT, state._replace(uncertain=True))
-    # Nothing of this try was applied. Only a doubt about an earlier one is worth more tries.
+    # This try was not applied. Only an uncertain earlier try justifies another one.
     return Decision(Step.WAIT if state.uncertain else Step.REFUSE, state)
 
 
 def after_read(
     state: WriteState, outcome: Outcome, key_state: KeyState, *, keeps_refused_ids: bool
 ) -> Decision:
-    """Decide after a look at the key; `outcome` is the answer before it, MISMATCH or IN_PROCESS.
+    """Decide after a read of the key. `outcome` is the answer before it: MISMATCH or IN_PROCESS.
 
     Args:
         keeps_refused_ids: whether the server keeps the id of a try that it refused (before 2.12).
@@ -201,26 +201,27 @@ def after_read(
             moved = state._replace(sent=key_state.revision)
             if not state.message_id:
                 return Decision(Step.SEND, moved)
-            # The next try is not known for what was applied under an earlier id, and deleted since.
+            # The next try would not be recognised as a repeat of a value that was stored under an
+            # earlier id and deleted since.
             asked = state._replace(message_id=state.message_id - 1, fallback=moved)
             return Decision(Step.PROBE_ID, asked._replace(uncertain=True))
-        # Another write on the key is in flight, or was taken back: nothing of ours is stored.
+        # Another write on the key is in flight or has failed; this write is not stored.
         if in_process and keeps_refused_ids:
             state = _with_next_id(state) or state
         return Decision(Step.WAIT, state, out_of_time=OutOfTime.NOT_APPLIED)
     if not state.has_id:
         return Decision(Step.CONFLICT, state)
     if not in_process:
-        # It may have been applied by an earlier try, and written over since.
+        # An earlier try may have been applied and overwritten since.
         return Decision(Step.PROBE_ID, state._replace(uncertain=True))
     other = _with_next_id(state) if keeps_refused_ids else None
     return Decision(Step.SEND, other) if other is not None else Decision(Step.WAIT, state)
 
 
 def after_probe(state: WriteState, known: int | None) -> Decision:
-    """Decide after the server was asked for the revision that it remembers, None for none.
+    """Decide after a probe; `known` is the revision that the server stored for the id, or None.
 
-    A try under an earlier id may have been applied after all: each id that was used is asked for.
+    A try under an earlier id may have been applied after all, so each used id is probed.
     """
     if known:
         return Decision(Step.VERIFY, state, known)

@@ -1,10 +1,12 @@
 """Direct reads: any server that holds a stream answers with the raw bytes of a message.
 
-Whoever may publish to a bucket chooses what stands first in the headers of an answer, so what the
-server says of it is taken from their end (`headers.read_direct`). Only a message of the bucket's
-own stream counts. A mirror with `mirror_direct` takes its turn in answering for its origin, and may
-be behind: it says its own name, or "not found", with no name at all. So after "not found", too, the
-leader is asked.
+`standalone` tells whether such a read is as fresh as a read of the leader.
+
+Everyone who may publish to a bucket controls the first headers of an answer, so the server's own
+headers are taken from its end (`headers.read_direct`). Only a message of the bucket's own stream
+counts. A mirror with `mirror_direct` takes turns in answering for its origin, and it may be behind:
+it answers with its own name, or "not found" without a name. So after "not found" the leader is
+asked too.
 """
 
 import asyncio
@@ -29,7 +31,7 @@ from jetkv_gateway.kv.model import Consistency, Entry
 __all__ = ["DirectReads"]
 
 _REPLICA_TIMEOUT = 1.0
-"""Seconds. A frozen replica does not answer at all, and its leader can still do so."""
+"""Seconds. A frozen replica never answers, but the leader may still do so."""
 
 _NOT_FOUND = b"404"
 _ABSENT_KEPT = 4096
@@ -38,7 +40,7 @@ _STRONG = Consistency.STRONG
 
 
 class DirectReads:
-    """Reads of single messages that any holder of a stream answers."""
+    """Reads of single messages that any server with the stream may answer."""
 
     def __init__(self, js: JetStream) -> None:
         self._js = js
@@ -46,10 +48,11 @@ class DirectReads:
         self._absent: set[str] = set()
 
     def usable(self, stream: str, subject: str, direct_server: ConnectedServer | None) -> bool:
-        """Return whether direct reads of a stream are its leader's now, and worth a try.
+        """Return whether direct reads of a stream are leader reads and have not failed recently.
 
         Args:
-            direct_server: the connection on which they are, by the last look at the stream.
+            direct_server: the server whose direct reads were leader reads when the stream was last
+                read.
         """
         connected_server = self._js.connection.connected_server
         if (
@@ -62,9 +65,10 @@ class DirectReads:
         return not backoff.streams or not backoff.blocks(stream, self._loop.time())
 
     def record_absence(self, subject: str, *, there: bool) -> None:
-        """Take in what the leader says of a subject.
+        """Remember whether the leader has a message of this subject.
 
-        What is not there is asked of it at once the next time: it would be asked anyway.
+        A direct read of an absent subject is useless, because the leader is asked anyway. So the
+        next read goes to the leader at once.
         """
         if there:
             self._absent.discard(subject)
@@ -83,18 +87,20 @@ class DirectReads:
         window: RetryWindow,
         direct_server: ConnectedServer | None = None,
     ) -> tuple[Entry, bytes] | None:
-        """Return a message and the headers it was stored with; None: the leader has to be asked.
+        """Return a message and its stored headers; None if the leader must be asked.
 
-        A bucket without direct gets has no server that answers; a frozen one does not in time, and
-        a missing permission can look the same.
+        Without direct gets in the bucket no server answers. A frozen server does not answer in
+        time, and a missing permission can look the same.
 
         Args:
-            credit: of the bytes under way.
-            direct_server: as for `usable`, which has just said yes; None where anybody may answer.
+            credit: the credit to acquire.
+            direct_server: as for `usable`, which has just returned True; None if any server may
+                answer.
 
         Raises:
-            TooManyRequests: there was no room for the answer in time.
-            GatewayError: it was on its way when the connection broke, and there is no other.
+            TooManyRequests: there was no credit in time.
+            GatewayError: the connection broke while the read was in flight, and there is no other
+                one.
         """
         js, pool, stream = self._js, credit.pool, names.stream
         taken, waited = pool.try_acquire(credit.amount), False
@@ -124,10 +130,10 @@ class DirectReads:
             if direct_server is None:
                 return None
             failure = request_error(late, None)
-        except ConnectionLost as signal:
-            failure = request_error(signal, None)
+        except ConnectionLost as failed:
+            failure = request_error(failed, None)
         except NotConnected:
-            return None  # nothing was sent: the next one says why
+            return None  # nothing was sent; the read of the leader reports the reason
         except RequestFailed:
             self._failed(stream, direct_server)
             return None
@@ -136,12 +142,12 @@ class DirectReads:
         finally:
             if taken:
                 pool.release(taken, epoch)
-        # What was on its way is tried again, as `JetStream.call` does it, and counted.
+        # Retry a read that was in flight, and count it, as `JetStream.call` does.
         if not await js.wait_reconnected(window):
             try:
                 raise failure
             finally:
-                del failure  # an error holds this frame, and must not be held by it
+                del failure  # the error references this frame: this avoids a cycle
         await window.pause()
         return None
 

@@ -1,4 +1,4 @@
-"""Single keys on JetStream: get, put, delete, history. The hot path; writes are in `writes`."""
+"""Single keys on JetStream: get, put, delete, history. The hot path."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -29,7 +29,7 @@ from jetkv_gateway.kv.retries import Retries
 
 __all__ = ["JetStreamEntries"]
 
-_ROOM_SECONDS_WITHIN = 30.0
+_STARTED_CREDIT_SECONDS = 30.0
 
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
 _STRONG, _PUT = Consistency.STRONG, Operation.PUT
@@ -85,7 +85,7 @@ class JetStreamEntries:
         if entry is None or entry.operation is not _PUT:
             await buckets.limits(bucket, window)
             raise KeyNotFound
-        # What a replica has may be old, so it is shown as it is.
+        # An eventual read may return an old value, so expiry is not checked there.
         if (
             entry.consistency is _STRONG
             and (
@@ -128,7 +128,7 @@ class JetStreamEntries:
         except ValueTooLarge as error:
             raise BucketUnsuitable(
                 "the bucket's max_value_size is too small for a tombstone",
-                hint="NATS counts headers: it takes at least 256 bytes",
+                hint="NATS counts headers, so it must be at least 256 bytes",
             ) from error
 
     async def _delete(self, command: Delete, window: RetryWindow) -> int:
@@ -145,7 +145,7 @@ class JetStreamEntries:
             if live:
                 return await self._writes.apply(command, limits, window)
             if command.purge and current is not None and current.operation is Operation.DELETE:
-                # The tombstone stands already: what is before it goes, and nothing is written.
+                # There is a tombstone already, so drop the history before it and write nothing.
                 await self._drop_history(names, command.tokens, current.revision)
             return 0
         holds = live and revision == expected
@@ -165,7 +165,7 @@ class JetStreamEntries:
             len(last.entry.data) if last is not None else 0,
         )
         self._js.read_sizes.record(names.subject_prefix, subject, size, self._loop.time())
-        del last  # with a value in it
+        del last  # release its value
         reached = 0
         while reached < newest:
             entry = await self._next(names, tokens, key, reached + 1, window, started=reached > 0)
@@ -174,7 +174,7 @@ class JetStreamEntries:
             reached = entry.revision
             yield entry
             del entry
-            # It may have been sent for long.
+            # The client may have taken a long time to read the entry.
             window = RetryWindow(retries, self._loop)
         if not reached:
             await self._buckets.limits(bucket, window)
@@ -190,14 +190,15 @@ class JetStreamEntries:
         *,
         started: bool,
     ) -> Entry | None:
-        """Return the first entry of a key from a revision on.
+        """Return the first entry of a key at or after a revision.
 
         Args:
-            started: whether an answer has begun, which is not to be lost for want of room so soon.
+            started: whether the response has begun. It then waits longer for credit, because it
+                cannot be retried.
         """
         subject = names.subject_prefix + tokens
         credit = self._buckets.credit(names)
-        credit_timeout = _ROOM_SECONDS_WITHIN if started else None
+        credit_timeout = _STARTED_CREDIT_SECONDS if started else None
         try:
             reply = await self._js.call(
                 names.get,
@@ -211,15 +212,15 @@ class JetStreamEntries:
         return read_entry(reply["message"], subject, key)
 
     async def _check_size(self, bucket: str, size: int, window: RetryWindow) -> None:
-        """Refuse a value by the limit as it is now: it may have been raised a moment ago."""
+        """Refuse a value by the current limit, which may have been raised since it was cached."""
         limit = (await self._buckets.fresh_limits(bucket, window)).value_limit
         if limit is not None and size > limit:
             raise ValueTooLarge(limit)
 
     async def _drop_history(self, names: BucketNames, tokens: str, tombstone: int) -> None:
-        """Drop what lies before a tombstone: newer values than it are kept by the sequence."""
+        """Remove everything before a tombstone. The sequence protects newer values."""
         await self._js.call(
             f"STREAM.PURGE.{names.stream}",
             b'{"filter":"%s","seq":%d}' % ((names.subject_prefix + tokens).encode(), tombstone),
-            check="read the key's history: it is empty but for a tombstone once it was purged",
+            check="read the key's history: after the purge it holds only a tombstone",
         )

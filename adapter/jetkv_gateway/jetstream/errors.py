@@ -1,10 +1,10 @@
-"""What JetStream's refusals, and requests without a reply, are to a caller. A table.
+"""Translates JetStream's errors, and requests without a reply, to the gateway's errors. A table.
 
-Codes and their meaning: nats-server's error list. Every one is a refusal, so nothing was applied.
-Each code of that list has a decision: a row of `TABLE` where a call of ours can meet it, else a
-place in `NOT_EXPECTED`. A code in neither comes from a newer server than the list. For both the
-server's own class decides: a 429 or 5xx is transient and becomes `Unavailable`, all else is the
-bucket's and `BucketUnsuitable`, each with the server's own words; never a 500.
+The codes and their meanings are those of nats-server's error list. Every error in it is a refusal,
+so nothing was applied. Each code of the list has a decision: a row of `TABLE` if one of our calls
+can meet it, otherwise a place in `NOT_EXPECTED`. A code in neither comes from a newer server than
+the list. For both, the server's own class decides: a 429 or 5xx is transient and becomes
+`Unavailable`, all else becomes `BucketUnsuitable`, each with the server's own words; never a 500.
 """
 
 from collections.abc import Callable
@@ -46,20 +46,20 @@ IN_FLIGHT = 10164
 IN_PROCESS = 10158
 KNOWN_IN_BATCH = 10201
 MISMATCHES = frozenset({WRONG_LAST_SEQUENCE, IN_FLIGHT})
-"""Both refuse a conditional write. After 10164, only said by replicated streams, the write in
-flight may or may not land: nothing is known until the leader is read again (docs/architecture.md,
-decision 7)."""
+"""Both refuse a conditional write. After 10164, which only replicated streams return, the write in
+flight may or may not be applied: nothing is known until the leader is read again
+(docs/architecture.md, decision 7)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One refusal.
+    """One error of JetStream.
 
     Attributes:
         code: the server's `err_code`.
-        meaning: for who reads the table.
-        error: makes the domain error of the server's words.
-        transient: whether it is over in a moment, so that a write is tried again meanwhile.
+        meaning: a note for readers of the table.
+        error: creates the gateway's error from the server's text.
+        transient: whether it is over in a moment, so that a write is retried meanwhile.
     """
 
     code: int
@@ -93,35 +93,35 @@ def _max_bytes(text: str) -> kv.GatewayError:
 
 
 def _queue_full(_text: str) -> kv.GatewayError:
-    return kv.Unavailable("NATS has too many writes to this bucket waiting; nothing was applied")
+    return kv.Unavailable("too many writes to this bucket wait in NATS; nothing was applied")
 
 
 def _offline(text: str) -> kv.GatewayError:
     return kv.BucketUnsuitable(
         f"the bucket is out of service: NATS says: {text}",
-        hint="its stream needs a newer nats-server than the one that holds it, as after a "
-        "downgrade; an operator has to upgrade the server or delete the stream",
+        hint="its stream needs a newer nats-server, which happens after a downgrade; "
+        "upgrade the server or delete the stream",
     )
 
 
 def _no_peers(text: str) -> kv.GatewayError:
-    # One code for a server that is away for now, and for a cluster that is too small.
+    # NATS uses one code for a server that is offline and for a cluster that is too small.
     return _later(text) if "offline" in text else _unsuitable(text)
 
 
 def _not_permitted(text: str) -> kv.GatewayError:
-    # The server calls these 500, as it does a failing disk; but it is the bucket's own setting.
+    # The server reports a setting of the bucket as 500, like a failing disk.
     if "not permitted" in text:
         return kv.BucketUnsuitable(f"NATS refuses this: {text}", hint="DELETE without purge works")
     return _later(text)
 
 
 def _store_failed(text: str) -> kv.GatewayError:
-    # One code for limits, which are permanent, and for a failing disk.
+    # NATS uses one code for limits, which are permanent, and for a failing disk.
     if "per subject" in text:
         return kv.BucketUnsuitable(
             "the bucket refuses another revision of this key (discard_new_per_subject)",
-            hint="it takes as many revisions of a key as its history says, and no more; "
+            hint="with this setting a key never gets more revisions than the bucket's history; "
             "set discard_new_per_subject of its stream to false",
         )
     if "maximum" in text:
@@ -215,7 +215,7 @@ TABLE: dict[int, Row] = {
 }
 
 TRANSIENT = frozenset(row.code for row in TABLE.values() if row.transient)
-"""What a write is tried again after, for as long as its request may take."""
+"""A write is retried after these codes, as long as its request has time."""
 
 NOT_EXPECTED = frozenset(
     {
@@ -239,11 +239,11 @@ NOT_EXPECTED = frozenset(
         10193,  # a condition that we do not set
     }
 )
-"""What none of our calls makes a server say; of it, the rule above holds."""
+"""None of our calls makes a server return these codes. The rule at the top applies to them."""
 
 
 def api_error(error: dict[str, Any]) -> kv.GatewayError:
-    """Return the domain error of a JetStream API error object."""
+    """Return the gateway's error for an error object of the JetStream API."""
     text = str(error.get("description", ""))
     row = TABLE.get(error.get("err_code", 0))
     if row is not None:
@@ -252,29 +252,29 @@ def api_error(error: dict[str, Any]) -> kv.GatewayError:
     return _unsuitable(text) if 400 <= status < 500 and status != 429 else _later(text)
 
 
-def request_error(signal: RequestFailed, check: str | None) -> kv.GatewayError:
-    """Return the domain error of a request without a reply.
+def request_error(failed: RequestFailed, check: str | None) -> kv.GatewayError:
+    """Return the gateway's error for a request without a reply.
 
     Args:
-        signal: what became of the request.
-        check: for a write, how to find out what became of it; None for a read.
+        failed: the result of the request.
+        check: for a write, how the caller finds out whether it was applied; None for a read.
     """
-    match signal:
+    match failed:
         case NotConnected():
-            return kv.Unavailable(str(signal) or "not connected to NATS")
+            return kv.Unavailable(str(failed) or "not connected to NATS")
         case NoResponders():
             return kv.Unavailable("JetStream has no leader for this, or is not enabled")
         case NotPermitted():
             return kv.PermissionDenied(
-                f"permission denied: the gateway's NATS user may not publish to {signal}",
+                f"permission denied: the gateway's NATS user may not publish to {failed}",
                 hint="grant it, or start the gateway with another NATS user",
             )
         case PayloadTooLarge():
-            return kv.ValueTooLarge(*signal.args)
+            return kv.ValueTooLarge(*failed.args)
         case RequestTimeout() | ConnectionLost() | Unreadable() if check is not None:
             return kv.OutcomeUnknown(check)
         case Unreadable():
-            return kv.Unavailable("what answered is not JetStream")
+            return kv.Unavailable("a program other than JetStream answered")
         case RequestTimeout():
             return kv.DeadlineExceeded()
         case _:
@@ -282,10 +282,10 @@ def request_error(signal: RequestFailed, check: str | None) -> kv.GatewayError:
 
 
 def nothing_applied(error: kv.DeadlineExceeded) -> kv.GatewayError:
-    """Return what a write answers when a request of its own got no answer in time.
+    """Return the error of a write of which a read, before or after it, got no answer in time.
 
-    Only the write itself can have an unknown outcome. A read that goes before it, or after it was
-    refused, leaves nothing behind: 503, and a retry is safe (docs/http-api.md#errors).
+    Only the write itself can have an unknown outcome. A read before it, or after its refusal,
+    leaves nothing behind: the answer is 503, and a retry is safe (docs/http-api.md#errors).
     """
     if isinstance(error, kv.OutcomeUnknown):
         return error

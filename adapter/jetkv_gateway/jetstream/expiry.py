@@ -1,8 +1,8 @@
-"""When a value's time is up, by the clock of the server that holds it.
+"""Decides when a value has expired, by the clock of the server that holds it.
 
-Servers remove what has expired by a timer: 2.10 about a second late, later ones a few tenths. Until
-then they hand it out. The gateway does not, and judges by times that the server itself wrote: when
-the message was stored, and what the clock showed when the bucket was last described.
+Servers remove expired values with a timer: 2.10 about one second late, later versions a few tenths.
+Until then they return the value. The gateway does not. It judges by times that the server itself
+wrote: the time in the message, and the time in the last info about the stream.
 """
 
 import math
@@ -30,7 +30,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds_of(text: str) -> float:
-    """Read an RFC 3339 time as seconds since 1970; what is below a microsecond is cut off."""
+    """Parse an RFC 3339 time as seconds since 1970; digits below a microsecond are cut off."""
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -39,10 +39,10 @@ class Lifetime:
     """How long a bucket's values live.
 
     Attributes:
-        max_age: seconds, of each; infinite where there is no limit.
-        own: whether values may have a TTL of their own (ADR-43).
-        clock: the server's time less the event loop's. It is late by what the answer took, so
-            nothing is past its time before it is.
+        max_age: the limit for every value in seconds; infinite if there is none.
+        own: whether values can have their own TTL (ADR-43).
+        clock: the server's time minus the event loop's. It is behind by the transit time of the
+            reply, so no value counts as expired too early.
     """
 
     max_age: float
@@ -67,11 +67,11 @@ class Lifetime:
     def is_expired(
         self, stored: float, headers: Mapping[str, str] | str | bytes | None, now: float
     ) -> bool:
-        """Return whether a message's time is up.
+        """Return whether a message has expired.
 
         Args:
-            stored: seconds since 1970, by the server.
-            headers: as they were read, base64 as the API has them, or the block itself.
+            stored: the time of the message by the server, in seconds since 1970.
+            headers: parsed headers, base64 as in the API, or the raw block.
             now: the event loop's time.
         """
         age = now + self.clock - stored
@@ -99,10 +99,10 @@ class Lifetime:
 
 
 def lifetime_of(info: Mapping[str, Any], now: float) -> Lifetime | None:
-    """Read off STREAM.INFO how long values live; None where none expires.
+    """Read from STREAM.INFO how long values live; None if none expires.
 
     Args:
-        now: the event loop's time, when the answer had come.
+        now: the event loop's time when the reply arrived.
     """
     config = info["config"]
     max_age, own = config.get("max_age", 0), bool(config.get("allow_msg_ttl"))
@@ -117,9 +117,9 @@ def _coded_ttl(headers: str | bytes) -> float | None:
 
 
 def _own_ttl(headers: Mapping[str, str]) -> float | None:
-    """Return a message's own TTL in seconds, infinite for `never`, None where it has none.
+    """Return a message's own TTL in seconds, infinite for `never`, None if it has none.
 
-    What cannot be read counts as none: the server decides then, a moment later.
+    An invalid TTL counts as none; the server then decides a moment later.
     """
     text = headers.get(_TTL, "")
     if text == _NEVER:

@@ -1,8 +1,9 @@
-"""A feed: the messages that one pull consumer has, asked for in batches and read in order.
+"""A feed: the messages of one pull consumer, requested in batches and read in order.
 
-Its end is noticed by a gap in the consumer's sequence, by the server's word, or by three seconds
-without the heartbeat of each one. What the server would refuse again and again, or does not permit,
-is an error of its own, since another feed would fare no better.
+A feed ends after a gap in the consumer's sequence, when the server says so, or after three seconds
+without one of the heartbeats that the server sends every second. If the server would refuse every
+new feed in the same way, or does not permit it, the feed ends with an error of its own, because
+another feed would not help.
 """
 
 import asyncio
@@ -35,16 +36,16 @@ __all__ = ["HEARTBEAT_SECONDS", "Feed"]
 _SECOND = 1_000_000_000
 _BATCH = 256
 _BATCH_BYTES = 64 * 1024
-"""Of a live feed that is busy, where its own share is less."""
+"""The batch of a busy live feed whose own credit is smaller."""
 _CATCH_UP_BATCH_BYTES = 128 * 1024
-"""To begin with; a larger value doubles it, for as often as it takes."""
+"""The first batch. A value that does not fit doubles it, as often as necessary."""
 _CATCH_UP_BATCH = 64
 _CATCH_UP_IN_FLIGHT = 256
-"""Messages of all feeds that catch up, if nothing else takes up their lane of the budget: replies
-to requests come behind them."""
+"""Messages of all feeds that catch up, if nothing else uses their credit pool. Replies to requests
+come behind them."""
 _LATEST_BYTES = 8 * 1024 * 1024
 _AROUND_A_MESSAGE = 4096
-"""Its subject, and that of its acknowledgement, of which a server counts each byte."""
+"""The subject of a message and of its acknowledgement. The server counts their bytes too."""
 _EXPIRES_SECONDS = 30.0
 _CATCH_UP_EXPIRES_SECONDS = 3.0
 _EXTRA_EXPIRES_SECONDS = 2.0
@@ -53,9 +54,10 @@ HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 3.0
 _GIVE_WAY_SECONDS = 0.001
 _SHORT_BLOCK = 128
-"""Bytes of a header block that is worth keeping: those of values with the same type are alike."""
+"""The longest header block in bytes that is worth caching: values of the same type have equal
+blocks."""
 
-_PUT = Operation.PUT  # to look up a member of an enum costs as much as to read a number
+_PUT = Operation.PUT  # looking up an enum member costs as much as parsing a number
 
 _COMPLETED = b"Batch Completed"
 _MAX_BYTES = b"MaxBytes"
@@ -65,7 +67,7 @@ _EXCEEDED = b"Exceeded MaxRequest"
 
 
 class _BatchRequest(NamedTuple):
-    """What a batch may have: messages, and bytes if they are limited."""
+    """The limits of a batch: messages, and bytes unless None."""
 
     batch: int
     bytes: int | None
@@ -74,20 +76,21 @@ class _BatchRequest(NamedTuple):
 class Feed:
     """`kv.store.Feed` on one consumer.
 
-    What it asks for is taken of the budget before. A live feed has a share of its own, for as long
-    as it is open, so that it can always be sent something; for what does not fit in there it takes
-    more, until that has come. One that catches up takes what it needs for each batch.
+    A feed acquires credit before it requests messages. A live feed keeps a share of its own while
+    it is open, so that the server can always send it something; for a message that does not fit it
+    acquires extra credit until that message is here. A feed that catches up acquires credit for
+    each batch.
 
     Args:
-        subject_prefix: what stands before a key in its subject.
-        consumer: whom to ask for messages.
-        credits: of what is under way.
-        catch_up: whether it catches up.
-        latest: whether its consumer picks out the newest of each key.
-        heartbeat: seconds after which it says that nothing has happened.
+        subject_prefix: of the bucket's subjects.
+        consumer: where to request messages.
+        credits: the credit for bytes in flight.
+        catch_up: whether this feed reads old messages.
+        latest: whether the consumer selects the newest message of each key.
+        heartbeat: seconds without a message after which the server reports that nothing happened.
 
     Attributes:
-        clock: what the event loop's clock shows when the server's is at 0.
+        clock: the event loop's time minus the server's.
     """
 
     _inbox: Inbox
@@ -115,8 +118,8 @@ class Feed:
         self._batch_bytes: int | None = _CATCH_UP_BATCH_BYTES
         self._max_message = mux.max_value_bytes + HEADER_RESERVE + _AROUND_A_MESSAGE
         if latest:
-            # Such a consumer loses the message that goes over max_bytes, without a gap in its
-            # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
+            # Such a consumer loses the message that exceeds max_bytes, without a gap in its numbers
+            # (seen up to nats-server 2.15.1). So limit the number of messages instead.
             most = min(_LATEST_BYTES, credits.bulk.capacity)
             self._batch = max(1, min(self._batch, most // self._max_message))
             self._batch_bytes = None
@@ -143,7 +146,7 @@ class Feed:
         self._max_batch_bytes = inf
 
     def apply_limits(self, config: Mapping[str, Any]) -> None:
-        """Ask for no more at a time than the consumer allows, which has its server's limits."""
+        """Request no more than the consumer allows; it has the limits of its server."""
         self._batch = min(self._batch, config.get("max_batch") or self._batch)
         self._max_batch_bytes = config.get("max_bytes") or inf
         self._expires = min(self._expires, (config.get("max_expires") or inf) / _SECOND)
@@ -155,13 +158,13 @@ class Feed:
                 async with asyncio.timeout(_ROOM_SECONDS):
                     self._live_credit = await self._credits.open_feed()
             if not self._live_credit:
-                raise TooManyRequests("too many buckets are watched at the same time")
+                raise TooManyRequests("too many buckets are being watched at the same time")
         try:
             self._inbox = await self._mux.subscribe(
                 self._take, lambda: self._finish("the connection to NATS was lost")
             )
-        except RequestFailed as signal:
-            raise request_error(signal, None) from signal
+        except RequestFailed as failed:
+            raise request_error(failed, None) from failed
         self._consumer.on_denied(self._on_denied)
 
     def _on_denied(self) -> None:
@@ -174,7 +177,7 @@ class Feed:
         await self._inbox.close()
 
     def release(self) -> None:
-        """Give back what was taken of the budget, once nothing more can come."""
+        """Release all credit, once nothing more can arrive."""
         self._end_batch()
         if self._live_credit:
             self._credits.close_feed(self._live_credit)
@@ -199,7 +202,7 @@ class Feed:
         return FeedBatch(changes, self._reached, self._as_of)
 
     async def _wait(self) -> None:
-        # No `asyncio.timeout`: it would cost as much as all else that a single change does here.
+        # `asyncio.timeout` would cost as much as everything else that one change does here.
         self._waiter = self._loop.create_future()
         silence = self._loop.call_later(_SILENCE_SECONDS, self._finish, "no heartbeat")
         try:
@@ -218,7 +221,7 @@ class Feed:
             async with asyncio.timeout(_ROOM_SECONDS):
                 asked = await (self._catch_up_request() if self._catch_up else self._live_request())
         except TimeoutError:
-            self._finish("too much is read at once")
+            self._finish("no credit in time: too much is being read at once")
             return
         if self._end is not None:
             return
@@ -233,7 +236,7 @@ class Feed:
             more["max_bytes"] = asked.bytes
         expires = self._expires
         if self._extra_credit:
-            # Others wait for what it has taken.
+            # Others may wait for the extra credit, so hold it only briefly.
             expires = min(
                 expires, _CATCH_UP_EXPIRES_SECONDS if self._catch_up else _EXTRA_EXPIRES_SECONDS
             )
@@ -247,7 +250,7 @@ class Feed:
         wanted = batch * self._max_message
         if self._batch_bytes is not None:
             size = wanted = int(min(self._batch_bytes, self._max_batch_bytes))
-        # Many small messages stand before the replies to others as much as a few large ones do.
+        # Many small messages delay the replies to others as much as a few large ones do.
         self._extra_credit = await pool.acquire(
             max(wanted, batch * (pool.capacity // _CATCH_UP_IN_FLIGHT))
         )
@@ -256,7 +259,8 @@ class Feed:
     async def _live_request(self) -> "_BatchRequest":
         pool, batch, size = self._credits.bulk, self._batch, self._live_credit
         if self._too_small:
-            # For what does not fit, and no more: the rest would be kept from others.
+            # Request only the message that does not fit, so that the credit is not kept from
+            # others.
             batch, size = 1, int(min(self._too_small, self._max_batch_bytes))
             self._extra_credit = await pool.acquire(size)
             self._too_small = 0
@@ -280,9 +284,9 @@ class Feed:
             self._extra_credit = 0
 
     def _take(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
-        # All changes of all buckets that are watched come through here: so what `api.delivery` and
-        # `kv.keys.display` do is done in place for nearly all of them, and what one look at the end
-        # of a batch tells is left to `read`.
+        # Every change of every watched bucket passes through here. So the work of `api.delivery`
+        # and `kv.keys.display` is inlined for nearly all of them, and `read` does what is needed
+        # once per batch.
         if self._end is not None:
             return
         if not reply:
@@ -299,8 +303,8 @@ class Feed:
         self._pending -= 1
         if self._pending <= 0:
             self._busy = True
-            # Where many small ones come, two batches are under way, each with half of the share:
-            # what the server takes to begin with the next one is longer than a batch takes.
+            # With many small messages, keep two batches in flight, each with half of the credit:
+            # the server needs longer to start the next batch than to send one.
             self._double_batches = (
                 self._live_credit >= 2 * _BATCH_BYTES and self._request.batch == self._batch
             )
@@ -309,7 +313,7 @@ class Feed:
         if not self._has_news:
             self._wake()
         if not subject.startswith(self._subject_prefix):
-            # Of a bucket that sources another one, servers deliver that one's subjects, too.
+            # If the bucket has sources, servers deliver subjects of the source bucket too.
             return
         self._stored_at = stored_at
         tokens = subject[self._cut :]
@@ -332,12 +336,12 @@ class Feed:
             if last != b"%d" % self._delivered:
                 self._finish("a gap")
             else:
-                # The consumer has looked this far, whatever its filters let through.
+                # The consumer has read this far, even if no message matched its filters.
                 looked = value_of(headers, b"Nats-Last-Stream") or b"0"
                 self._reached = max(self._reached, int(looked))
                 self._as_of, self._stored_at = self._loop.time(), 0
         elif text == _COMPLETED:
-            # Said by some servers after the last message of a batch; they were counted.
+            # Some servers say this behind a batch, whose messages have been counted already.
             return
         elif code == _BAD_REQUEST or text.startswith(_EXCEEDED):
             self._refuse(text)
@@ -352,7 +356,7 @@ class Feed:
         self._wake()
 
     def _grow(self, text: bytes) -> None:
-        """Ask for more bytes: those of the last time were too few for a single message."""
+        """Request more bytes, because the last batch was too small for a single message."""
         asked = self._request.bytes
         if asked is None:
             return
@@ -360,22 +364,27 @@ class Feed:
             self._refuse(text)
         elif self._catch_up:
             self._batch_bytes = 2 * asked
-        elif asked >= self._live_credit:  # else it was half of that, and the next one has all of it
+        elif (
+            asked >= self._live_credit
+        ):  # otherwise it was half a batch, and the next is a whole one
             self._too_small = self._max_message if asked < self._max_message else 2 * asked
 
     def _refuse(self, text: bytes) -> None:
-        """End it by what a feed that has just been opened would be refused again and again."""
+        """End this feed because of a refusal.
+
+        If a new feed would be refused too, the error is permanent.
+        """
         said = text.decode("utf-8", "replace")
         if self._pulls == 1 or not self._delivered:
             self._permanent_error = BucketUnsuitable(
-                f"NATS does not deliver what is asked for: {said}",
+                f"NATS refuses to deliver messages: {said}",
                 hint="a limit on the bucket's consumers is too low",
             )
         self._finish(said)
 
 
 def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool]:
-    """Read off a header block what a message is, and whether it says that a key's time was up."""
+    """Read the kind of a message from its header block, and whether it marks an expired value."""
     # What is no block is noted each time that it comes.
     if len(headers) <= _SHORT_BLOCK and is_block(headers):
         return _kept(headers)

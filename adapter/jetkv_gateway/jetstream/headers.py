@@ -1,19 +1,19 @@
-"""Header blocks of NATS messages: the one place that reads and writes them.
+"""Parses and writes the header blocks of NATS messages. No other module does.
 
-They are read as bytes, whatever they hold.
+Blocks are parsed as bytes, whatever they contain.
 
-Anybody who may publish to a bucket's subjects chooses every byte of a block, and the server stores
-it as it is. So there are rules, and all ways to a value go by them (a read of the leader or of a
-replica, a listing, a watch, a history, a write that looks at what is there):
+Everyone who may publish to a bucket's subjects controls every byte of a block, and the server
+stores it unchanged. So all readers of a message follow the same rules (a read from the leader or a
+replica, a listing, a watch, a history, a write that reads the key):
 
-- A block begins with `NATS/1.0`, and there is a line's end before its last two bytes. Any other has
-  no headers. The server cuts those two bytes off where it adds headers of its own, so nobody could
-  tell what they were.
-- A line ends with CR LF. Names are compared byte for byte, of a name that is repeated the first
-  value counts, and nothing counts after an empty line: as in NATS's own Go client.
+- A block begins with `NATS/1.0`, and there is a line end before its last two bytes. Any other block
+  has no headers: where the server adds its own headers it cuts off the last two bytes, so nobody
+  could tell what they were.
+- A line ends with CR LF. Names are compared byte for byte, the first of several equal names counts,
+  and nothing after an empty line counts: as in NATS's Go client.
 - A value is text as far as it is UTF-8.
-- What the server adds to an answer stands behind what was stored. It is taken from there, never
-  from a line of the same name before.
+- The server adds its own headers behind the stored ones. They are taken from there, never from an
+  earlier line of the same name.
 """
 
 import re
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 NO_RESPONDERS = b"NATS/1.0 503"
-"""How the block begins that a server answers by, without data, where nobody listens."""
+"""The beginning of the block with which a server answers, without data, if nobody listens."""
 
 _VERSION = b"NATS/1.0"
 _END = b"\r\n"
@@ -64,17 +64,17 @@ _END_OF_SEVERAL = re.compile(
 
 
 class Status(NamedTuple):
-    """What a server says in the first line of a block, such as 404 and "No Messages"."""
+    """The first line of a block from a server, such as 404 and "No Messages"."""
 
     code: bytes
     text: bytes
 
 
 class Direct(NamedTuple):
-    """A message as a direct get answers it.
+    """A message in the answer to a direct get.
 
     Attributes:
-        stored: the block that was stored with it, or one that reads the same.
+        stored: the block that was stored with it, or one with the same meaning.
     """
 
     stored: bytes
@@ -96,14 +96,14 @@ class End(NamedTuple):
 
 
 def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
-    """Read a block that was stored, by the rules above.
+    """Parse a stored block by the rules above.
 
     Args:
-        where: where it came from, should it have to be said.
+        where: its origin, for the log.
     """
     if not is_block(block):
         if block:
-            report_unreadable("headers", where, "the message counts as one without headers")
+            report_unreadable("headers", where, "the message is read as one without headers")
         return {}
     headers: dict[str, str] = {}
     for line in block.split(_END)[1:]:
@@ -117,18 +117,18 @@ def read_headers(block: bytes, where: str = "a bucket") -> dict[str, str]:
 
 
 def is_block(block: bytes) -> bool:
-    """Return whether it is one by the first rule above."""
+    """Return whether a block satisfies the first rule above."""
     return block[:8] == _VERSION and block[-4:-2] == _END
 
 
 def write_headers(headers: Mapping[str, str]) -> bytes:
-    """Return a block to be sent; a value is one line, whatever it holds."""
+    """Return a block to send. Line ends in a value become spaces."""
     lines = [f"{name}: {value.translate(_NEWLINES)}\r\n" for name, value in headers.items()]
     return b"%s\r\n%s\r\n" % (_VERSION, "".join(lines).encode())
 
 
 def with_line(block: bytes, name: str, value: str) -> bytes:
-    """Return a block to be sent that has one header more, whose value is a line of ASCII."""
+    """Return a block to send with one more header, whose value is one line of ASCII."""
     return block[:-2] + f"{name}: {value}\r\n\r\n".encode("ascii")
 
 
@@ -142,27 +142,29 @@ def status(block: bytes) -> Status:
 
 
 def subject_text(subject: bytes) -> str:
-    """Return a subject as text; each byte that is no UTF-8 shows as U+FFFD.
+    """Return a subject as text; each byte that is not UTF-8 becomes U+FFFD.
 
-    So they do in what the server says of subjects in JSON.
+    The server does the same with subjects in JSON.
     """
     try:
         return subject.decode()
     except UnicodeDecodeError:
         text = _NO_TEXT.sub("\ufffd", subject.decode("utf-8", "surrogateescape"))
-        report_unreadable("subject", bucket_of(subject), "its key is shown as far as it is text")
+        report_unreadable(
+            "subject", bucket_of(subject), "its key is shown with U+FFFD for bad bytes"
+        )
         return text
 
 
 def bucket_of(subject: bytes) -> str:
-    """Return the bucket that a message's subject names, for a log."""
+    """Return the bucket in a message's subject, for a log."""
     return subject.split(b".", 2)[1 if subject.startswith(b"$KV.") else 0].decode(
         "utf-8", "replace"
     )
 
 
 def value_of(block: bytes, name: bytes) -> bytes | None:
-    """Return a header's value in a block that a server made, None where it is not there."""
+    """Return a header's value in a block from a server, None if it is missing."""
     for line in block.split(_END)[1:]:
         found, colon, value = line.partition(b":")
         if colon and found == name:
@@ -171,9 +173,9 @@ def value_of(block: bytes, name: bytes) -> bytes | None:
 
 
 def without_size(block: bytes) -> bytes:
-    """Return a block as it was stored, or one that reads the same, without the size of the value.
+    """Return the stored block, or one with the same meaning, without the size of the value.
 
-    A consumer that delivers headers only adds it.
+    A consumer that delivers headers only adds that size.
     """
     place = block.rfind(_SIZE)
     return block if place < 0 else block[:place] + _END
@@ -197,7 +199,7 @@ def read_direct(block: bytes, stream: bytes, *, of_several: bool = False) -> Dir
     Args:
         of_several: whether the get asked for several messages, of which each says its place.
     """
-    # The last line of that name is the server's: what was stored stands before it.
+    # The last line of that name is the server's, because stored headers come before it.
     place = block.rfind(_STREAM)
     pattern = _OF_SEVERAL if of_several else _DIRECT
     found = pattern.match(block, place + len(_STREAM)) if place >= 0 else None

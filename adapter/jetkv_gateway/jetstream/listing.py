@@ -184,8 +184,8 @@ class JetStreamListings:
         created = False
         try:
             inbox = await mux.subscribe(scan.take)
-        except RequestFailed as signal:
-            raise request_error(signal, None) from signal
+        except RequestFailed as failed:
+            raise request_error(failed, None) from failed
         try:
             try:
                 reply = await consumer.create(

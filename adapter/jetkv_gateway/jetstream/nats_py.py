@@ -1,7 +1,7 @@
-"""A connection of NATS, opened by nats-py and taken from it: the one place with its private parts.
+"""Opens a connection with nats-py and takes it over: the only module that uses its private parts.
 
-nats-py finds the address, makes TLS, logs in. Then its transport gets another protocol, before any
-of its tasks has begun. `private_apis.py` names what this needs.
+nats-py finds the address, sets up TLS and logs in. Then its transport gets another protocol, before
+any of its tasks has started. `private_apis.py` lists the private parts.
 """
 
 import asyncio
@@ -21,57 +21,57 @@ _CLOSE_SECONDS = 1.0
 
 
 class NatsPyConnector:
-    """`connect` first; then `hand_over`, and keep this for as long as its transport is used.
+    """Call `connect` first, then `hand_over`. Keep the object as long as its transport is used.
 
-    nats-py's stream writers close a transport when they are collected.
+    nats-py's stream writers close their transport when they are garbage-collected.
 
     Args:
-        heed: takes the server's first INFO, before anything is sent. It may change it, which
-            nats-py then goes by, or raise.
-        note: takes each error on the way.
+        on_first_info: called with the server's first INFO, before anything is sent. It may change
+            the INFO, which nats-py then uses, or raise.
+        on_error: called with each error.
     """
 
     def __init__(
-        self, heed: Callable[[dict[str, Any]], None], note: Callable[[Exception], None]
+        self, on_first_info: Callable[[dict[str, Any]], None], on_error: Callable[[Exception], None]
     ) -> None:
-        self._client = _Client(heed)
-        self._note = note
+        self._client = _Client(on_first_info)
+        self._on_error = on_error
 
     async def connect(self, server: str, timeout: float, **login: Any) -> None:
-        """Connect, and log in.
+        """Connect and log in.
 
         Args:
-            timeout: seconds for each step of it.
+            timeout: seconds for each step.
             login: nats-py's arguments for TLS and login.
 
         Raises:
-            nats.errors.Error, OSError, TimeoutError: why not.
-            Exception: what `heed` has raised, and whatever else nats-py raises over a server that
-                is none.
+            nats.errors.Error, OSError, TimeoutError: the reason.
+            Exception: whatever `on_first_info` raises, or nats-py if the other side is not a NATS
+                server.
         """
 
-        async def note(error: Exception) -> None:
-            self._note(error)
+        async def on_error(error: Exception) -> None:
+            self._on_error(error)
 
         if server.startswith(("ws:", "wss:")):
             self._client._transport = _Frames()
         await self._client.connect(
             servers=[server],
             allow_reconnect=False,
-            # Even so, nats-py tries an address that refuses again, with pauses of its own.
+            # nats-py retries a refusing address even then, with pauses of its own.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=timeout,  # type: ignore[arg-type] # seconds, float works
-            error_cb=note,
+            error_cb=on_error,
             **login,
         )
 
     async def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.BaseTransport, bytes]:
-        """Have a protocol read and write instead of nats-py; call it right behind `connect`.
+        """Replace nats-py by another protocol; call this directly after `connect`.
 
         Returns:
-            Its transport, and what has come so far behind the answer to CONNECT, such as another
-            INFO: nats-py has left it unread.
+            The transport, and the bytes that arrived behind the answer to CONNECT, such as another
+            INFO. nats-py has not read them.
         """
         client = self._client
         for task in (client._reading_task, client._ping_interval_task, client._flusher_task):
@@ -89,8 +89,8 @@ class NatsPyConnector:
         return writer.transport, await reader.read()
 
     async def close(self) -> None:
-        """Close what nats-py has opened, where it was not handed over: its close would hang."""
-        # A client whose connecting failed early cannot be closed, and says so by an AssertionError.
+        """Close what nats-py has opened, if it was not handed over. nats-py's close may hang."""
+        # nats-py raises an AssertionError if connecting failed too early for a close.
         with suppress(Exception, asyncio.CancelledError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._client.close()
@@ -100,27 +100,27 @@ class NatsPyConnector:
         """The server's version.
 
         Raises:
-            ValueError: it has said none that can be read.
+            ValueError: the server has sent no valid version.
         """
         version = self._client.connected_server_version
         return version.major, version.minor, version.patch
 
 
 class _Client(Client):
-    def __init__(self, heed: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, on_first_info: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
-        self._heed = heed
+        self._on_first_info = on_first_info
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: ARG002 - nats-py's
-        # The list of servers is ours. nats-py adds each member that it is told of to one of its
-        # own, which has no bound, and breaks over a member's address that it cannot read.
-        self._heed(info)
+        # `servers.py` keeps the list of servers. nats-py would add each announced member to its own
+        # list, which has no limit, and it fails on a member's address that it cannot parse.
+        self._on_first_info(info)
 
 
 class _Frames(WebSocketTransport):
-    """nats-py's WebSocket, which keeps the newest frame until it is taken over.
+    """nats-py's WebSocket, which keeps the newest frame until the handover.
 
-    nats-py looks for the answer to CONNECT in it, and forgets what stands behind the answer.
+    nats-py searches this frame for the answer to CONNECT and drops everything behind it.
     """
 
     newest: bytes | None = b""

@@ -1,4 +1,4 @@
-"""How to reach NATS: what the settings say, and what the files that they name hold."""
+"""How to reach NATS: the settings, and the content of the files that they name."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ __all__ = ["NatsOptions", "Secrets"]
 
 @dataclass(frozen=True, slots=True)
 class NatsOptions:
-    """How to reach NATS.
+    """The settings for the connection to NATS.
 
     Attributes:
-        servers: addresses, tried in turn; a login in one counts where none is given here.
-        credentials, nkey_seed: files, read anew for each connection.
-        tls: files, read anew when they change; None for the system's trust store.
-        tls_hostname: name in the certificates, where it is not that of the address.
-        tls_first: whether TLS begins before the server says anything.
-        tls_required: whether addresses without `tls://` demand TLS, too.
-        inbox_prefix: of the subjects that replies come to.
+        servers: addresses, tried in turn. A login in an address counts if no other is given here.
+        credentials, nkey_seed: files, read again for each connection.
+        tls: files, read again when they change; None for the system's trust store.
+        tls_hostname: the name in the certificates, if it is not the host of the address.
+        tls_first: whether TLS starts before the server sends anything.
+        tls_required: whether addresses without `tls://` require TLS too.
+        inbox_prefix: of the subjects for replies.
     """
 
     servers: tuple[str, ...]
@@ -43,7 +43,7 @@ class NatsOptions:
 
 @dataclass(slots=True)
 class Secrets:
-    """What is read from files, by what `options` name."""
+    """The content of the files that `options` names."""
 
     options: NatsOptions
     tls: Renewed[ssl.SSLContext] = field(init=False)
@@ -65,11 +65,11 @@ class Secrets:
 
     @property
     def signs(self) -> bool:
-        """Whether the login is a signature, which a server has to ask for."""
+        """Whether the login is a signature, which the server must ask for."""
         return self._signing is not None
 
     def login(self, server: Server) -> dict[str, Any]:
-        """Return nats-py's arguments for the login at a server; the settings' own goes first."""
+        """Return nats-py's login arguments for a server; the settings' login takes precedence."""
         options, own = self.options, server.login
         if self._signing is not None:
             signing = self._signing.get()

@@ -1,11 +1,11 @@
-"""Which requests a server refused for want of a permission: only what is certain.
+"""Finds the requests that a server certainly refused because of a missing permission.
 
-The server complains by subject, once for each publish that it refused, and permissions can change
-while a connection stands. So with several requests on one subject under way, a complaint alone does
-not say whose it is: another one may be applied, its answer on the way. A PING settles it. What the
-server has to say to all that was sent before has come when the PONG has, and then there are either
-as many complaints as requests without an answer, and every one of them was refused; or fewer, and
-the requests are left to their answers and their deadlines.
+The server reports each refused publish by its subject, and permissions can change on an open
+connection. If several requests on one subject are in flight, a report does not tell which one was
+refused: another one may be applied and its reply on the way. A PING settles this. When its PONG is
+here, all reports about earlier requests are here too. If there are as many reports as unanswered
+requests, every one of them was refused. If there are fewer, the requests keep waiting for their
+replies and deadlines.
 """
 
 import asyncio
@@ -18,13 +18,14 @@ _PATIENCE = 2.0
 
 
 class PermissionViolations:
-    """Counts complaints between one PING and the next.
+    """Counts the server's reports between one PING and the next.
 
     Args:
-        barrier: sends a PING and waits for its PONG, which ends the future; raises `TimeoutError`.
+        barrier: sends a PING and waits for its PONG, which completes the future; raises
+            `TimeoutError`.
         sent: returns the number of the next request.
-        resolve: takes, at a PONG, complaints by subject, and the first and the last number (not
-            included) of the requests that they can belong to.
+        resolve: called after a PONG with the reports by subject, and with the first and the last
+            number (exclusive) of the requests that they may belong to.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class PermissionViolations:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, subject: str) -> None:
-        """Take in a complaint."""
-        # What comes behind a PONG is about what was sent behind its PING.
+        """Count a report."""
+        # A report behind a PONG belongs to a request that was sent after its PING.
         counts = self._next if self._pong is not None and self._pong.done() else self._current
         counts[subject] = counts.get(subject, 0) + 1
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="nats-refusals")
+            self._task = asyncio.create_task(self._run(), name="nats-permission-violations")
 
     def close(self) -> None:
         if self._task is not None:

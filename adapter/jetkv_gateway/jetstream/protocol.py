@@ -1,9 +1,9 @@
-"""The connection to a server of NATS: nats-py opens it (`opening.py`), this reads and writes it.
+"""The byte level of a connection to a NATS server, after nats-py has opened it (`nats_py.py`).
 
-nats-py parses headers, decodes subjects, queues each message and hands it to a task, and an
-exception on that way ends its read loop while the client still counts as connected: one stored
-message could do it. Here a message goes as bytes to whoever waits for it, in the callback that has
-brought it; what one turn of the event loop sends goes out in one write.
+nats-py parses headers, decodes subjects, queues each message and passes it to a task. An exception
+on that way ends its read loop, while the client still counts as connected; one stored message can
+cause it. Here each message goes to its handler as bytes, in the callback that received it, and
+everything that one turn of the event loop sends goes out in one write.
 """
 
 import asyncio
@@ -28,43 +28,46 @@ from jetkv_gateway.stepping import deadline
 __all__ = ["HEADER_RESERVE", "MessageHandler", "NatsProtocol"]
 
 HEADER_RESERVE = 1024
-"""Bytes of max_payload kept for headers, which the server counts: ours never reach this."""
+"""Bytes of max_payload that are reserved for headers, because the server counts them. The gateway's
+own headers are always shorter."""
 
 _LARGE = 16 * 1024
-"""Bytes. A payload from here on is not copied on its way out."""
+"""Bytes. A payload of this size or more is sent without a copy."""
 
 _FLUSH_AT = 256 * 1024
 _HIGH, _LOW = 1024 * 1024, 256 * 1024
-"""Bytes that wait to be sent: at the one nobody may send any more, at the other one they may."""
+"""Bytes that wait to be sent: above `_HIGH` no more may be added until they fall below `_LOW`."""
 
 _PING_SECONDS = 10.0
 _PINGS = 2
 _CLOSE_SECONDS = 1.0
 
 _NOT_FATAL = ("permissions violation", "maximum subscriptions exceeded")
-"""After these the server goes on with a connection, and so do we: many requests share it."""
+"""After these errors the server keeps the connection, and so does the gateway: many requests share
+it."""
 
 MessageHandler = Callable[[bytes, bytes, bytes, bytes], None]
-"""Takes (subject, reply subject, header block, data) of a message."""
+"""Called with (subject, reply subject, header block, data) of a message."""
 
 
 class NatsProtocol(asyncio.Protocol):
-    """A connection to a server: `open` it first, `close` it in any case.
+    """A connection to a server: call `open` first, and `close` in any case.
 
-    All calls come from callbacks of the event loop, but for that of `on_end` during `close`.
+    All callbacks run in callbacks of the event loop, except `on_end` during `close`.
 
     Args:
-        on_info: takes each INFO of the server, with whether it is the first one, which comes before
-            anything is sent. It may change the first one, or raise; a later one must not.
-        on_violation: takes what the server refuses for want of a permission.
-        on_end: called once the connection is of no more use.
+        on_info: called with each INFO, and whether it is the first one, which comes before anything
+            is sent. For the first one the callback may change the INFO or raise; later it must not.
+        on_violation: called when the server refuses something because of a missing permission.
+        on_end: called once, when the connection cannot be used any more.
 
     Attributes:
-        max_value_bytes: the largest payload that fits with our headers, by the newest INFO.
-        connected: whether it can be used.
-        full: whether so much waits to be sent that nothing of size may be added now.
-        on_writable: called once that is over.
-        error: what the server, or the way to it, complained of last.
+        max_value_bytes: the largest payload that fits with the gateway's headers, by the newest
+            INFO.
+        connected: whether the connection can be used.
+        full: whether so many bytes wait to be sent that no message with a payload may be added.
+        on_writable: called when `full` becomes False.
+        error: the last error of the server or the network.
     """
 
     def __init__(
@@ -82,52 +85,53 @@ class NatsProtocol(asyncio.Protocol):
         self.on_writable: Callable[[], None] | None = None
         self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._connector = NatsPyConnector(self._heed_first, self._note_error)
+        self._connector = NatsPyConnector(self._on_first_info, self._keep_error)
         self._transport: asyncio.Transport | None = None
-        self._reader = WireReader(self._take, self._obey)
-        self._takers: dict[bytes, MessageHandler] = {}
+        self._reader = WireReader(self._on_message, self._on_line)
+        self._handlers: dict[bytes, MessageHandler] = {}
         self._subscribed = 0
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._heard = self._heard_before = 0
         self._pongs: deque[asyncio.Future[bool] | None] = deque()
         self._pings = 0
-        self._beat_timer: asyncio.TimerHandle | None = None
+        self._ping_timer: asyncio.TimerHandle | None = None
         self._over = asyncio.Event()
 
     # Beginning and end.
 
     async def open(self, server: str, timeout: float, **login: Any) -> None:
-        """Connect, and log in.
+        """Connect and log in.
 
         Args:
-            timeout: seconds for each step of it.
+            timeout: seconds for each step.
             login: nats-py's arguments for TLS and login.
 
         Raises:
-            nats.errors.Error, OSError, TimeoutError: why not.
-            Exception: what `on_info` has raised, and whatever else nats-py raises over a server
-                that is none.
+            nats.errors.Error, OSError, TimeoutError: the reason.
+            Exception: whatever `on_info` raises, or nats-py if the other side is not a NATS server.
         """
         try:
             await self._connector.connect(server, timeout, **login)
         except nats_errors.NoServersError as error:
-            raise self.error or error from error  # why it gave up
+            raise self.error or error from error  # the first is the reason
         self.connected = True
-        self._beat_timer = self._loop.call_later(_PING_SECONDS, self._beat)
+        self._ping_timer = self._loop.call_later(_PING_SECONDS, self._ping)
         transport, came = await self._connector.hand_over(self)
         self.connection_made(transport)
         self.data_received(came)
         if self._transport is not None and self._transport.is_closing():
-            # It broke before it was handed over, and says so to nobody any more.
+            # It broke before the handover, so nobody would be told.
             self.connection_lost(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's transports are not asyncio subclasses
         self._transport.set_write_buffer_limits(_HIGH, _LOW)
 
     async def close(self) -> None:
-        """Close the connection, in whatever state it is; what was sent goes out if it can."""
+        """Close the connection in any state, and send what was written before if possible."""
         transport = self._transport
         if transport is None:
             await self._connector.close()
@@ -146,7 +150,7 @@ class NatsProtocol(asyncio.Protocol):
         self._lose(exc or nats_errors.UnexpectedEOF())
 
     def _lose(self, error: Exception) -> None:
-        """Give it up."""
+        """End the connection because of an error."""
         if self.connected:
             self.error = error
             self._end()
@@ -157,10 +161,10 @@ class NatsProtocol(asyncio.Protocol):
         if not self.connected:
             return
         self.connected = False
-        if self._beat_timer is not None:
-            self._beat_timer.cancel()
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
         self._unsent.clear()
-        self._takers.clear()
+        self._handlers.clear()
         for pong in self._pongs:
             if pong is not None and not pong.done():
                 pong.set_exception(self.error or nats_errors.ConnectionClosedError())
@@ -172,17 +176,20 @@ class NatsProtocol(asyncio.Protocol):
         """The server's version.
 
         Raises:
-            ValueError: it has said none that can be read.
+            ValueError: the server has sent no valid version.
         """
         return self._connector.version
 
-    def _note_error(self, error: Exception) -> None:
+    def _keep_error(self, error: Exception) -> None:
         self.error = error
 
     # What is sent.
 
     def publish(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        """Send a message. Only while `connected`, and if it has a size, not while `full`."""
+        """Send a message. Call this only while `connected`.
+
+        A message with a payload must not be sent while `full`.
+        """
         unsent = self._unsent
         if not unsent:
             self._loop.call_soon(self._flush)
@@ -197,16 +204,16 @@ class NatsProtocol(asyncio.Protocol):
         if self._unsent_bytes > _FLUSH_AT:
             self._flush()
 
-    def subscribe(self, subject: bytes, take: MessageHandler) -> bytes:
-        """Have each message on a subject handed to `take`; return the subscription's name."""
+    def subscribe(self, subject: bytes, on_message: MessageHandler) -> bytes:
+        """Call `on_message` for each message on a subject; return the subscription id."""
         self._subscribed += 1
         sid = b"%d" % self._subscribed
-        self._takers[sid] = take
+        self._handlers[sid] = on_message
         self._send(wire.subscribe(subject, sid))
         return sid
 
     def unsubscribe(self, sid: bytes) -> None:
-        if self._takers.pop(sid, None) is not None:
+        if self._handlers.pop(sid, None) is not None:
             self._send(wire.unsubscribe(sid))
 
     def _send(self, command: bytes) -> None:
@@ -225,7 +232,7 @@ class NatsProtocol(asyncio.Protocol):
         if size < _LARGE:
             write(b"".join(unsent))
             return
-        # Not `writelines`: that of CPython 3.12 to 3.13.1 never says that it is too much.
+        # `writelines` of CPython 3.12 to 3.13.1 never calls `pause_writing`, so write each piece.
         small: list[bytes] = []
         for piece in unsent:
             if len(piece) < _LARGE:
@@ -254,44 +261,53 @@ class NatsProtocol(asyncio.Protocol):
         except ProtocolBroken as error:
             self._lose(error)
 
-    def _take(self, sid: bytes, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
-        take = self._takers.get(sid)
-        if take is None:
-            return  # closed a moment ago
+    def _on_message(
+        self, sid: bytes, subject: bytes, reply: bytes, headers: bytes, data: bytes
+    ) -> None:
+        handle = self._handlers.get(sid)
+        if handle is None:
+            return  # the subscription was closed a moment ago
         try:
-            take(subject, reply, headers, data)
+            handle(subject, reply, headers, data)
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing may end the reading
-            report_unreadable("message", bucket_of(subject), "it is skipped", exc_info=True)
+            report_unreadable(
+                "message", bucket_of(subject), "the message is skipped", exc_info=True
+            )
 
-    def _obey(self, verb: bytes, rest: bytes) -> None:
+    def _on_line(self, verb: bytes, rest: bytes) -> None:
         try:
             if verb == b"PING":
                 self._send(wire.PONG)
             elif verb == b"PONG":
-                self._take_pong()
+                self._on_pong()
             elif verb == b"-ERR":
-                self._take_error(rest.decode("utf-8", "replace").strip("'"))
+                self._on_error(rest.decode("utf-8", "replace").strip("'"))
             elif verb == b"INFO":
                 info = json.loads(rest.decode("utf-8", "replace"))
                 if isinstance(info, dict):
-                    self._take_info(info, first=False)
+                    self._process_info(info, first=False)
             elif verb != b"+OK":
-                report_unreadable("protocol", f"a line {verb[:20]!r}", "it is skipped")
+                report_unreadable("protocol", f"a line {verb[:20]!r}", "the line is skipped")
         except Exception:  # noqa: BLE001 - nothing that comes may end the reading
-            report_unreadable("protocol", f"a line {verb[:20]!r}", "it is skipped", exc_info=True)
+            report_unreadable(
+                "protocol", f"a line {verb[:20]!r}", "the line is skipped", exc_info=True
+            )
 
-    def _heed_first(self, info: dict[str, Any]) -> None:
-        self._take_info(info, first=True)
+    def _on_first_info(self, info: dict[str, Any]) -> None:
+        self._process_info(info, first=True)
 
-    def _take_info(self, info: dict[str, Any], *, first: bool) -> None:
-        # An account's limit comes with the second INFO, after CONNECT.
+    def _process_info(self, info: dict[str, Any], *, first: bool) -> None:
+        # The account's limit comes in the second INFO, after CONNECT.
         limit = info.get("max_payload")
         if isinstance(limit, int) and limit > 0:
             self.max_value_bytes = max(0, limit - HEADER_RESERVE)
         self._on_info(info, first)
 
-    def _take_error(self, text: str) -> None:
-        """Take what the server complains of, in its own case: subjects are told apart by it."""
+    def _on_error(self, text: str) -> None:
+        """Handle an error of the server.
+
+        The text keeps its case, because subjects are case-sensitive.
+        """
         refused = violation(text)
         if refused is not None:
             self._on_violation(refused)
@@ -305,10 +321,10 @@ class NatsProtocol(asyncio.Protocol):
 
     @property
     def activity(self) -> tuple[int, int]:
-        """Another value than before says that the link is alive.
+        """A value that changes as long as the connection is alive.
 
-        Bytes count, not messages: on a slow link a large one takes seconds. The second number is
-        what is still to be sent, by this process and by its kernel.
+        It counts received bytes and not messages, because a large message takes seconds on a slow
+        link. The second number is what this process and its kernel still have to send.
         """
         unsent = 0
         if self._transport is not None:
@@ -321,15 +337,15 @@ class NatsProtocol(asyncio.Protocol):
         return self._heard, unsent
 
     async def barrier(self, pong: asyncio.Future[bool], timeout: float) -> None:
-        """Return when the server has taken in all that was sent, and its complaints have come.
+        """Wait until the server has processed everything sent and has reported its errors.
 
         Args:
-            pong: ends at that moment.
+            pong: completed at that moment.
             timeout: seconds.
 
         Raises:
             TimeoutError: not in time.
-            Exception: the connection has ended; why.
+            Exception: the connection has ended; the reason.
         """
         if not self.connected:
             raise self.error or nats_errors.ConnectionClosedError
@@ -338,15 +354,16 @@ class NatsProtocol(asyncio.Protocol):
         async with deadline(timeout):
             await pong
 
-    def _take_pong(self) -> None:
+    def _on_pong(self) -> None:
         pong = self._pongs.popleft() if self._pongs else None
         if pong is not None and not pong.done():
             pong.set_result(True)
 
-    def _beat(self) -> None:
-        """Ask for a sign of life now and then, also where nobody waits for anything.
+    def _ping(self) -> None:
+        """Send a PING regularly, even if no request waits.
 
-        Any byte is one: on a slow link a PONG comes late, behind all that was sent before it.
+        Any received byte shows that the server is alive: on a slow link a PONG comes late, behind
+        everything sent before it.
         """
         self._pings = self._pings + 1 if self._heard == self._heard_before else 1
         if self._pings > _PINGS:
@@ -355,4 +372,4 @@ class NatsProtocol(asyncio.Protocol):
         self._heard_before = self._heard
         self._pongs.append(None)
         self._send(wire.PING)
-        self._beat_timer = self._loop.call_later(_PING_SECONDS, self._beat)
+        self._ping_timer = self._loop.call_later(_PING_SECONDS, self._ping)

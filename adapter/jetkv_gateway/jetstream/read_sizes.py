@@ -1,10 +1,10 @@
-"""Which lane of the budget a read of one message takes its share of.
+"""Chooses the credit pool for a read of one message.
 
-Nobody says how large an answer will be, so each read takes as much as the largest that there can
-be, and the budget holds whatever comes. What is remembered of sizes decides only where it waits: a
-message that was small a moment ago does not stand in line behind large ones, and large ones do not
-take all that there is. Where that is wrong, since another gateway has written meanwhile, somebody
-waits a little longer, and that is all.
+The size of a reply is unknown in advance, so each read acquires credit for the largest possible
+reply, and the limit holds in any case. The remembered sizes only choose the pool: a message that
+was small a moment ago does not wait behind large ones, and large ones do not use all credit. If
+another gateway has changed the size meanwhile, a request waits a little longer; nothing else goes
+wrong.
 """
 
 from jetkv_gateway.jetstream.credits import CreditRequest, ReadCredits
@@ -12,7 +12,7 @@ from jetkv_gateway.jetstream.credits import CreditRequest, ReadCredits
 __all__ = ["SMALL", "ReadSizes"]
 
 SMALL = 64 * 1024
-"""Bytes of an answer that does not count as large."""
+"""The largest reply in bytes that counts as small."""
 
 _KNOWN = 4096
 _KNOWN_SECONDS = 10.0
@@ -20,10 +20,10 @@ _BOUNDS_KEPT = 256
 
 
 class ReadSizes:
-    """What a worker has read lately, and whether it was large.
+    """Remembers whether the messages that this worker has read recently were large.
 
     Args:
-        credits: whose lanes the reads take their shares of.
+        credits: the pools that reads acquire credit from.
     """
 
     def __init__(self, credits: ReadCredits) -> None:
@@ -38,16 +38,16 @@ class ReadSizes:
     def credit(
         self, bucket: str, bound: int, subject: str | None = None, average_size: int | None = None
     ) -> CreditRequest:
-        """Return the share of a read.
+        """Return the credit that a read needs.
 
         Args:
-            bucket: what its subjects begin with.
-            bound: bytes that an answer has at most.
-            subject: whose newest message is read, None for any message of the bucket. One that is
-                not known counts as small where nothing but small ones was seen in the bucket, and
-                its messages are small by `average_size`: a large reply that counts as small delays
-                all other replies.
-            average_size: size of the bucket's messages in bytes, where that is known.
+            bucket: the prefix of the bucket's subjects.
+            bound: the largest possible reply in bytes.
+            subject: the subject whose newest message is read; None for any message of the bucket.
+                An unknown subject counts as small only if all messages seen in the bucket were
+                small and `average_size` is small: a large reply that counts as small delays all
+                other replies.
+            average_size: the average size of the bucket's messages in bytes, if known.
         """
         requests = self._requests.get(bound) or self._requests_of(bound)
         if subject is not None:
@@ -64,7 +64,7 @@ class ReadSizes:
         return requests[has is None and had is None]
 
     def record(self, bucket: str, subject: str, size: int, now: float) -> None:
-        """Note the size of a subject's newest message, in bytes of an answer.
+        """Remember the size of a subject's newest message, as bytes of a reply.
 
         Args:
             now: the time of the event loop, in seconds.
@@ -77,13 +77,13 @@ class ReadSizes:
             self._has_large[bucket] = is_large or self._has_large.get(bucket, False)
 
     def record_large(self, credit: CreditRequest, now: float) -> None:
-        """Note that an answer was no small one, whatever it was counted as."""
+        """Remember that a reply was large, whatever it counted as."""
         if credit.pool is self._credits.small:
             self._credits.restrict_small()
             self._careful_until = now + 2 * _KNOWN_SECONDS
 
     def record_write(self, bucket: str, subject: str, size: int) -> None:
-        """Note that a message of so many bytes is being written."""
+        """Remember that a message of `size` bytes is being written."""
         if size <= SMALL:
             return
         if subject in self._seen or subject in self._seen_before:

@@ -1,7 +1,8 @@
-"""Which versions the servers behind a replicated stream have, asked of each of them.
+"""Asks the servers of a replicated stream for their versions.
 
-The leader of a stream says its own version alone, and in a rolling upgrade the others have another.
-Every server answers for the account itself; a login or a leaf node may keep the question from them.
+The leader of a stream reports only its own version, and in a rolling upgrade the others have
+another one. Every server answers for the account, unless the login or a leaf node does not allow
+the request.
 """
 
 import asyncio
@@ -18,24 +19,25 @@ from jetkv_gateway.stepping import deadline
 
 __all__ = ["can_probe"]
 
-_QUESTION = "$SYS.REQ.ACCOUNT.PING.CONNZ"
-_ANSWER_WITHIN = 0.5
-_BRIEFLY = b'{"limit":1}'
+_PING_SUBJECT = "$SYS.REQ.ACCOUNT.PING.CONNZ"
+_ANSWER_SECONDS = 0.5
+_PING_BODY = b'{"limit":1}'
 
 
 async def can_probe(js: JetStream, limits: WriteLimits) -> bool:
-    """Return whether no follower of an old leader stores a message that the leader refuses.
+    """Return whether it is safe to send a message that an old leader refuses.
 
-    One that is away may be on its way to another version. Where not even the leader can be asked,
-    by this login or through a leaf node, they are taken for what the leader is.
+    It is safe if no follower would store such a message. A follower that does not answer may be
+    restarting with another version. If not even the leader answers, because of the login or a leaf
+    node, the followers count as equal to the leader.
 
     Raises:
         Unavailable: there is no connection.
     """
     try:
-        versions = await _versions_of(js.mux, limits.servers, _ANSWER_WITHIN)
-    except NotConnected as signal:
-        raise request_error(signal, None) from signal
+        versions = await _versions_of(js.mux, limits.servers, _ANSWER_SECONDS)
+    except NotConnected as failed:
+        raise request_error(failed, None) from failed
     if any(
         host_of_version(text).can(Capability.FOLLOWERS_SKIP_CONDITIONS)
         for text in versions.values()
@@ -45,10 +47,10 @@ async def can_probe(js: JetStream, limits: WriteLimits) -> bool:
 
 
 async def _versions_of(mux: Multiplexer, names: Iterable[str], timeout: float) -> dict[str, str]:
-    """Return the versions of those servers that answer within `timeout` seconds, by name.
+    """Return the versions of the servers that answer within `timeout` seconds, by name.
 
     Raises:
-        NotConnected
+        NotConnected: there is no connection.
     """
     missing = set(names)
     found: dict[str, str] = {}
@@ -67,14 +69,14 @@ async def _versions_of(mux: Multiplexer, names: Iterable[str], timeout: float) -
             done.set()
 
     inbox = await mux.subscribe(take, done.set)
-    mux.on_denied(_QUESTION, done.set)
+    mux.on_denied(_PING_SUBJECT, done.set)
     try:
-        await mux.send(_QUESTION, _BRIEFLY, inbox.subject)
+        await mux.send(_PING_SUBJECT, _PING_BODY, inbox.subject)
         async with deadline(timeout):
             await done.wait()
     except TimeoutError:
         pass
     finally:
-        mux.on_denied(_QUESTION, None)
+        mux.on_denied(_PING_SUBJECT, None)
         await inbox.close()
     return found

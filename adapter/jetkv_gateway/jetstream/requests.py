@@ -1,8 +1,8 @@
-"""One request multiplexer for a connection: a wildcard inbox, a table of waiters, one timer.
+"""The request multiplexer of a connection: one wildcard inbox, one timer for all deadlines.
 
-Sizes are checked before anything is sent, since one publish that is too large ends the connection
-of everybody (`-ERR maximum payload`). Every wait has a deadline, a lost connection ends all waits
-at once, and a reply resumes who waits for it in the callback that has brought it.
+Sizes are checked before anything is sent, because one publish that is too large ends the connection
+for every request (`-ERR maximum payload`). Every wait has a deadline, a lost connection ends all
+waits at once, and a reply resumes its request in the callback that received it.
 
 While the connection accepts no more data (`NatsProtocol.full`), requests wait in a queue. It holds
 at most as many as the gateway admits. A request that times out there has certainly sent nothing.
@@ -39,27 +39,28 @@ __all__ = [
 ]
 
 MAX_SUBJECT = 3072
-"""A longer control line than 4096 bytes closes the connection; verb, inbox and sizes need room."""
+"""A control line of more than 4096 bytes closes the connection; verb, inbox and sizes need the
+rest."""
 
 _SWEEP_SECONDS = 0.05
 _BARRIER_SECONDS = 5.0
 _REFUSED_WITHIN = 10.0
-"""Seconds. A server that is silent for longer is left."""
+"""Seconds. The gateway leaves a server that is silent for longer."""
 
 
-_STALLED = "the connection to NATS takes no more for now; nothing was applied"
+_STALLED = "the connection to NATS accepts no more data for now; nothing was applied"
 
 
 class RequestFailed(Exception):
-    """What became of a request that got no reply. Never leaves this package."""
+    """The reason why a request got no reply. It never leaves this package."""
 
 
 class NotConnected(RequestFailed):
-    """Nothing was sent. Its argument is why, where a connection stands."""
+    """Nothing was sent. The argument is the reason if there is a connection."""
 
 
 class PayloadTooLarge(RequestFailed):
-    """Nothing was sent. Its argument is the limit in bytes, where the payload is over it."""
+    """Nothing was sent. The argument is the limit in bytes if the payload exceeds it."""
 
 
 class NoResponders(RequestFailed):
@@ -71,35 +72,35 @@ class NotPermitted(RequestFailed):
 
 
 class RequestTimeout(RequestFailed):
-    """Sent, and no reply in time: it may be applied, now or later."""
+    """Sent, but without a reply in time. It may be applied, now or later."""
 
 
 class Unreadable(RequestFailed):
-    """An answer came, and is none of JetStream's: it may be applied."""
+    """A reply came that is not from JetStream. The request may be applied."""
 
 
 class ConnectionLost(RequestFailed):
-    """Sent, and the connection broke before the reply: it may be applied, now or later."""
+    """Sent, but the connection broke before the reply. It may be applied, now or later."""
 
 
 class Reply(NamedTuple):
-    """The answer to a request: its data, and its header block as it came, empty where none did."""
+    """The reply to a request: its data, and its raw header block, which may be empty."""
 
     data: bytes
     headers: bytes
 
 
 class Request(Pending[Reply]):
-    """A request under way: await it for its reply.
+    """A request in flight. Await it for its reply.
 
     Raises:
-        RequestFailed: one of its kinds; each says whether anything was sent.
+        RequestFailed: one of its subclasses; each one tells whether anything was sent.
     """
 
     __slots__ = ("_mux", "deadline", "subject", "token")
 
     def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
-        # As `Pending.__init__` does, without the call: one comes with each request.
+        # The body of `Pending.__init__`, inlined to save a call per request.
         self.done = False
         self.resume = None
         self._error = None
@@ -113,7 +114,7 @@ class Request(Pending[Reply]):
 
 
 class Inbox:
-    """A subject of our own with a subscription behind it."""
+    """A subject of the gateway's own, with a subscription."""
 
     def __init__(self, subject: str, sid: bytes, forget: "Callable[[Inbox], None]") -> None:
         self.subject = subject
@@ -121,12 +122,12 @@ class Inbox:
         self._forget = forget
 
     async def close(self) -> None:
-        """Unsubscribe; a connection that is gone has done so already."""
+        """Unsubscribe. A lost connection has done so already."""
         self._forget(self)
 
 
 class Multiplexer:
-    """Requests over one connected link. Use `await Multiplexer.open(link, prefix)`."""
+    """Requests on one connection. Create it with `await Multiplexer.open(protocol, prefix)`."""
 
     def __init__(self, protocol: NatsProtocol, prefix: str) -> None:
         self._protocol = protocol
@@ -146,18 +147,18 @@ class Multiplexer:
 
     @classmethod
     async def open(cls, protocol: NatsProtocol, prefix: str) -> "Multiplexer":
-        """Open one.
+        """Open a multiplexer.
 
         Args:
-            prefix: of the subjects that replies come to.
+            prefix: of the subjects for replies.
 
         Raises:
-            Exception: the connection has ended meanwhile, or does not answer; why.
+            Exception: the connection has ended or the server does not answer; the reason.
         """
         self = cls(protocol, prefix)
         protocol.subscribe(self._inbox + b"*", self._take)
         protocol.on_writable = self._send_queued
-        # The limits of the account come behind the answer to CONNECT.
+        # The account's limits arrive after the answer to CONNECT, so wait for them.
         await protocol.barrier(self._loop.create_future(), _BARRIER_SECONDS)
         return self
 
@@ -166,7 +167,7 @@ class Multiplexer:
 
     @property
     def max_value_bytes(self) -> int:
-        """The largest payload that fits with our headers, by the server's newest INFO."""
+        """The largest payload that fits with the gateway's headers, by the server's newest INFO."""
         return self._protocol.max_value_bytes
 
     def ask(
@@ -178,15 +179,15 @@ class Multiplexer:
         timeout: float,
         kind: type[Request] = Request,
     ) -> Request:
-        """Send a request, and return it for its reply to be awaited.
+        """Send a request, and return it; await it for the reply.
 
         Args:
-            headers: a whole block, such as `write_headers` makes.
-            kind: of what is returned, such as one that takes several replies.
-            timeout: seconds until `RequestTimeout`, to within a twentieth of a second.
+            headers: a complete block, such as `write_headers` returns.
+            kind: the class of the returned request, such as one that takes several replies.
+            timeout: seconds until `RequestTimeout`, with a precision of 50 ms.
 
         Raises:
-            NotConnected, PayloadTooLarge
+            NotConnected, PayloadTooLarge: nothing was sent.
         """
         if self._lost:
             raise NotConnected
@@ -245,13 +246,13 @@ class Multiplexer:
         """Send a request and return its reply; see `ask`.
 
         Raises:
-            RequestFailed: one of its kinds; each says whether anything was sent.
+            RequestFailed: one of its subclasses; each one tells whether anything was sent.
         """
         block = write_headers(headers) if headers else b""
         return await self.ask(subject.encode(), payload, block, timeout=timeout)
 
     def _send_queued(self) -> None:
-        """Send what stands in the line, as far as the connection takes it."""
+        """Send queued requests as long as the connection accepts data."""
         while self._queue and not self._protocol.full:
             request = next(iter(self._queue))
             payload, headers = self._queue.pop(request)
@@ -267,33 +268,35 @@ class Multiplexer:
         self._waiters[request.token] = request
 
     def forget(self, request: Request) -> None:
-        """Take in that nobody waits for a request any more."""
+        """Stop waiting for the reply to a request."""
         if request.token is None:
             self._queue.pop(request, None)
         elif self._waiters.pop(request.token, None) is not None:
             self._abandon(request)
 
     def _abandon(self, request: Request) -> None:
-        # The server may still complain of it, and then of nobody else.
+        # The server may still report it as refused, so it counts among the refused requests.
         assert request.token is not None, "it was sent"
         self._abandoned[request.token] = request.subject, self._loop.time() + _REFUSED_WITHIN
 
     async def subscribe(
-        self, take: MessageHandler, on_lost: Callable[[], None] | None = None
+        self, on_message: MessageHandler, on_lost: Callable[[], None] | None = None
     ) -> "Inbox":
-        """Open an inbox of its own whose messages all go to `take`, as bytes and in order.
+        """Open an inbox whose messages all go to `on_message`, as bytes and in order.
 
         Messages that JetStream delivers carry their stream's subject, so the shared inbox cannot
-        tell them apart. Close it when done. `on_lost` is called when the connection is lost, which
-        closes it, too.
+        tell them apart. Close the inbox when done. A lost connection closes it too, and calls
+        `on_lost`.
 
         Raises:
-            NotConnected
+            NotConnected: nothing was sent.
         """
         if self._lost:
             raise NotConnected
         subject = self.new_inbox()
-        inbox = Inbox(subject, self._protocol.subscribe(subject.encode(), take), self._close_inbox)
+        inbox = Inbox(
+            subject, self._protocol.subscribe(subject.encode(), on_message), self._close_inbox
+        )
         self._inboxes[inbox] = on_lost
         return inbox
 
@@ -302,9 +305,9 @@ class Multiplexer:
         self._protocol.unsubscribe(inbox.sid)
 
     async def send(self, subject: str, payload: bytes, reply: str) -> None:
-        """Publish without a wait for one reply; answers go to the inbox `reply`.
+        """Publish without waiting for a reply; replies go to the inbox `reply`.
 
-        It is for what is small, and does not stand in the line.
+        Use it for small messages only: they bypass the queue.
 
         Raises:
             NotConnected: nothing was sent.
@@ -315,13 +318,15 @@ class Multiplexer:
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for a reply, or to be sent."""
+        """The number of requests that wait for a reply or to be sent."""
         return len(self._waiters) + len(self._queue)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be broken off by a close: no request, and no inbox but of those
-        who wait for the next connection by themselves (`on_lost`)."""  # noqa: D205, D209 - one thought
+        """Whether a close would interrupt nothing.
+
+        An inbox with `on_lost` does not count: its owner waits for the next connection.
+        """
         return not self.in_flight and None not in self._inboxes.values()
 
     @property
@@ -329,7 +334,7 @@ class Multiplexer:
         return self._lost
 
     async def flush(self, timeout: float) -> None:
-        """Return when the server has taken in what was sent, or there is no more to be done.
+        """Wait until the server has processed everything sent, or the connection has ended.
 
         Args:
             timeout: seconds.
@@ -376,9 +381,10 @@ class Multiplexer:
                 self._violations.add(refused.subject)
 
     def _resolve(self, complaints: dict[str, int], first: int, end: int) -> None:
-        """End the waits on a subject where as many were refused as wait: none can be applied.
+        """End the waits on a subject if as many requests were refused as wait: none can be applied.
 
-        Only of requests `first` to `end`: what went before was settled, what comes after will be.
+        This covers only the requests `first` to `end`: earlier ones are resolved, later ones will
+        be.
         """
         waiting: dict[bytes, list[Request]] = {subject.encode(): [] for subject in complaints}
         left = dict.fromkeys(waiting, 0)
@@ -406,12 +412,12 @@ class Multiplexer:
         elif headers and not data and headers.startswith(NO_RESPONDERS):
             request.fail(NoResponders())
         else:
-            # As `Reply(data, headers)`, without a call in Python: one comes with each request.
+            # `Reply(data, headers)` without a Python call, to save time per request.
             request.end(tuple.__new__(Reply, (data, headers)))
 
     def _fail_soon(self, request: Request, kind: type[RequestFailed], *args: str) -> None:
-        """Fail a request in a turn of its own: in a Task, nobody else can be resumed."""
-        # The error is made then: one that the event loop holds meanwhile would be a cycle.
+        """Fail a request in a turn of its own, because a Task cannot resume others."""
+        # Create the error only then: an error held by the event loop would form a cycle.
         self._loop.call_soon(_fail, request, kind, args)
 
     def _sweep(self) -> None:
@@ -419,7 +425,7 @@ class Multiplexer:
         late = [request for request in self._waiters.values() if request.deadline <= now]
         unsent = [request for request in self._queue if request.deadline <= now]
         while self._abandoned:
-            # The oldest first: all are kept equally long.
+            # All are kept for the same time, so the oldest one expires first.
             token, (_, until) = next(iter(self._abandoned.items()))
             if until > now:
                 break

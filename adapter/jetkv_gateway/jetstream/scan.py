@@ -1,4 +1,4 @@
-"""What the consumer of a listing has delivered; see `listing`."""
+"""Collects what the consumer of a listing delivers; see `listing`."""
 
 import asyncio
 from collections import deque
@@ -18,27 +18,27 @@ _MARKER = MARKER_REASON.encode()
 
 
 class Scan:
-    """What a consumer has delivered.
+    """Collects the messages of a consumer.
 
     Args:
         subject_prefix: of the bucket's subjects. If the bucket has sources, servers from 2.11 on
             (seen up to 2.15.1) also deliver subjects of the source bucket, despite the filter, and
             do not count them.
-        older_than: the newest revision of the moment when the listing began.
-        lifetime: of the bucket's values; what was past its time `now`, when the listing began, is
-            not there any more.
-        release: gives back the places of a batch that has come.
+        older_than: the newest revision when the listing began.
+        lifetime: of the bucket's values. Values that had expired at `now`, when the listing began,
+            are left out.
+        release: releases the credit of a batch that has arrived.
 
     Attributes:
         found: subject → whether its newest message is a value.
-        longest: bytes of the longest subject of the bucket's that was delivered.
-        taken: messages delivered.
-        foreign: those of them that are none of the bucket's.
-        older: the bucket's, of which it is known that they were stored when the listing began.
+        longest: the length of the longest subject in bytes.
+        taken: the number of delivered messages.
+        foreign: the number of those that do not belong to the bucket.
+        older: the number of the bucket's messages that were stored before the listing began.
         reached: the newest revision delivered.
-        moved: set when a batch has come, or the server has said that no more does.
-        ended: whether it has said so.
-        denied: whether NATS does not permit to ask for messages.
+        moved: set when a batch has arrived, or the server has said that there are no more.
+        ended: whether the server has said so.
+        denied: whether NATS does not permit the request for messages.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Scan:
 
     @property
     def batches(self) -> int:
-        """Batches that are under way."""
+        """The number of batches in flight."""
         return len(self._batches)
 
     def deny(self) -> None:
-        """Take in that NATS does not permit to ask for messages."""
+        """Handle the refusal of the request for messages."""
         self.denied = True
         self.end()
 
@@ -82,7 +82,7 @@ class Scan:
             self._missing = batch
 
     def end(self) -> None:
-        """Expect nothing any more."""
+        """Stop expecting messages."""
         self.ended = True
         self._release(sum(self._batches))
         self._batches.clear()

@@ -1,7 +1,7 @@
-"""One connection to one server of NATS, from the first byte to the last.
+"""One connection to one NATS server, from its opening to its end.
 
-What the settings ask for is enforced here before a credential is sent: nats-py goes on in plain
-text where a server, or somebody in between, offers no TLS, and without a login where it is not
+It enforces the TLS and login settings before any credential is sent. nats-py does not: it continues
+in plain text if a server, or somebody in between, offers no TLS, and without a login if it is not
 asked for a signature.
 """
 
@@ -25,8 +25,8 @@ from jetkv_gateway.jetstream.wire import Violation
 
 __all__ = ["ConnectFailed", "ConnectFailure", "FailureKind", "ServerConnection"]
 
-_LOOK_SECONDS = 0.1
-_QUIET_LOOKS = 10
+_CHECK_SECONDS = 0.1
+_QUIET_CHECKS = 10
 _PING_SECONDS = 1.0
 
 _LOGIN_WORDS = ("authorization", "authentication", "credentials", "nkeys")
@@ -35,26 +35,26 @@ _OTHER_NAME = (62, 64)
 
 
 class FailureKind(IntEnum):
-    """What is wrong with a server; the higher, the more there is to do about it."""
+    """The kind of a failure; a higher number needs more attention from an operator."""
 
     UNREACHABLE = 0
-    """It may get well by itself."""
+    """It may resolve itself."""
 
     UNUSABLE = 1
-    """It answers, and cannot be used as it is."""
+    """The server answers, but the gateway cannot use it as configured."""
 
     LOGIN_REFUSED = 2
 
 
 class ConnectFailure(NamedTuple):
-    """Why there is no connection. The text shows no address, path or secret."""
+    """Why there is no connection. The text contains no address, path or secret."""
 
     kind: FailureKind
     text: str
 
 
 class ConnectFailed(Exception):
-    """Raised where no connection can be made."""
+    """Raised if no connection can be opened."""
 
     def __init__(self, failure: ConnectFailure) -> None:
         super().__init__(failure.text)
@@ -62,18 +62,18 @@ class ConnectFailed(Exception):
 
 
 class ServerConnection:
-    """A connection to one server. Make one for each attempt.
+    """A connection to one server. Create one for each attempt.
 
     Args:
-        secure: whether the server has to offer TLS.
-        on_info: called when the server says anew what it is.
-        on_end: called once it cannot be used any more.
+        secure: whether the server must offer TLS.
+        on_info: called when the server sends another INFO.
+        on_end: called when the connection cannot be used any more.
 
     Attributes:
-        info: what the server says of itself.
-        connected_server: whether it stands alone, by that.
+        info: what the server says about itself.
+        connected_server: whether it is standalone, by that.
         version: of the server.
-        leaving: whether the server has said that it will stop.
+        leaving: whether the server has announced that it will stop.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ServerConnection:
         on_end: Callable[["ServerConnection"], None],
     ) -> None:
         self.server = server
-        self.protocol = NatsProtocol(self._take_info, self._on_violation, self._finish)
+        self.protocol = NatsProtocol(self._process_info, self._on_violation, self._finish)
         self.info: dict[str, Any] = {}
         self.connected_server = ConnectedServer()
         self.version = (0, 0, 0)
@@ -117,17 +117,17 @@ class ServerConnection:
         """Connect.
 
         Args:
-            timeout: seconds for each of its steps; all of them take twice as long at most.
+            timeout: seconds for each step; all steps together take at most twice as long.
 
         Raises:
-            UplinkFailed
+            ConnectFailed: the reason.
         """
         link, prefix = self.protocol, self._options.inbox_prefix
         try:
             async with asyncio.timeout(timeout * 2):
                 await self._connect(timeout)
-                # Whether what consumers deliver may come here; where it may not, the server says
-                # so before the multiplexer, which asks the same for replies, stands.
+                # Check that consumers may deliver here. If not, the server reports it before the
+                # multiplexer is open, which checks the same for replies.
                 link.unsubscribe(link.subscribe(f"{prefix}.probe".encode(), lambda *_: None))
                 mux = await Multiplexer.open(link, prefix)
                 self.version = link.version
@@ -142,7 +142,7 @@ class ServerConnection:
 
     async def _connect(self, timeout: float) -> None:
         options, server = self._options, self.server
-        # Otherwise nats-py makes a context of the system's trust store, should it need one.
+        # Without a context, nats-py uses the system's trust store when the server requires TLS.
         context = self._secrets.tls.get() if self._secure else None
         if context is not None and server.websocket:
             context = expecting(context, server.names[0])
@@ -156,9 +156,9 @@ class ServerConnection:
             **self._secrets.login(server),
         )
 
-    def _take_info(self, info: dict[str, Any], first: bool) -> None:
+    def _process_info(self, info: dict[str, Any], first: bool) -> None:
         if first:
-            self.info = info  # itself, since what is changed in it below counts
+            self.info = info  # not a copy, because the change below must reach nats-py
         else:
             self.info = {**self.info, **info}
         self.connected_server.update(self.info)
@@ -175,7 +175,7 @@ class ServerConnection:
                 raise ConnectFailed(
                     ConnectFailure(
                         FailureKind.UNUSABLE,
-                        "the server offers no TLS, which tls:// or a TLS setting demands; "
+                        "the server offers no TLS, which tls:// or a TLS setting requires; "
                         "nothing was sent to it",
                     )
                 )
@@ -184,29 +184,29 @@ class ServerConnection:
             raise ConnectFailed(
                 ConnectFailure(
                     FailureKind.LOGIN_REFUSED,
-                    "the server asks for no signature, so it knows no nkeys or credentials",
+                    "the server asks for no signature, so it accepts no nkey or credentials file",
                 )
             )
 
     async def end(self) -> None:
-        """Wait until the connection has ended, or its server wants it to.
+        """Wait until the connection has ended or its server announces that it will stop.
 
-        A server that is frozen, or behind a half-open link, keeps its connections, and another one
-        may lead the stream by now: when requests wait and nothing at all is heard, it is asked for
-        a sign of life. Looks are counted, not seconds, so that a pause of this process is none of
-        the server's.
+        A server that is frozen, or behind a half-open connection, does not close its connections,
+        and another server may lead the stream by now. So if requests wait and nothing arrives, the
+        server gets a PING. This counts checks, not seconds, so that a pause of this process does
+        not count against the server.
         """
         protocol = self.protocol
         quiet = 0
-        signs = protocol.activity
+        last = protocol.activity
         while not (self.ended or self.leaving):
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(_CHECK_SECONDS):
                     await self._ended.wait()
                     return
-            before, signs = signs, protocol.activity
-            quiet = quiet + 1 if self.mux.in_flight and signs == before else 0
-            if quiet >= _QUIET_LOOKS:
+            before, last = last, protocol.activity
+            quiet = quiet + 1 if self.mux.in_flight and last == before else 0
+            if quiet >= _QUIET_CHECKS:
                 quiet = 0
                 if not await self._alive():
                     self._failure = ConnectFailure(
@@ -215,14 +215,14 @@ class ServerConnection:
                     self._finish()
 
     async def _alive(self) -> bool:
-        """Ask the server for a sign of life, and return whether one came."""
-        signs = self.protocol.activity
+        """Send a PING; return whether anything arrived."""
+        before = self.protocol.activity
         await self.mux.flush(_PING_SECONDS)
-        if self.protocol.activity[0] == signs[0]:
-            await asyncio.sleep(_LOOK_SECONDS)
+        if self.protocol.activity[0] == before[0]:
+            await asyncio.sleep(_CHECK_SECONDS)
         now = self.protocol.activity
-        # What was sent meanwhile leaves us, but the ping alone adds to what is to be sent.
-        return now[0] != signs[0] or now[1] < signs[1]
+        # Fewer unsent bytes also show that the server reads; the PING itself only adds some.
+        return now[0] != before[0] or now[1] < before[1]
 
     @property
     def ended(self) -> bool:
@@ -235,7 +235,7 @@ class ServerConnection:
             self._mux.close(ConnectionLost)
 
     async def close(self) -> None:
-        """Close the socket; what waits for a reply ends with `ConnectionLost`."""
+        """Close the socket; requests in flight end with `ConnectionLost`."""
         self._finish()
         await self.protocol.close()
 
@@ -244,7 +244,7 @@ class ServerConnection:
             if self._mux is not None:
                 self._mux.on_violation(refused)
             return
-        # Without replies nothing works; whether it is so for good, the next attempt tells.
+        # Nothing works without replies, so end this connection; the next attempt may be permitted.
         prefix = self._options.inbox_prefix
         self._failure = ConnectFailure(
             FailureKind.UNUSABLE,
@@ -254,7 +254,7 @@ class ServerConnection:
         self._finish()
 
     def _failure_of(self, error: Exception) -> ConnectFailure:
-        """Say what an error means to the operator."""
+        """Explain an error to the operator."""
         if isinstance(error, ConnectFailed):
             return error.failure
         if isinstance(error, SecretError):
@@ -270,7 +270,7 @@ class ServerConnection:
         elif any(word in text.lower() for word in _LOGIN_WORDS):
             return ConnectFailure(FailureKind.LOGIN_REFUSED, text)
         elif not isinstance(error, (OSError, nats_errors.Error)):
-            text += f" ({type(error).__name__}): is this NATS, are the credentials whole?"
+            text += f" ({type(error).__name__}): is this NATS, are the credentials complete?"
         return ConnectFailure(FailureKind.UNREACHABLE, text)
 
     def _tls_failure(self, error: ssl.SSLError) -> ConnectFailure:
@@ -294,7 +294,7 @@ class ServerConnection:
 
 
 def _text_of(error: Exception) -> str:
-    """Return the text of an error without the address or path that asyncio and files put in."""
+    """Return the text of an error without the address or path that asyncio and the OS add."""
     number = error.errno if isinstance(error, OSError) else None
     if number is not None and number > 0:
         return os.strerror(number)
@@ -302,9 +302,9 @@ def _text_of(error: Exception) -> str:
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the TLS error in what a library has made of it."""
+    """Return the TLS error inside a library's error, or None."""
     while error is not None:
-        # aiohttp's own one says that it is such an error, and lacks what these have.
+        # aiohttp wraps certificate errors in a class of its own.
         error = getattr(error, "certificate_error", error)
         if isinstance(error, ssl.SSLError):
             return error
@@ -313,5 +313,5 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def _is_for_another(error: ssl.SSLError | None) -> bool:
-    """Whether a certificate is good, and for another name than the one expected."""
+    """Whether a certificate is valid, but for another name than the expected one."""
     return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME

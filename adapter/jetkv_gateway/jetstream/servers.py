@@ -1,8 +1,8 @@
-"""The servers that the gateway may connect to: those of the settings, and those that NATS names.
+"""The servers to connect to: those of the settings, and those that the cluster announces.
 
-A server that is learned inherits what the settings say of the one that named it: scheme, login, and
-the name in its certificate, since a cluster names its members by IP address. nats-py would know
-this for as long as one of its clients lives; ours live as long as a connection.
+An announced server inherits scheme, login and certificate name from the server that announced it,
+because a cluster announces its members by IP address. nats-py has the same list, but it is lost
+with each of its clients, and the gateway needs a new client for each connection.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 
 
 class Login(NamedTuple):
-    """The login of an address: user and password, or a token, or nothing."""
+    """The login in an address: user and password, or a token, or nothing."""
 
     user: str | None = None
     password: str | None = None
@@ -31,9 +31,10 @@ class Server:
     """One address of NATS.
 
     Attributes:
-        path: of a WebSocket's URL, else "".
-        names: that its certificate may be for; the first is tried first.
-        given: whether the settings have it; others go when the cluster names them no more.
+        path: of a WebSocket URL, else "".
+        names: possible names in its certificate, in the order to try them.
+        given: whether it comes from the settings. Other servers are dropped when the cluster no
+            longer announces them.
     """
 
     scheme: str
@@ -49,13 +50,13 @@ class Server:
 
     @property
     def place(self) -> str:
-        """Host and port, as NATS writes them."""
+        """Host and port in NATS's notation."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The address without its login."""
+        """The address without the login."""
         return f"{self.scheme}://{self.place}{self.path}"
 
     @property
@@ -64,19 +65,19 @@ class Server:
 
     @property
     def secure(self) -> bool:
-        """Whether its scheme demands TLS."""
+        """Whether the scheme requires TLS."""
         return self.scheme in ("tls", "wss")
 
     def try_another_name(self) -> None:
-        """Expect the next of its names in its certificate from now on."""
+        """Expect the next possible name in the certificate from now on."""
         self.names.append(self.names.pop(0))
 
 
 def parse_server(address: str) -> Server:
-    """Read an address such as `nats://user:password@host:4222`; the login is percent-decoded.
+    """Parse an address such as `nats://user:password@host:4222`; the login is percent-decoded.
 
     Raises:
-        ValueError: it is none; the text never shows the login.
+        ValueError: it is not an address. The text never contains the login.
     """
     scheme, found, rest = address.partition("://")
     if not found:
@@ -88,11 +89,13 @@ def parse_server(address: str) -> Server:
         parts = urlsplit(f"{scheme}://{rest}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"{shown!r} is no address: is it host:port, or [IPv6]:port?") from error
+        raise ValueError(
+            f"{shown!r} is not an address: is it host:port, or [IPv6]:port?"
+        ) from error
     path = parts.path if scheme in ("ws", "wss") else parts.path.rstrip("/")
     if not host or parts.query or parts.fragment or (path and scheme not in ("ws", "wss")):
         raise ValueError(
-            f"{shown!r} is no address: write host:port, and percent-encode the characters "
+            f"{shown!r} is not an address: write host:port, and percent-encode the characters "
             "/ ? # @ % of a user, password or token"
         )
     user, password = parts.username, parts.password
@@ -105,12 +108,13 @@ def parse_server(address: str) -> Server:
 
 
 class Servers:
-    """Whom to try next: the one that was tried last comes last.
+    """The order in which servers are tried: the last one tried moves to the end.
 
     Args:
-        given: addresses of the settings.
-        certificate_name: expected of all of them, or None for that of each.
-        secure: whether all have to offer TLS, as they do when one of `given` has to.
+        given: the addresses of the settings.
+        certificate_name: the name to expect in every certificate; None for each server's own.
+        secure: whether all servers must offer TLS; one address in `given` that requires TLS implies
+            it.
     """
 
     def __init__(self, given: Iterable[str], *, certificate_name: str | None, secure: bool) -> None:
@@ -128,16 +132,16 @@ class Servers:
         return server in self._all
 
     def next(self) -> Server:
-        """Return whom to try now."""
+        """Return the server to try now."""
         server = self._all.pop(0)
         self._all.append(server)
         return server
 
     def learn(self, source: Server, places: Iterable[str]) -> None:
-        """Take over which members the cluster has now, as `source` names them.
+        """Process the members of a cluster, as `source` announces them.
 
-        New ones come before `source` in turn, in any order, so that not all gateways go the same
-        way. The servers of the settings stay, whoever is named.
+        New members are placed before `source` in random order, so that gateways spread over them.
+        The servers of the settings always stay.
         """
         named = {
             server.place: server
@@ -156,7 +160,7 @@ class Servers:
         self._all[at:at] = new
 
     def _learned(self, source: Server, place: str) -> Server | None:
-        """Return the server at a place, with what it inherits; None where that is no place."""
+        """Return the server at a place, with what it inherits; None if the place is invalid."""
         try:
             server = parse_server(f"{source.scheme}://{place}")
         except ValueError:
@@ -167,7 +171,7 @@ class Servers:
         if self._certificate_name is not None:
             names = [self._certificate_name]
         elif _is_ip(server.host):
-            # A certificate seldom has the members' IP addresses, unless it was made so.
+            # Certificates rarely contain the members' IP addresses, so try the name first.
             names = [source.names[0], server.host]
             if _is_ip(source.names[0]):
                 names.reverse()

@@ -1,25 +1,26 @@
-"""Where a direct read is one of the leader, and when it is not tried. Pure.
+"""Decides whether a direct read is as fresh as a read of the leader. Pure.
 
-A direct read (`DIRECT.GET`) answers with raw bytes and costs the server less than a read by JSON,
-but any replica of a stream answers it. A server that stands alone has the one replica there is, so
-what it answers is what the leader has: a write that it has acknowledged is in its store. It counts
-as one by what it says of itself, not by the number of replicas: a stream of one replica in a
-cluster can be moved, or be given more, and for that time two servers answer.
+A direct read (`DIRECT.GET`) returns raw bytes and costs the server less than a read through the
+JSON API, but any replica of the stream may answer it. A standalone server has the only replica, so
+it answers with the leader's state, which includes every acknowledged write. The number of replicas
+alone proves nothing: a cluster can move a stream with one replica or add a replica to it, and
+during that time two servers answer.
 
-What was measured (2.10.25, 2.12.8 and 2.15.1), and what the rules lean on:
+The rules below depend on these facts, measured with nats-server 2.10.25, 2.12.8 and 2.15.1 (see
+also docs/nats.md):
 
-- A server without a cluster has no place for a second replica: 2.15 refuses one (10074), the older
-  ones take the number in a change of a stream, and nothing comes of it. So no change that others
-  make while we remember a stream can bring another replica.
-- Its INFO has no `cluster`. A reload that adds one with a port is refused as a whole, as is one
-  that adds a gateway; so it takes a restart, which ends the connection. A reload that adds the name
-  of a cluster alone is taken and sends no INFO, but no server joins by that.
-- Its STREAM.INFO has a `cluster` all the same: `leader`, which is its own name, and nothing else.
-  In a real cluster there is a `name` as well, also for a single replica.
+- A server outside a cluster cannot hold a second replica: 2.15 refuses one (10074), and older
+  versions accept the number in a stream update without any effect. So no change by others can add a
+  replica while the gateway remembers a stream.
+- The INFO of such a server has no `cluster`. A reload that adds a cluster with a port, or a
+  gateway, is refused as a whole, so it takes a restart, which ends the connection. A reload that
+  adds only a cluster name is accepted and sends no INFO, but no other server can join.
+- STREAM.INFO still has a `cluster` there, with the server's own name as `leader` and nothing else.
+  In a real cluster it also has a `name`, even for a single replica.
 - A server that connects to others as a leaf node has a `cluster` in its INFO, named like itself. So
-  it is none that stands alone, also where it could extend the JetStream of its hub. One that others
-  connect to is, and so is one that 2.15 has made a leaf node by a reload. The stream can still be
-  on another server: its leader has another name.
+  it does not count as standalone, even where it could extend the JetStream of its hub. A server
+  that accepts leaf nodes counts as standalone, and so does one that 2.15 turned into a leaf node by
+  a reload. The stream may be on another server then, but its leader has another name.
 """
 
 from collections.abc import Mapping
@@ -27,19 +28,19 @@ from typing import Any
 
 __all__ = ["ConnectedServer", "DirectReadBackoff"]
 
-_FIRST_REST = 10.0
-_LONGEST_REST = 600.0
+_FIRST_BLOCK_SECONDS = 10.0
+_LONGEST_BLOCK_SECONDS = 600.0
 _KEPT = 4096
 
 
 class ConnectedServer:
-    """What the server of one connection says of itself. Make one for each connection.
+    """What the server of one connection says about itself. Create one for each connection.
 
-    So what was known of a stream on another connection counts for nothing: compare by identity.
+    Compare instances by identity: facts about a stream from another connection do not count.
 
     Attributes:
-        standalone: whether it has JetStream and no cluster, by every INFO that has come so far.
-        backoff: streams that are not to be read directly for now.
+        standalone: whether the server has JetStream and no cluster, by every INFO so far.
+        backoff: streams that must not be read directly for now.
     """
 
     __slots__ = ("_name", "_not_standalone", "backoff", "standalone")
@@ -51,7 +52,7 @@ class ConnectedServer:
         self._not_standalone = False
 
     def update(self, info: Mapping[str, Any]) -> None:
-        """Take in an INFO, the first one or a later one; once it is not alone, it stays so."""
+        """Process the first or a later INFO. A server that stopped being standalone stays so."""
         name = info.get("server_name", self._name)
         if self._name is None:
             self._name = name
@@ -60,10 +61,10 @@ class ConnectedServer:
         self.standalone = not self._not_standalone
 
     def leads(self, stream: Mapping[str, Any]) -> bool:
-        """Return whether direct reads of a stream are answered here, and by its leader.
+        """Return whether this server answers direct reads of a stream as its leader.
 
         Args:
-            stream: the answer to STREAM.INFO, on this very connection.
+            stream: the reply to STREAM.INFO on this connection.
         """
         config, cluster = stream["config"], stream.get("cluster") or {}
         return (
@@ -78,12 +79,13 @@ class ConnectedServer:
 
 
 class DirectReadBackoff:
-    """Streams whose direct reads came to nothing, so that the leader is asked at once for a while.
+    """Streams whose direct reads failed. Reads of them go to the leader for a while.
 
-    Each time in a row is twice as long as the one before.
+    Each failure in a row doubles the time.
 
     Attributes:
-        streams: until when each of them rests, and for how many seconds in all.
+        streams: stream → the time until which it is blocked, and the length of this block in
+            seconds.
     """
 
     __slots__ = ("streams",)
@@ -92,7 +94,7 @@ class DirectReadBackoff:
         self.streams: dict[str, tuple[float, float]] = {}
 
     def blocks(self, stream: str, now: float) -> bool:
-        """Return whether a stream is not to be asked directly now.
+        """Return whether a stream must not be read directly now.
 
         Args:
             now: the time of the event loop, in seconds.
@@ -100,16 +102,16 @@ class DirectReadBackoff:
         return stream in self.streams and now < self.streams[stream][0]
 
     def failed(self, stream: str, now: float) -> None:
-        """Note that a direct read of a stream came to nothing."""
+        """Record that a direct read of a stream failed."""
         until, seconds = self.streams.pop(stream, (now, 0.0))
         if now < until:
-            self.streams[stream] = until, seconds  # asked before it began
+            self.streams[stream] = until, seconds  # this read began before the block
             return
         if len(self.streams) >= _KEPT:
             del self.streams[next(iter(self.streams))]
-        seconds = min(seconds * 2, _LONGEST_REST) or _FIRST_REST
+        seconds = min(seconds * 2, _LONGEST_BLOCK_SECONDS) or _FIRST_BLOCK_SECONDS
         self.streams[stream] = now + seconds, seconds
 
     def worked(self, stream: str) -> None:
-        """Note that a direct read of a stream was answered."""
+        """Record that a direct read of a stream succeeded."""
         self.streams.pop(stream, None)

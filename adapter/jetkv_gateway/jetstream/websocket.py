@@ -1,7 +1,7 @@
-"""NATS over a WebSocket: nats-py's own transport, in the shape of one of asyncio's.
+"""NATS over a WebSocket: nats-py's transport behind the interface of an asyncio transport.
 
-aiohttp reads and writes the frames, so there is no transport to take over. Two tasks carry the
-bytes, which is slower than TCP; everything above is the same.
+aiohttp reads and writes the frames, so there is no transport to take over. Two tasks copy the
+bytes, which is slower than TCP.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _CLOSE_SECONDS = 1.0
 
 
 class Frames(Protocol):
-    """What is used of nats-py's transport; `write` keeps a frame, `drain` sends it."""
+    """The methods of nats-py's transport used here; `write` buffers a frame, `drain` sends it."""
 
     async def read(self, buffer_size: int) -> bytes: ...
     def write(self, payload: bytes) -> None: ...
@@ -27,11 +27,11 @@ class Frames(Protocol):
 
 
 class WebSocket(asyncio.Transport):
-    """A connected WebSocket whose bytes go to and come from a protocol.
+    """A connected WebSocket as an asyncio transport.
 
     Args:
-        inner: connected, and read by nobody else.
-        protocol: its methods are called from callbacks of the event loop, as transports do.
+        inner: a connected transport that nobody else reads.
+        protocol: gets calls from callbacks of the event loop, as from any transport.
     """
 
     def __init__(self, inner: Frames, protocol: asyncio.Protocol) -> None:
@@ -63,18 +63,18 @@ class WebSocket(asyncio.Transport):
         return self._size
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Change nothing: it has limits of its own."""
+        """Do nothing: this transport has fixed limits."""
 
     def is_closing(self) -> bool:
         return self._closing
 
     def close(self) -> None:
-        """Close it once what was written is sent."""
+        """Close after sending what was written."""
         self._closing = True
         self._news.set()
 
     def abort(self) -> None:
-        """Close it now."""
+        """Close at once."""
         self._closing = True
         self._task.cancel()
 
@@ -100,7 +100,7 @@ class WebSocket(asyncio.Transport):
     async def _read(self) -> None:
         while data := await self._inner.read(_READ):
             self._loop.call_soon(self._protocol.data_received, data)
-            # It may have more at hand; nobody else would get a turn.
+            # More data may be ready, so let other callbacks run in between.
             await asyncio.sleep(0)
         raise ConnectionResetError("the WebSocket was closed")
 

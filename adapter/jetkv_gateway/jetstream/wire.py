@@ -1,10 +1,10 @@
-"""The NATS protocol: what a server sends, taken apart, and what it is sent. No I/O.
+"""The NATS protocol: parses what a server sends and formats what it is sent. No I/O.
 
-Bytes go in, in pieces as they come; messages and all other lines go out by a call each, in their
-order and as bytes: nothing that others wrote is decoded. Nothing that a client of NATS can publish
-ends this: a subject is any bytes but the space and the end of a line, and a header block is as long
-as the server says, whatever it holds. Only bytes that are no NATS protocol at all do, because
-nobody can tell where the next message begins after them.
+Bytes go in as they arrive. Each message and each other line comes out by one call, in order and as
+bytes: nothing that others wrote is decoded. No message that a client can publish stops the parser:
+a subject may contain any bytes but space and line ends, and a header block is as long as the server
+says, whatever it contains. Only bytes that are not NATS protocol at all stop it, because nobody can
+tell where the next message begins after them.
 """
 
 import re
@@ -27,10 +27,11 @@ __all__ = [
 ]
 
 MAX_LINE = 1024 * 1024
-"""Bytes. The longest is an INFO that names every member of a cluster; what is longer is no line."""
+"""Bytes. The longest line is an INFO with all members of a cluster; anything longer is not a line.
+"""
 
 MAX_MESSAGE = 128 * 1024 * 1024
-"""Bytes. No server takes half as much, so that a line which says more is none of NATS."""
+"""Bytes. No server accepts half as much, so a line with a larger size is not NATS protocol."""
 
 END = b"\r\n"
 PING = b"PING\r\n"
@@ -44,21 +45,21 @@ _VIOLATION = re.compile(
 _KINDS = {"publish to": "publish", "publish with reply of": "reply"}
 
 MessageHandler = Callable[[bytes, bytes, bytes, bytes, bytes], None]
-"""Takes (subscription as it was named, subject, reply subject, header block, data) of a message."""
+"""Called with (subscription id, subject, reply subject, header block, data) of a message."""
 
 LineHandler = Callable[[bytes, bytes], None]
-"""Takes (verb, rest) of a line that is no message: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`."""
+"""Called with (verb, rest) of any other line: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`."""
 
 
 class ProtocolBroken(Exception):
-    """Raised when what came is no NATS protocol; the connection is of no more use."""
+    """Raised for bytes that are not NATS protocol; the connection is unusable from then on."""
 
 
 class Violation(NamedTuple):
-    """What the server refused for want of a permission.
+    """A permission that the server says is missing.
 
     Attributes:
-        kind: `publish`, `reply` (a publish, for its reply subject), `subscription`.
+        kind: `publish`, `reply` (a publish refused for its reply subject) or `subscription`.
         subject: as it was sent.
     """
 
@@ -67,10 +68,10 @@ class Violation(NamedTuple):
 
 
 def violation(text: str) -> Violation | None:
-    """Read the text of an `-ERR`, in the server's own case; None where it is no such refusal.
+    """Parse the text of an `-ERR`, in the server's own case; None if it is no permission violation.
 
-    The server quotes a subject as Go does. One that it had to escape is not read back, since
-    nothing of ours has such a subject.
+    The server quotes subjects like Go. A subject that it had to escape is not unescaped, because
+    the gateway uses no such subjects.
     """
     found = _VIOLATION.search(text)
     if found is None:
@@ -80,25 +81,26 @@ def violation(text: str) -> Violation | None:
 
 
 class WireReader:
-    """Takes the server's side of a connection apart.
+    """Parses the server's side of a connection.
 
     Args:
-        take: called for each message as soon as it is whole; it must not raise.
-        obey: called for each other line, its verb in upper case; it must not raise.
+        on_message: called for each complete message; must not raise.
+        on_line: called for each other line with its verb in upper case; must not raise.
     """
 
-    def __init__(self, take: MessageHandler, obey: LineHandler) -> None:
-        self._take = take
-        self._obey = obey
+    def __init__(self, on_message: MessageHandler, on_line: LineHandler) -> None:
+        self._on_message = on_message
+        self._on_line = on_line
         self._kept = bytearray()
-        # (subscription, subject, reply subject, size of headers, size) of the one that comes in
+        # (subscription id, subject, reply subject, header size, total size) of the incomplete
+        # message
         self._message: tuple[bytes, bytes, bytes, int, int] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take in the next bytes.
+        """Parse the next bytes.
 
         Raises:
-            ProtocolBroken: what came before the fault has been handed on.
+            ProtocolBroken: everything before the error has been handled.
         """
         message = self._message
         if self._kept:
@@ -117,7 +119,7 @@ class WireReader:
                 data = bytes(self._kept)
                 self._kept = bytearray()
         place, length = 0, len(data)
-        take = self._take
+        on_message = self._on_message
         while place < length:
             if message is None:
                 end = data.find(END, place)
@@ -135,7 +137,7 @@ class WireReader:
                     place = end + 2
                     if line:
                         verb, _, rest = line.partition(b" ")
-                        self._obey(verb.upper(), rest.strip())
+                        self._on_line(verb.upper(), rest.strip())
                     continue
             else:
                 sid, subject, reply, header_size, size = message
@@ -147,9 +149,9 @@ class WireReader:
                 raise ProtocolBroken(_TOO_LONG)
             if header_size:
                 split = place + header_size
-                take(sid, subject, reply, data[place:split], data[split:end])
+                on_message(sid, subject, reply, data[place:split], data[split:end])
             else:
-                take(sid, subject, reply, b"", data[place:end])
+                on_message(sid, subject, reply, b"", data[place:end])
             place = end + 2
             message = None
         self._message = message
@@ -157,9 +159,9 @@ class WireReader:
             self._kept = bytearray(memoryview(data)[place:])
 
     def _whole(self, message: tuple[bytes, bytes, bytes, int, int]) -> bytes:
-        """Hand on a message that came in several pieces; return what came behind it.
+        """Handle a message that arrived in several pieces; return the bytes behind it.
 
-        A large one is copied once here, since each copy of it counts.
+        This copies a large message once, because each further copy costs time.
         """
         sid, subject, reply, header_size, size = message
         self._message = None
@@ -170,7 +172,7 @@ class WireReader:
         self._kept = bytearray()
         if end != END:
             raise ProtocolBroken(_TOO_LONG)
-        self._take(sid, subject, reply, headers, data)
+        self._on_message(sid, subject, reply, headers, data)
         return rest
 
 
@@ -178,10 +180,10 @@ _TOO_LONG = "a message is not as long as its line says"
 
 
 def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
-    """Read (subscription, subject, reply, size of headers, size) off a message's line.
+    """Parse a message's line: (subscription id, subject, reply subject, header size, total size).
 
     Raises:
-        ProtocolBroken: it says no size, so nobody knows what follows.
+        ProtocolBroken: the line has no size, so the end of the message is unknown.
     """
     count = len(words)
     header_size = 0
@@ -198,7 +200,7 @@ def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
         return words[2], words[1], b"", header_size, size
     if count == 5:
         return words[2], words[1], words[3], header_size, size
-    # A subject with a space comes from no publish, but perhaps from a backup that was restored.
+    # No publish can have a space in its subject, but a restored backup can.
     parts = words[1 : count - 1]
     reply = parts.pop() if len(parts) > 2 else b""
     sid = parts.pop() if parts else b""
@@ -213,8 +215,8 @@ def publish(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> byt
     """Return the command that publishes a message.
 
     Args:
-        reply: where answers go, b"" for nowhere.
-        headers: a whole block, b"" for none.
+        reply: the subject for answers, b"" for none.
+        headers: a complete block, b"" for none.
     """
     if headers:
         return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
@@ -229,9 +231,9 @@ def publish(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> byt
 
 
 def publish_line(subject: bytes, reply: bytes, headers: bytes, size: int) -> bytes:
-    """Return what stands before a payload of `size` bytes in that command; `END` comes behind it.
+    """Return the part of that command before the payload, which `END` follows.
 
-    So a large payload is sent without a copy of it.
+    With it, a large payload is sent without a copy.
     """
     if headers:
         return b"HPUB %b %b %d %d\r\n%b" % (

@@ -1,4 +1,4 @@
-"""What answers and stored messages say of a write. Pure."""
+"""Interprets answers and stored messages for a write. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,22 +15,22 @@ __all__ = ["LastMessage", "key_state_of", "parse_reply"]
 
 @dataclass(slots=True)
 class LastMessage:
-    """A message of a key, by the leader; the newest one but where that is said."""
+    """A message of a key from the leader; the newest one unless the caller says otherwise."""
 
     entry: Entry
     headers: str | None
 
     @property
     def expected(self) -> int | None:
-        """The revision that the condition of its write named, None without one."""
+        """The revision in the condition of the write that stored it; None without a condition."""
         text = message_headers(self.headers).get(EXPECTED_REVISION, "")
         return int(text) if text.isascii() and text.isdigit() else None
 
     def made_by(self, identity: Idempotency) -> bool:
-        """Return whether a write with the same idempotency key stored it.
+        """Return whether a write with the same idempotency key stored this message.
 
         Raises:
-            IdempotencyConflict: it did, and was another write.
+            IdempotencyConflict: the key is the same, but the write was a different one.
         """
         headers = message_headers(self.headers)
         if headers.get(MESSAGE_ID, "").partition(".")[0] != identity.scope:
@@ -41,13 +41,13 @@ class LastMessage:
 
 
 def parse_reply(answer: dict[str, Any]) -> tuple[Outcome, int]:
-    """Read an answer to a try: what was said, and the revision that it names."""
+    """Return the outcome of a try, and the revision in the answer."""
     error = answer.get("error")
     if error is None:
         revision: int = answer["seq"]
         if not answer.get("duplicate"):
             return Outcome.STORED, revision
-        # nats-server 2.10 says "duplicate" without a revision while the first try is under way.
+        # nats-server 2.10 answers "duplicate" without a revision while it stores the first try.
         return (Outcome.DUPLICATE, revision) if revision else (Outcome.IN_PROCESS, 0)
     code = error.get("err_code")
     if code == IN_PROCESS:
@@ -56,10 +56,10 @@ def parse_reply(answer: dict[str, Any]) -> tuple[Outcome, int]:
 
 
 def key_state_of(last: LastMessage | None, identity: Idempotency | None) -> KeyState:
-    """Return what the newest message of a key says of a write.
+    """Return the state of a key, as a write sees its newest message.
 
     Raises:
-        IdempotencyConflict: it bears the same idempotency key, and is another write.
+        IdempotencyConflict: the message has the same idempotency key, but is a different write.
     """
     if last is None:
         return KeyState()

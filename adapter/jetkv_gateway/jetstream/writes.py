@@ -1,20 +1,21 @@
-"""One write to one key, until its outcome is known. The hot path.
+"""Applies one write to one key and finds out its outcome. The hot path.
 
-A write names the stream it means (`Nats-Expected-Stream`): without it, a put to a deleted bucket
-can be acked by another stream that captures its subject. A refusal that only a
-read can explain is settled by the leader: what it shows is said to the caller, nothing else.
+Every write names its stream (`Nats-Expected-Stream`). Without that header, another stream that
+captures the subject could acknowledge a put to a deleted bucket. If only a read can explain a
+refusal, the write reads the leader and answers with what the leader shows.
 
-A write with an idempotency key bears a message id, and may therefore be sent again. Servers differ
-in what they say to the second one (measured, 2.10.25 to 2.15.1):
+A write with an idempotency key carries a message id, so it can be sent again. Servers differ in
+their answer to the second try (measured with 2.10.25 to 2.15.1):
 
 | Second try of | R1 | R3 |
 |---|---|---|
-| a put | known | known; at the same moment: in process, 2.10 "known" with sequence 0 |
-| a conditional write | 2.10, 2.11 known; later refused by its condition | 2.10 refused; known |
-| one that was refused before | as if new | 2.11 in process for as long as ids are kept; as if new |
+| a put | duplicate | duplicate; at the same moment: in process, 2.10: duplicate with sequence 0 |
+| a conditional write | 2.10, 2.11 duplicate; later: mismatch | 2.10 mismatch; later: duplicate |
+| a refused write | like a new write | 2.11 in process until the id expires; else as new |
 
-So a conditional write that is refused looks for itself: at what the leader has, and, where another
-write has replaced it since, by a message that no server stores but some answer by "known".
+So a refused conditional write reads the leader's state of the key. If another write has replaced
+its value since, it sends a probe: a message that no server stores, but that some servers answer
+with "duplicate". See also docs/nats.md.
 """
 
 from collections.abc import Coroutine
@@ -74,32 +75,32 @@ from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Operation
 __all__ = ["Writes"]
 
 _NOT_KNOWN = frozenset({10111, 10165, 10166})
-"""What servers from 2.11 on refuse the probe for, after they have looked at its id."""
+"""The codes with which servers from 2.11 on refuse the probe after they have checked its id."""
 
 _WINDOW_MARGIN = 0.5
 
 _HOW_TO_CHECK = (
-    "GET the key: another revision than before means that it was applied; "
+    "GET the key: if its revision changed, the write was applied; "
     "it may still be applied later, and If-Match guards against that"
 )
-_HOW_TO_REPEAT = "send it again with the same Idempotency-Key: it is applied once at most"
+_HOW_TO_REPEAT = "send it again with the same Idempotency-Key: it is applied at most once"
 
 
 @dataclass(slots=True)
 class _Publish:
-    """A command, and what is known of its bucket."""
+    """A command, and what the gateway knows about its bucket."""
 
     names: BucketNames
     command: Write
     limits: WriteLimits
 
     def forgotten(self, window: RetryWindow) -> bool:
-        """Return whether another try could be applied again, beside one before it."""
+        """Return whether another try could be applied in addition to an earlier one."""
         unconditional = self.command.expected is None
         return unconditional and window.spent + _WINDOW_MARGIN > self.limits.duplicate_window
 
     def conditional(self, headers: bytes, state: WriteState) -> bytes:
-        """Return those of the tries on a course, without a message id."""
+        """Return the headers of the next try, without the message id."""
         if state.sent is None:
             return headers
         return with_line(headers, EXPECTED_REVISION, str(state.sent))
@@ -117,7 +118,7 @@ def _headers_of(names: BucketNames, command: Write) -> bytes:
 def _shared_headers(
     stream: str, content_type: str | None, content_encoding: str | None, operation: str | None
 ) -> bytes:
-    """Return the headers that are the same for many writes; most writes have no others."""
+    """Return the headers that many writes have in common; most writes have no others."""
     headers = {EXPECTED_STREAM: stream}
     if content_type is not None:
         headers[CONTENT_TYPE] = content_type
@@ -131,19 +132,19 @@ def _shared_headers(
 
 
 class Writes:
-    """Writes to buckets of one account."""
+    """Writes to the buckets of one account."""
 
     def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
         self._buckets = buckets
 
     async def apply(self, command: Write, limits: WriteLimits, window: RetryWindow) -> int:
-        """Write, and return the revision; of a retry, that of the first time.
+        """Write, and return the revision; a retry returns the revision of the first try.
 
         Raises:
-            KeyExists, RevisionMismatch: the condition does not hold, by the leader.
+            KeyExists, RevisionMismatch: the condition does not hold, as the leader shows.
             IdempotencyConflict: the idempotency key belongs to another write.
-            OutcomeUnknown: no answer, or none that settles it.
+            OutcomeUnknown: no answer came, or none that settles the outcome.
             GatewayError: nothing was applied.
         """
         names = names_of(self._js.naming, command.bucket)
@@ -195,7 +196,7 @@ class Writes:
             raise
         except GatewayError as error:
             if decision.state.uncertain:
-                # An earlier try may still be applied, whatever is said to a later one.
+                # An earlier try may still be applied, whatever the answer to a later one is.
                 raise _unknown(write, window) from error
             raise
         return decision.revision
@@ -203,7 +204,7 @@ class Writes:
     async def look(
         self, names: BucketNames, command: Write, window: RetryWindow
     ) -> LastMessage | None:
-        """Return the newest message of the key; a value that is past its time is no value."""
+        """Return the newest message of the key; an expired value counts as purged."""
         last = await self.last(names, command.tokens, command.key, window)
         if last is not None and last.entry.live:
             is_expired = self._buckets.is_expired
@@ -212,7 +213,7 @@ class Writes:
         return last
 
     async def _may_go_on(self, write: _Publish, window: RetryWindow) -> bool:
-        """Wait, and return whether another try has time, and does no harm."""
+        """Wait; return whether another try is safe and there is time for it."""
         return (
             not write.forgotten(window)
             and await self._js.wait_reconnected(window)
@@ -222,7 +223,7 @@ class Writes:
     async def _send(
         self, write: _Publish, state: WriteState, headers: bytes, window: RetryWindow
     ) -> tuple[Outcome, Decision, GatewayError | None]:
-        """Make one try; return what was said, what comes next, and the error of a refusal."""
+        """Make one try; return the outcome, the decision, and the error of a refusal."""
         wait = None
         headers = write.conditional(headers, state)
         identity = write.command.identity
@@ -245,14 +246,14 @@ class Writes:
     async def last(
         self, names: BucketNames, tokens: str, key: str, window: RetryWindow
     ) -> LastMessage | None:
-        """Return the newest message of a key by the leader, None where there is none."""
+        """Return the newest message of a key from the leader; None if there is none."""
         subject = names.subject_prefix + tokens
         return await self.read(names, get_last(subject), subject, key, window)
 
     async def read(
         self, names: BucketNames, query: bytes, subject: str, key: str, window: RetryWindow
     ) -> LastMessage | None:
-        """Return what the leader answers to a query, None where that is no message of the key."""
+        """Return the leader's reply to a query; None if it is not a message of the key."""
         try:
             credit = self._buckets.credit(names)
             reply = await self._js.call(names.get, query, window=window, credit=credit)
@@ -278,10 +279,10 @@ class Writes:
     async def _explained(
         self, command: Write, failure: GatewayError, window: RetryWindow
     ) -> GatewayError:
-        """Return the error of a refusal, with the limit that a value is over."""
+        """Return the error of a refusal; for a value that is too large, add the limit."""
         if isinstance(failure, ValueTooLarge):
             limits = await self._buckets.fresh_limits(command.bucket, window)
-            hint = "NATS counts the headers of a value, too"
+            hint = "NATS counts the headers of a value too"
             return ValueTooLarge(limits.value_limit, hint=hint)
         return failure
 
@@ -289,7 +290,8 @@ class Writes:
         """Return the revision that the first request with this idempotency key got.
 
         Raises:
-            IdempotencyConflict: it was another request, as far as its write is still stored.
+            IdempotencyConflict: the first request was a different one, if its message is still
+                stored.
         """
         subject = write.names.subject_prefix + write.command.tokens
         first = await self.read(
@@ -302,24 +304,25 @@ class Writes:
     async def _remembered(
         self, write: _Publish, headers: bytes, number: int, window: RetryWindow
     ) -> int | None:
-        """Return the revision that the server remembers for a message id, None for none.
+        """Return the revision that the server stored for a message id; None if it knows no such id.
 
         Args:
-            headers: of its tries.
-            number: which of the write's message ids.
+            headers: the headers of the tries.
+            number: the number of the message id.
 
-        Servers that look at conditions before ids are asked by a message that is never stored,
-        for another reason than a condition that they look at first. What fits one version is
-        stored, not answered, or the end of the stream in another.
+        Servers that check conditions before ids get a probe, a message that they never store and
+        that they refuse for a reason they check after the id. A probe depends on the version: with
+        the wrong one, a server stores the message, does not answer, or breaks the stream.
 
-        Others are asked by the write itself. That the try before was refused says nothing of its
-        id: in a rolling upgrade an older server may have refused it, and led the stream until now.
+        Other servers get the write itself again. A refusal of the previous try does not prove that
+        they know no id: in a rolling upgrade an older server may have led the stream and refused
+        it.
         """
         assert write.command.identity is not None, "only a write with an id is asked for"
         message_id = _message_id(write.command.identity, number)
         probe = {EXPECTED_REVISION: str(MAX_REVISION - 1)}
         expected_codes = MISMATCHES
-        # Asked again, since in a rolling upgrade another server may lead the stream by now.
+        # Read the limits again: in a rolling upgrade another server may lead the stream by now.
         limits = await self._buckets.fresh_limits(write.command.bucket, window)
         if limits.replicated and limits.host.can(Capability.IDS_BEFORE_CONDITIONS):
             return await self._sent_again(write, with_line(headers, MESSAGE_ID, message_id), window)
@@ -350,11 +353,11 @@ class Writes:
         return known
 
     async def _succeeded(self, write: _Publish, window: RetryWindow) -> int | None:
-        """Return as `_remembered`, by what came after the revision that a condition names.
+        """Do the work of `_remembered` by the message that follows the revision of the condition.
 
         Raises:
-            OutcomeUnknown: what came next is not stored any more, or was another's without a
-                condition.
+            OutcomeUnknown: that message is not stored any more, or another unconditional write
+                stored it.
         """
         expected, identity = write.command.expected, write.command.identity
         assert expected is not None, "only a write with a condition is asked for"
@@ -369,7 +372,7 @@ class Writes:
         raise _unknown(write, window)
 
     async def _sent_again(self, write: _Publish, headers: bytes, window: RetryWindow) -> int | None:
-        """Return the revision of a write that was applied now or before, None where it was not."""
+        """Send the write again; return the revision if it was applied now or before, else None."""
         try:
             answer = await self._publish(write, headers, window, self._js.retry_timeout)
         except GatewayError as error:
@@ -385,20 +388,23 @@ def _message_id(identity: Idempotency, number: int) -> str:
 
 
 def _late(decision: Decision, write: _Publish, window: RetryWindow) -> GatewayError:
-    """Return what a write is that has no time for another try."""
+    """Return the error of a write that has no time for another try."""
     if decision.out_of_time is OutOfTime.UNKNOWN:
         return _unknown(write, window)
     return Unavailable("another write on this key is in flight; nothing was applied")
 
 
 def _unknown(write: _Publish, window: RetryWindow) -> OutcomeUnknown:
-    """Return the error of a write with an id; a retry that its bucket may not know does harm."""
+    """Return the error of a write whose outcome is unknown.
+
+    It is repeatable as long as the bucket remembers the message id.
+    """
     if write.forgotten(window):
         return OutcomeUnknown(_HOW_TO_CHECK)
     return OutcomeUnknown(_HOW_TO_REPEAT, repeatable=True)
 
 
 def _mismatch(expected: int | None, last: LastMessage | None) -> PreconditionFailed:
-    """Return the error of a condition that does not hold by what the leader shows."""
+    """Return the error of a condition that does not hold, with the leader's revision."""
     revision = last.entry.revision if last is not None else None
     return KeyExists(revision) if expected == MUST_NOT_EXIST else RevisionMismatch(revision)
