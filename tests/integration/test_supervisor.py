@@ -190,7 +190,7 @@ async def test_a_connection_that_breaks_while_something_waits_to_be_written_is_r
             asyncio.create_task(mux.request("x", bytes(mux.max_value_bytes), timeout=30))
             for _ in range(16)
         ]
-        await soon(lambda: mux._current.full, "nothing more goes out")
+        await soon(lambda: mux._protocol.full, "nothing more goes out")
         own_nats.kill()
         own_nats.start()
 

@@ -48,7 +48,7 @@ def test_an_address_has_scheme_place_and_a_decoded_login(
     ],
 )
 def test_what_is_no_address_is_refused_without_a_word_of_its_login(address: str) -> None:
-    with pytest.raises(ValueError, match=r"no address|must start with") as refused:
+    with pytest.raises(ValueError, match=r"not an address|must start with") as refused:
         parse_server(address)
     assert "secret" not in str(refused.value)
 

@@ -29,12 +29,7 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Unreadable,
 )
-from jetkv_gateway.kv.errors import (
-    DeadlineExceeded,
-    GatewayError,
-    TooManyRequests,
-    Unavailable,
-)
+from jetkv_gateway.kv.errors import DeadlineExceeded, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
@@ -42,12 +37,10 @@ from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "read_answer"]
 
 RETRY_SECONDS = 6.0
-"""Seconds after its beginning in which a request may start another try (docs/architecture.md,
-decision 7)."""
+"""Seconds after its beginning in which a request may start another try."""
 
 _AROUND_A_MESSAGE = 1024
-"""Bytes of a reply besides value and headers. Most of them are the subject, which contains the key.
-"""
+"""Bytes of a reply besides value and headers, mostly of the subject."""
 
 RETRY_TIMEOUT = 2.0
 """Seconds that a try waits for its reply if another try is safe. Also the seconds that a request
@@ -231,8 +224,7 @@ class JetStream:
         Args:
             verb: the subject behind the API's prefix.
             payload: the JSON request.
-            check: for a call that changes something: how the caller finds out whether it was
-                applied.
+            check: for a call that changes something: how to find out whether it was applied.
             timeout: seconds; None for the default of all calls.
             window: the retry window of the request that this call belongs to. With a window, a call
                 that changes nothing is also retried after a missing answer.
