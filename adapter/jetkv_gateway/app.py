@@ -176,7 +176,7 @@ def build(
     return Gateway(
         handlers=_handlers(
             KeyHandlers(store.entries),
-            ListingHandlers(store.listings, store.pages, store.readings),
+            ListingHandlers(store.listings, store.pages, store.readings, store.sweeps),
             BatchHandlers(store.batches, store.entries),
             BucketHandlers(store.buckets, store.bucket_changes),
             HealthHandlers(readiness, auth_required=authenticator.required),
@@ -187,6 +187,7 @@ def build(
         body_limits={
             "put_entry": functools.partial(getattr, connection, "max_value_bytes"),
             **dict.fromkeys(("create_bucket", "put_bucket", "patch_bucket"), lambda: BODY_LIMIT),
+            "compact_bucket": lambda: BODY_LIMIT,
             "batch": lambda: MAX_BODY_BYTES,
         },
         lifespan=lifespan,

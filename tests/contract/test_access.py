@@ -25,6 +25,8 @@ ROUTES: dict[tuple[str, str], Question] = {
     ("PATCH", BUCKET): ("change bucket", "b", None),
     ("DELETE", BUCKET): ("delete bucket", "b", None),
     ("GET", f"{BUCKET}/keys"): ("list keys", "b", None),
+    ("DELETE", f"{BUCKET}/keys"): ("delete", "b", None),
+    ("POST", f"{BUCKET}/compact"): ("delete", "b", None),
     ("GET", f"{BUCKET}/keys/{{key}}"): ("read", "b", "a/b c"),
     ("HEAD", f"{BUCKET}/keys/{{key}}"): ("read", "b", "a/b c"),
     ("PUT", f"{BUCKET}/keys/{{key}}"): ("write", "b", "a/b c"),

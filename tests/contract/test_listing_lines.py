@@ -135,13 +135,14 @@ def test_a_listing_ends_whatever_the_number_of_keys(make_bucket, include: str, c
 
 
 async def _fill(native: Native, bucket: Bucket, count: int, size: int) -> None:
-    for number in range(count):
-        await native.client.publish(f"$KV.{bucket.name}.k{number:06}", b"x" * size)
-    await native.settled()
+    await native.fill(bucket.name, [f"k{number:06}" for number in range(count)], b"x" * size)
 
 
-async def test_a_slow_reader_slows_the_server_down(native: Native, make_bucket) -> None:
-    bucket = make_bucket(storage="memory")
+@pytest.mark.parametrize("history", [1, 5])
+async def test_a_slow_reader_slows_the_server_down(
+    native: Native, make_bucket, history: int
+) -> None:
+    bucket = make_bucket(storage="memory", history=history)
     await _fill(native, bucket, 400, 100_000)
 
     async def delivered() -> int:

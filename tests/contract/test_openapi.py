@@ -45,6 +45,12 @@ def document(http: Http) -> dict[str, Any]:
         ("get", f"{BUCKETS}/{{bucket}}", "200 400 401 403 404 409 503 504"),
         ("delete", f"{BUCKETS}/{{bucket}}", "204 400 401 403 404 409 503 504"),
         ("get", f"{BUCKETS}/{{bucket}}/keys", "200 400 401 403 404 409 410 429 503 504"),
+        ("delete", f"{BUCKETS}/{{bucket}}/keys", "200 400 401 403 404 409 429 503 504 507"),
+        (
+            "post",
+            f"{BUCKETS}/{{bucket}}/compact",
+            "200 400 401 403 404 409 413 429 501 503 504",
+        ),
         ("get", KEY, "200 304 400 401 403 404 409 412 429 503 504"),
         ("head", KEY, "200 304 400 401 403 404 409 412 429 503 504"),
         ("put", KEY, "200 400 401 403 404 409 412 413 429 501 503 504 507"),
@@ -196,6 +202,8 @@ OPERATIONS = [
     ("GET", f"{BUCKETS}/{{bucket}}"),
     ("DELETE", f"{BUCKETS}/{{bucket}}"),
     ("GET", f"{BUCKETS}/{{bucket}}/keys"),
+    ("DELETE", f"{BUCKETS}/{{bucket}}/keys"),
+    ("POST", f"{BUCKETS}/{{bucket}}/compact"),
     ("GET", KEY),
     ("HEAD", KEY),
     ("PUT", KEY),
@@ -214,6 +222,8 @@ WITH_PARAMETERS = [route for route in OPERATIONS if "{" in route[1] or route[0] 
 MAY_REFUSE_WHAT_IS_VALID = {
     ("POST", BUCKETS),
     ("GET", f"{BUCKETS}/{{bucket}}/keys"),
+    ("DELETE", f"{BUCKETS}/{{bucket}}/keys"),
+    ("POST", f"{BUCKETS}/{{bucket}}/compact"),
     ("POST", BATCH),
     *(route for route in OPERATIONS if route[1] == KEY),
 }

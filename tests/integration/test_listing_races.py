@@ -19,9 +19,7 @@ STABLE = [f"stable.{number:04}" for number in range(2000)]
 @asynccontextmanager
 async def written_beside(native: Native, bucket: Bucket) -> AsyncIterator[None]:
     """Write the stable keys again and again, and create and delete others."""
-    for start in range(0, len(STABLE), 500):
-        some = STABLE[start : start + 500]
-        await asyncio.gather(*(native.publish(f"$KV.{bucket.name}.{key}", b"v") for key in some))
+    await native.fill(bucket.name, STABLE)
     random = Random(17)
 
     async def write() -> None:
@@ -83,9 +81,7 @@ async def test_lines_have_every_live_key(
 async def test_lists_that_are_dropped_and_windows_that_are_small_change_no_page(
     native: Native, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for start in range(0, len(STABLE), 500):
-        some = STABLE[start : start + 500]
-        await asyncio.gather(*(native.publish(f"$KV.{bucket.name}.{key}", b"v") for key in some))
+    await native.fill(bucket.name, STABLE)
     for window, kept in ((300, 400_000), (300, 350), (100_000, 1)):
         monkeypatch.setattr("jetkv_gateway.jetstream.pages._WINDOW", window)
         monkeypatch.setattr("jetkv_gateway.jetstream.pages._KEPT", kept)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,6 +75,12 @@ class Native:
         message = await self.client.request(subject, value, timeout=5, headers=sent or None)
         ack: dict[str, Any] = json.loads(message.data)
         return ack
+
+    async def fill(self, bucket: str, keys: Sequence[str], value: bytes = b"v") -> None:
+        """Store a value under many keys that are valid in NATS; it is stored on return."""
+        for start in range(0, len(keys), 500):
+            some = keys[start : start + 500]
+            await asyncio.gather(*(self.publish(f"$KV.{bucket}.{key}", value) for key in some))
 
     async def make_stream(self, config: dict[str, Any]) -> None:
         """Create a stream; where another one is just leaving the disk, it takes a second try."""

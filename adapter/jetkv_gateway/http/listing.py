@@ -1,4 +1,4 @@
-"""What is done with many keys of a bucket (docs/http-api.md#listing)."""
+"""What is done with many keys of a bucket: listing and deletes (docs/http-api.md#listing)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,19 +7,26 @@ from contextlib import aclosing
 import orjson
 
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.listing_query import page_command, read_command
-from jetkv_gateway.http.ndjson import Lines, answer_lines
+from jetkv_gateway.http.listing_query import (
+    compact_command,
+    delete_command,
+    page_command,
+    read_command,
+)
+from jetkv_gateway.http.ndjson import Lines, answer_lines, wants_lines
 from jetkv_gateway.http.views import View, entry_json, meta_json
-from jetkv_gateway.kv.commands import Include, ListKeys, ListPage, ReadKeys
+from jetkv_gateway.kv.commands import DeleteKeys, Include, ListKeys, ListPage, ReadKeys
 from jetkv_gateway.kv.cursors import write_cursor
 from jetkv_gateway.kv.model import Entry, KeyMeta
-from jetkv_gateway.kv.store import Listings, Pages, Readings
+from jetkv_gateway.kv.store import Listings, Pages, Readings, Sweeps, Swept
 
 __all__ = ["ListingHandlers"]
 
 _KEYS_AT_ONCE = 2000
 """Of a list made JSON in one go: for half a millisecond or so, nobody else is served."""
 _ENTRIES_AT_ONCE = 250
+
+_PROGRESS_SECONDS = 1.0
 
 _SPACES = bytes.maketrans(b"\r\n", b"  ")
 
@@ -28,12 +35,15 @@ _Items = Sequence[str] | Sequence[KeyMeta] | Sequence[Entry]
 
 
 class ListingHandlers:
-    """Handlers of `/api/v1/kv/buckets/{bucket}/keys`."""
+    """Handlers of `/api/v1/kv/buckets/{bucket}/keys` and of `…/compact`."""
 
-    def __init__(self, listings: Listings, pages: Pages, readings: Readings) -> None:
+    def __init__(
+        self, listings: Listings, pages: Pages, readings: Readings, sweeps: Sweeps
+    ) -> None:
         self._listings = listings
         self._pages = pages
         self._readings = readings
+        self._sweeps = sweeps
         self._turn = asyncio.Semaphore(1)
 
     async def list_keys(self, call: Call, bucket: str) -> None:
@@ -81,6 +91,36 @@ class ListingHandlers:
                 return b'{"type":"end","count":%d,"revision":%d}' % (count, reading.revision)
 
         await answer_lines(call, send)
+
+    async def delete_keys(self, call: Call, bucket: str) -> None:
+        command = delete_command(call, bucket)
+        if wants_lines(call):
+            await answer_lines(call, lambda lines: self._delete(call, command, lines))
+        else:
+            body = await call.run_while_connected(self._delete(call, command, None))
+            call.answer_json(200, body)
+
+    async def _delete(self, call: Call, command: DeleteKeys, lines: Lines | None) -> bytes:
+        """Delete keys, and return the last line, or the answer where nobody wants lines."""
+        loop = asyncio.get_running_loop()
+        told = loop.time()
+        swept = Swept(0, 0, 0)
+        async with aclosing(self._sweeps.delete_keys(command, call.retries)) as progress:
+            async for swept in progress:
+                if lines is not None and loop.time() - told >= _PROGRESS_SECONDS:
+                    told = loop.time()
+                    await lines.send(_swept_json(swept, "progress") + b"\n")
+        return _swept_json(swept, None if lines is None else "end")
+
+    async def compact_bucket(self, call: Call, bucket: str) -> None:
+        command = compact_command(call, bucket)
+        removed = await call.run_while_connected(self._sweeps.compact(command, call.retries))
+        call.answer_json(200, b'{"removed":%d}' % removed)
+
+
+def _swept_json(swept: Swept, kind: str | None) -> bytes:
+    fields = {"type": kind} if kind is not None else {}
+    return orjson.dumps({**fields, **swept._asdict()})
 
 
 def _lines(part: Sequence[KeyMeta] | Sequence[Entry], include: Include, view: View) -> bytes:

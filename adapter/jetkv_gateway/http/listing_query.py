@@ -4,13 +4,21 @@ import re
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.ndjson import wants_lines
+from jetkv_gateway.http.schema import CompactIn
 from jetkv_gateway.http.views import View, choose_view
-from jetkv_gateway.kv.commands import Include, ListPage, ReadKeys
+from jetkv_gateway.kv.commands import Compact, DeleteKeys, Include, ListPage, ReadKeys
 from jetkv_gateway.kv.cursors import CursorScope, read_cursor
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.filters import Filter, compile_filter, compile_prefix
 
-__all__ = ["MAX_PAGE", "MAX_PAGE_OF_VALUES", "page_command", "read_command", "wanted_keys"]
+__all__ = [
+    "MAX_PAGE",
+    "MAX_PAGE_OF_VALUES",
+    "compact_command",
+    "delete_command",
+    "page_command",
+    "read_command",
+]
 
 MAX_PAGE = 10_000
 MAX_PAGE_OF_VALUES = 1000
@@ -18,7 +26,7 @@ MAX_PAGE_OF_VALUES = 1000
 _LIMIT = re.compile(r"[1-9][0-9]{0,4}")
 
 
-def wanted_keys(call: Call) -> Filter:
+def _wanted_keys(call: Call) -> Filter:
     """Read `filter` or `prefix`.
 
     Raises:
@@ -44,7 +52,7 @@ def read_command(call: Call, bucket: str) -> tuple[ReadKeys, View] | None:
         if call.parameter(name) is not None:
             raise InvalidArgument(f"query parameter {name!r} has no meaning for JSON lines")
     include = _include(call, Include.META)
-    return ReadKeys(bucket, wanted_keys(call), include), _view(call, include)
+    return ReadKeys(bucket, _wanted_keys(call), include), _view(call, include)
 
 
 def page_command(call: Call, bucket: str) -> tuple[ListPage, View]:
@@ -63,13 +71,37 @@ def page_command(call: Call, bucket: str) -> tuple[ListPage, View]:
             f"include=values needs a limit of at most {MAX_PAGE_OF_VALUES}",
             hint="or send Accept: application/x-ndjson, which has no limit",
         )
-    key_filter, view = wanted_keys(call), _view(call, include)
+    key_filter, view = _wanted_keys(call), _view(call, include)
     cursor, given = None, call.parameter("cursor")
     if given is not None:
         if limit is None:
             raise InvalidArgument("query parameter 'cursor' needs a limit")
         cursor = read_cursor(given, CursorScope(bucket, key_filter.text, include))
     return ListPage(bucket, key_filter, include, limit, cursor), view
+
+
+def delete_command(call: Call, bucket: str) -> DeleteKeys:
+    """Read a request to delete many keys.
+
+    Raises:
+        InvalidArgument: a parameter breaks a rule, or none says which keys.
+    """
+    if not (call.parameter("filter") or call.parameter("prefix")):
+        # Neither may be empty: a variable of a script that is not set is not to delete everything.
+        raise InvalidArgument(
+            "query parameter 'filter' or 'prefix' must say which keys to delete",
+            hint="filter=> is every key",
+        )
+    return DeleteKeys(bucket, _wanted_keys(call), call.flag("purge"), call.flag("dry_run"))
+
+
+def compact_command(call: Call, bucket: str) -> Compact:
+    """Read a request to remove tombstones; an empty body stands for `{}`.
+
+    Raises:
+        InvalidArgument: the body breaks a rule.
+    """
+    return Compact(bucket, CompactIn.read(call.request.body or b"{}").older_than_seconds)
 
 
 def _include(call: Call, default: Include) -> Include:

@@ -7,15 +7,15 @@ metrics and the OpenAPI document all use it. A route without a verb is public.
 from typing import Any
 
 from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
+from jetkv_gateway.http.listing_routes import LISTING_ROUTES
+from jetkv_gateway.http.route_parts import BUCKET, BUCKETS, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route, Router
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES
 
 __all__ = ["PATH_PARAMETERS", "ROUTER", "ROUTES"]
 
-_BUCKETS = "/api/v1/kv/buckets"
-_BUCKET = f"{_BUCKETS}/{{bucket}}"
-_KEY = f"{_BUCKET}/keys/{{key...}}"
+_KEY = f"{BUCKET}/keys/{{key...}}"
 
 BUCKET_NAME = Parameter(
     "bucket", "Bucket name", {"pattern": "^[A-Za-z0-9_-]{1,200}$"}, where="path"
@@ -47,40 +47,24 @@ _CREATE_ONLY = Parameter(
     {"enum": ["*"]},
     where="header",
 )
-_VALUES = Parameter("values", "The format of the values", {"enum": ["base64", "json"]})
-_FILTER = Parameter(
-    "filter",
-    "Which keys to list. `*` stands for one token between dots, or for a part of one (`user-*`). A "
-    "final `>` stands for all remaining tokens. Without a wildcard, the filter is a key, or a "
-    "prefix if it ends in one of `. : / -`.",
-    {"pattern": r"^([^>\x00-\x1f\x7f]*|([^>\x00-\x1f\x7f]*\.)?>)$", "maxLength": 512},
-)
-_PREFIX = Parameter(
-    "prefix",
-    "Only keys that start with this text, in which no character is a wildcard. Give either this or "
-    "`filter`.",
-    {"pattern": r"^[^\x00-\x1f\x7f]*$", "maxLength": 512},
-)
-_FLAG = {"enum": ["true", "false"]}
 _CHANGE = (
     Parameter(
-        "dry_run", "Answer as the request would be answered, with 200, and change nothing", _FLAG
+        "dry_run", "Answer as the request would be answered, with 200, and change nothing", FLAG
     ),
-    Parameter("allow_data_loss", "Change the bucket even if that removes stored data", _FLAG),
+    Parameter("allow_data_loss", "Change the bucket even if that removes stored data", FLAG),
 )
 _BYTES = {"type": "string", "format": "binary"}
-_TEXT = {"type": "string"}
 _ETAG: dict[str, dict[str, Any]] = {
-    "ETag": {"schema": _TEXT, "description": 'The revision in quotes, such as "7"'}
+    "ETag": {"schema": TEXT, "description": 'The revision in quotes, such as "7"'}
 }
 _READ_HEADERS: dict[str, dict[str, Any]] = {
     **_ETAG,
-    "Last-Modified": {"schema": _TEXT},
+    "Last-Modified": {"schema": TEXT},
     "JetKV-Consistency": {"schema": {"type": "string", "enum": ["strong", "eventual"]}},
 }
 _CODING = {
     "Content-Encoding": {
-        "schema": _TEXT,
+        "schema": TEXT,
         "description": "The Content-Encoding of the PUT, if the answer is the raw value",
     }
 }
@@ -91,22 +75,18 @@ _REVISION = {
 }
 
 
-_SNAPSHOT = Parameter("snapshot", "Send the current values first, then `kv_snapshot_end`", _FLAG)
-_IGNORE_DELETES = Parameter("ignore_deletes", "Leave out deletes", _FLAG)
-_META_ONLY = Parameter("meta_only", "Send sizes instead of values", _FLAG)
+_SNAPSHOT = Parameter("snapshot", "Send the current values first, then `kv_snapshot_end`", FLAG)
+_IGNORE_DELETES = Parameter("ignore_deletes", "Leave out deletes", FLAG)
+_META_ONLY = Parameter("meta_only", "Send sizes instead of values", FLAG)
 
 
 def _watch_answers(id_is: str) -> dict[int, Answer]:
     return {
         101: Answer("Frames over a WebSocket"),
         200: Answer(
-            f"Frames as server-sent events; the `id` is {id_is}", {"text/event-stream": _TEXT}
+            f"Frames as server-sent events; the `id` is {id_is}", {"text/event-stream": TEXT}
         ),
     }
-
-
-def _json(description: str, schema: str) -> Answer:
-    return Answer(description, {"application/json": schema})
 
 
 ROUTES: tuple[Route, ...] = (
@@ -170,7 +150,7 @@ ROUTES: tuple[Route, ...] = (
         Verb.DELETE,
         "Delete a key; with `purge`, delete its history, too",
         "Keys",
-        parameters=(Parameter("purge", "Delete the history, too", _FLAG), _IF_MATCH),
+        parameters=(Parameter("purge", "Delete the history, too", FLAG), _IF_MATCH),
         repeatable=True,
         steps=True,
         answers={204: Answer("The key does not exist now")},
@@ -179,23 +159,23 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "get_history",
         "GET",
-        f"{_BUCKET}/history/{{key...}}",
+        f"{BUCKET}/history/{{key...}}",
         Verb.READ,
         "List the stored revisions of a key, with tombstones, oldest first",
         "Keys",
-        parameters=(_VALUES,),
+        parameters=(VALUES,),
         streamed=True,
-        answers={200: _json("The revisions", "History")},
+        answers={200: json_answer("The revisions", "History")},
         error_statuses=(404, 409, 429, 503, 504),
     ),
     Route(
         "batch",
         "POST",
-        f"{_BUCKET}/batch",
+        f"{BUCKET}/batch",
         Verb.BATCH,
         "Read several keys as of one moment, or change them: all or none, or each for itself",
         "Keys",
-        parameters=(_VALUES,),
+        parameters=(VALUES,),
         streamed=True,
         repeatable=True,
         answers={
@@ -206,58 +186,11 @@ ROUTES: tuple[Route, ...] = (
         error_statuses=(404, 409, 412, 413, 429, 501, 503, 504, 507),
         body={"application/json": BATCH_BODY},
     ),
-    Route(
-        "list_keys",
-        "GET",
-        f"{_BUCKET}/keys",
-        Verb.LIST_KEYS,
-        "List the live keys, sorted by their UTF-8 bytes, or read them as JSON lines "
-        "(`Accept: application/x-ndjson`)",
-        "Keys",
-        parameters=(
-            _FILTER,
-            _PREFIX,
-            Parameter(
-                "limit",
-                "At most so many keys; 1,000 with `include=values`",
-                {"pattern": "^([1-9][0-9]{0,3}|10000)$"},
-            ),
-            Parameter(
-                "cursor",
-                "`next_cursor` of the page before, with the same filter, prefix and include",
-                {"pattern": "^[A-Za-z0-9_-]+$"},
-            ),
-            Parameter(
-                "include",
-                "`keys` (the default), `meta` (all but the value), `values`, or `history` (every "
-                "stored revision; JSON lines only). The default of JSON lines is `meta`.",
-                {"enum": ["keys", "meta", "values", "history"]},
-            ),
-            _VALUES,
-        ),
-        limited=False,
-        scans=True,
-        streamed=True,
-        answers={
-            200: Answer(
-                "The keys or their entries",
-                {
-                    "application/json": {
-                        "anyOf": [
-                            {"$ref": "#/components/schemas/KeyList"},
-                            {"$ref": "#/components/schemas/EntryList"},
-                        ]
-                    },
-                    "application/x-ndjson": _TEXT,
-                },
-            )
-        },
-        error_statuses=(404, 409, 410, 429, 503, 504),
-    ),
+    *LISTING_ROUTES,
     Route(
         "watch_bucket",
         "GET",
-        f"{_BUCKET}/watch",
+        f"{BUCKET}/watch",
         Verb.WATCH,
         "Watch changes, over a WebSocket or as an event stream (`Accept: text/event-stream`)",
         "Watch",
@@ -315,45 +248,45 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "create_bucket",
         "POST",
-        _BUCKETS,
+        BUCKETS,
         Verb.CREATE_BUCKET,
         "Create a bucket. An unknown field is refused with 400.",
         "Buckets",
-        answers={201: _json("The bucket", "BucketOut")},
+        answers={201: json_answer("The bucket", "BucketOut")},
         error_statuses=(409, 413, 429, 501, 503, 504, 507),
         body={"application/json": "BucketCreate"},
     ),
     Route(
         "list_buckets",
         "GET",
-        _BUCKETS,
+        BUCKETS,
         Verb.LIST_BUCKETS,
         "List all buckets, sorted by name",
         "Buckets",
-        answers={200: _json("The buckets", "BucketList")},
+        answers={200: json_answer("The buckets", "BucketList")},
         error_statuses=(503, 504),
     ),
     Route(
         "get_bucket",
         "GET",
-        _BUCKET,
+        BUCKET,
         Verb.BUCKET_INFO,
         "Read the settings and the size of a bucket",
         "Buckets",
-        answers={200: _json("The bucket", "BucketOut")},
+        answers={200: json_answer("The bucket", "BucketOut")},
         error_statuses=(404, 409, 503, 504),
     ),
     Route(
         "put_bucket",
         "PUT",
-        _BUCKET,
+        BUCKET,
         Verb.CHANGE_BUCKET,
         "Create a bucket, or give the one that exists the settings that are named",
         "Buckets",
         parameters=_CHANGE,
         answers={
-            200: _json("The bucket as it is now, and what was changed", "BucketChanged"),
-            201: _json("The bucket was created", "BucketChanged"),
+            200: json_answer("The bucket as it is now, and what was changed", "BucketChanged"),
+            201: json_answer("The bucket was created", "BucketChanged"),
         },
         error_statuses=(409, 413, 429, 501, 503, 504, 507),
         body={"application/json": "BucketPatch"},
@@ -361,19 +294,21 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "patch_bucket",
         "PATCH",
-        _BUCKET,
+        BUCKET,
         Verb.CHANGE_BUCKET,
         "Give a bucket the settings that are named",
         "Buckets",
         parameters=_CHANGE,
-        answers={200: _json("The bucket as it is now, and what was changed", "BucketChanged")},
+        answers={
+            200: json_answer("The bucket as it is now, and what was changed", "BucketChanged")
+        },
         error_statuses=(404, 409, 413, 429, 501, 503, 504, 507),
         body={"application/json": "BucketPatch"},
     ),
     Route(
         "delete_bucket",
         "DELETE",
-        _BUCKET,
+        BUCKET,
         Verb.DELETE_BUCKET,
         "Delete a bucket with all its keys and their history",
         "Buckets",
@@ -388,7 +323,7 @@ ROUTES: tuple[Route, ...] = (
         "Check that the process lives",
         "Health",
         limited=False,
-        answers={200: _json("The process lives", "HealthStatus")},
+        answers={200: json_answer("The process lives", "HealthStatus")},
     ),
     Route(
         "readiness",
@@ -399,8 +334,8 @@ ROUTES: tuple[Route, ...] = (
         "Health",
         limited=False,
         answers={
-            200: _json("Ready", "Readiness"),
-            503: _json("Not ready, or the gateway stops; `issues` says why", "Readiness"),
+            200: json_answer("Ready", "Readiness"),
+            503: json_answer("Not ready, or the gateway stops; `issues` says why", "Readiness"),
         },
     ),
     Route(
@@ -411,7 +346,7 @@ ROUTES: tuple[Route, ...] = (
         "List what this server can do",
         "Health",
         limited=False,
-        answers={200: _json("The capabilities", "Capabilities")},
+        answers={200: json_answer("The capabilities", "Capabilities")},
     ),
     Route(
         "metrics",
@@ -421,7 +356,7 @@ ROUTES: tuple[Route, ...] = (
         "Read the metrics of all workers, in Prometheus's text format",
         "Health",
         limited=False,
-        answers={200: Answer("The metrics", {"text/plain": _TEXT})},
+        answers={200: Answer("The metrics", {"text/plain": TEXT})},
     ),
     Route(
         "openapi",
@@ -440,7 +375,7 @@ ROUTES: tuple[Route, ...] = (
         "Read this document as a web page",
         "API description",
         page=True,
-        answers={200: Answer("The page", {"text/html": _TEXT})},
+        answers={200: Answer("The page", {"text/html": TEXT})},
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Described
 
 from jetkv_gateway.http.answers import AnswerModel
@@ -13,12 +13,15 @@ from jetkv_gateway.http.bucket_schema import (
     BucketOut,
     BucketPatch,
 )
+from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = [
     "ERROR_DESCRIPTIONS",
     "MODELS",
     "READ",
     "Capabilities",
+    "CompactIn",
+    "Compacted",
     "EntryList",
     "EntryMeta",
     "EntryOut",
@@ -27,6 +30,7 @@ __all__ = [
     "History",
     "KeyList",
     "Readiness",
+    "SweptOut",
 ]
 
 ERROR_DESCRIPTIONS = {
@@ -61,6 +65,8 @@ class Error(AnswerModel):
     details: dict[str, Any] | None = None
     retry_after: int | None = None
 
+
+_MAX_SECONDS = (2**63 - 1) // 10**9
 
 _NextCursor = Annotated[
     str | None, Described(description="Where the next page begins; only while there is more")
@@ -109,6 +115,48 @@ class EntryList(AnswerModel):
     next_cursor: _NextCursor = None
 
 
+class SweptOut(AnswerModel):
+    """What a deletion of many keys has done."""
+
+    matched: Annotated[int, Described(description="Live keys that were found")]
+    deleted: Annotated[int, Described(description="Those that were deleted; the rest was written")]
+    revision: Annotated[int, Described(description="Of the newest tombstone, if there is one")]
+
+
+class CompactIn(BaseModel):
+    """Which tombstones to remove."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    older_than_seconds: Annotated[
+        int, Described(ge=0, le=_MAX_SECONDS, description="Since the delete, at least")
+    ] = 0
+
+    @classmethod
+    def read(cls, body: bytes) -> "CompactIn":
+        """Read a request's body.
+
+        Raises:
+            InvalidArgument: the text names the field and the rule.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            field = ".".join(str(part)[:100] for part in first["loc"])
+            if first["type"] == "json_invalid":
+                raise InvalidArgument(f"invalid JSON: {first['msg']}") from error
+            if first["type"] == "extra_forbidden":
+                raise InvalidArgument(
+                    f"unknown field {field!r}", hint="known fields: older_than_seconds"
+                ) from error
+            raise InvalidArgument(f"invalid {field or 'body'}: {first['msg']}") from error
+
+
+class Compacted(AnswerModel):
+    removed: Annotated[int, Described(description="Tombstones that were removed")]
+
+
 class History(BaseModel):
     entries: list[EntryOut]
 
@@ -139,6 +187,8 @@ MODELS: tuple[type[BaseModel], ...] = (
     BucketOut,
     BucketPatch,
     Capabilities,
+    CompactIn,
+    Compacted,
     EntryList,
     EntryMeta,
     EntryOut,
@@ -147,8 +197,9 @@ MODELS: tuple[type[BaseModel], ...] = (
     History,
     KeyList,
     Readiness,
+    SweptOut,
 )
 """All models that the table of routes refers to."""
 
-READ: tuple[type[BaseModel], ...] = (BucketCreate, BucketPatch)
+READ: tuple[type[BaseModel], ...] = (BucketCreate, BucketPatch, CompactIn)
 """Those of them that a request's body is read by."""

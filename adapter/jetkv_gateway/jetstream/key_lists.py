@@ -35,7 +35,8 @@ class KeyList:
         after: the key before the first one, None for the very first.
         bound: the last key that it covers, None where it covers all.
         keys: sorted by their UTF-8 bytes.
-        metas: by key, None where they were not asked for and no value expires.
+        metas: by key; where they were not asked for, of the values that expire only.
+        all_metas: whether they were asked for.
         lifetime: of the bucket's values.
         followed: changes up to this revision are in `gone` and `metas`.
         gone: keys that were deleted since.
@@ -49,7 +50,8 @@ class KeyList:
     after: str | None
     bound: str | None
     keys: list[str]
-    metas: dict[str, KeyMeta] | None
+    metas: dict[str, KeyMeta]
+    all_metas: bool
     lifetime: Lifetime | None
     followed: int
     used_at: float
@@ -61,7 +63,7 @@ class KeyList:
     @property
     def weight(self) -> int:
         """How much memory it takes, in keys."""
-        return len(self.keys) * (1 if self.metas is None else 4) + 1
+        return len(self.keys) + 3 * len(self.metas) + 1
 
     def covers(self, after: str | None) -> bool:
         """Return whether it has the keys behind this one, or one of them at least."""
@@ -80,8 +82,10 @@ class KeyList:
             self.gone.add(key)
             return
         self.gone.discard(key)
-        if self.metas is not None:
+        if self.all_metas or stored.meta.expires_at is not None:
             self.metas[key] = stored.meta
+        else:
+            self.metas.pop(key, None)
 
     def has(self, key: str, server_time: int) -> bool:
         """Return whether a key of the list is live.
@@ -91,10 +95,8 @@ class KeyList:
         """
         if key in self.gone:
             return False
-        if self.lifetime is None or self.metas is None:
-            return True
-        expires_at = self.metas[key].expires_at
-        return expires_at is None or expires_at > server_time
+        meta = self.metas.get(key)
+        return meta is None or meta.expires_at is None or meta.expires_at > server_time
 
 
 class KeyWindow:
@@ -119,11 +121,10 @@ class KeyWindow:
         """Return the list of what a reading delivers."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        metas = self._metas or reader.lifetime is not None
         async for part in reader.parts():
             now = loop.time()
             for message in part:
-                self._take(message, reader.lifetime, now, metas=metas)
+                self._take(message, reader.lifetime, now)
             if self._most is not None and len(self._found) > self._most * 3 // 2:
                 await self._shrink(self._most)
             await asyncio.sleep(0)
@@ -131,16 +132,15 @@ class KeyWindow:
         if self._most is not None and len(keys) > self._most:
             await self._shrink(self._most)
             keys = await self._sorted()
-        found = None
-        if metas:
-            found = {one.key: one for one in self._found.values() if isinstance(one, KeyMeta)}
+        metas = {one.key: one for one in self._found.values() if isinstance(one, KeyMeta)}
         return KeyList(
             created_at=reader.created_at,
             as_of=reader.as_of,
             after=self._after,
             bound=self.bound,
             keys=keys,
-            metas=found,
+            metas=metas,
+            all_metas=self._metas,
             lifetime=reader.lifetime,
             followed=reader.revision,
             used_at=loop.time(),
@@ -148,9 +148,7 @@ class KeyWindow:
             made_at=loop.time(),
         )
 
-    def _take(
-        self, message: Message, lifetime: Lifetime | None, now: float, *, metas: bool
-    ) -> None:
+    def _take(self, message: Message, lifetime: Lifetime | None, now: float) -> None:
         subject = message[0]
         key = key_of(subject)
         if self._after is not None and key <= self._after:
@@ -162,7 +160,8 @@ class KeyWindow:
         if stored.operation is not Operation.PUT:
             self._found.pop(name, None)
         else:
-            self._found[name] = stored.meta if metas else key
+            whole = self._metas or stored.meta.expires_at is not None
+            self._found[name] = stored.meta if whole else key
 
     async def _shrink(self, most: int) -> None:
         """Forget all but the smallest keys."""

@@ -28,7 +28,7 @@ from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import request_error
-from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of
+from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, status
 from jetkv_gateway.jetstream.names import filters_including, names_of
 from jetkv_gateway.jetstream.requests import Inbox, RequestFailed
@@ -80,6 +80,8 @@ class BucketReader:
     Attributes:
         created_at: of the bucket, RFC 3339.
         as_of: the newest revision when the reading began.
+        server_time: seconds since 1970 when it began, by the server.
+        keeps_history: whether the bucket keeps more than the newest revision of a key.
         lifetime: of the bucket's values, None where none expires.
         reached: the newest revision delivered; once `parts` has ended, all that was stored up to
             `revision` was delivered.
@@ -123,6 +125,8 @@ class BucketReader:
         self._moved = asyncio.Event()
         self.created_at = ""
         self.as_of = self.reached = 0
+        self.keeps_history = False
+        self.server_time = 0.0
         self.lifetime: Lifetime | None = None
 
     @property
@@ -138,6 +142,8 @@ class BucketReader:
         """
         info = await self._cache.stream(self._bucket)
         self.created_at, self.as_of = info["created"], info["state"]["last_seq"]
+        self.server_time = seconds_of(info["ts"])
+        self.keeps_history = info["config"]["max_msgs_per_subject"] != 1
         self.lifetime = lifetime_of(info, asyncio.get_running_loop().time())
         limit = (await self._cache.limits(self._bucket)).value_limit
         self._largest = self._js.max_answer_bytes(limit, direct=True) + _AROUND_A_MESSAGE
@@ -154,19 +160,19 @@ class BucketReader:
             raise request_error(signal, None) from signal
         consumer.on_denied(self._on_denied)
         try:
-            await self._create(info["config"])
+            await self._create()
             yield self
         finally:
             consumer.on_denied(None)
             self._error = self._error or Unavailable("closed")
             await asyncio.shield(self._close(consumer))
 
-    async def _create(self, config: dict[str, Any]) -> None:
+    async def _create(self) -> None:
         assert self._newest is not None, "an empty bucket has no consumer"
         start: dict[str, Any] = {"deliver_policy": "all"}
         if self._after:
             start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self._after + 1}
-        elif not self._every_revision and config["max_msgs_per_subject"] != 1:
+        elif not self._every_revision and self.keeps_history:
             start, self._latest = {"deliver_policy": "last_per_subject"}, True
             if self._values:
                 # Such a consumer loses the message that goes over max_bytes, without a gap in its
@@ -234,12 +240,14 @@ class BucketReader:
             if self._arrived:
                 part, self._arrived = self._arrived, []
                 moved = loop.time()
+                # Of this part: more may arrive while it is taken.
+                is_last = self._latest and part[-1][1] >= self._newest.revision
                 if self._latest and part[-1][1] > self.as_of:
                     part = [message for message in part if message[1] <= self.as_of]
                 if part:
                     yield part
                 del part
-                if self._latest and self.reached >= self._newest.revision:
+                if is_last:
                     return
             if self._drained and not self._arrived:
                 exactly, self._drained, self._exactly = self._exactly, False, False

@@ -13,6 +13,7 @@ from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.entries import JetStreamEntries
 from jetkv_gateway.jetstream.listing import JetStreamListings
 from jetkv_gateway.jetstream.pages import JetStreamPages
+from jetkv_gateway.jetstream.sweeps import JetStreamSweeps
 from jetkv_gateway.kv.store import Store
 
 __all__ = ["open_store"]
@@ -41,6 +42,7 @@ def open_store(
         listings=JetStreamListings(js, cache),
         pages=JetStreamPages(js, cache, entries),
         readings=JetStreamReadings(js, cache),
+        sweeps=JetStreamSweeps(js, cache),
         buckets=buckets,
         bucket_changes=JetStreamBucketChanges(js, cache, buckets),
         changes=JetStreamChanges(js, cache),

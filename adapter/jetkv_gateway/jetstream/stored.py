@@ -48,7 +48,7 @@ def meta_of(message: Message, lifetime: Lifetime | None, now: float) -> Stored:
     block = without_size(headers)
     kind = _kind(block)
     operation, expires_at = kind.operation, None
-    if lifetime is not None and operation is Operation.PUT:
+    if operation is Operation.PUT and lifetime is not None and lifetime.concerns(block):
         expires_at = lifetime.expires_at(stored_at, block)
         if lifetime.is_expired(stored_at / 1e9, block, now):
             operation = Operation.PURGE
@@ -62,7 +62,9 @@ def entry_of(message: Message, lifetime: Lifetime | None, now: float) -> Entry |
     subject, revision, stored_at, headers, data = message
     kind = _kind(headers)
     live = kind.operation is Operation.PUT
-    if live and lifetime is not None and lifetime.is_expired(stored_at / 1e9, headers, now):
+    if not live or lifetime is None or not lifetime.concerns(headers):
+        lifetime = None
+    if lifetime is not None and lifetime.is_expired(stored_at / 1e9, headers, now):
         return None
     value = data if live else b""
     return Entry(key_of(subject), value, revision, rfc3339(stored_at), *kind)

@@ -9,7 +9,7 @@ configuration does not allow the operation. Methods that take a key raise `Inval
 key is invalid (docs/http-api.md#keys).
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -224,23 +224,22 @@ class Swept(NamedTuple):
 class Sweeps(Protocol):
     """Deletes of many keys."""
 
-    async def delete_keys(self, command: DeleteKeys, report: Callable[[Swept], None]) -> Swept:
-        """Delete keys one by one, each at the revision that was seen.
+    def delete_keys(self, command: DeleteKeys, retries: Retries) -> AsyncGenerator[Swept, None]:
+        """Delete keys one by one, each at the revision that was seen, and yield the progress.
 
-        Args:
-            report: told of the progress from time to time.
+        The last one that is yielded is the result. Keys that are written after the call began stay.
 
         Raises:
-            OutcomeUnknown: not all were deleted; `details` says how many were.
-            GatewayError: no more than `details` says was deleted.
+            OutcomeUnknown: not all were deleted.
+            GatewayError: one could not be deleted, or not all were found.
         """
         ...
 
-    async def compact(self, command: Compact) -> int:
+    async def compact(self, command: Compact, retries: Retries) -> int:
         """Remove tombstones that stand alone, and return how many were removed.
 
         Raises:
-            OutcomeUnknown: not all were removed; `details` says how many were.
+            OutcomeUnknown: not all were removed.
         """
         ...
 
@@ -385,6 +384,7 @@ class Store:
     listings: Listings
     pages: Pages
     readings: Readings
+    sweeps: Sweeps
     buckets: Buckets
     bucket_changes: BucketChanges
     changes: Changes
