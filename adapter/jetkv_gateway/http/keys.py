@@ -22,7 +22,7 @@ from jetkv_gateway.http.views import (
 )
 from jetkv_gateway.kv.commands import Delete, Get, History, Put
 from jetkv_gateway.kv.errors import InvalidArgument, OutcomeUnknown, RevisionMismatch
-from jetkv_gateway.kv.media import kept_encoding, kept_type
+from jetkv_gateway.kv.media import storable_encoding, storable_type
 from jetkv_gateway.kv.model import Consistency
 from jetkv_gateway.kv.store import Entries
 
@@ -101,8 +101,10 @@ class KeyHandlers:
             bucket,
             key,
             call.request.body,
-            content_type=None if media is None else kept_type(media.decode("latin-1")),
-            content_encoding=None if coding is None else kept_encoding(coding.decode("latin-1")),
+            content_type=None if media is None else storable_type(media.decode("latin-1")),
+            content_encoding=None
+            if coding is None
+            else storable_encoding(coding.decode("latin-1")),
             expected=expected,
             idempotency_key=identity,
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from jetkv_gateway.jetstream.headers import read_headers
-from jetkv_gateway.kv.media import kept_encoding, kept_type
+from jetkv_gateway.kv.media import storable_encoding, storable_type
 from jetkv_gateway.kv.model import Entry, Operation
 
 __all__ = [
@@ -168,8 +168,8 @@ def header_kind(headers: Mapping[str, str]) -> Kind:
     """
     return Kind(
         _operation(headers),
-        kept_type(headers.get(CONTENT_TYPE, "")),
-        kept_encoding(headers.get(CONTENT_ENCODING, "")),
+        storable_type(headers.get(CONTENT_TYPE, "")),
+        storable_encoding(headers.get(CONTENT_ENCODING, "")),
     )
 
 

@@ -1,6 +1,6 @@
-"""Who may do what: one pure function that every route asks.
+"""Decides what a caller may do: one pure function that every route asks.
 
-Today a known caller may do everything; what is fixed here is the question.
+Today a known caller may do everything.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,14 @@ __all__ = ["ANONYMOUS", "Decision", "Policy", "Principal", "Verb", "full_access"
 
 
 class Verb(StrEnum):
-    """What is asked for; the words appear in the text of a 403."""
+    """What a caller wants to do. The text of a 403 contains these words."""
 
     READ = "read"
     WRITE = "write"
     DELETE = "delete"
     BATCH = "batch"
-    """Asked of the bucket; then each item of the batch is asked about, by its own verb and key."""
+    """This is checked for the bucket first; then each item of the batch is checked by its own verb
+    and key."""
 
     LIST_KEYS = "list keys"
     WATCH = "watch"
@@ -42,11 +43,11 @@ ANONYMOUS = Principal("anonymous", "none")
 
 Decision = bool
 Policy = Callable[[Principal, Verb, str | None, str | None], Decision]
-"""(principal, verb, bucket, key) → allowed; bucket and key are None where the verb has none."""
+"""(principal, verb, bucket, key) → allowed. Bucket and key are None if the verb has none."""
 
 
 def full_access(
     _principal: Principal, _verb: Verb, _bucket: str | None, _key: str | None
 ) -> Decision:
-    """Allow everything to everyone who got this far."""
+    """Allow every known caller everything."""
     return True

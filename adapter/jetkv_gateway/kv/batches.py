@@ -14,7 +14,7 @@ from jetkv_gateway.kv.commands import Delete, Put
 from jetkv_gateway.kv.errors import BucketUnsuitable, InvalidArgument
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.keys import check_bucket, encode
-from jetkv_gateway.kv.media import kept_type
+from jetkv_gateway.kv.media import storable_type
 from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Entry
 from jetkv_gateway.kv.rawjson import has_long_numbers, raw_members
 
@@ -218,7 +218,7 @@ def _read_put(
         named = given["content_type"]
         if type(named) is not str:
             raise InvalidArgument(f"{where}.content_type: must be a string")
-        media = kept_type(named)
+        media = storable_type(named)
     expected = None
     if given["op"] == "create":
         expected = MUST_NOT_EXIST

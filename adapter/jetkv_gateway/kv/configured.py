@@ -1,4 +1,4 @@
-"""A bucket that has to exist, and how one that exists differs from it."""
+"""A bucket of the gateway's settings, compared with the bucket that exists."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ __all__ = ["ConfiguredBucket"]
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredBucket:
-    """A bucket of the settings.
+    """A bucket of the gateway's settings.
 
     Attributes:
-        named: the fields that the settings name; of the others, any value will do.
+        named: the fields that the settings name; any value will do for the others.
     """
 
     spec: BucketSpec
     named: frozenset[str] = frozenset()
 
     def differences(self, info: BucketInfo) -> str:
-        """Return in words how a bucket differs in what the settings name, "" where it does not."""
+        """Describe how a bucket differs from the settings, "" if it does not."""
         named = {name: getattr(self.spec, name) for name in sorted(self.named - {"name"})}
         return "; ".join(
             f"{name} is {_shown(found.current)}, the settings say {_shown(found.wanted)}"

@@ -1,9 +1,9 @@
-"""Every error a caller of the gateway can meet, in one tree.
+"""Every error that a caller of the gateway can get, in one tree.
 
     GatewayError
     ├── InvalidArgument        400  a part of the request breaks a rule
     │   ├── InvalidBucketName  400
-    │   └── InvalidHandshake   400  of a WebSocket; the answer names the version spoken here
+    │   └── InvalidHandshake   400  of a WebSocket; the answer names the supported version
     ├── Unauthenticated        401
     ├── PermissionDenied       403
     ├── NotFound               404  no such route
@@ -12,12 +12,12 @@
     ├── MethodNotAllowed       405
     ├── RequestTooSlow         408  a head or body that makes no progress
     ├── BucketExists           409
-    ├── BucketUnsuitable       409  the bucket, as configured, cannot do this
-    ├── BucketProtected        409  it cannot be deleted until the protection is taken away
-    ├── CannotBeChanged        409  NATS cannot change such a setting of a bucket
-    ├── WouldLoseData          409  a change would remove what is stored
+    ├── BucketUnsuitable       409  the configuration of the bucket does not allow this
+    ├── BucketProtected        409  it cannot be deleted before the protection is removed
+    ├── CannotBeChanged        409  NATS cannot change this setting of a bucket
+    ├── WouldLoseData          409  a change would remove stored data
     ├── IdempotencyConflict    409  the idempotency key belongs to another request
-    ├── CursorExpired          410  a page of a bucket that is gone or another one by now
+    ├── CursorExpired          410  the bucket of the page was deleted or created again
     ├── PreconditionFailed     412
     │   ├── KeyExists          412
     │   ├── RevisionMismatch   412
@@ -25,25 +25,25 @@
     ├── ValueTooLarge          413
     ├── AnswerTooLarge         413  of a batch get
     ├── UrlTooLong             414
-    ├── ExpectationFailed      417  an `Expect` that is not known
+    ├── ExpectationFailed      417  an unknown `Expect`
     ├── TooManyRequests        429
     ├── HeadTooLarge           431
-    ├── WatchEnded             500  a watch cannot go on; its kinds are seen in frames only
-    │   ├── BucketDeleted      410  or another one of the same name by now
+    ├── WatchEnded             500  a watch cannot continue; its subclasses appear in frames only
+    │   ├── BucketDeleted      410  or replaced by a new one of the same name
     │   ├── Resync             409
     │   └── SlowConsumer       429
     ├── UpgradeRequired        426
-    ├── InternalError          500  a defect of the gateway
+    ├── InternalError          500  a bug in the gateway
     ├── CodingUnsupported      501  a Transfer-Encoding other than chunked
     ├── MethodUnknown          501  a method that no route has
     ├── Unavailable            503  certainly not applied; retry
-    ├── DeadlineExceeded       504  a read that got no answer in time; retry
+    ├── DeadlineExceeded       504  a read without an answer in time; retry
     │   └── OutcomeUnknown     504  a write that may or may not have been applied
     └── BucketFull             507
 
 Status, code and text are those of docs/http-api.md#errors. The text of an error is part of the API:
-official clients show it and some compare it. `close_code` is what a WebSocket is closed with when
-the error comes after its upgrade (docs/watch.md#errors-and-close-codes).
+official clients show it, and some compare it. If the error occurs after a WebSocket's upgrade, the
+WebSocket is closed with `close_code` (docs/watch.md#errors-and-close-codes).
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ __all__ = [
 
 
 class InternalError(GatewayError):
-    """Raised for a defect of the gateway; the log has the traceback under the request id."""
+    """Raised for a bug in the gateway; the log has the traceback under the request id."""
 
 
 class InvalidArgument(GatewayError):
@@ -133,7 +133,7 @@ class InvalidHandshake(InvalidArgument):
 
 
 class Unauthenticated(GatewayError):
-    """Raised when a credential is needed and none, or a wrong one, was given."""
+    """Raised when the credential is missing or wrong."""
 
     status = 401
     code = "unauthenticated"
@@ -141,7 +141,7 @@ class Unauthenticated(GatewayError):
 
 
 class PermissionDenied(GatewayError):
-    """Raised when the caller is known, and may not; the text names verb and bucket."""
+    """Raised when a known caller lacks a permission; the text names verb and bucket."""
 
     status = 403
     code = "permission_denied"
@@ -170,13 +170,13 @@ class KeyNotFound(NotFound):
 
 
 class WatchEnded(GatewayError):
-    """Raised when a watch cannot keep its promises any longer; the reader has to start anew."""
+    """Raised when a watch cannot keep its promises; the reader has to start again."""
 
     text = "the watch ended"
 
 
 class BucketDeleted(WatchEnded):
-    """Raised when the watched bucket was deleted, or is another one of the same name by now."""
+    """Raised when the watched bucket was deleted, even if there is a new one of the same name."""
 
     status = 410
     code = "bucket_deleted"
@@ -197,7 +197,7 @@ class Resync(WatchEnded):
 
 
 class SlowConsumer(WatchEnded):
-    """Raised when a reader is so slow that its queue is full; it can resume where it stopped."""
+    """Raised when a reader is so slow that its queue is full. It can resume where it stopped."""
 
     status = 429
     code = "slow_consumer"
@@ -206,7 +206,7 @@ class SlowConsumer(WatchEnded):
 
 
 class BucketExists(GatewayError):
-    """Raised when a bucket to be created exists already, with whatever settings."""
+    """Raised when a bucket to create exists already, with any settings."""
 
     status = 409
     code = "already_exists"
@@ -214,7 +214,7 @@ class BucketExists(GatewayError):
 
 
 class BucketUnsuitable(GatewayError):
-    """Raised when the bucket, as it is configured, cannot do what was asked."""
+    """Raised when the configuration of the bucket does not allow the operation."""
 
     status = 409
     code = "failed_precondition"
@@ -222,7 +222,7 @@ class BucketUnsuitable(GatewayError):
 
 
 class BucketProtected(GatewayError):
-    """Raised when a bucket to be deleted is protected."""
+    """Raised when a bucket to delete is protected."""
 
     status = 409
     code = "failed_precondition"
@@ -243,9 +243,7 @@ class CannotBeChanged(GatewayError):
     text = "cannot be changed"
 
     def __init__(self, details: Mapping[str, Any]) -> None:
-        super().__init__(
-            hint="leave these settings as they are, or make another bucket", details=details
-        )
+        super().__init__(hint="keep these settings, or create another bucket", details=details)
 
 
 class WouldLoseData(GatewayError):
@@ -259,11 +257,11 @@ class WouldLoseData(GatewayError):
     text = "would lose data"
 
     def __init__(self, details: Mapping[str, Any]) -> None:
-        super().__init__(hint="with ?allow_data_loss=true it is done all the same", details=details)
+        super().__init__(hint="send ?allow_data_loss=true to change it anyway", details=details)
 
 
 class IdempotencyConflict(GatewayError):
-    """Raised when an idempotency key was used for another write of this key."""
+    """Raised when another write of this key has used the idempotency key."""
 
     status = 409
     code = "failed_precondition"
@@ -277,7 +275,7 @@ class IdempotencyConflict(GatewayError):
 
 
 class CursorExpired(GatewayError):
-    """Raised for a cursor whose bucket was deleted, or is another one of the same name by now."""
+    """Raised for a cursor whose bucket was deleted, even if there is a new one of the same name."""
 
     status = 410
     code = "failed_precondition"
@@ -307,13 +305,13 @@ class KeyExists(PreconditionFailed):
 
 
 class RevisionMismatch(PreconditionFailed):
-    """Raised when a compare-and-set finds another revision, or none."""
+    """Raised when a compare-and-set finds another revision or no value."""
 
     text = "revision mismatch"
 
 
 class ConditionsFailed(PreconditionFailed):
-    """Raised when conditions of an atomic batch do not hold; nothing of it was applied."""
+    """Raised when conditions of an atomic batch do not hold; nothing was applied."""
 
     text = "conditions do not hold"
 
@@ -334,7 +332,7 @@ class ConditionsFailed(PreconditionFailed):
 
 
 class ValueTooLarge(GatewayError):
-    """Raised when a value is over the bucket's or the server's limit; nothing was stored."""
+    """Raised when a value exceeds the limit of the bucket or the server; nothing was stored."""
 
     status = 413
     code = "invalid_argument"
@@ -347,7 +345,7 @@ class ValueTooLarge(GatewayError):
 
 
 class AnswerTooLarge(GatewayError):
-    """Raised when a batch get asks for more bytes of values than one answer may have."""
+    """Raised when a batch get asks for more value bytes than one answer may have."""
 
     status = 413
     code = "invalid_argument"
@@ -382,7 +380,7 @@ class Unavailable(GatewayError):
 
 
 class DeadlineExceeded(GatewayError):
-    """Raised when a read got no answer in time; reading again is safe."""
+    """Raised when a read got no answer in time; it is safe to read again."""
 
     status = 504
     code = "deadline_exceeded"
@@ -391,10 +389,10 @@ class DeadlineExceeded(GatewayError):
 
 
 class OutcomeUnknown(DeadlineExceeded):
-    """Raised when a write got no answer in time: it may have been applied, or may be later.
+    """Raised when a write got no answer in time. It may have been applied, or may be applied later.
 
-    Not retryable, since a client that resends a create would lose to itself; but `repeatable` where
-    the write has an idempotency key, and is known again when it is resent.
+    It is not retryable, because a client that resends a create would fail on its own value. It is
+    `repeatable` if the write has an idempotency key, so that a second try is recognised.
     """
 
     retryable = False
@@ -406,7 +404,7 @@ class OutcomeUnknown(DeadlineExceeded):
 
 
 class BucketFull(GatewayError):
-    """Raised when the bucket or the account has no room left; retrying does not help."""
+    """Raised when the bucket or the account is full; a retry does not help."""
 
     status = 507
     code = "failed_precondition"

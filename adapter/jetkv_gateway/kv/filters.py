@@ -1,12 +1,12 @@
 """Filters of keys, for listings and watches (docs/http-api.md#filters).
 
-A filter has two halves: NATS subject filters, which the server applies and which may let too much
-through, and an exact matcher on decoded keys, which decides. `*` is one dot token, a final `>` the
-rest; `*` inside a token is a glob that stops at a dot; a filter without wildcards is that key, or
-a prefix where it ends in one of `. : / -`.
+A filter has two parts: NATS subject filters, which the server applies and which may match too much,
+and an exact matcher on decoded keys, which decides. `*` matches one dot token, a final `>` matches
+the rest, and `*` inside a token matches anything but a dot. A filter without wildcards matches that
+key, or is a prefix if it ends in one of `. : / -`.
 
-Partial wildcards never reach the server: there they match in snapshots, by accident, and never
-live.
+Partial wildcards such as `user-*` are never sent to the server: it accepts them, but matches them
+in snapshots only, by accident.
 """
 
 import re
@@ -30,10 +30,11 @@ __all__ = [
 _PREFIX_ENDS = (".", ":", "/", "-")
 _STARS = re.compile(r"\*{2,}")
 _MOST_TOKENS = 16
-"""Before the `>` of a subject filter. Deeper keys are rare, and the exact matcher tells them."""
+"""The limit of tokens before the `>` of a subject filter. Keys with more tokens are rare, and the
+exact matcher checks them."""
 
 _SHORT = 64
-"""Characters of a filter that is worth keeping."""
+"""The length of the longest filter that is cached."""
 
 _LITERAL = "\0"
 """Stands before the text of a literal prefix, so that no filter has the same text."""
@@ -41,7 +42,7 @@ _LITERAL = "\0"
 _Matches = Callable[[str], bool]
 
 _encode = encode.__wrapped__
-"""Parts of filters need not push keys out of the cache."""
+"""Without the cache, so that parts of filters do not push keys out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,12 @@ class Filter:
     """A compiled filter.
 
     Attributes:
-        text: the filter as it was given, "" for all; a literal prefix follows U+0000.
-        subjects: NATS subject filters without the bucket's prefix, none overlapping another;
-            together they pass every key that `matches` accepts.
+        text: the filter as it was given, "" for all. A literal prefix starts with U+0000.
+        subjects: NATS subject filters without the bucket's prefix, of which no two overlap.
+            Together they match every key that `matches` accepts.
         matches: the exact decision on a decoded key.
-        key: the one key that is accepted, or None where it can be more.
-        cost: of deciding on a key, at most; 1 is that of a filter with one star.
+        key: the only key that matches, or None if several can.
+        cost: the cost of one decision, at most; a filter with one star costs 1.
     """
 
     text: str
@@ -68,28 +69,28 @@ EVERYTHING = Filter("", (">",), lambda _key: True)
 
 
 def compile_filter(text: str | None) -> Filter:
-    """Compile a filter. Short ones are kept for a while: watches that want the same are many.
+    """Compile a filter. Short filters are cached, because many watches use the same ones.
 
     Raises:
         InvalidArgument: `>` elsewhere than as the last token, control characters, over 512 bytes.
     """
     if not text:
         return EVERYTHING
-    return _kept(text) if len(text) <= _SHORT else _compile(text)
+    return _cached(text) if len(text) <= _SHORT else _compile(text)
 
 
 def _compile(text: str) -> Filter:
     check_text(text, "filter")
     if text == ">":
         return EVERYTHING
-    # A run of stars says what one says, and would cost more.
+    # Several stars in a row mean the same as one and would cost more.
     pattern = _STARS.sub("*", text) if "**" in text else text
     tokens = pattern.split(".")
     rest = tokens[-1] == ">"
     if ">" in (text[:-1] if rest else text):
         raise InvalidArgument("invalid filter: > is allowed only as the last token")
     if "*" in text or rest:
-        matches = _below(pattern[:-2]) if rest else _alike(pattern)
+        matches = _below(pattern[:-2]) if rest else _matching(pattern)
         cost = 1 + (text.count("*") + len(tokens)) // 4
         return Filter(text, _wildcard_subjects(tokens), matches, cost=cost)
     if text.endswith(_PREFIX_ENDS):
@@ -97,14 +98,14 @@ def _compile(text: str) -> Filter:
     return Filter(text, (encode(text),), text.__eq__, key=text)
 
 
-_kept = lru_cache(maxsize=1024)(_compile)
+_cached = lru_cache(maxsize=1024)(_compile)
 
 
 def compile_prefix(text: str) -> Filter:
-    """Compile a literal prefix: no character of it is a wildcard. "" accepts every key.
+    """Compile a literal prefix: none of its characters is a wildcard. "" accepts every key.
 
-    The server filters by the dot tokens that are complete, so a prefix that ends in a dot costs no
-    more than the keys that it accepts.
+    The server filters by the complete dot tokens, so a prefix that ends in a dot costs no more than
+    the keys that it accepts.
 
     Raises:
         InvalidArgument: control characters, over 512 bytes (docs/http-api.md#filters).
@@ -115,8 +116,7 @@ def compile_prefix(text: str) -> Filter:
     return Filter(_LITERAL + text, _prefix_subjects(text, text.split(".")), _starts_with(text))
 
 
-# Matchers. None of them looks twice at a part of a key, whatever the filter, and all are made in no
-# more time than it takes to read the filter: anybody may send one. Regular expressions are neither.
+# Anyone may send filters, so compiling and matching take linear time; regular expressions do not.
 
 
 def _starts_with(prefix: str) -> _Matches:
@@ -124,15 +124,15 @@ def _starts_with(prefix: str) -> _Matches:
 
 
 def _below(head: str) -> _Matches:
-    """Return what matches the keys below `head`, which may have wildcards."""
+    """Return a matcher for the keys below `head`, which may contain wildcards."""
     if "*" in head:
         return partial(_tokens_match, head[: head.index("*")], head, True)
     start, least = head + ".", len(head) + 2
     return lambda key: len(key) >= least and key.startswith(start)
 
 
-def _alike(pattern: str) -> _Matches:
-    """Return what matches the keys that are like a pattern with stars."""
+def _matching(pattern: str) -> _Matches:
+    """Return a matcher for a pattern with stars."""
     first, _, last = pattern.partition("*")
     if "*" in last:
         return partial(_tokens_match, first, pattern, False)
@@ -148,15 +148,15 @@ def _alike(pattern: str) -> _Matches:
 
 
 def _tokens_match(start: str, pattern: str, rest: bool, key: str) -> bool:
-    """Return whether the tokens of a key are like those of a pattern.
+    """Return whether the tokens of a key match those of a pattern.
 
     Args:
-        start: of the pattern, up to its first star.
-        rest: whether more tokens have to follow.
+        start: the pattern up to its first star.
+        rest: whether more tokens must follow.
     """
     if not key.startswith(start):
         return False
-    # The pattern is not kept taken apart: that would be twenty times its size.
+    # Split the pattern each time: a list of its tokens takes twenty times its memory.
     wanted = pattern.split(".")
     given = key.split(".", len(wanted)) if rest else key.split(".")
     if len(given) != len(wanted) + rest or (rest and not given[-1]):
@@ -176,7 +176,7 @@ def _glob_matches(pattern: str, token: str) -> bool:
     if start > end or not token.startswith(first) or not token.endswith(last):
         return False
     for text in middle:
-        # The first place will do: it leaves the most for what follows.
+        # The first match leaves the most text for the rest of the pattern.
         start = token.find(text, start, end)
         if start < 0:
             return False
@@ -185,9 +185,9 @@ def _glob_matches(pattern: str, token: str) -> bool:
 
 
 def _wildcard_subjects(tokens: list[str]) -> tuple[str, ...]:
-    """Return the longest run of leading tokens that the server can filter on, then `>`."""
+    """Return the longest run of leading tokens that the server can filter by, then `>`."""
     if tokens[-1] == "":
-        # A last dot is escaped, so a subject has one token less here than the filter.
+        # A final dot is escaped in subjects, so the subject has one token less than the filter.
         tokens = [*tokens[:-2], ""]
     out: list[str] = []
     for token in tokens:
@@ -207,20 +207,20 @@ def _prefix_subjects(text: str, tokens: list[str]) -> tuple[str, ...]:
     if "" in complete:
         complete = complete[: complete.index("")]
     elif tokens[-1] == "" and len(complete) <= _MOST_TOKENS:
-        # The prefix is a key too, and as a key its last dot is escaped.
+        # The prefix itself is a key too; there its final dot is escaped.
         return (encode(text[:-1]) + ".>", encode(text))
     return (".".join([*map(_encode, complete[:_MOST_TOKENS]), ">"]),)
 
 
 def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
-    """Return subject filters that pass at least what `subjects` pass, none overlapping another.
+    """Return subject filters that match at least what `subjects` match, without overlaps.
 
-    A consumer takes only such filters, and would deliver twice what two of them pass.
+    A consumer accepts only such filters.
     """
     wanted = set(subjects)
     exact = {subject for subject in wanted if _is_exact(subject)}
     kept: list[list[str]] = []
-    for subject in sorted(wanted - exact, key=_by_place):
+    for subject in sorted(wanted - exact, key=_by_depth):
         parts = subject.split(".")
         over = [other for other in kept if _overlap(other, parts)]
         if any(_covers(other, parts) for other in over):
@@ -234,35 +234,35 @@ def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:
         parts = subject.split(".", longest)
         if not any(_covers(other, parts) for other in kept):
             found.append(subject)
-    return tuple(sorted(found, key=_by_place))
+    return tuple(sorted(found, key=_by_depth))
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Return whether a subject filter passes all that `subject`, a filter too, passes."""
+    """Return whether a subject filter matches everything that `subject`, also a filter, matches."""
     return _covers(pattern.split("."), subject.split("."))
 
 
 def overlap(one: str, other: str) -> bool:
-    """Return whether there is a subject that both pass."""
+    """Return whether a subject exists that both filters match."""
     return _overlap(one.split("."), other.split("."))
 
 
 def _is_exact(subject: str) -> bool:
-    # What a subject holds of these two is a token of its own.
+    # In a subject filter, a wildcard is always a whole token.
     return "*" not in subject and ">" not in subject
 
 
-def _by_place(subject: str) -> tuple[int, str]:
+def _by_depth(subject: str) -> tuple[int, str]:
     return subject.count("."), subject
 
 
-def _covers(wanted: list[str], given: list[str]) -> bool:
-    for index, part in enumerate(wanted):
+def _covers(pattern: list[str], given: list[str]) -> bool:
+    for index, part in enumerate(pattern):
         if part == ">":
             return len(given) > index
         if index == len(given) or part not in ("*", given[index]) or given[index] == ">":
             return False
-    return len(wanted) == len(given)
+    return len(pattern) == len(given)
 
 
 def _overlap(left: list[str], right: list[str]) -> bool:

@@ -1,9 +1,10 @@
-"""Idempotency keys: how a retry is told from another request. Pure.
+"""Idempotency keys: tell a retry from another request. Pure.
 
 See docs/http-api.md#idempotency-keys.
 
-A key is the caller's name for one write. It is scoped to bucket, key and operation, since NATS
-remembers message ids for a whole stream: unscoped, the same name on another key would be swallowed.
+A key is the caller's name for one write. It is scoped to bucket, key and operation, because NATS
+remembers message ids per stream: without the scope, NATS would drop a write with the same name to
+another key.
 """
 
 from collections.abc import Iterable
@@ -17,12 +18,12 @@ _DIGEST_BYTES = 12
 
 @dataclass(slots=True)
 class Idempotency:
-    """One write, by a name that its retries share.
+    """The identity of a write, equal for all its retries.
 
     Attributes:
-        scope: equal for all requests that bear the caller's key on this bucket, key and operation.
-        content: equal for requests that ask for the same: value, content type, content encoding
-            and condition.
+        scope: equal for all requests with the caller's name on this bucket, key and operation.
+        content: equal for all requests with the same value, content type, content encoding and
+            condition.
     """
 
     scope: str
@@ -41,7 +42,7 @@ class Idempotency:
         content_encoding: str | None = None,
         expected: int | None = None,
     ) -> "Idempotency":
-        """Return the identity of a write that the caller named."""
+        """Return the identity of a write with an idempotency key."""
         scope = f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}"
         content = f"{expected}:{len(content_type or '')}:{content_type}:"
         if content_encoding is not None:
@@ -50,10 +51,10 @@ class Idempotency:
 
     @classmethod
     def of_many(cls, name: str, *, bucket: str, parts: Iterable[bytes]) -> "Idempotency":
-        """Return the identity of an atomic batch that the caller named.
+        """Return the identity of an atomic batch with an idempotency key.
 
         Args:
-            parts: what each of its items asks for.
+            parts: the content of each item.
         """
         content = blake2b(digest_size=_DIGEST_BYTES)
         for part in parts:

@@ -1,8 +1,8 @@
 """Bucket names, key rules, and the codec between keys and NATS subject tokens.
 
-A key is any UTF-8 string of 1 to 512 bytes without control characters. A subject
-takes less, so `encode` escapes what NATS KV would refuse; a key that NATS KV accepts and that
-holds no escape look-alike is its own encoding, hence the same key to every NATS client.
+A key is any UTF-8 string of 1 to 512 bytes without control characters. A subject allows less, so
+`encode` escapes everything that NATS KV would refuse. A key that NATS KV accepts and that contains
+nothing like an escape is its own encoding, so every NATS client sees the same key.
 
 The codec (docs/architecture.md, decision 5), where XX is the upper-case hex of a byte that can be
 escaped:
@@ -11,8 +11,8 @@ escaped:
     dot that starts, ends or doubles a dot   → =2E
     literal =(3D)*XX                         → one more 3D after its "="
 
-`encode` is injective, and `decode` is its inverse. A subject that is no encoding (a native client
-can write one, such as `a=2Eb`) decodes to None: it exists, but has no key of ours.
+`encode` is injective, and `decode` is its inverse. A native client can write a subject that is not
+an encoding, such as `a=2Eb`. It decodes to None: it exists, but has no key here.
 """
 
 import re
@@ -37,10 +37,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _PLAIN = re.compile(r"[-/_A-Za-z0-9]+(?:\.[-/_A-Za-z0-9]+)*")
 plain = re.compile(b"(?!.{%d})" % (MAX_KEY_BYTES + 1) + _PLAIN.pattern.encode()).fullmatch
-"""Match a subject that is its own key, as nearly all are: `display` returns it as it is."""
+"""Match a subject that is its own key, as almost all are: `display` returns it unchanged."""
 
 _SAFE = frozenset(b"-/_=.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
-# Bytes that valid UTF-8 text without control characters can hold and a subject cannot, and the dot.
+# The bytes that a key may contain and a subject may not, and the dot.
 _ESCAPABLE = sorted(
     (set(range(0x20, 0x7F)) | set(range(0x80, 0xF5))) - {0xC0, 0xC1} - _SAFE | {ord(".")}
 )
@@ -52,7 +52,7 @@ _TRANSLATION = {byte: f"={byte:02X}" for byte in _ESCAPABLE if byte != ord(".")}
 
 
 def check_bucket(name: str) -> str:
-    """Return `name` if it is a bucket name (docs/http-api.md#buckets).
+    """Return `name` if it is a valid bucket name (docs/http-api.md#buckets).
 
     Raises:
         InvalidBucketName: it is not.
@@ -66,7 +66,7 @@ def check_text(text: str, what: str) -> bytes:
     """Return `text` as UTF-8 if it can be a key or a filter (docs/http-api.md#keys).
 
     Raises:
-        InvalidArgument: empty, over 512 bytes, a control character, or not UTF-8.
+        InvalidArgument: it is empty, over 512 bytes, not UTF-8, or has a control character.
     """
     try:
         raw = text.encode()
@@ -86,10 +86,10 @@ def check_text(text: str, what: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def encode(key: str) -> str:
-    """Return the subject tokens that `key` is stored under, without the bucket's prefix.
+    """Return the subject tokens that store `key`, without the bucket's prefix.
 
     Raises:
-        InvalidArgument: the key breaks a rule (docs/http-api.md#keys).
+        InvalidArgument: the key is invalid (docs/http-api.md#keys).
     """
     if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
         return key
@@ -100,7 +100,7 @@ def encode(key: str) -> str:
 
 
 def decode(subject: str) -> str | None:
-    """Return the key whose encoding is `subject`, or None where no key has it."""
+    """Return the key with the encoding `subject`, or None if there is none."""
     if _PLAIN.fullmatch(subject) and len(subject) <= MAX_KEY_BYTES:
         return subject
     try:
@@ -111,7 +111,7 @@ def decode(subject: str) -> str | None:
 
 
 def display(subject: str) -> str:
-    """Return the key of `subject`; where it has none, the subject itself, so that it shows."""
+    """Return the key of `subject`, or the subject itself if it has none, so that it is visible."""
     key = decode(subject)
     return subject if key is None else key
 

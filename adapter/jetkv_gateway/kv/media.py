@@ -1,12 +1,12 @@
-"""What is kept of a value beside its bytes: its media type and its content codings. Pure.
+"""The media type and the content codings that are stored with a value. Pure.
 
-Both are stored as headers of the message and become headers of an answer, so they have to be plain
-text of a bounded length. What is not is no reason to refuse a value: it is stored without.
+They are stored as headers of the message and become headers of a response, so they must be
+printable and short. A value whose content type is not is stored without it.
 """
 
 import re
 
-__all__ = ["kept_encoding", "kept_type"]
+__all__ = ["storable_encoding", "storable_type"]
 
 _TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -14,18 +14,16 @@ _CODINGS = re.compile(rf"(?=.{{1,64}}$){_NAME}(?:[ \t]*,[ \t]*{_NAME})*")
 _NO_CODING = "identity"
 
 
-def kept_type(text: str) -> str | None:
-    """Return the `Content-Type` to keep, None for one that cannot be kept.
-
-    Kept are 1 to 255 printable ASCII characters.
-    """
+def storable_type(text: str) -> str | None:
+    """Return the `Content-Type` to store, None if it is not 1 to 255 printable ASCII characters."""
     return text if _TYPE.fullmatch(text) else None
 
 
-def kept_encoding(text: str) -> str | None:
-    """Return the `Content-Encoding` to keep, None for one that cannot be kept, or says nothing.
+def storable_encoding(text: str) -> str | None:
+    """Return the `Content-Encoding` to store, None if it cannot be stored or is `identity`.
 
-    Kept are the names of codings (RFC 9110 §8.4.1), with commas between them, 64 characters in all.
+    It can be stored if it is a comma-separated list of codings (RFC 9110 §8.4.1) of at most 64
+    characters.
     """
     text = text.strip(" \t")
     if _CODINGS.fullmatch(text) is None or text.lower() == _NO_CODING:

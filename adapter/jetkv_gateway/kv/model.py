@@ -1,4 +1,4 @@
-"""What a bucket holds and how it is described. Plain values, no I/O."""
+"""The data types of buckets and entries. Plain values, no I/O."""
 
 import binascii
 from base64 import b64decode
@@ -26,13 +26,13 @@ MUST_NOT_EXIST = 0
 """The expected revision of a create: the key has no live value (docs/http-api.md#conditions)."""
 
 RETRY_HORIZON = 60.0
-"""Seconds after a write for which its caller may send it again under the same idempotency key
-(docs/http-api.md#idempotency-keys): a bucket has to know it for as long. Clients give up sooner;
-the SDK after 10."""
+"""Seconds after a write in which its caller may send it again with the same idempotency key
+(docs/http-api.md#idempotency-keys). A bucket has to remember the key for as long. Clients stop
+earlier, the SDK after 10 seconds."""
 
 
 class Operation(StrEnum):
-    """What a revision of a key is: a value, or one of the two kinds of tombstone."""
+    """The kind of a revision: a value, or one of the two kinds of tombstone."""
 
     PUT = "put"
     DELETE = "delete"
@@ -40,7 +40,7 @@ class Operation(StrEnum):
 
 
 class Consistency(StrEnum):
-    """Who answers a read: the stream's leader, or any replica (docs/http-api.md#consistency)."""
+    """Who answers a read: the stream's leader or any replica (docs/http-api.md#consistency)."""
 
     STRONG = "strong"
     EVENTUAL = "eventual"
@@ -52,15 +52,15 @@ class Entry:
 
     Attributes:
         key: decoded.
-        data: the value as JetStream has handed it over, the bytes or standard padded base64;
-            empty for an empty value and for a tombstone. Either form is made of the other only
-            where it is asked for.
-        revision: stream sequence, unique within the bucket.
+        data: the value in the form in which JetStream delivered it: bytes, or standard padded
+            base64. It is empty for an empty value and for a tombstone. The other form is computed
+            only on demand.
+        revision: the stream sequence, unique within the bucket.
         created_at: RFC 3339, UTC, as the server wrote it.
         operation: put, delete or purge.
         content_type: of the PUT, or None (other NATS clients store none).
-        content_encoding: of the PUT: how the value is coded, or None where it is not.
-        consistency: who answered.
+        content_encoding: of the PUT, or None.
+        consistency: who answered the read.
     """
 
     key: str
@@ -97,15 +97,15 @@ class Entry:
 
 
 class KeyMeta(NamedTuple):
-    """What is known of a live key without its value. A listing makes one for each key.
+    """A live key without its value. A listing creates one for each key.
 
     Attributes:
         key: decoded.
-        revision: stream sequence.
+        revision: the stream sequence.
         stored_at: nanoseconds since 1970, by the server.
         size: of the value, in bytes.
         content_type: of the PUT, or None.
-        expires_at: nanoseconds since 1970 when its time is up, None where it does not expire.
+        expires_at: the expiry in nanoseconds since 1970, or None.
     """
 
     key: str
@@ -118,16 +118,16 @@ class KeyMeta(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """One revision of a key, as watchers see it. One object for all who watch.
+    """One revision of a key, as watchers see it. All watchers share one object.
 
     Attributes:
         key: decoded.
         value: the bytes; empty for a tombstone.
-        revision: stream sequence.
-        expired: whether the tombstone is the mark of a value that ran out of time.
+        revision: the stream sequence.
+        expired: whether the tombstone marks an expired value.
         content_type: of the PUT, or None.
         content_encoding: of the PUT, or None.
-        shown: what was made of it so far, by whoever made it: each form is made once.
+        shown: the encoded forms so far, so that each form is created only once.
     """
 
     key: str
@@ -146,12 +146,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SilentLoss:
-    """How a bucket loses revisions without a trace: a newer one of the key, or an expiry marker.
+    """How a bucket can lose revisions without a trace.
+
+    A newer revision of the key is a trace, and so is an expiry marker.
 
     Attributes:
-        after: seconds that a revision, or the last trace of it, is kept at least.
-        oldest_first: whether a revision that is still stored vouches for all that came after it.
-            It does where all share one limit; not where each value can have a time of its own.
+        after: seconds that a revision, or its last trace, is kept at least.
+        oldest_first: whether all revisions after a stored one are still there or have left a trace.
+            This holds if all values have the same limit, and not if each value can have its own.
     """
 
     after: float
@@ -160,17 +162,17 @@ class SilentLoss:
 
 @dataclass(frozen=True, slots=True)
 class BucketState:
-    """Where a bucket's revisions stand, by its leader.
+    """The state of a bucket's revisions, from its leader.
 
     Attributes:
-        created_at: RFC 3339; another one means another bucket of the same name.
+        created_at: RFC 3339. If it changes, the bucket is a new one of the same name.
         age: seconds since then.
-        now: the server's clock, seconds since 1970.
-        first: the first stored revision; `last` + 1 when nothing is stored.
-        first_age: seconds since that one was stored.
-        last: the newest revision that was ever given.
-        history: how many revisions of a key are kept.
-        silent_loss: how revisions can go without a trace, or None where none does.
+        now: the server's clock, in seconds since 1970.
+        first: the first stored revision; `last` + 1 if nothing is stored.
+        first_age: seconds since that revision was stored.
+        last: the newest revision that was ever assigned.
+        history: the number of revisions kept for each key.
+        silent_loss: how revisions can disappear without a trace; None if they cannot.
     """
 
     created_at: str

@@ -1,16 +1,16 @@
-"""How often a request was tried again. Pure."""
+"""Counts the retries of a request. Pure."""
 
 __all__ = ["Retries"]
 
 
 class Retries:
-    """Counts the tries of one request beyond its first ones.
+    """The number of retries of one request.
 
-    It is handed down with the request's command, and belongs to that request alone: requests that
-    wait for each other share a context, but no count.
+    It belongs to one request and is passed down with its command. Requests that wait for each other
+    share a context, but not this count.
 
     Attributes:
-        count: of all that was tried again, whatever became of it.
+        count: the number of all retries, whatever their result was.
     """
 
     count = 0

@@ -1,7 +1,7 @@
-"""What came from NATS and cannot be read: it is counted, and each kind is logged once.
+"""Reports data from NATS that cannot be parsed: counts it, and logs each kind once.
 
-Anybody who may publish to a bucket can make such messages, as many as they like, and each watch and
-listing meets them again: a line for each would be a way to fill a disk.
+Everyone who may publish to a bucket can create such messages in any number, and each watch and
+listing meets them again. A log line for each of them would fill the disk.
 """
 
 import logging
@@ -18,18 +18,18 @@ _listeners: list[Callable[[str], None]] = []
 
 
 def on_unreadable(listener: Callable[[str], None]) -> None:
-    """Call `listener` with the part, such as "subject", of each oddity from here on."""
+    """Call `listener` with the part of each report, such as "subject", from now on."""
     _listeners.append(listener)
 
 
 def report_unreadable(part: str, where: str, what: str, *, exc_info: bool = False) -> None:
-    """Note that a part of what came cannot be read.
+    """Report that a part of the received data cannot be parsed.
 
     Args:
-        part: `subject`, `headers`, `answer`, `message`, `protocol`.
-        where: the bucket, or whatever else it came from; a kind is a part and where it came from.
-        what: what became of it, for the log.
-        exc_info: whether the exception that is handled now belongs to it.
+        part: `subject`, `headers`, `answer`, `message` or `protocol`.
+        where: the bucket or other source; part and source together are a kind.
+        what: the consequence, for the log.
+        exc_info: whether to log the exception that is being handled.
     """
     for listener in _listeners:
         listener(part)
@@ -37,7 +37,7 @@ def report_unreadable(part: str, where: str, what: str, *, exc_info: bool = Fals
     if kind not in _logged and len(_logged) < _KINDS:
         _logged.add(kind)
         _log.warning(
-            "NATS delivered what cannot be read, %s of %s: %s; more of the kind is only counted",
+            "cannot parse the %s of %s, received from NATS: %s; more of this kind is only counted",
             part,
             where,
             what,
