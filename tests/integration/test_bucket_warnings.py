@@ -64,9 +64,7 @@ def test_a_bucket_whose_keys_expire_without_a_marker_is_named_wherever_it_is_des
     bucket = make_bucket(ttl_seconds=3600, expiry_markers=False)
     (warning,) = bucket.info()["warnings"]
     assert warning["code"] == "silent_expiry"
-    assert (
-        f"nats stream edit KV_{bucket.name} --subject-del-markers-ttl 3600s" in warning["message"]
-    )
+    assert 'PATCH the bucket with {"expiry_markers":true}' in warning["message"]
     assert listed(bucket.http, bucket.name)["warnings"] == [warning]
 
 

@@ -134,7 +134,7 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
                 "silent_expiry": "values can have a TTL of their own, and nothing marks where one "
                 "has expired: watchers are not told, and a watch that was away has to begin anew "
                 "(resync) where one may have gone; "
-                "nats stream edit KV_b --subject-del-markers-ttl 1h"
+                'PATCH the bucket with {"expiry_markers":true}'
             },
         ),
         (
@@ -143,8 +143,7 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
                 "silent_expiry": "values can have a TTL of their own, and nothing marks where one "
                 "has expired: watchers are not told, and a watch that was away has to begin anew "
                 "(resync) where one may have gone; "
-                "nats stream edit KV_b --subject-del-markers-ttl 3600s, or shorter: with a "
-                "history, no value may then have a shorter TTL than that"
+                'PATCH the bucket with {"expiry_markers":true}'
             },
         ),
         (
@@ -152,7 +151,7 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
             {
                 "silent_expiry": "values have a TTL, and nothing marks where one has expired: "
                 "watchers are not told, and a watch that was away has to begin anew (resync) "
-                "where one may have gone; nats stream edit KV_b --subject-del-markers-ttl 91s "
+                'where one may have gone; PATCH the bucket with {"expiry_markers":true} '
                 "(nats-server 2.11 or newer; an older one has no remedy)"
             },
         ),

@@ -5,7 +5,6 @@ such as how often it syncs its files (`sync_interval`).
 """
 
 from collections.abc import Callable, Mapping
-from math import ceil
 from typing import Any
 
 from jetkv_gateway.kv.buckets import BucketWarning
@@ -123,12 +122,9 @@ def _silent_expiry(info: Mapping[str, Any]) -> str | None:
     if config.get("subject_delete_marker_ttl") or not (max_age or own_ttls):
         return None
     which = "values can have a TTL of their own" if own_ttls else "values have a TTL"
-    marker = f"{max(1, ceil(max_age / _SECOND))}s" if max_age else "1h"
-    remedy = f"nats stream edit {config['name']} --subject-del-markers-ttl {marker}"
+    remedy = 'PATCH the bucket with {"expiry_markers":true}'
     if not own_ttls:
         remedy += " (nats-server 2.11 or newer; an older one has no remedy)"
-    elif config["max_msgs_per_subject"] > 1:
-        remedy += ", or shorter: with a history, no value may then have a shorter TTL than that"
     return (
         f"{which}, and nothing marks where one has expired: watchers are not told, and a watch "
         f"that was away has to begin anew (resync) where one may have gone; {remedy}"
