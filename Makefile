@@ -67,7 +67,7 @@ test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
 	$(call tier,$(PYTEST) $(shell $(BIN)/python -c 'import tests.servers; print(*tests.servers.SUITES)'))
 
 test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
-	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 0.3 --no-bar)
+	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 1 --no-bar)
 
 TIERS = test test-long test-browser test-containers test-servers test-peers
 test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium and Docker

@@ -6,6 +6,7 @@ import resource
 import socket
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +93,21 @@ class Attacker:
             connection.close()
             raise
         return connection
+
+    async def connections(self, end: float, *, pause: float = 0.1) -> AsyncIterator[socket.socket]:
+        """Yield one new connection after the other until `end`; count those that fail.
+
+        Args:
+            pause: seconds after one that fails.
+        """
+        while time.perf_counter() < end:
+            try:
+                connection = await self.connect()
+            except (OSError, TimeoutError) as error:
+                self.tally.outcomes[type(error).__name__] += 1
+                await asyncio.sleep(pause)
+            else:
+                yield connection
 
     async def status(self, connection: socket.socket, seconds: float = 10.0) -> str:
         """Read the beginning of an answer; its status, or how the connection ended."""

@@ -38,13 +38,7 @@ class HalfSent(Attacker):
             self.host,
             self.size,
         )
-        while time.perf_counter() < end:
-            try:
-                connection = await self.connect()
-            except (OSError, TimeoutError) as error:
-                self.tally.outcomes[type(error).__name__] += 1
-                await asyncio.sleep(0.2)
-                continue
+        async for connection in self.connections(end, pause=0.2):
             sending = loop.create_task(self._send(connection, head + b"v" * (self.size - 1)))
             try:
                 self.open += 1

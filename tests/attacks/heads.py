@@ -30,13 +30,7 @@ class Heads(Attacker):
         await asyncio.gather(*(self._keep_on(end) for _ in range(self.share(self.at_once))))
 
     async def _keep_on(self, end: float) -> None:
-        while time.perf_counter() < end:
-            try:
-                connection = await self.connect()
-            except (OSError, TimeoutError) as error:
-                self.tally.outcomes[type(error).__name__] += 1
-                await asyncio.sleep(0.05)
-                continue
+        async for connection in self.connections(end, pause=0.05):
             # What the gateway says may come while the head is still on its way.
             answer = asyncio.create_task(self.status(connection, 20))
             try:

@@ -23,13 +23,7 @@ class Idle(Attacker):
         await asyncio.gather(*(self._keep_on(end) for _ in range(self.share(self.count))))
 
     async def _keep_on(self, end: float) -> None:
-        while time.perf_counter() < end:
-            try:
-                connection = await self.connect()
-            except (OSError, TimeoutError) as error:
-                self.tally.outcomes[type(error).__name__] += 1
-                await asyncio.sleep(0.1)
-                continue
+        async for connection in self.connections(end):
             self.open += 1
             try:
                 self.tally.notes["open at once"] = max(

@@ -6,7 +6,7 @@ The official client is not in the registry here: ironflow.js beside this file st
 import json
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -40,24 +40,20 @@ def gateway(nats: NatsServer) -> Iterator[Http]:
             http.delete(f"{BUCKETS}/{bucket['name']}")
 
 
-@pytest.fixture
-def cache_page(open_page: OpenPage, gateway: Http) -> Run:
-    return lambda body: open_page(script("cache", gateway, body))
+def page_of(recipe: str) -> Callable[[OpenPage, Http], Run]:
+    """A fixture that runs JavaScript on a page with one of the recipes."""
+
+    @pytest.fixture
+    def run_page(open_page: OpenPage, gateway: Http) -> Run:
+        return lambda body: open_page(script(recipe, gateway, body))
+
+    return run_page
 
 
-@pytest.fixture
-def flag_page(open_page: OpenPage, gateway: Http) -> Run:
-    return lambda body: open_page(script("feature-flags", gateway, body))
-
-
-@pytest.fixture
-def session_page(open_page: OpenPage, gateway: Http) -> Run:
-    return lambda body: open_page(script("sessions", gateway, body))
-
-
-@pytest.fixture
-def counter_page(open_page: OpenPage, gateway: Http) -> Run:
-    return lambda body: open_page(script("optimistic-locking", gateway, body))
+cache_page = page_of("cache")
+flag_page = page_of("feature-flags")
+session_page = page_of("sessions")
+counter_page = page_of("optimistic-locking")
 
 
 def test_a_miss_is_computed_once_and_then_is_a_hit(gateway: Http, cache_page: Run) -> None:

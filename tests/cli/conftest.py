@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jetkv.testing import LocalNats
 from tests.support.http import Http
 from tests.support.waiting import until
 
@@ -21,6 +22,7 @@ ENVIRONMENT = {
 }
 
 
+START_SECONDS = 60  # up to three interpreters, on a machine that has other things to do
 PROGRAM = "from jetkv_gateway.main import main; main()"
 
 
@@ -95,3 +97,25 @@ def finish(start: Callable[..., Process]) -> Callable[..., tuple[int, str]]:
         return code, process.output
 
     return finish
+
+
+Serve = Callable[..., tuple[Process, Http]]
+
+
+@pytest.fixture
+def serve(start: Callable[..., Process], nats: LocalNats) -> Serve:
+    """`jetkv serve` on a nats-server, the shared one unless another is given; ready."""
+
+    def serve(
+        *arguments: str, on: LocalNats = nats, port: int = 0, first: str = "", **environment: str
+    ) -> tuple[Process, Http]:
+        if "--auth" not in arguments:
+            arguments = ("--auth", "off", *arguments)
+        where = ("--nats-url", on.url, "--port", str(port))
+        process = start("serve", *where, *arguments, first=first, **environment)
+        process.wait_for("serves http://", START_SECONDS)
+        http = process.http()
+        until(lambda: http.get("/ready").status == 200, "the gateway is ready", START_SECONDS)
+        return process, http
+
+    return serve

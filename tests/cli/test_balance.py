@@ -9,13 +9,12 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from jetkv.testing import LocalNats
-from tests.cli.conftest import Process
+from tests.cli.conftest import START_SECONDS, Process
 from tests.cli.workers import both_serve
 from tests.support.http import Http
 from tests.support.raw import Wire
 from tests.support.waiting import until
 
-START_SECONDS = 60  # up to three interpreters, on a machine that has other things to do
 CONNECTIONS = 64
 MOST = CONNECTIONS * 60 // 100
 STARVED = 2

@@ -10,31 +10,11 @@ import pytest
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.http.auth import new_token, token_line
-from tests.cli.conftest import Process
+from tests.cli.conftest import Process, Serve
 from tests.cli.workers import both_serve, children, helper_of, runs
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.raw import Wire
 from tests.support.waiting import until
-
-Serve = Callable[..., tuple[Process, Http]]
-
-START_SECONDS = 60  # up to three interpreters, on a machine that has other things to do
-
-
-@pytest.fixture
-def serve(start: Callable[..., Process], nats: LocalNats) -> Serve:
-    """`jetkv serve` on the shared nats-server, ready."""
-
-    def serve(*arguments: str, first: str = "") -> tuple[Process, Http]:
-        if "--auth" not in arguments:
-            arguments = ("--auth", "off", *arguments)
-        process = start("serve", "--nats-url", nats.url, "--port", "0", *arguments, first=first)
-        process.wait_for("serves http://", START_SECONDS)
-        http = process.http()
-        until(lambda: http.get("/ready").status == 200, "the gateway is ready", START_SECONDS)
-        return process, http
-
-    return serve
 
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two workers"])

@@ -20,7 +20,7 @@ from jetkv_gateway.app import factory, server_options
 from jetkv_gateway.http.auth import NoAuth
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
-from tests.cli.conftest import Process
+from tests.cli.conftest import START_SECONDS, Process
 from tests.support.http import Bucket, Http
 from tests.support.scripted import deaf
 from tests.support.waiting import until
@@ -32,7 +32,6 @@ PAUSES = [0, 0.4, 0, 0, 3, 0]
 """Seconds at most between two requests of a client; a quiet connection is kept for one."""
 
 ROUNDS = 1
-START_SECONDS = 60  # three interpreters, on what the load leaves of the machine
 
 ANSWERED = "answered 200"
 REFUSED = "connection refused"

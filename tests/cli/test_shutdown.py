@@ -27,27 +27,6 @@ from tests.support.watching import streaming, watching
 STOP_SECONDS = 21
 """What a stop may take by docs/deployment.md, with default settings."""
 
-START_SECONDS = 60  # up to three interpreters, on a machine that has other things to do
-
-
-@pytest.fixture
-def serve(start, nats: LocalNats) -> Callable[..., tuple[Process, Http]]:
-    """`jetkv serve` on a nats-server, the shared one unless another is given; ready."""
-
-    def serve(
-        *arguments: str, on: LocalNats = nats, port: int = 0, **environment: str
-    ) -> tuple[Process, Http]:
-        process = start(
-            "serve", "--auth", "off", "--nats-url", on.url, "--port", str(port), *arguments,
-            **environment,
-        )  # fmt: skip
-        process.wait_for("serves http://", START_SECONDS)
-        http = process.http()
-        until(lambda: http.get("/ready").status == 200, "the gateway is ready", START_SECONDS)
-        return process, http
-
-    return serve
-
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
 def workers(request: pytest.FixtureRequest) -> list[str]:

@@ -5,6 +5,7 @@ written, so a row can say what is stored under it afterwards.
 """
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 __all__ = [
     "CHUNKED",
@@ -53,26 +54,20 @@ class Case:
     says: str = ""
 
 
-def kept(
-    name: str,
-    sent: bytes,
-    *answers: int,
-    stored: bytes | None = None,
-    bodiless: bool = False,
-    says: str = "",
-) -> Case:
-    return Case(name, sent, answers, kept=True, stored=stored, bodiless=bodiless, says=says)
+class Details(TypedDict, total=False):
+    """What a row may say beside its answer: fields of a `Case`."""
+
+    stored: bytes | None
+    bodiless: bool
+    says: str
 
 
-def closed(
-    name: str,
-    sent: bytes,
-    *answers: int,
-    stored: bytes | None = None,
-    bodiless: bool = False,
-    says: str = "",
-) -> Case:
-    return Case(name, sent, answers, kept=False, stored=stored, bodiless=bodiless, says=says)
+def kept(name: str, sent: bytes, *answers: int, **details: Unpack[Details]) -> Case:
+    return Case(name, sent, answers, kept=True, **details)
+
+
+def closed(name: str, sent: bytes, *answers: int, **details: Unpack[Details]) -> Case:
+    return Case(name, sent, answers, kept=False, **details)
 
 
 def request(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:

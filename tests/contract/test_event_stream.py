@@ -10,7 +10,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.http.sinks import EventSink
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native
 from tests.support.waiting import eventually, until
@@ -504,10 +504,8 @@ async def test_a_reader_that_resumes_while_nats_is_down_waits_and_misses_nothing
 
 
 async def test_a_stream_lives_through_a_restart_of_nats(own_nats: NatsServer) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b") as http:
-        bucket = Bucket(http, "b")
-        async with streaming(http, "b") as stream:
+    with running_bucket(own_nats) as bucket:
+        async with streaming(bucket.http, "b") as stream:
             await put(bucket, "before")
             assert updates(await stream.take(1)) == [("before", "put", 1)]
             await asyncio.to_thread(own_nats.stop)

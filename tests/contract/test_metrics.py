@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from prometheus_client.parser import text_string_to_metric_families
 
 from jetkv_gateway.embedded import NatsServer
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import Answer, Bucket, Http
 from tests.support.waiting import until
 
@@ -33,11 +33,9 @@ def test_metrics_are_prometheus_text(http: Http) -> None:
 def test_an_answer_says_how_often_the_gateway_tried_again_and_the_counter_grows_by_that(
     own_nats: NatsServer,
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=0.3) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=0.3) as bucket:
         bucket.put("k", "v")
-        before = figure(http, "jetkv_retries_total")
+        before = figure(bucket.http, "jetkv_retries_total")
         own_nats.pause()
         answers: list[Answer] = []
         reader = threading.Thread(target=lambda: answers.append(bucket.get("k")))

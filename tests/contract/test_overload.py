@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jetkv.testing import LocalGateway, LocalNats
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.raw import Wire
 from tests.support.waiting import until
@@ -198,10 +198,8 @@ def test_a_client_that_leaves_gives_its_place_in_the_line_back(own_nats: LocalNa
 
 
 def test_a_body_that_does_not_come_keeps_nobody_out(own_nats: LocalNats) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", **FOR_LONG, max_requests=1) as http:
-        bucket = Bucket(http, "b")
-        with Callers(http) as callers:
+    with running_bucket(own_nats, **FOR_LONG, max_requests=1) as bucket:
+        with Callers(bucket.http) as callers:
             slow = callers.put(bucket.key("k"), b"12345", length=10)
             assert bucket.put("other", "v").status == 200
             slow.send(b"67890")

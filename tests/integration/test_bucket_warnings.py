@@ -10,7 +10,7 @@ import pytest
 from jetkv_gateway.check import check
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.settings import Settings, load
-from tests.support.cluster import cluster_config, running_cluster
+from tests.support.cluster import cluster_config
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import SECOND, Native
@@ -193,14 +193,8 @@ async def test_a_bucket_without_acks_leaves_the_outcome_of_every_write_unknown(
 
 
 @pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NatsServer]]:
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="module")
-def cluster_http(members: list[NatsServer]) -> Iterator[Http]:
-    with running_gateway(members[0].url) as http:
+def cluster_http(cluster: list[NatsServer]) -> Iterator[Http]:
+    with running_gateway(cluster[0].url) as http:
         yield http
 
 
@@ -246,20 +240,20 @@ def settings_for(server: NatsServer, **settings: object) -> Settings:
 
 
 async def test_check_names_the_cluster_and_warns_of_its_buckets(
-    members: list[NatsServer], cluster_http: Http, bucket_name: str
+    cluster: list[NatsServer], cluster_http: Http, bucket_name: str
 ) -> None:
     bucket = made(cluster_http, bucket_name)
-    report = await check(settings_for(members[1]))
+    report = await check(settings_for(cluster[1]))
     assert (report.exit_code, report.clusters) == (0, ["test"])
     assert [warning.code for warning in report.warnings[bucket_name]] == ["single_replica"]
     cluster_http.delete(bucket.path)
 
 
 async def test_check_knows_a_cluster_before_there_is_a_bucket(
-    members: list[NatsServer], cluster_http: Http
+    cluster: list[NatsServer], cluster_http: Http
 ) -> None:
     made(cluster_http, "probe")  # it answers
-    report = await check(settings_for(members[0], bucket_prefix="EMPTY_"))
+    report = await check(settings_for(cluster[0], bucket_prefix="EMPTY_"))
     assert (report.exit_code, report.clusters, report.buckets) == (0, ["test"], [])
 
 

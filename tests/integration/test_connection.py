@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from jetkv_gateway.embedded import NatsServer
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.ports import free_ports
 from tests.support.waiting import until
@@ -84,9 +84,7 @@ def _issues(http: Http) -> dict[str, str]:
 
 
 def test_a_killed_and_restarted_nats_loses_nothing(own_nats: NatsServer) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b") as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats) as bucket:
         for restart in range(3):
             revision = bucket.put("k", f"v{restart}").json["revision"]
             own_nats.kill()
@@ -97,16 +95,14 @@ def test_a_killed_and_restarted_nats_loses_nothing(own_nats: NatsServer) -> None
 
 
 def test_requests_in_flight_end_soon_when_the_connection_is_lost(own_nats: NatsServer) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=30) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=30) as bucket:
         bucket.put("k", "v")
         own_nats.pause()
         answers: dict[str, Answer] = {}
         requests = {
             "put": lambda: bucket.put("k", "w"),
             "get": lambda: bucket.get("k"),
-            "list": lambda: http.get(f"{bucket.path}/keys"),
+            "list": lambda: bucket.http.get(f"{bucket.path}/keys"),
         }
         threads = [
             threading.Thread(target=lambda name=name: answers.update({name: requests[name]()}))

@@ -6,15 +6,13 @@ from datetime import UTC, datetime
 from http.client import HTTPException
 
 from jetkv.testing import LocalGateway, LocalNats
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import Bucket, Http
 from tests.support.waiting import until
 
 
 def test_what_was_acked_outlives_a_kill_of_the_only_server(own_nats: LocalNats) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b") as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats) as bucket:
         acked = {}
         for number in range(500):
             acked[f"k{number}"] = bucket.put(f"k{number}", "v").json["revision"]

@@ -17,7 +17,7 @@ from nats.js.errors import KeyNotFoundError
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import WRONG_LAST_SEQUENCE
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import native_client
 from tests.support.waiting import eventually, until
@@ -219,9 +219,7 @@ async def test_native_clients_see_the_write_as_any_other(
 def test_a_retry_is_known_after_a_restart_of_the_gateway_and_of_the_server(
     own_nats: NatsServer, kind: str
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b") as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats) as bucket:
         writes = writes_of(bucket)
         first = writes[kind](Idempotency_Key="kept")
         stored = _state(bucket, kind)
@@ -237,9 +235,7 @@ def test_a_retry_is_known_after_a_restart_of_the_gateway_and_of_the_server(
 def test_a_write_that_a_frozen_server_does_not_answer_is_tried_again_until_it_does(
     own_nats: NatsServer,
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=0.5) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=0.5) as bucket:
         assert bucket.put("k", "before").status == 200
         own_nats.pause()
         answers: list[Answer] = []
@@ -258,9 +254,7 @@ def test_a_write_that_a_frozen_server_does_not_answer_is_tried_again_until_it_do
 
 
 def test_a_write_that_stays_unanswered_is_unknown_and_worth_a_retry(own_nats: NatsServer) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=0.5) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=0.5) as bucket:
         bucket.put("k", "before")
         own_nats.pause()
         answer = bucket.put("k", "v", Idempotency_Key="frozen")
@@ -268,7 +262,7 @@ def test_a_write_that_stays_unanswered_is_unknown_and_worth_a_retry(own_nats: Na
         assert answer.json["details"]["outcome"] == "unknown"
         assert "the same Idempotency-Key" in answer.json["hint"]
         own_nats.resume()
-        until(lambda: http.get("/ready").status == 200, "the gateway is back")
+        until(lambda: bucket.http.get("/ready").status == 200, "the gateway is back")
         again = bucket.put("k", "v", Idempotency_Key="frozen")
         assert (again.status, again.json["revision"]) == (200, 2)
 
@@ -276,9 +270,7 @@ def test_a_write_that_stays_unanswered_is_unknown_and_worth_a_retry(own_nats: Na
 def test_a_write_is_not_tried_again_once_its_bucket_may_have_forgotten_the_id(
     own_nats: NatsServer,
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b,ttl_seconds=1", request_timeout=0.8) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, buckets="b,ttl_seconds=1", request_timeout=0.8) as bucket:
         bucket.put("k", "before")
         own_nats.pause()
         answer = bucket.put("k", "v", Idempotency_Key="brief")

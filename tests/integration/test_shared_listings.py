@@ -4,7 +4,7 @@ import asyncio
 from contextlib import ExitStack
 
 from jetkv.testing import LocalNats
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket
 from tests.support.http import Bucket
 from tests.support.native import Native, native_client
 from tests.support.raw import Wire
@@ -16,9 +16,7 @@ KEYS = 10_000
 
 
 async def test_callers_who_wait_for_the_same_list_get_it_from_one_run(own_nats: LocalNats) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=30) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=30) as bucket:
         async with native_client(own_nats.url) as native:
             await eventually(
                 lambda: asyncio.to_thread(lambda: bucket.put("k").status == 200),
@@ -34,10 +32,10 @@ async def test_callers_who_wait_for_the_same_list_get_it_from_one_run(own_nats: 
             with ExitStack() as stack:
 
                 def call(filter: str) -> Wire:
-                    wire = stack.enter_context(Wire(http, timeout=20))
+                    wire = stack.enter_context(Wire(bucket.http, timeout=20))
                     wire.head("GET", f"{bucket.path}/keys?filter={filter}")
                     # What was sent before this is read before this.
-                    assert http.get("/health").status == 200
+                    assert bucket.http.get("/health").status == 200
                     return wire
 
                 own_nats.pause()

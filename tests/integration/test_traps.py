@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from tests.support.gateway import running_gateway
+from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import Bucket
 from tests.support.native import SECOND, Native, native_client
 from tests.support.waiting import eventually, until
@@ -170,9 +170,7 @@ async def test_trap_2_deleting_an_expired_key_writes_nothing(
 def test_trap_8_a_put_that_a_frozen_server_does_not_answer_has_an_unknown_outcome(
     own_nats: NatsServer,
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=0.4) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=0.4) as bucket:
         assert bucket.put("k", "before").status == 200
         own_nats.pause()
         answer = bucket.put("k", "late")
@@ -187,9 +185,7 @@ def test_trap_8_a_put_that_a_frozen_server_does_not_answer_has_an_unknown_outcom
 def test_trap_8_a_delete_that_a_frozen_server_was_not_even_asked_is_no_unknown_outcome(
     own_nats: NatsServer,
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b", request_timeout=0.4) as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, request_timeout=0.4) as bucket:
         assert bucket.put("k", "v").status == 200
         own_nats.pause()
         answer = bucket.delete("k")  # its first step, reading the key, is where it ends
@@ -200,17 +196,15 @@ def test_trap_8_a_delete_that_a_frozen_server_was_not_even_asked_is_no_unknown_o
 
 
 def test_trap_8_a_put_while_nats_is_down_is_never_applied(own_nats: NatsServer) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b,history=5") as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats, buckets="b,history=5") as bucket:
         assert bucket.put("k", "kept").status == 200
         own_nats.stop()
-        until(lambda: http.get("/ready").status == 503, "the gateway has seen it")
+        until(lambda: bucket.http.get("/ready").status == 503, "the gateway has seen it")
         answer = bucket.put("k", "refused")
         assert (answer.status, answer.json["retryable"]) == (503, True)
         assert int(answer.headers["retry-after"]) >= 1
         own_nats.start()
-        until(lambda: http.get("/ready").status == 200, "the gateway is back")
+        until(lambda: bucket.http.get("/ready").status == 200, "the gateway is back")
         assert [entry["revision"] for entry in bucket.history("k").json["entries"]] == [1]
         assert bucket.put("k", "next").json == {"revision": 2}
 
@@ -239,9 +233,7 @@ def test_trap_10_a_get_after_an_acked_put_sees_it_on_three_replicas(replicated: 
 async def test_trap_11_a_put_to_a_deleted_bucket_lands_in_no_other_stream(
     own_nats: NatsServer,
 ) -> None:
-    own_nats.start()
-    with running_gateway(own_nats.url, buckets="b") as http:
-        bucket = Bucket(http, "b")
+    with running_bucket(own_nats) as bucket:
         assert bucket.put("k", "v").status == 200
         async with native_client(own_nats.url) as native:
             await native.api("STREAM.DELETE.KV_b")

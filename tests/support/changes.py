@@ -6,8 +6,8 @@ keep one revision of each key. A value that is written over is gone for a feed t
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -262,6 +262,14 @@ class MemoryChanges:
 
     async def wait_available(self, timeout: float) -> None:
         await asyncio.sleep(0)
+
+    @contextmanager
+    def outage(self, name: str = "b") -> Iterator[None]:
+        """Have no server for a while: the feeds of a bucket end, and every call fails."""
+        self.down = Unavailable()
+        self.buckets[name].end_feeds()
+        yield
+        self.down = None
 
     def delete(self, name: str) -> None:
         self.buckets.pop(name).end_feeds()

@@ -5,12 +5,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jetkv.testing import LocalNats
 from jetkv_gateway.app import gateway as make_gateway
 from jetkv_gateway.app import server_options
 from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
-from tests.support.http import Http
+from tests.support.http import Bucket, Http
 from tests.support.waiting import until
 
 
@@ -50,6 +51,19 @@ def running_gateway(
             server.should_exit = True
             thread.join(25)
             assert not thread.is_alive(), "the gateway did not stop"
+
+
+@contextmanager
+def running_bucket(
+    server: LocalNats, *, buckets: str = "b", **settings: object
+) -> Iterator[Bucket]:
+    """Start a test's own nats-server and a gateway on it, and yield the bucket `b` on them.
+
+    `buckets` is that setting of the gateway, and may add fields, such as `b,history=5`.
+    """
+    server.start()
+    with running_gateway(server.url, buckets=buckets, **settings) as http:
+        yield Bucket(http, "b")
 
 
 def _serve(server, config, server_socket) -> None:

@@ -39,12 +39,10 @@ async def test_what_happens_while_there_is_no_server_is_seen_afterwards() -> Non
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
     async with a_hub(changes) as hub, watching(hub) as seen:
-        changes.down = Unavailable()
-        bucket.end_feeds()
-        await asyncio.sleep(30)
-        bucket.put("k", "l")
-        bucket.delete("l")
-        changes.down = None
+        with changes.outage():
+            await asyncio.sleep(30)
+            bucket.put("k", "l")
+            bucket.delete("l")
         await seen.got(1, 3)
 
 
@@ -157,13 +155,11 @@ async def test_a_bucket_that_forgot_something_unseen_asks_for_a_resync() -> None
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)
-        changes.down = Unavailable()
-        bucket.end_feeds()
-        bucket.put("l", "m")
-        await asyncio.sleep(61)
-        bucket.expire("k")
-        bucket.expire("l")
-        changes.down = None
+        with changes.outage():
+            bucket.put("l", "m")
+            await asyncio.sleep(61)
+            bucket.expire("k")
+            bucket.expire("l")
         assert isinstance(await seen.closed(), Resync)
 
 
@@ -175,11 +171,9 @@ async def test_a_bucket_that_had_no_time_to_forget_is_watched_on() -> None:
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)
-        changes.down = Unavailable()
-        bucket.end_feeds()
-        bucket.put("l", "l", "k")
-        await asyncio.sleep(50)
-        changes.down = None
+        with changes.outage():
+            bucket.put("l", "l", "k")
+            await asyncio.sleep(50)
         await seen.got(1, 3, 4)
         await asyncio.sleep(5)
         assert not seen.over
@@ -192,11 +186,9 @@ async def test_a_bucket_that_keeps_all_its_newest_is_watched_on_after_any_time()
     async with a_hub(changes) as hub, watching(hub) as seen:
         bucket.put("k")
         await seen.got(1)
-        changes.down = Unavailable()
-        bucket.end_feeds()
-        bucket.put("k", "k")
-        await asyncio.sleep(10_000)
-        changes.down = None
+        with changes.outage():
+            bucket.put("k", "k")
+            await asyncio.sleep(10_000)
         await seen.got(1, 3)
 
 

@@ -127,10 +127,8 @@ def test_a_watch_goes_on_where_nothing_has_gone_and_nothing_was_written_over(
                 bucket.put(f"new{number}")
                 await asyncio.sleep(random.choice([0, 1, 2]))
                 if random.random() < 0.3:
-                    changes.down = Unavailable()
-                    bucket.end_feeds()
-                    await asyncio.sleep(random.choice([0, 3]))
-                    changes.down = None
+                    with changes.outage():
+                        await asyncio.sleep(random.choice([0, 3]))
             await eventually(lambda: seen.over or (seen.watch.bookmark or 0) >= 20)
             assert not seen.over
             assert seen.revisions == list(range(6 if resumes else 1, 21))

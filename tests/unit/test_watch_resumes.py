@@ -1,13 +1,16 @@
 """A watch that resumes after a revision."""
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
 from jetkv_gateway.kv.errors import BucketDeleted, Resync
 from jetkv_gateway.kv.model import SilentLoss
 from jetkv_gateway.watch.catch_up import WatchRequest
+from jetkv_gateway.watch.hub import Watch
+from jetkv_gateway.watch.session import Item
 from tests.support.changes import MemoryBucket, MemoryChanges
 from tests.support.hubs import a_hub, at_batch, watching
 from tests.support.simulated import simulated
@@ -109,44 +112,49 @@ async def test_a_resume_where_keys_vanish_without_a_trace(
             await seen.got(3, 4)
 
 
-@simulated
-async def test_a_resume_that_stands_still_longer_than_values_live_asks_for_a_resync() -> None:
+@asynccontextmanager
+async def standing_still() -> AsyncIterator[tuple[MemoryBucket, Watch, AsyncIterator[list[Item]]]]:
+    """A resume that has handed out the first of six changes, of which each lives for a minute."""
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]
     bucket.put(*"abcdef")
     bucket.silent_loss = SilentLoss(60, oldest_first=True)
     changes.batch = lambda: 1
-    async with a_hub(changes) as hub, hub.watch("b", WatchRequest(resume_after=0)) as watch:
-        async with aclosing(watch.items()) as parts:
-            assert [item.revision for item in await anext(parts)] == [1]
-            await asyncio.sleep(100)
-            for key in "abcde":
-                bucket.expire(key)
-            for feed in bucket.feeds:
-                feed.lose()
-            bucket.end_feeds()
-            assert [item.revision async for items in parts for item in items] == []
+    async with (
+        a_hub(changes) as hub,
+        hub.watch("b", WatchRequest(resume_after=0)) as watch,
+        aclosing(watch.items()) as parts,
+    ):
+        assert [item.revision for item in await anext(parts)] == [1]
+        yield bucket, watch, parts
+
+
+def lose_feeds(bucket: MemoryBucket) -> None:
+    for feed in bucket.feeds:
+        feed.lose()
+    bucket.end_feeds()
+
+
+@simulated
+async def test_a_resume_that_stands_still_longer_than_values_live_asks_for_a_resync() -> None:
+    async with standing_still() as (bucket, watch, parts):
+        await asyncio.sleep(100)
+        for key in "abcde":
+            bucket.expire(key)
+        lose_feeds(bucket)
+        assert [item.revision async for items in parts for item in items] == []
         assert isinstance(watch.session.end, Resync)
 
 
 @simulated
 async def test_a_resume_that_stands_still_for_less_goes_on() -> None:
-    changes = MemoryChanges(b=MemoryBucket())
-    bucket = changes.buckets["b"]
-    bucket.put(*"abcdef")
-    bucket.silent_loss = SilentLoss(60, oldest_first=True)
-    changes.batch = lambda: 1
-    async with a_hub(changes) as hub, hub.watch("b", WatchRequest(resume_after=0)) as watch:
-        async with aclosing(watch.items()) as parts:
-            assert [item.revision for item in await anext(parts)] == [1]
-            bucket.put("a", "b", "c")
-            for feed in bucket.feeds:
-                feed.lose()
-            bucket.end_feeds()
-            seen: list[int] = []
-            while len(seen) < 6:
-                seen += [item.revision for item in await anext(parts)]
-        assert seen == [4, 5, 6, 7, 8, 9]
+    async with standing_still() as (bucket, _, parts):
+        bucket.put("a", "b", "c")
+        lose_feeds(bucket)
+        seen: list[int] = []
+        while len(seen) < 6:
+            seen += [item.revision for item in await anext(parts)]
+    assert seen == [4, 5, 6, 7, 8, 9]
 
 
 @simulated

@@ -115,9 +115,7 @@ class BaseConnection(asyncio.Protocol):
         request, call = self._request, self._call
         if request is not None and call is not None and call.limited:
             self.worker.admission.cancel(request)
-        self._forget_request()
-        self._phase = Phase.CLOSING
-        self._raw.clear()
+        self._finish()
         self._reader.close()
         if self._closed is not None:
             self._closed.set()
@@ -232,9 +230,7 @@ class BaseConnection(asyncio.Protocol):
         error = TooManyRequests("too many connections")
         error.hint = "the request was not run: open fewer connections and reuse them"
         self._write_error(error)
-        self._forget_request()
-        self._phase = Phase.CLOSING
-        self._raw.clear()
+        self._finish()
         self.transport.close()
 
     def _answer_and_close(self, error: GatewayError) -> None:
@@ -261,9 +257,7 @@ class BaseConnection(asyncio.Protocol):
 
     def _close_lingering(self) -> None:
         """Send nothing more, keep reading for a moment, and close."""
-        self._forget_request()
-        self._phase = Phase.CLOSING
-        self._raw.clear()
+        self._finish()
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
             if self._eof:
                 self.transport.close()
@@ -342,6 +336,12 @@ class BaseConnection(asyncio.Protocol):
     def _enter_phase(self, phase: Phase) -> None:
         self._phase = phase
         self._progress.enter(phase, self.worker.now)
+
+    def _finish(self) -> None:
+        """Answer nothing more, and let go of what has come."""
+        self._forget_request()
+        self._phase = Phase.CLOSING
+        self._raw.clear()
 
     def _forget_request(self) -> None:
         self._request = self._call = self._body = None

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from jetkv.testing.handles import ServerDidNotStart, ServerNotRunning
 from jetkv.testing.ports import PortHolder
@@ -56,7 +57,37 @@ main()
 """
 
 
-class LocalNats(NatsServer):
+class _Local(Process, ABC):
+    """What a test does to either of them; `_name` is for texts of errors."""
+
+    _name: ClassVar[str]
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    def pause(self) -> None:
+        """Freeze it: its connections stand, nothing answers.
+
+        Raises:
+            ServerNotRunning
+        """
+        if not self.running:
+            raise ServerNotRunning(
+                f"{self._name} does not run, so nothing can be paused: start() it first"
+            )
+        super().pause()
+
+    def restart(self) -> None:
+        """`stop` and `start`."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+
+class LocalNats(_Local, NatsServer):
     """A nats-server with JetStream.
 
     Args:
@@ -67,6 +98,8 @@ class LocalNats(NatsServer):
         binary: the server to run; None looks for `JETKV_NATS_SERVER`, then beside this Python,
             then on the PATH.
     """
+
+    _name = "NATS"
 
     def __init__(
         self,
@@ -94,30 +127,12 @@ class LocalNats(NatsServer):
         if self.running:
             return
         try:
-            _starter.submit(super().start).result()
+            _starter.submit(NatsServer.start, self).result()
         except (NatsServerError, OSError) as error:
             raise ServerDidNotStart(str(error)) from error
 
-    def pause(self) -> None:
-        """Freeze it: its connections stand, nothing answers.
 
-        Raises:
-            ServerNotRunning
-        """
-        _check_running(self.running, "NATS")
-        super().pause()
-
-    def restart(self) -> None:
-        """`stop` and `start`."""
-        self.stop()
-        self.start()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-
-class LocalGateway(Process):
+class LocalGateway(_Local):
     """A gateway on a NATS.
 
     Args:
@@ -132,6 +147,7 @@ class LocalGateway(Process):
         ValueError: a setting that is not for tests to choose.
     """
 
+    _name = "the gateway"
     stop_seconds = 25.0
 
     def __init__(
@@ -210,29 +226,6 @@ class LocalGateway(Process):
         if "is not installed" in words:
             words += '; for tests: pip install "jetkv[gateway,embedded,testing]"'
         return f"the gateway ended with exit code {self._process.returncode}: {words}"
-
-    def pause(self) -> None:
-        """Freeze it: its connections stand, nothing answers.
-
-        Raises:
-            ServerNotRunning
-        """
-        _check_running(self.running, "the gateway")
-        super().pause()
-
-    def restart(self) -> None:
-        """`stop` and `start`."""
-        self.stop()
-        self.start()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-
-def _check_running(running: bool, who: str) -> None:
-    if not running:
-        raise ServerNotRunning(f"{who} does not run, so nothing can be paused: start() it first")
 
 
 def _folder_of(owner: object) -> Path:
