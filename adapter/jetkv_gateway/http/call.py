@@ -110,8 +110,10 @@ class Call:
         else:
             self.view = _BASE64
         self.path = path
-        given = headers.get(b"x-request-id")
-        request_id = new_request_id() if given is None else sane_request_id(given)
+        if b"x-request-id" in headers:
+            request_id = sane_request_id(headers[b"x-request-id"])
+        else:
+            request_id = _NEW_ID % next(_numbers)
         self.request_id = request_id
         self.lines = b"x-request-id: %s\r\n" % request_id
 

@@ -3,6 +3,8 @@
 Each handler reads a request into a command, runs the command, and writes the answer.
 """
 
+from functools import lru_cache
+
 from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
 from jetkv_gateway.http.origins import isolation_headers
@@ -38,8 +40,11 @@ _READ_LINES = (
 _WRITE_LINES = JSON_LINE + b'etag: "%d"\r\n'
 _RAW_LINE = b"content-type: %s\r\n"
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
-_STRONG, _RAW = Consistency.STRONG, View.RAW
+_RAW = View.RAW
 _CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
+
+_newest = lru_cache(maxsize=4096)(Get.of)
+"""The command that nearly all reads are."""
 
 
 class KeyHandlers:
@@ -50,18 +55,18 @@ class KeyHandlers:
 
     async def get_entry(self, call: Call, bucket: str, key: str) -> None:
         headers = call.headers
-        revision = None
-        consistency = _STRONG
-        values = None
+        revision = values = None
         if call.parameters:
             values = call.parameter("values")
             wanted = call.parameter("revision")
             if wanted is not None:
                 revision = parse_revision(wanted, "revision")
             consistency = _consistency(call.parameter("consistency"))
+            command = Get.of(bucket, key, revision=revision, consistency=consistency)
+        else:
+            command = _newest(bucket, key)
         view = choose_view(values, headers.get(b"accept"), call.view)
-        condition = if_match(headers)
-        command = Get.of(bucket, key, revision=revision, consistency=consistency)
+        condition = if_match(headers) if b"if-match" in headers else None
         entry = await self._entries.get(command, call.retries)
         if condition is not None and condition != entry.revision:
             raise RevisionMismatch(entry.revision)
@@ -71,7 +76,7 @@ class KeyHandlers:
             http_date(entry.created_at),
             _CONSISTENCY[entry.consistency],
         )
-        if not_modified(headers, revision):
+        if b"if-none-match" in headers and not_modified(headers, revision):
             call.answer(304, lines, b"")
             return
         if view is _RAW:
