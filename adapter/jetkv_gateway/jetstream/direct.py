@@ -15,7 +15,7 @@ from jetkv_gateway.jetstream.api import block_kind
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import request_error
-from jetkv_gateway.jetstream.headers import read_direct, status
+from jetkv_gateway.jetstream.headers import read_direct, read_direct_of, status
 from jetkv_gateway.jetstream.names import BucketNames
 from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.requests import (
@@ -163,18 +163,21 @@ class DirectReads:
         data, block = reply
         if len(data) > SMALL:
             self._js.read_sizes.record_large(credit, self._loop.time())
-        found = read_direct(block, names.stream_name)
+        where, stream = subject.encode(), names.stream_name
+        found = read_direct_of(block, stream, where) or read_direct(block, stream)
         if found is None:
             if status(block).code != _NOT_FOUND:
                 self._failed(names.stream, direct_server)
             return None
         if direct_server is not None and direct_server.backoff.streams:
             direct_server.backoff.worked(names.stream)
-        stored, where, sequence, time = found
-        if where != subject.encode():
+        stored, told, sequence, time = found
+        if told != where:
             return None
+        operation, content_type, coding = block_kind(stored)
         who = Consistency.EVENTUAL if direct_server is None else _STRONG
-        return Entry(key, data, sequence, time, *block_kind(stored), who), stored
+        entry = Entry(key, data, sequence, time, operation, content_type, coding, who)
+        return entry, stored
 
     def _failed(self, stream: str, direct_server: ConnectedServer | None) -> None:
         if direct_server is not None:

@@ -30,6 +30,7 @@ __all__ = [
     "bucket_of",
     "is_block",
     "read_direct",
+    "read_direct_of",
     "read_end",
     "read_headers",
     "status",
@@ -49,6 +50,7 @@ _NEWLINES = str.maketrans("\r\n", "  ")
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _SIZE = b"Nats-Msg-Size: "
 _STREAM = b"\r\nNats-Stream: "
+_TIME = b"\r\nNats-Time-Stamp: "
 _DIRECT = re.compile(
     rb"(.*)\r\nNats-Subject: (.*)\r\nNats-Sequence: ([0-9]+)\r\nNats-Time-Stamp: (.*)\r\n\r\n\Z"
 )
@@ -191,6 +193,24 @@ def read_end(block: bytes) -> End | None:
         return None
     pending, reached = found.groups()
     return End(None, 0) if pending is None else End(int(pending), int(reached))
+
+
+def read_direct_of(block: bytes, stream: bytes, subject: bytes) -> Direct | None:
+    """Read what a direct get answers where it is a message of the subject.
+
+    It takes half the time of `read_direct`, which has to read whatever this returns None for.
+    """
+    # The last line of that name is the server's: what was stored stands before it.
+    place = block.rfind(_STREAM)
+    start = b"%s%s\r\nNats-Subject: %s\r\nNats-Sequence: " % (_STREAM, stream, subject)
+    if not block.startswith(start, place):
+        return None
+    sequence, _, time = block[place + len(start) :].partition(_TIME)
+    if not sequence.isdigit() or time.find(_END) != len(time) - 4 or not time.endswith(_END * 2):
+        return None
+    fields = block[: place + 2] + _END, subject, int(sequence), time[:-4].decode("latin-1")
+    # As `Direct(*fields)`, without a call in Python: one comes with each read.
+    return tuple.__new__(Direct, fields)
 
 
 def read_direct(block: bytes, stream: bytes, *, of_several: bool = False) -> Direct | None:
