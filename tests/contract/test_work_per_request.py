@@ -9,6 +9,8 @@ A bound that is passed by a change which is worth it is raised with that change,
 
 import http.client
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +21,7 @@ from tests.support.http import Bucket
 
 REQUESTS = 300
 
-BOUNDS = {"GET": 72, "PUT": 67, "DELETE": 116}
+BOUNDS = {"GET": 70, "PUT": 67, "DELETE": 116}
 """Calls for each request: what was measured last, and a twentieth more."""
 
 
@@ -51,11 +53,20 @@ def test_a_request_is_no_more_work_than_it_was(counted: tuple[Bucket, Calls], me
             bucket.put(f"k{number}", "v")
     calls.seen.clear()
     calls.counting = True
+    began = time.monotonic()
     for number in range(REQUESTS):
         ask(number)
     calls.counting = False
+    took = time.monotonic() - began
+    seen = calls.seen
+    # What goes on by itself, such as ticks, is more calls on a busy machine, and no request's.
+    calls.seen = Counter()
+    calls.counting = True
+    time.sleep(took)
+    calls.counting = False
     client.close()
-    each = sum(calls.seen.values()) / REQUESTS
+    each = (sum(seen.values()) - sum(calls.seen.values())) / REQUESTS
+    calls.seen = seen
     print(f"{method}: {each:.1f} calls on Python {sys.version_info.major}.{sys.version_info.minor}")
     assert each > 5, "nothing was counted"
     assert each <= BOUNDS[method], calls.most(60, REQUESTS)
