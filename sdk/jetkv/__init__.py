@@ -30,6 +30,7 @@ from jetkv.errors import (
     BucketUnsuitableError,
     CannotBeChangedError,
     ClientClosedError,
+    ConditionsFailedError,
     DeadlineExceededError,
     GatewayError,
     InvalidArgumentError,
@@ -59,6 +60,7 @@ from jetkv.models import (
     Operation,
     Placement,
     Republish,
+    Snapshot,
     Update,
 )
 
@@ -81,6 +83,7 @@ __all__ = [
     "Client",
     "ClientClosedError",
     "Codec",
+    "ConditionsFailedError",
     "DeadlineExceededError",
     "Entry",
     "GatewayError",
@@ -100,6 +103,7 @@ __all__ = [
     "Republish",
     "Retry",
     "RevisionMismatchError",
+    "Snapshot",
     "TooManyRequestsError",
     "UnavailableError",
     "UnexpectedAnswerError",

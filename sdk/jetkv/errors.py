@@ -16,6 +16,7 @@
     │   └── WouldLoseDataError          the change of the bucket would remove what is stored
     ├── PreconditionFailedError    412
     │   ├── KeyExistsError
+    │   ├── ConditionsFailedError       of a transaction; `failed` names the keys
     │   └── RevisionMismatchError       `current_revision` says what is there instead
     ├── ValueTooLargeError         413  `limit_bytes` says what is allowed
     ├── BucketFullError            507  of no use to repeat
@@ -45,6 +46,7 @@ __all__ = [
     "BucketUnsuitableError",
     "CannotBeChangedError",
     "ClientClosedError",
+    "ConditionsFailedError",
     "DeadlineExceededError",
     "GatewayError",
     "InvalidArgumentError",
@@ -211,6 +213,26 @@ class PreconditionFailedError(JetKVError):
 
 class KeyExistsError(PreconditionFailedError):
     """Raised when `create` finds a live value."""
+
+
+class ConditionsFailedError(PreconditionFailedError):
+    """Raised when conditions of a transaction do not hold; nothing was written.
+
+    Attributes:
+        failed: by key, the revision of each key whose condition does not hold, as it is now; 0 for
+            a key of which nothing is stored.
+    """
+
+    @property
+    def failed(self) -> dict[str, int]:
+        found = self.details.get("failed")
+        return {
+            one["key"]: one["current_revision"]
+            for one in (found if isinstance(found, list) else [])
+            if isinstance(one, dict)
+            and isinstance(one.get("key"), str)
+            and type(one.get("current_revision")) is int
+        }
 
 
 class RevisionMismatchError(PreconditionFailedError):

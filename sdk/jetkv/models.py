@@ -1,7 +1,7 @@
 """The values that calls return: entries, updates and descriptions of buckets."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ __all__ = [
     "Placement",
     "Reason",
     "Republish",
+    "Snapshot",
     "Storage",
     "Update",
 ]
@@ -131,6 +132,32 @@ class Entry(_Stored[T_co]):
 
     def __repr__(self) -> str:
         return f"<Entry {self._summary()}>"
+
+
+class Snapshot(Mapping[str, Entry[T_co]], Generic[T_co]):
+    """The entries of several keys as of one moment, by key. A key without a value is not in it.
+
+    Attributes:
+        revision: the newest revision of the bucket at that moment.
+    """
+
+    __slots__ = ("_entries", "revision")
+
+    def __init__(self, entries: Iterable[Entry[T_co]], revision: int) -> None:
+        self._entries = {entry.key: entry for entry in entries}
+        self.revision = revision
+
+    def __getitem__(self, key: str) -> Entry[T_co]:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {len(self)} keys at revision {self.revision}>"
 
 
 class Update(_Stored[T_co]):

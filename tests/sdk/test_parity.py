@@ -27,7 +27,7 @@ SYNC_NAMES = {
     "__anext__": "__next__",
 }
 """What the protocols of Python call differently."""
-PLAIN = {"kv", "bucket", "watch", "__aiter__", "__init__", "__repr__", "__del__"}
+PLAIN = {"kv", "bucket", "watch", "transaction", "__aiter__", "__init__", "__repr__", "__del__"}
 """Methods that wait for nothing, and are not awaited on either side."""
 
 
@@ -61,8 +61,8 @@ def without_async(text: str) -> str:
     text = re.sub(r"\b_async\b", "_sync", text)
     text = re.sub(r"\bAsync(?=[A-Z])", "", text)
     # What a caller's function may return: a value, or something to await for it.
-    text = re.sub(r"typing\.Union\[(~\w+), (?:\w+\.)*Awaitable\[\1\]\]", r"\1", text)
-    text = re.sub(r"(~?\w+) \| (?:\w+\.)*Awaitable\[\1\]", r"\1", text)
+    text = re.sub(r"typing\.Union\[([~\w.\[\], ]+), (?:\w+\.)*Awaitable\[\1\]\]", r"\1", text)
+    text = re.sub(r"([~\w.\[\], ]+) \| (?:\w+\.)*Awaitable\[\1\]", r"\1", text)
     return re.sub(r"\baclose\b", "close", text)
 
 

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from jetkv._async.batches import AsyncBatches
 from jetkv._async.endpoint import AsyncEndpoint
-from jetkv._async.entries import AsyncEntries
 from jetkv._async.watch import AsyncWatch
 from jetkv._async.watch_reader import AsyncWatchReader
 from jetkv._core import requests
@@ -18,7 +18,7 @@ __all__ = ["AsyncBucket", "endpoint_of"]
 T = TypeVar("T")
 
 
-class AsyncBucket(AsyncEntries[T], Generic[T]):
+class AsyncBucket(AsyncBatches[T], Generic[T]):
     """A bucket whose values are of type `T`. `kv.bucket(name, type)` returns one.
 
     A key is any text of 1 to 512 bytes without control characters. Every method may raise

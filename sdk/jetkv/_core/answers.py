@@ -22,11 +22,13 @@ __all__ = [
     "Decode",
     "check_status",
     "decoder",
+    "entry_of",
     "error_body",
     "error_of",
     "is_from_gateway",
     "read_bucket",
     "read_buckets",
+    "read_document",
     "read_entries",
     "read_entry",
     "read_features",
@@ -50,6 +52,7 @@ _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "key already exists": errors.KeyExistsError,
     "revision mismatch": errors.RevisionMismatchError,
     "bucket already exists": errors.BucketExistsError,
+    "conditions do not hold": errors.ConditionsFailedError,
     "bucket is full": errors.BucketFullError,
     "bucket is protected": errors.BucketProtectedError,
     "cannot be changed": errors.CannotBeChangedError,
@@ -186,7 +189,7 @@ def retry_after(answer: Answer) -> float:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
-def _read(
+def read_document(
     answer: Answer,
     request: Request,
     read: Callable[[dict[str, Any]], T],
@@ -200,7 +203,7 @@ def _read(
         raise _unexpected_answer(answer, request) from error
 
 
-def _entry(document: Any, decode: Decode[T]) -> Entry[T]:
+def entry_of(document: Any, decode: Decode[T]) -> Entry[T]:
     if not isinstance(document, dict):
         raise fields.FieldError("an entry must be a JSON object")
     return Entry(
@@ -221,10 +224,10 @@ def read_entry(answer: Answer, request: Request, key: str, decode: Decode[T]) ->
         UnexpectedAnswerError: the answer is no entry, or is the entry of another key.
         JetKVError: any other error that the gateway sent.
     """
-    entry = _read(
+    entry = read_document(
         answer,
         request,
-        lambda document: _entry(document, decode),
+        lambda document: entry_of(document, decode),
         max_values=fields.MAX_ENTRY_VALUES,
     )
     if entry.key != key or entry.operation is not Operation.PUT:
@@ -233,24 +236,26 @@ def read_entry(answer: Answer, request: Request, key: str, decode: Decode[T]) ->
 
 
 def read_entries(answer: Answer, request: Request, decode: Decode[T]) -> list[Entry[T | None]]:
-    return _read(
+    return read_document(
         answer,
         request,
-        lambda document: [_entry(entry, decode) for entry in fields.array(document, "entries")],
+        lambda document: [entry_of(entry, decode) for entry in fields.array(document, "entries")],
         max_values=_MAX_ENTRIES * fields.MAX_ENTRY_VALUES,
     )
 
 
 def read_revision(answer: Answer, request: Request) -> int:
-    return _read(answer, request, fields.revision)
+    return read_document(answer, request, fields.revision)
 
 
 def read_keys(answer: Answer, request: Request) -> list[str]:
-    return _read(answer, request, lambda document: fields.strings(document, "keys"))
+    return read_document(answer, request, lambda document: fields.strings(document, "keys"))
 
 
 def read_features(answer: Answer, request: Request) -> frozenset[str]:
-    return _read(answer, request, lambda document: frozenset(fields.strings(document, "features")))
+    return read_document(
+        answer, request, lambda document: frozenset(fields.strings(document, "features"))
+    )
 
 
 def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | None]:
@@ -328,11 +333,11 @@ def _warning(document: Any) -> BucketWarning:
 
 
 def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketInfo:
-    return _read(answer, request, _bucket_info, status)
+    return read_document(answer, request, _bucket_info, status)
 
 
 def read_buckets(answer: Answer, request: Request) -> list[BucketInfo]:
-    return _read(
+    return read_document(
         answer,
         request,
         lambda document: list(map(_bucket_info, fields.array(document, "buckets"))),

@@ -19,9 +19,14 @@ __all__ = [
     "IF_ABSENT",
     "UNCONDITIONAL",
     "Condition",
+    "bucket_path",
+    "check_content_type",
+    "checked_key",
+    "checked_revision",
     "create_bucket",
     "delete_bucket",
     "delete_key",
+    "encoded",
     "get_bucket",
     "get_history",
     "get_key",
@@ -41,7 +46,7 @@ _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 CAPABILITIES = Request("GET", "/api/v1/capabilities", Kind.READ, "capabilities of the gateway")
 
 
-def _bucket_path(name: str) -> str:
+def bucket_path(name: str) -> str:
     quoted = _quoted(name, "bucket name")
     if not name:
         raise InvalidArgumentError(
@@ -57,6 +62,16 @@ def _key_segment(key: str) -> str:
     return _DOT_SEGMENTS.get(key, quoted)
 
 
+def checked_key(key: str) -> str:
+    """Return a key that can be sent.
+
+    Raises:
+        InvalidArgumentError: it is no text, or empty.
+    """
+    _key_segment(key)
+    return key
+
+
 def _quoted(text: str, part: str) -> str:
     if not isinstance(text, str):
         raise InvalidArgumentError(f"a {part} must be text, not {type(text).__name__}")
@@ -66,7 +81,7 @@ def _quoted(text: str, part: str) -> str:
         raise InvalidArgumentError(f"a {part} must be valid Unicode: {text!r}") from error
 
 
-def _checked_revision(revision: int) -> str:
+def checked_revision(revision: int) -> str:
     if isinstance(revision, bool) or not isinstance(revision, int) or revision < 1:
         raise InvalidArgumentError(f"a revision must be a whole number from 1, not {revision!r}")
     return str(revision)
@@ -90,16 +105,16 @@ IF_ABSENT = Condition("create", {"If-None-Match": "*"})
 
 
 def if_revision(revision: int) -> Condition:
-    return Condition("update", {"If-Match": _checked_revision(revision)})
+    return Condition("update", {"If-Match": checked_revision(revision)})
 
 
 def get_key(
     bucket: str, key: str, revision: int | None = None, consistency: Consistency = "strong"
 ) -> Request:
-    target = f"{_bucket_path(bucket)}/keys/{_key_segment(key)}"
+    target = f"{bucket_path(bucket)}/keys/{_key_segment(key)}"
     query = {}
     if revision is not None:
-        query["revision"] = _checked_revision(revision)
+        query["revision"] = checked_revision(revision)
     if consistency != "strong":
         query["consistency"] = consistency
     if query:
@@ -114,25 +129,14 @@ def put_key(
     codec: Codec[Any],
     condition: Condition = UNCONDITIONAL,
 ) -> Request:
-    target = f"{_bucket_path(bucket)}/keys/{_key_segment(key)}"
-    if _CONTENT_TYPE.fullmatch(codec.content_type) is None:
-        raise InvalidArgumentError(
-            f"the content_type of {type(codec).__name__} must be 1 to 255 printable ASCII "
-            f"characters, not {codec.content_type!r}"
-        )
+    target = f"{bucket_path(bucket)}/keys/{_key_segment(key)}"
+    check_content_type(codec)
     headers = {
         "Content-Type": codec.content_type,
         "Idempotency-Key": secrets.token_urlsafe(16),
         **condition.headers,
     }
-    try:
-        body = codec.encode(value)
-    except (ValueError, TypeError) as error:
-        raise InvalidArgumentError(
-            f"the value for {key!r} cannot be stored in bucket {bucket!r}: {error}",
-            hint=f"the bucket's codec is {type(codec).__name__}; to store another type, pass it to "
-            "bucket() as the second argument",
-        ) from error
+    body = encoded(bucket, key, value, codec)
     return Request(
         "PUT",
         target,
@@ -145,11 +149,41 @@ def put_key(
     )
 
 
+def check_content_type(codec: Codec[Any]) -> None:
+    """Refuse a codec whose content type cannot be sent.
+
+    Raises:
+        InvalidArgumentError
+    """
+    if _CONTENT_TYPE.fullmatch(codec.content_type) is None:
+        raise InvalidArgumentError(
+            f"the content_type of {type(codec).__name__} must be 1 to 255 printable ASCII "
+            f"characters, not {codec.content_type!r}"
+        )
+
+
+def encoded(bucket: str, key: str, value: Any, codec: Codec[Any]) -> bytes:
+    """Return the bytes of a value.
+
+    Raises:
+        InvalidArgumentError: the value does not fit the bucket's type.
+    """
+    check_content_type(codec)
+    try:
+        return codec.encode(value)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"the value for {key!r} cannot be stored in bucket {bucket!r}: {error}",
+            hint=f"the bucket's codec is {type(codec).__name__}; to store another type, pass it to "
+            "bucket() as the second argument",
+        ) from error
+
+
 def delete_key(bucket: str, key: str, *, revision: int | None, purge: bool) -> Request:
-    target = f"{_bucket_path(bucket)}/keys/{_key_segment(key)}"
+    target = f"{bucket_path(bucket)}/keys/{_key_segment(key)}"
     headers = {"Idempotency-Key": secrets.token_urlsafe(16)}
     if revision is not None:
-        headers["If-Match"] = _checked_revision(revision)
+        headers["If-Match"] = checked_revision(revision)
     verb = "delete"
     if purge:
         verb, target = "purge", f"{target}?purge=true"
@@ -164,14 +198,14 @@ def delete_key(bucket: str, key: str, *, revision: int | None, purge: bool) -> R
 
 
 def list_keys(bucket: str, filter: str | None) -> Request:
-    target = f"{_bucket_path(bucket)}/keys"
+    target = f"{bucket_path(bucket)}/keys"
     if filter is not None:
         target = f"{target}?filter={_quoted(filter, 'filter')}"
     return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}", large=True)
 
 
 def get_history(bucket: str, key: str) -> Request:
-    target = f"{_bucket_path(bucket)}/history/{_key_segment(key)}"
+    target = f"{bucket_path(bucket)}/history/{_key_segment(key)}"
     description = f"history of {key!r} in bucket {bucket!r}"
     return Request("GET", target, Kind.READ, description, large=True)
 
@@ -181,13 +215,13 @@ def list_buckets() -> Request:
 
 
 def get_bucket(name: str) -> Request:
-    return Request("GET", _bucket_path(name), Kind.READ, f"description of bucket {name!r}")
+    return Request("GET", bucket_path(name), Kind.READ, f"description of bucket {name!r}")
 
 
 def delete_bucket(name: str) -> Request:
     return Request(
         "DELETE",
-        _bucket_path(name),
+        bucket_path(name),
         Kind.WRITE,
         f"deletion of bucket {name!r}",
         how_to_check="call bucket_info()",
@@ -201,7 +235,7 @@ def create_bucket(name: str, *, ttl: timedelta | None, **settings: Any) -> Reque
         InvalidArgumentError: the name is no text or empty, the TTL is not a number of whole
             seconds, or a setting cannot be JSON.
     """
-    _bucket_path(name)  # checks the name
+    bucket_path(name)  # checks the name
     document: dict[str, Any] = {"name": name}
     if ttl is not None:
         document["ttl_seconds"] = _seconds(ttl)
@@ -271,7 +305,7 @@ def open_watch(
         headers["Last-Event-ID"] = str(last_seen)
     return Request(
         "GET",
-        f"{_bucket_path(bucket)}/watch?{urlencode(query)}",
+        f"{bucket_path(bucket)}/watch?{urlencode(query)}",
         Kind.READ,
         f"watch of bucket {bucket!r}",
         headers,

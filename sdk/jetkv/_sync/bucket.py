@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 from jetkv._core import requests
 from jetkv._core.answers import read_bucket, read_keys
 from jetkv._core.session import WatchSession
+from jetkv._sync.batches import Batches
 from jetkv._sync.endpoint import Endpoint
-from jetkv._sync.entries import Entries
 from jetkv._sync.watch import Watch
 from jetkv._sync.watch_reader import WatchReader
 from jetkv.errors import InvalidArgumentError
@@ -19,7 +19,7 @@ __all__ = ["Bucket", "endpoint_of"]
 T = TypeVar("T")
 
 
-class Bucket(Entries[T], Generic[T]):
+class Bucket(Batches[T], Generic[T]):
     """A bucket whose values are of type `T`. `kv.bucket(name, type)` returns one.
 
     A key is any text of 1 to 512 bytes without control characters. Every method may raise
