@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from jetkv import KV, AsyncClient, AsyncKV, Client, Retry
-from tests.recipes.wires import Wire, wire_to
+from tests.recipes.relay import Wire, relay_to
 from tests.support.http import Http
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def sync_kv(http: Http) -> Iterator[KV]:
 
 @pytest.fixture
 def wire(http: Http) -> Iterator[Wire]:
-    with wire_to(http) as wire:
+    with relay_to(http) as wire:
         yield wire
 
 

@@ -204,7 +204,7 @@ async def test_a_value_that_needs_itself_is_said(kv, bucket) -> None:
     async def endless() -> int:
         return await endless() + 1
 
-    with pytest.raises(RecursionError, match="needs itself"):
+    with pytest.raises(RecursionError, match="depends on itself"):
         await endless()
 
 
@@ -240,7 +240,7 @@ def test_a_function_of_the_other_kind_is_refused(kv, sync_kv, bucket) -> None:
     async def awaited() -> int:
         return 1
 
-    with pytest.raises(InvalidArgumentError, match="is no `async def`"):
+    with pytest.raises(InvalidArgumentError, match="is not an `async def`"):
         cached(kv.bucket(bucket.name))(plain)
     with pytest.raises(InvalidArgumentError, match="is an `async def`"):
         cached(sync_kv.bucket(bucket.name))(awaited)
@@ -251,8 +251,8 @@ def test_a_function_of_the_other_kind_is_refused(kv, sync_kv, bucket) -> None:
 async def test_a_warning_comes_again_after_it_has_worked(
     http, wire, bucket, source, words, monkeypatch
 ) -> None:
-    # What cools down is not asked for a while; tests/recipes/test_cached_away.py has that.
-    monkeypatch.setattr("jetkv.recipes._away.COOL_DOWN_SECONDS", 0.0)
+    # What cools down is not asked for a while; tests/recipes/test_cached_outage.py has that.
+    monkeypatch.setattr("jetkv.recipes._outage.COOL_DOWN_SECONDS", 0.0)
     async with AsyncClient(wire.url, retry=Retry(attempts=1)) as client:
         load = cached(client.kv().bucket(bucket.name), key="{id}")(as_function(source))
         for id in "ab":

@@ -4,7 +4,7 @@ import pytest
 
 from jetkv import InvalidArgumentError, OutcomeUnknownError, ValueDecodeError
 from jetkv.recipes import AsyncCounter
-from tests.recipes.wires import Loss
+from tests.recipes.relay import Loss
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from jetkv import InvalidArgumentError, OutcomeUnknownError, RevisionMismatchError
 from jetkv.recipes import AsyncCommandDedup
-from tests.recipes.wires import Loss
+from tests.recipes.relay import Loss
 from tests.support.waiting import eventually
 
 

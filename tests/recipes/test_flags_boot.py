@@ -56,7 +56,7 @@ async def test_without_a_gateway_async_flags_start_at_once_with_their_defaults(
             # Several more tries fail meanwhile.
             assert not await flags.wait_ready(0.5)
             assert len(words.at("WARNING")) == 1
-            assert "the defaults stand" in words.at("WARNING")[0]
+            assert "the defaults apply" in words.at("WARNING")[0]
             with running_gateway(nats.url, port=port, log_level="info"):
                 assert await flags.wait_ready(10)
                 assert flags.ready
@@ -93,7 +93,7 @@ def test_a_gateway_that_does_not_answer_holds_a_boot_up_for_no_longer_than_asked
         assert 0.2 <= time.monotonic() - begun < 0.2 + AT_ONCE
         assert flags.get("one") == 1
         flags.close()
-    assert ["nothing came within 0.2 s" in text for text in words.at("WARNING")] == [True]
+    assert ["no answer within 0.2 s" in text for text in words.at("WARNING")] == [True]
 
 
 def test_flags_start_while_nats_is_away_and_come_when_it_is_back(own_nats, words) -> None:
@@ -201,7 +201,7 @@ def test_an_outage_later_on_is_said_once_and_its_end_too(
         flags.start()
         assert flags.get("one") == 1
     until(lambda: words.at("WARNING"), "it is said")
-    assert "the last known ones stand" in words.at("WARNING")[0]
+    assert "the last values stay" in words.at("WARNING")[0]
     with running_gateway(nats.url, port=port, log_level="info"):
         until(lambda: words.at("INFO"), "its end is said")
         flags.close()

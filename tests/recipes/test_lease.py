@@ -2,33 +2,33 @@
 
 import pytest
 
-from jetkv.recipes._lease import Hold, Lease, clock
+from jetkv.recipes._lease import Lease, Ownership, clock
 
 TTL = 1000.0
 
 
-def begun(seconds_ago: float) -> Hold:
-    return Hold(fencing=1, revision=1, since=clock() - seconds_ago)
+def begun(seconds_ago: float) -> Ownership:
+    return Ownership(fencing=1, revision=1, written_at=clock() - seconds_ago)
 
 
 @pytest.mark.parametrize(("ago", "alive"), [(0, True), (TTL - 60, True), (TTL, False)])
 def test_a_lease_lives_for_its_ttl_from_the_begin_of_its_write(ago, alive) -> None:
     lease = Lease(begun(ago), TTL)
     assert lease.alive is alive
-    assert (lease.left > 0) is alive
+    assert (lease.seconds_left > 0) is alive
 
 
 def test_a_renewal_in_time_makes_it_live_longer() -> None:
     lease = Lease(begun(TTL - 60), TTL)
     assert lease.renewed(begun(0))
-    assert lease.left > 60
+    assert lease.seconds_left > 60
 
 
 def test_a_renewal_that_comes_too_late_brings_nothing_back() -> None:
     lease = Lease(begun(TTL), TTL)
     assert not lease.renewed(begun(0))
     assert not lease.alive
-    assert lease.left == 0
+    assert lease.seconds_left == 0
 
 
 def test_a_renewal_that_began_too_long_ago_does_not_count() -> None:

@@ -12,7 +12,7 @@ from jetkv import (
     UnavailableError,
 )
 from jetkv.recipes import AsyncLock
-from tests.recipes.wires import Loss
+from tests.recipes.relay import Loss
 from tests.support.waiting import eventually, soon
 
 
@@ -143,7 +143,7 @@ async def test_a_release_that_cannot_be_done_is_logged_and_left_to_the_ttl(
     wire.cut()
     await lock.release()
     assert not lock.held
-    assert words.count("could not be given back") == 1
+    assert words.count("could not be released") == 1
     assert await kv.bucket(lasting).exists("x")
 
 

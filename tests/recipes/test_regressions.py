@@ -11,7 +11,7 @@ import pytest
 from jetkv import AsyncClient, AsyncKV, Client, InvalidArgumentError
 from jetkv.errors import LockTimeoutError
 from jetkv.recipes import AsyncElection, AsyncFlags, AsyncLock, Flags, Lock, cached
-from jetkv.recipes._async.doorbell import AsyncDoorbell
+from jetkv.recipes._async.release_watch import AsyncReleaseWatch
 from tests.sdk.calls import ONCE
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.scripted import http as answer
@@ -127,7 +127,7 @@ async def test_a_waiter_is_woken_whatever_the_name_of_the_lock(
 ) -> None:
     bucket = kv.bucket(locks.name)
     await bucket.put(name, {})
-    bell = AsyncDoorbell(bucket, name)
+    bell = AsyncReleaseWatch(bucket, name)
     try:
         # It rings once when it stands.
         await bell.wait(10)
@@ -171,7 +171,7 @@ def test_a_start_of_flags_that_is_interrupted_leaves_no_thread(monkeypatch) -> N
         def interrupted(timeout: float | None = None) -> bool:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(flags._settled, "wait", interrupted)
+        monkeypatch.setattr(flags._first_attempt_done, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             flags.start()
         assert [t.name for t in threading.enumerate() if "flags" in t.name] == []

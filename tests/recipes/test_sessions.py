@@ -6,7 +6,7 @@ import pytest
 
 from jetkv import InvalidArgumentError, OutcomeUnknownError, ValueDecodeError
 from jetkv.recipes import AsyncSessions
-from tests.recipes.wires import Loss
+from tests.recipes.relay import Loss
 from tests.support.waiting import eventually
 
 

@@ -1,9 +1,10 @@
-"""What is built of buckets: caching, counters, flags, sessions, locks, elections, dedup.
+"""Caches, counters, feature flags, sessions, locks, elections and deduplication on buckets.
 
     from jetkv.recipes import Lock, cached
 
-Each says what it guarantees and what it does not. Names with `Async` take an `AsyncBucket`, the
-others a `Bucket`; `cached` takes both. docs/recipes.md has them side by side.
+The docstring of each recipe says what you can and cannot rely on. Recipes whose name starts with
+`Async` take an `AsyncBucket`, the others take a `Bucket`; `cached` takes both. docs/recipes.md
+compares them.
 """
 
 from jetkv.recipes._async.cache import AsyncCached

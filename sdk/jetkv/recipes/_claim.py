@@ -1,23 +1,23 @@
-"""What a claim of a command, or a run of it, came to."""
+"""The results of `CommandDedup.claim` and `CommandDedup.run_once`."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from jetkv.recipes._lease import Hold
+from jetkv.recipes._lease import Ownership
 
 __all__ = ["Claim", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The outcome of `claim(id)`.
+    """The result of `claim(id)`.
 
     Attributes:
-        id: of the command.
-        won: it is yours to do, and to `finalize` or `release`.
-        done: somebody did it before; `result` is what they finalized it with.
-        result: JSON, None where it is not done.
-        holder: who won it, as far as is known: a host name and a process id, or what it was given.
+        id: the command's id.
+        won: whether you may do the command. Call `finalize` or `release` afterwards.
+        done: whether somebody has done it; then `result` is what they passed to `finalize`.
+        result: a JSON value; None unless the command is done.
+        holder: who won the claim, if known: a host name and a process id, or the dedup's `holder`.
     """
 
     id: str
@@ -25,21 +25,23 @@ class Claim:
     done: bool = False
     result: Any = None
     holder: str | None = None
-    _hold: Hold | None = field(default=None, repr=False)
-    _owned: Any = field(default=None, repr=False, compare=False)
+    # For `finalize` and `release` of the recipe that made the claim.
+    _ownership: Ownership | None = field(default=None, repr=False)
+    _claimed_key: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The outcome of `run_once(id, fn)`.
+    """The result of `run_once(id, fn)`.
 
     Attributes:
-        id: of what was to run.
-        ran: this call ran it.
-        done: it has run, here or elsewhere; `result` is what it returned. When it is neither, it
-            runs now, or whoever ran it crashed: `holder` says who that is.
-        result: as returned here; as JSON reads back where it ran elsewhere; None until it is done.
-        holder: who runs it, or ran it.
+        id: the id.
+        ran: whether this call ran the function.
+        done: whether the function has run, here or elsewhere. If it has not, it is running now, or
+            the process that ran it has crashed: see `holder`.
+        result: what the function returned, as JSON reads back if it ran elsewhere; None unless
+            `done`.
+        holder: who runs or ran the function: a host name and a process id.
     """
 
     id: str

@@ -22,16 +22,16 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class _Makes(Protocol[P, R_co, T_co]):
-    """A function that returns R, which is a T as well: it has to fit both overloads.
+    """A function that returns R, where R is also a T: it must fit both overloads.
 
-    T is the bucket's type, so that what the function returns can be stored there. R is what the
-    cached function returns: of a bucket for JSON, whose T is Any, no less than of any other.
+    T is the bucket's type, so the function's result can be stored there. R is the result of the
+    cached function. Without R, a bucket for JSON, whose T is Any, would lose the result's type.
     """
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
     @overload
-    def __call__(  # type: ignore[overload-cannot-match]  # nobody calls it: it says what R is, too
+    def __call__(  # type: ignore[overload-cannot-match]  # never called: it makes R a T
         self, *args: P.args, **kwargs: P.kwargs
     ) -> T_co: ...
 
@@ -72,7 +72,9 @@ def cached(
     timeout: float = 1.0,
     stale: float = 30.0,
 ) -> Any:
-    """Keep a function's values in a bucket; an `async def` with an AsyncBucket, else with a Bucket.
+    """Return a decorator that keeps a function's results in a bucket.
+
+    Use it for an `async def` with an AsyncBucket, and for any other function with a Bucket.
 
         @cached(client.kv().bucket("cache"), key="user:{id}:profile")
         def profile(id: str) -> dict[str, Any]: ...
@@ -80,57 +82,60 @@ def cached(
         profile("123")             # computed, and stored for the bucket's TTL
         profile.invalidate("123")
 
-    Guaranteed:
-        - In one process one call computes a key at a time; all who ask meanwhile get its value,
-          or its exception. When it is cancelled, one of them computes.
-        - Every caller gets a value of its own, as it comes back from the bucket: with JSON a
-          tuple is a list, the first time, too. A typed bucket (`bucket("cache", Profile)`) gives
-          back its type.
-        - When the function raises, nothing is stored. A stored value that does not fit the
-          bucket's type is computed anew and replaced.
-        - When the bucket cannot be read or written (any `JetKVError`), the function is called and
-          its value returned, with one warning in the log until it works again. Nobody waits for
-          the bucket for longer than `timeout`. While the gateway or NATS is away one call every
-          five seconds asks, of all functions that share a client; the others do not wait: a value
-          that this process saw in the bucket within the last `stale` seconds stands in, else the
-          function is called. With `on_error="raise"` the error comes out, as late as the client
-          gives up, and nothing stands in.
-        - After `invalidate`, what was being computed in this process is not kept.
+    You can rely on:
+        - In one process, only one call computes a key at a time. Other calls for the key wait, and
+          get its result or its error. If the computing call is cancelled, one of them computes.
+        - Every caller gets its own copy of the value, as it reads back from the bucket. With JSON,
+          a tuple is a list even on the first call. A typed bucket (`bucket("cache", Profile)`)
+          returns its type.
+        - If the function raises an error, nothing is stored. If a stored value does not fit the
+          bucket's type, it is computed again and replaced.
+        - If the bucket cannot be read or written (any `JetKVError`), the function is called and its
+          result returned. One warning is logged until the bucket works again. A call waits at most
+          `timeout` for each read or write. While the gateway or NATS is away, one call every five
+          seconds tries the bucket, counted over all functions that share a client. The others do
+          not wait: they return the value that this process saw in the bucket within the last
+          `stale` seconds, or else call the function. With `on_error="raise"`, the call raises the
+          error instead, after the client has given up.
+        - `invalidate` also discards a value that is being computed in this process.
 
-    Not guaranteed: that two processes do not compute at once (the last to store wins), that an
-    `invalidate` stops what another process is computing, or that the function is as it was when
-    a value was stored: with another meaning give it another key. Values live as long as the
-    bucket's TTL says, without one for ever.
+    You cannot rely on:
+        - One computation across processes: two may compute at the same time, and the last to store
+          wins.
+        - `invalidate` stopping a computation in another process.
+        - The stored value coming from the current version of the function. If its meaning changes,
+          change the key. Values live as long as the bucket's TTL; without a TTL, forever.
 
     Args:
-        bucket: of the type of the values, JSON by default.
-        key: a function of the same arguments, or a format of their names. None makes it of the
-            function's module and name and all arguments, those left out included; they have to be
-            None, bool, int, float, str, bytes, date, datetime, Decimal, UUID, or a list, tuple or
-            dict of these. Whatever else is refused, since its text may differ elsewhere. Over
-            512 bytes, a SHA-256 of it takes their place. In a script the module is `__main__`, as
-            in every other script: give a key there.
+        bucket: a bucket of the results' type; JSON by default.
+        key: a template with the names of arguments, or a function of the same arguments. None uses
+            the function's module, its name and all arguments, including those with a default. These
+            must then be None, bool, int, float, str, bytes, date, datetime, Decimal, UUID, or a
+            list, tuple or dict of these; other types may have another text in another process. If
+            such a key has more than 512 bytes, a SHA-256 replaces the arguments. In a script, give
+            a key: the module of every script is `__main__`.
         on_error: `compute` or `raise`.
-        timeout: seconds that a read or a write of the bucket may take, with `compute`.
-        stale: seconds for which a value stands in while the gateway is away, after this process
-            last saw it in the bucket; it may outlive the bucket's TTL, and an `invalidate`
-            elsewhere, by as much. 0 = never.
+        timeout: seconds for one read or write of the bucket, with `compute`.
+        stale: seconds for which a value may be used while the gateway is away, after this process
+            last saw it in the bucket. It may outlive the bucket's TTL, or an `invalidate` in
+            another process, by as much. 0 for never.
 
     Raises:
-        InvalidArgumentError: of the decorator: it is put on a function of the other kind. Of a
-            call: no key can be made of its arguments, or its value is not of the bucket's type.
+        InvalidArgumentError: an argument is invalid, or the function and the bucket do not belong
+            together. The cached function raises it if its arguments cannot be a key, or if its
+            result does not fit the bucket's type.
     """
     if not isinstance(bucket, AsyncBucket | Bucket):
-        what = "the function" if callable(bucket) else f"{type(bucket).__name__}"
+        given = "a function" if callable(bucket) else type(bucket).__name__
         raise InvalidArgumentError(
-            f"cached was given {what} where it takes a bucket",
-            hint='@cached(client.kv().bucket("cache")), with parentheses',
+            f"cached takes a bucket, not {given}",
+            hint='write @cached(client.kv().bucket("cache")), with parentheses',
         )
     if on_error not in ("compute", "raise"):
-        raise InvalidArgumentError(f'on_error is "compute" or "raise": {on_error!r}')
+        raise InvalidArgumentError(f'on_error must be "compute" or "raise", not {on_error!r}')
     if timeout <= 0 or stale < 0:
         raise InvalidArgumentError(
-            f"timeout is above 0, and stale from 0: timeout={timeout!r}, stale={stale!r}"
+            f"timeout must be above 0, and stale 0 or more: timeout={timeout!r}, stale={stale!r}"
         )
 
     def decorate(fn: Callable[..., Any]) -> Any:
@@ -138,14 +143,14 @@ def cached(
         if isinstance(bucket, AsyncBucket):
             if not is_async:
                 raise InvalidArgumentError(
-                    f"{fn!r} is no `async def`, and the bucket is an AsyncBucket",
-                    hint="cache it in a Bucket of a Client",
+                    f"{fn!r} is not an `async def`, but the bucket is an AsyncBucket",
+                    hint="use a Bucket of a Client",
                 )
             return AsyncCached(fn, bucket, key_of(fn, key), on_error, timeout=timeout, stale=stale)
         if is_async:
             raise InvalidArgumentError(
-                f"{fn!r} is an `async def`, and the bucket is a Bucket",
-                hint="cache it in an AsyncBucket of an AsyncClient",
+                f"{fn!r} is an `async def`, but the bucket is a Bucket",
+                hint="use an AsyncBucket of an AsyncClient",
             )
         return Cached(fn, bucket, key_of(fn, key), on_error, timeout=timeout, stale=stale)
 

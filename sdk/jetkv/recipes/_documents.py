@@ -1,4 +1,4 @@
-"""What recipes store: small JSON documents, whatever the bucket's type."""
+"""The codecs of recipes: they store JSON of their own in a bucket of any type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["DOCUMENTS", "NUMBERS", "Raw"]
 
 
 class _Documents:
-    """JSON objects. Whatever else lies under a key is an empty one, so nobody's own."""
+    """JSON objects. Anything else that is stored decodes as an empty object, which has no owner."""
 
     content_type = JSON.content_type
 
@@ -35,12 +35,12 @@ class _Numbers:
     def decode(self, raw: bytes) -> int:
         found = JSON.decode(raw)
         if isinstance(found, bool) or not isinstance(found, int):
-            raise ValueError("a counter is a whole number")  # noqa: TRY004 - what a codec raises
+            raise ValueError("a counter must be a whole number")  # noqa: TRY004 - a codec raises ValueError
         return found
 
 
 class Raw:
-    """Bytes that go back as they came, under the content type that they have."""
+    """Bytes that are stored again unchanged, with the same content type."""
 
     def __init__(self, content_type: str) -> None:
         self.content_type = content_type

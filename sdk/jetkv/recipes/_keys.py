@@ -1,4 +1,4 @@
-"""The key of a function's call: the same text for the same arguments, today and elsewhere."""
+"""Makes the key of a function's call: the same arguments give the same key in every process."""
 
 import hashlib
 import inspect
@@ -17,17 +17,21 @@ __all__ = ["KeyOf", "KeyRule", "key_of"]
 KeyRule = str | Callable[..., str]
 KeyOf = Callable[[tuple[Any, ...], Mapping[str, Any]], str]
 
-_LONGEST = 512
+_MAX_BYTES = 512
 _SIMPLE = (type(None), bool, int, float, str, bytes, date, datetime, Decimal, UUID)
 
 
 def key_of(fn: Callable[..., Any], rule: KeyRule | None) -> KeyOf:
-    """Return what makes keys of arguments.
+    """Return a function that makes keys from arguments.
 
     Args:
-        fn: whose arguments they are.
-        rule: a function of the same arguments, a format of their names, or None: the function's
-            name and all arguments, the left-out ones too.
+        fn: the function that takes the arguments.
+        rule: a function of the same arguments; or a template with their names; or None to use the
+            function's name and all arguments, including those with a default.
+
+    Raises:
+        InvalidArgumentError: the template names an argument that the function does not have, or
+            has two names without a text between them.
     """
     if callable(rule):
         return lambda args, named: rule(*args, **named)
@@ -40,10 +44,10 @@ def key_of(fn: Callable[..., Any], rule: KeyRule | None) -> KeyOf:
 
 
 class _Format(Formatter):
-    """A format of arguments' names, which gives two calls two keys.
+    """A template with the names of arguments. Different arguments give different keys.
 
-    In `doc:{user}:{name}`, a colon of a user's could pass for the one after it: what stands between
-    two names is percent-encoded in values.
+    In `doc:{user}:{name}`, a colon inside a user's name could look like the colon after it.
+    Therefore the text between two names is percent-encoded inside the values.
     """
 
     def __init__(self, rule: str, signature: inspect.Signature) -> None:
@@ -52,20 +56,20 @@ class _Format(Formatter):
         for field in fields:
             if re.split(r"[.\[]", field)[0] not in signature.parameters:
                 raise InvalidArgumentError(
-                    f"the key {rule!r} names {field!r}, which is no argument",
-                    hint=f"arguments are: {', '.join(signature.parameters) or 'none'}",
+                    f"the key {rule!r} names {field!r}, which is not an argument of the function",
+                    hint=f"its arguments: {', '.join(signature.parameters) or '(it has none)'}",
                 )
         if any(not text for text, field, _, _ in parts[1:] if field is not None):
             raise InvalidArgumentError(
-                f"in the key {rule!r} two names stand side by side",
-                hint="put something between them, such as a colon",
+                f"the key {rule!r} has two names without a text between them",
+                hint="put a text between them, such as a colon",
             )
-        # One character of each text between two names is enough to tell them apart.
+        # It is enough to encode one character of each text between two names.
         between = [text for text, field, _, _ in parts[1:] if field is not None]
-        marks = {next((one for one in text if not one.isalnum()), text[0]) for text in between}
+        marks = {next((char for char in text if not char.isalnum()), text[0]) for text in between}
         encoded = marks | {"%"} if marks else set()
         self._encoded = {
-            ord(one): "".join(f"%{byte:02X}" for byte in one.encode()) for one in encoded
+            ord(char): "".join(f"%{byte:02X}" for byte in char.encode()) for char in encoded
         }
         self._rule = rule
 
@@ -87,7 +91,7 @@ def _bound(
             raise
         raise InvalidArgumentError(
             f"a method cannot be cached: {error}",
-            hint="cache a plain function, which the method calls",
+            hint="cache a function, and call it from the method",
         ) from error
     bound.apply_defaults()
     return bound.arguments
@@ -96,15 +100,15 @@ def _bound(
 def _named(name: str, arguments: Mapping[str, Any]) -> str:
     text = ",".join(_text(value, name, argument) for argument, value in arguments.items())
     key = f"{name}({text})"
-    if len(key.encode()) <= _LONGEST:
+    if len(key.encode()) <= _MAX_BYTES:
         return key
     digest = hashlib.sha256(key.encode()).hexdigest()
     key = f"{name}#{digest}"
-    return key if len(key.encode()) <= _LONGEST else digest
+    return key if len(key.encode()) <= _MAX_BYTES else digest
 
 
 def _text(value: Any, name: str, argument: str) -> str:
-    # By the exact type: a subclass may show itself in any way.
+    # Compares exact types, because a subclass may have another repr.
     if type(value) in _SIMPLE:
         return ascii(value)
     if type(value) in (list, tuple):
@@ -117,7 +121,7 @@ def _text(value: Any, name: str, argument: str) -> str:
         )
         return "{" + ",".join(pairs) + "}"
     raise InvalidArgumentError(
-        f"argument {argument!r} of {name} is a {type(value).__name__}, of which no key can be made",
-        hint="cached(bucket, key=…) makes keys of other things: a function of the arguments, or "
-        "a format such as 'user:{id}'",
+        f"argument {argument!r} of {name} cannot be part of a key: it is a {type(value).__name__}",
+        hint="use cached(bucket, key=…) with a function of the arguments, or with a template such "
+        "as 'user:{id}'",
     )

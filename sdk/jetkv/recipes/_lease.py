@@ -1,4 +1,4 @@
-"""How long something is held, by a clock of this machine alone."""
+"""How long this process owns a key, by this machine's clock alone."""
 
 import os
 import sys
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from jetkv.errors import InvalidArgumentError
 from jetkv.models import BucketInfo
 
-__all__ = ["Hold", "Lease", "clock", "ttl_of"]
+__all__ = ["Lease", "Ownership", "clock", "ttl_of"]
 
 
 def clock() -> float:
-    """Return seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Return the seconds of a clock that nobody can set and that counts the machine's sleep."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     if sys.platform == "darwin":
@@ -21,90 +21,99 @@ def clock() -> float:
     return time.monotonic()
 
 
-def ttl_of(info: BucketInfo, what: str) -> float:
+def ttl_of(info: BucketInfo, purpose: str) -> float:
     """Return the seconds after which a bucket's keys expire.
 
+    Args:
+        info: the bucket.
+        purpose: what needs the TTL, for errors: `a lock`.
+
     Raises:
-        InvalidArgumentError: they do not, or too soon for `what`.
+        InvalidArgumentError: the keys never expire, or expire after less than 1 s.
     """
     if info.ttl is None:
         raise InvalidArgumentError(
-            f"{what} needs a bucket whose keys expire; those of {info.name!r} never do",
+            f"{purpose} needs a bucket whose keys expire; those of {info.name!r} never do",
             hint="create_bucket(name, ttl=timedelta(seconds=30))",
         )
     seconds = info.ttl.total_seconds()
     if seconds < 1:
         raise InvalidArgumentError(
-            f"{what} needs a bucket with a ttl of 1 s or more; that of {info.name!r} is {info.ttl}"
+            f"{purpose} needs a bucket with a ttl of 1 s or more; {info.name!r} has {info.ttl}"
         )
     return seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """A key that is held.
+class Ownership:
+    """A key that this process owns.
 
     Attributes:
-        fencing: the revision that it was first held with.
-        revision: the newest one.
-        since: when the write of that was begun, by `clock`. The server wrote later, so the key
-            lives at least for the bucket's TTL from there.
+        fencing: the revision of the first write.
+        revision: the revision of the newest write.
+        written_at: when the newest write was started, by `clock`. The server applied it later, so
+            the key lives at least until the bucket's TTL has passed since then.
     """
 
     fencing: int
     revision: int
-    since: float
+    written_at: float
 
 
 class Lease:
-    """A hold that ends with its time, and once it has ended, for good.
+    """Tells whether this process still owns a key. Once it does not, that never changes.
 
-    Any thread may ask. It belongs to the process that made it: a forked child holds nothing.
+    Any thread may ask. In a forked child, the lease is not alive.
+
+    Args:
+        ownership: the key's ownership.
+        ttl: the bucket's TTL in seconds.
     """
 
-    def __init__(self, hold: Hold, ttl: float) -> None:
+    def __init__(self, ownership: Ownership, ttl: float) -> None:
         self.ttl = ttl
-        self._hold = hold
+        self._ownership = ownership
         self._lost = False
         self._guard = threading.Lock()
         self._pid = os.getpid()
 
     @property
-    def ours(self) -> bool:
-        """Whether this process made it, rather than its parent before a fork."""
+    def in_this_process(self) -> bool:
+        """Whether this process made the lease, and not its parent before a fork."""
         return self._pid == os.getpid()
 
     @property
-    def hold(self) -> Hold:
-        return self._hold
+    def ownership(self) -> Ownership:
+        return self._ownership
 
     @property
     def alive(self) -> bool:
-        # The guard may have been taken at the moment of a fork: a child does not touch it.
-        if not self.ours:
+        # A forked child must not use the lock: it may have been taken at the moment of the fork.
+        if not self.in_this_process:
             return False
         with self._guard:
             return self._alive()
 
     @property
-    def left(self) -> float:
-        """Seconds until it ends unless it is renewed, 0 when it has."""
-        return max(self._hold.since + self.ttl - clock(), 0.0) if self.alive else 0.0
+    def seconds_left(self) -> float:
+        """Seconds until the lease ends unless it is renewed; 0 if it has ended."""
+        end = self._ownership.written_at + self.ttl
+        return max(end - clock(), 0.0) if self.alive else 0.0
 
-    def renewed(self, hold: Hold) -> bool:
-        """Take in a renewal; return whether it came in time."""
+    def renewed(self, ownership: Ownership) -> bool:
+        """Record a renewal; return whether it came in time."""
         with self._guard:
             alive = self._alive()
-            self._hold = hold
+            self._ownership = ownership
             return alive and self._alive()
 
     def end(self) -> None:
-        """End it now."""
+        """End the lease now."""
         with self._guard:
             self._lost = True
 
     def _alive(self) -> bool:
-        # Remembered: who saw it lost must not see it held again.
-        if clock() >= self._hold.since + self.ttl:
+        # Recorded, so that a lease which was seen as lost is never seen as alive again.
+        if clock() >= self._ownership.written_at + self.ttl:
             self._lost = True
         return not self._lost

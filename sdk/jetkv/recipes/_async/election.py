@@ -1,4 +1,4 @@
-"""Leader election: one of many candidates leads, and everybody can know which."""
+"""Leader election: one of several candidates leads, and every client can see which."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -9,8 +9,8 @@ from jetkv._core.process import ProcessBound
 from jetkv._core.retry import Retry, jitter
 from jetkv.errors import InvalidArgumentError, JetKVError, WatchLostError
 from jetkv.models import Operation, Update
+from jetkv.recipes._async.heartbeat import OnLost
 from jetkv.recipes._async.lock import AsyncLock
-from jetkv.recipes._async.tenure import OnLost
 from jetkv.recipes._async.view import bucket_view, checked_bucket, filters_for
 from jetkv.recipes._documents import DOCUMENTS
 
@@ -20,27 +20,34 @@ _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
 
 
 class AsyncElection(ProcessBound):
-    """An election among those who name the same bucket and key.
+    """An election among the candidates that use the same bucket and name.
 
         election = AsyncElection(bucket, "scheduler", candidate="host-7")
         await election.campaign()
         while election.is_leader:
             await run_one(term=election.term)
 
-    It is a lock whose holder has a name, so all that `AsyncLock` guarantees, and does not, holds
-    here: there is never more than one who *may* believe to lead by the server's time, a leader
-    that crashes is followed after at most the bucket's TTL, `is_leader` goes by the clock of this
-    machine and turns False by itself, and `term` is the fencing revision that what the leader
-    writes to should check. A leader that lost does not campaign again by itself.
+    An election is a lock whose holder has a name, so you can rely on the same as with `AsyncLock`:
 
-    Not guaranteed: that the best, or the first, candidate wins; that `leader()` is still true
-    when it returns.
+    - By the server's time, never more than one candidate leads.
+    - If the leader crashes, another candidate leads after at most the bucket's TTL.
+    - `is_leader` uses this machine's clock, and becomes False in time even without a connection.
+    - `term` is a fencing revision: whatever the leader writes to should refuse a smaller one.
+
+    A candidate that loses leadership does not campaign again by itself.
+
+    You cannot rely on: the best or the first candidate winning; the result of `leader()` still
+    being true when the call returns.
 
     Args:
-        bucket: of any type, made with a ttl of 1 s or more.
-        name: the key.
-        candidate: what the others see as the leader; two may have the same and are two still.
-        on_lost: called once when leadership is lost, in the heartbeat's thread (async: task).
+        bucket: a bucket of any type with a TTL of 1 s or more.
+        name: the election's key.
+        candidate: what others see as the leader. Two candidates with the same text stay two.
+        on_lost: called once if leadership is lost, in the heartbeat's thread (async: task).
+
+    Raises:
+        InvalidArgumentError: `candidate` is no text or empty, or `bucket` is not a bucket of this
+            client.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class AsyncElection(ProcessBound):
         on_lost: OnLost | None = None,
     ) -> None:
         if not isinstance(candidate, str) or not candidate:
-            raise InvalidArgumentError(f"a candidate is text, and not empty: {candidate!r}")
+            raise InvalidArgumentError(f"a candidate must be text and not empty: {candidate!r}")
         self.candidate = candidate
         self._name = name
         self._bucket = bucket_view(checked_bucket(bucket, self), DOCUMENTS)
@@ -60,52 +67,60 @@ class AsyncElection(ProcessBound):
 
     @property
     def is_leader(self) -> bool:
-        """Whether this candidate leads now. No I/O: it goes by the clock."""
+        """Whether this candidate leads now. This does no I/O: it reads the clock."""
         return self._lock.held
 
     @property
     def term(self) -> int:
-        """The revision that this candidate was elected with; it grows from leader to leader.
+        """The revision that this candidate was elected with. It grows from leader to leader.
 
         Raises:
-            LockError: it was not elected, or resigned.
+            LockError: this candidate was not elected, or has resigned.
         """
         return self._lock.fencing
 
     def check(self) -> None:
-        """Return if this candidate leads now.
+        """Check that this candidate leads now.
 
         Raises:
-            LockLostError: it does not.
+            LockLostError: this candidate does not lead.
         """
         self._lock.check()
 
     async def campaign(self, timeout: float | None = None) -> None:
-        """Wait until this candidate leads; arguments and errors are those of `acquire`.
+        """Wait until this candidate leads.
+
+        Args:
+            timeout: seconds to wait; 0 to try once; None to wait without a limit.
 
         Raises:
-            LockTimeoutError: another led all the time.
+            LockTimeoutError: another candidate led all the time.
+            LockError, InvalidArgumentError, UnavailableError, DeadlineExceededError,
+                OutcomeUnknownError: as in `AsyncLock.acquire`.
         """
         await self._lock.acquire(timeout)
 
     async def resign(self) -> None:
-        """Lead no more; another can at once. Nothing happens when it does not lead."""
+        """Give up leadership, so that another candidate can lead at once.
+
+        If this candidate does not lead, this does nothing.
+        """
         await self._lock.release()
 
     async def leader(self) -> str | None:
-        """Return who leads, as the gateway says now; None when nobody does."""
+        """Return the candidate that leads now, or None."""
         found = await self._bucket.get_or_none(self._name)
         return None if found is None else _candidate(found.value)
 
     async def observe(self) -> AsyncIterator[str | None]:
-        """Yield who leads, now and whenever that changes; None while nobody does.
+        """Yield the candidate that leads, now and after each change; None while nobody leads.
 
-        It goes on through restarts of gateway and NATS; short terms in between may be left out.
-        Where the bucket has no expiry markers, a leader that crashed is seen until the next one.
+        It continues through restarts of the gateway and of NATS. It may skip short terms. In a
+        bucket without expiry markers, it shows a crashed leader until the next one is elected.
 
         Raises:
-            BucketNotFoundError: there is no such bucket, or no more.
-            UnavailableError, DeadlineExceededError: the gateway is away as this begins.
+            BucketNotFoundError: the bucket does not exist, or was deleted.
+            UnavailableError, DeadlineExceededError: the gateway is away at the start.
         """
         yielded: tuple[str | None] | None = None
         failed = 0

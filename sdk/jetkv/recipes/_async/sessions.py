@@ -1,4 +1,4 @@
-"""Sessions of users: data under an id that nobody can guess, gone after some time."""
+"""Sessions of users: data under an id that nobody can guess, with an end."""
 
 import re
 import secrets
@@ -20,28 +20,32 @@ T = TypeVar("T")
 
 _ID_BYTES = 32
 _ID = re.compile(r"[A-Za-z0-9_-]{43}")
-_TRIES = 3
+_ATTEMPTS = 3
 
 
 class AsyncSessions(ProcessBound, Generic[T]):
-    """Sessions in a bucket, one key each.
+    """Sessions in a bucket, one key for each.
 
         sessions = AsyncSessions(client.kv().bucket("sessions", Session))  # made with a ttl
         id = await sessions.start(Session(user="ada"))
         session = await sessions.get(id)
 
-    Guaranteed: ids are of 256 random bits; a session ends the bucket's TTL after it was last
-    started, touched or updated; one that has ended never comes back, since `touch` and `update`
-    write only over the revision that they read; of two updates at once both count.
+    You can rely on: an id has 256 random bits. A session ends when the bucket's TTL has passed
+    since it was last started, touched or updated. A session that has ended never comes back:
+    `touch` and `update` write only over the revision that they read. If two updates happen at the
+    same time, both count.
 
-    Not guaranteed: that reading renews (`touch` does); that a session that `start` failed to
-    return is not stored, but then nobody knows its id. Whoever may list the bucket's keys has all
-    ids: give that right to nobody else, and never log them.
+    You cannot rely on: reading renewing a session (`touch` does). If `start` raises an error, the
+    session may still be stored, but nobody knows its id. Any client that may list the bucket's keys
+    can read all ids: allow that to no other client, and never log the ids.
 
     Args:
-        bucket: of the type of your data, made with a ttl, which is how long a session lives
-            without a touch; that it has one is checked once.
-        prefix: in front of the ids, where the bucket holds other things, too.
+        bucket: a bucket of your data's type. Its TTL is how long a session lives without a touch.
+            The first `start` checks that it has one.
+        prefix: a text in front of the ids, if the bucket also has other keys.
+
+    Raises:
+        InvalidArgumentError: `bucket` is not a bucket of this client.
     """
 
     def __init__(self, bucket: AsyncBucket[T], *, prefix: str = "") -> None:
@@ -54,8 +58,8 @@ class AsyncSessions(ProcessBound, Generic[T]):
         """Store a new session, and return its id.
 
         Raises:
-            InvalidArgumentError: the bucket has no TTL, or the data is not of its type.
-            OutcomeUnknownError: start another one.
+            InvalidArgumentError: the bucket has no TTL, or the data does not fit its type.
+            OutcomeUnknownError: start another session.
         """
         if not self._checked:
             ttl_of(await self._bucket.info(), "a session")
@@ -65,10 +69,10 @@ class AsyncSessions(ProcessBound, Generic[T]):
         return id
 
     async def get(self, id: str) -> T | None:
-        """Return a session's data; None where it has ended, or there never was one.
+        """Return a session's data, or None if there is no such session.
 
         Raises:
-            ValueDecodeError: what is stored is not of the bucket's type.
+            ValueDecodeError: the stored data does not fit the bucket's type.
         """
         if not _is_id(id):
             return None
@@ -76,29 +80,29 @@ class AsyncSessions(ProcessBound, Generic[T]):
         return None if found is None else found.value
 
     async def touch(self, id: str) -> bool:
-        """Renew a session's time, and return whether there is one.
+        """Renew a session; return whether there is such a session.
 
         Raises:
-            OutcomeUnknownError: it may have been renewed, or not.
+            OutcomeUnknownError: the session may have been renewed.
         """
         if not _is_id(id):
             return False
         key = self._prefix + id
         first: int | None = None
-        tried = 0
+        attempt = 0
         while True:
             found = await self._raw.get_or_none(key)
             if found is None:
                 return False
             if first is not None and found.revision != first:
-                # Somebody has written it since: that renewed it as well.
+                # Another call has written it meanwhile, which also renewed it.
                 return True
             first = found.revision
-            tried += 1
+            attempt += 1
             try:
                 await self._raw.update(key, found.value, found.revision)
             except (RevisionMismatchError, OutcomeUnknownError):
-                if tried == _TRIES:
+                if attempt == _ATTEMPTS:
                     raise
             else:
                 return True
@@ -106,27 +110,27 @@ class AsyncSessions(ProcessBound, Generic[T]):
     async def update(
         self, id: str, fn: Callable[[T], MaybeAwaitable[T]], *, timeout: float = 30.0
     ) -> T | None:
-        """Replace a session's data by what `fn` makes of it, renew its time, and return the data.
+        """Replace a session's data by the result of a function, and renew the session.
 
         Args:
-            id: of the session.
-            fn: gets the data; it may be called several times.
-            timeout: seconds after which a loser gives up.
+            id: the session's id.
+            fn: takes the data and returns the new data. It may be called several times.
+            timeout: seconds after which `update` stops trying again.
 
         Returns:
-            None where the session has ended; nothing is written then.
+            The new data, or None if there is no such session; then nothing is written.
 
         Raises:
-            RevisionMismatchError: others were faster all the time.
-            OutcomeUnknownError: it may have been updated, or may be later.
+            RevisionMismatchError: other writers were faster each time.
+            OutcomeUnknownError: the data may have been written, or may be written later.
         """
         if not _is_id(id):
             return None
         key = self._prefix + id
         deadline = now() + timeout
-        tried = 0
+        attempt = 0
         while True:
-            tried += 1
+            attempt += 1
             try:
                 found = await self._bucket.get(key)
             except KeyNotFoundError:
@@ -135,7 +139,7 @@ class AsyncSessions(ProcessBound, Generic[T]):
             try:
                 await self._bucket.update(key, data, found.revision)
             except RevisionMismatchError:
-                delay = CONTENTION.delay(tried, 0.0, jitter())
+                delay = CONTENTION.delay(attempt, 0.0, jitter())
                 if now() + delay >= deadline:
                     raise
                 await sleep(delay)
@@ -143,20 +147,20 @@ class AsyncSessions(ProcessBound, Generic[T]):
             return data
 
     async def end(self, id: str) -> None:
-        """End a session; nothing happens where it has ended.
+        """End a session. If there is no such session, this does nothing.
 
         Raises:
-            OutcomeUnknownError: it may live on until its time is up; end it again.
+            OutcomeUnknownError: the session may live until its TTL ends; call `end` again.
         """
         if not _is_id(id):
             return
         try:
             await self._bucket.delete(self._prefix + id)
         except OutcomeUnknownError:
-            # An id is used once: whatever became of the first, a second deletes nothing else.
+            # Deleting twice is safe: an id is never used for another session.
             await self._bucket.delete(self._prefix + id)
 
 
 def _is_id(id: object) -> bool:
-    # Ids come from cookies, so anything may come.
+    # An id may come from a cookie, so it can be anything.
     return isinstance(id, str) and _ID.fullmatch(id) is not None

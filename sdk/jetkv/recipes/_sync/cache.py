@@ -1,5 +1,5 @@
 # Made from sdk/jetkv/recipes/_async/cache.py by `make format`; edit that one.
-"""A function whose values are kept in a bucket."""
+"""A function whose results are kept in a bucket."""
 
 import functools
 import logging
@@ -19,25 +19,25 @@ from jetkv.errors import (
     KeyNotFoundError,
     ValueDecodeError,
 )
-from jetkv.recipes._away import Remembered, cool_down_of, is_away
 from jetkv.recipes._keys import KeyOf
+from jetkv.recipes._outage import RecentValues, cool_down_for, is_outage
 from jetkv.recipes._sync.view import bucket_view
 
 __all__ = ["Cached"]
 
 log = logging.getLogger("jetkv.recipes")
 
-# A second one is for a kept connection that the other side has closed.
-_TRIES = 2
+# The second attempt is for a kept connection that the gateway has closed meanwhile.
+_ATTEMPTS = 2
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Cached(Generic[P, R]):
-    """A cached function, made by `jetkv.recipes.cached`, which says what it guarantees.
+    """A cached function. `jetkv.recipes.cached` returns this, and documents it.
 
-    `__wrapped__` is the function itself.
+    `__wrapped__` is the original function.
     """
 
     def __init__(
@@ -55,157 +55,159 @@ class Cached(Generic[P, R]):
         self._bucket = bucket
         self._key_of = key_of
         self._on_error = on_error
-        # Where the cache only helps, nobody waits for it for long, or again and again.
-        self._helps = on_error == "compute"
+        # If an error of the bucket may be ignored, no call waits for the bucket for long.
+        self._optional = on_error == "compute"
         self._quick = bucket
-        if self._helps:
-            self._quick = bucket_view(bucket, bucket.codec, timeout=timeout, attempts=_TRIES)
+        if self._optional:
+            self._quick = bucket_view(bucket, bucket.codec, timeout=timeout, attempts=_ATTEMPTS)
         self._quick_endpoint = endpoint_of(self._quick)
         self._decode = decoder(bucket.codec, bucket.name)
-        self._cool_down = cool_down_of(self._quick_endpoint.transport)
-        self._remembered = Remembered(stale if self._helps else 0.0)
-        self._flights: dict[str, Flight] = {}
+        self._cool_down = cool_down_for(self._quick_endpoint.transport)
+        self._recent = RecentValues(stale if self._optional else 0.0)
+        self._computations: dict[str, Computation] = {}
         self._guard = threading.Lock()
         self._pid = os.getpid()
-        self._trouble_with: Literal["reads", "writes"] | None = None
+        self._failing: Literal["reads", "writes"] | None = None
 
     def __reduce__(self) -> str:
-        # As a function is: by its name, which another process looks up where it is defined.
+        # Pickled like a function: by its name, which the other process imports.
         return str(self.__qualname__)  # type: ignore[attr-defined]  # of update_wrapper
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return the value: the stored one, or a computed one.
+        """Return the stored value, or compute one.
 
         Raises:
-            InvalidArgumentError: no key can be made of the arguments, or the value cannot be
-                stored in a bucket of this type.
-            JetKVError: with `on_error="raise"`: the bucket could not be read or written.
+            InvalidArgumentError: the arguments cannot be a key, or the value does not fit the
+                bucket's type.
+            JetKVError: with `on_error="raise"`, if the bucket could not be read or written.
         """
         key = self._key_of(args, kwargs)
         raw = self._raw(key, functools.partial(self._fn, *args, **kwargs))
-        # Decoded for each caller: what one does to its value is not seen by another.
+        # Decoded for each caller, so that no caller can change the value of another.
         value: R = self._decode(key, raw)
         return value
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Forget the value for these arguments; what is being computed here is not stored.
+        """Delete the value for these arguments, and discard one that is being computed here.
 
         Raises:
-            JetKVError: whatever `on_error` says; do it again.
+            JetKVError: the value may still be stored; repeat the call. `on_error` does not apply.
         """
         key = self._key_of(args, kwargs)
         self._after_fork()
         with self._guard:
-            flight = self._flights.pop(key, None)
-            if flight is not None:
-                flight.outdated = True
-            self._remembered.drop(key)
+            computation = self._computations.pop(key, None)
+            if computation is not None:
+                computation.outdated = True
+            self._recent.remove(key)
         self._bucket.delete(key)
 
     def _raw(self, key: str, compute: Callable[[], R]) -> bytes:
         self._after_fork()
         while True:
             with self._guard:
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine = self._flights[key] = Flight()
-            if flight is None:
-                return self._lead(mine, key, compute)
-            if flight.by == current():
-                raise RecursionError(f"the value for {key!r} needs itself")
-            # As long as the call would take that it stands for.
-            flight.done.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.raw is not None:
-                return flight.raw
+                computation = self._computations.get(key)
+                if computation is None:
+                    own = self._computations[key] = Computation()
+            if computation is None:
+                return self._compute(own, key, compute)
+            if computation.by == current():
+                raise RecursionError(f"the value for {key!r} depends on itself")
+            # No timeout: the computation takes as long as a call of the function.
+            computation.done.wait()
+            if computation.error is not None:
+                raise computation.error
+            if computation.raw is not None:
+                return computation.raw
 
-    def _lead(self, flight: "Flight", key: str, compute: Callable[[], R]) -> bytes:
+    def _compute(self, computation: "Computation", key: str, compute: Callable[[], R]) -> bytes:
         try:
-            flight.raw = self._found(flight, key, compute)
+            computation.raw = self._stored_or_new(computation, key, compute)
         except Exception as error:
-            flight.error = error
+            computation.error = error
             raise
         finally:
-            # Cancelled, it leaves neither: then one of those who wait computes.
+            # After a cancellation there is neither value nor error, and a waiting call computes.
             with self._guard:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-            flight.done.set()
-        return flight.raw
+                if self._computations.get(key) is computation:
+                    del self._computations[key]
+            computation.done.set()
+        return computation.raw
 
-    def _found(self, flight: "Flight", key: str, compute: Callable[[], R]) -> bytes:
-        readable = not self._helps or self._cool_down.asks()
+    def _stored_or_new(
+        self, computation: "Computation", key: str, compute: Callable[[], R]
+    ) -> bytes:
+        readable = not self._optional or self._cool_down.should_try()
         if readable:
             try:
                 raw = (self._quick.get(key)).raw
             except (KeyNotFoundError, ValueDecodeError):
-                self._work("reads")
+                self._worked("reads")
             except InvalidArgumentError:
                 raise
             except JetKVError as error:
-                self._trouble(error, "reads")
+                self._failed(error, "reads")
                 readable = False
             else:
-                self._work("reads")
-                self._remember(flight, key, raw)
+                self._worked("reads")
+                self._remember(computation, key, raw)
                 return raw
         if not readable:
             with self._guard:
-                remembered = self._remembered.get(key)
-            if remembered is not None:
-                return remembered
+                recent = self._recent.get(key)
+            if recent is not None:
+                return recent
         value = compute()
         request = requests.put_key(
             self._bucket.name, key, value, self._bucket.codec, requests.UNCONDITIONAL
         )
         assert request.body is not None
-        if readable and not flight.outdated:
+        if readable and not computation.outdated:
             try:
                 read_revision(self._quick_endpoint.call(request), request)
-                self._work("writes")
-                self._remember(flight, key, request.body)
-                if flight.outdated:
+                self._worked("writes")
+                self._remember(computation, key, request.body)
+                if computation.outdated:
                     self._bucket.delete(key)
             except InvalidArgumentError:
                 raise
             except JetKVError as error:
-                if flight.outdated:
-                    # It may have been stored all the same.
+                if computation.outdated:
+                    # The value may have been stored in spite of the error.
                     with suppress(JetKVError):
                         self._bucket.delete(key)
-                self._trouble(error, "writes")
+                self._failed(error, "writes")
         return request.body
 
     def _after_fork(self) -> None:
-        # A forked child has none of the threads that compute, nor what they hold.
+        # A forked child does not have the threads that compute, or that hold the lock.
         if self._pid != os.getpid():
-            self._pid, self._guard, self._flights = os.getpid(), threading.Lock(), {}
+            self._pid, self._guard, self._computations = os.getpid(), threading.Lock(), {}
 
-    def _remember(self, flight: "Flight", key: str, raw: bytes) -> None:
+    def _remember(self, computation: "Computation", key: str, raw: bytes) -> None:
         with self._guard:
-            if not flight.outdated:
-                self._remembered.add(key, raw)
+            if not computation.outdated:
+                self._recent.add(key, raw)
 
-    def _work(self, what: Literal["reads", "writes"]) -> None:
+    def _worked(self, operation: Literal["reads", "writes"]) -> None:
         self._cool_down.worked()
-        # A bucket that is full can be read all the time: that mends no write.
-        if self._trouble_with is not None and what in (self._trouble_with, "writes"):
-            self._trouble_with = None
+        # A successful read does not end a failure of writes: a full bucket can still be read.
+        if self._failing is not None and operation in (self._failing, "writes"):
+            self._failing = None
             log.info("bucket %r caches again", self._bucket.name)
 
-    def _trouble(self, error: JetKVError, what: Literal["reads", "writes"]) -> None:
-        if not self._helps:
+    def _failed(self, error: JetKVError, operation: Literal["reads", "writes"]) -> None:
+        if not self._optional:
             raise error
-        if is_away(error):
+        if is_outage(error):
             self._cool_down.failed()
-        if self._trouble_with is None:
+        if self._failing is None:
             log.warning("bucket %r caches nothing now: %s", self._bucket.name, error)
-            self._trouble_with = what
+            self._failing = operation
 
 
-class Flight:
-    """One computation, and those who wait for it."""
+class Computation:
+    """One computation of a key, which several calls may wait for."""
 
     def __init__(self) -> None:
         self.by = current()

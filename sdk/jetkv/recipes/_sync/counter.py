@@ -1,5 +1,5 @@
 # Made from sdk/jetkv/recipes/_async/counter.py by `make format`; edit that one.
-"""A counter that many add to."""
+"""A counter that several processes add to."""
 
 from typing import Any
 
@@ -18,19 +18,23 @@ class Counter(ProcessBound):
         views = Counter(client.kv().bucket("counters"), "page-views")
         total = views.add()
 
-    Guaranteed: every `add` that returns is counted exactly once, whoever adds at the same time
-    (a compare-and-set). As long as only positive numbers are added, no two get the same total.
+    You can rely on: every `add` that returns counts exactly once, even if others add at the same
+    time (a compare-and-set). As long as only positive numbers are added, no two calls get the same
+    total.
 
-    Not guaranteed: what became of an `add` that raises `OutcomeUnknownError`: it is counted once
-    or not at all, perhaps only later. One key is a bottleneck: writers wait for each other, so
-    that hundreds of additions a second want several counters and a sum. In a bucket with a TTL
-    the counter is gone, and begins at 0 again, when nobody has added for as long. JavaScript and
-    others are exact up to 2^53 only.
+    You cannot rely on: the outcome of an `add` that raises `OutcomeUnknownError`. It counts once or
+    not at all, and perhaps later. Writers of one key wait for each other: for hundreds of additions
+    a second, use several counters and add them up. In a bucket with a TTL the counter starts at 0
+    again if nobody adds for that long. JavaScript reads numbers exactly up to 2^53.
 
     Args:
-        bucket: of any type.
-        key: of the counter; without a value it stands at 0.
-        timeout: seconds after which `add` and `reset` give up when others are always faster.
+        bucket: a bucket of any type.
+        key: the counter's key. Without a value it counts as 0.
+        timeout: seconds after which `add` and `reset` stop trying, if other writers are faster each
+            time.
+
+    Raises:
+        InvalidArgumentError: `bucket` is not a bucket of this client.
     """
 
     def __init__(self, bucket: Bucket[Any], key: str, *, timeout: float = 30.0) -> None:
@@ -42,32 +46,34 @@ class Counter(ProcessBound):
         """Add `n`, which may be negative, and return the new total.
 
         Raises:
-            InvalidArgumentError: `n` is no whole number.
-            ValueDecodeError: what is there is no counter; it is left as it is.
-            RevisionMismatchError, KeyExistsError: others were faster all the time; not counted.
-            OutcomeUnknownError: it may have been counted, or may be later.
+            InvalidArgumentError: `n` is not a whole number.
+            ValueDecodeError: the stored value is not a counter; it stays as it is.
+            RevisionMismatchError, KeyExistsError: other writers were faster each time; nothing was
+                counted.
+            OutcomeUnknownError: it may have been counted, or may be counted later.
         """
         if isinstance(n, bool) or not isinstance(n, int):
-            raise InvalidArgumentError(f"a counter counts whole numbers: {n!r}")
+            raise InvalidArgumentError(f"a counter adds whole numbers, not {n!r}")
         entry = self._bucket.modify(
             self._key, lambda total: (total or 0) + n, timeout=self._timeout
         )
         return entry.value
 
     def value(self) -> int:
-        """Return the total, with every `add` that has returned.
+        """Return the total of every `add` that has returned.
 
         Raises:
-            ValueDecodeError: what is there is no counter.
+            ValueDecodeError: the stored value is not a counter.
         """
         found = self._bucket.get_or_none(self._key)
         return 0 if found is None else found.value
 
     def reset(self) -> int:
-        """Set it to 0, and return the total until then; nothing that is added is lost between.
+        """Set the counter to 0 and return the last total. No addition is lost in between.
 
         Raises:
-            ValueDecodeError, RevisionMismatchError, KeyExistsError, OutcomeUnknownError: as add.
+            ValueDecodeError, RevisionMismatchError, KeyExistsError, OutcomeUnknownError: as in
+                `add`.
         """
         totals = [0]
 

@@ -1,5 +1,5 @@
 # Made from sdk/jetkv/recipes/_async/dedup.py by `make format`; edit that one.
-"""Commands that come more than once, and are done once."""
+"""Does a command once, even if it arrives several times."""
 
 import logging
 import os
@@ -20,15 +20,15 @@ from jetkv.errors import (
     ValueTooLargeError,
 )
 from jetkv.recipes._claim import Claim, Run
-from jetkv.recipes._lease import Hold, ttl_of
-from jetkv.recipes._sync.owned import Owned
+from jetkv.recipes._lease import Ownership, ttl_of
+from jetkv.recipes._sync.claimed_key import ClaimedKey
 from jetkv.recipes._sync.view import checked_bucket
 
 __all__ = ["CommandDedup"]
 
 log = logging.getLogger("jetkv.recipes")
 
-_TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
+_RETRIED = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
 _RECORD_SECONDS = 30.0
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=2.0)
 _CLAIMED = "claimed"
@@ -36,7 +36,7 @@ _DONE = "done"
 
 
 class CommandDedup(ProcessBound):
-    """Lets one of many do a command, and gives the others its result.
+    """Lets one process do a command, and gives the others its result.
 
         claim = dedup.claim(message.id)
         if claim.won:
@@ -47,23 +47,26 @@ class CommandDedup(ProcessBound):
                 raise
             dedup.finalize(claim, result)
 
-    Guaranteed: of all who claim an id while its key lives one wins; only that one can finalize or
-    release it, by the revision; after `finalize` every claim gets the result, for the bucket's
-    TTL. A write whose outcome is unknown is settled by reading, never by assumption.
+    You can rely on: of all calls that claim an id while its key lives, one wins. Only the winner
+    can finalize or release the claim. After `finalize`, every claim gets the result, for the
+    bucket's TTL. If the outcome of a write is unknown, the key is read; nothing is assumed.
 
-    Not guaranteed: exactly once. A winner that crashes between claim and finalize leaves the id
-    claimed until the bucket's TTL is up; then another wins, and does again whatever the first had
-    done. The same happens when the work takes longer than the TTL: `finalize` then raises
-    `RevisionMismatchError`, and the work has perhaps been done twice. So the TTL has to be longer
-    than the longest work, and than the time within which duplicates come, and where twice does
-    harm, the work must be told apart by the id itself.
+    You cannot rely on: exactly once. If a winner crashes between claim and finalize, the id stays
+    claimed until the bucket's TTL ends. Then another process wins, and repeats what the first had
+    done. The same happens if the work takes longer than the TTL: `finalize` then raises
+    `RevisionMismatchError`, and the work may have been done twice. So choose a TTL that is longer
+    than the longest work, and longer than the time in which duplicates arrive. If doing the work
+    twice does harm, the work itself must check the id.
 
-    `run_once` does all of this around a function: once per period, when the id names the period.
+    `run_once` does all of this for a function: once per period, if the id names the period.
 
     Args:
-        bucket: of any type, made with a ttl; that it has one is checked once.
-        prefix: in front of the ids, where the bucket holds other things, too.
-        holder: what others are told about who won; None = host name and process id.
+        bucket: a bucket of any type with a TTL. The first claim checks that it has one.
+        prefix: a text in front of the ids, if the bucket also has other keys.
+        holder: what the other processes read about the winner; None for host name and process id.
+
+    Raises:
+        InvalidArgumentError: `bucket` is not a bucket of this client.
     """
 
     def __init__(self, bucket: Bucket[Any], *, prefix: str = "", holder: str | None = None) -> None:
@@ -76,23 +79,25 @@ class CommandDedup(ProcessBound):
         """Claim a command.
 
         Returns:
-            `won`: do it. `done`: here is the `result`. Neither: somebody else is at it, or
-            crashed over it; ask again later.
+            A claim. If it is `won`, do the command. If it is `done`, use its `result`. If neither,
+            another process is doing the command or has crashed: ask again later.
 
         Raises:
-            InvalidArgumentError: the bucket has no TTL, or the id is no key.
-            OutcomeUnknownError: it may be claimed, for nobody, until the TTL is up.
+            InvalidArgumentError: the bucket has no TTL, or the id cannot be a key.
+            OutcomeUnknownError: the id may be claimed without a winner until the TTL ends.
         """
         if not isinstance(id, str) or not id:
-            raise InvalidArgumentError(f"a command's id is text, and not empty: {id!r}")
+            raise InvalidArgumentError(f"a command's id must be a text that is not empty: {id!r}")
         if self._ttl is None:
             self._ttl = ttl_of(self._bucket.info(), "a claim")
-        owned = Owned(self._bucket, self._prefix + id, self._ttl)
-        me = self._me()
-        hold = owned.take({"state": _CLAIMED, "holder": me})
-        if hold is not None:
-            return Claim(id, won=True, holder=me, _hold=hold, _owned=owned)
-        other = owned.other
+        claimed_key = ClaimedKey(self._bucket, self._prefix + id, self._ttl)
+        own_holder = self._holder_name()
+        ownership = claimed_key.acquire({"state": _CLAIMED, "holder": own_holder})
+        if ownership is not None:
+            return Claim(
+                id, won=True, holder=own_holder, _ownership=ownership, _claimed_key=claimed_key
+            )
+        other = claimed_key.other
         done = other.get("state") == _DONE
         holder = other.get("holder")
         return Claim(
@@ -104,34 +109,38 @@ class CommandDedup(ProcessBound):
         )
 
     def run_once(self, id: str, fn: Callable[[], Any]) -> Run:
-        """Run a function unless it has run, or runs, under this id anywhere.
+        """Run a function, unless it has run or is running under this id anywhere.
 
             today = f"report:{datetime.now(UTC):%Y-%m-%d}"
             if (dedup.run_once(today, write_report)).ran:
                 log.info("this host wrote today's report")
 
-        Of all who call it, one runs `fn`. Those who come later get its result, those who come
-        meanwhile are told who is at it; nobody waits.
+        One of the callers runs `fn`. Later callers get its result. A caller that comes while `fn`
+        runs is told who runs it. No caller waits.
 
-        - When `fn` raises, the id is given back, and the next call runs it, here or elsewhere.
-        - When the process dies in it, the id stays claimed until the bucket's TTL is up: nobody
-          runs it before. Where it must be made up for sooner, give the bucket a shorter TTL, but
-          a longer one than `fn` and than the time between the first call and the last.
-        - When its result cannot be stored for 30 seconds, the error is raised, and the id stays
-          claimed: it has run, and does not run again.
+        - If `fn` raises an error, the id is released, and the next call runs `fn`, here or
+          elsewhere.
+        - If the process dies while it runs `fn`, the id stays claimed until the bucket's TTL ends,
+          and nobody runs `fn` before that. For a shorter pause, give the bucket a shorter TTL; but
+          it must be longer than `fn` runs, and longer than the time between the first call and the
+          last.
+        - If the result cannot be stored for 30 seconds, the error is raised and the id stays
+          claimed: `fn` has run, and does not run again.
 
         Args:
-            id: of what is to run once: with the period in it, for what runs once per period.
-            fn: takes nothing, and returns JSON, or None; it may be async there.
+            id: what runs once. For once per period, put the period into the id.
+            fn: takes no argument, and returns JSON or None. It may be async in the async client.
 
         Raises:
-            RevisionMismatchError: `fn` took longer than the TTL; another may have run it, too.
-            InvalidArgumentError: the bucket has no TTL, or the id is no key.
-            InvalidArgumentError, ValueTooLargeError: what `fn` returned is no JSON, or too large.
-                It has run then, as a note of the error says, and None is stored as its result.
+            RevisionMismatchError: `fn` took longer than the TTL; another process may have run it,
+                too.
+            InvalidArgumentError: the bucket has no TTL, or the id cannot be a key.
+            InvalidArgumentError, ValueTooLargeError: the result of `fn` is not JSON, or too large.
+                `fn` has run, as a note of the error says, and None is stored as its result.
             UnavailableError, DeadlineExceededError: the gateway is away. `fn` was not called,
                 unless a note of the error says that it has run.
-            OutcomeUnknownError: as these; the id may be claimed, for nobody, until the TTL is up.
+            OutcomeUnknownError: as these. The id may be claimed without a winner until the TTL
+                ends.
         """
         claim = self.claim(id)
         if not claim.won:
@@ -142,7 +151,7 @@ class CommandDedup(ProcessBound):
             try:
                 self.release(claim)
             except JetKVError as error:
-                log.warning("%r stays claimed until its TTL is up: %s", id, error)
+                log.warning("%r stays claimed until its TTL ends: %s", id, error)
             raise
         try:
             self._record(claim, result)
@@ -152,34 +161,36 @@ class CommandDedup(ProcessBound):
         return Run(id, True, True, result, claim.holder)
 
     def finalize(self, claim: Claim, result: Any = None) -> None:
-        """Store a command's result, for all who claim it from now on.
+        """Store a command's result. From now on, every claim of its id gets it.
 
         Args:
-            claim: a won one.
-            result: JSON.
+            claim: a claim that was won.
+            result: a JSON value.
 
         Raises:
-            RevisionMismatchError: its time was up: somebody else may do it, or have done it.
-            InvalidArgumentError: the claim was not won, or the result is no JSON.
-            OutcomeUnknownError: it may have been stored, or may be later; finalize again.
+            RevisionMismatchError: the claim has expired; another process may do the command, or
+                have done it.
+            InvalidArgumentError: the claim was not won, or the result is not JSON.
+            OutcomeUnknownError: the result may have been stored, or may be stored later; call
+                `finalize` again.
         """
-        owned, hold = self._won(claim)
-        owned.renew(hold, {"state": _DONE, "result": result, "holder": claim.holder})
+        claimed_key, ownership = self._won(claim)
+        claimed_key.renew(ownership, {"state": _DONE, "result": result, "holder": claim.holder})
 
     def release(self, claim: Claim) -> None:
-        """Give a command back undone, so that another can claim it at once.
+        """Give up a claim, so that another process can win it at once.
 
-        Nothing happens when its time was up before, or when it is finalized.
+        If the claim has expired or was finalized, this does nothing.
 
         Raises:
             InvalidArgumentError: the claim was not won.
-            OutcomeUnknownError: it may stay claimed until the TTL is up; release it again.
+            OutcomeUnknownError: the id may stay claimed until the TTL ends; call `release` again.
         """
-        owned, hold = self._won(claim)
-        owned.drop(hold, strict=True)
+        claimed_key, ownership = self._won(claim)
+        claimed_key.release(ownership, unchanged=True)
 
     def _record(self, claim: Claim, result: Any) -> None:
-        """Store that it has run, for as long as it takes: it must not run again."""
+        """Store the result, and try again for 30 seconds: the function must not run again."""
         until = now() + _RECORD_SECONDS
         tried = 0
         while True:
@@ -189,7 +200,7 @@ class CommandDedup(ProcessBound):
             except (InvalidArgumentError, ValueTooLargeError):
                 self.finalize(claim)
                 raise
-            except _TROUBLE:
+            except _RETRIED:
                 delay = _BACK_OFF.delay(tried, 0.0, jitter())
                 if now() + delay >= until:
                     raise
@@ -197,16 +208,16 @@ class CommandDedup(ProcessBound):
             else:
                 return
 
-    def _me(self) -> str:
-        # Asked each time, since a forked child is another process.
+    def _holder_name(self) -> str:
+        # Read each time, because a forked child has another process id.
         return self._holder or f"{socket.gethostname()}:{os.getpid()}"
 
-    def _won(self, claim: Claim) -> tuple[Owned, Hold]:
-        hold: Hold | None = claim._hold  # noqa: SLF001 - a claim carries what its recipe needs
-        if not claim.won or hold is None:
+    def _won(self, claim: Claim) -> tuple[ClaimedKey, Ownership]:
+        ownership: Ownership | None = claim._ownership  # noqa: SLF001 - for this recipe
+        if not claim.won or ownership is None:
             raise InvalidArgumentError(
                 f"the claim of {claim.id!r} was not won",
-                hint="only the winner finalizes or releases",
+                hint="only the winner can finalize or release it",
             )
-        owned: Owned = claim._owned  # noqa: SLF001 - as above
-        return owned, hold
+        claimed_key: ClaimedKey = claim._claimed_key  # noqa: SLF001 - for this recipe
+        return claimed_key, ownership

@@ -34,60 +34,62 @@ log = logging.getLogger("jetkv.recipes")
 
 OnChange = Callable[[str, Any], None]
 
-# A gateway says something every 15 s.
+# A gateway sends a comment every 15 s.
 _SILENCE_SECONDS = 20.0
 _STOP_SECONDS = 2.0
 _BACK_OFF = Retry(first_delay=0.1, longest_delay=5.0)
-# For what nobody but an operator can mend: a token, a bucket's name.
+# For errors that only an operator can fix, such as a wrong token or bucket name.
 _LONG_BACK_OFF = Retry(first_delay=0.1, longest_delay=15.0)
-# A gateway that restarts is no news.
+# A restart of the gateway is shorter, and is not logged.
 _OUTAGE_SECONDS = 3.0
-_AWAY = "away"
+_OUTAGE = "outage"
 _MISSING: Any = object()
 
 
 class Flags(ProcessBound):
-    """Feature flags, read from memory and kept up to date by a watch.
+    """Feature flags in memory, which a watch keeps up to date.
 
         flags = Flags(client.kv().bucket("feature-flags"), {"dark-mode": False})
         with flags:
             if flags.enabled("dark-mode", user="ada"):
                 ...
 
-    A flag is a key with JSON: `true`, `{"enabled": true}`, `{"enabled": true, "rollout": 0.5}`
-    (on for half of the users), or any other value for `get`.
+    A flag is a key with a JSON value: `true`, `{"enabled": true}`, `{"enabled": true, "rollout":
+    0.5}` (on for half of the users), or any other value for `get`.
 
-    Guaranteed:
-        - `start` never stops a boot. Where the gateway answers, all flags of the bucket are there
-          when it returns. Where it does not, or refuses, the defaults stand, one warning in the
-          log says why, and the flags come by themselves as soon as they can be had. `ready` says
-          whether they have come, and `wait_ready` waits for them.
-        - From then on every change comes by itself, in order, without a restart; reading does no
-          I/O and never raises.
-        - While the gateway is away the last known flags stand, `stale` says for how long they
-          have, and one warning in the log says that they do. Where something may
-          have been missed, a new snapshot is compared with them: what vanished meanwhile is gone
-          here, too, and until then `stale` goes on.
-        - A forked child, as of `gunicorn --preload`, follows the flags itself from the moment it
-          first looks at them; until then it has those of its parent. (Not `Flags`: an event
-          loop does not outlive a fork, and there `stale` is infinite.)
-        - A value that is no flag is skipped with a warning in the log, and the last good one
-          stands, or else the default.
-        - The same user gets the same answer of the same rollout everywhere, and keeps what is on
-          when the rollout grows.
+    You can rely on:
+        - `start` never stops your program from starting. If the gateway answers, all flags are
+          loaded when `start` returns. If it does not answer or refuses, the defaults apply, one
+          warning in the log gives the reason, and the flags are loaded as soon as that is possible.
+          `ready` tells whether they are loaded, and `wait_ready` waits for them.
+        - After that, every change arrives by itself and in order. Reading a flag does no I/O and
+          raises no error.
+        - While the gateway is away, the flags keep their last values, `stale` tells for how long,
+          and one warning is logged. If changes may have been missed, a new snapshot is loaded: a
+          flag that has disappeared returns to its default. Until then, `stale` grows.
+        - A forked child, such as a worker of `gunicorn --preload`, follows the flags itself as soon
+          as it reads one. Until then it has its parent's values. This does not apply to
+          `Flags`, because an event loop does not survive a fork: there, `stale` is infinite.
+        - A value that is not a valid flag is skipped with a warning, and the flag keeps its last
+          valid value or its default.
+        - The same user gets the same answer for the same rollout in every process, and keeps the
+          flag when the rollout grows.
 
-    Not guaranteed: that all processes change at the same moment, or that every value in between
-    is seen; that flags of a bucket with a TTL but without expiry markers go when they expire
-    (they go with the next snapshot). A connection that dies without a word is noticed after
-    40 s, and shows in `stale` after 20 s.
+    You cannot rely on: all processes changing at the same moment; seeing every value in between. In
+    a bucket with a TTL but without expiry markers, an expired flag stays until the next snapshot.
+    A connection that fails without an error is noticed after 40 s, and shows in `stale` after 20 s.
 
     Args:
-        bucket: of any type; the values are JSON.
-        defaults: what a flag is that is not in the bucket.
-        filter: of keys, as of `bucket.keys`; None = all. A flag's name is its whole key.
-        on_change: called with a flag's name and its new value, its default where it is gone, for
-            each that changed after `start` has returned, one after the other, from the thread
-            (async: task) that keeps them; while it runs, later changes wait.
+        bucket: a bucket of any type. The values are JSON.
+        defaults: the values of flags that are not in the bucket, by name.
+        filter: a filter as in `bucket.keys`; None for all keys. A flag's name is its whole key.
+        on_change: called with a flag's name and its new value (its default, if the flag is gone)
+            after each change since `start` returned, one call at a time, from the thread (async:
+            task) that follows the flags. Further changes wait while it runs.
+
+    Raises:
+        InvalidArgumentError: a default is not a valid flag, the filter is no text, or `bucket` is
+            not a bucket of this client.
     """
 
     def __init__(
@@ -105,25 +107,25 @@ class Flags(ProcessBound):
             except ValueError as error:
                 raise InvalidArgumentError(f"default of flag {name!r}: {error}") from error
         if filter is not None and not isinstance(filter, str):
-            raise InvalidArgumentError(f"a filter is text: {filter!r}")
-        # One try each: the first failure is to be known at once, and what follows tries on.
+            raise InvalidArgumentError(f"a filter must be text, not {filter!r}")
+        # One attempt each, so that the first failure is known at once. `_follow` tries again.
         self._bucket = bucket_view(checked_bucket(bucket, self), JSON, attempts=1)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
         self._flags: Mapping[str, Any] = {}
-        self._seen_at: float | None = None
+        self._heard_at: float | None = None
         self._watch: WatchReader[Any] | None = None
-        self._begun = False
-        self._late = False
-        self._told: set[str] = set()
+        self._started = False
+        self._report_first = False
+        self._logged: set[str] = set()
         self._guard = threading.Lock()
         self._pid = os.getpid()
         self._complete = False
-        self._settled = Signal()
-        self._there = Signal()
+        self._first_attempt_done = Signal()
+        self._loaded = Signal()
         self._closing = Signal()
-        self._work = Background(self._follow, f"jetkv flags of {bucket.name}")
-        self._orphaned = False
+        self._background = Background(self._follow, f"jetkv flags of {bucket.name}")
+        self._unfollowed = False
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a copy of a flag's value: the stored one, else its default, else `default`."""
@@ -134,12 +136,12 @@ class Flags(ProcessBound):
         return copy.deepcopy(value) if isinstance(value, dict | list) else value
 
     def enabled(self, name: str, user: str | None = None) -> bool:
-        """Return whether a flag is on: `true`, or an object whose `enabled` is true.
+        """Return whether a flag is on: its value is `true`, or an object whose `enabled` is true.
 
         Args:
-            name: of the flag; one that is nowhere is off.
-            user: whom a rollout asks about. Without one, a flag that is on for a part of the
-                users is off.
+            name: the flag's name. A flag that is neither stored nor has a default is off.
+            user: the user, for a flag with a rollout. Without a user, a flag that is on for a part
+                of the users is off.
         """
         self._after_fork()
         value = self._flags.get(name, _MISSING)
@@ -149,69 +151,71 @@ class Flags(ProcessBound):
 
     @property
     def stale(self) -> float:
-        """Seconds for which the flags may be out of date: 0 while the gateway speaks.
+        """Seconds for which the flags may be out of date; 0 while the gateway is connected.
 
-        Infinite before the first snapshot, when there are defaults only.
+        Infinite until the flags are loaded.
         """
         self._after_fork()
-        if self._seen_at is None or self._orphaned:
+        if self._heard_at is None or self._unfollowed:
             return math.inf
         watch = self._watch
-        silence = now() - self._seen_at
-        speaks = watch is not None and watch.connected and watch.synced
-        return 0.0 if speaks and silence < _SILENCE_SECONDS else silence
+        silence = now() - self._heard_at
+        current = watch is not None and watch.connected and watch.synced
+        return 0.0 if current and silence < _SILENCE_SECONDS else silence
 
     @property
     def ready(self) -> bool:
-        """Whether the flags of the bucket have been there: before, there are defaults only."""
+        """Whether the flags have been loaded. Until then, the defaults apply."""
         self._after_fork()
-        return self._seen_at is not None
+        return self._heard_at is not None
 
     def start(self, timeout: float = 2.0) -> None:
-        """Begin to follow the flags; return when they are there, or cannot be had now.
+        """Start to follow the flags, and return when they are loaded or cannot be loaded now.
 
-        That is at once where the gateway cannot be reached, or refuses. The defaults stand then,
-        the log says so once, and what follows the flags tries on in the background.
+        If the gateway refuses or cannot be reached, this returns at once. The defaults then apply,
+        one warning is logged, and loading continues in the background.
 
         Args:
             timeout: seconds to wait for a gateway that does not answer.
 
         Raises:
-            InvalidArgumentError: it was started before.
+            InvalidArgumentError: `start` was called before.
         """
         self._after_fork()
-        if self._begun:
-            raise InvalidArgumentError("these flags were started before", hint="make another one")
-        self._begun = True
+        if self._started:
+            raise InvalidArgumentError(
+                "these flags were started before", hint="make another object"
+            )
+        self._started = True
         try:
-            self._work.start()
-            settled = self._settled.wait(timeout)
+            self._background.start()
+            attempted = self._first_attempt_done.wait(timeout)
         except BaseException:
             self.close()
             raise
-        if not settled and self._is_late():
-            self._tell(_AWAY, f"nothing came within {timeout:g} s")
+        if not attempted and self._report_when_loaded():
+            self._log_outage(_OUTAGE, f"no answer within {timeout:g} s")
 
     def wait_ready(self, timeout: float | None = None) -> bool:
-        """Wait until the flags of the bucket are there, and return whether they are.
+        """Wait until the flags are loaded or closed; return whether they are loaded.
 
         Args:
-            timeout: seconds to wait; None = as long as it takes, or until they are closed.
+            timeout: seconds to wait; None to wait without a limit.
         """
         self._after_fork()
-        self._there.wait(timeout)
+        self._loaded.wait(timeout)
         return self.ready
 
     def close(self) -> None:
-        """Stop following; what is known stands, and gets stale."""
+        """Stop following the flags. They keep their last values, and `stale` grows."""
         self._after_fork(follow=False)
         self._closing.set()
         watch = self._watch
         if watch is not None:
             watch.close()
-        self._work.stop(_STOP_SECONDS)
+        self._background.stop(_STOP_SECONDS)
         self._watch = None
-        self._there.set()
+        self._loaded.set()
 
     def __enter__(self) -> Self:
         self.start()
@@ -221,24 +225,28 @@ class Flags(ProcessBound):
         self.close()
 
     def _after_fork(self, *, follow: bool = True) -> None:
-        """In a forked child, begin to follow anew: the thread that does is its parent's."""
+        """In a forked child, start a new thread: the parent's does not exist there."""
         if self._pid == os.getpid():
             return
         with fork_lock():
             if self._pid == os.getpid():
                 return
             closed = self._closing.is_set()
-            # Its locks may be held by threads that the child has not.
-            self._guard, self._told, self._watch = threading.Lock(), set(), None
-            self._settled, self._there, self._closing = Signal(), Signal(), Signal()
-            self._work = Background(self._follow, f"jetkv flags of {self._bucket.name}")
-            if self._seen_at is not None or closed:
-                self._there.set()
+            # Threads that do not exist in the child may hold the old locks.
+            self._guard, self._logged, self._watch = threading.Lock(), set(), None
+            self._first_attempt_done, self._loaded, self._closing = (
+                Signal(),
+                Signal(),
+                Signal(),
+            )
+            self._background = Background(self._follow, f"jetkv flags of {self._bucket.name}")
+            if self._heard_at is not None or closed:
+                self._loaded.set()
             if closed:
                 self._closing.set()
             self._pid = os.getpid()
-            if self._begun and follow and not closed:
-                self._orphaned = not self._work.revive()
+            if self._started and follow and not closed:
+                self._unfollowed = not self._background.revive()
 
     def _follow(self) -> None:
         failed = 0
@@ -249,21 +257,23 @@ class Flags(ProcessBound):
             try:
                 self._read(self._watch)
             except WatchLostError as error:
-                log.info("flags of bucket %r begin again: %s", self._bucket.name, error)
+                log.info("flags of bucket %r are loaded again: %s", self._bucket.name, error)
             except ClientClosedError as error:
-                log.warning("flags of bucket %r are followed no more: %s", self._bucket.name, error)
-                self._settled.set()
-                self._there.set()
+                log.warning(
+                    "flags of bucket %r are no longer followed: %s", self._bucket.name, error
+                )
+                self._first_attempt_done.set()
+                self._loaded.set()
                 return
             except JetKVError as error:
-                # Whatever stands in the way, it may be mended while this runs.
+                # Any of these errors may be fixed while the program runs.
                 if not error.retryable:
                     back_off = _LONG_BACK_OFF
-                self._is_late()
-                self._tell(_AWAY if error.retryable else type(error).__name__, error)
-                self._settled.set()
-            except Exception:  # a defect must not end what nobody waits for
-                log.exception("flags of bucket %r begin again", self._bucket.name)
+                self._report_when_loaded()
+                self._log_outage(_OUTAGE if error.retryable else type(error).__name__, error)
+                self._first_attempt_done.set()
+            except Exception:  # Nobody awaits this loop, so a defect must not end it unseen.
+                log.exception("flags of bucket %r are loaded again", self._bucket.name)
             failed = 1 if self._complete else failed + 1
             self._closing.wait(back_off.delay(failed, 0.0, jitter()))
 
@@ -280,39 +290,39 @@ class Flags(ProcessBound):
         )
         return WatchReader(endpoint, self._bucket.name, session)
 
-    def _is_late(self) -> bool:
-        """Return whether the flags are not there yet, and are told to `on_change` when they are."""
+    def _report_when_loaded(self) -> bool:
+        """Return whether the flags are not loaded yet; if so, report them to `on_change` later."""
         with self._guard:
-            self._late = self._late or self._seen_at is None
-            return self._late
+            self._report_first = self._report_first or self._heard_at is None
+            return self._report_first
 
-    def _tell(self, kind: str, reason: object) -> None:
-        """Say what keeps the flags away: each kind once, until they are there again."""
+    def _log_outage(self, kind: str, reason: object) -> None:
+        """Log why the flags cannot be loaded, once for each kind of error until they are."""
         with self._guard:
-            if kind in self._told:
+            if kind in self._logged:
                 return
-            self._told.add(kind)
-        stand = "the defaults" if self._seen_at is None else "the last known ones"
+            self._logged.add(kind)
+        values = "the defaults apply" if self._heard_at is None else "the last values stay"
         log.warning(
-            "flags of bucket %r cannot be had, and %s stand; they come as soon as they can: %s",
+            "flags of bucket %r cannot be loaded, so %s; loading is tried again: %s",
             self._bucket.name,
-            stand,
+            values,
             reason,
         )
 
-    def _look_for_outage(self, down_since: float) -> None:
-        seen_at = now() if self._seen_at is None else self._seen_at
-        if now() - down_since >= _OUTAGE_SECONDS or now() - seen_at >= _SILENCE_SECONDS:
-            self._tell(_AWAY, f"the gateway was last there {now() - seen_at:.0f} s ago")
+    def _check_for_outage(self, down_since: float) -> None:
+        heard_at = now() if self._heard_at is None else self._heard_at
+        if now() - down_since >= _OUTAGE_SECONDS or now() - heard_at >= _SILENCE_SECONDS:
+            self._log_outage(_OUTAGE, f"the gateway last answered {now() - heard_at:.0f} s ago")
 
-    def _tell_ready(self) -> None:
+    def _log_loaded(self) -> None:
         with self._guard:
-            told, self._told = self._told, set()
-        if told:
-            log.info("flags of bucket %r are there", self._bucket.name)
+            logged, self._logged = self._logged, set()
+        if logged:
+            log.info("flags of bucket %r are loaded", self._bucket.name)
 
     def _read(self, watch: WatchReader[Any]) -> None:
-        """Follow one watch, step by step, so that it is seen when the gateway speaks."""
+        """Follow one watch step by step, to know when the gateway was last heard from."""
         snapshot: dict[str, Any] = {}
         down_since = math.inf
         while not self._closing.is_set():
@@ -330,13 +340,13 @@ class Flags(ProcessBound):
                 continue
             if not watch.connected:
                 down_since = min(down_since, now())
-                self._look_for_outage(down_since)
+                self._check_for_outage(down_since)
                 continue
             down_since = math.inf
             if watch.synced:
-                self._seen_at = now()
-                if self._told:
-                    self._tell_ready()
+                self._heard_at = now()
+                if self._logged:
+                    self._log_loaded()
 
     def _collect(self, snapshot: dict[str, Any], update: Update[Any]) -> None:
         value = self._value(update)
@@ -351,16 +361,16 @@ class Flags(ProcessBound):
         self._replace(flags)
 
     def _replace(self, flags: dict[str, Any]) -> None:
-        # A new mapping each time: a reader in another thread sees the one or the other.
+        # A new mapping each time, so that other threads see either the old or the new flags.
         before, self._flags = self._flags, flags
         with self._guard:
-            first = self._seen_at is None
-            # Who has been given the defaults is told of what they become.
-            silent = first and not self._late
+            first = self._heard_at is None
+            # The first flags are reported only if `start` returned with the defaults.
+            silent = first and not self._report_first
             if first:
-                self._seen_at = now()
-        self._settled.set()
-        self._there.set()
+                self._heard_at = now()
+        self._first_attempt_done.set()
+        self._loaded.set()
         if self._on_change is None or silent:
             return
         for name in sorted(before.keys() | flags.keys()):
@@ -368,11 +378,11 @@ class Flags(ProcessBound):
             if _differ(before.get(name, default), flags.get(name, default)):
                 try:
                     resolve(self._on_change(name, self.get(name)))
-                except Exception:  # it is the caller's, and the flags go on
+                except Exception:  # The caller's function may raise anything.
                     log.exception("on_change of flag %r", name)
 
     def _value(self, update: Update[Any]) -> Any:
-        """Return what an update makes of its flag; `_MISSING` where it takes it away."""
+        """Return the flag's value after an update; `_MISSING` if the flag is deleted."""
         if update.operation is not Operation.PUT:
             return _MISSING
         try:
@@ -390,5 +400,5 @@ class Flags(ProcessBound):
 
 
 def _differ(one: Any, other: Any) -> bool:
-    # True == 1 in Python; in a flag it is not.
+    # In Python True == 1, but as flags they differ.
     return type(one) is not type(other) or one != other

@@ -21,20 +21,20 @@ from jetkv.errors import (
     OutcomeUnknownError,
     UnavailableError,
 )
-from jetkv.recipes._lease import Hold, Lease, clock, ttl_of
-from jetkv.recipes._sync.doorbell import Doorbell
-from jetkv.recipes._sync.owned import Owned
-from jetkv.recipes._sync.tenure import OnLost, Tenure
+from jetkv.recipes._lease import Lease, Ownership, clock, ttl_of
+from jetkv.recipes._sync.claimed_key import ClaimedKey
+from jetkv.recipes._sync.heartbeat import Heartbeat, OnLost
+from jetkv.recipes._sync.release_watch import ReleaseWatch
 from jetkv.recipes._sync.view import checked_bucket
 
 __all__ = ["Lock"]
 
-_TROUBLE = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
-_LONGEST_POLL = 1.0
+_RETRIED = (UnavailableError, DeadlineExceededError, OutcomeUnknownError)
+_MAX_POLL_SECONDS = 1.0
 
 
 class Lock(ProcessBound):
-    """A lock that many machines agree on, and that a crash does not keep.
+    """A lock across machines. If its holder crashes, it becomes free.
 
         locks = client.kv().bucket("locks")  # made with ttl=timedelta(seconds=30)
         lock = Lock(locks, "report")
@@ -43,36 +43,40 @@ class Lock(ProcessBound):
                 lock.check()
                 store(page, fencing=lock.fencing)
 
-    Guaranteed:
-        - While the key lives, one holds it: every write of it is a compare-and-set.
-        - A holder that crashes, or is cut off from the gateway, is followed by another after at
-          most the bucket's TTL.
-        - `held` is False from the moment when the TTL has passed since the last renewal *began*,
-          by this machine's clock alone, even while it is cut off; once False, it stays False.
-        - `fencing` grows from holder to holder, as long as the bucket is the same.
-        - A write whose outcome is unknown is settled by reading, never by assumption.
+    You can rely on:
+        - While the key lives, there is one holder: every write of the key is a compare-and-set.
+        - If the holder crashes or loses its connection, another can hold the lock after at most the
+          bucket's TTL.
+        - `held` becomes False as soon as the TTL has passed since the last renewal *began*, by this
+          machine's clock, even without a connection. Then it stays False.
+        - `fencing` grows from holder to holder, until the bucket is deleted and created again.
+        - If the outcome of a write is unknown, the key is read; nothing is assumed.
 
-    Not guaranteed:
-        - That nothing runs beside you. Between a look at `held` and what you do next, a process
-          can be paused (GC, SIGSTOP, a virtual machine that moves) for longer than the TTL. What
-          the lock guards must refuse a smaller `fencing` than it has seen; only that is safe.
-        - Expiry is by the clock of the nats-server: one that is set forward, or another leader's
-          that is ahead, ends a lock early by as much.
-        - Order: who waits longest need not be next.
-        - Progress of the holder: the heartbeat says that its process lives, not that it works.
+    You cannot rely on:
+        - Nothing else running at the same time. Between `check` and your next step, the process can
+          be paused (garbage collection, SIGSTOP, a virtual machine that moves) for longer than the
+          TTL. Only `fencing` makes this safe: the resource that the lock protects must refuse a
+          number that is smaller than one it has seen.
+        - The server's clock. If it is set forward, or if the clock of the next leader is ahead, the
+          lock ends that much earlier.
+        - Order: the process that waits longest need not be the next holder.
+        - Progress: the heartbeat shows that the process lives, not that its work advances.
 
-    It is not re-entrant, and an object is one holder: make one for each thread or task. What is
-    stored is JSON of its own, whatever the type of the bucket. The bucket needs a TTL, which each
-    `acquire` reads; one that is shortened while the lock is held ends it early, unseen. An
-    `acquire` that is cancelled may leave the name taken for up to the TTL: give it a timeout.
+    The lock is not re-entrant. Use one object for each thread or task. It stores JSON of its own,
+    whatever the bucket's type. Each `acquire` reads the bucket's TTL; if the TTL is made shorter
+    while the lock is held, the lock ends early without notice. If you cancel an `acquire`, the key
+    may stay taken for up to the TTL: use a timeout instead.
 
     Args:
-        bucket: made with a ttl of 1 s or more. It bounds how long a crash blocks others, and how
-            long a holder may be cut off; 10 to 60 s suit most.
-        name: the key.
-        holder: what others are told about who holds it; None = host name and process id.
-        timeout: seconds that `with` waits for others; None = as long as it takes.
-        on_lost: called once when it is lost, in the heartbeat's thread (async: task).
+        bucket: a bucket with a TTL of 1 s or more. The TTL is how long a crash blocks others, and
+            how long a holder may be without a connection; 10 to 60 s suit most programs.
+        name: the lock's key.
+        holder: what others read about the holder; None for host name and process id.
+        timeout: seconds that `with` waits for the lock; None to wait without a limit.
+        on_lost: called once if the lock is lost, in the heartbeat's thread (async: task).
+
+    Raises:
+        InvalidArgumentError: `bucket` is not a bucket of this client.
     """
 
     def __init__(
@@ -86,10 +90,10 @@ class Lock(ProcessBound):
     ) -> None:
         self._bucket = checked_bucket(bucket, self)
         self._name = name
-        self._facts = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
+        self._fields = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout
         self._on_lost = on_lost
-        self._tenure: Tenure | None = None
+        self._heartbeat: Heartbeat | None = None
         self._guard = threading.Lock()
         self._busy = False
 
@@ -99,76 +103,80 @@ class Lock(ProcessBound):
 
     @property
     def held(self) -> bool:
-        """Whether it is held now. No I/O: it goes by the clock."""
-        tenure = self._tenure
-        return tenure is not None and tenure.lease.alive
+        """Whether this object holds the lock now. This does no I/O: it reads the clock."""
+        heartbeat = self._heartbeat
+        return heartbeat is not None and heartbeat.lease.alive
 
     @property
     def fencing(self) -> int:
-        """The revision that it was acquired with; what it guards refuses smaller ones.
+        """The revision that the lock was acquired with, for the resource that the lock protects.
 
-        It stays when the lock is lost, so that late work is refused rather than let through.
+        It stays after the lock is lost, so that the resource can refuse late work.
 
         Raises:
-            LockError: it was not acquired, or was released.
+            LockError: the lock was not acquired, or was released.
         """
-        tenure = self._tenure
-        if tenure is None:
-            raise LockError(f"{self._what} is not acquired", hint="acquire() it first")
-        return tenure.lease.hold.fencing
+        heartbeat = self._heartbeat
+        if heartbeat is None:
+            raise LockError(f"{self._description} is not acquired", hint="call acquire() first")
+        return heartbeat.lease.ownership.fencing
 
     def check(self) -> None:
-        """Return if it is held now.
+        """Check that this object holds the lock now.
 
         Raises:
-            LockLostError: it is not; what it guards must stop.
+            LockLostError: it does not; stop the work that the lock protects.
         """
         if self.held:
             return
-        lost = "is lost" if self._tenure is not None else "is not acquired"
+        state = "is lost" if self._heartbeat is not None else "is not acquired"
         raise LockLostError(
-            f"{self._what} {lost}", hint="stop; release() and acquire() it to begin again"
+            f"{self._description} {state}",
+            hint="stop the work; to start again, release() and acquire()",
         )
 
     def acquire(self, timeout: float | None = None) -> None:
-        """Take it, as soon as nobody else holds it.
+        """Wait until the lock is free, and take it.
 
         Args:
-            timeout: seconds to wait for others; 0 = try once; None = as long as it takes. A call
-                that is on its way has the client's own timeout besides.
+            timeout: seconds to wait; 0 to try once; None to wait without a limit. A request that is
+                running when the time ends may take as long as the client's own timeout allows.
 
         Raises:
-            LockTimeoutError: somebody else held it all the time.
-            LockError: this object holds it, or is acquiring it, already.
+            LockTimeoutError: another holder held it all the time.
+            LockError: this object already holds the lock, or is acquiring it.
             InvalidArgumentError: the bucket has no TTL.
-            UnavailableError, DeadlineExceededError: at once when the first try fails so; one that
-                waits already goes on, and raises them if they last until `timeout`.
-            OutcomeUnknownError: as these; it is not held, but may block others for the TTL.
+            UnavailableError, DeadlineExceededError: the gateway is away. The first attempt raises
+                this at once. Later ones wait, and raise it if it lasts until `timeout`.
+            OutcomeUnknownError: as these. You do not hold the lock, but the key may block others
+                for the TTL.
         """
         with self._guard:
             if self._busy or self.held:
                 raise LockError(
-                    f"this object holds {self._what} already, or is about to",
+                    f"this object already holds {self._description}, or is acquiring it",
                     hint="make one Lock for each thread or task",
                 )
             self._busy = True
         try:
             self._end()
-            # Each time: the bucket may be another one by now.
+            # Read each time: the bucket may have been created again with another TTL.
             ttl = ttl_of(self._bucket.info(), "a lock")
-            owned = Owned(self._bucket, self._name, ttl)
-            hold = self._take(owned, ttl, timeout)
-            lease = Lease(hold, ttl)
-            self._tenure = Tenure(self._what, owned, self._facts, lease, self._on_lost)
-            self._tenure.start()
+            claimed_key = ClaimedKey(self._bucket, self._name, ttl)
+            ownership = self._wait_for(claimed_key, ttl, timeout)
+            lease = Lease(ownership, ttl)
+            self._heartbeat = Heartbeat(
+                self._description, claimed_key, self._fields, lease, self._on_lost
+            )
+            self._heartbeat.start()
         finally:
             self._busy = False
 
     def release(self) -> None:
-        """Give it back; nothing happens when it is lost, or was not acquired.
+        """Release the lock. If it was lost or not acquired, this does nothing.
 
-        Only what this object wrote is deleted. When that cannot be done a warning is logged, and
-        the TTL frees it.
+        Only a key that this object wrote is deleted. If the key cannot be deleted, a warning is
+        logged, and the lock becomes free after its TTL.
         """
         self._end()
 
@@ -182,59 +190,60 @@ class Lock(ProcessBound):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release it.
+        """Release the lock.
 
         Raises:
-            LockLostError: it was lost meanwhile, and nothing else was raised.
+            LockLostError: the lock was lost before the end of the block, and the block raised no
+                error.
         """
         if not self._end() and error is None:
             raise LockLostError(
-                f"{self._what} was lost before its end",
-                hint="what ran under it may have run beside another holder",
+                f"{self._description} was lost before the end of the block",
+                hint="the block may have run at the same time as another holder",
             )
 
     @property
-    def _what(self) -> str:
+    def _description(self) -> str:
         return f"lock {self._name!r} in bucket {self._bucket.name!r}"
 
     def _end(self) -> bool:
         with self._guard:
-            tenure, self._tenure = self._tenure, None
-        return tenure is None or tenure.end()
+            heartbeat, self._heartbeat = self._heartbeat, None
+        return heartbeat is None or heartbeat.end()
 
-    def _take(self, owned: Owned, ttl: float, timeout: float | None) -> Hold:
+    def _wait_for(self, claimed_key: ClaimedKey, ttl: float, timeout: float | None) -> Ownership:
         deadline = math.inf if timeout is None else now() + timeout
-        trouble: JetKVError | None = None
+        failure: JetKVError | None = None
         waited = False
-        bell = Doorbell(self._bucket, self._name)
+        release_watch = ReleaseWatch(self._bucket, self._name)
         try:
             while True:
-                hold = None
+                ownership = None
                 try:
-                    hold = owned.take(self._facts)
-                    trouble = None
-                    if hold is not None and clock() >= hold.since + ttl:
-                        # The answer came so late that there is nothing left of it.
-                        owned.drop(hold)
-                        hold = None
-                except _TROUBLE as error:
+                    ownership = claimed_key.acquire(self._fields)
+                    failure = None
+                    if ownership is not None and clock() >= ownership.written_at + ttl:
+                        # The answer came so late that the TTL has passed.
+                        claimed_key.release(ownership)
+                        ownership = None
+                except _RETRIED as error:
                     if not waited:
                         raise
-                    trouble = error
-                if hold is not None:
-                    return hold
+                    failure = error
+                if ownership is not None:
+                    return ownership
                 left = deadline - now()
                 if left <= 0:
-                    raise trouble or self._timed_out(owned, timeout)
+                    raise failure or self._timed_out(claimed_key, timeout)
                 waited = True
-                poll = min(_LONGEST_POLL, ttl / 4) * (0.5 + 0.5 * jitter())
-                bell.wait(min(left, poll))
+                poll = min(_MAX_POLL_SECONDS, ttl / 4) * (0.5 + 0.5 * jitter())
+                release_watch.wait(min(left, poll))
         finally:
-            bell.close()
+            release_watch.close()
 
-    def _timed_out(self, owned: Owned, timeout: float | None) -> LockTimeoutError:
-        holder = owned.other.get("holder", "somebody else")
+    def _timed_out(self, claimed_key: ClaimedKey, timeout: float | None) -> LockTimeoutError:
+        holder = claimed_key.other.get("holder", "another holder")
         return LockTimeoutError(
-            f"{self._what} was not free within {timeout:g} s: held by {holder}",
-            hint="wait longer, or try again later",
+            f"{self._description} was not free within {timeout:g} s: held by {holder}",
+            hint="use a longer timeout, or try again later",
         )

@@ -158,7 +158,7 @@ def _answer(reader: BinaryIO, client: socket.socket | None) -> bool:
 
 
 @contextmanager
-def wire_to(gateway: Http) -> Iterator[Wire]:
+def relay_to(gateway: Http) -> Iterator[Wire]:
     wire: Wire
 
     class Handler(socketserver.BaseRequestHandler):

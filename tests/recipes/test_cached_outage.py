@@ -10,9 +10,9 @@ import pytest
 
 from jetkv import AsyncClient, Client, InvalidArgumentError, UnavailableError
 from jetkv.recipes import cached
-from jetkv.recipes._away import Remembered
+from jetkv.recipes._outage import RecentValues
 from jetkv.testing import LocalGateway, LocalNats
-from tests.recipes.wires import Wire, wire_to
+from tests.recipes.relay import Wire, relay_to
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
 from tests.support.waiting import soon
@@ -40,7 +40,7 @@ def source() -> Source:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cool-down that a test can wait for."""
-    monkeypatch.setattr("jetkv.recipes._away.COOL_DOWN_SECONDS", 0.2)
+    monkeypatch.setattr("jetkv.recipes._outage.COOL_DOWN_SECONDS", 0.2)
 
 
 class Outage:
@@ -62,7 +62,7 @@ def outage(tmp_path: Path) -> Iterator[Outage]:
     with ExitStack() as stack:
         nats = stack.enter_context(LocalNats(tmp_path))
         http = stack.enter_context(running_gateway(nats.url, log_level="info"))
-        yield Outage(nats, http, stack.enter_context(wire_to(http)))
+        yield Outage(nats, http, stack.enter_context(relay_to(http)))
 
 
 def test_with_nats_away_one_call_asks_and_the_others_wait_for_nobody(outage, source) -> None:
@@ -195,25 +195,25 @@ def test_a_refused_write_is_said_once_though_reads_go_on(http, source, words, ma
 
 @pytest.mark.parametrize("wrong", [{"timeout": 0}, {"stale": -1}])
 def test_times_that_make_no_sense_are_refused(sync_kv, bucket, wrong) -> None:
-    with pytest.raises(InvalidArgumentError, match="timeout is above 0"):
+    with pytest.raises(InvalidArgumentError, match="timeout must be above 0"):
         cached(sync_kv.bucket(bucket.name), **wrong)
 
 
-def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
-    remembered = Remembered(60)
+def test_what_is_recent_is_bounded_in_number_and_bytes() -> None:
+    recent = RecentValues(60)
     for number in range(2000):
-        remembered.add(str(number), b"x")
-    assert [remembered.get(str(number)) for number in (0, 975, 976, 1999)] == [
+        recent.add(str(number), b"x")
+    assert [recent.get(str(number)) for number in (0, 975, 976, 1999)] == [
         None,
         None,
         b"x",
         b"x",
     ]
-    remembered.add("large", bytes(8 * 1024 * 1024))
-    assert remembered.get("1999") is None
-    assert remembered.get("large") is not None
-    remembered.add("too large", bytes(8 * 1024 * 1024 + 1))
-    assert remembered.get("large") is not None
-    remembered.drop("large")
-    remembered.add("new", b"y")
-    assert remembered.get("new") == b"y"
+    recent.add("large", bytes(8 * 1024 * 1024))
+    assert recent.get("1999") is None
+    assert recent.get("large") is not None
+    recent.add("too large", bytes(8 * 1024 * 1024 + 1))
+    assert recent.get("large") is not None
+    recent.remove("large")
+    recent.add("new", b"y")
+    assert recent.get("new") == b"y"

@@ -1,5 +1,5 @@
-# Made from sdk/jetkv/recipes/_async/doorbell.py by `make format`; edit that one.
-"""What wakes those who wait for a key to be free."""
+# Made from sdk/jetkv/recipes/_async/release_watch.py by `make format`; edit that one.
+"""Wakes an `acquire` that waits for a lock's key to be released."""
 
 import logging
 from typing import Any
@@ -11,33 +11,33 @@ from jetkv.models import Operation
 from jetkv.recipes._documents import DOCUMENTS
 from jetkv.recipes._sync.view import bucket_view, filters_for
 
-__all__ = ["Doorbell"]
+__all__ = ["ReleaseWatch"]
 
 log = logging.getLogger("jetkv.recipes")
 
 _STOP_SECONDS = 1.0
 
 
-class Doorbell:
-    """Rings when a key is deleted, or seen to expire.
+class ReleaseWatch:
+    """Watches a key, and ends `wait` when the key is deleted or expires.
 
-    It may ring too often, and where it cannot watch, or the bucket has no expiry markers, not at
-    all: who waits has to look from time to time, too.
+    It may end a wait too early. It may also not notice a release at all: if it cannot watch, or if
+    the bucket has no expiry markers. So the caller must also poll.
     """
 
     def __init__(self, bucket: Bucket[Any], key: str) -> None:
         self._key = key
         self._watch = bucket_view(bucket, DOCUMENTS).watch(*filters_for(key))
-        self._rung = Signal()
+        self._released = Signal()
         self._listener: Background | None = None
 
     def wait(self, seconds: float) -> None:
-        """Wait until it rings, or for `seconds`."""
+        """Wait until the key is released, or for `seconds`."""
         if self._listener is None:
             self._listener = Background(self._listen, f"jetkv waits for {self._key!r}")
             self._listener.start()
-        self._rung.wait(seconds)
-        self._rung.clear()
+        self._released.wait(seconds)
+        self._released.clear()
 
     def close(self) -> None:
         """Stop watching."""
@@ -47,11 +47,11 @@ class Doorbell:
 
     def _listen(self) -> None:
         try:
-            with self._watch as changes:
-                # What happened before the watch stood was not seen.
-                self._rung.set()
-                for update in changes:
+            with self._watch as updates:
+                # The key may have been released before the watch was open.
+                self._released.set()
+                for update in updates:
                     if update.key == self._key and update.operation is not Operation.PUT:
-                        self._rung.set()
+                        self._released.set()
         except JetKVError as error:
-            log.debug("no watch on %r, which is polled: %s", self._key, error)
+            log.debug("%r cannot be watched, and is polled instead: %s", self._key, error)

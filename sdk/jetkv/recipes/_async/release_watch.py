@@ -1,4 +1,4 @@
-"""What wakes those who wait for a key to be free."""
+"""Wakes an `acquire` that waits for a lock's key to be released."""
 
 import logging
 from typing import Any
@@ -10,33 +10,33 @@ from jetkv.models import Operation
 from jetkv.recipes._async.view import bucket_view, filters_for
 from jetkv.recipes._documents import DOCUMENTS
 
-__all__ = ["AsyncDoorbell"]
+__all__ = ["AsyncReleaseWatch"]
 
 log = logging.getLogger("jetkv.recipes")
 
 _STOP_SECONDS = 1.0
 
 
-class AsyncDoorbell:
-    """Rings when a key is deleted, or seen to expire.
+class AsyncReleaseWatch:
+    """Watches a key, and ends `wait` when the key is deleted or expires.
 
-    It may ring too often, and where it cannot watch, or the bucket has no expiry markers, not at
-    all: who waits has to look from time to time, too.
+    It may end a wait too early. It may also not notice a release at all: if it cannot watch, or if
+    the bucket has no expiry markers. So the caller must also poll.
     """
 
     def __init__(self, bucket: AsyncBucket[Any], key: str) -> None:
         self._key = key
         self._watch = bucket_view(bucket, DOCUMENTS).watch(*filters_for(key))
-        self._rung = AsyncSignal()
+        self._released = AsyncSignal()
         self._listener: AsyncBackground | None = None
 
     async def wait(self, seconds: float) -> None:
-        """Wait until it rings, or for `seconds`."""
+        """Wait until the key is released, or for `seconds`."""
         if self._listener is None:
             self._listener = AsyncBackground(self._listen, f"jetkv waits for {self._key!r}")
             await self._listener.start()
-        await self._rung.wait(seconds)
-        self._rung.clear()
+        await self._released.wait(seconds)
+        self._released.clear()
 
     async def aclose(self) -> None:
         """Stop watching."""
@@ -46,11 +46,11 @@ class AsyncDoorbell:
 
     async def _listen(self) -> None:
         try:
-            async with self._watch as changes:
-                # What happened before the watch stood was not seen.
-                self._rung.set()
-                async for update in changes:
+            async with self._watch as updates:
+                # The key may have been released before the watch was open.
+                self._released.set()
+                async for update in updates:
                     if update.key == self._key and update.operation is not Operation.PUT:
-                        self._rung.set()
+                        self._released.set()
         except JetKVError as error:
-            log.debug("no watch on %r, which is polled: %s", self._key, error)
+            log.debug("%r cannot be watched, and is polled instead: %s", self._key, error)

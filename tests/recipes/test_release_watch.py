@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from jetkv.recipes._async.doorbell import AsyncDoorbell
+from jetkv.recipes._async.release_watch import AsyncReleaseWatch
 
 LONG = 3600.0
 
@@ -12,7 +12,7 @@ LONG = 3600.0
 @pytest.fixture
 async def bell(kv, bucket):
     bucket.put("x", "1")
-    found = AsyncDoorbell(kv.bucket(bucket.name), "x")
+    found = AsyncReleaseWatch(kv.bucket(bucket.name), "x")
     yield found
     await found.aclose()
 
@@ -31,7 +31,7 @@ async def test_it_rings_when_the_key_is_deleted_and_not_when_it_is_written(
         bucket.put("x", "2")
         bucket.put("y", "1")
         bucket.delete("y")
-        other = AsyncDoorbell(kv.bucket(bucket.name), "y")
+        other = AsyncReleaseWatch(kv.bucket(bucket.name), "y")
         await other.wait(LONG)
         await other.aclose()
         assert not waiting.done()
@@ -40,6 +40,6 @@ async def test_it_rings_when_the_key_is_deleted_and_not_when_it_is_written(
 
 
 async def test_without_a_bucket_it_does_not_ring_and_the_wait_ends_in_time(kv, bucket_name) -> None:
-    bell = AsyncDoorbell(kv.bucket(bucket_name), "x")
+    bell = AsyncReleaseWatch(kv.bucket(bucket_name), "x")
     await bell.wait(0.05)
     await bell.aclose()

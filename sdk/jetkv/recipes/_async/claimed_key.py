@@ -1,0 +1,182 @@
+"""A key that one of several processes owns, and the outcome of writes that got no answer."""
+
+import dataclasses
+import secrets
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from jetkv._async.bucket import AsyncBucket
+from jetkv.errors import (
+    JetKVError,
+    KeyExistsError,
+    OutcomeUnknownError,
+    RevisionMismatchError,
+)
+from jetkv.models import Entry
+from jetkv.recipes._async.view import bucket_view
+from jetkv.recipes._documents import DOCUMENTS
+from jetkv.recipes._lease import Ownership, clock
+
+__all__ = ["AsyncClaimedKey"]
+
+_TRIES = 3
+_MIN_TIMEOUT = 0.05
+
+_Document = Entry[Mapping[str, Any]]
+
+
+class AsyncClaimedKey:
+    """A key with a document that names its owner.
+
+    The document's field `by` has a random text that only this object writes. Every write is a
+    compare-and-set. A write without an answer may have been applied, or may be applied later. The
+    object then reads the key: `by` shows whether the write was applied, and later writes name
+    another revision, so that the late one fails.
+
+    Args:
+        bucket: the bucket.
+        key: the key.
+        timeout: seconds for one call.
+
+    Attributes:
+        other: the document of the other owner that was seen last.
+    """
+
+    def __init__(self, bucket: AsyncBucket[Any], key: str, timeout: float) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._timeout = timeout
+        self._by = secrets.token_urlsafe(16)
+        self.other: Mapping[str, Any] = {}
+
+    async def acquire(self, fields: Mapping[str, Any]) -> Ownership | None:
+        """Create the key if it does not exist; return None if another owner has it.
+
+        Args:
+            fields: what the document has beside `by`.
+
+        Raises:
+            OutcomeUnknownError: the key may exist without an owner until its TTL ends.
+        """
+        unknown: OutcomeUnknownError | None = None
+        for _ in range(_TRIES):
+            written_at = clock()
+            try:
+                revision = await self._view().create(self._key, self._document(fields))
+                return Ownership(revision, revision, written_at)
+            except KeyExistsError:
+                pass
+            except OutcomeUnknownError as error:
+                unknown = error
+            found = await self._read(unknown)
+            if self._is_own(found):
+                # An earlier attempt was applied, at an unknown time. A renewal makes it known.
+                ownership = Ownership(found.revision, found.revision, written_at)
+                try:
+                    return await self.renew(ownership, fields)
+                except RevisionMismatchError:
+                    continue
+            if found is not None:
+                self.other = found.value
+                return None
+        if unknown is not None:
+            raise unknown
+        return None
+
+    async def renew(
+        self, ownership: Ownership, fields: Mapping[str, Any], *, until: float | None = None
+    ) -> Ownership:
+        """Write the document again, so that its TTL starts again.
+
+        Args:
+            ownership: what `acquire` or the last `renew` returned.
+            fields: what the document has beside `by`.
+            until: when to give up, by `clock`.
+
+        Raises:
+            RevisionMismatchError: the key is no longer owned by this object.
+            OutcomeUnknownError: the key may have been renewed.
+        """
+        problem: JetKVError
+        for _ in range(_TRIES):
+            written_at = clock()
+            try:
+                revision = await self._view(until).update(
+                    self._key, self._document(fields), ownership.revision
+                )
+                return dataclasses.replace(ownership, revision=revision, written_at=written_at)
+            except (RevisionMismatchError, OutcomeUnknownError) as error:
+                problem = error
+                found = await self._read(error, until)
+            if not self._is_own(found):
+                raise RevisionMismatchError(f"{self._key!r} has another owner now") from problem
+            ownership = dataclasses.replace(ownership, revision=found.revision)
+            if until is not None and clock() >= until:
+                break
+        raise _unknown(problem)
+
+    async def release(
+        self, ownership: Ownership, *, unchanged: bool = False, until: float | None = None
+    ) -> bool:
+        """Delete the key if this object still owns it; return False if it certainly did not.
+
+        Args:
+            ownership: what `acquire` or the last `renew` returned.
+            unchanged: delete the key only if it is still at that revision.
+            until: when to give up, by `clock`.
+
+        Raises:
+            OutcomeUnknownError: the key may have been deleted, or may be deleted later.
+        """
+        problem: JetKVError
+        for _ in range(_TRIES):
+            try:
+                await self._view(until).delete(self._key, revision=ownership.revision)
+            except (RevisionMismatchError, OutcomeUnknownError) as error:
+                problem = error
+                found = await self._read(error, until)
+            else:
+                return True
+            if not self._is_own(found):
+                return isinstance(problem, OutcomeUnknownError)
+            if unchanged and found.revision != ownership.revision:
+                return False
+            ownership = dataclasses.replace(ownership, revision=found.revision)
+            if until is not None and clock() >= until:
+                break
+        raise _unknown(problem)
+
+    async def _read(
+        self, problem: JetKVError | None, until: float | None = None
+    ) -> _Document | None:
+        """Return the stored document. If it cannot be read, an unknown outcome stays unknown."""
+        try:
+            return await self._view(until).get_or_none(self._key)
+        except JetKVError as error:
+            if isinstance(problem, OutcomeUnknownError):
+                raise problem from error
+            raise
+
+    def _is_own(
+        self, found: Entry[Mapping[str, Any]] | None
+    ) -> TypeGuard[Entry[Mapping[str, Any]]]:
+        return found is not None and found.value.get("by") == self._by
+
+    def _document(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"by": self._by, **fields}
+
+    def _view(self, until: float | None = None) -> AsyncBucket[Mapping[str, Any]]:
+        timeout = self._timeout if until is None else min(self._timeout, until - clock())
+        return bucket_view(self._bucket, DOCUMENTS, timeout=max(timeout, _MIN_TIMEOUT))
+
+
+def _unknown(problem: JetKVError) -> JetKVError:
+    """Return the error to raise for an owned key if writes to it are applied late."""
+    if not isinstance(problem, RevisionMismatchError):
+        return problem
+    error = OutcomeUnknownError(
+        f"{problem.message}: an earlier write of the same owner was applied in between",
+        hint="repeat the call",
+    )
+    error.__cause__ = problem
+    return error
