@@ -1,4 +1,4 @@
-"""Clients of the shared gateway, and a wire to it that can be cut."""
+"""Clients of the shared gateway, and a relay to it that can be cut."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from jetkv import KV, AsyncClient, AsyncKV, Client, Retry
-from tests.recipes.relay import Wire, relay_to
+from tests.recipes.relay import Relay, relay_to
 from tests.support.http import Http
 
 T = TypeVar("T")
@@ -32,16 +32,16 @@ def sync_kv(http: Http) -> Iterator[KV]:
 
 
 @pytest.fixture
-def wire(http: Http) -> Iterator[Wire]:
-    with relay_to(http) as wire:
-        yield wire
+def relay(http: Http) -> Iterator[Relay]:
+    with relay_to(http) as relay:
+        yield relay
 
 
 @pytest.fixture
-async def wired(wire: Wire) -> AsyncIterator[AsyncKV]:
-    """A client on the wire, which gives up soon."""
+async def relayed(relay: Relay) -> AsyncIterator[AsyncKV]:
+    """A client on the relay, which gives up soon."""
     retry = Retry(attempts=2, first_delay=0.01, longest_delay=0.05)
-    async with AsyncClient(wire.url, timeout=2, retry=retry) as client:
+    async with AsyncClient(relay.url, timeout=2, retry=retry) as client:
         yield client.kv()
 
 

@@ -1,4 +1,4 @@
-"""A wire to the gateway that loses what it is told to lose, and is cut when it is told so."""
+"""A relay to the gateway that loses what it is told to lose, and is cut when it is told so."""
 
 import socket
 import socketserver
@@ -16,7 +16,7 @@ class Loss(Enum):
     ANSWER = "the request arrives, its answer does not"
     REQUEST = "the request never arrives"
     LATE = "the request arrives when it is let through, its answer does not"
-    SILENCE = "the request never arrives, and nobody says so until the wire is cut"
+    SILENCE = "the request never arrives, and nobody says so until the relay is cut"
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Letter:
     data: bytes
 
 
-class Wire:
+class Relay:
     """A relay on loopback; the clients connect to `url`."""
 
     def __init__(self, gateway: Http, url: str) -> None:
@@ -158,24 +158,24 @@ def _answer(reader: BinaryIO, client: socket.socket | None) -> bool:
 
 
 @contextmanager
-def relay_to(gateway: Http) -> Iterator[Wire]:
-    wire: Wire
+def relay_to(gateway: Http) -> Iterator[Relay]:
+    relay: Relay
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            wire.serve(self.request)
+            relay.serve(self.request)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         block_on_close = False
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        wire = Wire(gateway, f"http://127.0.0.1:{server.server_address[1]}")
+        relay = Relay(gateway, f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
-            yield wire
+            yield relay
         finally:
-            wire.cut()
+            relay.cut()
             server.shutdown()
             thread.join(5)

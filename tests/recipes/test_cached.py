@@ -155,20 +155,20 @@ async def test_a_value_that_cannot_be_stored_is_a_mistake_that_is_said(kv, bucke
 
 
 async def test_without_a_gateway_the_function_is_called_and_it_is_said_once(
-    wire, wired, bucket, source, words
+    relay, relayed, bucket, source, words
 ) -> None:
-    load = cached(wired.bucket(bucket.name))(as_function(source))
-    wire.cut()
+    load = cached(relayed.bucket(bucket.name))(as_function(source))
+    relay.cut()
     assert await load("a") == ["a", "1"]
     assert await load("a") == ["a", "2"]
     assert words.count("caches nothing now") == 1
 
 
 async def test_without_a_gateway_the_error_comes_out_where_that_is_asked_for(
-    wire, wired, bucket, source
+    relay, relayed, bucket, source
 ) -> None:
-    load = cached(wired.bucket(bucket.name), on_error="raise")(as_function(source))
-    wire.cut()
+    load = cached(relayed.bucket(bucket.name), on_error="raise")(as_function(source))
+    relay.cut()
     with pytest.raises(UnavailableError):
         await load("a")
     assert source.asked == []
@@ -249,15 +249,15 @@ def test_a_function_of_the_other_kind_is_refused(kv, sync_kv, bucket) -> None:
 
 
 async def test_a_warning_comes_again_after_it_has_worked(
-    http, wire, bucket, source, words, monkeypatch
+    http, relay, bucket, source, words, monkeypatch
 ) -> None:
     # What cools down is not asked for a while; tests/recipes/test_cached_outage.py has that.
     monkeypatch.setattr("jetkv.recipes._outage.COOL_DOWN_SECONDS", 0.0)
-    async with AsyncClient(wire.url, retry=Retry(attempts=1)) as client:
+    async with AsyncClient(relay.url, retry=Retry(attempts=1)) as client:
         load = cached(client.kv().bucket(bucket.name), key="{id}")(as_function(source))
         for id in "ab":
-            wire.cut()
+            relay.cut()
             await load(id)
-            wire.mend()
+            relay.mend()
             await load(id)
     assert words.count("caches nothing now") == 2

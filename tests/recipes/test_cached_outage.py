@@ -12,7 +12,7 @@ from jetkv import AsyncClient, Client, InvalidArgumentError, UnavailableError
 from jetkv.recipes import cached
 from jetkv.recipes._outage import RecentValues
 from jetkv.testing import LocalGateway, LocalNats
-from tests.recipes.relay import Wire, relay_to
+from tests.recipes.relay import Relay, relay_to
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
 from tests.support.waiting import soon
@@ -44,17 +44,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Outage:
-    """A gateway of its own, on a NATS that can be stopped, and a wire that counts requests."""
+    """A gateway of its own, on a NATS that can be stopped, and a relay that counts requests."""
 
-    def __init__(self, nats: LocalNats, http: Http, wire: Wire) -> None:
+    def __init__(self, nats: LocalNats, http: Http, relay: Relay) -> None:
         self.nats = nats
-        self.wire = wire
-        self.url = wire.url
+        self.relay = relay
+        self.url = relay.url
         assert http.post(BUCKETS, {"name": "cache"}).status == 201
 
     @property
     def asked(self) -> int:
-        return len(self.wire.served)
+        return len(self.relay.served)
 
 
 @pytest.fixture

@@ -56,9 +56,9 @@ async def test_only_whole_numbers_are_added(n, counter) -> None:
 
 @pytest.mark.parametrize(("loss", "total"), [(Loss.ANSWER, 1), (Loss.REQUEST, 0)])
 async def test_an_addition_without_an_answer_is_said_and_not_repeated(
-    loss, total, wire, wired, counter, bucket
+    loss, total, relay, relayed, counter, bucket
 ) -> None:
-    wire.lose("PUT", loss)
+    relay.lose("PUT", loss)
     with pytest.raises(OutcomeUnknownError):
-        await AsyncCounter(wired.bucket(bucket.name), "views").add()
+        await AsyncCounter(relayed.bucket(bucket.name), "views").add()
     assert await counter.value() == total

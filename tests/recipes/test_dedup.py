@@ -19,8 +19,8 @@ def dedup(kv, name) -> AsyncCommandDedup:
 
 
 @pytest.fixture
-def wired_dedup(wired, name) -> AsyncCommandDedup:
-    return AsyncCommandDedup(wired.bucket(name))
+def relayed_dedup(relayed, name) -> AsyncCommandDedup:
+    return AsyncCommandDedup(relayed.bucket(name))
 
 
 async def test_the_first_claim_wins_and_the_second_does_not(dedup) -> None:
@@ -74,43 +74,43 @@ async def test_a_winner_whose_time_was_up_is_followed_by_another_and_cannot_fina
     assert (again.won, again.done) == (False, False)
 
 
-async def test_a_claim_applied_without_an_answer_is_won(wire, wired_dedup, dedup) -> None:
-    wire.lose("PUT", Loss.ANSWER)
-    claim = await wired_dedup.claim("c")
+async def test_a_claim_applied_without_an_answer_is_won(relay, relayed_dedup, dedup) -> None:
+    relay.lose("PUT", Loss.ANSWER)
+    claim = await relayed_dedup.claim("c")
     assert claim.won
-    assert wire.lost == ["ANSWER of PUT"]
-    await wired_dedup.finalize(claim, 1)
+    assert relay.lost == ["ANSWER of PUT"]
+    await relayed_dedup.finalize(claim, 1)
     assert (await dedup.claim("c")).result == 1
 
 
 async def test_a_claim_that_arrives_late_is_won_by_nobody_who_gave_up(
-    wire, wired_dedup, dedup
+    relay, relayed_dedup, dedup
 ) -> None:
-    wire.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)
+    relay.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)
     with pytest.raises(OutcomeUnknownError):
-        await wired_dedup.claim("c")
-    wire.let_through()
+        await relayed_dedup.claim("c")
+    relay.let_through()
     assert not (await dedup.claim("c")).won
 
 
 @pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
-async def test_a_result_without_an_answer_is_stored(loss, wire, wired_dedup, dedup) -> None:
-    claim = await wired_dedup.claim("c")
-    wire.lose("PUT", loss)
-    await wired_dedup.finalize(claim, 1)
-    assert wire.lost == [f"{loss.name} of PUT"]
+async def test_a_result_without_an_answer_is_stored(loss, relay, relayed_dedup, dedup) -> None:
+    claim = await relayed_dedup.claim("c")
+    relay.lose("PUT", loss)
+    await relayed_dedup.finalize(claim, 1)
+    assert relay.lost == [f"{loss.name} of PUT"]
     assert (await dedup.claim("c")).result == 1
 
 
 async def test_a_release_does_not_undo_a_result_that_got_no_answer(
-    wire, wired_dedup, dedup
+    relay, relayed_dedup, dedup
 ) -> None:
-    claim = await wired_dedup.claim("c")
-    wire.lose("PUT", Loss.ANSWER)
-    wire.lose("GET", *[Loss.REQUEST] * 2)
+    claim = await relayed_dedup.claim("c")
+    relay.lose("PUT", Loss.ANSWER)
+    relay.lose("GET", *[Loss.REQUEST] * 2)
     with pytest.raises(OutcomeUnknownError):
-        await wired_dedup.finalize(claim, 1)
-    await wired_dedup.release(claim)
+        await relayed_dedup.finalize(claim, 1)
+    await relayed_dedup.release(claim)
     assert (await dedup.claim("c")).result == 1
 
 

@@ -170,15 +170,15 @@ async def test_flags_are_started_once(kv, bucket) -> None:
 
 
 async def test_while_the_wire_is_cut_the_last_flags_stand_and_are_stale(
-    wire, wired, bucket
+    relay, relayed, bucket
 ) -> None:
     put(bucket, "one", 1)
-    async with AsyncFlags(wired.bucket(bucket.name)) as flags:
-        wire.cut()
+    async with AsyncFlags(relayed.bucket(bucket.name)) as flags:
+        relay.cut()
         put(bucket, "one", 2)
         await soon(lambda: flags.stale > 0, "the flags are stale")
         assert flags.get("one") == 1
-        wire.mend()
+        relay.mend()
         await shows(flags, "one", 2)
         assert flags.stale == 0.0
 

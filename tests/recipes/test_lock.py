@@ -110,16 +110,16 @@ async def test_an_expired_lock_is_found_free_without_expiry_markers(kv, http, bu
 
 
 async def test_a_holder_that_is_cut_off_knows_by_its_clock_is_told_once_and_stays_without(
-    kv, wire, wired, locks
+    kv, relay, relayed, locks
 ) -> None:
     told = []
-    lock = AsyncLock(wired.bucket(locks), "x", on_lost=lambda: told.append(lock.held))
+    lock = AsyncLock(relayed.bucket(locks), "x", on_lost=lambda: told.append(lock.held))
     await lock.acquire()
-    wire.cut()
+    relay.cut()
     await soon(lambda: told, "on_lost was called")
     with pytest.raises(LockLostError, match=r"lock 'x' .* is lost"):
         lock.check()
-    wire.mend()
+    relay.mend()
     async with AsyncLock(kv.bucket(locks), "x", timeout=10) as other:
         assert not lock.held
         await lock.release()
@@ -127,15 +127,15 @@ async def test_a_holder_that_is_cut_off_knows_by_its_clock_is_told_once_and_stay
     assert told == [False]
 
 
-async def test_a_short_cut_does_not_lose_a_lock(kv, wire, wired, make_bucket) -> None:
+async def test_a_short_cut_does_not_lose_a_lock(kv, relay, relayed, make_bucket) -> None:
     name = make_bucket(ttl_seconds=2).name
-    lock = AsyncLock(wired.bucket(name), "x")
+    lock = AsyncLock(relayed.bucket(name), "x")
     await lock.acquire()
     first = (await kv.bucket(name).get("x")).revision
-    wire.cut()
-    tried = len(wire.refused)
-    await soon(lambda: len(wire.refused) > tried, "a renewal failed")
-    wire.mend()
+    relay.cut()
+    tried = len(relay.refused)
+    await soon(lambda: len(relay.refused) > tried, "a renewal failed")
+    relay.mend()
 
     async def renewed() -> bool:
         entry = await kv.bucket(name).get_or_none("x")
@@ -237,23 +237,23 @@ async def test_a_lock_works_in_a_bucket_of_any_type(kv, lasting) -> None:
         lock.check()
 
 
-async def test_a_gateway_that_is_away_is_said_at_once(wire, wired, lasting) -> None:
-    lock = AsyncLock(wired.bucket(lasting), "x")
-    wire.cut()
+async def test_a_gateway_that_is_away_is_said_at_once(relay, relayed, lasting) -> None:
+    lock = AsyncLock(relayed.bucket(lasting), "x")
+    relay.cut()
     with pytest.raises(UnavailableError):
         await lock.acquire()
     assert not lock.held
 
 
-async def test_a_waiter_goes_on_waiting_through_trouble(kv, wire, wired, locks) -> None:
+async def test_a_waiter_goes_on_waiting_through_trouble(kv, relay, relayed, locks) -> None:
     first = AsyncLock(kv.bucket(locks), "x")
-    second = AsyncLock(wired.bucket(locks), "x")
+    second = AsyncLock(relayed.bucket(locks), "x")
     await first.acquire()
     waiting = asyncio.create_task(second.acquire(timeout=20))
-    await soon(lambda: wire.served.count("PUT") > 2, "it waits")
-    wire.lose("PUT", Loss.REQUEST)
-    wire.lose("GET", Loss.REQUEST, Loss.REQUEST)
-    await soon(lambda: len(wire.lost) == 3, "its try is lost, and so is the look at what became")
+    await soon(lambda: relay.served.count("PUT") > 2, "it waits")
+    relay.lose("PUT", Loss.REQUEST)
+    relay.lose("GET", Loss.REQUEST, Loss.REQUEST)
+    await soon(lambda: len(relay.lost) == 3, "its try is lost, and so is the look at what became")
     await first.release()
     await waiting
     assert second.held

@@ -27,67 +27,67 @@ def locks(make_bucket) -> str:
 
 
 async def test_an_acquire_that_was_applied_without_an_answer_is_found_and_held(
-    kv, wire, wired, lasting
+    kv, relay, relayed, lasting
 ) -> None:
-    wire.lose("PUT", Loss.ANSWER)
-    lock = AsyncLock(wired.bucket(lasting), "x")
+    relay.lose("PUT", Loss.ANSWER)
+    lock = AsyncLock(relayed.bucket(lasting), "x")
     await lock.acquire(timeout=0)
-    assert wire.lost == ["ANSWER of PUT"]
+    assert relay.lost == ["ANSWER of PUT"]
     lock.check()
     assert lock.fencing <= (await kv.bucket(lasting).get("x")).revision
     await lock.release()
     assert not await kv.bucket(lasting).exists("x")
 
 
-async def test_an_acquire_that_never_arrived_is_tried_again(wire, wired, lasting) -> None:
-    wire.lose("PUT", Loss.REQUEST)
-    async with AsyncLock(wired.bucket(lasting), "x") as lock:
-        assert wire.lost == ["REQUEST of PUT"]
+async def test_an_acquire_that_never_arrived_is_tried_again(relay, relayed, lasting) -> None:
+    relay.lose("PUT", Loss.REQUEST)
+    async with AsyncLock(relayed.bucket(lasting), "x") as lock:
+        assert relay.lost == ["REQUEST of PUT"]
         lock.check()
 
 
 async def test_an_acquire_that_arrives_late_does_not_disturb_the_one_that_did(
-    kv, wire, wired, lasting
+    kv, relay, relayed, lasting
 ) -> None:
-    wire.lose("PUT", Loss.LATE)
-    async with AsyncLock(wired.bucket(lasting), "x") as lock:
+    relay.lose("PUT", Loss.LATE)
+    async with AsyncLock(relayed.bucket(lasting), "x") as lock:
         before = (await kv.bucket(lasting).get("x")).revision
-        wire.let_through()
+        relay.let_through()
         assert (await kv.bucket(lasting).get("x")).revision == before
         lock.check()
 
 
 async def test_an_acquire_that_lands_after_all_is_not_held_by_who_gave_up(
-    kv, wire, wired, locks
+    kv, relay, relayed, locks
 ) -> None:
-    wire.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)
-    lock = AsyncLock(wired.bucket(locks), "x")
+    relay.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)
+    lock = AsyncLock(relayed.bucket(locks), "x")
     with pytest.raises(OutcomeUnknownError):
         await lock.acquire(timeout=0)
-    wire.let_through()
+    relay.let_through()
     assert await kv.bucket(locks).exists("x")
     assert not lock.held
     async with AsyncLock(kv.bucket(locks), "x", timeout=10):
         assert not lock.held
 
 
-async def test_a_lock_of_another_is_not_taken_for_ones_own(kv, wire, wired, lasting) -> None:
+async def test_a_lock_of_another_is_not_taken_for_ones_own(kv, relay, relayed, lasting) -> None:
     async with AsyncLock(kv.bucket(lasting), "x") as other:
-        wire.lose("PUT", Loss.REQUEST)
-        lock = AsyncLock(wired.bucket(lasting), "x")
+        relay.lose("PUT", Loss.REQUEST)
+        lock = AsyncLock(relayed.bucket(lasting), "x")
         with pytest.raises(LockTimeoutError):
             await lock.acquire(timeout=0)
-        assert wire.lost == ["REQUEST of PUT"]
+        assert relay.lost == ["REQUEST of PUT"]
         assert not lock.held
         other.check()
 
 
-async def test_what_cannot_be_settled_is_said_and_not_held(wire, wired, lasting) -> None:
-    lock = AsyncLock(wired.bucket(lasting), "x")
+async def test_what_cannot_be_settled_is_said_and_not_held(relay, relayed, lasting) -> None:
+    lock = AsyncLock(relayed.bucket(lasting), "x")
     await lock.acquire()
     await lock.release()
-    wire.lose("PUT", Loss.ANSWER)
-    wire.lose("GET", *[Loss.REQUEST] * 6)
+    relay.lose("PUT", Loss.ANSWER)
+    relay.lose("GET", *[Loss.REQUEST] * 6)
     with pytest.raises(OutcomeUnknownError) as caught:
         await lock.acquire(timeout=0)
     assert isinstance(caught.value.__cause__, UnavailableError)
@@ -96,17 +96,17 @@ async def test_what_cannot_be_settled_is_said_and_not_held(wire, wired, lasting)
 
 @pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
 async def test_a_renewal_without_an_answer_does_not_lose_the_lock(
-    loss, kv, wire, wired, make_bucket
+    loss, kv, relay, relayed, make_bucket
 ) -> None:
     name = make_bucket(ttl_seconds=2).name
-    lock = AsyncLock(wired.bucket(name), "x")
+    lock = AsyncLock(relayed.bucket(name), "x")
     await lock.acquire()
     first = (await kv.bucket(name).get("x")).revision
-    wire.lose("PUT", loss)
+    relay.lose("PUT", loss)
 
     async def renewed() -> bool:
         entry = await kv.bucket(name).get_or_none("x")
-        return bool(wire.lost) and entry is not None and entry.revision > first + 1
+        return bool(relay.lost) and entry is not None and entry.revision > first + 1
 
     await eventually(renewed, "it was renewed after the loss")
     lock.check()
@@ -114,70 +114,72 @@ async def test_a_renewal_without_an_answer_does_not_lose_the_lock(
 
 
 async def test_a_renewal_that_arrives_after_the_release_brings_nothing_back(
-    kv, wire, wired, locks
+    kv, relay, relayed, locks
 ) -> None:
-    lock = AsyncLock(wired.bucket(locks), "x")
+    lock = AsyncLock(relayed.bucket(locks), "x")
     await lock.acquire()
-    wire.lose("PUT", Loss.LATE)
-    await soon(lambda: wire.lost, "a renewal is late")
+    relay.lose("PUT", Loss.LATE)
+    await soon(lambda: relay.lost, "a renewal is late")
     await lock.release()
-    wire.let_through()
+    relay.let_through()
     assert not await kv.bucket(locks).exists("x")
 
 
 @pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
-async def test_a_release_without_an_answer_frees_the_lock(loss, kv, wire, wired, lasting) -> None:
-    lock = AsyncLock(wired.bucket(lasting), "x")
+async def test_a_release_without_an_answer_frees_the_lock(
+    loss, kv, relay, relayed, lasting
+) -> None:
+    lock = AsyncLock(relayed.bucket(lasting), "x")
     await lock.acquire()
-    wire.lose("DELETE", loss)
+    relay.lose("DELETE", loss)
     await lock.release()
-    assert wire.lost == [f"{loss.name} of DELETE"]
+    assert relay.lost == [f"{loss.name} of DELETE"]
     assert not await kv.bucket(lasting).exists("x")
 
 
 async def test_a_release_that_cannot_be_done_is_logged_and_left_to_the_ttl(
-    kv, wire, wired, lasting, words
+    kv, relay, relayed, lasting, words
 ) -> None:
-    lock = AsyncLock(wired.bucket(lasting), "x")
+    lock = AsyncLock(relayed.bucket(lasting), "x")
     await lock.acquire()
-    wire.cut()
+    relay.cut()
     await lock.release()
     assert not lock.held
     assert words.count("could not be released") == 1
     assert await kv.bucket(lasting).exists("x")
 
 
-async def test_a_block_that_lost_the_answer_of_its_release_ends_well(wire, wired, lasting) -> None:
-    async with AsyncLock(wired.bucket(lasting), "x") as lock:
-        wire.lose("DELETE", Loss.ANSWER)
-    assert wire.lost == ["ANSWER of DELETE"]
+async def test_a_block_whose_release_gets_no_answer_ends_well(relay, relayed, lasting) -> None:
+    async with AsyncLock(relayed.bucket(lasting), "x") as lock:
+        relay.lose("DELETE", Loss.ANSWER)
+    assert relay.lost == ["ANSWER of DELETE"]
     with pytest.raises(LockLostError):
         lock.check()
 
 
 async def test_a_release_that_gets_no_answer_ends_when_the_ttl_would_end_the_lock(
-    wire, locks
+    relay, locks
 ) -> None:
-    async with AsyncClient(wire.url, timeout=600) as client:
+    async with AsyncClient(relay.url, timeout=600) as client:
         lock = AsyncLock(client.kv().bucket(locks), "x")
         await lock.acquire()
-        wire.lose("DELETE", *[Loss.SILENCE] * 3)
-        wire.lose("GET", *[Loss.SILENCE] * 3)
+        relay.lose("DELETE", *[Loss.SILENCE] * 3)
+        relay.lose("GET", *[Loss.SILENCE] * 3)
         async with asyncio.timeout(10):
             await lock.release()
         assert not lock.held
 
 
 async def test_a_renewal_that_gets_no_answer_does_not_delay_the_word_of_the_loss(
-    wire, locks
+    relay, locks
 ) -> None:
     told = []
-    async with AsyncClient(wire.url, timeout=600) as client:
+    async with AsyncClient(relay.url, timeout=600) as client:
         lock = AsyncLock(client.kv().bucket(locks), "x", on_lost=lambda: told.append(lock.held))
         await lock.acquire()
-        wire.lose("PUT", *[Loss.SILENCE] * 20)
-        wire.lose("GET", *[Loss.SILENCE] * 20)
+        relay.lose("PUT", *[Loss.SILENCE] * 20)
+        relay.lose("GET", *[Loss.SILENCE] * 20)
         await soon(lambda: told, "on_lost was called")
         assert told == [False]
-        wire.cut()
+        relay.cut()
         await lock.release()

@@ -125,31 +125,31 @@ def test_after_a_crash_nobody_runs_a_job_before_the_ttl_is_up(http, sync_kv, mak
     until(lambda: jobs.run_once(TODAY, lambda: "done").ran, "another runs it")
 
 
-async def test_a_result_is_stored_once_the_gateway_is_back(wire, name, jobs) -> None:
-    async with AsyncClient(wire.url, timeout=1, retry=Retry(attempts=1)) as client:
+async def test_a_result_is_stored_once_the_gateway_is_back(relay, name, jobs) -> None:
+    async with AsyncClient(relay.url, timeout=1, retry=Retry(attempts=1)) as client:
         cut = AsyncCommandDedup(client.kv().bucket(name))
 
         async def report() -> str:
-            wire.cut()
+            relay.cut()
             return "done"
 
         running = asyncio.create_task(cut.run_once(TODAY, report))
-        await soon(lambda: wire.refused, "it tried")
+        await soon(lambda: relay.refused, "it tried")
         assert not running.done()
-        wire.mend()
+        relay.mend()
         assert (await running).ran
     assert (await jobs.run_once(TODAY, never)).result == "done"
 
 
 async def test_a_result_that_cannot_be_stored_in_time_leaves_the_job_claimed(
-    wire, name, jobs, monkeypatch
+    relay, name, jobs, monkeypatch
 ) -> None:
     monkeypatch.setattr("jetkv.recipes._async.dedup._RECORD_SECONDS", 0.2)
-    async with AsyncClient(wire.url, timeout=1, retry=Retry(attempts=1)) as client:
+    async with AsyncClient(relay.url, timeout=1, retry=Retry(attempts=1)) as client:
         cut = AsyncCommandDedup(client.kv().bucket(name), holder="cut off")
 
         async def report() -> str:
-            wire.cut()
+            relay.cut()
             return "done"
 
         with pytest.raises(JetKVError, match="update of") as caught:

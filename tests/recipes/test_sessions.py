@@ -27,8 +27,8 @@ def sessions(kv, name) -> AsyncSessions[Session]:
 
 
 @pytest.fixture
-def wired_sessions(wired, name) -> AsyncSessions[Session]:
-    return AsyncSessions(wired.bucket(name, Session))
+def relayed_sessions(relayed, name) -> AsyncSessions[Session]:
+    return AsyncSessions(relayed.bucket(name, Session))
 
 
 async def revision(kv, name: str, id: str) -> int:
@@ -113,43 +113,43 @@ async def test_a_session_that_ends_during_an_update_is_not_revived(sessions) -> 
 
 
 async def test_a_touch_that_arrives_after_the_end_revives_nothing(
-    wire, wired_sessions, sessions
+    relay, relayed_sessions, sessions
 ) -> None:
     id = await sessions.start(Session("ada"))
-    wire.lose("PUT", Loss.LATE)
-    assert await wired_sessions.touch(id)
-    assert wire.lost == ["LATE of PUT"]
+    relay.lose("PUT", Loss.LATE)
+    assert await relayed_sessions.touch(id)
+    assert relay.lost == ["LATE of PUT"]
     await sessions.end(id)
-    wire.let_through()
+    relay.let_through()
     assert await sessions.get(id) is None
 
 
 @pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
 async def test_a_touch_without_an_answer_renews(
-    loss, wire, wired_sessions, sessions, kv, name
+    loss, relay, relayed_sessions, sessions, kv, name
 ) -> None:
     id = await sessions.start(Session("ada"))
     first = await revision(kv, name, id)
-    wire.lose("PUT", loss)
-    assert await wired_sessions.touch(id)
+    relay.lose("PUT", loss)
+    assert await relayed_sessions.touch(id)
     assert await revision(kv, name, id) > first
 
 
 @pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.REQUEST])
-async def test_an_end_without_an_answer_ends(loss, wire, wired_sessions, sessions) -> None:
+async def test_an_end_without_an_answer_ends(loss, relay, relayed_sessions, sessions) -> None:
     id = await sessions.start(Session("ada"))
-    wire.lose("DELETE", loss)
-    await wired_sessions.end(id)
+    relay.lose("DELETE", loss)
+    await relayed_sessions.end(id)
     assert await sessions.get(id) is None
 
 
 async def test_an_update_without_an_answer_is_said_and_not_repeated(
-    wire, wired_sessions, sessions
+    relay, relayed_sessions, sessions
 ) -> None:
     id = await sessions.start(Session("ada"))
-    wire.lose("PUT", Loss.ANSWER)
+    relay.lose("PUT", Loss.ANSWER)
     with pytest.raises(OutcomeUnknownError):
-        await wired_sessions.update(id, lambda session: Session("ada", session.visits + 1))
+        await relayed_sessions.update(id, lambda session: Session("ada", session.visits + 1))
     assert await sessions.get(id) == Session("ada", 1)
 
 
