@@ -132,7 +132,7 @@ def _nats_server(
         if asked:
             raise SettingsError(
                 f"cannot listen on 127.0.0.1:{port} for NATS: Address already in use; "
-                f"choose another with {hint.nats_port}, or end what uses it"
+                f"choose another one with {hint.nats_port}, or stop the program that uses it"
             )
         remark = f"   ({port}, its port so far, is in use)"
         port = 0

@@ -90,7 +90,7 @@ def test_a_busy_port_is_one_clear_line(finish) -> None:
     assert code == 4
     assert output.strip().splitlines() == [
         f"jetkv: cannot listen on 127.0.0.1:{port}: Address already in use; "
-        "choose another with --port, or end what uses it"
+        "choose another one with --port, or stop the program that uses it"
     ]
 
 
@@ -201,7 +201,7 @@ def test_a_busy_port_of_nats_is_one_clear_line(finish) -> None:
     assert (code, output) == (
         4,
         f"jetkv: cannot listen on 127.0.0.1:{port} for NATS: Address already in use; "
-        "choose another with --nats-port, or end what uses it\n",
+        "choose another one with --nats-port, or stop the program that uses it\n",
     )
 
 
@@ -241,7 +241,7 @@ def test_the_hint_under_make_names_what_make_takes(tmp_path, name: str) -> None:
             ["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False
         )
     assert run.returncode == 4
-    assert f"Address already in use; choose another with `make dev {name}=…`, or" in run.stderr
+    assert f"Address already in use; choose another one with `make dev {name}=…`, or" in run.stderr
 
 
 def test_make_dev_ignores_a_port_that_the_environment_has_for_something_else(

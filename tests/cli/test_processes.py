@@ -157,7 +157,7 @@ def test_workers_whose_first_process_was_killed_say_why_they_stop_and_leave_its_
     process.popen.kill()
     process.popen.wait()
     until(lambda: not any(map(runs, [*workers, *helpers])), "no process is left")
-    said = "ERROR jetkv: the process that watches over this worker is gone: it stops at once"
+    said = "ERROR jetkv: the main process is gone: this worker stops"
     assert process.output.count(said) == 2
     again, _ = serve("--workers", "2", "--port", str(http.port))
     assert again.stop() == 0

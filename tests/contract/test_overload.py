@@ -85,7 +85,7 @@ def test_beyond_the_limit_and_the_line_a_request_is_refused_at_once(own_nats: Lo
         "code": "resource_exhausted",
         "retryable": True,
         "request_id": "mine",
-        "hint": "nothing of it was done: come again after the seconds of retry_after",
+        "hint": "the request was not run: try again after retry_after seconds",
         "retry_after": 1,
     }
 

@@ -150,7 +150,7 @@ def test_a_refusal_for_the_share_names_it_and_what_to_do() -> None:
     assert refusal.retry_after == 1
     assert refusal.hint == (
         "one caller has 2 of 8 places (max_share) and leaves the last 1 to others: send fewer at a "
-        "time; nothing of it was done: come again after the seconds of retry_after"
+        "time; the request was not run: try again after retry_after seconds"
     )
     key.places = 2
     by_token = front.wait("r", 0, address(), key)

@@ -1,1 +1,1 @@
-"""How bytes come in and answers go out: sockets, HTTP/1.1, WebSockets, processes, and who waits."""
+"""Sockets, HTTP/1.1, WebSockets, processes, and admission of requests."""

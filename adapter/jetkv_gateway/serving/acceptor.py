@@ -1,10 +1,10 @@
-"""How connections come off a listening socket.
+"""Accepts the connections of a listening socket.
 
-Neither event loop does it well enough: at the limit of descriptors uvloop closes what it has just
-accepted and asyncio falls silent, both take as many as they can get before another worker or a
-request has its turn, and nobody can be asked first. Here a connection is accepted when this
-worker has room for it and when it is this worker's turn. One that is left to other workers and is
-still there after a moment is accepted all the same: nothing waits for a worker that hangs.
+The acceptors of the event loops are not sufficient. At the limit of descriptors, uvloop closes new
+connections and asyncio stops accepting. Both accept as many connections as possible before another
+worker or a request can run, and neither can be limited. This acceptor takes a connection only if
+the worker has room, and if it is this worker's turn. If the other workers do not take a connection
+in time, this worker takes it, so no client waits for a worker that hangs.
 """
 
 import asyncio
@@ -22,11 +22,13 @@ __all__ = ["Acceptor"]
 _log = logging.getLogger("jetkv")
 
 _BATCH = 4
-"""Connections in one turn of the event loop: requests have theirs in between, and other workers
-can tell how many they really have."""
+"""Connections per turn of the event loop. Requests run in between, and other workers see the true
+counts.
+"""
 _BATCH_ALONE = 64
-"""The same without other workers, where there is room. Where a crowd comes at once and is accepted
-slowly, the queue of the kernel runs over: who comes then is tried again after 1, 3, 7 seconds."""
+"""The same without other workers, if there is room. A burst must be accepted fast, or the kernel's
+queue overflows, and clients then retry after 1, 3 and 7 seconds.
+"""
 _BACKLOG = 4096
 _PAUSE_SECONDS = 0.001
 _PATIENCE_SECONDS = 0.1
@@ -40,14 +42,14 @@ class Acceptor:
     """Accepts the connections of one listening socket, in the running event loop.
 
     Args:
-        listening: it may be shared with other processes.
-        make_protocol: of a new connection.
-        connections: the protocols of those that stand; each adds itself, and takes itself out.
-        may_accept: asked before each, of which up to three that were accepted just before may not
-            stand yet; on False none is accepted for a moment, and then it is asked again.
-        free: how many connections more there is certainly room for.
-        on_full: called when the system has no room for one more: no descriptor, no memory.
-        balance: with other workers; None where there are none.
+        listening: the socket, which may be shared with other processes.
+        make_protocol: creates the protocol of a new connection.
+        connections: the protocols of open connections. Each one adds and removes itself.
+        may_accept: called before each connection. Up to three that were just accepted may not be in
+            `connections` yet. If it returns False, accepting pauses for a moment.
+        free: returns how many more connections certainly fit.
+        on_full: called when the system lacks descriptors or memory for another connection.
+        balance: with other workers, or None without any.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Acceptor:
 
     @property
     def connections(self) -> int:
-        """Connections that stand, and those that are just being accepted."""
+        """The number of open connections and of those being accepted."""
         starting = sum(one not in self._connections for one in self._starting.values())
         return len(self._connections) + starting
 
@@ -92,7 +94,7 @@ class Acceptor:
             self._balance.publish(self.connections)
 
     async def close(self) -> None:
-        """Accept what waits, for its clients have connected, then close the listening socket."""
+        """Accept the waiting connections, which clients regard as open, then close the socket."""
         if self._closed:
             return
         self._pause()
@@ -125,7 +127,7 @@ class Acceptor:
             self._timer = None
 
     def _accept(self) -> None:
-        """Accept what has come, as far as it is for this worker and there is room."""
+        """Accept waiting connections if it is this worker's turn and there is room."""
         self.publish()
         count = _BATCH
         if self._balance is None:
@@ -164,7 +166,7 @@ class Acceptor:
         try:
             await self._loop.connect_accepted_socket(lambda: protocol, connection)
         except OSError:
-            # Its client has left already.
+            # The client has left already.
             connection.close()
         except BaseException:
             connection.close()
@@ -177,7 +179,7 @@ class Acceptor:
         self.publish()
 
     def _wait_for_room(self) -> None:
-        """Look away for longer; until it accepts again, the others need not wait for this one."""
+        """Pause accepting, and let other workers accept without regard to this one."""
         self._full = True
         if self._balance is not None:
             self._balance.leave()
@@ -185,7 +187,7 @@ class Acceptor:
         self._timer = self._loop.call_later(_NO_ROOM_SECONDS, self._listen)
 
     def _leave_to_others(self) -> None:
-        """Look away for a moment: they are awake, as this one is, or will be."""
+        """Pause for a moment, so that other workers can accept the connection."""
         self.publish()
         self._pause()
         self._left_since = self._loop.time()
@@ -202,13 +204,13 @@ class Acceptor:
         self._listen()
 
     def _has_pending(self) -> bool:
-        """Return whether a connection waits to be accepted."""
+        """Return whether a connection is waiting to be accepted."""
         poll = select.poll()
         poll.register(self._listening, select.POLLIN)
         return bool(poll.poll(0))
 
     def _fail(self, error: OSError) -> None:
-        """Wait, and say so once in a while: it would fail again at once, and fill the log."""
+        """Pause, and log it occasionally. Without a pause, accepting would fail again at once."""
         self._wait_for_room()
         now = self._loop.time()
         if now >= self._next_log_at:

@@ -1,14 +1,14 @@
-"""Who calls, where proxies stand in front: the caller's address and scheme of a request.
+"""Finds the caller's address and scheme behind proxies.
 
-What a proxy says of its caller counts only where the connection comes from a proxy that the setting
-`trusted_proxies` names, since everybody else can write the same headers. A list of hops is read
-from its end: each trusted proxy has added the address that it saw, and what stands before the first
-address that is not a trusted proxy's is the caller's own invention.
+A proxy's headers count only on connections from the setting `trusted_proxies`, since every other
+client can send the same headers. A list of hops is read from its end. Each trusted proxy has
+appended the address that it saw. Entries before the first address that is not a trusted proxy's may
+be forged.
 
-A proxy sets `Forwarded` (RFC 7239) or `X-Forwarded-For`, and passes the other one on as its caller
-sent it. Which of both that is, nobody here can tell. So where both are there they must name the
-same caller. Where they do not, neither counts, and the caller has the address of the proxy: a
-caller cannot choose an address by sending the header that its proxy does not set.
+A proxy sets `Forwarded` (RFC 7239) or `X-Forwarded-For`, and passes the other one on unchanged. The
+gateway cannot know which one the proxy sets. So if both are present, they must name the same
+caller. Otherwise neither counts, and the proxy's address is used. So a caller cannot choose an
+address by sending the header that its proxy does not set.
 """
 
 import re
@@ -24,7 +24,7 @@ _Address = IPv4Address | IPv6Address
 
 _MAX_HOPS = 32
 _MAX_FORWARDED_BYTES = 4096
-"""Of `Forwarded`, which has to be read from its beginning."""
+"""The longest `Forwarded`, since it must be parsed from its start."""
 
 _MAX_ADDRESS_LENGTH = 64
 
@@ -43,10 +43,11 @@ _FORWARDED_PROTO = b"x-forwarded-proto"
 
 
 class Caller(NamedTuple):
-    """Who calls.
+    """The caller of a request.
 
     Attributes:
-        address: in its shortest form, IPv4 where it is mapped into IPv6; empty for a Unix socket.
+        address: in its shortest form. An IPv4-mapped IPv6 address becomes IPv4. Empty for a Unix
+            socket.
         scheme: `http` or `https`, as the caller used it.
     """
 
@@ -56,10 +57,10 @@ class Caller(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """Whose word on the caller counts.
+    """The proxies whose headers count.
 
     Attributes:
-        networks: that they are in.
+        networks: the networks of the proxies.
     """
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -69,7 +70,7 @@ class TrustedProxies:
         """Read IP addresses, and networks such as `10.0.0.0/8`.
 
         Raises:
-            ValueError: the text names the entry that is none of them, and what to write.
+            ValueError: an entry is invalid. The text names it and the correct form.
         """
         networks = []
         for text in texts:
@@ -100,7 +101,7 @@ def _remedy(text: str) -> str:
 
 
 def _parse(text: str) -> _Address | None:
-    # What is longer is none, and would stay in the cache.
+    # Longer texts cannot be addresses, and would fill the cache.
     return _parse_cached(text) if len(text) <= _MAX_ADDRESS_LENGTH else None
 
 
@@ -117,11 +118,11 @@ def _parse_cached(text: str) -> _Address | None:
 def find_caller(
     peer: str, headers: Mapping[bytes, bytes], proxies: TrustedProxies, scheme: str = "http"
 ) -> Caller:
-    """Return who calls, by the peer's address and by what a trusted proxy says. It never raises.
+    """Return the caller, by the peer's address and a trusted proxy's headers. It never raises.
 
     Args:
-        peer: the other end of the connection, empty for a Unix socket. Where the PROXY protocol
-            told another one, that one.
+        peer: address of the other end of the connection, or the one in the PROXY protocol header.
+            Empty for a Unix socket.
         headers: lower-case names; repeated lines are joined by a comma.
         scheme: of the connection.
     """
@@ -162,7 +163,7 @@ def _by_lists(listed: str, proto: str, direct: Caller, proxies: TrustedProxies) 
         (_node(text) or _parse(text) for text in _from_the_right(listed)), direct.address, proxies
     )
     schemes = [text.strip(" \t").lower() for text in proto.split(",", _MAX_HOPS)]
-    # One for each hop, or one alone: of the one hop that sets it.
+    # There is one scheme for each hop, or a single one from the hop that sets it.
     place = 1
     if len(schemes) > 1:
         place = passed if passed and len(schemes) == listed.count(",") + 1 else 0
@@ -172,10 +173,10 @@ def _by_lists(listed: str, proto: str, direct: Caller, proxies: TrustedProxies) 
 def _walk_hops(
     hops: Iterable[_Address | None], address: str, proxies: TrustedProxies
 ) -> tuple[str, int]:
-    """Return the caller's address, and how many hops from the end it stands; 0: it is not there.
+    """Return the caller's address and its position from the end; 0 if it is not in the list.
 
-    A hop that tells no address (`unknown`, a name of its own, or nonsense) ends the way: the caller
-    is whoever wrote it, the last one that is known.
+    A hop without an address (`unknown`, an obfuscated name, or a malformed text) ends the walk. The
+    caller is then the last known address, whose owner wrote that hop.
     """
     passed = 0
     for hop in hops:
@@ -196,13 +197,13 @@ def _from_the_right(listed: str) -> Iterator[str]:
 
 
 def _node(text: str) -> _Address | None:
-    """Return the address of a node as RFC 7239 §6 writes it, None where it names none."""
+    """Return the address of a node as in RFC 7239 §6, None without one."""
     found = _NODE.fullmatch(text)
     return None if found is None else _parse(found[1] or found[2])
 
 
 def _elements(value: str) -> list[dict[str, str]] | None:
-    """Return the elements of `Forwarded`, their names in lower case; None where it is malformed."""
+    """Return the elements of `Forwarded` with lower-case names, None if it is malformed."""
     elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
     at, end = 0, ""
@@ -225,15 +226,15 @@ def _elements(value: str) -> list[dict[str, str]] | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address is this machine's own; a Unix socket, which has none, is, too."""
+    """Return whether an address is loopback. The empty address of a Unix socket is, too."""
     parsed = _parse(address)
     return not address if parsed is None else parsed.is_loopback
 
 
 def block_of(address: str) -> str:
-    """Return what counts as one caller: an IPv4 address, or the /64 network of an IPv6 address.
+    """Return the block that counts as one caller: an IPv4 address, or an IPv6 /64 network.
 
-    A single customer has a whole /64 at the least, and all of its addresses.
+    A single customer has at least a /64 with all its addresses.
     """
     parsed = _parse(address)
     if not isinstance(parsed, IPv6Address):

@@ -1,15 +1,15 @@
-"""A limit on requests in flight, with a short line of those who wait for their turn.
+"""Limits the running requests. Other requests wait in a short queue.
 
-More work at a time makes nothing faster: it only stands in the event loop and in NATS, until every
-answer comes after its client has given up. So what is over the limit waits here, for a bounded time
-and in a bounded number, and is refused after that, before anything of it was done
-(`serving/admission_queue.py` decides). The refusal is 429 and not 503: 503 means that NATS cannot
-be used, and a proxy that counts 503s takes a gateway out of service that does all it can.
+More requests at a time would not be served faster. They would only wait in the event loop and in
+NATS, until every answer arrives after its client has given up. So requests over the limit wait
+here, for a limited time and in a limited number. After that, they are refused without having run
+(`serving/admission_queue.py` decides). The refusal is 429, not 503. 503 means that NATS cannot be
+used, and a proxy that counts 503s would stop using a gateway that works at full capacity.
 
-Waiting has a second use. A client that is refused at once may ask again at once, and the refusals
-alone can take all of the processor; one that has waited asks less often. For the same reason the
-line stands where requests come off their connections, before there is a task or anything else of
-them: who waits costs next to nothing, and so does a refusal.
+Waiting has a second purpose. A client that is refused at once may retry at once, and the refusals
+alone can take all of the processor. A client that has waited retries less often. For the same
+reason, requests wait before a task or anything else is created for them, so waiting and refusing
+cost very little.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ from jetkv_gateway.serving.shares import Account
 __all__ = ["Admission", "AdmissionLimits", "Refuse", "Request"]
 
 _STARTS = 32
-"""Of the line, in one turn of the event loop, and as many refusals: all that a turn begins stands
-before everything that comes meanwhile, `/health` as well."""
+"""Waiting requests that start, or are refused, in one turn of the event loop. More of them would
+delay everything else, including `/health`.
+"""
 
 Refuse = Callable[[TooManyRequests], None]
 
@@ -36,7 +37,10 @@ class _Waiting:
 
 
 class Admission:
-    """The line of a worker, in its event loop: `enter` or `wait`, and who was in says `leave`."""
+    """The admission of a worker, in its event loop.
+
+    Call `try_enter` or `wait`, and `release` after each admitted request.
+    """
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._queue = AdmissionQueue(limits)
@@ -50,12 +54,12 @@ class Admission:
 
     @property
     def running(self) -> int:
-        """Requests that have a place."""
+        """The number of running requests that hold a place."""
         return self._queue.running
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """The number of waiting requests."""
         return self._queue.waiting
 
     def wait(
@@ -67,12 +71,13 @@ class Admission:
         address: Account,
         token: Account | None = None,
     ) -> None:
-        """Have `start` called when the turn has come, `refuse` when it does not in time.
+        """Call `start` when the request is admitted, or `refuse` if it waits too long.
 
         Args:
             now: the time of the event loop.
         """
-        # Not at once: a refusal begins the next request of a pipeline, which comes back here.
+        # Not at once, since a refusal starts the next request of a pipeline, which calls this
+        # method.
         loop = asyncio.get_running_loop()
         if self._closed:
             loop.call_soon(refuse, TooManyRequests())
@@ -91,22 +96,22 @@ class Admission:
             self._check_queue()
 
     def cancel(self, request: Request) -> bool:
-        """Take out of the line whose client has left, and return whether it stood there."""
+        """Remove a waiting request whose client has left. Return whether it was waiting."""
         self._waiting.pop(request, None)
         return self._queue.cancel(request)
 
     def release(self, request: Request) -> None:
-        """End a request that had its turn, if it had one, and make room for the next one."""
+        """End an admitted request, if it was admitted, and admit the next one."""
         if self._queue.release(request):
             self._admit_waiting(asyncio.get_running_loop().time())
 
     def stall(self, request: Request) -> None:
-        """Give the place of a request that only waits to the next one."""
+        """Give the place of a request that is only waiting to the next request."""
         if self._queue.stall(request):
             self._admit_waiting(asyncio.get_running_loop().time())
 
     def close(self) -> None:
-        """Refuse the line; who comes now is refused at once."""
+        """Refuse all waiting requests, and every later one at once."""
         self._closed = True
         while (dropped := self._queue.pop()) is not None:
             self._waiting.pop(dropped[0]).refuse(dropped[1])
@@ -137,7 +142,7 @@ class Admission:
                 break
             self._waiting.pop(late[0]).refuse(late[1])
         self._checking = False
-        # Who came together is late together: the rest of them has to wait for others, too.
+        # Requests that arrived together expire together. The rest is refused in later turns.
         at = self._queue.next_check(now)
         if at is not None:
             self._timer = loop.call_at(at, self._check_queue)

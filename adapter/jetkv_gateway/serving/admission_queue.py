@@ -1,13 +1,13 @@
-"""Which request is carried out, which waits, which is refused: decisions alone, at given times.
+"""Decides which requests run, wait, or are refused. Pure: callers pass the time.
 
-A worker has a number of places, and a line of those who wait for one. Each caller has a queue of
-its own in the line, and the queues take turns: first come, first served holds within one caller,
-and a caller with a thousand requests keeps nobody waiting who has one. Of places and of the line
-each caller has a share (`serving/shares.py`): a queue whose caller may have no further place now is
-passed over.
+A worker has a number of places, and a queue for requests that wait for one. Each caller has its own
+queue, and the queues take turns. So requests of one caller are served in order, and a caller with a
+thousand requests does not delay a caller with one. Each caller has a share of the places and of the
+queue (`serving/shares.py`). Callers that may not take another place now are skipped.
 
-A request that is in for a second only waits, as one does that says so, and gives its place to
-another. So many may be carried out without a place, and of these, too, each caller has a share.
+A request that has run for a second is probably only waiting, so it gives its place to another
+request. A request that reports that it waits does so at once. A limited number of requests may run
+without a place, and each caller has a share of that number, too.
 """
 
 from collections import OrderedDict
@@ -21,23 +21,24 @@ __all__ = ["LOOK_SECONDS", "STALLED_SECONDS", "AdmissionLimits", "AdmissionQueue
 
 STALLED_SECONDS = 1.0
 _STALLED_TIMES = 15
-"""Of the limit: so many may be without a place, and still be carried out."""
+"""Requests that may run without a place, as a multiple of the limit."""
 LOOK_SECONDS = 0.1
 _NO_LIMIT = 1 << 62
 _MAX_SKIPPED_QUEUES = 32
-"""Queues in one look: the others have theirs at the next one, since the queues take turns."""
-_NOTHING_DONE = "nothing of it was done: come again after the seconds of retry_after"
+"""Queues that are skipped at a time. The others follow next time, since the queues take turns."""
+_NOT_RUN = "the request was not run: try again after retry_after seconds"
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Of one worker.
+    """The limits of one worker.
 
     Attributes:
-        requests: carried out at the same time; 0 = no limit.
-        waiting: requests that wait for their turn at most.
-        wait: seconds that one of them waits at most.
-        share: of places and of the line, what one caller has without leaving any to others.
+        requests: that run at the same time; 0 means no limit.
+        waiting: requests that may wait.
+        wait: seconds that a request may wait.
+        share: the part of places and of the queue that one caller may take without leaving a
+            reserve.
     """
 
     requests: int = 128
@@ -47,7 +48,7 @@ class AdmissionLimits:
 
 
 Request = Hashable
-"""A request as a protocol keeps it: only its identity counts."""
+"""A request. Only its identity matters here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,15 @@ class _Entry:
 
     @property
     def queue(self) -> Account:
-        """Whose queue it stands in: the token tells callers behind one address apart."""
+        """The account of its queue. The token distinguishes callers behind one address."""
         return self.address if self.token is None else self.token
 
 
 class AdmissionQueue:
-    """Who comes asks to `enter`, and else to `wait`; who is in says `leave` in the end.
+    """The running and waiting requests. Call `try_enter`, else `wait`, and finally `release`.
 
-    Then, and from time to time (`look_at`), `next` tells who goes in, and `late` whose wait was in
-    vain.
+    After `release`, and at the time of `next_check`, call `admit_next` for requests to start, and
+    `next_expired` for requests to refuse.
     """
 
     def __init__(self, limits: AdmissionLimits) -> None:
@@ -76,33 +77,33 @@ class AdmissionQueue:
         self._shared = self._places.shared
         self._waiting_share = Share.of(limits.waiting, limits.share)
         self._stalled_share = Share.of(limit * _STALLED_TIMES, limits.share)
-        # In the order of their coming.
+        # In the order of arrival.
         self._running: dict[Request, tuple[float, Account, Account | None]] = {}
         self._stalled: dict[Request, tuple[Account, Account | None]] = {}
-        # All wait equally long, so that it is the order of their deadlines, too.
+        # All requests wait equally long, so this is also the order of their deadlines.
         self._waiting: OrderedDict[Request, _Entry] = OrderedDict()
         self._queues: OrderedDict[Account, OrderedDict[Request, None]] = OrderedDict()
         self._looked_at = float("-inf")
 
     @property
     def running(self) -> int:
-        """Requests that have a place."""
+        """The number of running requests that hold a place."""
         return len(self._running)
 
     @property
     def stalled(self) -> int:
-        """Requests that are carried out without one."""
+        """The number of running requests without a place."""
         return len(self._stalled)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """The number of waiting requests."""
         return len(self._waiting)
 
     def try_enter(
         self, request: Request, now: float, address: Account, token: Account | None = None
     ) -> bool:
-        """Go in where there is room and nobody waits; else `wait`."""
+        """Admit a request if there is room and no other one waits. Otherwise call `wait`."""
         if self._waiting:
             return False
         inside = self._running
@@ -110,7 +111,7 @@ class AdmissionQueue:
             len(inside) < self._limit and _within(self._places.own, address, token)
         ):
             return False
-        # As `_admit`: every request comes here.
+        # This repeats `_admit`, since every request passes here.
         inside[request] = now, address, token
         address.places += 1
         if token is not None:
@@ -120,7 +121,7 @@ class AdmissionQueue:
     def wait(
         self, request: Request, now: float, address: Account, token: Account | None = None
     ) -> TooManyRequests | None:
-        """Stand in line, or return why not. Then ask `next`: it may be its turn at once."""
+        """Let a request wait, or return why it cannot. Then call `admit_next`."""
         taken = len(self._waiting)
         if taken >= self._waiting_share.shared:
             if taken >= self._waiting_share.total:
@@ -138,7 +139,7 @@ class AdmissionQueue:
         return None
 
     def cancel(self, request: Request) -> bool:
-        """Take out of the line whose client has left, and return whether it stood there."""
+        """Remove a waiting request whose client has left. Return whether it was waiting."""
         entry = self._waiting.get(request)
         if entry is None:
             return False
@@ -146,7 +147,7 @@ class AdmissionQueue:
         return True
 
     def release(self, request: Request) -> bool:
-        """End a request that is carried out, and return whether somebody may go in now."""
+        """End a running request, and return whether another one may start now."""
         held = self._running.pop(request, None)
         if held is not None:
             _, address, token = held
@@ -163,7 +164,7 @@ class AdmissionQueue:
         return False
 
     def admit_next(self, now: float) -> Request | None:
-        """Have the next one go in and return it, None where nobody can."""
+        """Admit and return the next request, or None if there is none to admit."""
         taken = len(self._running)
         if taken >= self._limit:
             return None
@@ -180,27 +181,27 @@ class AdmissionQueue:
         return None
 
     def next_expired(self, now: float) -> tuple[Request, TooManyRequests] | None:
-        """Take out of the line one whose wait is over, and return it and why; None: no more."""
+        """Remove and return an expired request and its error, or None."""
         first = next(iter(self._waiting.items()), None)
         if first is None or first[1].deadline > now:
             return None
         return self._refuse(*first)
 
     def pop(self) -> tuple[Request, TooManyRequests] | None:
-        """Take the first one out of the line, whether it is late or not."""
+        """Remove and return the first waiting request, expired or not."""
         first = next(iter(self._waiting.items()), None)
         return None if first is None else self._refuse(*first)
 
     def next_check(self, now: float) -> float | None:
-        """Return when to ask `late`, `expel_stalled` and `next` again, None where nobody waits."""
+        """Return when to call `next_expired`, `move_stalled` and `admit_next` again, or None."""
         first = next(iter(self._waiting.values()), None)
         return None if first is None else max(now, min(first.deadline, now + STALLED_SECONDS))
 
     def move_stalled(self, now: float) -> None:
-        """Take their places from those who only wait, for NATS or for somebody who reads.
+        """Free the places of requests that only wait for NATS or for their clients.
 
-        They take no work, and would keep out all others: while one bucket has no leader, every
-        request for it is tried again for seconds.
+        They cause no work, but would block all others. While one bucket has no leader, every
+        request for it is retried for seconds.
         """
         if now < self._looked_at + LOOK_SECONDS:
             return
@@ -216,11 +217,11 @@ class AdmissionQueue:
             self._move_to_stalled(request)
 
     def stall(self, request: Request) -> bool:
-        """Take the place of one that is known to wait; return whether somebody may go in now."""
+        """Free the place of a request that waits. Return whether another one may start now."""
         return self._move_to_stalled(request) and bool(self._waiting)
 
     def _move_to_stalled(self, request: Request) -> bool:
-        """Have one carried out without a place, if so many may be; return whether it is."""
+        """Let a request run without a place, if possible. Return whether it does."""
         held = self._running.get(request)
         taken = len(self._stalled)
         if held is None or taken >= self._stalled_share.total:
@@ -265,18 +266,18 @@ class AdmissionQueue:
         return request, self._refusal(entry.address, entry.token)
 
     def _refusal(self, address: Account, token: Account | None) -> TooManyRequests:
-        """Return the error of who found no room: it names the share where that is the reason."""
+        """Return the error of a refused request. It names the share if that is the reason."""
         if address.limited:
             for account in (address, token):
                 if account is not None and account.places >= self._places.own < self._limit:
                     return self._share_error(account, self._places, "places")
-        return _error("too many requests", _NOTHING_DONE)
+        return _error("too many requests", _NOT_RUN)
 
     def _share_error(self, account: Account, share: Share, what: str) -> TooManyRequests:
         return _error(
             f"too many requests {account.name}",
             f"one caller has {share.own} of {share.total} {what} (max_share) and leaves the last "
-            f"{share.total - share.shared} to others: send fewer at a time; {_NOTHING_DONE}",
+            f"{share.total - share.shared} to others: send fewer at a time; {_NOT_RUN}",
         )
 
 

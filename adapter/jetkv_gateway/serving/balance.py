@@ -1,13 +1,13 @@
-"""How the workers on one listening socket share its connections out.
+"""Distributes the connections of one listening socket among workers.
 
-The kernel wakes them all and lets the quickest have a connection, so that one may well get nearly
-all. They tell each other how many they have, in a few bytes of shared memory, and one that has more
-than its share leaves a connection to the others for a moment (`serving/acceptor.py`).
+The kernel wakes all workers, and the fastest one gets a connection, so one worker may get nearly
+all of them. So the workers publish their numbers of connections in shared memory. A worker with
+more than its share leaves a connection to the others for a moment (`serving/acceptor.py`).
 
-A worker that hangs has a small share for ever. One that leaves a connection where it is for too
-long is passed over until it gives a sign of life, which it does by a number that it keeps changing.
-Nothing is locked: each writes its own two numbers and reads those of the others, and a number that
-is a moment old costs a connection in the wrong place, no more.
+A worker that hangs would keep a small number. If a worker does not take a connection in time, the
+others skip it until its heartbeat number changes. There are no locks. Each worker writes its own
+two numbers and reads the others. An outdated number only means that a connection goes to the wrong
+worker.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,11 @@ from typing import Protocol
 __all__ = ["CELLS", "Balance", "Cells", "clear_slot"]
 
 CELLS = 2
-"""Numbers for each worker: its connections, counted from 1, and its sign of life. 0 connections
-is a place where no worker is."""
+"""Numbers per worker: its connections plus one, and its heartbeat. 0 marks an unused slot."""
 
 _EMPTY = 0
 _SLACK = 1 / 16
-"""Of a fair share: so much more is not worth a wait."""
+"""A worker may exceed its share by this part without waiting."""
 _HEARTBEATS = 1 << 30
 
 
@@ -33,12 +32,12 @@ class Cells(Protocol):
 
 
 def clear_slot(cells: Cells, slot: int) -> None:
-    """Have a worker that is gone, or accepts no longer, count no more."""
+    """Clear the slot of a worker that has ended or stopped accepting."""
     cells[slot * CELLS] = _EMPTY
 
 
 class Balance:
-    """One worker's view of all.
+    """One worker's view of all workers.
 
     Args:
         cells: of all workers, `CELLS` each.
@@ -53,37 +52,37 @@ class Balance:
         self._passed_over: dict[int, int] = {}
 
     def publish(self, connections: int) -> None:
-        """Tell the others how many this one has, and that it lives."""
+        """Publish this worker's number of connections and its heartbeat."""
         self._heartbeat = (self._heartbeat + 1) % _HEARTBEATS
         self._cells[self._slot * CELLS + 1] = self._heartbeat
         self._cells[self._slot * CELLS] = connections + 1
 
     def should_accept(self, connections: int) -> bool:
-        """Return whether one more connection is this worker's to accept."""
+        """Return whether this worker should accept the next connection."""
         others = self._others()
         total = connections + sum(others.values())
         return connections < (1 + _SLACK) * (total + 1) / (len(others) + 1)
 
     def others_alive(self) -> bool:
-        """Return whether any other has given a sign of life since this was asked last."""
+        """Return whether any other heartbeat has changed since the last call."""
         heartbeats = self._cells[1::CELLS]
         heard = sum(heartbeats) - heartbeats[self._slot]
         before, self._heard = self._heard, heard
         return heard != before
 
     def skip_idle(self, connections: int) -> None:
-        """Count no more who had their turn and did not take it, until they give a sign of life."""
+        """Skip workers that did not take their turn, until their heartbeat changes."""
         heartbeats = self._cells[1::CELLS]
         for slot, count in self._others().items():
             if count < connections:
                 self._passed_over[slot] = heartbeats[slot]
 
     def leave(self) -> None:
-        """Accept no more, until `show`: all that comes is for the others."""
+        """Leave all connections to the others until the next `publish`."""
         clear_slot(self._cells, self._slot)
 
     def _others(self) -> dict[int, int]:
-        """Return the connections of the others that count, by their places."""
+        """Return the connections of the other active workers, by slot."""
         counts, heartbeats = self._cells[::CELLS], self._cells[1::CELLS]
         others = {}
         for slot, count in enumerate(counts):

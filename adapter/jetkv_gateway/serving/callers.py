@@ -1,4 +1,4 @@
-"""The callers of a worker: who sends a request, and the accounts that it counts for."""
+"""The callers of a worker, and the accounts that their requests count for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ _NO_PROXIES = TrustedProxies()
 
 @dataclass(frozen=True, slots=True)
 class CallerOptions:
-    """How callers are told apart.
+    """How to tell callers apart.
 
     Attributes:
-        proxies: whose word on the caller counts.
-        proxy_protocol: whether their connections begin with a header of the PROXY protocol.
-        limit_loopback: whether callers on this machine have a share, too.
+        proxies: the proxies whose headers count.
+        proxy_protocol: whether their connections start with a PROXY protocol header.
+        limit_loopback: whether the share also applies to callers on this machine.
     """
 
     proxies: TrustedProxies = _NO_PROXIES
@@ -39,9 +39,9 @@ class Peer:
 
     Attributes:
         address: in its shortest form.
-        block: what counts as one caller: the address, of IPv6 its network.
-        account: that the connection counts for.
-        trusted: whether requests on it may tell another caller.
+        block: the IPv4 address or IPv6 network that counts as one caller.
+        account: the account that the connection counts for.
+        trusted: whether its requests may name another caller.
     """
 
     address: str
@@ -51,7 +51,7 @@ class Peer:
 
 
 class Callers:
-    """Who calls. Of a proxy that is trusted, only the callers behind it have a share."""
+    """The callers. A trusted proxy has no share itself, only the callers behind it."""
 
     def __init__(self, options: CallerOptions) -> None:
         self._options = options
@@ -59,12 +59,12 @@ class Callers:
         self.unknown_peer = Peer("", "", self._accounts.unlimited, trusted=False)
 
     def peer(self, address: str, *, from_proxy: bool = False) -> Peer:
-        """Return what is known of the other end of a connection.
+        """Return the peer of a connection.
 
         Args:
-            address: as the socket has it, empty where it has none.
-            from_proxy: whether the PROXY protocol told it. A loopback address then means the
-                proxy's machine, not this one.
+            address: as the socket reports it, or empty.
+            from_proxy: whether it comes from a PROXY protocol header. A loopback address then means
+                the proxy's machine, not this one.
         """
         shown = find_caller(address, {}, self._options.proxies).address
         block = block_of(shown)
@@ -75,23 +75,23 @@ class Callers:
         return Peer(shown, block, self._accounts.of_address(block), trusted=False)
 
     def begins_with_proxy_header(self, peer: Peer) -> bool:
-        """Return whether a connection has to begin with a header of the PROXY protocol."""
+        """Return whether a connection must start with a PROXY protocol header."""
         return self._options.proxy_protocol and peer.trusted
 
     def forwarded(
         self, peer: Peer, headers: Mapping[bytes, bytes], scheme: str
     ) -> tuple[Caller, Account]:
-        """Return who sends a request by a trusted proxy, as one caller, and whom it counts for.
+        """Return the caller of a request through a trusted proxy, and its account.
 
-        A proxy that names nobody is a caller like any other. So is one on this machine, and whoever
-        says through a proxy to be on this machine.
+        A proxy that names no caller is itself the caller, with a share. A loopback address that a
+        proxy names has a share, too.
         """
         found = find_caller(peer.address, headers, self._options.proxies, scheme)
         block = block_of(found.address)
         return found._replace(address=block), self._accounts.of_address(block)
 
     def of_token(self, account: Account, principal: Principal) -> Account | None:
-        """Return the account of a token, None where a request has none or is without a limit."""
+        """Return the account of a token, or None without a token or without a limit."""
         if principal is ANONYMOUS or not account.limited:
             return None
         return self._accounts.of_token(principal.name)

@@ -1,11 +1,11 @@
-"""One process that serves, or several on one listening socket, and what ends them.
+"""Runs one serving process, or several that share a listening socket.
 
-Several are watched over by the process that was started: it passes a stop or a reload on, replaces
-a worker that ended or fell silent, and kills one that is not done in time. They share nothing but
-the socket, and a few bytes of memory by which they share its connections out. A worker hears of a
-stop by its pipe, so that a signal which reaches all of them (Ctrl-C, a service manager) is not
-taken for a second one; and a pipe ends when the process at its other end does, however that was.
-So no worker is left behind, and no end of a worker is missed.
+With several workers, the main process supervises them. It forwards stops and reloads, replaces a
+worker that ends or stops answering, and kills one that does not stop in time. Workers share only
+the socket, and a few bytes of memory for balancing connections. A worker receives a stop through
+its pipe, so a signal to all processes (Ctrl-C, a service manager) does not count twice. A pipe
+closes when the process at its other end ends for any reason. So no worker is left behind, and no
+end of a worker is missed.
 """
 
 import faulthandler
@@ -58,15 +58,15 @@ def run(
     refresh: Callable[[], None] = lambda: None,
     hangup_stops: bool = False,
 ) -> int:
-    """Serve until SIGINT or SIGTERM, and return the exit code; a second one ends it at once.
+    """Serve until SIGINT or SIGTERM, and return the exit code. A second signal ends it at once.
 
-    SIGHUP has files read again, see `options.App`. With one worker this process serves, with more
-    it watches over them.
+    SIGHUP reloads files; see `options.App`. With one worker, this process serves; with more, it
+    supervises them.
 
     Args:
-        app: is pickled for each worker as it is when that one starts.
-        refresh: called once a second where there are several workers; it keeps `app` up to date.
-        hangup_stops: take SIGHUP for a stop, where it means that the terminal was closed.
+        app: pickled for each worker at its start.
+        refresh: called once a second with several workers. It keeps `app` up to date.
+        hangup_stops: treat SIGHUP as a stop, if it means that the terminal was closed.
     """
     if options.workers > 1:
         _ensure_temp_dir()
@@ -77,7 +77,7 @@ def run(
         server.should_exit = True
         server.force_exit = times > 1
         if sys.stderr is not None:
-            # For what holds up the event loop itself; the log then says where.
+            # This ends a process whose event loop is blocked, and logs where.
             seconds = stop_seconds(options) if times == 1 else _FORCED_SECONDS
             faulthandler.dump_traceback_later(seconds + _MARGIN_SECONDS, exit=True)
 
@@ -93,7 +93,7 @@ def run(
 
 
 def _on_signals(stop: Callable[[int], None], numbers: tuple[signal.Signals, ...] = _STOPS) -> None:
-    """Have `stop` called with 1 at the first signal, with 2 at a second."""
+    """Call `stop` with 1 at the first signal, and with 2 at the second."""
     asked_at: list[float] = []
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -101,7 +101,8 @@ def _on_signals(stop: Callable[[int], None], numbers: tuple[signal.Signals, ...]
             asked_at.append(time.monotonic())
             stop(1)
         elif time.monotonic() - asked_at[0] > _SAME_SIGNAL_SECONDS:
-            # Sooner it is the first again, from a terminal and from what has started this process.
+            # A signal within this time is the first one again, sent by both a terminal and a parent
+            # process.
             stop(2)
 
     for number in numbers:
@@ -132,7 +133,7 @@ class _Supervisor:
 
     def run(self) -> int:
         logging.config.dictConfig(logging_for(self._options.log_level))
-        # Signals end the wait below by way of this pair.
+        # Signals end the wait below through this socket pair.
         wake_receiver, wake_sender = socket.socketpair()
         with wake_receiver, wake_sender:
             wake_receiver.setblocking(False)
@@ -162,7 +163,7 @@ class _Supervisor:
         reloads = 0
         while not self._signals:
             if time.monotonic() - looked_at > _PAUSE_SECONDS:
-                # This process was paused, and so may they have been.
+                # This process was paused, so the workers may have been paused, too.
                 for worker in self._workers:
                     worker.extend_deadline()
             looked_at = time.monotonic()
@@ -183,7 +184,7 @@ class _Supervisor:
                     worker.kill()
             for worker, code in self._remove_ended():
                 if code == STARTUP_FAILURE and not self._started:
-                    _log.error("a worker cannot start: this ends, too")
+                    _log.error("a worker cannot start: the gateway stops")
                     return 1
                 _log.warning("worker %s %s: replaced", worker.process.pid, how_it_ended(code))
                 if not worker.started:
@@ -201,19 +202,19 @@ class _Supervisor:
                     return
                 self._workers.append(Worker(self._app, self._options, self._socket, self._slots))
         except (OSError, EOFError) as error:
-            # As at a limit of processes or memory, which also ends the fork server itself.
+            # Limits of processes or memory cause this, and also end the fork server.
             reason = str(error) or type(error).__name__
             _log.error("cannot start a worker: %s; trying again", reason)
             self._delay_start()
 
     def _delay_start(self) -> None:
-        """Wait before the next start; longer each time, or the log would hold nothing else."""
+        """Wait before the next start. The pauses grow, so that the log is not flooded."""
         pause = min(_RESTART_SECONDS * 2**self._failures, _RESTART_SECONDS_LAST)
         self._failures = min(self._failures + 1, 10)
         self._start_at = time.monotonic() + pause
 
     def _stop(self, wake_receiver: socket.socket) -> int:
-        # Without a worker to accept it, a connection would wait in here, and then be reset.
+        # With no worker to accept it, a connection would wait here and then be reset.
         self._socket.close()
         handled = 0
         while self._signals > handled:
@@ -239,7 +240,7 @@ class _Supervisor:
         return [(worker, worker.reap()) for worker in ended]
 
     def _wait(self, wake_receiver: socket.socket, seconds: float) -> None:
-        """Wait until a worker says something or ends, or a signal comes."""
+        """Wait until a worker sends a message or ends, or a signal arrives."""
         waitables: list[Connection | socket.socket | int] = [wake_receiver]
         waitables += [worker.pipe for worker in self._workers]
         wait(waitables, max(seconds, 0))
@@ -248,7 +249,7 @@ class _Supervisor:
 
 
 def _ensure_temp_dir() -> None:
-    """Have temporary files where a read-only container has room for them, which is in memory."""
+    """Use a temporary directory in memory if the file system of a container is read-only."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""The PROXY protocol, versions 1 and 2, as HAProxy specifies it: who connects, ahead of all else.
+"""Parses headers of the PROXY protocol, versions 1 and 2, as HAProxy specifies it.
 
-A proxy that passes on bytes, such as one for TCP alone, can add no header to a request. It says
-whom it passes on in the first bytes of the connection instead. A receiver must not guess whether
-they are there: the setting `proxy_protocol` says so, and then for trusted proxies alone.
+A TCP proxy cannot add an HTTP header. Instead, it sends the client's address at the start of a
+connection.
 """
 
 import struct
@@ -12,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 __all__ = ["MOST_BYTES", "Broken", "Told", "proxy_header"]
 
 MOST_BYTES = 16 + 4096
-"""Of a header. Version 1 has at most 107 bytes; what version 2 adds to addresses is seldom long."""
+"""The longest header. Version 1 has at most 107 bytes. Version 2 may add more, but rarely does."""
 
 _FIRST = b"PROXY "
 _FIRST_MOST = 107
@@ -27,12 +26,12 @@ _MOST_PORT = 65535
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A whole header.
+    """A complete header.
 
     Attributes:
-        address: of who connects; None where the connection is the proxy's own, or its source is
-            not known: the peer's address counts then.
-        size: bytes that the header has; the rest is the client's.
+        address: of the client. None if the proxy connects for itself or the source is unknown; the
+            peer's address then counts.
+        size: bytes of the header. The bytes after it are the client's.
     """
 
     address: str | None
@@ -41,20 +40,20 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """No such header.
+    """A malformed header.
 
     Attributes:
-        rule: what it breaks, as a sentence without its end.
+        rule: the broken rule, as a sentence without a full stop.
     """
 
     rule: str
 
 
 def proxy_header(data: bytes) -> Told | Broken | None:
-    """Read the header at the beginning of a connection; None: more bytes are needed to tell.
+    """Parse the header at the start of a connection. None means that more bytes are needed.
 
     Args:
-        data: all that has come so far. What comes behind the header does not change the result.
+        data: all bytes so far. Bytes after the header do not change the result.
     """
     if data[:1] == _SECOND[:1]:
         return _second(data)
@@ -102,7 +101,7 @@ def _second(data: bytes) -> Told | Broken | None:
         return Told(None, size)
     kind = family >> 4
     if kind not in _FAMILIES:
-        # Of no family, or of one that has no addresses that would tell anybody apart.
+        # The header has no family, or one without useful addresses.
         if kind == _UNIX and length < _UNIX_BYTES:
             return Broken(_TOO_SHORT)
         return Told(None, size)

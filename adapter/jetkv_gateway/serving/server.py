@@ -1,9 +1,9 @@
 """The ASGI app under uvicorn, and how it stops.
 
-A stop goes step by step, each with a deadline: it is not ready any more; for `shutdown_delay` all
-goes on, so that load balancers can send requests elsewhere; the listening socket is closed; each
-connection gets its last answer; a request that has none by then is told what is known of it; the
-consumers of watches are removed; NATS takes in what was sent.
+A stop has these steps, each with a deadline. The gateway reports that it is not ready. It keeps
+serving for `shutdown_delay`, so that load balancers can send requests elsewhere. It closes the
+listening socket. Each connection gets its last answer. Requests without an answer get an error that
+tells what is known of them. The consumers of watches are removed. Data for NATS is flushed.
 """
 
 import asyncio
@@ -49,16 +49,16 @@ def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
     """Return a listening socket.
 
     Args:
-        hint: what sets another port.
+        hint: the option that sets another port.
 
     Raises:
-        CannotStart: the address is in use, or not one of this machine.
+        CannotStart: the address is in use, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Which those that it accepts take over: not all event loops set it themselves.
+        # Accepted connections inherit the option. Not all event loops set it.
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server.bind((host, port))
         server.listen(_BACKLOG)
@@ -66,14 +66,14 @@ def listen(host: str, port: int, hint: str = "--port") -> socket.socket:
         server.close()
         raise CannotStart(
             f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            f"choose another with {hint}, or end what uses it"
+            f"choose another one with {hint}, or stop the program that uses it"
         ) from error
     server.set_inheritable(True)
     return server
 
 
 class WorkerConfig(uvicorn.Config):
-    """uvicorn's configuration; `worker` is what its connections share."""
+    """uvicorn's configuration with the state that its connections share."""
 
     worker: WorkerState
 
@@ -84,7 +84,7 @@ def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
     config = WorkerConfig(
         app,
         factory=True,
-        http=functools.partial(HttpConnection, worker),  # type: ignore[arg-type] # it is called alone
+        http=functools.partial(HttpConnection, worker),  # type: ignore[arg-type] # uvicorn only calls it
         ws="none",
         workers=options.workers,
         access_log=False,
@@ -92,7 +92,7 @@ def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
         proxy_headers=False,
         lifespan="on",
         log_config=logging_for(options.log_level),
-        # What one request may take: waiting for a leader, and then for its answer.
+        # The longest time for one request, including waiting for a leader.
         timeout_graceful_shutdown=math.ceil(options.request + 1),
     )
     config.worker = worker
@@ -100,18 +100,18 @@ def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
 
 
 def stop_seconds(options: ServerOptions) -> float:
-    """Return how long a stop takes at most, in seconds."""
+    """Return how many seconds a stop may take."""
     requests = options.request + 2
     return options.shutdown_delay + requests + _LAST_WORDS_SECONDS + _LIFESPAN_SECONDS
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn's server, with a stop of our own.
+    """uvicorn's server, with its own way to accept connections and to stop.
 
     Args:
-        on_started: called when it serves.
-        delay: seconds to go on serving once told to stop.
-        on_second: called once a second, and when it begins to stop.
+        on_started: called when the server accepts connections.
+        delay: seconds to keep serving after the signal to stop.
+        on_second: called once a second, and when the server starts to stop.
         balance: with other workers on the same socket.
     """
 
@@ -136,11 +136,11 @@ class GatewayServer(uvicorn.Server):
         self._reload = False
 
     def reload(self) -> None:
-        """Have the gateway read its files again; a signal handler or another thread may call it."""
+        """Reload the gateway's files. Signal handlers and other threads may call it."""
         self._reload = True
 
     def stop_now(self) -> None:
-        """Stop, and skip the delay; a signal handler or another thread may call it."""
+        """Stop without the delay. Signal handlers and other threads may call it."""
         self._delay = 0.0
         if self._stop_at is not None:
             self._stop_at = 0.0
@@ -148,11 +148,11 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # They are the caller's: uvicorn's own way raises them once more in the end.
+        # The caller handles signals. uvicorn would raise them again at the end.
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # It gets none to listen on: they have acceptors.
+        # uvicorn gets no sockets, since the acceptors handle them.
         self._worker.gateway = self.config.loaded_app
         self._worker.tick(asyncio.get_running_loop().time())
         await super().startup([])
@@ -171,15 +171,15 @@ class GatewayServer(uvicorn.Server):
         self._on_started()
 
     def may_accept(self) -> bool:
-        """Return whether there is room for one more connection, or has just been made."""
+        """Make room for one more connection if necessary. Return whether there is room."""
         return self._worker.make_room()
 
     def make_room(self) -> None:
-        """End connections that nobody would miss: the system has no room for another one."""
+        """Close idle connections, since the system has no room for another one."""
         self._worker.make_room(full=True)
 
     def tick(self, now: float) -> None:
-        """Call `tick(now)` of each connection once a second: one clock for all their deadlines.
+        """Call `tick(now)` of each connection once a second. One timer serves all deadlines.
 
         Args:
             now: the time of the event loop.
@@ -188,7 +188,7 @@ class GatewayServer(uvicorn.Server):
             return
         self._next_tick_at = now + _TICK_SECONDS
         self._worker.tick(now)
-        # A connection may end in its tick, or in another's.
+        # A connection may close during its own tick or another one.
         for connection in list(self.server_state.connections):
             tick: Callable[[float], None] | None = getattr(connection, "tick", None)
             if tick is not None:
@@ -241,7 +241,7 @@ class GatewayServer(uvicorn.Server):
     async def _wait_idle(self, seconds: float, *, unless_forced: bool) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        # uvicorn's sets tell nobody that they are empty.
+        # uvicorn's sets cannot notify anybody, so poll them.
         while self._busy and loop.time() < end and not (unless_forced and self.force_exit):
             self.tick(loop.time())
             await asyncio.sleep(_LOOK_SECONDS)
@@ -256,16 +256,16 @@ class GatewayServer(uvicorn.Server):
             await asyncio.wait([ending], timeout=_LOOK_SECONDS)
         if not ending.done():
             ending.cancel()
-            _log.warning("stopping: NATS did not take its leave in time")
+            _log.warning("stopping: the connection to NATS did not close in time")
 
     async def _cancel_requests(self) -> None:
-        """Have all requests answered now, with what is known of them, and end all connections."""
+        """Answer all requests now with what is known of them, and close all connections."""
         state = self.server_state
         self._worker.admission.close()
         for connection in list(state.connections):
             if isinstance(connection, HttpConnection | WebSocket):
                 _call(connection, connection.expire)
-        # What only waited for a peer ends by itself.
+        # Requests that only waited for their clients end by themselves.
         await asyncio.sleep(_LOOK_SECONDS)
         if state.tasks:
             _log.warning("stopping: %d requests did not end in time", len(state.tasks))
@@ -277,7 +277,7 @@ class GatewayServer(uvicorn.Server):
 
 
 def _call(connection: Any, what: Callable[..., None], *told: float) -> None:
-    """Call a method of a connection; a defect ends that one, and neither others nor the server."""
+    """Call a method of a connection. A defect ends that connection only."""
     try:
         what(*told)
     except Exception:  # noqa: BLE001 - as above
@@ -286,14 +286,14 @@ def _call(connection: Any, what: Callable[..., None], *told: float) -> None:
 
 
 def serve(server: GatewayServer, server_socket: socket.socket) -> int:
-    """Run a server until it is told to stop, and return an exit code: 1 when it did not start."""
+    """Run a server until it stops. Return the exit code, which is 1 if it did not start."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[server_socket]))
     return 0 if server.started else 1
 
 
 def logging_for(level: str) -> dict[str, Any]:
-    """Return what goes to stderr, for `logging.config.dictConfig`."""
+    """Return the logging configuration for stderr, for `logging.config.dictConfig`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,12 +1,13 @@
-"""What one caller may take of what all callers share, and who has taken how much.
+"""Limits what one caller may take of shared resources, and counts what each has taken.
 
-A place, a connection or a byte is anybody's while there are enough of them. A caller has a share of
-the whole: up to it, it takes any that is free. Over it, it leaves the last eighth of the whole to
-others. So a caller that is alone has nearly all, nothing stands idle that is wanted, and another
-caller always finds room at once, however much the first one has taken and however long it keeps it.
+Any caller may take a free place, connection or byte while there are enough. Each caller has a share
+of the total. Up to its share, a caller may take anything that is free. Beyond its share, it must
+leave the last eighth of the total to others. So a single caller can use nearly everything, no
+needed resource stays idle, and another caller always finds room at once, however much the first one
+has taken and for however long.
 
-A caller is an address, and a token where there is one: a request counts for both, so that neither
-many tokens of one address nor one token at many addresses take all.
+A caller is an address, and a token if there is one. A request counts for both. So neither many
+tokens from one address nor one token at many addresses can take everything.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ _RESERVE = 8
 
 @dataclass(slots=True)
 class Share:
-    """How a whole is shared.
+    """The share of a total.
 
     Attributes:
-        total: all there is.
-        own: what one caller takes without leaving anything to others.
-        shared: what may be taken by callers over `own`: the rest is for others.
+        total: the amount that exists.
+        own: the amount that one caller may take without leaving a reserve.
+        shared: the amount that callers over `own` may use. The rest is the reserve for others.
     """
 
     total: int
@@ -33,10 +34,10 @@ class Share:
 
     @classmethod
     def of(cls, total: int, part: float) -> "Share":
-        """Return the share of a whole.
+        """Return the share of a total.
 
         Args:
-            part: over 0, and 1 at most, which is no share at all.
+            part: greater than 0, and at most 1, which means no limit.
         """
         if part >= 1 or total <= 1:
             return cls(total, total, total)
@@ -47,25 +48,25 @@ class Share:
 
         Args:
             taken: by all callers.
-            by_caller: of these, by this one.
+            by_caller: by this caller.
         """
         taken += more
         return taken <= self.total and (taken <= self.shared or by_caller + more <= self.own)
 
 
 class Account:
-    """What one caller has taken: an address or a token, or all who have no limit.
+    """The use of one caller: an address, a token, or all callers without a limit.
 
-    Whoever takes counts up, and down again, by itself.
+    Code that takes or returns something updates the counters itself.
 
     Attributes:
-        name: who it is, for texts that callers read.
-        limited: false for those whom no share concerns.
-        places: requests that are carried out.
-        stalled: requests that are carried out without a place.
-        waiting: requests in the line.
-        connections: that are open.
-        buffered: bytes that are held for it.
+        name: for error texts.
+        limited: whether a share applies.
+        places: running requests that hold a place.
+        stalled: running requests without a place.
+        waiting: requests in the queue.
+        connections: open connections.
+        buffered: buffered bytes.
     """
 
     __slots__ = (
@@ -93,7 +94,7 @@ class Account:
 
 
 class Accounts:
-    """The accounts of all who have something open; one that nobody refers to is gone by itself."""
+    """The accounts of all active callers. Unused accounts are freed automatically."""
 
     def __init__(self) -> None:
         self._addresses: WeakValueDictionary[str, Account] = WeakValueDictionary()
@@ -104,12 +105,12 @@ class Accounts:
         return len(self._addresses) + len(self._tokens)
 
     def of_address(self, block: str) -> Account:
-        """Return the account of an address, or of a network that counts as one."""
+        """Return the account of an address or of a network."""
         known = self._addresses.get(block)
         return known or self._opened(self._addresses, block, "from this address")
 
     def of_token(self, name: str) -> Account:
-        """Return the account of a token, by the name of whom it is for."""
+        """Return the account of a token, by its name."""
         known = self._tokens.get(name)
         return known or self._opened(self._tokens, name, "with this token")
 

@@ -1,14 +1,14 @@
-"""A WebSocket that stands: frames go out as they are, and what comes in costs bounded work.
+"""An open WebSocket: sends prepared frames, and limits the work for incoming data.
 
-A watch sends the same frames to many. They come here ready-made and are written as they are; no
-frame is compressed, which would be work for each reader. What a peer sends is read, held to the
-rules of RFC 6455 by `websockets`, and dropped: over a size it ends the connection (1009), as does
-text that is not UTF-8 (1007).
+A watch sends the same frames to many peers, so frames arrive here ready to send. They are not
+compressed, which would be work for each peer. Incoming data is checked against RFC 6455 by
+`websockets`, and dropped. A message over the limit ends the connection (1009), and so does text
+that is not UTF-8 (1007).
 
-A peer sends what it likes, as fast as it can. So little is read at a time, into one buffer for all
-connections; reading pauses while a peer takes in none of the pongs that it is owed; and a peer that
-has used up its `RateLimit` is read no faster than the allowance grows, and ended (1008) if it goes
-on. No connection has a timer: the server calls `tick` once a second.
+A peer may send anything, as fast as it can. So only a small part is read at a time, into one buffer
+for all connections. Reading pauses while a peer does not read its pongs. A peer that exceeds its
+`RateLimit` is read only at that rate, and is disconnected (1008) if it does not slow down. No
+connection has a timer. The server calls `tick` once a second.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from jetkv_gateway.serving.utf8 import Utf8Validator
 
 __all__ = ["WebSocket"]
 
-_MAX_MESSAGE = 4096  # of what a peer sends, in bytes, all fragments together
+_MAX_MESSAGE = 4096  # bytes of a peer's message with all its fragments
 _GOING_AWAY = 1001
 _INVALID_TEXT = 1007
 _TOO_MUCH = 1008
 _NO_PONG = 1011
 
-_READ = 2048  # at a time: 341 frames at most, some 1.5 ms
+_READ = 2048  # bytes at a time: at most 341 frames, about 1.5 ms
 _CLOSE_SECONDS = 5.0
 _LINGER_BYTES = 64 * 1024
 
@@ -43,23 +43,23 @@ _PONG = b"\x8a\x80"
 _PONG_BYTES = 6
 _log = logging.getLogger("jetkv.websocket")
 
-# What is read is dealt with before anything else is: one buffer does for all.
+# Data is processed before the next read, so one buffer is enough.
 _buffer = bytearray(_READ)
 
 
 class WebSocket(asyncio.BufferedProtocol):
-    """One connection whose handshake was accepted; an `http.request.WebSocket`.
+    """A connection after its handshake. It implements `http.request.WebSocket`.
 
     Args:
         transport: of the connection; `open` takes it over.
         loop: its event loop.
-        ping_seconds: between pings, and how long an answer to one may take.
+        ping_seconds: the time between pings, and for the answer to one.
         on_buffered: called with the bytes that the peer has not read yet, and the bytes that it
             has read since the last call.
-        on_lost: called once, when the connection is gone for good.
+        on_lost: called once when the connection is closed.
     """
 
-    # For `Connections`: a watch is let alone.
+    # For `Connections`: a watch is never closed to make room.
     rank = Rank.BUSY
     since = 0.0
 
@@ -98,17 +98,17 @@ class WebSocket(asyncio.BufferedProtocol):
         on_lost: Callable[["WebSocket"], None],
         on_buffered: Callable[["WebSocket", int, int], None] = lambda _socket, _size, _moved: None,
     ) -> None:
-        # Of the tick before: near enough for all deadlines.
+        # The time of the last tick is precise enough for all deadlines.
         self._now = now = loop.time()
         self.transport = transport
         self._loop = loop
         self._on_lost, self._on_buffered = on_lost, on_buffered
-        # Of a peer that listens, nothing but pongs comes: most connections never need one.
+        # Most peers only send pongs, which need no protocol object.
         self._protocol: ServerProtocol | None = None
         self._utf8 = Utf8Validator()
         self._rate_limit = RateLimit(now)
         self._ping_seconds = ping_seconds
-        # Those that came back together after a restart are not pinged together.
+        # Spread the pings of watchers that reconnected together after a restart.
         self._ping_at = now + ping_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._pong_by: float | None = None
         self._closes_at: float | None = None
@@ -130,17 +130,17 @@ class WebSocket(asyncio.BufferedProtocol):
         behind: bytes = b"",
         paused: bool = False,
     ) -> None:
-        """Answer the handshake, and take the connection over from whoever read it.
+        """Answer the handshake, and take over the connection.
 
         Args:
             accept: as `handshake.check_handshake` returns it.
-            subprotocol: the one selected of those offered, None for none.
-            lines: more header lines, each ended by CRLF.
-            behind: what was read behind the head.
-            paused: whether the transport has asked to write no more.
+            subprotocol: one of those that the client offered, or None.
+            lines: additional header lines, each ended by CRLF.
+            behind: bytes that were read after the head.
+            paused: whether the transport has paused writing.
 
         Raises:
-            ConnectionError: the peer is gone, and the connection left to whoever read it.
+            ConnectionError: the peer is gone. The connection is not taken over.
         """
         transport = self.transport
         if transport.is_closing():
@@ -155,26 +155,26 @@ class WebSocket(asyncio.BufferedProtocol):
         self._receive_unread()
         self._update_reading()
 
-    # --- what goes out
+    # --- outgoing
 
     async def write(self, frames: bytes) -> None:
-        """Write whole frames, then wait until there is room for more.
+        """Write complete frames, then wait until the connection can take more.
 
         Raises:
-            ConnectionError: the connection is closed, or being closed.
+            ConnectionError: the connection is closed or closing.
         """
         if self._closing:
             raise ConnectionError
         self.transport.write(frames)
         room = self._writable
         if room is not None:
-            # Not the future itself: whoever is cancelled while it waits would cancel it for others.
+            # Awaiting the future directly would cancel it for others if this caller is cancelled.
             await asyncio.wait((room,))
             if self._lost:
                 raise ConnectionError
 
     def finish(self, frames: bytes, code: int, reason: str) -> None:
-        """Write last frames and close, without waiting for a reader who may not read."""
+        """Write the last frames and close. It does not wait, since the peer may not read."""
         if self._closing:
             return
         if frames:
@@ -185,9 +185,9 @@ class WebSocket(asyncio.BufferedProtocol):
         self._send(protocol.data_to_send())
 
     def wait_closed(self) -> asyncio.Future[None]:
-        """Return what is done once the peer is gone, or the server ends the connection.
+        """Return a future that is done when the peer is gone or the server closes.
 
-        A future and no coroutine: waiting for it needs no task. One waits at a time.
+        A future needs no task to wait for it. One caller may wait at a time.
         """
         if self._closed is None or self._closed.done():
             self._closed = self._loop.create_future()
@@ -196,7 +196,7 @@ class WebSocket(asyncio.BufferedProtocol):
         return self._closed
 
     def shutdown(self) -> None:
-        """End it in good order, since the server stops."""
+        """Close normally, since the server stops."""
         self.finish(b"", _GOING_AWAY, "")
         self._notify_closed()
 
@@ -204,22 +204,22 @@ class WebSocket(asyncio.BufferedProtocol):
         return False
 
     def evict(self) -> None:
-        """End it, since another connection needs the room."""
+        """Close, since another connection needs the room."""
         self.shutdown()
 
     def drop_slow(self) -> None:
-        """End it, since too much is held for slow clients; what it is owed it may resume."""
+        """Abort, since slow clients hold too many bytes. The watcher can resume."""
         self.transport.abort()
 
     def expire(self) -> None:
-        """End it at once: a stop cannot wait for it any longer."""
+        """Abort, since a stop cannot wait any longer."""
         self.transport.abort()
 
     def tick(self, now: float) -> None:
-        """Do what is due.
+        """Check the deadlines.
 
         Args:
-            now: the time of the event loop; about a second after the tick before.
+            now: the time of the event loop, about a second after the last tick.
         """
         self._now = now
         if self._lost:
@@ -239,7 +239,7 @@ class WebSocket(asyncio.BufferedProtocol):
         else:
             self._ping(now)
 
-    # --- what comes in
+    # --- incoming
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the signature is given
         return _buffer
@@ -265,7 +265,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._unread = b""
         self.resume_writing()
         self._notify_closed()
-        # It holds the error that it ended with, whose frames hold it: a cycle.
+        # The protocol and the traceback of its error refer to each other. Break this cycle.
         if self._protocol is not None:
             vars(self._protocol).clear()
         self._on_lost(self)
@@ -284,7 +284,7 @@ class WebSocket(asyncio.BufferedProtocol):
         if room is not None and not room.done():
             room.set_result(None)
         if self._pong_by is not None:
-            # What it is to answer may have waited behind all that.
+            # The ping may have waited behind all these frames.
             self._pong_by = self._now + self._ping_seconds
         self._pongs_unread = False
         self._update_reading()
@@ -298,21 +298,21 @@ class WebSocket(asyncio.BufferedProtocol):
         return not (self._rate_limited or self._pongs_unread)
 
     def _receive_unread(self) -> None:
-        """Take in what came behind the handshake, as far as the allowance reaches."""
+        """Process the bytes after the handshake, as far as the rate limit allows."""
         while self._unread and self._may_read:
             data, self._unread = self._unread[:_READ], self._unread[_READ:]
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
         if self._discard_left is not None:
-            # It was told to go; what it sends until it hears of it is not looked at.
+            # The peer has been sent a close, so drop what it still sends.
             self._discard_left -= len(data)
             self._rate_limited = self._discard_left < 0
             return
         protocol = self._protocol
         if protocol is None:
             if len(data) == _PONG_BYTES and data.startswith(_PONG):
-                # Whole, masked and empty, as a peer answers a ping; its mask says nothing.
+                # This is a complete, masked and empty pong. The mask does not matter.
                 self._rate_limit.consume(1, _PONG_BYTES)
                 self._rate_limited = self._rate_limit.exhausted
                 self._pong_by = None
@@ -331,20 +331,20 @@ class WebSocket(asyncio.BufferedProtocol):
             elif frame.opcode is Opcode.PONG:
                 self._pong_by = None
             elif not self._utf8.accepts(frame):
-                # What the protocol has to say to frames behind this one is left out.
+                # Omit the protocol's answers to frames after this one.
                 self._send(parts[:pongs])
                 self._fail(_INVALID_TEXT, "text has to be UTF-8")
                 return
         self._send(parts)
 
     def _reader(self) -> ServerProtocol:
-        """Return what reads frames, from the first one on that is more than a pong."""
+        """Return the protocol, which is created at the first frame other than a pong."""
         if self._protocol is None:
             self._protocol = ServerProtocol(state=State.OPEN, max_size=_MAX_MESSAGE, logger=_log)
         return self._protocol
 
     def _send(self, parts: list[bytes]) -> None:
-        """Write what the protocol has to say: pongs, a close, an empty part for the end."""
+        """Write the protocol's output: pongs, a close, and an empty part for the end."""
         if not parts:
             return
         self.transport.write(b"".join(parts))
@@ -354,17 +354,17 @@ class WebSocket(asyncio.BufferedProtocol):
             self._pongs_unread = True
 
     def _fail(self, code: int, reason: str) -> None:
-        """Close without waiting for an answer, and look at nothing more that comes."""
+        """Close without waiting for an answer, and drop all further data."""
         if self._closes_at is None:
             close = Frame(Opcode.CLOSE, Close(code, reason).serialize())
             self.transport.write(close.serialize(mask=False))
         self._end(answered=False)
 
     def _end(self, *, answered: bool) -> None:
-        """End the sending side: nothing comes behind a close.
+        """End the sending side, since nothing may follow a close.
 
         Args:
-            answered: whether the peer has sent its close, too.
+            answered: whether the peer has sent its close.
         """
         self._discard_left = _LINGER_BYTES
         self._rate_limited = self._pongs_unread = False
@@ -374,11 +374,12 @@ class WebSocket(asyncio.BufferedProtocol):
         if answered or not self.transport.can_write_eof():
             self.transport.close()
         else:
-            # Closed while its peer still sends, a connection is reset, and its last words are lost.
+            # Closing while the peer still sends would reset the connection and lose the last
+            # frames.
             self.transport.write_eof()
 
     def _update_reading(self) -> None:
-        """Have the transport read, or not, as is due."""
+        """Pause or resume reading as necessary."""
         may = self._may_read
         if may is not self._reading and not self.transport.is_closing():
             self._reading = may
@@ -403,7 +404,7 @@ class WebSocket(asyncio.BufferedProtocol):
                 self._ping_at, self._pong_by = now + self._ping_seconds, now + self._ping_seconds
                 self.transport.write(_PING)
         elif now >= self._pong_by and self._may_read:
-            # Nobody is there to read the last frames, so nothing would ever end it.
+            # The peer does not read, so only an abort ends the connection.
             self.finish(b"", _NO_PONG, "no pong came in time")
             self.transport.abort()
 

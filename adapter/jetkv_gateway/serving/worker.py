@@ -1,9 +1,10 @@
-"""A worker: how the first process starts, hears and ends it, and what it does itself.
+"""A worker: how the main process controls it, and what runs in it.
 
-Workers are forked from a process that has the libraries imported, which is nine tenths of what a
-start takes: a worker that was lost is back in a quarter of a second. Our own modules are not among
-them, since they have things of which each process needs its own. That process can be lost, too (by
-a limit of memory or of processes, for example): a new one takes its place, and the workers go on.
+Workers are forked from a server process that has imported the libraries, which takes nine tenths of
+a start. So a lost worker is replaced in a quarter of a second. The gateway's own modules are not
+imported there, since each process needs its own state of them. The server process may also be lost,
+for example by a limit of memory or processes. Then a new one replaces it, and the workers keep
+running.
 """
 
 import ctypes
@@ -61,11 +62,13 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 _SIGNALS = (*_STOPS, signal.SIGHUP)
 _FORK_SERVER = "process %s, which workers are forked from,"
 _RESOURCE_TRACKER = "process %s, Python's resource tracker,"
-_EXIT_UNKNOWN = 255  # what multiprocessing says when the fork server took the code along
+_EXIT_UNKNOWN = (
+    255  # reported by multiprocessing if the fork server ended and its exit codes are lost
+)
 
 
 class Slots:
-    """The shared memory of `serving/balance.py`, and which part of it is whose."""
+    """The shared memory of `serving/balance.py`, and the slots in use."""
 
     def __init__(self, workers: int) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -73,22 +76,22 @@ class Slots:
         self._free = set(range(workers))
 
     def take(self) -> int:
-        """Return a place that is nobody's."""
+        """Return a free slot."""
         slot = min(self._free)
         self._free.remove(slot)
         return slot
 
     def give_back(self, slot: int) -> None:
-        """Have the other workers count a worker no more that is gone."""
+        """Clear and free the slot of a worker that has ended."""
         clear_slot(self.cells, slot)
         self._free.add(slot)
 
 
 class Worker:
-    """One worker, as the first process sees it.
+    """One worker, as the main process sees it.
 
     Raises:
-        OSError, EOFError: none could be started.
+        OSError, EOFError: the worker could not be started.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Worker:
             slots.give_back(self._slot)
             raise
         finally:
-            # The last other end is the worker's, so each sees the end of the other.
+            # Now only the worker has the other end, so each process notices the end of the other.
             child_end.close()
         self.started = False
         self.ended = False
@@ -119,7 +122,7 @@ class Worker:
         self._silent_at = self.started_at + _START_SECONDS
 
     def read_messages(self) -> None:
-        """Read what it says. Its pipe ends with it, whatever became of the fork server."""
+        """Read its messages. Its pipe closes with it, even if the fork server is lost."""
         try:
             while self.pipe.poll():
                 word = self.pipe.recv_bytes()
@@ -130,7 +133,7 @@ class Worker:
             self.ended = True
 
     def extend_deadline(self) -> None:
-        """Wait anew for its next word."""
+        """Extend the deadline for its next message."""
         self._silent_at = max(self._silent_at, time.monotonic() + SILENCE_SECONDS)
 
     def send(self, word: bytes) -> None:
@@ -142,12 +145,12 @@ class Worker:
         return not self.ended and time.monotonic() > self._silent_at
 
     def kill(self) -> None:
-        """Kill it; its pipe says when it is gone."""
+        """Kill it. Its pipe closes when it has ended."""
         self.process.kill()
         self._silent_at = float("inf")
 
     def reap(self) -> int | None:
-        """Kill it if it lives, give back what it held, and return its exit code, if known."""
+        """Kill it if it still runs, free its resources, and return its exit code if known."""
         if not self.ended:
             self.process.kill()
         self.process.join(_LAST_WORD_SECONDS)
@@ -158,9 +161,9 @@ class Worker:
 
 
 def ensure_helpers() -> None:
-    """Start what workers are forked from, and multiprocessing's resource tracker, or start it anew.
+    """Start the fork server and the resource tracker of multiprocessing unless they run.
 
-    Both are deaf to signals, and end with the processes that use them.
+    Both ignore signals, and end with the processes that use them.
 
     Raises:
         OSError: one cannot be started.
@@ -171,10 +174,10 @@ def ensure_helpers() -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with warnings.catch_warnings():
-            # That the tracker died is said below.
+            # The end of the tracker is logged below.
             warnings.simplefilter("ignore")
             resource_tracker.ensure_running()
-        # Which takes the mask back.
+        # Starting the tracker resets the mask.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         forkserver.ensure_running()
     finally:
@@ -187,9 +190,9 @@ def ensure_helpers() -> None:
 
 
 def _how_it_ended(pid: int) -> str | None:
-    """Return how a child ended; None while it runs, or where nobody tells before it is collected.
+    """Return how a child ended, or None while it runs or if it is unknown until it is reaped.
 
-    Multiprocessing collects it.
+    multiprocessing reaps it.
     """
     if not hasattr(os, "waitid"):  # macOS, before Python 3.13
         return None
@@ -207,20 +210,20 @@ def _helpers() -> tuple[int | None, int | None]:
 
 
 def _fork_server() -> int | None:
-    """Return the process id of the fork server; multiprocessing tells it nowhere else."""
+    """Return the process id of the fork server, for which there is no public API."""
     pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # private
     return pid
 
 
 def _resource_tracker() -> int | None:
-    """Return the process id of the resource tracker, as above."""
+    """Return the process id of the resource tracker, for which there is no public API."""
     pid: int | None = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined] # private
     return pid
 
 
 @contextmanager
 def _watched_fork_server() -> Iterator[None]:
-    """Kill a fork server that hangs: who waits for it then gets EOFError."""
+    """Kill a fork server that hangs. The start of a worker then fails with EOFError."""
 
     def kill() -> None:
         pid = _fork_server()
@@ -245,14 +248,14 @@ def _worker_main(
     cells: Cells,
     slot: int,
 ) -> None:
-    """Serve as a worker; the pipe is to the first process."""
-    # What reaches all processes is for the first one to pass on.
+    """Serve as a worker. The pipe leads to the main process."""
+    # The main process forwards signals that reach all processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def send(word: bytes) -> None:
         with suppress(OSError):
-            # A first process that is stopped reads nothing, and must not stop this one.
+            # A main process that is stopped reads nothing, and must not block this one.
             if select.select([], [pipe], [], 0)[1]:
                 pipe.send_bytes(word)
 
@@ -275,19 +278,19 @@ def _worker_main(
     seconds = stop_seconds(options) + _MARGIN_SECONDS
     threading.Thread(target=_follow_commands, args=(server, pipe, seconds), daemon=True).start()
     try:
-        # Libraries may have been replaced under a gateway that runs.
+        # Libraries may have been replaced while the gateway runs.
         check()
         code = serve(server, server_socket)
     except (CannotStart, PrivateApiMissing) as error:
-        # Files were good when the gateway started: one broke since. Where this one cannot reach
-        # NATS, the others serve.
+        # The files were valid when the gateway started, but one has changed since. If only this
+        # worker cannot reach NATS, the others serve.
         _log.error("a worker cannot start: %s", error)
         code = 1
     sys.exit(STARTUP_FAILURE if code else 0)
 
 
 def _follow_commands(server: GatewayServer, pipe: Connection, seconds: float) -> None:
-    """Do what the first process says; once that is gone, end within `seconds`."""
+    """Follow the main process. When that is gone, end within `seconds`."""
     with suppress(EOFError, OSError):
         while True:
             word = pipe.recv_bytes()
@@ -297,8 +300,8 @@ def _follow_commands(server: GatewayServer, pipe: Connection, seconds: float) ->
             server.should_exit = True
             server.force_exit = word == FORCE
     if not server.should_exit:
-        _log.error("the process that watches over this worker is gone: it stops at once")
-    # Who starts all of it anew needs the address, and nobody would take the workers' places.
+        _log.error("the main process is gone: this worker stops")
+    # A new gateway needs the address, and nobody would replace lost workers.
     server.stop_now()
     time.sleep(seconds)
     os._exit(1)
