@@ -1,4 +1,4 @@
-"""The rooms that docs/architecture.md names are those that a request and a change pass."""
+"""The modules that docs/architecture.md names are those that a request and a change pass."""
 
 import asyncio
 import re
@@ -20,26 +20,26 @@ from tests.support.watching import watching
 SOURCES = f"{Path(jetkv_gateway.__file__).parent}/"
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
-Room = str
+Module = str
 
 
-def ways() -> list[list[Room]]:
+def lists() -> list[list[Module]]:
     """The numbered lists of the page's section, each as the files that it names."""
-    section = PAGE.read_text().split("## The way through the house")[1].split("\n## ")[0]
-    found: list[list[Room]] = []
-    for number, room in re.findall(r"^(\d+)\. `([^`]+)`", section, re.MULTILINE):
+    section = PAGE.read_text().split("## How a request and a watch flow")[1].split("\n## ")[0]
+    found: list[list[Module]] = []
+    for number, module in re.findall(r"^(\d+)\. `([^`]+)`", section, re.MULTILINE):
         if number == "1":
             found.append([])
-        found[-1].append(room)
+        found[-1].append(module)
     return found
 
 
-GET, PUT, TO_FEED, TO_SESSION, TO_WATCHER = ways()
+GET, PUT, TO_FEED, TO_SESSION, TO_WATCHER = lists()
 
 
-def rooms_of(frame: FrameType | None) -> list[Room]:
+def modules_of(frame: FrameType | None) -> list[Module]:
     """The gateway's files on a stack, from the outside in; one that stands twice in a row, once."""
-    found: list[Room] = []
+    found: list[Module] = []
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith(SOURCES) and found[-1:] != [name.removeprefix(SOURCES)]:
@@ -49,11 +49,11 @@ def rooms_of(frame: FrameType | None) -> list[Room]:
 
 
 class Visitor:
-    """Notes the rooms on the stack whenever a function is entered, in threads begun under it."""
+    """Notes the modules on the stack whenever a function is entered, in threads begun under it."""
 
     def __init__(self) -> None:
         self._wanted: tuple[str, str] | None = None
-        self.seen: list[list[Room]] = []
+        self.seen: list[list[Module]] = []
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
         code = frame.f_code
@@ -61,10 +61,10 @@ class Visitor:
         if event != "call" or wanted is None or code.co_name != wanted[1]:
             return
         if code.co_filename.endswith(wanted[0]):
-            self.seen.append(rooms_of(frame))
+            self.seen.append(modules_of(frame))
 
     @contextmanager
-    def at(self, file: str, function: str) -> Iterator[list[list[Room]]]:
+    def at(self, file: str, function: str) -> Iterator[list[list[Module]]]:
         """Note what stands on the stack at each entry of a function; the list fills meanwhile."""
         self.seen = []
         self._wanted = file, function
@@ -92,21 +92,21 @@ def visited(nats: LocalNats) -> Iterator[tuple[Visitor, Bucket]]:
 
 
 @pytest.mark.parametrize(
-    ("request_of", "rooms"),
+    ("request_of", "modules"),
     [
         (lambda bucket: bucket.get("k"), GET),
         (lambda bucket: bucket.put("k", "w"), PUT),
     ],
     ids=["GET", "PUT"],
 )
-def test_a_request_stands_in_the_rooms_of_the_page_when_it_leaves_for_nats(
-    visited: tuple[Visitor, Bucket], request_of: Callable[[Bucket], Answer], rooms: list[Room]
+def test_a_request_stands_in_the_modules_of_the_page_when_it_leaves_for_nats(
+    visited: tuple[Visitor, Bucket], request_of: Callable[[Bucket], Answer], modules: list[Module]
 ) -> None:
     visitor, bucket = visited
     with visitor.at("jetstream/protocol.py", "publish") as seen:
         assert request_of(bucket).status == 200
-    assert rooms in seen
-    assert len(set(rooms)) == len(rooms), "it turns back into no room"
+    assert modules in seen
+    assert len(set(modules)) == len(modules), "it turns back into no module"
 
 
 def test_the_gateway_sees_a_head_before_anything_waits(visited: tuple[Visitor, Bucket]) -> None:
@@ -117,24 +117,24 @@ def test_the_gateway_sees_a_head_before_anything_waits(visited: tuple[Visitor, B
     assert PUT[:4] == GET[:4]
 
 
-def test_a_put_crosses_ten_rooms_at_most() -> None:
+def test_a_put_crosses_ten_modules_at_most() -> None:
     assert len(PUT) <= 10
 
 
 @pytest.mark.parametrize(
-    ("file", "function", "rooms"),
+    ("file", "function", "modules"),
     [
         ("jetstream/feed.py", "_take", TO_FEED),
         ("watch/session.py", "add_live", TO_SESSION),
         ("serving/websockets.py", "write", TO_WATCHER),
     ],
 )
-async def test_a_change_passes_the_rooms_of_the_page_in_three_legs(
-    visited: tuple[Visitor, Bucket], file: str, function: str, rooms: list[Room]
+async def test_a_change_passes_the_modules_of_the_page_in_three_legs(
+    visited: tuple[Visitor, Bucket], file: str, function: str, modules: list[Module]
 ) -> None:
     visitor, bucket = visited
     async with watching(bucket.http, bucket.name) as watcher:
         with visitor.at(file, function) as seen:
             assert (await asyncio.to_thread(bucket.put, "k", "x")).status == 200
             await watcher.next()
-    assert rooms in seen
+    assert modules in seen
