@@ -14,6 +14,7 @@
     │   ├── BucketProtectedError        it cannot be deleted
     │   ├── CannotBeChangedError        NATS cannot change such a setting of a bucket
     │   └── WouldLoseDataError          the change of the bucket would remove what is stored
+    ├── CursorExpiredError         410  a further page of a bucket that is another one by now
     ├── PreconditionFailedError    412
     │   ├── KeyExistsError
     │   ├── ConditionsFailedError       of a transaction; `failed` names the keys
@@ -47,6 +48,7 @@ __all__ = [
     "CannotBeChangedError",
     "ClientClosedError",
     "ConditionsFailedError",
+    "CursorExpiredError",
     "DeadlineExceededError",
     "GatewayError",
     "InvalidArgumentError",
@@ -185,6 +187,13 @@ class CannotBeChangedError(BucketUnsuitableError):
     """Raised when NATS cannot change such a setting of a bucket; nothing was changed.
 
     `details` has the settings by name, each with `current` and `wanted`.
+    """
+
+
+class CursorExpiredError(JetKVError):
+    """Raised for a further page of a bucket that was deleted or created again meanwhile.
+
+    Start again with the first page.
     """
 
 

@@ -12,7 +12,10 @@ __all__ = [
     "BucketWarning",
     "Compression",
     "Consistency",
+    "Deleted",
     "Entry",
+    "EntryMeta",
+    "KeyPage",
     "Operation",
     "Placement",
     "Reason",
@@ -158,6 +161,55 @@ class Snapshot(Mapping[str, Entry[T_co]], Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self)} keys at revision {self.revision}>"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryMeta:
+    """What is known of a key's value without the value.
+
+    Attributes:
+        key: the key.
+        size: bytes of the value.
+        revision: the sequence number of the write; the whole bucket counts as one.
+        created_at: when it was written, in UTC.
+        content_type: as it was stored, or None.
+        expires_at: when the value expires, in UTC; None if it does not.
+    """
+
+    key: str
+    size: int
+    revision: int
+    created_at: datetime
+    content_type: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """One page of a list of keys.
+
+    Attributes:
+        keys: sorted by their UTF-8 bytes.
+        next_cursor: where the next page begins, None after the last one.
+    """
+
+    keys: tuple[str, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What `delete_many` has done.
+
+    Attributes:
+        matched: keys that had a value and matched.
+        deleted: those of them that were deleted; the others were written meanwhile, or were gone.
+        revision: of the newest tombstone; without any, that of the bucket when the call began.
+    """
+
+    matched: int
+    deleted: int
+    revision: int
 
 
 class Update(_Stored[T_co]):

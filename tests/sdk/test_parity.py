@@ -27,7 +27,8 @@ SYNC_NAMES = {
     "__anext__": "__next__",
 }
 """What the protocols of Python call differently."""
-PLAIN = {"kv", "bucket", "watch", "transaction", "__aiter__", "__init__", "__repr__", "__del__"}
+PLAIN = {"kv", "bucket", "watch", "transaction", "pages", "entries"}
+PLAIN |= {"__aiter__", "__init__", "__repr__", "__del__"}
 """Methods that wait for nothing, and are not awaited on either side."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jetkv import AsyncClient, Client
 
-_PLAIN = {"kv", "bucket", "watch", "transaction"}
+_PLAIN = {"kv", "bucket", "watch", "transaction", "pages", "entries"}
 _STOPPED = object()
 
 

@@ -5,10 +5,11 @@ from typing import Any, Generic, TypeVar
 
 from jetkv._async.batches import AsyncBatches
 from jetkv._async.endpoint import AsyncEndpoint
+from jetkv._async.listing import AsyncListing
 from jetkv._async.watch import AsyncWatch
 from jetkv._async.watch_reader import AsyncWatchReader
 from jetkv._core import requests
-from jetkv._core.answers import read_bucket, read_keys
+from jetkv._core.answers import read_bucket
 from jetkv._core.session import WatchSession
 from jetkv.errors import InvalidArgumentError
 from jetkv.models import BucketInfo
@@ -18,7 +19,7 @@ __all__ = ["AsyncBucket", "endpoint_of"]
 T = TypeVar("T")
 
 
-class AsyncBucket(AsyncBatches[T], Generic[T]):
+class AsyncBucket(AsyncBatches[T], AsyncListing[T], Generic[T]):
     """A bucket whose values are of type `T`. `kv.bucket(name, type)` returns one.
 
     A key is any text of 1 to 512 bytes without control characters. Every method may raise
@@ -37,20 +38,6 @@ class AsyncBucket(AsyncBatches[T], Generic[T]):
         """Return the bucket's description."""
         request = requests.get_bucket(self.name)
         return read_bucket(await self._endpoint.call(request), request)
-
-    async def keys(self, filter: str | None = None) -> list[str]:
-        """Return the keys that have a value, sorted by their UTF-8 bytes.
-
-        Args:
-            filter: `user.*` matches one token between dots, `user.>` all further tokens, `user:*` a
-                text without a dot, `user:` a prefix (a filter that ends in `.`, `:`, `/` or `-`
-                is one); any other text matches one key. None for all keys.
-
-        Raises:
-            InvalidArgumentError: the filter is invalid.
-        """
-        request = requests.list_keys(self.name, filter)
-        return read_keys(await self._endpoint.call(request), request)
 
     def watch(
         self,

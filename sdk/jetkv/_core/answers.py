@@ -55,6 +55,7 @@ _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "conditions do not hold": errors.ConditionsFailedError,
     "bucket is full": errors.BucketFullError,
     "bucket is protected": errors.BucketProtectedError,
+    "cursor expired": errors.CursorExpiredError,
     "cannot be changed": errors.CannotBeChangedError,
     "would lose data": errors.WouldLoseDataError,
 }
@@ -64,6 +65,7 @@ _BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
     409: errors.BucketUnsuitableError,
+    410: errors.CursorExpiredError,
     412: errors.PreconditionFailedError,
     413: errors.ValueTooLargeError,
     429: errors.TooManyRequestsError,

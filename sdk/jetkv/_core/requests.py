@@ -23,6 +23,7 @@ __all__ = [
     "check_content_type",
     "checked_key",
     "checked_revision",
+    "checked_text",
     "create_bucket",
     "delete_bucket",
     "delete_key",
@@ -79,6 +80,16 @@ def _quoted(text: str, part: str) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError as error:
         raise InvalidArgumentError(f"a {part} must be valid Unicode: {text!r}") from error
+
+
+def checked_text(text: str, part: str) -> str:
+    """Return a text that can be sent.
+
+    Raises:
+        InvalidArgumentError: it is no text, or no valid Unicode.
+    """
+    _quoted(text, part)
+    return text
 
 
 def checked_revision(revision: int) -> str:
@@ -197,10 +208,14 @@ def delete_key(bucket: str, key: str, *, revision: int | None, purge: bool) -> R
     )
 
 
-def list_keys(bucket: str, filter: str | None) -> Request:
+def list_keys(bucket: str, filter: str | None, prefix: str | None = None) -> Request:
     target = f"{bucket_path(bucket)}/keys"
+    if filter is not None and prefix is not None:
+        raise InvalidArgumentError("either a filter or a prefix, not both")
     if filter is not None:
         target = f"{target}?filter={_quoted(filter, 'filter')}"
+    if prefix is not None:
+        target = f"{target}?prefix={_quoted(prefix, 'prefix')}"
     return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}", large=True)
 
 

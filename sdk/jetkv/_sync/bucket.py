@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from jetkv._core import requests
-from jetkv._core.answers import read_bucket, read_keys
+from jetkv._core.answers import read_bucket
 from jetkv._core.session import WatchSession
 from jetkv._sync.batches import Batches
 from jetkv._sync.endpoint import Endpoint
+from jetkv._sync.listing import Listing
 from jetkv._sync.watch import Watch
 from jetkv._sync.watch_reader import WatchReader
 from jetkv.errors import InvalidArgumentError
@@ -19,7 +20,7 @@ __all__ = ["Bucket", "endpoint_of"]
 T = TypeVar("T")
 
 
-class Bucket(Batches[T], Generic[T]):
+class Bucket(Batches[T], Listing[T], Generic[T]):
     """A bucket whose values are of type `T`. `kv.bucket(name, type)` returns one.
 
     A key is any text of 1 to 512 bytes without control characters. Every method may raise
@@ -38,20 +39,6 @@ class Bucket(Batches[T], Generic[T]):
         """Return the bucket's description."""
         request = requests.get_bucket(self.name)
         return read_bucket(self._endpoint.call(request), request)
-
-    def keys(self, filter: str | None = None) -> list[str]:
-        """Return the keys that have a value, sorted by their UTF-8 bytes.
-
-        Args:
-            filter: `user.*` matches one token between dots, `user.>` all further tokens, `user:*` a
-                text without a dot, `user:` a prefix (a filter that ends in `.`, `:`, `/` or `-`
-                is one); any other text matches one key. None for all keys.
-
-        Raises:
-            InvalidArgumentError: the filter is invalid.
-        """
-        request = requests.list_keys(self.name, filter)
-        return read_keys(self._endpoint.call(request), request)
 
     def watch(
         self,

@@ -1,0 +1,226 @@
+"""Requests and answers of calls that concern many keys (docs/http-api.md#listing)."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from jetkv._core import fields
+from jetkv._core.answers import Decode, entry_of, error_of, read_document
+from jetkv._core.messages import Answer, Kind, Request
+from jetkv._core.requests import bucket_path, checked_text
+from jetkv.errors import InvalidArgumentError
+from jetkv.models import Deleted, Entry, EntryMeta, KeyPage, parse_time
+
+__all__ = [
+    "MAX_PAGE",
+    "MAX_PAGE_OF_VALUES",
+    "LineReader",
+    "compact",
+    "delete_many",
+    "list_page",
+    "read_compacted",
+    "read_entry_page",
+    "read_key_page",
+    "read_meta_page",
+]
+
+T = TypeVar("T")
+
+MAX_PAGE = 10_000
+MAX_PAGE_OF_VALUES = 1_000
+_MAX_LINE = 1024 * 1024
+
+
+def list_page(
+    bucket: str,
+    filter: str | None,
+    prefix: str | None,
+    *,
+    limit: int,
+    cursor: str | None,
+    include: str = "keys",
+) -> Request:
+    """Return the request for one page.
+
+    Raises:
+        InvalidArgumentError: both a filter and a prefix were given, one of them is no text, or the
+            limit is out of range.
+    """
+    query = _which(filter, prefix)
+    most = MAX_PAGE_OF_VALUES if include == "values" else MAX_PAGE
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
+        raise InvalidArgumentError(f"limit must be a whole number from 1 to {most}, not {limit!r}")
+    query["limit"] = str(limit)
+    if include != "keys":
+        query["include"] = include
+    if include == "values":
+        query["values"] = "base64"
+    if cursor is not None:
+        query["cursor"] = checked_text(cursor, "cursor")
+    target = f"{bucket_path(bucket)}/keys?{urlencode(query)}"
+    return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}", large=True)
+
+
+def delete_many(
+    bucket: str, filter: str | None, prefix: str | None, *, purge: bool, dry_run: bool
+) -> Request:
+    """Return the request that deletes many keys; its answer is lines.
+
+    Raises:
+        InvalidArgumentError: neither a filter nor a prefix was given, or both, or an empty one.
+    """
+    query = _which(filter, prefix)
+    if not any(query.values()):
+        raise InvalidArgumentError(
+            "a filter or prefix must say which keys to delete", hint='filter=">" is every key'
+        )
+    if purge:
+        query["purge"] = "true"
+    if dry_run:
+        query["dry_run"] = "true"
+    return Request(
+        "DELETE",
+        f"{bucket_path(bucket)}/keys?{urlencode(query)}",
+        Kind.READ if dry_run else Kind.WRITE,
+        f"deletes in bucket {bucket!r}",
+        {"Accept": "application/x-ndjson"},
+        how_to_check="" if dry_run else "call it again: it goes on with what is left",
+    )
+
+
+def compact(bucket: str, older_than: timedelta | None) -> Request:
+    """Return the request that removes tombstones.
+
+    Raises:
+        InvalidArgumentError: `older_than` is not a number of whole seconds from 0.
+    """
+    seconds = 0
+    if older_than is not None:
+        if not isinstance(older_than, timedelta):
+            raise InvalidArgumentError(
+                f"older_than must be a timedelta, not {type(older_than).__name__}",
+                hint="for example timedelta(days=7)",
+            )
+        seconds, rest = divmod(older_than, timedelta(seconds=1))
+        if seconds < 0 or rest:
+            raise InvalidArgumentError(f"older_than must be whole seconds from 0: {older_than}")
+    return Request(
+        "POST",
+        f"{bucket_path(bucket)}/compact",
+        Kind.WRITE,
+        f"compaction of bucket {bucket!r}",
+        {"Content-Type": "application/json"},
+        json.dumps({"older_than_seconds": seconds}).encode(),
+        how_to_check="call it again: it goes on with what is left",
+    )
+
+
+def _which(filter: str | None, prefix: str | None) -> dict[str, str]:
+    if filter is not None and prefix is not None:
+        raise InvalidArgumentError("either a filter or a prefix, not both")
+    if prefix is not None:
+        return {"prefix": checked_text(prefix, "prefix")}
+    return {} if filter is None else {"filter": checked_text(filter, "filter")}
+
+
+def _next_cursor(document: dict[str, Any]) -> str | None:
+    return fields.string(document, "next_cursor") if "next_cursor" in document else None
+
+
+def read_key_page(answer: Answer, request: Request) -> KeyPage:
+    return read_document(
+        answer,
+        request,
+        lambda document: KeyPage(tuple(fields.strings(document, "keys")), _next_cursor(document)),
+    )
+
+
+def read_entry_page(
+    answer: Answer, request: Request, decode: Decode[T]
+) -> tuple[list[Entry[T]], str | None]:
+    """Return the entries of a page, and the cursor of the next one."""
+    return _read_page(answer, request, lambda item: entry_of(item, decode))
+
+
+def read_meta_page(answer: Answer, request: Request) -> tuple[list[EntryMeta], str | None]:
+    return _read_page(answer, request, _meta)
+
+
+def _read_page(
+    answer: Answer, request: Request, read: Callable[[Any], T]
+) -> tuple[list[T], str | None]:
+    return read_document(
+        answer,
+        request,
+        lambda document: (
+            [read(item) for item in fields.array(document, "entries")],
+            _next_cursor(document),
+        ),
+    )
+
+
+def _meta(document: Any) -> EntryMeta:
+    if not isinstance(document, dict):
+        raise fields.FieldError("an entry must be a JSON object")
+    expires_at = fields.string(document, "expires_at", "")
+    return EntryMeta(
+        key=fields.key(document),
+        size=fields.integer(document, "size"),
+        revision=fields.revision(document),
+        created_at=parse_time(fields.string(document, "created_at")),
+        content_type=fields.string(document, "content_type", "") or None,
+        expires_at=parse_time(expires_at) if expires_at else None,
+    )
+
+
+def read_compacted(answer: Answer, request: Request) -> int:
+    return read_document(answer, request, lambda document: fields.integer(document, "removed"))
+
+
+class LineReader:
+    """Takes the lines of a deletion apart.
+
+    Attributes:
+        result: what was deleted, once the last line has come.
+    """
+
+    def __init__(self, request: Request, status: int) -> None:
+        self._request = request
+        self._status = status
+        self._rest = b""
+        self.result: Deleted | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in the next bytes.
+
+        Raises:
+            JetKVError: the deletion has failed; the error says how.
+            ValueError: this is no answer of a gateway.
+        """
+        self._rest += chunk
+        for line in self._lines():
+            document = fields.json_object(line)
+            kind = fields.string(document, "type")
+            if kind == "error":
+                raise self._error(document)
+            if kind == "end":
+                self.result = Deleted(
+                    fields.integer(document, "matched"),
+                    fields.integer(document, "deleted"),
+                    fields.integer(document, "revision"),
+                )
+
+    def _lines(self) -> Iterator[bytes]:
+        *whole, self._rest = self._rest.split(b"\n")
+        if len(self._rest) > _MAX_LINE:
+            raise fields.FieldError("a line is too long")
+        yield from whole
+
+    def _error(self, document: dict[str, Any]) -> Exception:
+        text = fields.string(document, "message")
+        body = {"error": f"not all keys were deleted: {text}", "code": document.get("code")}
+        # An error after the first line has no status; nobody knows what a failed delete did.
+        answer = Answer(504, {}, json.dumps(body).encode())
+        return error_of(answer, self._request)
