@@ -84,7 +84,7 @@ def test_a_route_is_listed_with_every_status_it_answers(
     [
         ("get", {"values", "consistency", "revision", "If-Match", "If-None-Match"}),
         ("head", {"values", "consistency", "revision", "If-Match", "If-None-Match"}),
-        ("put", {"If-Match", "If-None-Match", "Content-Encoding"}),
+        ("put", {"If-Match", "If-None-Match", "Content-Encoding", "JetKV-TTL-Seconds"}),
         ("delete", {"purge", "If-Match"}),
     ],
 )

@@ -1,19 +1,16 @@
 """Bookmarks of watches over several buckets."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import MAX_REVISION
+from jetkv_gateway.kv.moments import rfc3339
 from jetkv_gateway.watch.bookmarks import Bookmark, Place, read_bookmark
 
 names = st.text("abcXYZ019_-", min_size=1, max_size=20)
-moments = st.integers(0, 4 * 10**18).map(
-    lambda n: f"{datetime.fromtimestamp(n // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{n % 10**9:09d}Z"
-)
+moments = st.integers(0, 4 * 10**18).map(rfc3339)
 places = st.builds(Place, st.integers(0, MAX_REVISION), st.none() | moments, st.booleans())
 
 

@@ -3,7 +3,10 @@
 Each handler reads a request into a command, runs the command, and writes the answer.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
+
+import orjson
 
 from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
@@ -22,15 +25,17 @@ from jetkv_gateway.http.views import (
     entry_json,
     http_date,
 )
-from jetkv_gateway.kv.commands import Delete, Get, History, Put
+from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch
 from jetkv_gateway.kv.errors import InvalidArgument, OutcomeUnknown, RevisionMismatch
 from jetkv_gateway.kv.media import storable_encoding, storable_type
 from jetkv_gateway.kv.model import Consistency
 from jetkv_gateway.kv.store import Entries
+from jetkv_gateway.kv.ttl import read_ttl
 
 __all__ = ["KeyHandlers"]
 
 _OUR_HEADER = b"jetkv-"
+_TTL_HEADER = b"jetkv-ttl-seconds"
 
 # Without no-cache, a browser may answer from its cache for a part of the age in Last-Modified.
 _READ_LINES = (
@@ -93,9 +98,10 @@ class KeyHandlers:
 
     async def put_entry(self, call: Call, bucket: str, key: str) -> None:
         headers = call.headers
+        ttl = None
         for name in headers:
             if name.startswith(_OUR_HEADER):
-                raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
+                ttl = _ttl(name, headers)
         media, coding = headers.get(b"content-type"), headers.get(b"content-encoding")
         expected = identity = None
         if b"if-match" in headers or b"if-none-match" in headers:
@@ -112,6 +118,7 @@ class KeyHandlers:
             else storable_encoding(coding.decode("latin-1")),
             expected=expected,
             idempotency_key=identity,
+            ttl=ttl,
         )
         try:
             revision = await self._entries.put(command, call.retries)
@@ -119,6 +126,30 @@ class KeyHandlers:
             _add_check_hint(error, call)
             raise
         call.answer(200, _WRITE_LINES % revision, b'{"revision":%d}' % revision)
+
+    async def touch_entry(self, call: Call, bucket: str, key: str) -> None:
+        headers, ttl = call.headers, None
+        if b"if-none-match" in headers:
+            raise InvalidArgument("If-None-Match has no meaning on a touch")
+        for name in headers:
+            if name.startswith(_OUR_HEADER):
+                ttl = _ttl(name, headers)
+        command = Touch.of(
+            bucket,
+            key,
+            ttl=ttl,
+            expected=if_match(headers),
+            idempotency_key=idempotency_key(headers),
+        )
+        try:
+            touched = await self._entries.touch(command, call.retries)
+        except OutcomeUnknown as error:
+            _add_check_hint(error, call)
+            raise
+        fields: dict[str, object] = {"revision": touched.revision}
+        if touched.expires_at is not None:
+            fields["expires_at"] = touched.expires_at
+        call.answer(200, _WRITE_LINES % touched.revision, orjson.dumps(fields))
 
     async def delete_entry(self, call: Call, bucket: str, key: str) -> None:
         purge = call.flag("purge")
@@ -146,9 +177,23 @@ class KeyHandlers:
         await HistoryAnswer(call, found, view).send()
 
 
+def _ttl(name: bytes, headers: Mapping[bytes, bytes]) -> int:
+    """Return the TTL that a header of ours asks for.
+
+    Raises:
+        InvalidArgument: the header has another name, or its value is not a TTL.
+    """
+    if name != _TTL_HEADER:
+        raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
+    return read_ttl(headers[name].decode("latin-1"), "header JetKV-TTL-Seconds")
+
+
 def _add_check_hint(error: OutcomeUnknown, call: Call) -> None:
     """Add the request that shows whether a write was applied."""
-    error.details = {**(error.details or {}), "check": f"GET {call.path.decode('latin-1')}"}
+    # A touch is checked by its key: /api/v1/kv/buckets/{bucket}/touch/{key...}
+    parts = call.path.decode("latin-1").split("/", 7)
+    parts[6] = "keys"
+    error.details = {**(error.details or {}), "check": f"GET {'/'.join(parts)}"}
 
 
 def _consistency(parameter: str | None) -> Consistency:

@@ -47,6 +47,12 @@ _CREATE_ONLY = Parameter(
     {"enum": ["*"]},
     where="header",
 )
+_TTL = Parameter(
+    "JetKV-TTL-Seconds",
+    "Expire the value after this many seconds; `never`: not even with the bucket's TTL",
+    {"pattern": "^([1-9][0-9]{0,9}|never)$"},
+    where="header",
+)
 _CHANGE = (
     Parameter(
         "dry_run", "Answer as the request would be answered, with 200, and change nothing", FLAG
@@ -88,6 +94,15 @@ def _watch_answers(id_is: str) -> dict[int, Answer]:
         ),
     }
 
+
+_TOUCHED = {
+    "type": "object",
+    "properties": {
+        "revision": {"type": "integer"},
+        "expires_at": {"type": "string", "format": "date-time"},
+    },
+    "required": ["revision"],
+}
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -131,6 +146,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=(
             _IF_MATCH,
             _CREATE_ONLY,
+            _TTL,
             Parameter(
                 "Content-Encoding",
                 "The coding of the value, such as gzip; it is stored with the value",
@@ -142,6 +158,18 @@ ROUTES: tuple[Route, ...] = (
         answers={200: Answer("Stored", {"application/json": _REVISION}, _ETAG)},
         error_statuses=(404, 409, 412, 413, 429, 501, 503, 504, 507),
         body={"application/octet-stream": _BYTES, "application/json": {}, "*/*": _BYTES},
+    ),
+    Route(
+        "touch_entry",
+        "POST",
+        f"{BUCKET}/touch/{{key...}}",
+        Verb.WRITE,
+        "Renew the TTL of a key, without changing its value",
+        "Keys",
+        parameters=(_TTL, _IF_MATCH),
+        repeatable=True,
+        answers={200: Answer("Renewed", {"application/json": _TOUCHED}, _ETAG)},
+        error_statuses=(404, 409, 412, 429, 503, 504, 507),
     ),
     Route(
         "delete_entry",

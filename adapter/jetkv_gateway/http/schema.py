@@ -80,7 +80,7 @@ class KeyList(AnswerModel):
 
 
 class EntryOut(AnswerModel):
-    """One revision of a key; the last two fields are present only with values=json."""
+    """One revision of a key. values=json adds `encoding` and `content_encoding`."""
 
     key: str
     value: Annotated[Any, Described(description="base64; with values=json, the decoded value")]
@@ -90,6 +90,10 @@ class EntryOut(AnswerModel):
     encoding: Literal["json", "text", "base64"] | None = None
     content_encoding: Annotated[
         str | None, Described(description="The Content-Encoding of the PUT, such as gzip")
+    ] = None
+    expires_at: Annotated[
+        str | None,
+        Described(description="When the value expires, in RFC 3339; absent if it does not"),
     ] = None
 
 

@@ -215,9 +215,9 @@ class BucketCache:
             self._refresh(name)
             return False
         lifetime = limits.lifetime
-        return lifetime is not None and lifetime.is_expired(
-            seconds_of(entry.created_at), headers, self._loop.time()
-        )
+        if lifetime is None or not lifetime.concerns(headers):
+            return False
+        return lifetime.is_expired(seconds_of(entry.created_at), headers, self._loop.time())
 
     async def is_expired(
         self, name: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
@@ -227,6 +227,11 @@ class BucketCache:
             return False
         await self.fresh_limits(name, window)
         return self.may_be_expired(name, entry, headers)
+
+    def lifetime(self, name: str) -> Lifetime | None:
+        """Return how long a bucket's values live, by the last look at it."""
+        limits = self._limits.get(name)
+        return None if limits is None else limits.lifetime
 
     def forget(self, name: str) -> None:
         self._limits.pop(name, None)

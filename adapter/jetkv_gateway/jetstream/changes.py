@@ -137,6 +137,7 @@ class JetStreamChanges:
                 # converts to a time that is too late.
                 feed.clock = asked - seconds_of(reply["ts"])
                 feed.apply_limits(reply["config"])
+                feed.lifetime = self._buckets.lifetime(bucket)
                 yield feed
             except Unavailable:
                 lost = True

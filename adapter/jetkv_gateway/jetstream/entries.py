@@ -14,8 +14,9 @@ from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.names import BucketNames, names_of
+from jetkv_gateway.jetstream.ttl import Touches, check_ttl
 from jetkv_gateway.jetstream.writes import Writes
-from jetkv_gateway.kv.commands import Delete, Get, History, Put
+from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch, Touched
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
     BucketUnsuitable,
@@ -25,6 +26,7 @@ from jetkv_gateway.kv.errors import (
     ValueTooLarge,
 )
 from jetkv_gateway.kv.model import Consistency, Entry, Operation
+from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.retries import Retries
 
 __all__ = ["JetStreamEntries"]
@@ -44,6 +46,7 @@ class JetStreamEntries:
         self._buckets = buckets
         self._direct = DirectReads(js)
         self._writes = Writes(js, buckets)
+        self._touches = Touches(js, buckets, self._writes)
         self._loop = asyncio.get_running_loop()
 
     async def get(self, command: Get, retries: Retries) -> Entry:
@@ -85,18 +88,34 @@ class JetStreamEntries:
         if entry is None or entry.operation is not _PUT:
             await buckets.limits(bucket, window)
             raise KeyNotFound
+        lifetime = None if limits is None else limits.lifetime
+        if limits is None or (lifetime is not None and lifetime.concerns(headers)):
+            await self._expire(bucket, entry, headers, window)
+        return entry
+
+    async def _expire(
+        self, bucket: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
+    ) -> None:
+        """Set when a value expires.
+
+        Raises:
+            KeyNotFound: it has expired, and the server has not removed it yet.
+        """
+        buckets = self._buckets
+        limits = await buckets.limits(bucket, window)
+        if limits.lifetime is None:
+            return
+        end = limits.lifetime.expires_at(nanoseconds_of(entry.created_at), headers)
+        if end is None:
+            return
+        entry.expires_at = rfc3339(end)
         # An eventual read may return an old value, so expiry is not checked there.
         if (
             entry.consistency is _STRONG
-            and (
-                limits is None
-                or (limits.lifetime is not None and limits.lifetime.concerns(headers))
-            )
-            and buckets.may_be_expired(bucket, entry, headers)
+            and limits.lifetime.clock + self._loop.time() >= end / 1e9
             and await buckets.is_expired(bucket, entry, headers, window)
         ):
             raise KeyNotFound
-        return entry
 
     async def put(self, command: Put, retries: Retries) -> int:
         bucket, value = command.bucket, command.value
@@ -110,9 +129,20 @@ class JetStreamEntries:
             )
             if limits.value_limit is not None and len(value) > limits.value_limit:
                 await self._check_size(bucket, len(value), window)
+            if command.ttl is not None:
+                command = await check_ttl(command, limits, buckets, window)
             return await self._writes.apply(command, limits, window)
         except BucketNotFound:
             await self._buckets.fresh_limits(bucket)
+            raise
+        except DeadlineExceeded as error:
+            raise nothing_applied(error) from error.__cause__
+
+    async def touch(self, command: Touch, retries: Retries) -> Touched:
+        try:
+            return await self._touches.touch(command, RetryWindow(retries, self._loop))
+        except BucketNotFound:
+            await self._buckets.fresh_limits(command.bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
@@ -209,7 +239,14 @@ class JetStreamEntries:
             )
         except KeyNotFound:
             return None
-        return read_entry(reply["message"], subject, key)
+        message = reply["message"]
+        entry = read_entry(message, subject, key)
+        lifetime = self._buckets.lifetime(names.bucket)
+        if entry is not None and entry.live and lifetime is not None:
+            created = nanoseconds_of(entry.created_at)
+            end = lifetime.expires_at(created, message.get("hdrs"))
+            entry.expires_at = None if end is None else rfc3339(end)
+        return entry
 
     async def _check_size(self, bucket: str, size: int, window: RetryWindow) -> None:
         """Refuse a value by the current limit, which may have been raised since it was cached."""

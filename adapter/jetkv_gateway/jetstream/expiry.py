@@ -15,7 +15,7 @@ from typing import Any
 
 from jetkv_gateway.jetstream.headers import read_headers
 
-__all__ = ["Lifetime", "lifetime_of", "seconds_of"]
+__all__ = ["Lifetime", "lifetime_of", "own_ttl", "seconds_of", "ttl_of"]
 
 _TTL = "Nats-TTL"
 _TTL_BYTES = _TTL.encode()
@@ -74,13 +74,7 @@ class Lifetime:
             headers: parsed headers, base64 as in the API, or the raw block.
             now: the event loop's time.
         """
-        age = now + self.clock - stored
-        if not self.own or not headers:
-            return age >= self.max_age
-        ttl = _coded_ttl(headers) if isinstance(headers, str | bytes) else _own_ttl(headers)
-        if ttl is None:
-            return age >= self.max_age
-        return age >= (ttl if ttl == math.inf else min(ttl, self.max_age))
+        return now + self.clock - stored >= self.lasts(self._ttl(headers))
 
     def expires_at(
         self, stored_at: int, headers: Mapping[str, str] | str | bytes | None
@@ -91,11 +85,32 @@ class Lifetime:
             stored_at: nanoseconds since 1970, by the server; so is what is returned.
             headers: as for `is_expired`.
         """
-        ttl: float | None = None
-        if self.own and headers:
-            ttl = _coded_ttl(headers) if isinstance(headers, str | bytes) else _own_ttl(headers)
-        life = self.max_age if ttl is None else ttl if ttl == math.inf else min(ttl, self.max_age)
-        return None if life == math.inf else stored_at + round(life * 1e9)
+        seconds = self.lasts(self._ttl(headers))
+        return None if seconds == math.inf else stored_at + round(seconds * 1e9)
+
+    def lasts(self, ttl: float | None) -> float:
+        """Return how long a value lives, in seconds, infinite for ever.
+
+        Args:
+            ttl: the value's own, in seconds; infinite outlives the bucket's.
+        """
+        if ttl is None or ttl == math.inf:
+            return ttl or self.max_age
+        return min(ttl, self.max_age)
+
+    def _ttl(self, headers: Mapping[str, str] | str | bytes | None) -> float | None:
+        if not self.own or not headers:
+            return None
+        return own_ttl(headers) if isinstance(headers, str | bytes) else ttl_of(headers)
+
+
+def own_ttl(headers: str | bytes | None) -> float | None:
+    """Return a message's own TTL in seconds, infinite for `never`, None where it has none.
+
+    Args:
+        headers: base64 as the API has them, or the block itself.
+    """
+    return _coded_ttl(headers) if headers else None
 
 
 def lifetime_of(info: Mapping[str, Any], now: float) -> Lifetime | None:
@@ -113,10 +128,10 @@ def lifetime_of(info: Mapping[str, Any], now: float) -> Lifetime | None:
 
 @lru_cache(maxsize=1024)
 def _coded_ttl(headers: str | bytes) -> float | None:
-    return _own_ttl(read_headers(b64decode(headers) if isinstance(headers, str) else headers))
+    return ttl_of(read_headers(b64decode(headers) if isinstance(headers, str) else headers))
 
 
-def _own_ttl(headers: Mapping[str, str]) -> float | None:
+def ttl_of(headers: Mapping[str, str]) -> float | None:
     """Return a message's own TTL in seconds, infinite for `never`, None if it has none.
 
     An invalid TTL counts as none; the server then decides a moment later.

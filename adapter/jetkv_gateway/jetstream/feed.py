@@ -17,6 +17,7 @@ from jetkv_gateway.jetstream.api import Kind, expired, header_kind
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.credits import ReadCredits
 from jetkv_gateway.jetstream.errors import request_error
+from jetkv_gateway.jetstream.expiry import Lifetime, ttl_of
 from jetkv_gateway.jetstream.headers import (
     bucket_of,
     is_block,
@@ -29,6 +30,7 @@ from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer,
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.keys import display, plain
 from jetkv_gateway.kv.model import Change, Operation
+from jetkv_gateway.kv.moments import rfc3339
 from jetkv_gateway.kv.store import FeedBatch
 
 __all__ = ["HEARTBEAT_SECONDS", "Feed"]
@@ -91,6 +93,7 @@ class Feed:
 
     Attributes:
         clock: the event loop's time minus the server's.
+        lifetime: how long the bucket's values live; None if they do not expire.
     """
 
     _inbox: Inbox
@@ -140,6 +143,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._has_news = False
         self._waiter: asyncio.Future[None] | None = None
+        self.lifetime: Lifetime | None = None
         self._end: str | None = None
         self._permanent_error: GatewayError | None = None
         self._expires = _CATCH_UP_EXPIRES_SECONDS if catch_up else _EXPIRES_SECONDS
@@ -322,11 +326,17 @@ class Feed:
         else:
             key = display(subject_text(subject)[self._cut :])
         change = Change(key, data, revision, _PUT)
+        ttl = None
         if headers:
-            kind, change.expired = _kind(headers, self._bucket)
+            kind, change.expired, ttl = _kind(headers, self._bucket)
             change.operation, change.content_type, change.content_encoding = kind
             if not change.live:
                 change.value = b""
+        lifetime = self.lifetime
+        if lifetime is not None and (ttl is not None or lifetime.max_age != inf) and change.live:
+            seconds = lifetime.lasts(ttl)
+            if seconds != inf:
+                change.expires_at = rfc3339(stored_at + round(seconds * _SECOND))
         self._arrived.append(change)
 
     def _take_status(self, headers: bytes) -> None:
@@ -383,18 +393,19 @@ class Feed:
         self._finish(said)
 
 
-def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool]:
-    """Read the kind of a message from its header block, and whether it marks an expired value."""
+def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool, float | None]:
+    """Read what a message is, whether it marks an expired value, and its own TTL."""
     # What is no block is noted each time that it comes.
     if len(headers) <= _SHORT_BLOCK and is_block(headers):
         return _kept(headers)
     return _read(headers, bucket)
 
 
-def _read(headers: bytes, bucket: str = "") -> tuple[Kind, bool]:
+def _read(headers: bytes, bucket: str = "") -> tuple[Kind, bool, float | None]:
     read = read_headers(headers, bucket)
     kind = header_kind(read)
-    return kind, kind.operation is not Operation.PUT and expired(read)
+    is_expired = kind.operation is not Operation.PUT and expired(read)
+    return kind, is_expired, ttl_of(read)
 
 
 _kept = lru_cache(maxsize=1024)(_read)

@@ -67,7 +67,11 @@ def entry_of(message: Message, lifetime: Lifetime | None, now: float) -> Entry |
     if lifetime is not None and lifetime.is_expired(stored_at / 1e9, headers, now):
         return None
     value = data if live else b""
-    return Entry(key_of(subject), value, revision, rfc3339(stored_at), *kind)
+    entry = Entry(key_of(subject), value, revision, rfc3339(stored_at), *kind)
+    if live and lifetime is not None:
+        end = lifetime.expires_at(stored_at, headers)
+        entry.expires_at = None if end is None else rfc3339(end)
+    return entry
 
 
 def _kind(headers: bytes) -> Kind:

@@ -57,7 +57,7 @@ from jetkv_gateway.jetstream.headers import with_line, write_headers
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.replica_versions import can_probe
 from jetkv_gateway.jetstream.write_replies import LastMessage, key_state_of, parse_reply
-from jetkv_gateway.kv.commands import Delete, Write
+from jetkv_gateway.kv.commands import Delete, Put, Touch, Write
 from jetkv_gateway.kv.errors import (
     GatewayError,
     IdempotencyConflict,
@@ -71,6 +71,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Operation
+from jetkv_gateway.kv.ttl import written_ttl
 
 __all__ = ["Writes"]
 
@@ -111,7 +112,13 @@ def _headers_of(names: BucketNames, command: Write) -> bytes:
     operation = None
     if isinstance(command, Delete):
         operation = "PURGE" if command.purge else "DEL"
-    return _shared_headers(names.stream, command.content_type, command.content_encoding, operation)
+    block = _shared_headers(names.stream, command.content_type, command.content_encoding, operation)
+    if isinstance(command, Put):
+        if command.ttl is not None:
+            block = with_line(block, TTL, written_ttl(command.ttl))
+        if command.rolls_up:
+            block = with_line(block, ROLLUP, "sub")
+    return block
 
 
 @lru_cache(maxsize=4096)
@@ -202,7 +209,7 @@ class Writes:
         return decision.revision
 
     async def look(
-        self, names: BucketNames, command: Write, window: RetryWindow
+        self, names: BucketNames, command: Write | Touch, window: RetryWindow
     ) -> LastMessage | None:
         """Return the newest message of the key; an expired value counts as purged."""
         last = await self.last(names, command.tokens, command.key, window)

@@ -25,6 +25,8 @@ __all__ = [
     "ListPage",
     "Put",
     "ReadKeys",
+    "Touch",
+    "Touched",
     "Write",
 ]
 
@@ -73,6 +75,8 @@ class Put(NamedTuple):
         content_type, content_encoding: stored with the value; None to store nothing.
         expected: the revision that the key must have; `MUST_NOT_EXIST` for a create, None for any.
         identity: identifies retries; None if the caller sent no idempotency key.
+        ttl: in seconds, or `NEVER`; None leaves the value the bucket's TTL.
+        rolls_up: whether the write removes all that is stored of the key.
     """
 
     bucket: str
@@ -83,6 +87,8 @@ class Put(NamedTuple):
     content_encoding: str | None = None
     expected: int | None = None
     identity: Idempotency | None = None
+    ttl: int | None = None
+    rolls_up: bool = False
 
     @classmethod
     def of(
@@ -95,6 +101,7 @@ class Put(NamedTuple):
         content_encoding: str | None = None,
         expected: int | None = None,
         idempotency_key: str | None = None,
+        ttl: int | None = None,
     ) -> "Put":
         """Return the command.
 
@@ -113,11 +120,11 @@ class Put(NamedTuple):
                 content_type=content_type,
                 content_encoding=content_encoding,
                 expected=expected,
+                ttl=ttl,
             )
         bucket = _bucket(bucket)
-        return _new(
-            cls, (bucket, key, tokens, value, content_type, content_encoding, expected, identity)
-        )
+        types = content_type, content_encoding
+        return _new(cls, (bucket, key, tokens, value, *types, expected, identity, ttl, False))
 
     @property
     def operation(self) -> Operation:
@@ -182,6 +189,64 @@ class Delete(NamedTuple):
     @property
     def content_encoding(self) -> None:
         return None
+
+
+class Touch(NamedTuple):
+    """Renew the TTL of a live value, without another change.
+
+    Attributes:
+        tokens: the key as NATS stores it.
+        ttl: seconds, or `NEVER`; None for the TTL that the value has.
+        expected: the revision that the value must have, None for any.
+        identity: identifies retries; None if the caller sent no idempotency key.
+    """
+
+    bucket: str
+    key: str
+    tokens: str
+    ttl: int | None = None
+    expected: int | None = None
+    identity: Idempotency | None = None
+
+    @classmethod
+    def of(
+        cls,
+        bucket: str,
+        key: str,
+        *,
+        ttl: int | None = None,
+        expected: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> "Touch":
+        """Return the command.
+
+        Raises:
+            InvalidBucketName, InvalidArgument: a name breaks its rule.
+        """
+        tokens = encode(key)
+        identity = None
+        if idempotency_key is not None:
+            identity = Idempotency.of(
+                idempotency_key,
+                bucket=bucket,
+                key=key,
+                operation="touch",
+                expected=expected,
+                ttl=ttl,
+            )
+        return cls(_bucket(bucket), key, tokens, ttl, expected, identity)
+
+
+class Touched(NamedTuple):
+    """What a touch has done.
+
+    Attributes:
+        revision: of the renewed value.
+        expires_at: RFC 3339, right to a second; None where the value does not expire.
+    """
+
+    revision: int
+    expires_at: str | None
 
 
 Write = Put | Delete

@@ -22,8 +22,8 @@ class Idempotency:
 
     Attributes:
         scope: equal for all requests with the caller's name on this bucket, key and operation.
-        content: equal for all requests with the same value, content type, content encoding and
-            condition.
+        content: equal for all requests with the same value, content type, content encoding,
+            condition and TTL.
     """
 
     scope: str
@@ -41,12 +41,15 @@ class Idempotency:
         content_type: str | None = None,
         content_encoding: str | None = None,
         expected: int | None = None,
+        ttl: int | None = None,
     ) -> "Idempotency":
         """Return the identity of a write with an idempotency key."""
         scope = f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}"
         content = f"{expected}:{len(content_type or '')}:{content_type}:"
         if content_encoding is not None:
             content = f"{len(content_encoding)}/{content_encoding}:{content}"
+        if ttl is not None:
+            content = f"ttl {ttl}/{content}"
         return cls(_digest(scope.encode()), _digest(content.encode() + value))
 
     @classmethod

@@ -61,6 +61,8 @@ class Entry:
         content_type: of the PUT, or None (other NATS clients store none).
         content_encoding: of the PUT, or None.
         consistency: who answered the read.
+        expires_at: RFC 3339, UTC: when the value expires, by its own TTL or the bucket's, whichever
+            comes first; None if it does not expire.
     """
 
     key: str
@@ -71,6 +73,7 @@ class Entry:
     content_type: str | None
     content_encoding: str | None = None
     consistency: Consistency = Consistency.STRONG
+    expires_at: str | None = None
 
     @property
     def value(self) -> bytes:
@@ -127,6 +130,7 @@ class Change:
         expired: whether the tombstone marks an expired value.
         content_type: of the PUT, or None.
         content_encoding: of the PUT, or None.
+        expires_at: as in an `Entry`.
         shown: the encoded forms so far, so that each form is created only once.
     """
 
@@ -137,6 +141,7 @@ class Change:
     expired: bool = False
     content_type: str | None = None
     content_encoding: str | None = None
+    expires_at: str | None = None
     shown: dict[Hashable, bytes] = field(default_factory=dict, repr=False)
 
     @property

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from functools import lru_cache
 
-__all__ = ["rfc3339"]
+__all__ = ["nanoseconds_of", "rfc3339"]
 
 _SECOND = 1_000_000_000
 
@@ -14,6 +14,18 @@ def rfc3339(nanoseconds: int) -> str:
     if not rest:
         return _second(seconds) + "Z"
     return f"{_second(seconds)}.{rest:09d}".rstrip("0") + "Z"
+
+
+@lru_cache(maxsize=4096)
+def nanoseconds_of(moment: str) -> int:
+    """Return nanoseconds since 1970 of an RFC 3339 time in UTC.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    second, _, fraction = moment.removesuffix("Z").removesuffix("+00:00").partition(".")
+    whole = datetime.strptime(second, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return int(whole.timestamp()) * _SECOND + int(fraction.ljust(9, "0")[:9])
 
 
 @lru_cache(maxsize=4096)

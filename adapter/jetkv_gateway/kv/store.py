@@ -26,6 +26,8 @@ from jetkv_gateway.kv.commands import (
     ListPage,
     Put,
     ReadKeys,
+    Touch,
+    Touched,
 )
 from jetkv_gateway.kv.cursors import Cursor
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
@@ -90,6 +92,17 @@ class Entries(Protocol):
         Raises:
             IdempotencyConflict: another write has the same idempotency key.
             RevisionMismatch: the live value has another revision than the expected one.
+        """
+        ...
+
+    async def touch(self, command: Touch, retries: Retries) -> Touched:
+        """Renew the TTL of a live value; of a retry, return what the first time returned.
+
+        Raises:
+            KeyNotFound: there is no live value.
+            RevisionMismatch: another revision stands, or none.
+            BucketUnsuitable: the value can have no such TTL, or has none to renew.
+            IdempotencyConflict: another write bears the same idempotency key.
         """
         ...
 

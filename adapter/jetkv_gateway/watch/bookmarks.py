@@ -9,10 +9,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import MAX_REVISION
+from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 
 __all__ = ["Bookmark", "Place", "read_bookmark"]
 
@@ -21,7 +21,6 @@ _DIGEST_LENGTH = 8
 _MAX_LENGTH = 4096
 _PLACE = re.compile(r"(S?)([0-9a-z]{1,13})(?:\.([0-9a-z]{1,13}))?")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_NANOSECONDS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def _read(text: str) -> Place | None:
     if found is None:
         return None
     snapshot, revision, moment = found.groups()
-    created_at = None if moment is None else _rfc_3339(int(moment, 36))
+    created_at = None if moment is None else _rfc3339(int(moment, 36))
     if int(revision, 36) > MAX_REVISION or (moment is not None and created_at is None):
         return None
     return Place(int(revision, 36), created_at, in_snapshot=bool(snapshot))
@@ -122,19 +121,15 @@ def _base36(number: int) -> str:
 
 def _written_moment(moment: str | None) -> str:
     """Return a moment in nanoseconds since 1970, "" where it is not written as NATS writes it."""
-    second, _, fraction = (moment or "").removesuffix("Z").partition(".")
     try:
-        whole = datetime.strptime(second, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-        nanoseconds = int(whole.timestamp()) * _NANOSECONDS + int(fraction.ljust(9, "0")[:9])
+        nanoseconds = nanoseconds_of(moment or "")
     except ValueError:
         return ""
     return "." + _base36(nanoseconds) if nanoseconds >= 0 else ""
 
 
-def _rfc_3339(nanoseconds: int) -> str | None:
-    seconds, fraction = divmod(nanoseconds, _NANOSECONDS)
+def _rfc3339(nanoseconds: int) -> str | None:
     try:
-        whole = datetime.fromtimestamp(seconds, UTC)
+        return rfc3339(nanoseconds)
     except (OverflowError, ValueError, OSError):
         return None
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

@@ -1,0 +1,165 @@
+"""TTLs of single keys on JetStream: which a bucket takes, and touch, which renews one.
+
+A touch is one conditional write of the same value. The rules are in `kv/ttl.py`
+(docs/http-api.md#ttl-per-key).
+"""
+
+import asyncio
+import math
+
+from jetkv_gateway.jetstream.api import get_sequence
+from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
+from jetkv_gateway.jetstream.capabilities import Capability, since
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.expiry import own_ttl
+from jetkv_gateway.jetstream.names import BucketNames, names_of
+from jetkv_gateway.jetstream.write_replies import LastMessage
+from jetkv_gateway.jetstream.writes import Writes
+from jetkv_gateway.kv.commands import Put, Touch, Touched
+from jetkv_gateway.kv.errors import (
+    BucketUnsuitable,
+    KeyNotFound,
+    RevisionMismatch,
+    Unavailable,
+)
+from jetkv_gateway.kv.model import MUST_NOT_EXIST
+from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
+from jetkv_gateway.kv.ttl import NEVER, TtlRules
+
+__all__ = ["Touches", "check_ttl"]
+
+
+async def check_ttl(
+    command: Put, limits: WriteLimits, buckets: BucketCache, window: RetryWindow
+) -> Put:
+    """Return the put with what its TTL needs.
+
+    Raises:
+        BucketUnsuitable: the bucket takes no such TTL, as it is now.
+    """
+    if command.ttl is None:
+        return command
+    drops_history = command.rolls_up or command.expected == MUST_NOT_EXIST
+    try:
+        _rules(limits).check(command.ttl, drops_history=drops_history)
+    except BucketUnsuitable:
+        # The settings may have changed a moment ago.
+        limits = await buckets.fresh_limits(command.bucket, window)
+        _rules(limits).check(command.ttl, drops_history=drops_history)
+    # Else an older value, or a tombstone without a word to watchers, would show again.
+    return command._replace(rolls_up=limits.history > 1)
+
+
+def _rules(limits: WriteLimits) -> TtlRules:
+    able = limits.host.can(Capability.KEY_TTL)
+    return TtlRules(
+        history=limits.history,
+        shortest=limits.shortest_ttl,
+        since=None if able else since(Capability.KEY_TTL),
+    )
+
+
+class Touches:
+    """Renews TTLs."""
+
+    def __init__(self, js: JetStream, buckets: BucketCache, writes: Writes) -> None:
+        self._naming = js.naming
+        self._buckets = buckets
+        self._writes = writes
+        self._loop = asyncio.get_running_loop()
+
+    async def touch(self, command: Touch, window: RetryWindow) -> Touched:
+        """Write the value again with its TTL, until no other write comes between.
+
+        Raises:
+            KeyNotFound, RevisionMismatch, BucketUnsuitable, IdempotencyConflict, OutcomeUnknown
+            GatewayError: nothing was applied.
+        """
+        names = names_of(self._naming, command.bucket)
+        while True:
+            last = await self._writes.look(names, command, window)
+            limits = await self._limits(command, window)
+            identity = command.identity
+            if last is not None and identity is not None and last.made_by(identity):
+                return self._touched(limits, last)
+            put = await check_ttl(
+                self._renewal(command, limits, last), limits, self._buckets, window
+            )
+            try:
+                revision = await self._writes.apply(put, limits, window)
+            except RevisionMismatch:
+                if command.expected is not None:
+                    raise
+                if not await window.pause():
+                    raise Unavailable(
+                        "the key changes faster than it can be touched; nothing was applied"
+                    ) from None
+                continue
+            return await self._done(names, put, revision, limits, window)
+
+    async def _limits(self, command: Touch, window: RetryWindow) -> WriteLimits:
+        return await self._buckets.limits(command.bucket, window)
+
+    def _renewal(self, command: Touch, limits: WriteLimits, last: LastMessage | None) -> Put:
+        """Return the write that renews what stands.
+
+        Raises:
+            KeyNotFound, RevisionMismatch, BucketUnsuitable
+        """
+        entry = None if last is None else last.entry
+        stands = 0 if entry is None else entry.revision
+        expected = command.expected
+        # With an idempotency key the server is asked: the touch may have been applied before.
+        if expected not in (None, stands) and command.identity is None:
+            raise RevisionMismatch(stands or None)
+        if last is None or entry is None or not entry.live:
+            raise KeyNotFound if expected is None else RevisionMismatch(stands or None)
+        ttl = command.ttl
+        if ttl is None:
+            own = own_ttl(last.headers)
+            ttl = None if own is None else NEVER if own == math.inf else int(own)
+        if ttl is None and (limits.lifetime is None or limits.lifetime.max_age == math.inf):
+            raise BucketUnsuitable(
+                "neither the value nor the bucket has a TTL to renew",
+                hint="name one with JetKV-TTL-Seconds",
+            )
+        return Put(
+            bucket=command.bucket,
+            key=command.key,
+            tokens=command.tokens,
+            value=entry.value,
+            content_type=entry.content_type,
+            content_encoding=entry.content_encoding,
+            expected=stands if expected is None else expected,
+            identity=command.identity,
+            ttl=ttl,
+            rolls_up=limits.history > 1,
+        )
+
+    async def _done(
+        self, names: BucketNames, put: Put, revision: int, limits: WriteLimits, window: RetryWindow
+    ) -> Touched:
+        if put.identity is not None:
+            # A retry gets the time of the first one, as long as that is stored.
+            subject = names.subject_prefix + put.tokens
+            query = get_sequence(revision)
+            first = await self._writes.read(names, query, subject, put.key, window)
+            if first is not None:
+                return self._touched(limits, first)
+        lifetime = limits.lifetime
+        if lifetime is None:
+            return Touched(revision, None)
+        seconds = lifetime.lasts(math.inf if put.ttl == NEVER else put.ttl)
+        if seconds == math.inf:
+            return Touched(revision, None)
+        # The answer to a write does not say when it was stored.
+        now = self._loop.time() + lifetime.clock
+        return Touched(revision, rfc3339(round((now + seconds) * 1000) * 1_000_000))
+
+    @staticmethod
+    def _touched(limits: WriteLimits, last: LastMessage) -> Touched:
+        entry, lifetime = last.entry, limits.lifetime
+        if lifetime is None:
+            return Touched(entry.revision, None)
+        end = lifetime.expires_at(nanoseconds_of(entry.created_at), last.headers)
+        return Touched(entry.revision, None if end is None else rfc3339(end))

@@ -1,0 +1,88 @@
+"""The TTL of a single key: how it is written, and which buckets can store it. Pure.
+
+The rules are those of docs/http-api.md#ttl-per-key and of NATS (ADR-43).
+"""
+
+import re
+from typing import NamedTuple
+
+from jetkv_gateway.kv.errors import BucketUnsuitable, InvalidArgument
+
+__all__ = ["MAX_TTL_SECONDS", "NEVER", "TtlRules", "read_ttl", "written_ttl"]
+
+MAX_TTL_SECONDS = 3_153_600_000
+"""A hundred years."""
+
+NEVER = 0
+"""The TTL of a value that outlives the TTL of its bucket."""
+
+_NEVER_TEXT = "never"
+_SECONDS = re.compile(r"[1-9][0-9]{0,9}")
+
+
+def read_ttl(text: str, part: str) -> int:
+    """Return a TTL in seconds, or `NEVER`.
+
+    Args:
+        part: of the request that holds it, for the error.
+
+    Raises:
+        InvalidArgument: it is neither `never` nor a whole number from 1 to `MAX_TTL_SECONDS`.
+    """
+    if text == _NEVER_TEXT:
+        return NEVER
+    if _SECONDS.fullmatch(text) is not None and int(text) <= MAX_TTL_SECONDS:
+        return int(text)
+    raise InvalidArgument(
+        f"{part} must be whole seconds from 1 to {MAX_TTL_SECONDS}, or {_NEVER_TEXT}"
+    )
+
+
+class TtlRules(NamedTuple):
+    """What a bucket allows.
+
+    Attributes:
+        history: how many revisions of a key it keeps.
+        shortest: seconds, the shortest TTL that NATS stores as it is; None where a value can have
+            no TTL.
+        since: the first version of nats-server that has TTLs, where the bucket's server is older;
+            else None.
+    """
+
+    history: int
+    shortest: int | None
+    since: str | None = None
+
+    def check(self, ttl: int, *, drops_history: bool) -> None:
+        """Make sure that a value can have this TTL.
+
+        Args:
+            drops_history: whether the write drops what is stored of the key, as a create does.
+
+        Raises:
+            BucketUnsuitable: it cannot; the text says why.
+        """
+        if self.since is not None:
+            raise BucketUnsuitable(f"a TTL for one key needs nats-server {self.since} or newer")
+        if self.shortest is None:
+            raise BucketUnsuitable(
+                "the bucket does not allow a TTL for one key",
+                hint="allow it with PATCH: the setting is key_ttl",
+            )
+        if self.history > 1 and not drops_history:
+            raise BucketUnsuitable(
+                f"a TTL on this write would show an older value again once it expires: the bucket "
+                f"keeps {self.history} revisions of a key",
+                hint="create the key, or touch it: both drop its older revisions",
+            )
+        if ttl != NEVER and ttl < self.shortest:
+            raise BucketUnsuitable(
+                f"NATS would store a TTL of {self.shortest} seconds: the bucket keeps its expiry "
+                "markers for that long",
+                details={"shortest_ttl_seconds": self.shortest},
+            )
+
+
+def written_ttl(ttl: int) -> str:
+    """Return a TTL as NATS reads it from a message's headers."""
+    return _NEVER_TEXT if ttl == NEVER else str(ttl)
