@@ -201,8 +201,8 @@ OTHER: list[Break] = [
     ),
     (
         "a field of an answer has another value",
-        lambda d: schema_of(d, "EntryOut")["properties"]["operation"]["enum"].append("expire"),
-        "it may be expire now",
+        lambda d: schema_of(d, "EntryOut")["properties"]["operation"]["enum"].append("new value"),
+        "it may be new value now",
     ),
     (
         "a field of an answer has any value",
@@ -268,7 +268,7 @@ GROWTH: list[tuple[str, Callable[[Json], object]]] = [
     ),
     (
         "a field of an answer",
-        lambda d: schema_of(d, "EntryOut")["properties"].update(size={"type": "integer"}),
+        lambda d: schema_of(d, "EntryOut")["properties"].update(new_field={"type": "integer"}),
     ),
     ("a field that always comes", lambda d: schema_of(d, "Error")["required"].append("hint")),
     (
