@@ -23,7 +23,8 @@ def test_slow_files_alone_are_recorded_slowest_first() -> None:
     assert table(seconds) == "43\ttests/c.py\n6\ttests/b.py\n"
 
 
-def test_the_table_names_files_that_exist() -> None:
+def test_the_slowest_ten_of_the_table_exist() -> None:
+    # A file further down that has another name by now only begins a little later.
     paths = [line.partition("\t")[2] for line in TABLE.read_text().splitlines()]
-    assert paths
-    assert [path for path in paths if not (TABLE.parent.parent / path).is_file()] == []
+    assert len(paths) > 10
+    assert [path for path in paths[:10] if not (TABLE.parent.parent / path).is_file()] == []
