@@ -96,6 +96,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 
 bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side; QUICK=1: the ratios alone
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.bench.batches
 
 attacks: $(VENV)/.client ## what attackers can do to others, row by row; ROW=head, SECONDS=5
 	$(BIN)/python -m tests.attacks $(if $(ROW),--row $(ROW)) $(call given,SECONDS,--seconds)

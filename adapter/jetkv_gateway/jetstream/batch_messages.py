@@ -29,6 +29,16 @@ from jetkv_gateway.kv.idempotency import Idempotency
 __all__ = ["check_messages", "check_sizes", "id_of", "messages_of"]
 
 
+_BATCH_ID = BATCH_ID.encode()
+_BATCH_PLACE = BATCH_PLACE.encode()
+_BATCH_COMMIT = BATCH_COMMIT.encode()
+_EXPECTED_REVISION = EXPECTED_REVISION.encode()
+_EXPECTED_SUBJECT = EXPECTED_SUBJECT.encode()
+_EXPECTED_NEWEST = EXPECTED_NEWEST.encode()
+_MESSAGE_ID = MESSAGE_ID.encode()
+_REQUEST = REQUEST.encode()
+
+
 def id_of(identity: Idempotency, op: int | None) -> str:
     """Return a message id of a batch.
 
@@ -97,9 +107,9 @@ def messages_of(
     """
     # Of its own for each try: messages of another one may still be on their way.
     batch = b"%b: %b\r\n%b: " % (
-        BATCH_ID.encode(),
+        _BATCH_ID,
         secrets.token_hex(11).encode(),
-        BATCH_PLACE.encode(),
+        _BATCH_PLACE,
     )
     written, stream = names.publish_prefix, names.stream
     messages = []
@@ -113,20 +123,20 @@ def messages_of(
             block = _shared(stream, None, "PURGE" if op.purge else "DEL")
         block = b"%b%b%d\r\n" % (block, batch, place)
         if expected is not None:
-            block += b"%b: %d\r\n" % (EXPECTED_REVISION.encode(), expected)
+            block += b"%b: %d\r\n" % (_EXPECTED_REVISION, expected)
             if guarded != number:
                 other = names.subject_prefix + ops[guarded].tokens
-                block += b"%b: %b\r\n" % (EXPECTED_SUBJECT.encode(), other.encode())
+                block += b"%b: %b\r\n" % (_EXPECTED_SUBJECT, other.encode())
         if place == 1 or number in named:
             message_id = id_of(identity, None if place == 1 else number)
-            block += b"%b: %b\r\n" % (MESSAGE_ID.encode(), message_id.encode())
+            block += b"%b: %b\r\n" % (_MESSAGE_ID, message_id.encode())
             if identity.content:
-                block += b"%b: %b\r\n" % (REQUEST.encode(), identity.content.encode())
+                block += b"%b: %b\r\n" % (_REQUEST, identity.content.encode())
         if place == 1 and plan.newest is not None:
-            block += b"%b: %d\r\n" % (EXPECTED_NEWEST.encode(), plan.newest)
+            block += b"%b: %d\r\n" % (_EXPECTED_NEWEST, plan.newest)
         messages.append(((written + op.tokens).encode(), op.value, block))
     last = len(messages) - 1
     for place, (subject, payload, block) in enumerate(messages):
-        end = b"\r\n" if place < last else b"%b: 1\r\n\r\n" % BATCH_COMMIT.encode()
+        end = b"\r\n" if place < last else b"%b: 1\r\n\r\n" % _BATCH_COMMIT
         messages[place] = subject, payload, block + end
     return messages

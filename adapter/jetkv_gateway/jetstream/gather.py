@@ -6,7 +6,10 @@ from jetkv_gateway.jetstream.requests import Multiplexer, Reply, Request, Unread
 __all__ = ["Gather"]
 
 _PATIENCE = 2.0
-"""Seconds from one reply to the next: on a slow link a large one takes long."""
+"""Seconds for some more replies: on a slow link large ones take long."""
+
+_AT_A_TIME = 16
+"""Replies after which the wait begins again."""
 
 _REPLIES = 1024
 """As many as a server sends at most (ADR-31)."""
@@ -37,4 +40,4 @@ class Gather(Request):
             self.fail(Unreadable("more messages than were asked for"))
         else:
             self.replies.append(value)
-            self._mux.wait_on(self, _PATIENCE)
+            self._mux.wait_on(self, 0 if len(self.replies) % _AT_A_TIME else _PATIENCE)

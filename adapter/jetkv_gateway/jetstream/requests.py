@@ -214,8 +214,7 @@ class Multiplexer:
         """Send messages one behind the other, and return a request for the reply to the last one.
 
         Args:
-            messages: subject, payload and header block of each; each fits what the server takes.
-            timeout: as for `ask`.
+            messages: subject, payload and header block of each.
 
         Raises:
             NotConnected, PayloadTooLarge: nothing was sent.
@@ -262,9 +261,14 @@ class Multiplexer:
             self._protocol.publish(request.subject, self._inbox + token, headers, payload)
 
     def wait_on(self, request: Request, timeout: float) -> None:
-        """Wait for one more reply to a request, `timeout` seconds from now at most."""
+        """Wait for one more reply to a request.
+
+        Args:
+            timeout: seconds from now, 0 to leave the deadline as it is.
+        """
         assert request.token is not None, "it was sent"
-        request.deadline = self._loop.time() + timeout
+        if timeout:
+            request.deadline = self._loop.time() + timeout
         self._waiters[request.token] = request
 
     def forget(self, request: Request) -> None:

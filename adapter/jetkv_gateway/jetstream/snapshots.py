@@ -16,18 +16,19 @@ newer one. Otherwise they are read again.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import orjson
 
-from jetkv_gateway.jetstream.api import block_kind, get_last, read_entry
+from jetkv_gateway.jetstream.api import TTL, block_kind, get_last, read_entry
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.gather import Gather
-from jetkv_gateway.jetstream.headers import read_direct
+from jetkv_gateway.jetstream.headers import read_several, stream_line_of
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.requests import RequestFailed, RequestTimeout
 from jetkv_gateway.kv.batches import MAX_VALUE_BYTES
@@ -43,6 +44,8 @@ _LARGE_PAGE = 2 * 1024 * 1024
 
 _AROUND_A_MESSAGE = 512
 """Bytes that a message takes besides its size as stored: what the server adds to its headers."""
+
+_TTL = TTL.encode()
 
 _AT_ONCE = 32
 """Single reads of one request under way at a time."""
@@ -81,10 +84,14 @@ class Collected:
         """
         if not self.values:
             entry.data = b""
-        self._bytes += entry.size
+        self.newest[tokens] = entry
+        self.count(entry.size)
+
+    def count(self, size: int) -> None:
+        """Count bytes of values; raises as `take`."""
+        self._bytes += size if self.values else 0
         if self._bytes > MAX_VALUE_BYTES:
             raise AnswerTooLarge(MAX_VALUE_BYTES)
-        self.newest[tokens] = entry
 
 
 class _Slot:
@@ -247,23 +254,31 @@ class Snapshots:
         cut = len(names.subject_prefix)
         limits = self._buckets.known_limits(names.bucket)
         lifetime = None if limits is None else limits.lifetime
+        expires = lifetime is not None and lifetime.max_age != math.inf
+        newest, revision = found.newest, found.revision
+        stream = stream_line_of(names.stream)
+        size = 0
         for data, block in answer.replies:
-            message = read_direct(block, names.stream_name, of_several=True)
+            message = read_several(block, stream)
             if message is None:
                 return False  # a mirror's, which may be behind
-            tokens = message.subject.decode()[cut:]
+            stored, subject, sequence, time = message
+            tokens = subject.decode()[cut:]
             key = keys.get(tokens)
-            if key is None or message.sequence > found.revision:
+            if key is None or sequence > revision:
                 return False
-            kind = block_kind(message.stored)
-            entry = Entry(key, data, message.sequence, message.time, *kind)
+            newest[tokens] = entry = Entry(key, data, sequence, time, *block_kind(stored))
             if (
                 lifetime is not None
+                and (expires or _TTL in stored)
                 and entry.live
-                and await self._buckets.is_expired(names.bucket, entry, message.stored, window)
+                and await self._buckets.is_expired(names.bucket, entry, stored, window)
             ):
                 entry.operation = Operation.PURGE
-            found.take(tokens, entry)
+            size += len(data)
+            if not found.values:
+                entry.data = b""
+        found.count(size)
         return True
 
     def _credit_of(

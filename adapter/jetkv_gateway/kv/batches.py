@@ -145,7 +145,7 @@ def read_batch(body: bytes, bucket: str, idempotency_key: str | None) -> BatchGe
     ops = document["ops"]
     _count("ops", ops)
     raw = None
-    if has_long_numbers(body):
+    if b'"json"' in body and has_long_numbers(body):
         raw = raw_members(body.decode(), "ops", "json")
     read = tuple(
         [

@@ -12,7 +12,7 @@ from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["has_long_numbers", "raw_members"]
 
-_LONG = re.compile(rb"[0-9]{16}|[0-9][eE]")
+_LONG = re.compile(rb"[0-9](?:\.?[0-9]){15}|[0-9][eE]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
