@@ -57,6 +57,7 @@ from jetkv.errors import (
 from jetkv.models import (
     BucketInfo,
     BucketWarning,
+    Change,
     Deleted,
     Entry,
     EntryMeta,
@@ -84,6 +85,7 @@ __all__ = [
     "BucketUnsuitableError",
     "BucketWarning",
     "CannotBeChangedError",
+    "Change",
     "Client",
     "ClientClosedError",
     "Codec",

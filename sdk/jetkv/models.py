@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 __all__ = [
     "BucketInfo",
+    "BucketSettings",
     "BucketWarning",
+    "Change",
     "Compression",
     "Consistency",
     "Deleted",
@@ -301,6 +303,8 @@ class BucketInfo:
         ttl: how long after its write a key expires; None if keys never expire.
         storage: `file` or `memory`.
         replicas: how many servers store each message.
+        max_value_size: the largest value in bytes; None for the server's limit.
+        max_bytes: the largest size of the whole bucket in bytes; None for no limit.
         compression: how NATS compresses the bucket's files: `none` or `s2`.
         placement: which servers of NATS may store the bucket.
         metadata: texts of your own, by name.
@@ -323,6 +327,8 @@ class BucketInfo:
     ttl: timedelta | None = None
     storage: str = "file"
     replicas: int = 1
+    max_value_size: int | None = None
+    max_bytes: int | None = None
     compression: str = "none"
     placement: Placement = Placement()
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -334,6 +340,42 @@ class BucketInfo:
     marker_ttl: timedelta | None = None
     warnings: tuple[BucketWarning, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `ensure_bucket` has done, or what `plan_bucket` says that it would do.
+
+    Attributes:
+        bucket: the bucket as it is now; of a plan, as it would be.
+        changed: the names of the settings that were changed, as `BucketInfo` has them; of a new
+            bucket, those that were named. Empty if there was nothing to do.
+        created: whether the bucket did not exist.
+    """
+
+    bucket: BucketInfo
+    changed: tuple[str, ...]
+    created: bool
+
+
+class BucketSettings(TypedDict, total=False):
+    """Settings of a bucket that is to be changed. None, or no value, leaves a setting as it is."""
+
+    ttl: timedelta | None
+    history: int | None
+    description: str | None
+    max_value_size: int | None
+    max_bytes: int | None
+    storage: Storage | None
+    replicas: int | None
+    compression: Compression | None
+    placement: Placement | None
+    metadata: Mapping[str, str | None] | None
+    republish: Republish | None
+    expiry_markers: bool | None
+    key_ttl: bool | None
+    batches: bool | None
+    protected: bool | None
 
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)

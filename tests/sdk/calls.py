@@ -29,6 +29,7 @@ Call = Callable[[Any], Any]
 READS: dict[str, Call] = {
     "buckets": lambda client: client.kv().buckets(),
     "bucket_info": lambda client: client.kv().bucket_info("b"),
+    "plan_bucket": lambda client: client.kv().plan_bucket("b", history=5),
     "get": lambda client: client.kv().bucket("b").get("k"),
     "get_or_none": lambda client: client.kv().bucket("b").get_or_none("k"),
     "exists": lambda client: client.kv().bucket("b").exists("k"),
@@ -42,6 +43,7 @@ READS: dict[str, Call] = {
 
 WRITES: dict[str, Call] = {
     "create_bucket": lambda client: client.kv().create_bucket("b"),
+    "ensure_bucket": lambda client: client.kv().ensure_bucket("b", history=5),
     "delete_bucket": lambda client: client.kv().delete_bucket("b"),
     "put": lambda client: client.kv().bucket("b").put("k", 1),
     "create": lambda client: client.kv().bucket("b").create("k", 1),

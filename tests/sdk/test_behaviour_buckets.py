@@ -1,5 +1,7 @@
 """What holds for buckets, whichever way one comes in: raw HTTP, `Client` or `AsyncClient`."""
 
+from typing import Any
+
 import pytest
 
 from tests.sdk.ways import Kind, Way, refused
@@ -64,6 +66,96 @@ async def test_a_history_out_of_bounds_makes_no_bucket(
 ) -> None:
     assert (await refused(way.create_bucket(new_bucket, history=history))).kind is Kind.INVALID
     assert (await refused(way.bucket_info(new_bucket))).kind is Kind.BUCKET_NOT_FOUND
+
+
+# --- changes
+
+
+async def test_what_is_ensured_is_created_once_and_then_left_alone(
+    way: Way, new_bucket: str
+) -> None:
+    wanted: dict[str, Any] = {"ttl": 60, "history": 5, "metadata": {"team": "web"}}
+    made = await way.ensure_bucket(new_bucket, **wanted)
+    assert (made.created, made.changed) == (True, ["ttl", "history", "metadata"])
+    assert (made.about.ttl, made.about.history) == (60, 5)
+    again = await way.ensure_bucket(new_bucket, **wanted)
+    assert (again.created, again.changed) == (False, [])
+    assert again.about == await way.bucket_info(new_bucket) == made.about
+
+
+async def test_a_bucket_that_differs_is_changed_in_what_is_named(way: Way, bucket: str) -> None:
+    changed = await way.ensure_bucket(bucket, description="d", history=20)
+    assert (changed.created, changed.changed) == (False, ["description", "history"])
+    about = await way.bucket_info(bucket)
+    assert (about.description, about.history, about.storage) == ("d", 20, "memory")
+
+
+async def test_a_ttl_is_taken_away_again(way: Way, new_bucket: str) -> None:
+    await way.ensure_bucket(new_bucket, ttl=60)
+    assert (await way.ensure_bucket(new_bucket, ttl=0)).changed == ["ttl"]
+    assert (await way.bucket_info(new_bucket)).ttl is None
+
+
+async def test_a_plan_says_what_would_be_done_and_does_nothing(
+    way: Way, bucket: str, new_bucket: str
+) -> None:
+    planned = await way.plan_bucket(bucket, history=20)
+    assert (planned.created, planned.changed) == (False, ["history"])
+    assert (planned.about.history, (await way.bucket_info(bucket)).history) == (20, 10)
+    planned = await way.plan_bucket(new_bucket, history=20)
+    assert (planned.created, planned.changed) == (True, ["history"])
+    assert (await refused(way.bucket_info(new_bucket))).kind is Kind.BUCKET_NOT_FOUND
+
+
+async def test_data_is_lost_only_where_that_is_allowed(way: Way, bucket: str) -> None:
+    for value in (b"1", b"2", b"3"):
+        await way.put(bucket, "k", value)
+    for change in (way.ensure_bucket, way.plan_bucket):
+        failed = await refused(change(bucket, history=2))
+        assert (failed.kind, failed.status) == (Kind.WOULD_LOSE_DATA, 409)
+        assert failed.facts == {"history": {"current": 10, "wanted": 2}}
+    assert len(await way.history(bucket, "k")) == 3
+    assert (await way.ensure_bucket(bucket, history=2, allow_data_loss=True)).changed
+    assert len(await way.history(bucket, "k")) == 2
+
+
+async def test_what_cannot_be_changed_is_refused_as_a_whole(way: Way, bucket: str) -> None:
+    failed = await refused(way.ensure_bucket(bucket, storage="file", history=20))
+    assert (failed.kind, failed.status) == (Kind.CANNOT_BE_CHANGED, 409)
+    assert failed.facts == {"storage": {"current": "memory", "wanted": "file"}}
+    assert (await way.bucket_info(bucket)).history == 10
+
+
+async def test_a_protected_bucket_stays_until_it_is_not(way: Way, new_bucket: str) -> None:
+    await way.ensure_bucket(new_bucket, protected=True)
+    failed = await refused(way.delete_bucket(new_bucket))
+    assert (failed.kind, failed.status) == (Kind.PROTECTED, 409)
+    await way.ensure_bucket(new_bucket, protected=False)
+    await way.delete_bucket(new_bucket)
+
+
+@pytest.mark.parametrize("change", ["ensure_bucket", "plan_bucket"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"history": 0},
+        {"history": True},
+        {"replicas": 6},
+        {"ttl": -1},
+        {"compression": "zip"},
+        {"metadata": {"jetkv.x": "y"}},
+        {"metadata": {"a": 1}},
+        {"key_ttl": False, "expiry_markers": True},
+    ],
+    ids=str,
+)
+async def test_a_setting_that_breaks_a_rule_changes_nothing(
+    way: Way, bucket: str, change: str, settings: dict[str, Any]
+) -> None:
+    before = await way.bucket_info(bucket)
+    failed = await refused(getattr(way, change)(bucket, **settings))
+    assert failed.kind is Kind.INVALID
+    assert await way.bucket_info(bucket) == before
 
 
 IN_A_BUCKET = {

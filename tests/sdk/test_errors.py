@@ -25,6 +25,7 @@ NOT_ERRORS = {
     "Bucket",
     "BucketInfo",
     "BucketWarning",
+    "Change",
     "Client",
     "Codec",
     "Entry",

@@ -17,10 +17,13 @@ from jetkv import (
     Bucket,
     BucketInfo,
     BucketWarning,
+    Change,
     Client,
     Codec,
     Entry,
     Operation,
+    Placement,
+    Republish,
     RevisionMismatchError,
     Update,
     ValueTooLargeError,
@@ -72,6 +75,11 @@ def buckets(client: Client) -> None:
     assert_type(info, BucketInfo)
     assert_type(info.ttl, timedelta | None)
     assert_type(info.warnings, tuple[BucketWarning, ...])
+    change = kv.ensure_bucket("b", ttl=timedelta(minutes=5), metadata={"a": "b", "c": None})
+    assert_type(change, Change)
+    assert_type(change.bucket, BucketInfo)
+    assert_type(change.changed, tuple[str, ...])
+    assert_type(kv.plan_bucket("b", republish=Republish("copies.>"), placement=Placement()), Change)
     assert_type(kv.buckets(), list[BucketInfo])
     assert_type(kv.bucket_info("b"), BucketInfo)
 
@@ -150,6 +158,8 @@ async def async_buckets(client: AsyncClient) -> None:
     kv = client.kv()
     assert_type(kv, AsyncKV)
     assert_type(await kv.create_bucket("b", ttl=None), BucketInfo)
+    assert_type(await kv.ensure_bucket("b", history=5, protected=True), Change)
+    assert_type(await kv.plan_bucket("b", allow_data_loss=True, storage="memory"), Change)
     assert_type(await kv.buckets(), list[BucketInfo])
 
 

@@ -1,6 +1,7 @@
 """The way in by raw HTTP: the routes of the contract, and an event stream for watch."""
 
 import asyncio
+import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tests.sdk.ways import ENDINGS, About, Change, Changes, Failed, Found, Kind, facts
+from tests.sdk.ways import ENDINGS, About, Change, Changed, Changes, Failed, Found, Kind, facts
 from tests.support.http import BUCKETS, Answer, Http
 from tests.support.watching import EventStream, streaming
 
@@ -19,6 +20,9 @@ _TEXTS = {
     "key already exists": Kind.KEY_EXISTS,
     "revision mismatch": Kind.REVISION_MISMATCH,
     "value too large": Kind.TOO_LARGE,
+    "would lose data": Kind.WOULD_LOSE_DATA,
+    "cannot be changed": Kind.CANNOT_BE_CHANGED,
+    "bucket is protected": Kind.PROTECTED,
 }
 
 
@@ -102,6 +106,25 @@ class Raw:
         document = {"name": name, **({"ttl_seconds": ttl} if ttl else {}), **settings}
         answer = await asyncio.to_thread(self._http.post, BUCKETS, document)
         return _about(_expect(answer, 201).json)
+
+    async def ensure_bucket(self, name: str, **settings: Any) -> Changed:
+        return await self._change(name, {}, **settings)
+
+    async def plan_bucket(self, name: str, **settings: Any) -> Changed:
+        return await self._change(name, {"dry_run": "true"}, **settings)
+
+    async def _change(
+        self, name: str, query: dict[str, str], *, allow_data_loss: bool = False, **settings: Any
+    ) -> Changed:
+        if allow_data_loss:
+            query = {**query, "allow_data_loss": "true"}
+        if "ttl" in settings:
+            settings["ttl_seconds"] = settings.pop("ttl")
+        path = f"{BUCKETS}/{name}?{urlencode(query)}"
+        answer = await asyncio.to_thread(self._http.put, path, json.dumps(settings))
+        document = _expect(answer, 201 if answer.status == 201 else 200).json
+        changed = [setting.removesuffix("_seconds") for setting in document["changed"]]
+        return Changed(_about(document), changed, document.get("created", False))
 
     async def buckets(self) -> list[About]:
         answer = await self._send(200, "GET", BUCKETS)

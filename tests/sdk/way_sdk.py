@@ -7,7 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 from jetkv import BucketInfo, Entry, errors
-from tests.sdk.ways import ENDINGS, SECONDS, About, Change, Changes, Failed, Found, Kind, facts
+from jetkv import Change as BucketChange
+from tests.sdk.ways import (
+    ENDINGS,
+    SECONDS,
+    About,
+    Change,
+    Changed,
+    Changes,
+    Failed,
+    Found,
+    Kind,
+    facts,
+)
 
 _KINDS: dict[type[errors.JetKVError], Kind] = {
     errors.InvalidArgumentError: Kind.INVALID,
@@ -17,6 +29,9 @@ _KINDS: dict[type[errors.JetKVError], Kind] = {
     errors.KeyExistsError: Kind.KEY_EXISTS,
     errors.RevisionMismatchError: Kind.REVISION_MISMATCH,
     errors.ValueTooLargeError: Kind.TOO_LARGE,
+    errors.WouldLoseDataError: Kind.WOULD_LOSE_DATA,
+    errors.CannotBeChangedError: Kind.CANNOT_BE_CHANGED,
+    errors.BucketProtectedError: Kind.PROTECTED,
 }
 
 
@@ -46,6 +61,16 @@ def _about(info: BucketInfo) -> About:
     )
 
 
+def _timed(settings: dict[str, Any]) -> dict[str, Any]:
+    if "ttl" in settings:
+        settings["ttl"] = timedelta(seconds=settings["ttl"])
+    return settings
+
+
+def _changed(change: BucketChange) -> Changed:
+    return Changed(_about(change.bucket), list(change.changed), change.created)
+
+
 class _SdkChanges(Changes):
     def __init__(self, watch: Any) -> None:
         super().__init__()
@@ -72,6 +97,14 @@ class Sdk:
         age = None if ttl is None else timedelta(seconds=ttl)
         with _normalised():
             return _about(await self._client.kv().create_bucket(name, ttl=age, **settings))
+
+    async def ensure_bucket(self, name: str, **settings: Any) -> Changed:
+        with _normalised():
+            return _changed(await self._client.kv().ensure_bucket(name, **_timed(settings)))
+
+    async def plan_bucket(self, name: str, **settings: Any) -> Changed:
+        with _normalised():
+            return _changed(await self._client.kv().plan_bucket(name, **_timed(settings)))
 
     async def buckets(self) -> list[About]:
         with _normalised():

@@ -59,6 +59,9 @@ class Kind(Enum):
     KEY_EXISTS = "there is a live value"
     REVISION_MISMATCH = "the key is at another revision"
     TOO_LARGE = "the value is too large"
+    WOULD_LOSE_DATA = "the change would remove what is stored"
+    CANNOT_BE_CHANGED = "NATS cannot change this"
+    PROTECTED = "the bucket is protected"
     BUCKET_DELETED = "the watched bucket is gone"
     RESYNC = "a watch may have missed something"
 
@@ -73,7 +76,7 @@ ENDINGS = {
 
 def facts(details: Any) -> dict[str, Any]:
     """Return what of an error's details a test can rely on."""
-    names = ("current_revision", "limit_bytes")
+    names = ("current_revision", "limit_bytes", "history", "storage")
     return {name: details[name] for name in names if details and details.get(name) is not None}
 
 
@@ -112,6 +115,19 @@ class Change:
     revision: int
     operation: str = "put"
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a change of a bucket came to.
+
+    Attributes:
+        changed: names of settings, without a unit.
+    """
+
+    about: "About"
+    changed: list[str]
+    created: bool
 
 
 @dataclass(frozen=True)
@@ -187,6 +203,8 @@ class Way(Protocol):
     async def create_bucket(
         self, name: str, *, ttl: int | None = None, **settings: Any
     ) -> About: ...
+    async def ensure_bucket(self, name: str, **settings: Any) -> Changed: ...
+    async def plan_bucket(self, name: str, **settings: Any) -> Changed: ...
     async def buckets(self) -> list[About]: ...
     async def bucket_info(self, name: str) -> About: ...
     async def delete_bucket(self, name: str) -> None: ...

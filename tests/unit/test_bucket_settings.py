@@ -1,5 +1,6 @@
 """The settings of a bucket are written down once; what is made from them agrees with them."""
 
+import inspect
 from dataclasses import fields
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jetkv import KV
 from jetkv.models import BucketInfo as SdkBucketInfo
+from jetkv.models import BucketSettings as SdkBucketSettings
 from jetkv_gateway.http.bucket_schema import BucketCreate, BucketOut
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.configs import new_config
@@ -66,11 +69,12 @@ def test_every_setting_can_be_given_and_is_shown() -> None:
     assert FIELDS.keys() <= BucketOut.model_fields.keys()
 
 
-def test_the_sdk_shows_every_setting_under_its_name() -> None:
-    """Times are times there, and what limits a size is among the fields of a newer gateway."""
-    shown = {one.name for one in fields(SdkBucketInfo)}
+def test_the_sdk_shows_and_takes_every_setting_under_its_name() -> None:
+    """Times are times there."""
     named = {name.removesuffix("_seconds") for name in FIELDS}
-    assert named - shown == {"max_value_size", "max_bytes"}
+    assert named <= {one.name for one in fields(SdkBucketInfo)}
+    assert named == SdkBucketSettings.__annotations__.keys()
+    assert named <= inspect.signature(KV.create_bucket).parameters.keys()
 
 
 @given(settings())

@@ -18,7 +18,7 @@ from jetkv._core.messages import Answer, Broken, Kind, Request
 from jetkv._core.retry import judge
 from jetkv._core.session import SnapshotEnd
 from jetkv.codec import codec_for
-from jetkv.models import BucketInfo, Entry, Update
+from jetkv.models import BucketInfo, Change, Entry, Update
 from tests.unit.test_sdk_session import session
 
 GET = Request("GET", "/", Kind.READ, "a read")
@@ -42,7 +42,17 @@ BUCKET = {
     "ttl_seconds": 300,
     "storage": "file",
     "replicas": 1,
+    "max_value_size": 10,
+    "max_bytes": 1000,
+    "compression": "s2",
+    "placement": {"cluster": "east", "tags": ["ssd"]},
+    "metadata": {"team": "web"},
+    "republish": {"source": ">", "destination": "copies.>", "headers_only": True},
     "expiry_markers": True,
+    "key_ttl": True,
+    "batches": True,
+    "protected": True,
+    "marker_ttl_seconds": 300,
     "warnings": [{"code": "c", "message": "m"}],
 }
 FRAME = {"type": "kv_update", "bucket": "b", **ENTRY, "reason": "purge"}
@@ -88,8 +98,20 @@ def a_bucket(found: Any) -> None:
     assert {type(found.values), type(found.bytes), type(found.history)} == {int}
     assert found.created_at.utcoffset() is not None
     assert found.ttl is None or found.ttl.total_seconds() > 0
+    assert found.marker_ttl is None or found.marker_ttl.total_seconds() > 0
+    texts([found.compression, found.placement.cluster, *found.placement.tags])
+    texts([found.republish.destination, found.republish.source, *found.metadata.values()])
+    flags = (found.key_ttl, found.batches, found.protected, found.republish.headers_only)
+    assert {type(flag) for flag in flags} == {bool}
     assert all(isinstance(one.code + one.message, str) for one in found.warnings)
     repr(found)
+
+
+def a_change(found: Any) -> None:
+    assert isinstance(found, Change)
+    a_bucket(found.bucket)
+    texts(found.changed)
+    assert type(found.created) is bool
 
 
 def buckets(found: Any) -> None:
@@ -108,6 +130,11 @@ READERS: dict[str, tuple[Any, Callable[[Answer], Any], Callable[[Any], None]]] =
     "keys": ({"keys": ["a", "ü"], "count": 2}, lambda one: answers.read_keys(one, GET), texts),
     "features": ({"features": ["kv"]}, lambda one: answers.read_features(one, GET), texts),
     "bucket": (BUCKET, lambda one: answers.read_bucket(one, GET), a_bucket),
+    "change": (
+        {**BUCKET, "changed": ["ttl_seconds"], "created": True},
+        lambda one: answers.read_change(one, PUT),
+        a_change,
+    ),
     "buckets": ({"buckets": [BUCKET]}, lambda one: answers.read_buckets(one, GET), buckets),
 }
 

@@ -10,6 +10,7 @@ from jetkv.codec import Codec
 from jetkv.models import (
     BucketInfo,
     BucketWarning,
+    Change,
     Entry,
     Operation,
     Placement,
@@ -28,6 +29,7 @@ __all__ = [
     "is_from_gateway",
     "read_bucket",
     "read_buckets",
+    "read_change",
     "read_document",
     "read_entries",
     "read_entry",
@@ -281,6 +283,8 @@ def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | No
 _KNOWN_FIELDS = frozenset(BucketInfo.__slots__) - {"more", "ttl", "marker_ttl"} | {
     "ttl_seconds",
     "marker_ttl_seconds",
+    "changed",
+    "created",
 }
 
 
@@ -297,6 +301,8 @@ def _bucket_info(document: Any) -> BucketInfo:
         ttl=fields.duration(document, "ttl_seconds"),
         storage=fields.string(document, "storage", "file"),
         replicas=fields.integer(document, "replicas", default=1),
+        max_value_size=fields.integer(document, "max_value_size", default=0) or None,
+        max_bytes=fields.integer(document, "max_bytes", default=0) or None,
         compression=fields.string(document, "compression", "none"),
         placement=_placement(fields.optional_object(document, "placement")),
         metadata=_metadata(fields.optional_object(document, "metadata")),
@@ -336,6 +342,17 @@ def _warning(document: Any) -> BucketWarning:
 
 def read_bucket(answer: Answer, request: Request, status: int = 200) -> BucketInfo:
     return read_document(answer, request, _bucket_info, status)
+
+
+def read_change(answer: Answer, request: Request) -> Change:
+    """Return what a PUT of a bucket has changed, or would change."""
+
+    def read(document: Mapping[str, Any]) -> Change:
+        names = fields.strings(document, "changed")
+        changed = tuple(name.removesuffix("_seconds") for name in names)
+        return Change(_bucket_info(document), changed, document.get("created") is True)
+
+    return read_document(answer, request, read, 201 if answer.status == 201 else 200)
 
 
 def read_buckets(answer: Answer, request: Request) -> list[BucketInfo]:

@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from jetkv._core.messages import Kind, Request
 from jetkv.codec import Codec
 from jetkv.errors import InvalidArgumentError
-from jetkv.models import Consistency, format_time
+from jetkv.models import BucketSettings, Consistency, Placement, Republish, format_time
 
 __all__ = [
     "CAPABILITIES",
@@ -28,6 +28,7 @@ __all__ = [
     "delete_bucket",
     "delete_key",
     "encoded",
+    "ensure_bucket",
     "get_bucket",
     "get_history",
     "get_key",
@@ -254,22 +255,64 @@ def create_bucket(name: str, *, ttl: timedelta | None, **settings: Any) -> Reque
     document: dict[str, Any] = {"name": name}
     if ttl is not None:
         document["ttl_seconds"] = _seconds(ttl)
-    document |= {field: value for field, value in settings.items() if value is not None}
-    try:
-        body = json.dumps(document).encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"a setting of bucket {name!r} cannot be sent as JSON: {error}"
-        ) from error
     return Request(
         "POST",
         _BUCKETS,
         Kind.WRITE,
         f"creation of bucket {name!r}",
         {"Content-Type": "application/json"},
-        body,
+        _settings_json(name, document, settings),
         how_to_check="call bucket_info(), or create the bucket again with exist_ok=True",
     )
+
+
+def ensure_bucket(
+    name: str, settings: Mapping[str, Any], *, allow_data_loss: bool, dry_run: bool
+) -> Request:
+    """Return the request that gives a bucket its settings. What is None stays as it is.
+
+    Raises:
+        InvalidArgumentError: as `create_bucket`.
+        TypeError: there is no such setting.
+    """
+    unknown = settings.keys() - BucketSettings.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unknown settings of a bucket: {', '.join(sorted(unknown))}")
+    document: dict[str, Any] = {}
+    ttl = settings.get("ttl")
+    if ttl is not None:
+        document["ttl_seconds"] = _seconds(ttl) if ttl != timedelta() else 0
+    query = {"dry_run": dry_run, "allow_data_loss": allow_data_loss}
+    flags = urlencode({flag: "true" for flag, on in query.items() if on})
+    return Request(
+        "PUT",
+        f"{bucket_path(name)}{'?' if flags else ''}{flags}",
+        Kind.READ if dry_run else Kind.WRITE,
+        f"{'plan' if dry_run else 'change'} of bucket {name!r}",
+        {"Content-Type": "application/json"},
+        _settings_json(name, document, {**settings, "ttl": None}),
+        how_to_check="" if dry_run else "call bucket_info(), or ensure_bucket() again",
+    )
+
+
+def _settings_json(name: str, document: dict[str, Any], settings: Mapping[str, Any]) -> bytes:
+    for setting, value in settings.items():
+        if isinstance(value, Placement | Republish):
+            document[setting] = _parts(value)
+        elif value is not None:
+            document[setting] = dict(value) if isinstance(value, Mapping) else value
+    try:
+        return json.dumps(document).encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"a setting of bucket {name!r} cannot be sent as JSON: {error}"
+        ) from error
+
+
+def _parts(value: Placement | Republish) -> dict[str, Any]:
+    if isinstance(value, Republish) and not value.destination:
+        return {}
+    return {part: given for part, given in asdict(value).items() if given}
 
 
 def _seconds(ttl: timedelta) -> int:

@@ -1,18 +1,27 @@
 # Made from sdk/jetkv/_async/kv.py by `make format`; edit that one.
 """Creates, lists, describes, deletes and opens buckets."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from jetkv._core import requests
-from jetkv._core.answers import check_status, read_bucket, read_buckets
+from jetkv._core.answers import check_status, read_bucket, read_buckets, read_change
 from jetkv._core.existing_bucket import differences
 from jetkv._core.process import ProcessBound
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.endpoint import Endpoint
 from jetkv.codec import Codec, codec_for
 from jetkv.errors import BucketExistsError
-from jetkv.models import BucketInfo, Storage
+from jetkv.models import (
+    BucketInfo,
+    BucketSettings,
+    Change,
+    Compression,
+    Placement,
+    Republish,
+    Storage,
+)
 
 __all__ = ["KV"]
 
@@ -36,7 +45,14 @@ class KV(ProcessBound):
         max_bytes: int | None = None,
         storage: Storage | None = None,
         replicas: int | None = None,
+        compression: Compression | None = None,
+        placement: Placement | None = None,
+        metadata: Mapping[str, str] | None = None,
+        republish: Republish | None = None,
         expiry_markers: bool | None = None,
+        key_ttl: bool | None = None,
+        batches: bool | None = None,
+        protected: bool | None = None,
         exist_ok: bool = False,
     ) -> BucketInfo:
         """Create a bucket.
@@ -50,8 +66,17 @@ class KV(ProcessBound):
             max_bytes: the largest size of the whole bucket in bytes; None for no limit.
             storage: `file` or `memory`; None for `file`.
             replicas: how many servers of a NATS cluster store each message, 1 to 5; None for 1.
+            compression: how NATS compresses the bucket's files: `none` or `s2`; None for `none`.
+            placement: which servers of NATS may store the bucket; None for any.
+            metadata: texts of your own, by name.
+            republish: where NATS publishes every stored message again; None for nowhere.
             expiry_markers: whether watches report keys that expire; None for yes, if the server
                 supports it.
+            key_ttl: whether a value can have a TTL of its own; None for yes, if the server supports
+                it. Expiry markers need it.
+            batches: whether several keys can be written as one; None for yes, if the server
+                supports it.
+            protected: whether the gateway refuses to delete the bucket; None for no.
             exist_ok: return a bucket that exists, if it has the same ttl and storage and at least
                 as much history and as many replicas. A bucket that differs is an error, so that a
                 program does not start on a session bucket that never expires.
@@ -67,7 +92,14 @@ class KV(ProcessBound):
             "max_bytes": max_bytes,
             "storage": storage,
             "replicas": replicas,
+            "compression": compression,
+            "placement": placement,
+            "metadata": metadata,
+            "republish": republish,
             "expiry_markers": expiry_markers,
+            "key_ttl": key_ttl,
+            "batches": batches,
+            "protected": protected,
         }
         request = requests.create_bucket(name, ttl=ttl, **settings)
         try:
@@ -86,6 +118,46 @@ class KV(ProcessBound):
                 status=409,
             )
         return found
+
+    def ensure_bucket(
+        self, name: str, *, allow_data_loss: bool = False, **settings: Unpack[BucketSettings]
+    ) -> Change:
+        """Create a bucket, or give the one that exists the settings that you name.
+
+        A setting that you do not name, or that is None, stays as it is. If there is nothing to
+        change, nothing is done.
+
+        Args:
+            name: 1 to 200 characters of `A-Z a-z 0-9 _ -`.
+            allow_data_loss: whether stored data may go.
+            settings: as in `create_bucket`. `timedelta(0)` is a `ttl` of never, `Placement()`
+                anywhere, and `Republish()` nowhere. `metadata` are merged with those of the
+                bucket; None removes a name.
+
+        Raises:
+            WouldLoseDataError: stored data would go; nothing was changed.
+            CannotBeChangedError: NATS cannot make one of the changes; nothing was changed.
+            BucketUnsuitableError: the server cannot do what a setting asks for.
+            InvalidArgumentError: a setting is invalid.
+            OutcomeUnknownError: the change may have been made, or may be made later.
+        """
+        request = requests.ensure_bucket(
+            name, settings, allow_data_loss=allow_data_loss, dry_run=False
+        )
+        return read_change(self._endpoint.call(request), request)
+
+    def plan_bucket(
+        self, name: str, *, allow_data_loss: bool = False, **settings: Unpack[BucketSettings]
+    ) -> Change:
+        """Return what `ensure_bucket` would do with the same arguments, and do nothing.
+
+        Raises:
+            JetKVError: the errors of `ensure_bucket`.
+        """
+        request = requests.ensure_bucket(
+            name, settings, allow_data_loss=allow_data_loss, dry_run=True
+        )
+        return read_change(self._endpoint.call(request), request)
 
     def buckets(self) -> list[BucketInfo]:
         """Return all buckets, sorted by name."""
