@@ -1,4 +1,7 @@
-"""The one place that joins HTTP, the language and JetStream: settings in, an ASGI app out."""
+"""Builds the gateway from its settings, as an ASGI app.
+
+Only this module joins HTTP, `kv/` and JetStream.
+"""
 
 import asyncio
 import functools
@@ -44,19 +47,20 @@ _log = logging.getLogger("jetkv")
 _START_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
 _WATCHES_A_TURN = 16
-"""Watches that begin in one turn of the event loop: some five milliseconds."""
+"""Watches that start in one turn of the event loop, about five milliseconds."""
 
-# Requests leave no cycles, so a collection finds nothing and only costs a pause. 5,000 more objects
-# than at the last one are what 64 busy connections do not come to: none in 30,000 requests, where
-# 1,000 made 120. Where thousands of watches begin, all those objects stay, and a pause is as long
-# as what has come since the collection before the last one: the second figure is as small as it can
-# be. The third leaves a look at all that lives as rare as it was. 3.14 has another use for the
-# second one: the larger it is, the less of what is old is looked at each time.
+# Requests leave no reference cycles, so a collection finds nothing and only causes a pause. The
+# first figure is the number of new objects that starts one. 64 busy connections never reach 5,000:
+# there was no collection in 30,000 requests, compared with 120 at 1,000. When thousands of watches
+# start, their objects stay, and a pause is as long as the objects since the collection before the
+# last one. So the second figure is as small as possible. The third figure keeps full collections as
+# rare as before. Python 3.14 uses the second figure differently: the larger it is, the fewer old
+# objects each collection visits.
 _COLLECT_AFTER = (5000, 10, 100) if sys.version_info >= (3, 14) else (5000, 1, 500)
 
 
 def authenticator_for(settings: Settings) -> Authenticator:
-    """Return who tells the callers, by the settings.
+    """Return the authenticator that the settings select.
 
     Raises:
         TokenFileError: the token file cannot be used.
@@ -68,19 +72,20 @@ def authenticator_for(settings: Settings) -> Authenticator:
 
 
 def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:
-    """Return what makes the gateway in each process that serves, with what `authenticator` knows.
+    """Return the factory that creates the gateway in each serving process.
 
-    It raises SettingsError where a file cannot be used any more.
+    The gateway starts with the state of `authenticator`. The factory raises SettingsError if a file
+    has become unusable.
     """
     return functools.partial(gateway, settings, authenticator=authenticator)
 
 
 def server_options(settings: Settings) -> ServerOptions:
-    """Return how to serve the gateway."""
+    """Return the server's options."""
     return ServerOptions(
         workers=settings.workers,
         log_level=settings.log_level,
-        # Waiting for a leader, and then for its answer.
+        # A request may wait for a leader, and then for its answer.
         request=settings.request_timeout + RETRY_SECONDS,
         ping=settings.watch_ping_seconds,
         shutdown_delay=settings.shutdown_delay,
@@ -97,12 +102,12 @@ def gateway(
     authenticator: Authenticator | None = None,
     policy: Policy = full_access,
 ) -> Gateway:
-    """Return the gateway as an ASGI app; its lifespan connects to NATS and disconnects.
+    """Return the gateway as an ASGI app. Its lifespan connects to NATS and disconnects.
 
-    Its `reload` reads tokens again, and looks whether the files for NATS can be read.
+    Its `reload` reads the tokens again, and checks the files for NATS.
 
     Args:
-        authenticator: made by the settings where it is None.
+        authenticator: None creates the one that the settings select.
 
     Raises:
         TokenFileError: the token file cannot be used.
@@ -141,7 +146,7 @@ def build(
     watch_limits: WatchLimits,
     policy: Policy = full_access,
 ) -> Gateway:
-    """Join the parts; `wanted` are buckets that have to exist once NATS is there."""
+    """Join the parts. The `wanted` buckets must exist while NATS is available."""
     hub = Hub(store.changes, watch_limits)
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, authenticator, hub
@@ -153,21 +158,20 @@ def build(
         files.start()
         connection.start()
         readiness.start()
-        # What start-up built stays; the collector need not walk it again.
+        # Objects from the start live until the end, so exclude them from collections.
         gc.collect()
         gc.freeze()
-        # With its usual haste the collector walks all that lives for a while again and again.
+        # With its default thresholds, the collector would repeatedly visit all objects.
         gc.set_threshold(*_COLLECT_AFTER)
-        # Before it accepts anybody: where another worker serves already, or another gateway, a
-        # client is better off there, and a bucket of the settings is no 404. Without NATS it starts
-        # all the same, and answers 503.
+        # Wait before accepting connections, since another worker or gateway may already serve, and
+        # missing buckets would answer 404. Without NATS, the gateway starts anyway and answers 503.
         await readiness.wait(_START_SECONDS)
         try:
             yield
         finally:
             await readiness.close()
             with suppress(TimeoutError):
-                # A NATS that does not answer removes the consumers by itself.
+                # If NATS does not answer, it removes the consumers itself later.
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await hub.close()
             await connection.close()
@@ -199,10 +203,10 @@ def build(
 
 
 def _origins(settings: Settings, authenticator: Authenticator) -> AllowedOrigins:
-    """Return which pages may call, and under which names.
+    """Return the allowed origins and host names.
 
-    A page that rebinds a name has no token. So a gateway that asks for tokens needs no list of
-    names; the operator may still set one.
+    A page that uses DNS rebinding has no token. So a gateway with tokens needs no list of names,
+    but the operator may set one.
     """
     hosts = ANY_HOST
     if settings.loopback_host or settings.allowed_hosts or not authenticator.required:
@@ -211,7 +215,7 @@ def _origins(settings: Settings, authenticator: Authenticator) -> AllowedOrigins
 
 
 def _handlers(*groups: object) -> dict[str, Handler]:
-    """Return the handler of each row, which has its row's name."""
+    """Return the handler of each route. It has the route's name."""
     return {
         name: getattr(group, name)
         for group in groups
@@ -221,13 +225,13 @@ def _handlers(*groups: object) -> dict[str, Handler]:
 
 
 def _reload(settings: Settings, authenticator: Authenticator) -> None:
-    """Do what SIGHUP asks for; what cannot be used leaves what was there before."""
-    _log.info("reload: files are read again; settings count from the next start")
+    """Reload on SIGHUP. If a file cannot be used, the state before stays in force."""
+    _log.info("reload: files are read again; changed settings need a restart")
     authenticator.refresh(force=True)
     try:
         settings.check_nats_files()
     except SettingsError as error:
-        _log.error("reload: %s; the connection to NATS goes on", error)
+        _log.error("reload: %s; the connection to NATS continues", error)
     else:
         if settings.nats_files:
-            _log.info("reload: credentials and certificates count from the next connection to NATS")
+            _log.info("reload: the next connection to NATS uses the credentials and certificates")

@@ -1,4 +1,4 @@
-"""`jetkv check`: can the gateway work with this NATS?"""
+"""`jetkv check`: tests whether the gateway can work with this NATS."""
 
 import asyncio
 from dataclasses import asdict, dataclass, field
@@ -33,17 +33,17 @@ _CONNECTION_ERRORS = {
 
 @dataclass(slots=True)
 class Report:
-    """What was found.
+    """The result of the check.
 
     Attributes:
-        exit_code: 0 works; 3 not reachable now; 5 NATS refuses the credentials; 6 reachable,
-            and cannot be used as it is.
-        missing: what is in the way, each with what to do.
-        limits: of the JetStream account; -1 means none.
-        clusters: of NATS in which the buckets are, or would be; none where a server stands alone,
-            None where that is not known.
+        exit_code: 0 works; 3 not reachable now; 5 NATS refuses the credentials; 6 reachable, but
+            unusable as it is.
+        missing: the problems, each with its solution.
+        limits: of the JetStream account; -1 means no limit.
+        clusters: NATS clusters that hold the buckets, or would hold them. Empty for a server
+            without a cluster, None if unknown.
         expiry_markers: buckets that have them; see docs/http-api.md, "Expiry markers".
-        warnings: by bucket; they leave the exit code as it is.
+        warnings: by bucket. They do not change the exit code.
     """
 
     server: str = ""
@@ -66,7 +66,7 @@ class Report:
 
 
 async def check(settings: Settings, *, patience: float = 5.0) -> Report:
-    """Connect and look; `patience` is how many seconds a connection may take.
+    """Connect and check. `patience` is how many seconds connecting may take.
 
     Raises:
         SettingsError: as `Settings.check_login` and `nats_options`.
@@ -127,10 +127,10 @@ async def _check(connection: Connection, settings: Settings, patience: float) ->
 
 
 def _clusters_of_new_buckets(server: dict[str, Any], naming: Naming) -> list[str] | None:
-    """Return the clusters in which a first bucket would be, None where that cannot be told.
+    """Return the clusters that would hold a first bucket, or None if unknown.
 
     Args:
-        server: what it says of itself. Another one may have the JetStream, behind a leaf node.
+        server: its INFO. Behind a leaf node, another server may have JetStream.
     """
     if not server.get("jetstream") or naming.domain not in ("", server.get("domain")):
         return None
@@ -138,7 +138,7 @@ def _clusters_of_new_buckets(server: dict[str, Any], naming: Naming) -> list[str
 
 
 async def _connected(connection: Connection, patience: float) -> bool:
-    """Wait for a connection; what does not get well by itself is not waited out."""
+    """Wait for a connection. Do not wait if the error is permanent."""
     deadline = asyncio.get_running_loop().time() + patience
     while asyncio.get_running_loop().time() < deadline:
         if await connection.wait_connected(0.2):

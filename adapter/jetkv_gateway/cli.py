@@ -336,8 +336,9 @@ def serve(
                     f"auth {settings.auth}, workers {settings.workers}",
                     err=True,
                 ),
-                # A worker that takes another's place begins with what that one knew, though a file
-                # may have broken since. Workers say what they read; the first process need not.
+                # A replacement worker starts with the tokens that the main process has read, even
+                # if the file has become unusable since. Workers log what they read, so the main
+                # process need not.
                 refresh=functools.partial(authenticator.refresh, quiet=True),
             )
     except (CannotStart, TokenFileError) as error:

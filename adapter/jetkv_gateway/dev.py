@@ -1,4 +1,4 @@
-"""`jetkv dev`: the gateway with a nats-server of its own."""
+"""`jetkv dev`: the gateway with its own nats-server."""
 
 import asyncio
 import fcntl
@@ -39,15 +39,15 @@ _MIN_UPTIME_SECONDS = 5.0
 def run_dev(
     settings: Settings, data_dir: Path, nats_port: int | None, say: Callable[[str], None]
 ) -> int:
-    """Serve until a signal, or until the nats-server cannot be kept up; return the exit code.
+    """Serve until a signal arrives or the nats-server fails. Return the exit code.
 
     Args:
-        nats_port: of the nats-server; 0 takes a free one, None that of the last start if it is
-            free.
-        say: tells the user.
+        nats_port: of the nats-server. 0 takes a free one. None takes that of the last start if it
+            is free.
+        say: shows a text to the user.
 
     Raises:
-        CannotStart: an address is in use, a bucket cannot be made, …
+        CannotStart: an address is in use, a bucket cannot be created, or similar.
         NatsServerError: nats-server is missing, or does not start.
     """
     wanted = settings.wanted_buckets()
@@ -59,11 +59,12 @@ def run_dev(
         _restarted(nats),
     ):
         settings = settings.model_copy(update={"nats_url": nats.url})
-        # Before anybody is told to come, or let in: a bucket that is not there yet is a 404.
+        # Create the buckets before serving, since a missing bucket answers 404.
         asyncio.run(_make_buckets(settings, wanted))
         address = f"http://localhost:{server_socket.getsockname()[1]}"
         banner = _banner(address, f"{nats.url}{remark}", data_dir)
-        # Its terminal is closed: what would go on in the background would hold port and data.
+        # SIGHUP means that the terminal is closed. A process that continued in the background would
+        # keep the port and the data folder.
         code = run(
             factory(settings, NoAuth()),
             server_options(settings),
@@ -75,7 +76,7 @@ def run_dev(
 
 
 class _Hint:
-    """What to type for another port."""
+    """The options that set other ports."""
 
     def __init__(self, *, made: bool) -> None:
         self.port = "`make dev PORT=…`" if made else "--port"
@@ -104,7 +105,7 @@ async def _make_buckets(settings: Settings, wanted: list[ConfiguredBucket]) -> N
 
 @contextmanager
 def _data_dir_lock(data_dir: Path) -> Iterator[None]:
-    """Hold a data folder: two servers on one would ruin it."""
+    """Lock a data folder, since two servers would destroy its data."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "lock").open("w")
@@ -115,7 +116,7 @@ def _data_dir_lock(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SettingsError(
-                f"another `jetkv dev` uses {data_dir}: end it, or give --data-dir"
+                f"another `jetkv dev` uses {data_dir}: stop it, or choose another by --data-dir"
             ) from None
         yield
 
@@ -124,7 +125,7 @@ def _data_dir_lock(data_dir: Path) -> Iterator[None]:
 def _nats_server(
     data_dir: Path, asked: int | None, hint: _Hint
 ) -> Iterator[tuple[NatsServer, str]]:
-    """Run a nats-server; yield it, and what there is to say of its port."""
+    """Run a nats-server. Yield it and a remark about its port."""
     kept = data_dir / "nats-port"
     port = _read_port(kept) if asked is None else asked
     remark = ""
@@ -162,7 +163,7 @@ def _is_free(port: int) -> bool:
 
 @contextmanager
 def _restarted(nats: NatsServer) -> Iterator[None]:
-    """Restart a nats-server that dies; end this process if it dies at once or does not start."""
+    """Restart a nats-server that ends. End this process if that happens at once or fails."""
     stopped = threading.Event()
 
     def watch() -> None:
@@ -172,20 +173,20 @@ def _restarted(nats: NatsServer) -> Iterator[None]:
                 continue
             ended = f"the embedded nats-server {nats.how_it_ended()}"
             if time.monotonic() < started_at + _MIN_UPTIME_SECONDS:
-                _log.error("%s just after its start: this ends, too: %s", ended, nats.last_words())
+                _log.error("%s right after its start, so jetkv stops: %s", ended, nats.last_words())
                 break
             _log.error("%s: it is started again, on the same port and data", ended)
             started_at = time.monotonic()
             try:
                 nats.start()
             except (NatsServerError, OSError) as error:
-                _log.error("cannot start the embedded nats-server: %s; this ends, too", error)
+                _log.error("cannot start the embedded nats-server: %s; jetkv stops", error)
                 break
         else:
             return
         os.kill(os.getpid(), signal.SIGTERM)
 
-    # The nats-server that it starts ends with this thread, if not before (`embedded/server.py`).
+    # A nats-server that this thread starts ends with the thread (`embedded/server.py`).
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

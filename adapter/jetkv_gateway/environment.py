@@ -1,4 +1,4 @@
-"""`JETKV_*` variables that are no setting: a misspelt one would pass in silence."""
+"""Finds `JETKV_*` variables that are not settings, so that misspelled ones are reported."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ __all__ = ["STARTED_BY", "is_service_link", "unknown_variables"]
 PREFIX = "JETKV_"
 
 STARTED_BY = "JETKV_STARTED_BY"
-"""Set by `make dev`, so that a hint names what was typed."""
+"""Set by `make dev`, so that hints name its options."""
 
 _OTHERS = frozenset(
     {
@@ -17,7 +17,7 @@ _OTHERS = frozenset(
         "JETKV_NATS_SERVER",
         "JETKV_SHARED_METRICS",
         STARTED_BY,
-        # Of compose.yaml, the test kit and the project's own tests.
+        # Used by compose.yaml, the test kit and the project's own tests.
         "JETKV_BASE",
         "JETKV_IMAGE",
         "JETKV_TEST_GATEWAY_IMAGE",
@@ -26,7 +26,7 @@ _OTHERS = frozenset(
         "JETKV_CLUSTER_SEED",
         "JETKV_CI_BASE",
         "JETKV_CI_WITHOUT_CONTAINERS",
-        # What programs that call a gateway name its address and their token by.
+        # Used by clients for the gateway's address and their token.
         "JETKV_URL",
         "JETKV_TOKEN",
     }
@@ -43,14 +43,14 @@ _LINK = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Return whether Kubernetes made a variable for a Service."""
+    """Return whether Kubernetes has set a variable for a Service."""
     if _SERVICE.fullmatch(name) is not None:
         return True
     return _SERVICE_PORT.fullmatch(name) is not None and _LINK.match(value) is not None
 
 
 def unknown_variables(environment: Mapping[str, str], settings: Iterable[str]) -> list[str]:
-    """Return a line for each `JETKV_*` variable that means nothing, without its value.
+    """Return a line for each unknown `JETKV_*` variable, without its value.
 
     Args:
         settings: the names of all settings.
@@ -58,10 +58,10 @@ def unknown_variables(environment: Mapping[str, str], settings: Iterable[str]) -
     known = {f"{PREFIX}{name.upper()}" for name in settings} | _OTHERS
     lines = []
     for variable, value in sorted(environment.items()):
-        name = variable.upper()  # settings are read in any case
+        name = variable.upper()  # names of settings are not case-sensitive
         if not name.startswith(PREFIX) or name in known or is_service_link(name, value):
             continue
-        # Without what they all begin with, which makes any two of them alike.
+        # Compare without the common prefix, which would make all names similar.
         rests = sorted(one.removeprefix(PREFIX) for one in known)
         closest = difflib.get_close_matches(name.removeprefix(PREFIX), rests, n=1, cutoff=0.75)
         hint = f"; did you mean {PREFIX}{closest[0]}?" if closest else ""

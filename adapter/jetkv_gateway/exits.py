@@ -1,4 +1,4 @@
-"""How a process ended, in words for the log."""
+"""Describes how a process ended, for the log."""
 
 import signal
 
@@ -6,14 +6,13 @@ __all__ = ["how_it_ended"]
 
 
 def how_it_ended(code: int | None) -> str:
-    """Return what follows the name of a process, such as `was killed by SIGKILL`.
+    """Return a text that follows the name of a process, such as `was killed by SIGKILL`.
 
     Args:
-        code: as `subprocess` and `multiprocessing` have it: negative for a signal; None where
-            nobody can tell.
+        code: as in `subprocess` and `multiprocessing`: negative for a signal, None if unknown.
     """
     if code is None:
-        return "ended, with a code that is not known"
+        return "ended with an unknown exit code"
     if code >= 0:
         return f"ended with exit code {code}"
     try:

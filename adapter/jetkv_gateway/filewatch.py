@@ -1,6 +1,6 @@
-"""Files that are read again while the gateway runs, in a thread of their own.
+"""Reads files again while the gateway runs, in its own thread.
 
-A file system that does not answer then holds up nobody: neither a request nor the event loop.
+So a file system that does not answer blocks neither requests nor the event loop.
 """
 
 import logging
@@ -16,11 +16,11 @@ _CLOSE_SECONDS = 0.5
 
 
 class FileWatcher:
-    """Calls `refresh` once a second, and `reload` whenever it is asked for.
+    """Calls `refresh` once a second, and `reload` on request.
 
     Args:
-        refresh: reads again what has changed.
-        reload: reads again whether or not it has changed, and says in the log what was read.
+        refresh: reads changed files again.
+        reload: reads all files again, and logs the result.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class FileWatcher:
         self._asked = False
         self._ended = False
         self._wake = threading.Event()
-        # A thread that hangs in a file system must not keep the process from ending.
+        # A thread that hangs in a file system must not prevent the process from ending.
         self._thread = threading.Thread(target=self._run, name="files", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def ask(self) -> None:
-        """Have `reload` called soon."""
+        """Call `reload` soon."""
         self._asked = True
         self._wake.set()
 
@@ -55,5 +55,5 @@ class FileWatcher:
             self._asked = False
             try:
                 do()
-            except Exception:  # noqa: BLE001 - or nothing would be read again from now on
+            except Exception:  # noqa: BLE001 - an error must not end the thread
                 _log.exception("cannot read files again")

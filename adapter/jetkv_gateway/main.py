@@ -1,4 +1,4 @@
-"""The console script. It works in a plain install, too: there it says what is missing."""
+"""The console script. In an install without the gateway's extra, it names the missing package."""
 
 import sys
 

@@ -1,10 +1,10 @@
-"""Every part of a library that is in use here and that its makers have not promised to keep.
+"""The undocumented or unstable names of libraries that the gateway uses.
 
-A release of theirs may change one without a word, and what then goes wrong is not said at once: a
-worker that cannot be counted, a stop that ends nothing. So they are named here and nowhere else,
-looked for at each start, and the versions that are allowed are those where they were seen
-(`pyproject.toml`). `tests/unit/test_private_apis.py` looks through the code for parts that are
-missing in this list, and through the list for parts that nobody uses any more.
+A new release of a library may change such a name without notice, and the effect may be hidden, such
+as a stop that ends nothing. So this module lists all of them and checks them at each start. The
+allowed versions are those in which they were verified (`pyproject.toml`).
+`tests/unit/test_private_apis.py` searches the code for names that are missing here, and this list
+for names that are unused.
 """
 
 import importlib
@@ -24,22 +24,22 @@ RANGES = {
     "nats-py": ">=2.16,<2.17",
     "Python": ">=3.11",
 }
-"""The versions in which the parts below were seen; those of `pyproject.toml`, too."""
+"""The versions in which the names below were verified, as in `pyproject.toml`."""
 
 
 class PrivateApiMissing(Exception):
-    """Raised where a library lacks what this gateway needs of it; the text says what to install."""
+    """Raised if a library lacks a name that the gateway needs. The text says what to install."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some names of one class or module.
+    """Names of one class or module.
 
     Attributes:
         library: a key of `RANGES`.
         owner: `module:Class`, or a module.
-        names: functions, methods and attributes. `name(a,b)` takes parameters of these names, and
-            none after them that must be given.
+        names: functions, methods and attributes. `name(a,b)` has these parameters, and no other
+            required ones.
         where: the modules of this package that use them.
     """
 
@@ -55,7 +55,7 @@ class Part:
         return getattr(found, name) if name else found
 
     def missing(self) -> list[str]:
-        """Return what is not there, or not as it was."""
+        """Return the names that are missing or have changed."""
         try:
             return [name for name in self.names if not self._is_there(name)]
         except (ImportError, AttributeError):
@@ -78,7 +78,7 @@ class Part:
 
 
 def _is_set_on_instances(owner: Any, name: str) -> bool:
-    """Return whether a method of a class sets, or reads, an attribute of this name."""
+    """Return whether a method of a class uses an attribute of this name."""
     return any(
         name in function.__code__.co_names
         for kind in getattr(owner, "__mro__", ())
@@ -204,7 +204,7 @@ PARTS = [
 
 
 def check(parts: list[Part] = PARTS) -> None:
-    """Look for all of them; some milliseconds, most of them for imports that come anyway.
+    """Check all names. It takes a few milliseconds, most of them for imports.
 
     Raises:
         PrivateApiMissing: the text names the first one, its library, the installed version and

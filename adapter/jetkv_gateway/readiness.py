@@ -1,4 +1,4 @@
-"""Whether the gateway can serve: for `/ready`, and for the log as soon as it changes."""
+"""Reports whether the gateway can serve, on `/ready` and in the log."""
 
 import asyncio
 import logging
@@ -18,15 +18,15 @@ _RETRY_SECONDS = 2.0
 _CHECK_SECONDS = 1.0
 _SKIPPED_CHECKS_WHILE_READY = 4
 _COMPARE_SECONDS = 10.0
-_WAITING = "buckets that are watched and cannot be followed now: {}; {}"
-_NOT_YET = "is not there yet; see the log"
+_WAITING = "watched buckets that cannot be followed now: {}; {}"
+_NOT_YET = "does not exist yet; see the log"
 
 
 async def make_bucket(buckets: Buckets, wanted: ConfiguredBucket) -> str:
-    """Make a bucket unless there is one of its name; return how that one differs, in words.
+    """Create a bucket unless it exists. Return how an existing one differs, as a text.
 
     Raises:
-        GatewayError: it cannot be made, or be looked at.
+        GatewayError: it can neither be created nor read.
     """
     try:
         await buckets.create(wanted.spec)
@@ -37,13 +37,13 @@ async def make_bucket(buckets: Buckets, wanted: ConfiguredBucket) -> str:
 
 
 class GatewayReadiness:
-    """What keeps the gateway from serving, and what an operator should know.
+    """Finds problems that prevent serving, and warnings for the operator.
 
-    Everybody may see what `issues` and `warnings` return; the log says more.
+    Everybody may see the texts of `issues` and `warnings`. The log has the details.
 
     Args:
-        wanted: buckets that have to exist: they are made as soon as NATS lets us. One that exists
-            is left as it is.
+        wanted: buckets that must exist. They are created as soon as possible. Existing ones are not
+            changed.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class GatewayReadiness:
         self._task: asyncio.Task[None] | None = None
 
     async def issues(self) -> dict[str, str]:
-        """Return what keeps the gateway from serving, by part."""
+        """Return the problems that prevent serving, by part."""
         return {
             **{f"bucket {name}": text for name, text in self._missing.items()},
             **await self._health.issues(),
         }
 
     def warnings(self) -> dict[str, str]:
-        """Return what is not as it should be, by part."""
+        """Return other problems, by part."""
         problem = self._authenticator.problem
         troubles = [trouble.message for trouble in self._hub.errors]
         return {
@@ -84,7 +84,7 @@ class GatewayReadiness:
         }
 
     def start(self) -> None:
-        """Make the buckets, and watch over JetStream, until `close`."""
+        """Create the buckets, and check JetStream regularly, until `close`."""
         self._task = asyncio.create_task(self._run(), name="readiness")
         self._task.add_done_callback(_log_defect)
 
@@ -94,7 +94,7 @@ class GatewayReadiness:
             await asyncio.wait([self._task])
 
     async def wait(self, seconds: float) -> None:
-        """Wait up to `seconds` until NATS is there, and all the buckets."""
+        """Wait up to `seconds` for NATS and all the buckets."""
         try:
             async with asyncio.timeout(seconds):
                 await self._connection.wait_connected(seconds)
@@ -124,7 +124,7 @@ class GatewayReadiness:
                     await self._compare(wanted)
 
     async def _make(self, wanted: ConfiguredBucket, logged: dict[str, str]) -> None:
-        """Try to make a bucket; `logged` has what the log was told last, by bucket."""
+        """Try to create a bucket. `logged` has the last log text of each bucket."""
         name = wanted.spec.name
         try:
             self._note_difference(wanted, await make_bucket(self._buckets, wanted))
@@ -143,7 +143,7 @@ class GatewayReadiness:
         except BucketNotFound:
             self._note_difference(wanted, "")
         except GatewayError:
-            return  # another time
+            return  # the next comparison may succeed
 
     def _note_difference(self, wanted: ConfiguredBucket, text: str) -> None:
         name = wanted.spec.name
@@ -155,7 +155,7 @@ class GatewayReadiness:
             self._different.pop(name, None)
 
     async def _watch_jetstream(self) -> None:
-        """Say once when JetStream cannot be used on a connection that stands, and when it can."""
+        """Log when JetStream becomes unusable on an open connection, and when it recovers."""
         logged: str | None = None
         seen: object = None
         skipped_checks = 0
@@ -167,7 +167,7 @@ class GatewayReadiness:
                 seen = connection
                 trouble = (await self._health.issues()).get("jetstream")
                 if connection.lost:
-                    continue  # which is why there was no answer
+                    continue  # the connection is lost, so there was no answer
                 logged = _log_change(trouble, logged)
                 skipped_checks = 0 if logged else _SKIPPED_CHECKS_WHILE_READY
             else:
@@ -176,7 +176,7 @@ class GatewayReadiness:
 
 
 def _log_change(trouble: str | None, logged: str | None) -> str | None:
-    """Say in the log what has changed, and return what it was told last."""
+    """Log a change, and return the problem that was logged last."""
     if trouble and trouble != logged:
         _log.error(
             "JetStream cannot be used: %s; /ready is 503 until it can. Start nats-server with -js "
@@ -190,4 +190,4 @@ def _log_change(trouble: str | None, logged: str | None) -> str | None:
 
 def _log_defect(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("JetStream and buckets are watched no more", exc_info=error)
+        _log.error("JetStream and buckets are no longer checked", exc_info=error)

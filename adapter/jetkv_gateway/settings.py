@@ -1,4 +1,4 @@
-"""Settings: a flag, then `JETKV_*`, then a TOML file, then the default."""
+"""Reads settings: from flags, then `JETKV_*`, then a TOML file, then defaults."""
 
 import json
 import re
@@ -62,7 +62,7 @@ _config_file: ContextVar[Path | None] = ContextVar("config_file", default=None)
 
 
 class SettingsError(CannotStart):
-    """Raised for settings that cannot be used; the text is one line for the operator."""
+    """Raised for unusable settings. The text is one line for the operator."""
 
 
 class AuthMode(StrEnum):
@@ -78,12 +78,12 @@ _BucketFields: Any = create_model("_BucketFields", **{"name": (str, ...), **_FIE
 
 
 class BucketSetting(_BucketFields):
-    """A bucket that has to exist, as `name[,setting=value…]` or a TOML table."""
+    """A bucket that must exist, as `name[,setting=value…]` or a TOML table."""
 
     model_config = ConfigDict(extra="forbid")
 
     def spec(self) -> BucketSpec:
-        """Return the bucket in the gateway's language; raises as `BucketSpec`."""
+        """Return the bucket as a `BucketSpec`. Raises as `BucketSpec` does."""
         return BucketSpec(**{name: getattr(self, name) for name in type(self).model_fields})
 
     @classmethod
@@ -91,7 +91,7 @@ class BucketSetting(_BucketFields):
         """Read `cache,ttl_seconds=300,history=5`; a dot leads into a setting that has parts.
 
         Raises:
-            ValueError: a part is not `setting=value`, or no such setting.
+            ValueError: a part is not `setting=value`, or the setting is unknown.
         """
         name, *parts = text.split(",")
         fields: dict[str, Any] = {"name": name}
@@ -110,7 +110,7 @@ class BucketSetting(_BucketFields):
 class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
-        # Beside a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
+        # If there is a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
         if is_service_link("JETKV_PORT", str(values.get("port", ""))):
             del values["port"]
         return values
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     def _check_origins(cls, value: list[str]) -> list[str]:
         for origin in value:
             if origin not in ("*", "loopback") and _ORIGIN.fullmatch(origin) is None:
-                # A browser sends scheme, host and port, in lower case; nothing else ever matches.
+                # A browser sends scheme, host and port in lower case, so other forms never match.
                 raise ValueError(f"{origin!r} must be like https://app.example or *")
         return value
 
@@ -222,7 +222,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_proxy_protocol(self) -> Self:
         if self.proxy_protocol and not self.trusted_proxies:
-            raise ValueError("proxy_protocol needs trusted_proxies: from whom it is read")
+            raise ValueError("proxy_protocol needs trusted_proxies, which send it")
         return self
 
     @field_validator("buckets", mode="before")
@@ -235,15 +235,15 @@ class Settings(BaseSettings):
         return value
 
     def bucket_specs(self) -> list[BucketSpec]:
-        """Return the buckets that have to exist.
+        """Return the buckets that must exist.
 
         Raises:
-            SettingsError: one cannot exist; the text names it.
+            SettingsError: a bucket is invalid. The text names it.
         """
         return [wanted.spec for wanted in self.wanted_buckets()]
 
     def wanted_buckets(self) -> list[ConfiguredBucket]:
-        """As `bucket_specs`, with the fields that are named."""
+        """Return the buckets that must exist, with the fields that the settings name."""
         try:
             return [
                 ConfiguredBucket(bucket.spec(), frozenset(bucket.model_fields_set))
@@ -278,14 +278,14 @@ class Settings(BaseSettings):
         )
 
     def check_auth(self) -> None:
-        """Make sure that somebody decided who may come in.
+        """Check that the operator has decided who may call.
 
         Raises:
             SettingsError
         """
         if self.auth is None:
             raise SettingsError(
-                "say who may come in: --auth off (everybody) or --auth tokens --auth-tokens FILE "
+                "choose who may call: --auth off (everybody) or --auth tokens --auth-tokens FILE "
                 "(`jetkv token new NAME` makes a line for FILE)"
             )
         if self.auth is AuthMode.TOKENS and self.auth_tokens is None:
@@ -305,17 +305,17 @@ class Settings(BaseSettings):
 
     @property
     def nats_servers(self) -> list[Server]:
-        """The addresses of `nats_url`; their texts do not show the login."""
+        """The addresses of `nats_url`. Their texts do not show the login."""
         return [parse_server(address) for address in _addresses(self.nats_url)]
 
     def nats_options(self) -> NatsOptions:
-        """Return how to reach NATS.
+        """Return the options for connecting to NATS.
 
         Raises:
             SettingsError: settings contradict each other, or a file cannot be used.
         """
         for path in self.nats_files:
-            # A pipe, too, would only be waited for.
+            # Reading a pipe would block.
             if not path.is_file():
                 what = "" if path in (self.nats_creds, self.nats_nkey) else _TLS_FILES
                 raise SettingsError(f"{what}no such file: {path}")
@@ -335,7 +335,7 @@ class Settings(BaseSettings):
         )
 
     def check_nats_files(self) -> None:
-        """Look whether the next connection to NATS can use its files.
+        """Check that the next connection to NATS can use its files.
 
         Raises:
             SettingsError: one cannot be used.
@@ -352,7 +352,7 @@ class Settings(BaseSettings):
                 raise SettingsError(f"cannot use the {what} file {path}: {error}") from error
 
     def check_login(self) -> None:
-        """Make sure that no part of the login to NATS is left out in silence.
+        """Check that no part of the login to NATS is silently ignored.
 
         Raises:
             SettingsError
@@ -365,7 +365,7 @@ class Settings(BaseSettings):
             "nats_nkey": self.nats_nkey is not None,
         }
         given = [name for name, is_given in logins_given.items() if is_given]
-        # Beside a signature, a token is for those who check logins by a callout.
+        # A token besides a signature is for servers with an auth callout.
         if len(given) > 1 and (by_user or "nats_token" not in given or len(given) > 2):
             raise SettingsError(f"give only one of {' and '.join(given)}")
         if self.nats_password is not None and self.nats_user is None:
@@ -375,7 +375,7 @@ class Settings(BaseSettings):
 
     @property
     def _tls_settings(self) -> bool:
-        """Whether a setting makes no sense without TLS, and so demands it."""
+        """Whether a setting requires TLS."""
         return self.nats_tls_first or any(
             (self.nats_tls_ca, self.nats_tls_cert, self.nats_tls_key, self.nats_tls_hostname)
         )
@@ -405,10 +405,10 @@ def _secret(value: SecretStr | None) -> str | None:
 
 
 def load(flags: Mapping[str, Any], config: Path | None) -> Settings:
-    """Return the settings; flags that are None count as not given.
+    """Return the settings. Flags that are None count as not given.
 
     Raises:
-        SettingsError: one line for each setting that cannot be used.
+        SettingsError: settings are unusable. The text names each one.
     """
     if config is not None and not config.is_file():
         raise SettingsError(f"no such file: {config}")

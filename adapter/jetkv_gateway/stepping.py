@@ -1,10 +1,10 @@
-"""Waiting for one thing, in a Task or without one.
+"""Lets a coroutine wait for one reply, with or without a Task.
 
-A Task and a Future for each request cost more than the rest of it. So a coroutine that waits for
-nothing but one reply need not be a Task: whoever runs it (a stepper) calls `send(None)` from a
-callback of the event loop, gets a `Pending` where the coroutine waits for one, and goes on in the
-very callback that brings the reply. The same coroutine runs in a Task as well; there a `Pending`
-waits as a Future does. Nothing in the coroutine says which of the two it is.
+A Task and a Future per request cost more than the rest of the request. A coroutine that waits only
+for one reply needs neither. A stepper runs it: it calls `send(None)` from a callback of the event
+loop, gets a `Pending` when the coroutine waits, and continues in the callback that brings the
+reply. The same coroutine also runs in a Task, where a `Pending` acts like a Future. The coroutine
+does not know the difference.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 
 class Pending(Generic[T]):
-    """What ends once, by a value or by an error. One coroutine awaits it, once.
+    """A result that arrives once, as a value or an error. One coroutine awaits it, once.
 
-    `await` yields the object itself. A stepper sets `resume` and, when that is called, goes on with
-    `send(None)`. Whoever yields something else wants a Task. A Task takes the object for a future,
-    by what asyncio asks of one (see the documentation of `asyncio.isfuture`), so a coroutine that
-    waits here can become a Task. One that is given up gets `CancelledError` thrown in.
+    `await` yields this object. A stepper sets `resume`, and calls `send(None)` when `resume` is
+    called. A coroutine that yields another object needs a Task. A Task treats this object as a
+    future, by the attributes that asyncio checks (see `asyncio.isfuture`), so a coroutine that
+    waits here can be moved to a Task. Cancelling the wait raises `CancelledError` in the coroutine.
 
-    `end` and `fail` resume a stepped coroutine before they return. So they are called from a
-    callback of the event loop, where no Task runs, and whoever calls them is prepared for all that
-    a coroutine can do, such as another request.
+    `end` and `fail` resume a stepped coroutine before they return. So call them from a callback of
+    the event loop, where no Task runs, and expect any effect of a coroutine, such as another
+    request.
 
     Attributes:
-        done: whether it has ended, or nobody waits for it any more.
-        resume: called once it has ended; it must not raise.
+        done: whether it has ended, or the coroutine no longer waits.
+        resume: called when it ends. It must not raise.
     """
 
     __slots__ = ("_error", "_value", "done", "resume")
@@ -46,7 +46,7 @@ class Pending(Generic[T]):
         self._error: BaseException | None = None
 
     def end(self, value: T) -> None:
-        """End it by a value, unless it has ended."""
+        """End it with a value, unless it has ended."""
         if not self.done:
             self.done = True
             self._value = value
@@ -56,16 +56,17 @@ class Pending(Generic[T]):
                 resume()
 
     def fail(self, error: Exception) -> None:
-        """End it by an error, which `await` raises, unless it has ended.
+        """End it with an error, which `await` raises, unless it has ended.
 
         Args:
-            error: of this one's own, and held by nobody else: what is raised at several places
-                collects their tracebacks, and what is held by who called this is a cycle.
+            error: must be a separate object without other references. A shared error collects the
+                tracebacks of all places that raise it, and one that the caller keeps forms a
+                reference cycle.
         """
         if not self.done:
             self.done = True
             self._error = error
-            # The error's traceback may lead to this frame: see `__await__`.
+            # The error's traceback may refer to this frame; see `__await__`.
             del error
             resume = self.resume
             if resume is not None:
@@ -85,11 +86,11 @@ class Pending(Generic[T]):
             try:
                 raise error
             finally:
-                # An error whose traceback leads back to it is a cycle: the collector's work.
+                # An error whose traceback refers back to it would be a reference cycle.
                 del error
         return self._value
 
-    # What a Task asks of what it waits for.
+    # The attributes that a Task uses of the object that it waits for.
 
     @property
     def _asyncio_future_blocking(self) -> bool:
@@ -113,7 +114,7 @@ class Pending(Generic[T]):
         else:
             self.resume = wake
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as that of a future
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - a future has it
         wake = self.resume
         if self.done or wake is None:
             return False
@@ -123,7 +124,7 @@ class Pending(Generic[T]):
         return True
 
     def result(self) -> None:
-        """Raise where the Task that waits was cancelled; what it waits for, `await` returns."""
+        """Raise if the waiting Task was cancelled. `await` returns the value."""
         if isinstance(self._error, asyncio.CancelledError):
             error, self._error = self._error, None
             try:
@@ -138,11 +139,11 @@ class Pending(Generic[T]):
             self.forgotten()
 
     def forgotten(self) -> None:
-        """Take in that nobody waits any more: the coroutine was cancelled or closed."""
+        """Handle that the coroutine was cancelled or closed, and no longer waits."""
 
 
 class NeedsTask:
-    """What a stepped coroutine awaits before it does what only a Task can."""
+    """Await this in a stepped coroutine before you use features that need a Task."""
 
     def __await__(self) -> Generator[Any, None, None]:
         if asyncio.current_task() is None:
@@ -151,15 +152,17 @@ class NeedsTask:
 
 NEEDS_TASK = NeedsTask()
 WAITS_FOR_ROOM = NeedsTask()
-"""The same before it waits until others have ended: whoever steps it may begin others meanwhile."""
+"""Await this before waiting for other requests to end. The stepper may then start others."""
 
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncGenerator[None, None]:
-    """As `asyncio.timeout`, which asks for the Task that runs: a stepped coroutine becomes one.
+    """Limit the time as `asyncio.timeout` does.
+
+    It needs a Task, so a stepped coroutine becomes one.
 
     Raises:
-        TimeoutError: what is inside takes longer.
+        TimeoutError: the block takes longer.
     """
     await NEEDS_TASK
     async with asyncio.timeout(seconds):

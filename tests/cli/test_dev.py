@@ -97,7 +97,7 @@ def test_a_busy_port_is_one_clear_line(finish) -> None:
 def test_a_missing_nats_server_is_one_clear_line(finish) -> None:
     code, output = finish("dev", "--port", "0", JETKV_NATS_SERVER="/nowhere/nats-server")
     assert code == 4
-    assert output == "jetkv: JETKV_NATS_SERVER names no file: /nowhere/nats-server\n"
+    assert output == "jetkv: JETKV_NATS_SERVER is not a file: /nowhere/nats-server\n"
 
 
 def test_a_nats_server_that_does_not_start_is_one_clear_line(finish, tmp_path) -> None:
@@ -274,7 +274,7 @@ def refuses(port: int) -> bool:
 
 
 # How long it has run counts, and no test waits for that.
-GREW_OLD = "import jetkv_gateway.dev as dev; dev._BRIEF_SECONDS = -1"
+GREW_OLD = "import jetkv_gateway.dev as dev; dev._MIN_UPTIME_SECONDS = -1"
 
 
 def test_a_nats_server_that_dies_is_started_again_and_nothing_stored_is_lost(start) -> None:
@@ -308,7 +308,7 @@ def test_dev_ends_with_a_clear_line_when_its_nats_server_cannot_be_kept_up(start
     assert dev.popen.wait(15) == 1
     assert (
         "ERROR jetkv: cannot start the embedded nats-server: "
-        "nats-server ended at once: no such thing; this ends, too"
+        "nats-server ended at once: no such thing; jetkv stops"
     ) in dev.output
     assert "Traceback" not in dev.output
 
@@ -319,6 +319,6 @@ def test_dev_ends_when_its_nats_server_dies_again_and_again(start) -> None:
     os.kill(nats_pid(dev), signal.SIGKILL)
     assert dev.popen.wait(15) == 1
     assert (
-        "ERROR jetkv: the embedded nats-server was killed by SIGKILL just after its start: "
-        "this ends, too"
+        "ERROR jetkv: the embedded nats-server was killed by SIGKILL right after its start, "
+        "so jetkv stops"
     ) in dev.output

@@ -143,7 +143,7 @@ def test_a_bucket_that_cannot_be_made_is_said_once_and_holds_up_no_other(
     answer = http.get("/ready")
     assert (answer.status, answer.json["issues"]["bucket bad"]) == (
         503,
-        "is not there yet; see the log",
+        "does not exist yet; see the log",
     )
     began = time.monotonic()
     until(lambda: time.monotonic() - began > 3, "it was tried again")

@@ -28,7 +28,7 @@ def serve(start, nats: NatsServer):
 def test_serve_refuses_to_start_until_somebody_says_who_may_come_in(finish) -> None:
     code, output = finish("serve", "--port", "0")
     assert code == 4
-    assert output.startswith("jetkv: say who may come in: --auth off (everybody) or --auth tokens")
+    assert output.startswith("jetkv: choose who may call: --auth off (everybody) or --auth tokens")
 
 
 def test_tokens_need_a_file(finish) -> None:

@@ -128,7 +128,7 @@ def test_it_does_not_start_until_somebody_says_who_may_come_in() -> None:
     container = DockerContainer(IMAGE or GATEWAY_IMAGE).start()
     try:
         assert container.wait() == 4
-        assert b"say who may come in" in container.get_logs()[1]
+        assert b"choose who may call" in container.get_logs()[1]
     finally:
         container.stop()
 

@@ -121,4 +121,4 @@ def test_a_stranger_sees_which_bucket_is_missing_and_not_what_nats_says_of_it(
     own_nats.start()
     with running_gateway(own_nats.url, ready=False, buckets="b,replicas=3") as http:
         until(lambda: "bucket b" in http.get("/ready").json["issues"], "it was tried")
-        assert http.get("/ready").json["issues"] == {"bucket b": "is not there yet; see the log"}
+        assert http.get("/ready").json["issues"] == {"bucket b": "does not exist yet; see the log"}

@@ -90,7 +90,7 @@ def test_servers_that_do_not_start_say_why(
     pytester.makepyfile("def test_it(jetkv_url): pass")
     result = run(pytester)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*ServerDidNotStart: JETKV_NATS_SERVER names no file*"])
+    result.stdout.fnmatch_lines(["*ServerDidNotStart: JETKV_NATS_SERVER is not a file*"])
 
 
 def test_an_unknown_provider_is_a_usage_error(pytester: pytest.Pytester) -> None:

@@ -253,8 +253,8 @@ def test_a_bucket_that_cannot_exist_is_refused_by_its_rule(text: str, message: s
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({}, "say who may come in: --auth off"),
-        ({"auth_tokens": "tokens"}, "say who may come in: --auth off"),
+        ({}, "choose who may call: --auth off"),
+        ({"auth_tokens": "tokens"}, "choose who may call: --auth off"),
         ({"auth": "tokens"}, "--auth tokens needs --auth-tokens FILE"),
     ],
 )

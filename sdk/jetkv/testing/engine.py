@@ -172,7 +172,7 @@ class ContainerServer(ABC):
             log = self._container.get_wrapped_container().logs(tail=5)
         except DockerException as error:
             return f"its log cannot be read: {error}"
-        return log.decode(errors="replace").strip() or "it said nothing"
+        return log.decode(errors="replace").strip() or "its log is empty"
 
     def stop(self) -> None:
         """End it gently, paused or not; its data stays. Nothing happens if it does not run."""
