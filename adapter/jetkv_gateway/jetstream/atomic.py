@@ -1,12 +1,13 @@
-"""One atomic batch, until its outcome is known. `batch_plan.py` decides, this carries it out.
+"""Applies one atomic batch and finds out its outcome, by the decisions of `batch_plan.py`.
 
-What servers do, measured (2.12.8, 2.14.6 and 2.15.1; one replica and three):
+These facts were measured with nats-server 2.12.8, 2.14.6 and 2.15.1, with one replica and with
+three:
 
-- A batch is refused as a whole, also where the bucket has no room for all of it.
-- Message ids are looked at before conditions. A batch with a known one is refused, and the id of a
-  refused batch is not kept. So every batch has an id, its caller's or one of ours, and can be sent
-  again until it is answered.
-- Only the last message is answered. Where one before it was refused, the last one is incomplete.
+- A server refuses a batch as a whole, even if only the last message has no room.
+- It checks message ids before conditions. It refuses a batch with a known id, and it drops the id
+  of a refused batch. So every batch has an id, the caller's or its own, and can be sent again until
+  it is answered.
+- Only the last message gets an answer. If an earlier one was refused, the last one is incomplete.
 """
 
 import secrets
@@ -16,15 +17,15 @@ from typing import NamedTuple
 from jetkv_gateway.jetstream.batch_ids import BatchIds
 from jetkv_gateway.jetstream.batch_messages import check_messages, check_sizes, messages_of
 from jetkv_gateway.jetstream.batch_plan import (
+    Outcome,
     Plan,
-    Said,
     Step,
     after_answer,
-    after_look,
+    after_read,
     failed,
     make_plan,
     may_need_newest,
-    needs_look,
+    needs_read,
     numbered,
 )
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
@@ -65,19 +66,19 @@ __all__ = ["AtomicBatches"]
 _WINDOW_MARGIN = 0.5
 
 _HOW_TO_CHECK = (
-    "read the keys: all of them show the batch, or none does; it may still be applied later, and a "
-    "condition on each key guards against that"
+    "read the keys: either all or none of them show the batch; it may still be applied later, "
+    "and a condition on each key guards against that"
 )
 _HOW_TO_REPEAT = "send it again with the same Idempotency-Key: it is applied once at most"
 
 
 @dataclass(slots=True)
 class _Work:
-    """A batch, what is known of its bucket, and how far it has come.
+    """A batch, its bucket's limits, and its progress.
 
     Attributes:
-        identity: by which its tries are known.
-        elsewhere: whether a message can have the condition of another key.
+        identity: identifies its tries.
+        can_guard_others: whether a message can have the condition of another key.
         uncertain: whether an earlier try may be applied, now or later.
     """
 
@@ -85,7 +86,7 @@ class _Work:
     names: BucketNames
     limits: WriteLimits
     identity: Idempotency
-    elsewhere: bool
+    can_guard_others: bool
     uncertain: bool = False
 
     @property
@@ -93,26 +94,26 @@ class _Work:
         return self.command.identity is not None
 
     @property
-    def looks(self) -> bool:
-        """Whether its keys are looked at before it is sent."""
-        return needs_look(self.command.ops, elsewhere=self.elsewhere)
+    def needs_read(self) -> bool:
+        """Whether its keys must be read before it is sent."""
+        return needs_read(self.command.ops, can_guard_others=self.can_guard_others)
 
 
-class _Outcome(NamedTuple):
-    """What became of a try.
+class _Result(NamedTuple):
+    """The result of a try.
 
     Attributes:
-        revision: of its last write, where it was stored.
-        error: why it was not.
+        revision: of its last write, if it was stored.
+        error: the reason if it was not.
     """
 
-    said: Said
+    outcome: Outcome
     revision: int = 0
     error: GatewayError | None = None
 
 
 class AtomicBatches:
-    """Atomic batches on buckets of one account."""
+    """Atomic batches on the buckets of one account."""
 
     def __init__(self, js: JetStream, buckets: BucketCache, snapshots: Snapshots) -> None:
         self._js = js
@@ -124,10 +125,10 @@ class AtomicBatches:
         """Apply a batch as a whole; a retry gets the first answer.
 
         Raises:
-            ConditionsFailed: by the leader.
+            ConditionsFailed: conditions do not hold, as the leader shows.
             IdempotencyConflict: the idempotency key belongs to another batch.
-            BucketUnsuitable: the bucket, or the server that holds it, takes no such batch.
-            OutcomeUnknown: no answer, or none that settles it.
+            BucketUnsuitable: the bucket, or the server that holds it, does not accept the batch.
+            OutcomeUnknown: no answer came, or none that settles the outcome.
             GatewayError: nothing was applied.
         """
         limits = await self._buckets.limits(command.bucket, window)
@@ -138,7 +139,7 @@ class AtomicBatches:
             names_of(self._js.naming, command.bucket),
             limits,
             command.identity or Idempotency(secrets.token_hex(12), ""),
-            elsewhere=limits.host.can(Capability.GUARDS_OTHER_KEYS),
+            can_guard_others=limits.host.can(Capability.GUARDS_OTHER_KEYS),
         )
         try:
             return await self._carry_out(work, window)
@@ -146,22 +147,22 @@ class AtomicBatches:
             raise
         except GatewayError as error:
             if work.uncertain:
-                # An earlier try may still be applied, whatever is said to a later one.
+                # An earlier try may still be applied, whatever the answer to a later one is.
                 raise _unknown(work, window) from error
             raise
 
     async def _suitable(
         self, command: BatchWrite, limits: WriteLimits, window: RetryWindow
     ) -> WriteLimits:
-        """Return the bucket's limits where it takes the batch.
+        """Return the bucket's limits if it accepts the batch.
 
         Raises:
-            BucketUnsuitable, ValueTooLarge
+            BucketUnsuitable, ValueTooLarge: it does not.
         """
         largest = max(len(op.value) for op in command.ops if not isinstance(op, Check))
         limit = limits.value_limit
         if not limits.atomic or (limit is not None and largest > limit):
-            # By what the bucket is now: it may have been changed a moment ago.
+            # Decide by fresh limits, because the bucket may have changed a moment ago.
             limits = await self._buckets.fresh_limits(command.bucket, window)
         host = limits.host
         if not host.can(Capability.ATOMIC_BATCHES):
@@ -172,7 +173,7 @@ class AtomicBatches:
             )
         if not limits.atomic:
             raise BucketUnsuitable(
-                "this bucket takes no atomic batches: its setting batches is false",
+                "this bucket does not accept atomic batches: its setting batches is false",
                 hint='set batches to true, or send "atomic": false',
             )
         has_check = any(isinstance(op, Check) for op in command.ops)
@@ -191,22 +192,26 @@ class AtomicBatches:
 
     async def _carry_out(self, work: _Work, window: RetryWindow) -> Applied:
         ops = work.command.ops
-        plan = make_plan(ops, None, 0, elsewhere=work.elsewhere) if not work.looks else None
+        plan = (
+            make_plan(ops, None, 0, can_guard_others=work.can_guard_others)
+            if not work.needs_read
+            else None
+        )
         sent: Plan | None = None
-        step = Step.LOOK if work.looks else Step.SEND
-        outcome = _Outcome(Said.UNSENT)
+        step = Step.READ_KEYS if work.needs_read else Step.SEND
+        result = _Result(Outcome.UNSENT)
         while True:
             match step:
-                case Step.LOOK:
-                    states, newest = await self._look(work, window)
+                case Step.READ_KEYS:
+                    states, newest = await self._read(work, window)
                     fails = failed(ops, states)
-                    plan = make_plan(ops, states, newest, elsewhere=work.elsewhere)
+                    plan = make_plan(ops, states, newest, can_guard_others=work.can_guard_others)
                     known = work.named or work.uncertain
                     if not fails and not plan.messages:
                         applied = await self._known(work, window) if known else None
                         return applied or Applied(numbered(len(ops), plan.fixed, 0), newest)
-                    step = after_look(fails=bool(fails), moved=plan != sent, known=known)
-                case Step.ASK:
+                    step = after_read(fails=bool(fails), moved=plan != sent, known=known)
+                case Step.PROBE_ID:
                     applied = await self._known(work, window)
                     if applied is not None:
                         return applied
@@ -215,16 +220,16 @@ class AtomicBatches:
                     raise ConditionsFailed([(at, ops[at].key, states[at].revision) for at in fails])
                 case Step.WAIT:
                     if not await self._may_go_on(work, window):
-                        raise _late(work, window, outcome.error)
-                    if outcome.said is Said.INCOMPLETE:
+                        raise _late(work, window, result.error)
+                    if result.outcome is Outcome.INCOMPLETE:
                         await self._ask_again(work, window)
                     step = Step.SEND
                 case Step.SEND:
-                    assert plan is not None, "made at the beginning, or after a look"
+                    assert plan is not None, "it was made at the beginning or after a read"
                     sent = plan
-                    outcome = await self._send(work, plan, window)
-                    step = after_answer(outcome.said, uncertain=work.uncertain)
-                    work.uncertain |= outcome.said in (Said.SILENT, Said.IN_PROCESS)
+                    result = await self._send(work, plan, window)
+                    step = after_answer(result.outcome, uncertain=work.uncertain)
+                    work.uncertain |= result.outcome in (Outcome.SILENT, Outcome.IN_PROCESS)
                 case Step.VERIFY:
                     applied = await self._known(work, window)
                     if applied is None:
@@ -232,16 +237,16 @@ class AtomicBatches:
                     return applied
                 case Step.DONE:
                     assert sent is not None, "it was stored"
-                    first = outcome.revision - len(sent.messages) + 1
-                    return Applied(numbered(len(ops), sent.fixed, first), outcome.revision)
+                    first = result.revision - len(sent.messages) + 1
+                    return Applied(numbered(len(ops), sent.fixed, first), result.revision)
                 case Step.REFUSE:
-                    assert outcome.error is not None, "a refusal has its error"
-                    if isinstance(outcome.error, ValueTooLarge):
+                    assert result.error is not None, "a refusal has its error"
+                    if isinstance(result.error, ValueTooLarge):
                         await self._ask_again(work, window)
-                    raise outcome.error
+                    raise result.error
 
     async def _ask_again(self, work: _Work, window: RetryWindow) -> None:
-        """Look at the bucket as it is now: it, or the server that leads it, may be another.
+        """Check the bucket again, because it or its leader may have changed.
 
         Raises:
             BucketUnsuitable, ValueTooLarge: the details name the item.
@@ -249,14 +254,14 @@ class AtomicBatches:
         ops = work.command.ops
         limits = await self._buckets.fresh_limits(work.command.bucket, window)
         work.limits = await self._suitable(work.command, limits, window)
-        plan = make_plan(ops, [KeyState()] * len(ops), 0, elsewhere=work.elsewhere)
+        plan = make_plan(ops, [KeyState()] * len(ops), 0, can_guard_others=work.can_guard_others)
         messages = messages_of(work.names, ops, plan, work.identity)
         check_messages(ops, plan, messages, work.limits.message_limit)
 
-    async def _look(self, work: _Work, window: RetryWindow) -> tuple[list[KeyState], int]:
-        """Return what the leader shows of each key, and the newest revision of the bucket."""
+    async def _read(self, work: _Work, window: RetryWindow) -> tuple[list[KeyState], int]:
+        """Return the leader's state of each key, and the newest revision of the bucket."""
         ops, last = work.command.ops, 0
-        if may_need_newest(ops, elsewhere=work.elsewhere):
+        if may_need_newest(ops, can_guard_others=work.can_guard_others):
             # Also where the message that had it is gone.
             info = await self._buckets.stream(work.command.bucket, window=window)
             last = info["state"]["last_seq"]
@@ -271,14 +276,14 @@ class AtomicBatches:
             return states, max(found.revision, last)
 
     async def _may_go_on(self, work: _Work, window: RetryWindow) -> bool:
-        """Wait, and return whether another try has time, and does no harm."""
+        """Wait; return whether another try is safe and there is time for it."""
         return (
             not _forgotten(work, window)
             and await self._js.wait_reconnected(window)
             and await window.pause()
         )
 
-    async def _send(self, work: _Work, plan: Plan, window: RetryWindow) -> _Outcome:
+    async def _send(self, work: _Work, plan: Plan, window: RetryWindow) -> _Result:
         """Make one try."""
         js, stream = self._js, work.names.stream
         ops = work.command.ops
@@ -291,23 +296,23 @@ class AtomicBatches:
                 raise Unreadable(stream)
         except NoResponders as signal:
             await js.require_stream(stream)
-            return _Outcome(Said.INCOMPLETE, error=request_error(signal, _HOW_TO_CHECK))
+            return _Result(Outcome.INCOMPLETE, error=request_error(signal, _HOW_TO_CHECK))
         except RequestFailed as signal:
             silent = isinstance(signal, RequestTimeout | ConnectionLost | Unreadable)
-            said = Said.SILENT if silent else Said.UNSENT
-            return _Outcome(said, error=request_error(signal, _HOW_TO_CHECK))
+            said = Outcome.SILENT if silent else Outcome.UNSENT
+            return _Result(said, error=request_error(signal, _HOW_TO_CHECK))
         except Unavailable as error:
-            return _Outcome(Said.UNSENT, error=error)
+            return _Result(Outcome.UNSENT, error=error)
         refused = answer.get("error")
         if refused is not None:
-            return _Outcome(_said_of(refused.get("err_code")), error=api_error(refused))
+            return _Result(_said_of(refused.get("err_code")), error=api_error(refused))
         if answer.get("count") != len(messages):
-            # A server that knows no batches stores each message for itself.
+            # A server without atomic batches stores each message on its own.
             raise OutcomeUnknown(_HOW_TO_CHECK)
-        return _Outcome(Said.STORED, answer["seq"])
+        return _Result(Outcome.STORED, answer["seq"])
 
     async def _known(self, work: _Work, window: RetryWindow) -> Applied | None:
-        """Return what an earlier try did, None where the server knows of none."""
+        """Return the result of an earlier try; None if the server knows none."""
         try:
             return await self._ids.applied(
                 work.command, work.identity, work.limits, window, named=work.named
@@ -318,23 +323,23 @@ class AtomicBatches:
             raise _unknown(work, window) from error
 
 
-def _said_of(code: int | None) -> Said:
+def _said_of(code: int | None) -> Outcome:
     if code in MISMATCHES:
-        return Said.MISMATCH
+        return Outcome.MISMATCH
     if code == KNOWN_IN_BATCH:
-        return Said.KNOWN
+        return Outcome.DUPLICATE
     if code == IN_PROCESS:
-        return Said.IN_PROCESS
-    return Said.INCOMPLETE if code in TRANSIENT else Said.REFUSED
+        return Outcome.IN_PROCESS
+    return Outcome.INCOMPLETE if code in TRANSIENT else Outcome.REFUSED
 
 
 def _forgotten(work: _Work, window: RetryWindow) -> bool:
-    """Return whether the server may not know an earlier try any more."""
+    """Return whether the server may have forgotten an earlier try."""
     return window.spent + _WINDOW_MARGIN > work.limits.duplicate_window
 
 
 def _late(work: _Work, window: RetryWindow, error: GatewayError | None) -> GatewayError:
-    """Return what a batch is that has no time for another try."""
+    """Return the error of a batch that has no time for another try."""
     if work.uncertain:
         return _unknown(work, window)
     if isinstance(error, Unavailable):

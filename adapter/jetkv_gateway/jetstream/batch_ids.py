@@ -1,8 +1,8 @@
-"""What a server remembers of an atomic batch, by the message ids that it had.
+"""Finds out what a server remembers of an atomic batch, by its message ids.
 
-The first message of a batch has the batch's id. Behind that, a delete that writes only where there
-is something to delete has one of its own, and so has the first op that writes for certain. So the
-first answer can be put together again, also where what was written has been replaced since.
+The first message of a batch has the batch's id. A delete that writes only if there is something to
+delete has its own id, and so has the first op that certainly writes. With these ids, the first
+answer can be reconstructed even after the values were replaced.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ __all__ = ["BatchIds"]
 
 _AT_ONCE = 32
 _NOT_KNOWN_ALONE = frozenset({10111, 10165, 10166})
-"""What a server that is the only one refuses the probe for, after it has looked at its id."""
+"""The codes with which a server without replicas refuses the probe after it has checked its id."""
 
 _HOW_TO_CHECK = "read the keys: all of them show the batch, or none does"
 _UNTOLD = "it was applied, and which of its deletes found something is not known any more"
 
 
 class BatchIds:
-    """Asks servers for the batches that they remember."""
+    """Asks servers which batches they remember."""
 
     def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
@@ -56,14 +56,14 @@ class BatchIds:
         *,
         named: bool,
     ) -> Applied | None:
-        """Return what a batch with this identity did, None where the server knows of none.
+        """Return the result of a batch with this identity; None if the server knows none.
 
         Args:
-            named: whether its caller gave the identity, so that another batch may have it.
+            named: whether the caller chose the identity, so that another batch may have it too.
 
         Raises:
-            IdempotencyConflict: it was another batch, as far as that is still stored.
-            GatewayError: it could not be asked.
+            IdempotencyConflict: it was another batch, if that is still stored.
+            GatewayError: the server could not be asked.
         """
         names, ops = names_of(self._js.naming, command.bucket), command.ops
         tokens = next(op.tokens for op in ops)
@@ -91,7 +91,7 @@ class BatchIds:
         limits: WriteLimits,
         window: RetryWindow,
     ) -> dict[int, int | None]:
-        """Return for each of some ops the revision that is remembered for its own id."""
+        """Return the remembered revision for the own id of each op."""
         found: dict[int, int | None] = dict.fromkeys(numbers)
         left = iter(numbers)
 
@@ -117,7 +117,7 @@ class BatchIds:
         *,
         named: bool,
     ) -> str | None:
-        """Return the tokens of the key that a batch's first message wrote, None if it is gone."""
+        """Return the tokens of the key that a batch's first message wrote; None if it is gone."""
         credit = self._buckets.credit(names)
         try:
             reply = await self._js.call(
@@ -142,11 +142,11 @@ class BatchIds:
         limits: WriteLimits,
         window: RetryWindow,
     ) -> int | None:
-        """Return the revision that the server remembers for a message id, None for none.
+        """Return the revision that the server remembers for a message id, or None.
 
-        It is asked by a message that is never stored, for a reason that it looks at after the id:
-        a server that is the only one, for a TTL that cannot be; a replicated stream, for a
-        condition that cannot hold. What fits one is no question to the other.
+        The probe is a message that the server refuses for a reason it checks after the id, so it
+        never stores it. A server without replicas gets an invalid TTL, a replicated stream a
+        condition that cannot hold. Each one works only there.
         """
         probe = {TTL: "none", ROLLUP: "none"}
         unknown = _NOT_KNOWN_ALONE
@@ -178,17 +178,17 @@ def _opener(
     ops: Sequence[Op],
     opened_by: str | None,
 ) -> int:
-    """Return the number of the op that a batch's first message belongs to.
+    """Return the number of the op that wrote the batch's first message.
 
-    That message has the id of the batch, and none of its own. So it is the first op of those with
-    an id of their own that is not known by it, and before all that are.
+    That message has the id of the batch and no id of its own. So it is the first op that could have
+    its own id and is not known by it, and it comes before all ops that are.
 
     Args:
-        unknown: the numbers of those that are not known, in order.
-        opened_by: the tokens of the key that the first message wrote, None if it is gone.
+        unknown: the numbers of the ops that are not known, in order.
+        opened_by: the tokens of the key that the first message wrote; None if it is gone.
 
     Raises:
-        OutcomeUnknown: it could be one of several.
+        OutcomeUnknown: several ops are possible.
     """
     known = min((number for number in found if found[number] is not None), default=len(ops))
     could = [number for number in unknown if number < known]

@@ -43,7 +43,7 @@ def id_of(identity: Idempotency, op: int | None) -> str:
     """Return a message id of a batch.
 
     Args:
-        op: the number of the op that has it, None for the first message.
+        op: the number of the op with this id; None for the first message.
     """
     return identity.scope if op is None else f"{identity.scope}.{op}"
 
@@ -68,13 +68,13 @@ def _too_large(number: int, op: Op, limit: int) -> ValueTooLarge:
 def check_messages(
     ops: Sequence[Op], plan: Plan, messages: Sequence[tuple[bytes, bytes, bytes]], limit: int | None
 ) -> None:
-    """Refuse a message that the bucket does not take: the server would not say which one it was.
+    """Refuse a message that is too large for the bucket: the server would not name the item.
 
     Args:
-        limit: bytes of a value and its headers, None for no limit.
+        limit: bytes of a value with its headers; None for no limit.
 
     Raises:
-        ValueTooLarge
+        ValueTooLarge: its details name the item.
     """
     if limit is None:
         return
@@ -85,7 +85,7 @@ def check_messages(
 
 @lru_cache(maxsize=1024)
 def _shared(stream: str, content_type: str | None, operation: str | None) -> bytes:
-    """Return the headers that many messages have, without the end of the block."""
+    """Return the headers that many messages have in common, without the end of the block."""
     headers = {EXPECTED_STREAM: stream}
     if content_type is not None:
         headers[CONTENT_TYPE] = content_type
@@ -102,10 +102,9 @@ def messages_of(
     """Return subject, payload and header block of each message of a try.
 
     Args:
-        identity: by which the tries of the batch are known; its content, if any, says what was
-            asked for.
+        identity: identifies the tries of the batch; its content, if any, identifies the request.
     """
-    # Of its own for each try: messages of another one may still be on their way.
+    # Each try has its own batch id, because messages of an earlier try may still be in flight.
     batch = b"%b: %b\r\n%b: " % (
         _BATCH_ID,
         secrets.token_hex(11).encode(),

@@ -1,40 +1,40 @@
-"""What an atomic batch sends, and what it does next, decided without I/O. `atomic.py` does it.
+"""Decides what an atomic batch sends and what comes next, without I/O. `atomic.py` does it.
 
-A batch is one message for each write, and NATS takes one condition a message (ADR-50): the newest
-revision of the message's own key, or of another one. So a condition is placed like this:
+A batch has one message for each write, and NATS accepts one condition per message (ADR-50): the
+newest revision of the message's own key, or of another key. So each condition gets a place:
 
-| Op                            | Condition, and where it is placed                               |
+| Op                            | Condition, and its place                                        |
 |-------------------------------|-----------------------------------------------------------------|
-| put                           | none: its message is free for that of another key               |
-| create, update                | its own key's, on its own message                               |
-| delete, purge of a live value | its own key's, so that no second tombstone is left              |
-| delete of what is not there   | that it stays so, on a free message; nothing is written         |
-| check                         | its key's, on a free message                                    |
+| put                           | none: its message is free for the condition of another key      |
+| create, update                | on its own key, on its own message                              |
+| delete, purge of a live value | on its own key, so that no second tombstone is left             |
+| delete of an absent key       | that it stays absent, on a free message; nothing is written     |
+| check                         | on its key, on a free message                                   |
 
-With fewer free messages than conditions, the batch is bound to the newest revision of the whole
-bucket: any other write fails it, and it is tried again.
+If there are more conditions than free messages, the batch is bound to the newest revision of the
+whole bucket: any other write makes it fail, and it is tried again.
 
 After an answer:
 
 | Answer                                          | Next                                          |
 |-------------------------------------------------|-----------------------------------------------|
 | stored                                          | DONE                                          |
-| known: an earlier try was applied               | VERIFY                                        |
-| in process: an earlier try is under way         | WAIT, then send again                         |
-| incomplete: not all messages have come          | WAIT, then send again                         |
-| a condition does not hold                       | LOOK                                          |
-| nothing, though it was sent                     | WAIT, then send again: it has a message id    |
-| nothing was sent                                | REFUSE; WAIT after an earlier try in doubt    |
+| duplicate: an earlier try was applied           | VERIFY                                        |
+| in process: an earlier try is being stored      | WAIT, then send again                         |
+| incomplete: some messages have not arrived      | WAIT, then send again                         |
+| mismatch: a condition does not hold             | READ_KEYS                                     |
+| no answer, although it was sent                 | WAIT, then send again: it has a message id    |
+| nothing was sent                                | REFUSE; WAIT after an uncertain earlier try   |
 | any other refusal                               | REFUSE                                        |
 
-After a LOOK, by what the leader shows:
+After READ_KEYS, by the leader's state of the keys:
 
-| The leader shows                                | Next                                          |
+| State                                           | Next                                          |
 |-------------------------------------------------|-----------------------------------------------|
 | all conditions hold, at other revisions         | SEND                                          |
 | all conditions hold, as they were sent          | WAIT: another write is in flight              |
-| one does not, and an earlier try may be applied | ASK whether it is known, then CONFLICT        |
-| one does not                                    | CONFLICT                                      |
+| one fails, and an earlier try may be applied    | PROBE_ID, then CONFLICT                       |
+| one fails                                       | CONFLICT                                      |
 """
 
 from collections.abc import Sequence
@@ -48,26 +48,26 @@ from jetkv_gateway.kv.model import MUST_NOT_EXIST
 
 __all__ = [
     "Message",
+    "Outcome",
     "Plan",
-    "Said",
     "Step",
     "after_answer",
-    "after_look",
+    "after_read",
     "failed",
     "is_optional",
     "make_plan",
     "may_need_newest",
-    "needs_look",
+    "needs_read",
     "numbered",
     "with_ids",
 ]
 
 
-class Said(Enum):
-    """What became of a try."""
+class Outcome(Enum):
+    """The result of a try."""
 
     STORED = auto()
-    KNOWN = auto()
+    DUPLICATE = auto()
     IN_PROCESS = auto()
     INCOMPLETE = auto()
     MISMATCH = auto()
@@ -77,14 +77,14 @@ class Said(Enum):
 
 
 class Step(Enum):
-    """What comes next, as in the tables above."""
+    """The next step, as in the tables above."""
 
     DONE = auto()
     VERIFY = auto()
     REFUSE = auto()
     CONFLICT = auto()
-    LOOK = auto()
-    ASK = auto()
+    READ_KEYS = auto()
+    PROBE_ID = auto()
     SEND = auto()
     WAIT = auto()
 
@@ -93,9 +93,9 @@ class Message(NamedTuple):
     """One message of a batch.
 
     Attributes:
-        op: the number of the op whose write it is.
-        expected: the newest revision that a key must have, None for no condition.
-        guarded: the number of the op whose key that is.
+        op: the number of the op that it writes.
+        expected: the newest revision that a key must have; None without a condition.
+        guarded: the number of the op with that key.
     """
 
     op: int
@@ -104,12 +104,12 @@ class Message(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is sent.
+    """The messages to send.
 
     Attributes:
-        messages: in their order.
-        fixed: for each op that writes nothing, the revision that its result has.
-        newest: the newest revision that the bucket must have, None where that does not matter.
+        messages: in order.
+        fixed: the revision in the result of each op that writes nothing.
+        newest: the newest revision that the bucket must have; None if it does not matter.
     """
 
     messages: tuple[Message, ...]
@@ -123,15 +123,15 @@ class Plan(NamedTuple):
 
 
 def is_optional(op: Op) -> bool:
-    """Return whether an op writes only where there is something to delete."""
+    """Return whether an op writes only if there is something to delete."""
     return isinstance(op, Delete) and op.expected is None
 
 
 def with_ids(ops: Sequence[Op]) -> list[int]:
-    """Return the numbers of the ops whose message has an id of its own, unless it is the first.
+    """Return the numbers of the ops with a message id of their own, unless they are first.
 
-    They are the deletes that may write nothing, and the first op that writes for certain: by these
-    it can be found out later which of the deletes wrote.
+    These are the deletes that may write nothing, and the first op that certainly writes. With their
+    ids, one can find out later which of the deletes wrote.
     """
     certain = next(
         (at for at, op in enumerate(ops) if not is_optional(op) and not isinstance(op, Check)), -1
@@ -139,22 +139,22 @@ def with_ids(ops: Sequence[Op]) -> list[int]:
     return [at for at, op in enumerate(ops) if is_optional(op) or at == certain]
 
 
-def needs_look(ops: Sequence[Op], *, elsewhere: bool) -> bool:
-    """Return whether the keys have to be looked at before the batch can be sent.
+def needs_read(ops: Sequence[Op], *, can_guard_others: bool) -> bool:
+    """Return whether the keys must be read before the batch can be sent.
 
     Args:
-        elsewhere: whether the server can have the condition of another key.
+        can_guard_others: whether the server supports conditions on other keys.
     """
     checks = sum(isinstance(op, Check) for op in ops)
     if any(isinstance(op, Delete) for op in ops):
         return True
-    return checks > (_free(ops) if elsewhere else 0)
+    return checks > (_free(ops) if can_guard_others else 0)
 
 
-def may_need_newest(ops: Sequence[Op], *, elsewhere: bool) -> bool:
+def may_need_newest(ops: Sequence[Op], *, can_guard_others: bool) -> bool:
     """Return whether the batch may have to name the newest revision of the bucket."""
     others = sum(isinstance(op, Check) or is_optional(op) for op in ops)
-    return others > (_free(ops) if elsewhere else 0)
+    return others > (_free(ops) if can_guard_others else 0)
 
 
 def _free(ops: Sequence[Op]) -> int:
@@ -177,14 +177,14 @@ def _holds(op: Op, stand: KeyState) -> bool:
 
 
 def make_plan(
-    ops: Sequence[Op], states: Sequence[KeyState] | None, newest: int, *, elsewhere: bool
+    ops: Sequence[Op], states: Sequence[KeyState] | None, newest: int, *, can_guard_others: bool
 ) -> Plan:
-    """Return what to send, where no condition has failed.
+    """Return what to send, if no condition has failed.
 
     Args:
-        states: what the leader shows of each key, None where nobody has looked.
+        states: the leader's state of each key; None if the keys were not read.
         newest: the newest revision of the bucket at that moment.
-        elsewhere: as for `needs_look`.
+        can_guard_others: as for `needs_read`.
     """
     messages: list[Message] = []
     fixed: dict[int, int] = {}
@@ -205,9 +205,9 @@ def make_plan(
                 fixed[number] = 0
                 others.append((number, stand.revision))
     free = [place for place, one in enumerate(messages) if one.expected is None]
-    if len(others) > (len(free) if elsewhere else 0):
+    if len(others) > (len(free) if can_guard_others else 0):
         return Plan(tuple(messages), fixed, newest)
-    # A condition takes room in its message, so that the smallest values have it.
+    # A condition adds bytes to a message, so give the conditions to the smallest values.
     if others:
         free.sort(key=lambda place: len(ops[messages[place].op].value))  # type: ignore[union-attr] # puts
     for place, (guarded, expected) in zip(free, others, strict=False):
@@ -216,43 +216,43 @@ def make_plan(
 
 
 def _seen(expected: int, stand: KeyState | None) -> int:
-    """Return the revision that a condition names: for no live value that of a tombstone, if any."""
+    """Return the revision for a condition on a key; for an absent key, its tombstone's or 0."""
     if expected == MUST_NOT_EXIST and stand is not None:
         return stand.revision
     return expected
 
 
-def after_answer(said: Said, *, uncertain: bool) -> Step:
+def after_answer(outcome: Outcome, *, uncertain: bool) -> Step:
     """Decide after a try.
 
     Args:
-        uncertain: whether an earlier one may be applied.
+        uncertain: whether an earlier try may be applied.
     """
-    match said:
-        case Said.STORED:
+    match outcome:
+        case Outcome.STORED:
             return Step.DONE
-        case Said.KNOWN:
+        case Outcome.DUPLICATE:
             return Step.VERIFY
-        case Said.MISMATCH:
-            return Step.LOOK
-        case Said.IN_PROCESS | Said.INCOMPLETE | Said.SILENT:
+        case Outcome.MISMATCH:
+            return Step.READ_KEYS
+        case Outcome.IN_PROCESS | Outcome.INCOMPLETE | Outcome.SILENT:
             return Step.WAIT
-        case Said.UNSENT if uncertain:
+        case Outcome.UNSENT if uncertain:
             return Step.WAIT
         case _:
             return Step.REFUSE
 
 
-def after_look(*, fails: bool, moved: bool, known: bool) -> Step:
-    """Decide after a look at the keys.
+def after_read(*, fails: bool, moved: bool, known: bool) -> Step:
+    """Decide after a read of the keys.
 
     Args:
         fails: whether a condition does not hold.
-        moved: whether the conditions name other revisions than they did in the last try.
+        moved: whether the conditions name other revisions than in the last try.
         known: whether an earlier try, or an earlier request, may have been applied.
     """
     if fails:
-        return Step.ASK if known else Step.CONFLICT
+        return Step.PROBE_ID if known else Step.CONFLICT
     return Step.SEND if moved else Step.WAIT
 
 
@@ -260,9 +260,9 @@ def numbered(count: int, fixed: dict[int, int], first: int) -> tuple[int, ...]:
     """Return the revision of each op.
 
     Args:
-        count: of the ops.
-        fixed: of those that wrote nothing.
-        first: the revision of the first write; those behind it follow one by one.
+        count: the number of ops.
+        fixed: the revisions of the ops that wrote nothing.
+        first: the revision of the first write; the others follow without gaps.
     """
     revisions = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Batches on JetStream: several keys read, or changed, as of one moment."""
+"""Batches on JetStream: reads and changes several keys as of one moment."""
 
 import asyncio
 from collections.abc import AsyncGenerator

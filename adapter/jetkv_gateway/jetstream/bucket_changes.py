@@ -1,7 +1,7 @@
-"""Changes of buckets: what is wanted, compared with what stands, and carried out at once.
+"""Changes buckets: compares the wanted settings with the current ones and applies the difference.
 
-NATS has no compare-and-set for a stream's configuration. It is read, only the bucket's settings in
-it are changed, and the whole is written: of two changes at the same time, the later one wins.
+NATS has no compare-and-set for a stream's configuration. The gateway reads it, changes only the
+bucket's settings in it, and writes the whole. Of two changes at the same time, the later one wins.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ from jetkv_gateway.kv.retries import Retries
 __all__ = ["JetStreamBucketChanges"]
 
 _TRIES = 3
-"""Where others create and delete the bucket at the same time."""
+"""The limit of tries while others create and delete the bucket at the same time."""
 
 
 class JetStreamBucketChanges:
@@ -66,7 +66,7 @@ class JetStreamBucketChanges:
             try:
                 return await self._create(change, retries)
             except BucketExists:
-                # Created by somebody else meanwhile, or under a name that a stream has.
+                # Another client created the bucket meanwhile, or a stream has this name.
                 if not left:
                     raise
 
@@ -82,7 +82,7 @@ class JetStreamBucketChanges:
         """Return the bucket that a create would make.
 
         Raises:
-            GatewayError: what the create would be refused with, as far as that is known before.
+            GatewayError: why the create would be refused, as far as the gateway can know.
         """
         await check_republish(self._js, spec.name, spec.republish, retries)
         if spec.replicas > 1 and self._js.connection.connected_server.standalone:
@@ -113,7 +113,7 @@ class JetStreamBucketChanges:
             if difference.wanted is True:
                 require(host_of(info), name)
         if "replicas" in found.changes and change.wanted["replicas"] > 1 and not cluster_of(info):
-            # Some versions take it, and keep one copy all the same.
+            # Some versions accept this and still keep one copy.
             raise InvalidArgument(_NO_CLUSTER)
         if not change.allow_data_loss:
             try:
@@ -139,7 +139,7 @@ class JetStreamBucketChanges:
                 retries=retries,
             )
         finally:
-            # Whatever was read meanwhile may be from before.
+            # Forget what was read meanwhile, because it may be older than the change.
             self._cache.forget(change.name)
         return Changed(bucket_info(js.naming, updated), changed, created=False)
 

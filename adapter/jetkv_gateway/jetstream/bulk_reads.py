@@ -1,4 +1,4 @@
-"""`kv.store.Readings` on JetStream: entries of many keys, as they are read."""
+"""`kv.store.Readings` on JetStream: reads the entries of many keys."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -17,7 +17,8 @@ from jetkv_gateway.kv.store import Reading
 __all__ = ["JetStreamReadings"]
 
 _AT_ONCE = 32
-"""Each holds a consumer, and a batch of messages at most. A slow reader holds them for long."""
+"""Each reading holds a consumer and at most one batch of messages, for a long time if its reader is
+slow."""
 
 
 class JetStreamReadings:
@@ -41,7 +42,7 @@ class JetStreamReadings:
 
 
 class _Reading:
-    """`kv.store.Reading` of one reader."""
+    """`kv.store.Reading` for one reader."""
 
     def __init__(
         self, reader: BucketReader, key_filter: Filter, *, values: bool, history: bool
@@ -73,7 +74,7 @@ class _Reading:
         return found
 
     def _entries(self, part: list[Message]) -> list[Entry]:
-        # What is past its time stays in a history until the server removes it.
+        # A history shows expired values until the server removes them.
         lifetime = None if self._history else self._reader.lifetime
         now, matches = self._loop.time(), self._matches
         found = []

@@ -1,7 +1,7 @@
-"""A bucket's settings as the configuration of its stream: how they are written and read. Pure.
+"""Converts a bucket's settings to the configuration of its stream, and back. Pure.
 
-NATS clients lay a bucket out like this (ADR-8). What the gateway has to remember of a bucket is in
-the stream's metadata, under keys that begin with `jetkv.`.
+The layout is that of NATS clients (ADR-8). The gateway stores what it has to remember about a
+bucket in the stream's metadata, under keys that begin with `jetkv.`.
 """
 
 import secrets
@@ -35,32 +35,33 @@ __all__ = [
 _SECOND = 1_000_000_000
 
 VALUE_RESERVE = 1024
-"""What a bucket's max_msg_size has over its max_value_size: the server counts headers, and a
-tombstone, which is all headers, must fit into the smallest bucket."""
+"""Bytes that max_msg_size adds to max_value_size. The server counts headers too, and a tombstone,
+which consists of headers only, must fit into the smallest bucket."""
 
 MARKERS_SECONDS = 3600
-"""How long the marker of an expired value stays in a bucket without a TTL. A watch that was away
-for less has missed nothing."""
+"""The lifetime of expiry markers in a bucket without a TTL. A watch that was away for less has
+missed nothing."""
 
 MARKERS_SECONDS_WITH_HISTORY = 30
-"""The same in a bucket that keeps a history. There it is the shortest TTL that a value can have:
-the server raises a shorter one to it without a word (NATS ADR-43)."""
+"""The same in a bucket with a history. There it is also the shortest TTL of a value: the server
+raises a shorter one without saying so (NATS ADR-43)."""
 
 _DEFAULT_WINDOW = 120 * _SECOND
-"""For which the server remembers message ids, unless a TTL is shorter."""
+"""The time for which a server remembers message ids, unless a TTL is shorter."""
 
 _CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
 _PROTECTED = "jetkv.protected"
 _OF_THE_MOMENT = ("_nats.ver", "_nats.level")
-"""What the leader adds to each answer. A server that does not know them would store them."""
+"""What the leader adds to each answer. A server that does not know these fields would store them.
+"""
 
 
 def new_config(naming: Naming, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of a new bucket's stream.
 
-    The duplicate window is left to the server, which takes two minutes, or less where the bucket's
-    TTL or a limit of its own is shorter: to name more than it allows would be refused.
+    The configuration leaves the duplicate window to the server: two minutes, or less if the
+    bucket's TTL or a limit of the server is shorter. The server refuses a longer one.
 
     Args:
         settings: all of `FIELDS`.
@@ -83,27 +84,27 @@ def new_config(naming: Naming, name: str, settings: Mapping[str, Any]) -> dict[s
 
 
 def marked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration with a mark that no other create has.
+    """Return the configuration with a unique mark.
 
-    JetStream answers a create with success when the same configuration stands already, whoever
-    made it. With the mark, one of several creates succeeds.
+    JetStream reports success when a stream with an identical configuration exists. With the mark,
+    only one of several creates succeeds.
     """
     metadata = config.get("metadata") or {}
     return {**config, "metadata": {**metadata, _CREATION: secrets.token_hex(8)}}
 
 
 def unmarked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration that a server described, without mark and without its own remarks.
+    """Return a configuration from a server without the mark and the server's own additions.
 
-    With a mark that stays, a client that creates its bucket at each start (nats.go's
-    `CreateKeyValue`) would find another configuration than the one it asks for.
+    If the mark stayed, a client that creates its bucket at each start (nats.go's `CreateKeyValue`)
+    would find a different configuration and fail.
     """
     kept = {
         key: text
         for key, text in (config.get("metadata") or {}).items()
         if key != _CREATION and key not in _OF_THE_MOMENT
     }
-    # To a server before 2.11, none and empty are two configurations.
+    # For a server before 2.11, missing and empty metadata are different configurations.
     rest = {name: value for name, value in config.items() if name != "metadata"}
     return {**rest, "metadata": kept} if kept else rest
 
@@ -113,10 +114,10 @@ def changed_config(
 ) -> dict[str, Any]:
     """Return the configuration of a stream with some of the bucket's settings changed.
 
-    All else is as it was, whoever has set it.
+    Everything else stays as it is.
 
     Args:
-        now: the server's time, seconds since 1970.
+        now: the server's time, in seconds since 1970.
     """
     changed = unmarked(config)
     for field, write in _WRITE.items():
@@ -127,7 +128,7 @@ def changed_config(
 
 
 def described(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with what the server will add to it, as far as anybody looks at it."""
+    """Return a configuration with the fields that a server adds and the gateway reads."""
     age, window = config.get("max_age", 0), _DEFAULT_WINDOW
     return {"duplicate_window": min(age, window) if age else window, **config}
 
@@ -141,7 +142,7 @@ def _write_ttl(config: dict[str, Any], seconds: int) -> None:
         # The server takes no more.
         config["duplicate_window"] = age
     elif window == before:
-        # It was cut to the TTL: the server takes its default.
+        # The old TTL had shortened the window, so let the server use its default.
         del config["duplicate_window"]
 
 
@@ -159,7 +160,7 @@ def _write_markers(config: dict[str, Any], wanted: bool) -> None:
 
 
 def _marker_seconds(config: Mapping[str, Any]) -> int:
-    # Where the bucket has a TTL, that ends the markers, too.
+    # A bucket's TTL removes markers too.
     age = max(1, config.get("max_age", 0) // _SECOND) if config.get("max_age") else None
     if config["max_msgs_per_subject"] == 1:
         return age or MARKERS_SECONDS
@@ -231,21 +232,22 @@ _WRITE: Mapping[str, Callable[[dict[str, Any], Any], None]] = dict(
         ("placement", _write_placement),
         ("metadata", _write_metadata),
         ("republish", _write_republish),
-        # After the TTL and the history, on which they depend.
+        # The markers depend on the TTL and the history, so write them last.
         ("expiry_markers", _write_markers),
         _plainly("key_ttl", bool),
         _plainly("batches", bool),
         ("protected", lambda config, on: _write_mark(config, _PROTECTED, "true" if on else None)),
     )
 )
-"""How a setting is written into a stream's configuration."""
+"""Setting → how it is written into a stream's configuration."""
 
 
 def stream_value_limit(config: Mapping[str, Any]) -> int | None:
     """Return the largest value in bytes that a bucket allows, or None for no limit.
 
-    Buckets made here say it themselves, as long as nobody changed their stream since; of others
-    it is the stream's limit, from which the server subtracts headers.
+    The metadata of a bucket created here states the limit. It counts only while it agrees with
+    max_msg_size, which another tool may have changed. For other buckets this returns max_msg_size,
+    which includes headers.
     """
     size = int(config.get("max_msg_size", -1))
     if size < 0:
@@ -257,15 +259,15 @@ def stream_value_limit(config: Mapping[str, Any]) -> int | None:
 
 
 def marker_seconds(config: Mapping[str, Any]) -> int:
-    """Return how long the marker of an expired value stays, 0 where there is none."""
+    """Return the lifetime of expiry markers, 0 without markers."""
     return int(-(-config.get("subject_delete_marker_ttl", 0) // _SECOND))
 
 
 def shortest_ttl(config: Mapping[str, Any]) -> int | None:
-    """Return the shortest TTL in seconds that a value can have, None where it can have none.
+    """Return the shortest TTL of a value in seconds, None if values cannot have one.
 
-    With a history the server raises what is shorter than the markers' (NATS ADR-43, and seen on
-    2.11.11 to 2.15.1); without one it does not.
+    With a history, the server raises a shorter TTL to that of the markers (NATS ADR-43, and seen
+    with 2.11.11 to 2.15.1). Without a history it does not.
     """
     if not config.get("allow_msg_ttl"):
         return None
@@ -290,14 +292,14 @@ def _read_republish(config: Mapping[str, Any]) -> Republish:
 
 _READ: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "description": lambda config: config.get("description", ""),
-    # Whole seconds: published clients take no others.
+    # Round up to whole seconds, because published clients accept nothing else.
     "ttl_seconds": lambda config: -(-config.get("max_age", 0) // _SECOND),
     "history": lambda config: config["max_msgs_per_subject"],
     "max_value_size": lambda config: stream_value_limit(config) or 0,
     "max_bytes": lambda config: max(0, config.get("max_bytes", -1)),
     "storage": lambda config: Storage(config["storage"]),
     "replicas": lambda config: config["num_replicas"],
-    # Of one that a newer server may have, at least that there is one.
+    # An unknown compression of a newer server is shown as s2.
     "compression": lambda config: (
         Compression.NONE if config.get("compression", "none") in ("none", "") else Compression.S2
     ),
@@ -311,9 +313,9 @@ _READ: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "batches": lambda config: bool(config.get("allow_atomic")),
     "protected": lambda config: _metadata(config).get(_PROTECTED) == "true",
 }
-"""What a setting is by the stream's configuration, whoever made it."""
+"""Setting → its value, read from the configuration of any stream."""
 
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a bucket by its stream's configuration, whoever made it."""
+    """Return the settings of a bucket, read from the configuration of any stream."""
     return {name: read(config) for name, read in _READ.items()}

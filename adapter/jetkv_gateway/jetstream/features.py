@@ -1,4 +1,4 @@
-"""Settings that not every server has, by the server that holds the stream."""
+"""Settings that need a capability of the server that holds the stream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ _NEEDS: Mapping[str, Capability] = {
     "key_ttl": Capability.KEY_TTL,
     "batches": Capability.BATCHES,
 }
-"""What the server that holds the stream has to be able to do, by setting."""
+"""Setting → the capability that it needs."""
 
 
 def require(host: Host, setting: str) -> None:
-    """Make sure that a server can do what a setting switches on.
+    """Check that a server supports what a setting switches on.
 
     Raises:
-        BucketUnsuitable: the text names the version that can.
+        BucketUnsuitable: it does not; the text names the version that does.
     """
     capability = _NEEDS.get(setting)
     if capability is not None and not host.can(capability):
@@ -33,10 +33,12 @@ def require(host: Host, setting: str) -> None:
 
 
 async def resolved(js: JetStream, spec: BucketSpec, retries: Retries | None) -> dict[str, Any]:
-    """Return all settings of a bucket to create; what depends on the server is on if it can.
+    """Return all settings of a bucket to create.
+
+    A setting that depends on the server is on if the server supports it.
 
     Raises:
-        BucketUnsuitable: the server cannot do what is asked for.
+        BucketUnsuitable: the server does not support an explicit setting.
     """
     settings = {name: getattr(spec, name) for name in FIELDS}
     if spec.expiry_markers:

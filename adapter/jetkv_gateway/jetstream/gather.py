@@ -1,4 +1,4 @@
-"""A request that several replies answer, and an end behind them."""
+"""A direct get of several messages: one request with several replies."""
 
 from jetkv_gateway.jetstream.headers import End, read_end
 from jetkv_gateway.jetstream.requests import Multiplexer, Reply, Request, Unreadable
@@ -6,21 +6,21 @@ from jetkv_gateway.jetstream.requests import Multiplexer, Reply, Request, Unread
 __all__ = ["Gather"]
 
 _PATIENCE = 2.0
-"""Seconds for some more replies: on a slow link large ones take long."""
+"""Seconds to wait for some more replies: large ones take long on a slow connection."""
 
 _AT_A_TIME = 16
-"""Replies after which the wait begins again."""
+"""The number of replies after which the wait starts again."""
 
 _REPLIES = 1024
-"""As many as a server sends at most (ADR-31)."""
+"""The largest number of messages that a server sends (ADR-31)."""
 
 
 class Gather(Request):
-    """A direct get that asks for several messages: await it for its last reply.
+    """A direct get of several messages. Await it for its last reply.
 
     Attributes:
-        replies: the messages that have come, in their order.
-        final: what stands behind them, None until that is here.
+        replies: the messages so far, in order.
+        final: the end of the answer; None until it is here.
     """
 
     __slots__ = ("final", "replies")
@@ -31,7 +31,7 @@ class Gather(Request):
         self.final: End | None = None
 
     def end(self, value: Reply) -> None:
-        """Take in one reply; the last one ends the request."""
+        """Handle one reply; the last one completes the request."""
         if not value.data:
             self.final = read_end(value.headers)
         if self.final is not None:

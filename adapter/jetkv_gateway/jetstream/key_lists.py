@@ -1,6 +1,6 @@
 """Sorted lists of a bucket's live keys, or of the smallest ones after a key.
 
-What takes long is done in parts, between which the event loop serves everybody else.
+Long work is done in slices, and the event loop runs between two slices.
 """
 
 import asyncio
@@ -22,26 +22,27 @@ __all__ = ["KeyList", "KeyWindow", "sorted_in_parts"]
 _SLICE = 250
 
 _Subject = str | bytes
-"""A key that is its own subject, else the bytes of a subject: two of those can show as one key."""
+"""A key that equals its subject, or the bytes of a subject, because two subjects can decode to one
+key."""
 
 
 @dataclass(slots=True, eq=False)
 class KeyList:
-    """The live keys after one, up to another, as of a moment.
+    """The live keys after one key, up to another, as of a moment.
 
     Attributes:
         created_at: of the bucket.
-        as_of: the newest revision when it was begun: keys that are newer may be missing.
-        after: the key before the first one, None for the very first.
-        bound: the last key that it covers, None where it covers all.
+        as_of: the newest revision when the list was begun; newer keys may be missing.
+        after: the key before the first one; None at the very beginning.
+        bound: the last key that the list covers; None if it covers all.
         keys: sorted by their UTF-8 bytes.
-        metas: by key; where they were not asked for, of the values that expire only.
-        all_metas: whether they were asked for.
+        metas: metadata by key; unless `all_metas`, only of values that expire.
+        all_metas: whether the metadata of all keys was requested.
         lifetime: of the bucket's values.
         followed: changes up to this revision are in `gone` and `metas`.
         gone: keys that were deleted since.
-        used_at: when it served a page, by the event loop's clock.
-        seconds: what it took to make it.
+        used_at: the time of the event loop when it last served a page.
+        seconds: the time that it took to build.
         lock: held while changes are read.
     """
 
@@ -62,17 +63,17 @@ class KeyList:
 
     @property
     def weight(self) -> int:
-        """How much memory it takes, in keys."""
+        """Its memory, in keys."""
         return len(self.keys) + 3 * len(self.metas) + 1
 
     def covers(self, after: str | None) -> bool:
-        """Return whether it has the keys behind this one, or one of them at least."""
+        """Return whether it has the keys after a key, or at least one of them."""
         if self.after is not None and (after is None or after < self.after):
             return False
         return self.bound is None or after is None or after < self.bound
 
     def take(self, message: Message, now: float) -> None:
-        """Take in a change since it was made. Keys that are not in the list stay out of it."""
+        """Apply a later change. Keys that are not in the list are not added."""
         stored = meta_of(message, self.lifetime, now)
         key = stored.meta.key
         place = bisect_left(self.keys, key)
@@ -100,11 +101,11 @@ class KeyList:
 
 
 class KeyWindow:
-    """Collects the smallest live keys after one, of messages in revision order.
+    """Collects the smallest live keys after a key, from messages in revision order.
 
     Args:
-        most: keys, None for all.
-        metas: whether more is wanted than the keys.
+        most: the largest number of keys; None for all.
+        metas: whether metadata is wanted too.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class KeyWindow:
         self.bound: str | None = None
 
     async def read(self, reader: BucketReader) -> KeyList:
-        """Return the list of what a reading delivers."""
+        """Return the list for what a reading delivers."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async for part in reader.parts():
@@ -164,7 +165,7 @@ class KeyWindow:
             self._found[name] = stored.meta if whole else key
 
     async def _shrink(self, most: int) -> None:
-        """Forget all but the smallest keys."""
+        """Drop all but the smallest keys."""
         keys = await self._sorted()
         if len(keys) > most:
             self.bound = bound = keys[most - 1]
@@ -184,13 +185,13 @@ def _key(one: KeyMeta | str) -> str:
 
 
 async def sorted_in_parts(keys: Iterable[str]) -> list[str]:
-    """Return keys sorted by their UTF-8 bytes, each once."""
+    """Return distinct keys sorted by their UTF-8 bytes."""
     every: list[str] = []
     rest = iter(keys)
     while some := list(islice(rest, _SLICE)):
         every += some
         await asyncio.sleep(0)
-    # A sample of the keys divides them into ranges, each of which is sorted for itself.
+    # A sample of the keys splits them into ranges, so that each range can be sorted in one slice.
     borders = sorted(random.sample(every, len(every) // _SLICE))
     ranges: list[list[str]] = [[] for _ in range(len(borders) + 1)]
     rest = iter(every)
@@ -200,7 +201,7 @@ async def sorted_in_parts(keys: Iterable[str]) -> list[str]:
         await asyncio.sleep(0)
     found: list[str] = []
     for some in ranges:
-        # Code points sort as their UTF-8 bytes do.
+        # Code points sort like UTF-8 bytes.
         found += sorted(set(some))
         await asyncio.sleep(0)
     return found

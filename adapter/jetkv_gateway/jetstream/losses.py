@@ -1,4 +1,4 @@
-"""What a change of a bucket would remove, asked of the server; unsure counts as a loss."""
+"""Finds out which data a change of a bucket would remove. If in doubt, it counts as a loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from jetkv_gateway.kv.retries import Retries
 __all__ = ["losses_of"]
 
 _PAGES = 10
-"""Lists of 100,000 subjects that are read at most to find a key with a longer history."""
+"""Lists of 100,000 subjects to read, at most, in the search for a key with a longer history."""
 
 _PAGE_SUBJECTS = 100_000
 _PAGE_BYTES = 16 * 1024 * 1024
 _AROUND_A_SUBJECT = 16
 _NEVER_LOOKED_AT = 32
-"""Messages without an end that are passed over to find one that would expire."""
+"""Messages that never expire to skip, at most, in the search for one that would expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ async def losses_of(
         info: of the bucket's stream, just read.
 
     Raises:
-        GatewayError: the server did not say.
+        GatewayError: the server did not answer.
     """
     look = _Look(js, cache, names, info, retries)
     asks = {"history": _has_longer, "ttl_seconds": _has_older}
@@ -70,7 +70,7 @@ async def losses_of(
 
 
 def _has_more(info: Mapping[str, Any], size: int) -> bool:
-    """Return whether messages are removed until a bucket has so many bytes at most."""
+    """Return whether messages would be removed to bring a bucket down to a size in bytes."""
     return bool(info["config"].get("discard") == "old" and 0 < size < info["state"]["bytes"])
 
 
@@ -106,7 +106,7 @@ async def _has_longer(look: _Look, history: int) -> bool:
 
 
 async def _has_older(look: _Look, seconds: int) -> bool:
-    """Return whether any message is older than that, and does not live for ever by its own TTL."""
+    """Return whether any message is older than that and can expire."""
     info, names = look.info, look.names
     oldest = seconds_of(info["ts"]) - seconds
     if seconds_of(info["state"]["first_ts"]) > oldest:

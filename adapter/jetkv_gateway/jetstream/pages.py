@@ -1,12 +1,12 @@
-"""Pages of a listing, cut from sorted lists of keys that are kept for a while.
+"""Pages of a listing, cut from sorted lists of keys that are cached for a while.
 
-The first page takes a new list. A later page takes any list that was begun no earlier than the
-first page: a key that is live all the while is in each such list, and its place in the order says
-in which page it comes. So any worker can make a page, and a list may be dropped at any time.
+The first page needs a new list. A later page can use any list that was begun no earlier than the
+first page: a key that is live the whole time is in each such list, and its position decides its
+page. So any worker can serve any page, and a list may be dropped at any time.
 
-A list is a window of so many keys. Then listing a million keys costs some readings of the bucket,
-not one for each page, in bounded memory. Before a list serves a page, the changes since are read,
-so what was deleted meanwhile is left out.
+Each list has a limited number of keys. So listing a million keys takes a few readings of the
+bucket, not one per page, in bounded memory. Before a list serves a page, later changes are read, so
+that deleted keys are left out.
 """
 
 import asyncio
@@ -36,16 +36,17 @@ __all__ = ["JetStreamPages"]
 
 _WINDOW = 100_000
 _KEPT = 400_000
-"""Keys of all lists that are kept; one with more than its keys weighs four."""
+"""The limit of keys in all cached lists; a list with metadata counts four times."""
 _KEPT_SECONDS = 60.0
-"""Since a list served a page."""
+"""Seconds since a list served a page."""
 _CHANGES_FOLLOWED = 10_000
-"""More changes than that take longer to read than they are worth, until the list is old."""
+"""If there are more changes than this, a new list is cheaper than reading them."""
 _OLD_SECONDS = 2.0
 _OLD_TIMES = 5.0
 _READS_AT_ONCE = 16
 _PAGE_BYTES = 8 * 1024 * 1024
-"""Of values in a page: one that would have more ends early. The first value is always in it."""
+"""Bytes of values in a page: a page that would exceed them ends early, but has at least one value.
+"""
 _PAGES_OF_VALUES_AT_ONCE = 2
 
 
@@ -53,8 +54,8 @@ class JetStreamPages:
     """`kv.store.Pages` on JetStream.
 
     Args:
-        window: keys of a list, at most.
-        kept: keys of all lists that are kept, at most.
+        window: the limit of keys in a list.
+        kept: the limit of keys in all cached lists.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class JetStreamPages:
     def _pick(
         self, found: KeyList, after: str | None, limit: int | None
     ) -> tuple[list[str], str | None]:
-        """Return the keys of a page, and the last one looked at where there are more behind it."""
+        """Return the keys of a page, and the last key examined if more follow."""
         keys = found.keys
         place = 0 if after is None else bisect_right(keys, after)
         now = 0
@@ -137,7 +138,7 @@ class JetStreamPages:
         return found
 
     async def _follow(self, command: ListPage, kept: KeyList, last: int) -> bool:
-        """Read the changes since a list was made; return whether the list is good enough.
+        """Read the changes since a list was built; return whether the list is usable.
 
         Args:
             last: the newest revision of the bucket.
@@ -159,7 +160,7 @@ class JetStreamPages:
         return reader.created_at == kept.created_at
 
     async def _new_list(self, command: ListPage) -> KeyList:
-        """Make a list, or share one that others wait for."""
+        """Build a list, or share one that others wait for."""
         after = command.cursor.after if command.cursor is not None else None
         most = self._window if command.limit is not None else None
         return await self._runs.result(
@@ -177,7 +178,7 @@ class JetStreamPages:
         return found
 
     def _keep(self, scope: CursorScope, found: KeyList) -> None:
-        """Keep a list for later pages, and drop those that served none for the longest time."""
+        """Cache a list, and drop those that have not served a page for the longest time."""
         if found.weight > self._most:
             return
         self._kept.setdefault(scope, []).insert(0, found)
@@ -211,7 +212,7 @@ class JetStreamPages:
     async def _entries_of(
         self, bucket: str, keys: list[str], retries: Retries
     ) -> tuple[list[Entry], str | None]:
-        """Read the values of a page; return them, and the last key where it ends early."""
+        """Read the values of a page; return them, and the last key if it ends early."""
         found: list[Entry] = []
         size = 0
         for start in range(0, len(keys), _READS_AT_ONCE):
@@ -241,7 +242,7 @@ class JetStreamPages:
         except (KeyNotFound, InvalidArgument):
             if decode(key) is not None:
                 return None
-        # A subject that no key has shows as itself.
+        # A subject without a key is shown as it is.
         try:
             return await self._entries.get(Get(bucket, key, key), retries)
         except KeyNotFound:

@@ -1,20 +1,20 @@
-"""Reading all that a bucket holds, in revision order and in bounded memory.
+"""Reads everything in a bucket, in revision order and in bounded memory.
 
-One short-lived pull consumer delivers it, a batch at a time, and nothing is asked for while nobody
-takes what has come. So a slow reader costs no memory here, and the server waits.
+One short-lived pull consumer delivers it in batches. The next batch is requested only after the
+previous one was taken, so a slow reader costs no memory here, and the server waits.
 
-A reading is complete when at some moment nothing was left for the consumer. Whatever is stored at
-that moment was delivered before it: it is either among the messages that the consumer began with,
-or came after those. So every key that is live throughout was delivered at least once. The server
-says that nothing is left by ending a pull that does not wait, after it has sent a part of the
-batch. When such a pull ends before the first message, the server may have counted and not looked,
-so another pull waits for a moment. The consumer may also sit on a replica that is behind, so it has
-to deliver the newest revision that the leader had when the reading began.
+A reading is complete if at some moment nothing was left for the consumer. Everything stored at that
+moment was delivered before: it was among the consumer's initial messages or came after them. So
+every key that is live the whole time was delivered at least once. The server reports that nothing
+is left by ending a pull that does not wait, after a part of the batch. If such a pull ends before
+the first message, the server may have counted without reading, so another pull waits for a moment.
+The consumer may run on a replica that is behind, so it has to deliver the newest revision that the
+leader had at the beginning.
 
-Where a bucket keeps a history, the consumer picks out the newest revision of each key. It has noted
-which ones those are, and says that nothing is left at each one that was overwritten meanwhile (seen
-up to nats-server 2.15.1). So it counts only up to the revision at which the reading began, and a
-second reading delivers every revision since then: what was overwritten is newer than that.
+In a bucket with a history, the consumer selects the newest revision of each key. It remembers which
+ones those are, and reports "nothing left" at each one that was overwritten meanwhile (seen up to
+nats-server 2.15.1). So it counts only up to the revision at which the reading began, and a second
+reading delivers every revision since then, which includes whatever was overwritten.
 """
 
 import asyncio
@@ -44,14 +44,14 @@ from jetkv_gateway.kv.store import NewestRevision
 __all__ = ["BucketReader", "Message"]
 
 Message = tuple[bytes, int, int, bytes, bytes]
-"""Subject without the bucket's prefix, revision, nanoseconds since 1970 when it was stored, header
-block, value."""
+"""Subject without the bucket's prefix, revision, time in nanoseconds since 1970, header block,
+value."""
 
 _BATCH = 64
 _IN_FLIGHT = 128
-"""Messages of all readings together, if nothing else takes up their pool of credits."""
+"""Messages of all readings together, if nothing else uses their credit pool."""
 _BATCH_BYTES = 128 * 1024
-"""Of values, to begin with; a larger value doubles it for as often as it takes."""
+"""Bytes of values in the first batch. A larger value doubles it, as often as necessary."""
 _LATEST_BYTES = 8 * 1024 * 1024
 _AROUND_A_MESSAGE = 4096
 _GIVE_WAY_SECONDS = 0.001
@@ -60,7 +60,7 @@ _SILENCE_SECONDS = 5.0
 _BEHIND_SECONDS = 5.0
 _ROOM_SECONDS = 10.0
 _INACTIVE_SECONDS = 300
-"""A reader that takes what it gets slowly may rest for long between two batches."""
+"""A slow reader may pause for long between two batches."""
 _REMOVE_SECONDS = 2.0
 
 _COMPLETED = b"Batch Completed"
@@ -69,21 +69,21 @@ _NOTHING_LEFT = frozenset({b"404", b"408"})
 
 
 class BucketReader:
-    """One reading of a bucket: `opened`, then `parts`.
+    """One reading of a bucket: use `opened`, then `parts`.
 
     Args:
-        key_filter: what the server filters by; more may come.
-        values: whether messages are delivered whole, not their headers only.
-        every_revision: whether to deliver all that is stored, not only the newest of each key.
-        after: begin behind this revision, with every revision.
+        key_filter: the server filters by it; more keys may come.
+        values: whether messages are delivered whole or with their headers only.
+        every_revision: whether to deliver all stored revisions or only the newest of each key.
+        after: with `every_revision`, begin behind this revision.
 
     Attributes:
         created_at: of the bucket, RFC 3339.
         as_of: the newest revision when the reading began.
-        server_time: seconds since 1970 when it began, by the server.
+        server_time: the server's time when it began, in seconds since 1970.
         keeps_history: whether the bucket keeps more than the newest revision of a key.
-        lifetime: of the bucket's values, None where none expires.
-        reached: the newest revision delivered; once `parts` has ended, all that was stored up to
+        lifetime: of the bucket's values; None if none expires.
+        reached: the newest revision delivered. After the end of `parts`, everything stored up to
             `revision` was delivered.
     """
 
@@ -135,10 +135,10 @@ class BucketReader:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["BucketReader"]:
-        """Create the consumer; leaving the context removes it from the server.
+        """Create the consumer. Leaving the context removes it from the server.
 
         Raises:
-            BucketNotFound, BucketUnsuitable, Unavailable, TooManyRequests
+            BucketNotFound, BucketUnsuitable, Unavailable, TooManyRequests: it was not created.
         """
         info = await self._cache.stream(self._bucket)
         self.created_at, self.as_of = info["created"], info["state"]["last_seq"]
@@ -203,10 +203,10 @@ class BucketReader:
                 self._pool.release(self._pulls.popleft()[1])
 
     async def parts(self) -> AsyncGenerator[list[Message], None]:
-        """Yield what is delivered, in revision order; ends when nothing is left.
+        """Yield the messages in revision order, until nothing is left.
 
         Raises:
-            Unavailable, TooManyRequests, BucketUnsuitable: it is not complete.
+            Unavailable, TooManyRequests, BucketUnsuitable: the reading is incomplete.
         """
         async with aclosing(self._delivered_parts()) as parts:
             async for part in parts:
@@ -277,7 +277,7 @@ class BucketReader:
                 # One more than are left: a pull that is full does not say that it was the last.
                 batch = left + 1
             if mux.in_flight:
-                # Their replies first: they would come behind what is asked for here.
+                # Let the replies of waiting requests come first: they would come behind this batch.
                 await asyncio.sleep(_GIVE_WAY_SECONDS)
             await self._pull(batch, waits=waits)
 
@@ -294,7 +294,7 @@ class BucketReader:
             async with asyncio.timeout(_ROOM_SECONDS):
                 taken = await self._pool.acquire(units)
         except TimeoutError:
-            raise TooManyRequests("too much is read at once") from None
+            raise TooManyRequests("too much is being read at once") from None
         if self._error is not None:
             self._pool.release(taken)
             return
@@ -314,7 +314,7 @@ class BucketReader:
                     await self._moved.wait()
             except TimeoutError:
                 if self._delivered == before:
-                    raise Unavailable("NATS does not deliver what is asked for") from None
+                    raise Unavailable("NATS does not deliver messages") from None
         self._moved.clear()
         if self._error is not None and not self._arrived:
             raise self._error
@@ -389,7 +389,7 @@ class BucketReader:
         said = text.decode("utf-8", "replace")
         self._fail(
             BucketUnsuitable(
-                f"NATS does not deliver what is asked for: {said}",
+                f"NATS refuses to deliver messages: {said}",
                 hint="a limit on the bucket's consumers is too low",
             )
         )

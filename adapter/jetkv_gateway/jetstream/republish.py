@@ -1,4 +1,4 @@
-"""Whether a bucket may publish its messages again where it wants to."""
+"""Checks where a bucket may republish its messages."""
 
 import orjson
 
@@ -13,10 +13,10 @@ __all__ = ["check_republish"]
 async def check_republish(
     js: JetStream, bucket: str, republish: Republish, retries: Retries | None = None
 ) -> None:
-    """Make sure that a bucket writes into no other one, and calls no API, whoever asks for it.
+    """Check that a bucket republishes into no other bucket and to no API.
 
-    NATS publishes again with all rights of the account. A stream that is created later is not
-    known here.
+    NATS republishes with all permissions of the account, so this applies to every caller. A stream
+    that is created later is not known here.
 
     Raises:
         PermissionDenied: the text says why.

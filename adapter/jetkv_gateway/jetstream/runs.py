@@ -1,7 +1,7 @@
-"""Work that several callers want at the same time, and of which few may run side by side.
+"""Shares work between callers that want the same result, and limits how many run at a time.
 
-Callers who wait for a turn and want the same thing share the run that begins after the last of them
-came. Nobody joins a run that has begun: it may have passed by what was written before the call.
+Callers that wait for a turn and want the same result share the next run. They never join a run that
+has begun: it may have missed what was written before their call.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 class SharedRuns(Generic[T]):
-    """Runs by what is wanted.
+    """Runs by key.
 
     Args:
-        what: is made, in the text of an error.
-        at_once: runs that take their turn at the same time.
-        wait: seconds that a further one waits for its turn.
+        what: the name of the work, for errors.
+        at_once: the number of runs at the same time.
+        wait: seconds that another run waits for its turn.
     """
 
     def __init__(self, what: str, *, at_once: int, wait: float) -> None:
@@ -34,10 +34,10 @@ class SharedRuns(Generic[T]):
         self._to_begin: dict[Hashable, _Run[T]] = {}
 
     async def result(self, wanted: Hashable, make: Callable[[], Awaitable[T]]) -> T:
-        """Return what `make` makes, for this caller or for one who wants the same.
+        """Return the result of `make`, which callers with the same key share.
 
         Raises:
-            TooManyRequests: too many wait already, or there was no turn in time.
+            TooManyRequests: too many callers wait, or there was no turn in time.
         """
         if sum(run.callers for run in self._to_begin.values()) >= _CALLERS_WAITING:
             raise TooManyRequests(f"too many {self._what} at once")
@@ -64,7 +64,7 @@ class SharedRuns(Generic[T]):
         """Wait for a turn, and hold it within the context.
 
         Raises:
-            TooManyRequests: there was none in time.
+            TooManyRequests: there was no turn in time.
         """
         try:
             async with asyncio.timeout(self._wait):
@@ -78,7 +78,7 @@ class SharedRuns(Generic[T]):
 
 
 class _Run(Generic[T]):
-    """One run, and the callers who want its result."""
+    """One run, and the number of callers that wait for its result."""
 
     task: asyncio.Task[T]
 
@@ -86,7 +86,7 @@ class _Run(Generic[T]):
         self.callers = 0
 
     async def result(self) -> T:
-        """Wait for the result; the last caller who leaves ends the run."""
+        """Wait for the result; the last caller to leave cancels the run."""
         self.callers += 1
         try:
             return await asyncio.shield(self.task)

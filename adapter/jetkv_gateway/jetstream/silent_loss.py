@@ -1,8 +1,8 @@
-"""How a bucket can lose messages without a trace, by its stream's configuration. Pure.
+"""Decides how a bucket can lose messages without a trace, by its stream's configuration. Pure.
 
-A configuration speaks for what was written since it is in force. A change that keeps messages, or
-their markers, for longer cannot bring back what went before. So such a change leaves its time in
-the metadata of the stream, and what is older is vouched for by nobody.
+A configuration counts only for messages written while it was in force. A change that keeps
+messages, or their markers, for longer does not bring back what was lost before. So such a change
+stores its time in the stream's metadata, and nothing is known about older messages.
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ _SECOND = 1_000_000_000
 _SHORTEST_TTL = 1.0
 
 KEPT_SINCE = "jetkv.kept_since"
-"""Metadata: seconds since 1970 from which on the configuration speaks for what was written."""
+"""Metadata: the time, in seconds since 1970, from which on the configuration counts."""
 
 _APPLIED_WITHIN = 10
-"""Seconds after which a change is in force, or was answered by an error."""
+"""Seconds after which a change is in force or was answered with an error."""
 
 
 def silent_loss_of(config: Mapping[str, Any], now: float) -> SilentLoss | None:
     """Return how a bucket can lose messages without a trace; None if it cannot.
 
     Args:
-        now: the server's time, seconds since 1970.
+        now: the server's time, in seconds since 1970.
     """
     loss, since = _by_settings(config), _kept_since(config)
     if since is None:
@@ -39,10 +39,10 @@ def silent_loss_of(config: Mapping[str, Any], now: float) -> SilentLoss | None:
 
 
 def kept_since(before: Mapping[str, Any], after: Mapping[str, Any], now: float) -> str | None:
-    """Return the text of `KEPT_SINCE` for a configuration that follows another; None for no text.
+    """Return the value of `KEPT_SINCE` for a new configuration; None for no value.
 
     Args:
-        now: the server's time, seconds since 1970.
+        now: the server's time, in seconds since 1970.
     """
     old, new = _by_settings(before), _by_settings(after)
     if old is not None and _is_looser(old, new):
@@ -54,7 +54,7 @@ def kept_since(before: Mapping[str, Any], after: Mapping[str, Any], now: float) 
 
 
 def _is_looser(old: SilentLoss, new: SilentLoss | None) -> bool:
-    """Return whether the new rule promises what the old one did not keep."""
+    """Return whether the new rule promises something that the old one did not."""
     if new is None:
         return True
     return new.after > old.after or (new.oldest_first and not old.oldest_first)
@@ -62,7 +62,7 @@ def _is_looser(old: SilentLoss, new: SilentLoss | None) -> bool:
 
 def _kept_since(config: Mapping[str, Any]) -> int | None:
     text = (config.get("metadata") or {}).get(KEPT_SINCE, "")
-    # As long as it is a time: anybody may write the metadata of a stream.
+    # Ignore anything but a time, because other clients can write the metadata too.
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None
 
 

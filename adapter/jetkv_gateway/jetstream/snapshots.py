@@ -1,18 +1,18 @@
 """The newest messages of several keys as of one moment.
 
-A direct get can ask for several subjects (ADR-31, nats-server 2.11), and a server holds back writes
-while it collects the answer. What is measured of it, 2.11.11 to 2.15.1:
+A direct get can ask for several subjects (ADR-31, nats-server 2.11), and the server holds back
+writes while it collects the answer. Measured with 2.11.11 to 2.15.1:
 
-- The end names the newest sequence of the answering server's stream. Where that is the leader's
-  stream, the answer is of this moment. Another replica may be behind: its answer counts if it
-  reaches the newest message that the leader shows, asked for beside it.
-- Where nothing is found, or a message expires meanwhile, the end is a 404, which names no sequence.
-- `max_bytes` cuts the answer, without an error; the end says how many messages are missing.
+- The end names the newest sequence in the stream of the answering server. If that server is the
+  leader, the answer is current. Another replica may be behind: its answer counts only if it reaches
+  the newest message of the leader, which is requested at the same time.
+- If nothing is found, or a message expires meanwhile, the end is a 404, which names no sequence.
+- `max_bytes` cuts the answer without an error, and the end says how many messages are missing.
 
-What such an answer does not give (nats-server 2.10, a bucket without direct gets, nothing found, an
-answer that was cut) is read key by key from the leader. A revision never changes, so keys that are
-read one after the other are as of revision R if R was the newest before, and none of them shows a
-newer one. Otherwise they are read again.
+Everything that such an answer lacks (with nats-server 2.10, in a bucket without direct gets, after
+a 404 or a cut) is read key by key from the leader. A revision never changes. So keys that are read
+one after the other are as of revision R if R was the newest before and none of them has a newer
+revision. Otherwise they are read again.
 """
 
 import asyncio
@@ -40,28 +40,28 @@ __all__ = ["Collected", "Snapshots"]
 
 _SMALL_PAGE = 256 * 1024
 _LARGE_PAGE = 2 * 1024 * 1024
-"""Bytes that one direct get asks for at most, and may exceed by one message."""
+"""Bytes that one direct get requests at most; it may exceed them by one message."""
 
 _AROUND_A_MESSAGE = 512
-"""Bytes that a message takes besides its size as stored: what the server adds to its headers."""
+"""Bytes that the server adds to a stored message, for its headers."""
 
 _TTL = TTL.encode()
 
 _AT_ONCE = 32
-"""Single reads of one request under way at a time."""
+"""Single reads of one request at the same time."""
 
 _MUCH = 4 * 1024 * 1024
-"""Bytes of values in one request from which on it waits until no other one holds as much."""
+"""Bytes of values above which a request waits for others that hold as much."""
 
 _TURN_SECONDS = 5.0
 
 
 class Collected:
-    """Messages of keys, and how much they hold.
+    """Messages of keys, and the size of their values.
 
     Attributes:
-        newest: by the key's tokens, its newest message.
-        revision: as of which they are, 0 in an empty bucket.
+        newest: tokens of a key → its newest message.
+        revision: the moment as of which they are; 0 in an empty bucket.
     """
 
     __slots__ = ("_bytes", "newest", "revision", "values")
@@ -77,10 +77,10 @@ class Collected:
         return self._bytes > _MUCH
 
     def take(self, tokens: str, entry: Entry) -> None:
-        """Take in the newest message of a key.
+        """Add the newest message of a key.
 
         Raises:
-            AnswerTooLarge
+            AnswerTooLarge: the values exceed the limit of one answer.
         """
         if not self.values:
             entry.data = b""
@@ -95,17 +95,17 @@ class Collected:
 
 
 class _Slot:
-    """The turn of a request to hold many bytes, once it needs one."""
+    """The permission of a request to hold many bytes, acquired on demand."""
 
     def __init__(self, turn: asyncio.Semaphore) -> None:
         self._turn = turn
         self._held = False
 
     async def take(self) -> None:
-        """Wait for the turn.
+        """Wait for the permission.
 
         Raises:
-            TooManyRequests: others had it all the time.
+            TooManyRequests: others held it the whole time.
         """
         if self._held:
             return
@@ -122,7 +122,7 @@ class _Slot:
 
 
 class Snapshots:
-    """Reads of several keys of a bucket at once."""
+    """Reads of several keys of a bucket."""
 
     def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
@@ -134,18 +134,18 @@ class Snapshots:
     async def collect(
         self, bucket: str, keys: Mapping[str, str], window: RetryWindow, *, values: bool = True
     ) -> AsyncGenerator[Collected, None]:
-        """Collect the newest messages of keys; tombstones, too. Many bytes are held until the end.
+        """Collect the newest messages of keys, including tombstones.
 
-        A value whose time is up counts as purged.
+        Many bytes are held until you leave the context. An expired value counts as purged.
 
         Args:
-            keys: by what NATS stores a key as, the key.
-            values: whether the values are wanted, too.
+            keys: what NATS stores a key as → the key.
+            values: whether the values are wanted.
 
         Raises:
-            AnswerTooLarge
-            Unavailable: they are written faster than they can be read.
-            TooManyRequests: others hold as much as may be held.
+            AnswerTooLarge: the values exceed the limit of one answer.
+            Unavailable: the keys are written faster than they can be read.
+            TooManyRequests: other requests hold too much memory.
         """
         slot = _Slot(self._turn)
         try:
@@ -185,7 +185,7 @@ class Snapshots:
         *,
         values: bool,
     ) -> tuple[Collected, bool]:
-        """Return what one direct get gives of the keys, and whether that is all of them."""
+        """Return the result of one direct get, and whether it has all keys."""
         credit, page = self._credit_of(names, limits, len(keys))
         subjects = [names.subject_prefix + tokens for tokens in keys]
         query = orjson.dumps({"multi_last": subjects, "max_bytes": page})
@@ -209,7 +209,7 @@ class Snapshots:
         limits: WriteLimits,
         window: RetryWindow,
     ) -> tuple[int, Gather | None]:
-        """Return the leader's newest revision, 0 if it is the one that answers, and the answer."""
+        """Return the leader's newest revision, or 0 if the leader answered, and the answer."""
         js, pool = self._js, credit.pool
         connected_server = js.connection.connected_server
         is_leader = limits.direct_server is connected_server and connected_server.standalone
@@ -221,7 +221,7 @@ class Snapshots:
                 names.direct, query, timeout=js.try_timeout(window), kind=Gather
             )
             if not is_leader:
-                # Beside it, so that both take one round trip.
+                # Ask at the same time, so that both take one round trip.
                 newest = await self._newest(names, window)
             await request
         except (RequestTimeout, asyncio.CancelledError) as late:
@@ -231,7 +231,7 @@ class Snapshots:
                 raise
             return newest, None
         except RequestFailed:
-            return newest, None  # the leader, asked next, has the reason
+            return newest, None  # the read of the leader reports the reason
         finally:
             if request is not None and not request.done:
                 js.abandon(pool, taken)
@@ -250,7 +250,7 @@ class Snapshots:
         answer: Gather,
         window: RetryWindow,
     ) -> bool:
-        """Take in the messages of a direct get; return whether all are the bucket's own."""
+        """Add the messages of a direct get; return whether all belong to the bucket."""
         cut = len(names.subject_prefix)
         limits = self._buckets.known_limits(names.bucket)
         lifetime = None if limits is None else limits.lifetime
@@ -284,7 +284,7 @@ class Snapshots:
     def _credit_of(
         self, names: BucketNames, limits: WriteLimits, count: int
     ) -> tuple[CreditRequest, int]:
-        """Return the share of the bytes under way that a direct get takes, and its `max_bytes`."""
+        """Return the credit of a direct get, and its `max_bytes`."""
         js = self._js
         message = js.max_answer_bytes(limits.value_limit, direct=True)
         pool = js.read_sizes.credit(names.subject_prefix, message, None, limits.average_size).pool
@@ -298,7 +298,7 @@ class Snapshots:
         return CreditRequest(pool, most), page
 
     async def _newest(self, names: BucketNames, window: RetryWindow) -> int:
-        """Return the newest revision that the leader has, 0 in an empty bucket."""
+        """Return the leader's newest revision, 0 in an empty bucket."""
         query, credit = get_last(names.subject_prefix + ">"), self._buckets.credit(names)
         try:
             reply = await self._js.call(names.get, query, window=window, credit=credit)
@@ -316,7 +316,7 @@ class Snapshots:
         window: RetryWindow,
         slot: _Slot,
     ) -> bool:
-        """Read keys from the leader; return whether none has changed since the moment."""
+        """Read keys from the leader; return whether no key has changed since the moment."""
         left = iter(rest)
         unchanged = True
 

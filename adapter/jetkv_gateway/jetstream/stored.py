@@ -1,4 +1,4 @@
-"""What a delivered message says of its key: the one place where bulk reads make sense of it."""
+"""Converts delivered messages of bulk reads to entries."""
 
 import re
 from functools import lru_cache
@@ -16,7 +16,8 @@ __all__ = ["Stored", "entry_of", "key_of", "meta_of"]
 
 _SIZE = re.compile(rb"Nats-Msg-Size: ([0-9]+)\r\n\r\n\Z")
 _SHORT_BLOCK = 128
-"""Bytes of a header block that is worth keeping: those of values with the same type are alike."""
+"""The longest header block in bytes that is worth caching: values of the same type have equal
+blocks."""
 
 
 class Stored(NamedTuple):
@@ -24,7 +25,7 @@ class Stored(NamedTuple):
 
     Attributes:
         meta: of its key.
-        operation: put, delete or purge; a value that is past its time counts as purged.
+        operation: put, delete or purge; an expired value counts as purged.
     """
 
     meta: KeyMeta
@@ -37,7 +38,7 @@ def key_of(subject: bytes) -> str:
 
 
 def meta_of(message: Message, lifetime: Lifetime | None, now: float) -> Stored:
-    """Read a message that was delivered with its headers only.
+    """Convert a message that was delivered with its headers only.
 
     Args:
         lifetime: of the bucket's values.
@@ -58,7 +59,7 @@ def meta_of(message: Message, lifetime: Lifetime | None, now: float) -> Stored:
 
 
 def entry_of(message: Message, lifetime: Lifetime | None, now: float) -> Entry | None:
-    """Read a message that was delivered whole; None for a value that is past its time."""
+    """Convert a message that was delivered whole; return None for an expired value."""
     subject, revision, stored_at, headers, data = message
     kind = _kind(headers)
     live = kind.operation is Operation.PUT
@@ -75,7 +76,7 @@ def entry_of(message: Message, lifetime: Lifetime | None, now: float) -> Entry |
 
 
 def _kind(headers: bytes) -> Kind:
-    # What is no block is noted each time that it comes.
+    # An invalid block is reported each time, so it must not be cached.
     if len(headers) <= _SHORT_BLOCK and (not headers or is_block(headers)):
         return _kept(headers)
     return _read(headers)

@@ -1,12 +1,12 @@
-"""Deletes of many keys, and the removal of tombstones that stand alone.
+"""Deletes many keys, and removes tombstones of keys without any other message.
 
 A deletion reads the bucket (`reader`) up to the revision at which the call began, and deletes each
-key under the condition that its revision is the one that was read. So a key that is written after
-the call began stays, whoever is first. Each delete has an idempotency key of its own, so one whose
-answer is lost is sent again and counted once.
+key on the condition that it is still at the revision that was read. So a key that is written after
+the call began stays. Each delete has its own idempotency key, so a delete whose answer was lost is
+sent again and counted once.
 
-A tombstone stands alone where nothing but tombstones is stored of its key. It is removed by a purge
-that ends at its revision: what is written meanwhile is newer, and a value is never removed.
+A tombstone stands alone if only tombstones are stored of its key. A purge up to its revision
+removes it: anything written meanwhile is newer, so a value is never removed.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ class JetStreamSweeps:
             except ValueTooLarge as error:
                 raise BucketUnsuitable(
                     "the bucket's max_value_size is too small for a tombstone",
-                    hint="NATS counts headers: it takes at least 256 bytes",
+                    hint="NATS counts headers, so it must be at least 256 bytes",
                 ) from error
 
         return apply
@@ -159,10 +159,10 @@ class JetStreamSweeps:
     def _removal_of(
         self, message: Message, names: BucketNames, retries: Retries, *, alone: bool
     ) -> _Job:
-        """Return what removes a tombstone and those of the same key before it.
+        """Return the call that removes a tombstone and those of the same key before it.
 
         Args:
-            alone: whether it is known that nothing else is stored of the key.
+            alone: whether it is known that the key has no other message.
         """
         subject = names.subject_prefix + subject_text(message[0])
         revision = message[1]
@@ -185,7 +185,7 @@ class JetStreamSweeps:
     async def _stands_alone(
         self, names: BucketNames, subject: str, revision: int, window: RetryWindow
     ) -> bool:
-        """Return whether only tombstones are stored of a key, up to a revision that is one."""
+        """Return whether only tombstones are stored of a key, up to the revision of one."""
         reached = 0
         while reached < revision:
             credit = self._cache.credit(names)
@@ -203,7 +203,7 @@ class JetStreamSweeps:
 
 
 async def _up_to(reader: BucketReader) -> AsyncGenerator[list[Message], None]:
-    """Yield what was stored when a reading began: what is newer is not the caller's."""
+    """Yield what was stored when a reading began; newer messages are not for this call."""
     async with aclosing(reader.parts()) as parts:
         async for part in parts:
             if part[-1][1] <= reader.as_of:
@@ -220,7 +220,7 @@ def _is_tombstone(message: Message) -> bool:
 
 
 async def _together(jobs: Iterable[_Job]) -> tuple[list[int], BaseException | None]:
-    """Do what is to be done, some at a time; return the results, and the first failure."""
+    """Run tasks, some at a time; return the results, and the first failure."""
     limit = asyncio.Semaphore(_WRITES_AT_ONCE)
 
     async def run(job: _Job) -> int:
@@ -228,7 +228,7 @@ async def _together(jobs: Iterable[_Job]) -> tuple[list[int], BaseException | No
             return await job()
 
     tasks = [asyncio.create_task(run(job)) for job in jobs]
-    # Nothing is broken off: each has a deadline, and what was applied has to be counted.
+    # Do not cancel the others: each has a deadline, and their results must be counted.
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     done = [end for end in ends if isinstance(end, int)]
     failed = [end for end in ends if isinstance(end, BaseException)]
@@ -236,9 +236,9 @@ async def _together(jobs: Iterable[_Job]) -> tuple[list[int], BaseException | No
 
 
 def _partial(error: GatewayError, **done: int) -> GatewayError:
-    """Return an error that says what was done before it."""
+    """Return an error that reports what was done before it."""
     if any(done.values()) and isinstance(error, Unavailable):
-        # A 503 says that nothing was applied.
+        # A 503 would say that nothing was applied, which is wrong here.
         reason, error = error.message, OutcomeUnknown(_AGAIN)
         error.message = f"not all was done: {reason}"
     if any(done.values()) or isinstance(error, OutcomeUnknown):

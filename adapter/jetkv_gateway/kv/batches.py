@@ -1,7 +1,7 @@
-"""Batches: several keys read, or changed, by one request (docs/http-api.md#batches). Pure.
+"""Batches: one request reads or changes several keys (docs/http-api.md#batches). Pure.
 
-The JSON body becomes one command. Every item is validated here, once, and a refusal names the item
-and the rule it breaks, so nothing of a batch is sent before all of it is known to be well formed.
+The JSON body becomes one command. Every item is validated here, once, and an error names the item
+and the rule. So nothing of an invalid batch is sent.
 """
 
 import binascii
@@ -33,13 +33,13 @@ __all__ = [
 ]
 
 MAX_ITEMS = 1000
-"""NATS takes no more messages in an atomic batch (ADR-50)."""
+"""The limit of NATS for the messages of an atomic batch (ADR-50)."""
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Bytes of JSON."""
 
 MAX_VALUE_BYTES = 64 * 1024 * 1024
-"""Bytes of all values in the answer to one batch get."""
+"""Bytes of all values in the answer to a batch get."""
 
 MAX_TTL_SECONDS = 3_153_600_000
 """A hundred years."""
@@ -63,15 +63,15 @@ class Check(NamedTuple):
 
 
 Op = Put | Delete | Check
-"""One item of a batch that writes."""
+"""An item of a batch that writes."""
 
 
 class BatchGet(NamedTuple):
     """Read the live values of several keys as of one moment.
 
     Attributes:
-        keys: in the order asked; a key may be asked for twice.
-        tokens: the same as NATS stores them.
+        keys: in the order of the request; a key may occur twice.
+        tokens: the keys as NATS stores them.
     """
 
     bucket: str
@@ -83,9 +83,9 @@ class BatchWrite(NamedTuple):
     """Change several keys.
 
     Attributes:
-        atomic: whether all is applied or nothing; else each op stands for itself.
-        identity: by which a retry of an atomic batch is known, None where the caller gave no
-            idempotency key. The ops of another batch have an identity each.
+        atomic: whether all ops are applied or none; otherwise the ops are independent.
+        identity: identifies retries of an atomic batch; None if the caller sent no idempotency key.
+            In other batches, each op has its own identity.
     """
 
     bucket: str
@@ -95,11 +95,11 @@ class BatchWrite(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What keys held at one moment.
+    """The values of keys at one moment.
 
     Attributes:
-        entries: the live entry of each key asked for, None where there was none.
-        revision: the newest of the bucket at that moment.
+        entries: the live entry of each key in the request, or None.
+        revision: the newest revision of the bucket at that moment.
     """
 
     entries: list[Entry | None]
@@ -107,12 +107,12 @@ class Snapshot(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What an atomic batch did.
+    """The result of an atomic batch.
 
     Attributes:
-        revisions: for each op, that of its write, 0 for a delete of what was not there, the one
-            checked for a check.
-        revision: of the last write; without any write, the moment that the checks held.
+        revisions: for each op: the revision of its write, 0 for a delete of an absent key, the
+            checked revision for a check.
+        revision: of the last write; without writes, the revision at which the checks held.
     """
 
     revisions: tuple[int, ...]
@@ -120,11 +120,11 @@ class Applied(NamedTuple):
 
 
 def read_batch(body: bytes, bucket: str, idempotency_key: str | None) -> BatchGet | BatchWrite:
-    """Read the body of a request.
+    """Parse the body of a request.
 
     Raises:
-        InvalidArgument: it breaks a rule; the text names the item and the rule.
-        BucketUnsuitable: it asks for what no bucket can do yet.
+        InvalidArgument: the body is invalid; the text names the item and the rule.
+        BucketUnsuitable: no bucket supports what the body asks for.
     """
     check_bucket(bucket)
     try:
@@ -235,21 +235,21 @@ def _read_put(
 def _value(
     where: str, given: dict[str, Any], raw: Mapping[str, str] | None
 ) -> tuple[bytes, str | None]:
-    """Return an op's value, and its content type unless the op names another one."""
+    """Return an op's value, and its content type if the op names none."""
     names = [name for name in ("value", "text", "json") if name in given]
     if len(names) != 1:
         raise InvalidArgument(f"{where}: must have exactly one of 'value', 'text' and 'json'")
     name = names[0]
     content = given[name]
     if name == "json":
-        # As it was sent where a number has more digits than this parser keeps.
+        # Keep the text as sent if this parser would shorten a number.
         return (orjson.dumps(content) if raw is None else raw["json"].encode()), _JSON
     if type(content) is not str:
         raise InvalidArgument(f"{where}.{name}: must be a string")
     if name == "text":
         return content.encode(), _TEXT
     try:
-        # Without this look, Python takes more padding than belongs there.
+        # Python accepts too much padding, so check it here.
         if len(content) % 4 == 0 and not content.endswith("==="):
             return binascii.a2b_base64(content, strict_mode=True), None
     except ValueError:
@@ -315,11 +315,11 @@ _READERS: Mapping[str, tuple[_Reader, Mapping[str, object]]] = {
     "purge": (_read_delete, _CHECK_FIELDS),
     "check": (_read_check, _CHECK_FIELDS),
 }
-"""By the name of an op, what reads it, and which fields it may have."""
+"""The name of an op → its parser, and the fields that it may have."""
 
 
 def _once_each(ops: Iterable[Op]) -> None:
-    """Refuse a key that comes twice: NATS takes one condition a key in an atomic batch."""
+    """Refuse a key that occurs twice: NATS accepts one condition per key in an atomic batch."""
     places: dict[str, int] = {}
     for number, op in enumerate(ops):
         first = places.setdefault(op.key, number)
@@ -331,7 +331,7 @@ def _once_each(ops: Iterable[Op]) -> None:
 
 
 def _named(batch: BatchWrite, name: str | None) -> BatchWrite:
-    """Return a batch as its caller's idempotency key names it."""
+    """Return a batch with the identity from its caller's idempotency key."""
     if not batch.atomic:
         for number, op in enumerate(batch.ops):
             if isinstance(op, Check):
@@ -362,7 +362,7 @@ def _named_op(op: Op, name: str) -> Op:
 
 
 def _content(op: Op) -> bytes:
-    """Return what an op asks for, in a form that no other op has."""
+    """Return the content of an op in a form that is unique for it."""
     if isinstance(op, Check):
         fields: tuple[Any, ...] = "check", op.key, op.expected
     elif isinstance(op, Delete):

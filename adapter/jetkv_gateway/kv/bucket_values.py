@@ -1,4 +1,4 @@
-"""The settings of a bucket that are more than a number or a text, and their rules. Pure."""
+"""The settings of a bucket that are not just a number or a text, and their rules. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 SYSTEM_METADATA = ("_nats.", "jetkv.")
-"""How keys of metadata begin that belong to NATS and to the gateway."""
+"""The prefixes of metadata keys that belong to NATS and to the gateway."""
 
 _MAX_NAME = 255
 _MAX_TAGS = 32
@@ -36,21 +36,21 @@ class Compression(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where in a super-cluster a bucket lives; False where it may live anywhere.
+    """Where in a super-cluster NATS keeps a bucket; False if it may be anywhere.
 
     Attributes:
         cluster: the name of the NATS cluster, "" for any.
-        tags: that each of its servers has to have.
+        tags: the tags that each server must have.
     """
 
-    # For pydantic, which reads the settings file: an unknown field is an error.
+    # pydantic reads the settings file with this: an unknown field is an error.
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     cluster: str = ""
     tags: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Make sure that NATS can take it; raises InvalidArgument."""
+        """Check that NATS can accept it; raises InvalidArgument."""
         if len(self.tags) > _MAX_TAGS:
             raise InvalidArgument(f"invalid placement: over {_MAX_TAGS} tags")
         for text in (self.cluster, *self.tags):
@@ -68,11 +68,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Republish:
-    """Where NATS publishes each message of a bucket again; False where it does not.
+    """Where NATS publishes each message of a bucket again; False if it does not.
 
     Attributes:
         destination: a NATS subject; `{{wildcard(1)}}` and the like stand for parts of the source.
-        source: a NATS subject filter, of the subjects that the bucket's keys are stored under.
+        source: a NATS subject filter for the subjects of the bucket's keys.
         headers_only: whether the values are left out.
     """
 
@@ -83,7 +83,7 @@ class Republish:
     headers_only: bool = False
 
     def check(self) -> None:
-        """Make sure that NATS can take it; raises InvalidArgument."""
+        """Check that NATS can accept it; raises InvalidArgument."""
         if not self.destination:
             if self.source != _EVERYTHING or self.headers_only:
                 raise InvalidArgument("invalid republish: it has no destination")
@@ -100,10 +100,10 @@ class Republish:
 
     @property
     def forbidden(self) -> str | None:
-        """Why nobody may have this destination, None where they may.
+        """Why no caller may use this destination; None if callers may.
 
-        A server publishes again with all rights of the account: into other buckets, or to its own
-        API, whatever the caller may do.
+        A server republishes with all permissions of the account, whatever the caller may do: into
+        other buckets, or to its own API.
         """
         first = self.destination.partition(".")[0]
         if first[:1] in ("$", "_"):
@@ -114,11 +114,11 @@ class Republish:
 
     @property
     def reaches(self) -> str:
-        """A subject filter that passes every subject that the destination can become."""
+        """A subject filter for every subject that the destination can become."""
         reached: list[str] = []
         for token in self.destination.split("."):
             if token not in ("*", _EVERYTHING) and _is_open(token):
-                # Such a token can become several.
+                # Such a token can become several tokens.
                 return ".".join([*reached, _EVERYTHING])
             reached.append(token)
         return ".".join(reached)
@@ -136,15 +136,15 @@ def _is_subject(text: str) -> bool:
 
 
 def _is_open(token: str) -> bool:
-    """Return whether a token of a destination stands for others: a wildcard, or a function."""
+    """Return whether a token of a destination is a wildcard or a function."""
     return token in ("*", _EVERYTHING) or "{{" in token or token.startswith("$")
 
 
 def check_metadata(metadata: Mapping[str, str | None]) -> None:
-    """Make sure that metadata are the caller's own.
+    """Check that metadata keys belong to the caller.
 
     Raises:
-        InvalidArgument: a key belongs to NATS or the gateway.
+        InvalidArgument: a key belongs to NATS or to the gateway.
     """
     for key in metadata:
         if key.startswith(SYSTEM_METADATA):

@@ -271,14 +271,14 @@ class History(NamedTuple):
 
 
 class ListKeys(NamedTuple):
-    """List the live keys that a filter accepts."""
+    """List the live keys that match a filter."""
 
     bucket: str
     key_filter: Filter = EVERYTHING
 
 
 class Include(StrEnum):
-    """What a listing says of each key: its name, all but its value, all, all stored revisions."""
+    """What a listing returns for each key."""
 
     KEYS = "keys"
     META = "meta"
@@ -287,11 +287,11 @@ class Include(StrEnum):
 
 
 class ListPage(NamedTuple):
-    """List the live keys that a filter accepts, sorted, from a cursor on.
+    """List the live keys that match a filter, sorted, from a cursor on.
 
     Attributes:
-        limit: keys at most, None for all of them.
-        cursor: where the page begins, None for the first one.
+        limit: the largest number of keys; None for all of them.
+        cursor: where the page begins; None for the first page.
     """
 
     bucket: str
@@ -306,7 +306,7 @@ class ListPage(NamedTuple):
 
 
 class ReadKeys(NamedTuple):
-    """Read what a bucket holds of the keys that a filter accepts, in revision order."""
+    """Read the entries of the keys that match a filter, in revision order."""
 
     bucket: str
     key_filter: Filter
@@ -314,10 +314,10 @@ class ReadKeys(NamedTuple):
 
 
 class DeleteKeys(NamedTuple):
-    """Delete the live keys that a filter accepts and that nobody has written since.
+    """Delete the live keys that match a filter and that nobody has written since.
 
     Attributes:
-        purge: whether to drop the keys' history, too.
+        purge: whether to remove the keys' history too.
         dry_run: whether to count the keys only.
     """
 
@@ -328,10 +328,10 @@ class DeleteKeys(NamedTuple):
 
 
 class Compact(NamedTuple):
-    """Remove the tombstones of keys of which nothing else is stored.
+    """Remove tombstones of keys without any other stored message.
 
     Attributes:
-        older_than: seconds since a tombstone was written, at least.
+        older_than: the lowest age of a tombstone in seconds.
     """
 
     bucket: str

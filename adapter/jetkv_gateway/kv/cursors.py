@@ -1,11 +1,11 @@
 """Cursors of pages: where the next page of a listing begins. Pure (docs/http-api.md#pages).
 
-A cursor holds all that the next page needs, so any worker of any gateway can go on, after a restart
-too. Nothing is stored for it, and it does not expire by time.
+A cursor contains all that the next page needs, so any worker of any gateway can continue, even
+after a restart. Nothing is stored for it, and it does not expire by time.
 
-It is not signed, since gateways share no secret and a signature would protect nothing: whoever
-makes one up gets a page that an ordinary request can get as well, and passes the same access check.
-A checksum tells a cursor that was cut or changed by accident from a whole one.
+It is not signed. Gateways share no secret, and a signature would protect nothing: a forged cursor
+gets a page that an ordinary request can get too, after the same access check. A checksum detects
+cursors that were cut or changed by accident.
 """
 
 import re
@@ -29,10 +29,11 @@ class Cursor(NamedTuple):
     """Where a page begins.
 
     Attributes:
-        created_at: of the bucket, RFC 3339: another one means another bucket of the same name.
-        as_of: the newest revision of the bucket when the first page was asked for. A list of keys
-            that is older than this could lack a key that was live when the first page was made.
-        after: the last key of the page before.
+        created_at: of the bucket, RFC 3339. If it differs, the bucket is a new one of the same
+            name.
+        as_of: the newest revision of the bucket when the first page was requested. An older list of
+            keys could lack a key that was live when the first page was made.
+        after: the last key of the previous page.
     """
 
     created_at: str
@@ -41,7 +42,7 @@ class Cursor(NamedTuple):
 
 
 class CursorScope(NamedTuple):
-    """What a cursor is bound to; `filter` is the text of a compiled `Filter`."""
+    """The request that a cursor is valid for. `filter` is the text of a compiled `Filter`."""
 
     bucket: str
     filter: str
@@ -69,10 +70,10 @@ def write_cursor(cursor: Cursor, scope: CursorScope) -> str:
 
 
 def read_cursor(text: str, scope: CursorScope) -> Cursor:
-    """Read a cursor that `write_cursor` has written for the same scope.
+    """Parse a cursor that `write_cursor` wrote for the same scope.
 
     Raises:
-        InvalidArgument: it is cut or changed, or belongs to another scope.
+        InvalidArgument: the cursor was changed, or belongs to another scope.
     """
     payload = _payload(text)
     place = len(_VERSION)

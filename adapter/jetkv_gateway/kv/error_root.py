@@ -1,4 +1,4 @@
-"""The root of the tree of errors; the tree itself is in `kv.errors`."""
+"""The base class of all errors. `kv.errors` has the whole tree."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,7 +7,7 @@ __all__ = ["GatewayError"]
 
 
 class GatewayError(Exception):
-    """Root of the tree.
+    """The base class of all errors.
 
     Attributes:
         message: the text of the answer's `error` field.

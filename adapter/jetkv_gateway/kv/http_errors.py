@@ -1,6 +1,6 @@
 """Errors about HTTP itself, such as an unknown method or a head that is too large.
 
-They are a part of the tree in `kv.errors`, which is where to import them from.
+They belong to the tree in `kv.errors`; import them from there.
 """
 
 from jetkv_gateway.kv.error_root import GatewayError
@@ -29,7 +29,7 @@ class UpgradeRequired(GatewayError):
 
 
 class MethodNotAllowed(GatewayError):
-    """Raised when the route exists and the method does not; `allow` lists those that do."""
+    """Raised if the route exists, but not with this method; `allow` lists its methods."""
 
     status = 405
     code = "invalid_argument"
@@ -75,11 +75,11 @@ class ExpectationFailed(GatewayError):
     text = "expectation not known"
 
     def __init__(self) -> None:
-        super().__init__(hint="only Expect: 100-continue is")
+        super().__init__(hint="the gateway supports only Expect: 100-continue")
 
 
 class RequestTooSlow(GatewayError):
-    """Raised when a request does not come in time; nothing of it was done."""
+    """Raised if a request does not arrive in time; nothing was done."""
 
     status = 408
     code = "deadline_exceeded"
@@ -87,7 +87,7 @@ class RequestTooSlow(GatewayError):
 
 
 class CodingUnsupported(GatewayError):
-    """Raised for a body whose Transfer-Encoding is more than chunked; nothing was stored."""
+    """Raised for a Transfer-Encoding other than chunked; nothing was stored."""
 
     status = 501
     code = "invalid_argument"
@@ -95,5 +95,5 @@ class CodingUnsupported(GatewayError):
 
     def __init__(self) -> None:
         super().__init__(
-            hint="only chunked is; to store a compressed value, name it in Content-Encoding"
+            hint="use chunked; to store a compressed value, name its coding in Content-Encoding"
         )

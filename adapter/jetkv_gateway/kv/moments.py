@@ -1,4 +1,4 @@
-"""Moments as text: RFC 3339 in UTC, as nats-server writes them. Pure."""
+"""Times as text: RFC 3339 in UTC, as nats-server writes them. Pure."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,7 +9,7 @@ _SECOND = 1_000_000_000
 
 
 def rfc3339(nanoseconds: int) -> str:
-    """Return a moment since 1970 as text, with no more digits than it needs (Go's RFC3339Nano)."""
+    """Return a time since 1970 as text with as few digits as possible (Go's RFC3339Nano)."""
     seconds, rest = divmod(nanoseconds, _SECOND)
     if not rest:
         return _second(seconds) + "Z"

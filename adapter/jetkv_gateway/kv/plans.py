@@ -1,9 +1,9 @@
-"""The plan of a change: a bucket as it stands, compared with the settings that are wanted. Pure.
+"""The plan of a change of a bucket: its current settings compared with the wanted ones. Pure.
 
-    current, wanted → plan → changes, of which some may lose what is stored, and some are impossible
+    current, wanted → plan → changes, of which some may lose data and some are impossible
 
-Whoever makes the change asks the server which of the losses are real: less history loses nothing
-where no key has more.
+The caller asks the server which losses are real: less history loses nothing if no key has more
+revisions.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ __all__ = ["BucketChange", "Changed", "Difference", "Plan", "plan"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A setting as it stands, and as it is wanted."""
+    """The current and the wanted value of a setting."""
 
     current: Any
     wanted: Any
@@ -34,12 +34,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What it takes to give a bucket the wanted settings, by name.
+    """The changes that give a bucket the wanted settings, by name of the setting.
 
     Attributes:
-        changes: all that differ, those below among them.
-        losses: changes that may remove what is stored.
-        impossible: changes that NATS cannot make on a stream that exists.
+        changes: every difference, including those in `losses` and `impossible`.
+        losses: changes that may remove stored data.
+        impossible: changes that NATS cannot make on an existing stream.
     """
 
     changes: Mapping[str, Difference]
@@ -49,18 +49,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class BucketChange:
-    """What a PUT or PATCH of a bucket asks for.
+    """A PUT or PATCH of a bucket.
 
     Attributes:
         name: of the bucket.
-        wanted: the settings that are named; in `metadata`, None removes a key.
-        create: whether a bucket that does not exist is created.
-        allow_data_loss: whether stored data may go.
-        dry_run: whether nothing is to be done.
+        wanted: the settings in the request; in `metadata`, None removes a key.
+        create: whether to create the bucket if it does not exist.
+        allow_data_loss: whether the change may remove stored data.
+        dry_run: whether to change nothing.
 
     Raises:
         InvalidBucketName: see `check_bucket`.
-        InvalidArgument: a value is out of its range; the text names the setting.
+        InvalidArgument: a value is out of range; the text names the setting.
     """
 
     name: str
@@ -75,7 +75,7 @@ class BucketChange:
 
     @property
     def spec(self) -> BucketSpec:
-        """The bucket to be created where there is none."""
+        """The bucket to create if it does not exist."""
         metadata = self.wanted.get("metadata", {})
         kept = {key: text for key, text in metadata.items() if text is not None}
         return BucketSpec(name=self.name, **{**self.wanted, "metadata": kept})
@@ -83,12 +83,12 @@ class BucketChange:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What became of a `BucketChange`.
+    """The result of a `BucketChange`.
 
     Attributes:
-        info: the bucket; of a dry run, as it would be.
-        changed: the settings that were changed, by name; of a new bucket, those that were named.
-        created: whether there was none before.
+        info: the bucket; for a dry run, as it would be.
+        changed: the names of the changed settings; for a new bucket, those in the request.
+        created: whether the bucket is new.
     """
 
     info: BucketInfo
@@ -97,14 +97,14 @@ class Changed:
 
 
 def plan(current: BucketSettings, wanted: Mapping[str, Any]) -> Plan:
-    """Compare a bucket as it stands with the settings that are wanted.
+    """Compare the current settings of a bucket with the wanted ones.
 
     Args:
-        wanted: the settings that are named; what is not named, or None, stays as it is. `metadata`
-            are merged: None removes a key.
+        wanted: values by name; a setting that is missing or None keeps its current value.
+            `metadata` is merged: None removes a key.
 
     Raises:
-        InvalidArgument: two settings would not go together.
+        InvalidArgument: two settings exclude each other.
     """
     changes: dict[str, Difference] = {}
     losses: dict[str, Difference] = {}
@@ -124,7 +124,7 @@ def plan(current: BucketSettings, wanted: Mapping[str, Any]) -> Plan:
 
 
 def _whole(current: BucketSettings, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is wanted, with what follows from it."""
+    """Return the wanted settings, with those that follow from them."""
     asked = {name: wanted[name] for name in FIELDS if wanted.get(name) is not None}
     if "metadata" in asked:
         merged = {**current.metadata, **asked["metadata"]}

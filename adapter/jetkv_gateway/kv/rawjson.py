@@ -1,7 +1,7 @@
-"""Parts of a JSON document as they were sent, so that no number in them loses a digit. Pure.
+"""Parts of a JSON document as they were sent, so that no number loses a digit. Pure.
 
-A parser turns a number of many digits into the nearest one that it can hold. A value is data that
-others will read, so what such a parser would change is taken from the text itself.
+A JSON parser rounds a number with many digits. Values are data for others, so numbers that the
+parser would change are taken from the text itself.
 """
 
 import re
@@ -24,19 +24,19 @@ _DECODER = JSONDecoder(parse_int=_anything, parse_float=_anything)
 
 
 def has_long_numbers(document: bytes) -> bool:
-    """Return whether a document may hold a number that a parser would change."""
+    """Return whether a document may contain a number that a parser would change."""
     return _LONG.search(document) is not None
 
 
 def raw_members(document: str, array: str, name: str) -> list[dict[str, str]]:
-    """Return for each object of an array what it holds under a name, as text, if it holds it.
+    """Return the text of a member of each object in an array, if the object has that member.
 
     Args:
-        document: an object, and valid JSON.
-        array: the name of the array in it; each of its elements counts that is an object.
+        document: a valid JSON object.
+        array: the name of the array in it; elements that are not objects are skipped.
 
     Raises:
-        InvalidArgument: it is nested too deeply.
+        InvalidArgument: the document is nested too deeply.
     """
     found: list[dict[str, str]] = []
     try:

@@ -127,16 +127,16 @@ class Batches(Protocol):
     ) -> AbstractAsyncContextManager[Snapshot]:
         """Read keys as of one moment, which is not before this call.
 
-        What is large counts as held until the context is left.
+        Large values hold memory credit until you leave the context.
 
         Raises:
-            AnswerTooLarge: the values are more than one answer may have.
-            TooManyRequests: too much is held by others.
+            AnswerTooLarge: the values exceed the limit of one answer.
+            TooManyRequests: other requests hold too much memory.
         """
         ...
 
     async def apply(self, command: BatchWrite, retries: Retries) -> Applied:
-        """Apply an atomic batch: all of it, or nothing; of a retry, return what the first one did.
+        """Apply an atomic batch, all of it or nothing; a retry returns the result of the first try.
 
         Raises:
             ConditionsFailed: a condition does not hold.
@@ -164,9 +164,9 @@ class Page(NamedTuple):
     """One page of a listing, sorted by the keys' UTF-8 bytes.
 
     Attributes:
-        items: keys, `KeyMeta` or entries, as the command includes them. There may be fewer than
-            its limit, none even, while there is more.
-        following: where the next page begins, None for the last one.
+        items: keys, `KeyMeta` or entries, as the command asks. A page may have fewer items than its
+            limit, or none, although more follow.
+        following: where the next page begins; None after the last page.
     """
 
     items: Sequence[str] | Sequence[KeyMeta] | Sequence[Entry]
@@ -174,36 +174,37 @@ class Page(NamedTuple):
 
 
 class Pages(Protocol):
-    """A listing, page by page."""
+    """A listing in pages."""
 
     async def page(self, command: ListPage, retries: Retries) -> Page:
         """Return a page.
 
-        Every key that is live from the first page to the last is in exactly one of them.
+        Every key that is live from the first page to the last is in exactly one page.
 
         Raises:
-            CursorExpired: the bucket of the cursor is gone, or another one of the same name.
-            TooManyRequests: too many listings run already.
+            CursorExpired: the bucket of the cursor was deleted, or replaced by one of the same
+                name.
+            TooManyRequests: too many listings are running.
         """
         ...
 
 
 class Reading(Protocol):
-    """All that a bucket holds of some keys, as it is read."""
+    """A running bulk read of a bucket."""
 
     @property
     def revision(self) -> int:
-        """Once `parts` has ended: all that was stored up to this revision was delivered."""
+        """After the end of `parts`: everything stored up to this revision was delivered."""
         ...
 
     def parts(self) -> AsyncGenerator[Sequence[KeyMeta] | Sequence[Entry], None]:
-        """Yield entries, or `KeyMeta` where no values are wanted, in revision order.
+        """Yield entries, or `KeyMeta` if no values are wanted, in revision order.
 
-        Nothing is fetched while nobody takes what has come. A key that is written meanwhile may
-        come again with its newer revision; every key that is live throughout comes.
+        Nothing is fetched before you take the previous part. A key that is written meanwhile may
+        come again with its newer revision. Every key that is live the whole time comes.
 
         Raises:
-            GatewayError: what was yielded is not all.
+            GatewayError: the reading is incomplete.
         """
         ...
 
@@ -212,21 +213,21 @@ class Readings(Protocol):
     """Bulk reads in bounded memory."""
 
     def read(self, command: ReadKeys) -> AbstractAsyncContextManager[Reading]:
-        """Open a reading; leaving the context removes it from the server.
+        """Start a reading. Leaving the context removes its consumer from the server.
 
         Raises:
-            TooManyRequests: too many run already.
+            TooManyRequests: too many readings are running.
         """
         ...
 
 
 class Swept(NamedTuple):
-    """What a deletion of many keys has done.
+    """The result of a deletion of many keys.
 
     Attributes:
-        matched: live keys that were found.
-        deleted: those of them that were deleted; others had been written since, or were gone.
-        revision: of the newest tombstone; without any, that of the bucket when it began.
+        matched: the number of live keys that were found.
+        deleted: the number of those that were deleted. The others were written since, or were gone.
+        revision: of the newest tombstone; without one, of the bucket at the beginning.
     """
 
     matched: int
@@ -238,21 +239,21 @@ class Sweeps(Protocol):
     """Deletes of many keys."""
 
     def delete_keys(self, command: DeleteKeys, retries: Retries) -> AsyncGenerator[Swept, None]:
-        """Delete keys one by one, each at the revision that was seen, and yield the progress.
+        """Delete keys one by one, each at the revision that was read, and yield the progress.
 
-        The last one that is yielded is the result. Keys that are written after the call began stay.
+        The last result is the final one. A key that is written after the call began stays.
 
         Raises:
-            OutcomeUnknown: not all were deleted.
-            GatewayError: one could not be deleted, or not all were found.
+            OutcomeUnknown: not all keys were deleted.
+            GatewayError: a key could not be deleted, or not all keys were found.
         """
         ...
 
     async def compact(self, command: Compact, retries: Retries) -> int:
-        """Remove tombstones that stand alone, and return how many were removed.
+        """Remove tombstones of keys without any other message; return the number removed.
 
         Raises:
-            OutcomeUnknown: not all were removed.
+            OutcomeUnknown: not all of them were removed.
         """
         ...
 
@@ -366,16 +367,17 @@ class Buckets(Protocol):
 
 
 class BucketChanges(Protocol):
-    """Changes of buckets that exist, or are created for it."""
+    """Changes of buckets."""
 
     async def apply(self, change: BucketChange, retries: Retries | None = None) -> Changed:
-        """Give a bucket the settings that are wanted; nothing is sent if it has them already.
+        """Give a bucket the wanted settings; send nothing if it has them already.
 
-        Of a change that is refused, nothing is applied.
+        If the change is refused, none of it is applied.
 
         Raises:
-            BucketNotFound: there is none, and none is to be created.
-            CannotBeChanged, WouldLoseData, PermissionDenied
+            BucketNotFound: the bucket does not exist and is not to be created.
+            CannotBeChanged, WouldLoseData, PermissionDenied: see
+                docs/http-api.md#changes-of-a-bucket.
         """
         ...
 
