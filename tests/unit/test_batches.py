@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jetkv_gateway.kv.batches import BatchGet, BatchWrite, Check, read_batch
 from jetkv_gateway.kv.commands import Delete, Put
-from jetkv_gateway.kv.errors import BucketUnsuitable, InvalidArgument
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.ttl import NEVER
 
 
 def read(document: Any, name: str | None = None) -> BatchGet | BatchWrite:
@@ -163,9 +164,11 @@ def test_what_is_no_json_object_is_refused(body: bytes) -> None:
         read_batch(body, "b", None)
 
 
-def test_a_ttl_is_refused_until_writes_take_one() -> None:
-    with pytest.raises(BucketUnsuitable, match=r"ops\[0\].ttl_seconds"):
-        read_one(**PUT, ttl_seconds=5)
+@pytest.mark.parametrize(("given", "ttl"), [(5, 5), ("never", NEVER)])
+def test_an_item_can_have_a_ttl(given: object, ttl: int) -> None:
+    op = read_one(**PUT, ttl_seconds=given)
+    assert isinstance(op, Put)
+    assert op.ttl == ttl
 
 
 def test_a_thousand_items_are_read() -> None:
@@ -283,7 +286,7 @@ _fields = st.dictionaries(
 def test_whatever_comes_is_read_or_refused(document: Any) -> None:
     try:
         batch = read(document, "name")
-    except (InvalidArgument, BucketUnsuitable):
+    except InvalidArgument:
         return
     items = batch.keys if isinstance(batch, BatchGet) else batch.ops
     assert 1 <= len(items) <= 1000

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from jetkv_gateway.kv.batches import MAX_ITEMS, MAX_TTL_SECONDS
+from jetkv_gateway.kv.batches import MAX_ITEMS
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES
 from jetkv_gateway.kv.model import MAX_REVISION
+from jetkv_gateway.kv.ttl import MAX_TTL_SECONDS
 
 __all__ = ["BATCH_ANSWER", "BATCH_BODY"]
 

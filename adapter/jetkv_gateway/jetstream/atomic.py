@@ -49,6 +49,7 @@ from jetkv_gateway.jetstream.requests import (
     Unreadable,
 )
 from jetkv_gateway.jetstream.snapshots import Snapshots
+from jetkv_gateway.jetstream.ttl import check_ttls
 from jetkv_gateway.kv.batches import Applied, BatchWrite, Check
 from jetkv_gateway.kv.errors import (
     BucketUnsuitable,
@@ -134,6 +135,7 @@ class AtomicBatches:
         limits = await self._buckets.limits(command.bucket, window)
         if any(not isinstance(op, Check) for op in command.ops):
             limits = await self._suitable(command, limits, window)
+            command = await self._with_ttls(command, limits, window)
         work = _Work(
             command,
             names_of(self._js.naming, command.bucket),
@@ -185,6 +187,20 @@ class AtomicBatches:
             )
         check_sizes(command.ops, min(limits.value_limit or largest, self._most))
         return limits
+
+    async def _with_ttls(
+        self, command: BatchWrite, limits: WriteLimits, window: RetryWindow
+    ) -> BatchWrite:
+        """Return the batch with what the TTLs of its items need.
+
+        Raises:
+            BucketUnsuitable: the bucket takes no such TTL, as it is now.
+        """
+        try:
+            return command._replace(ops=check_ttls(command.ops, limits))
+        except BucketUnsuitable:
+            limits = await self._buckets.fresh_limits(command.bucket, window)
+            return command._replace(ops=check_ttls(command.ops, limits))
 
     @property
     def _most(self) -> int:

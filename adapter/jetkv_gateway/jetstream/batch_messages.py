@@ -17,6 +17,7 @@ from jetkv_gateway.jetstream.api import (
     OPERATION,
     REQUEST,
     ROLLUP,
+    TTL,
 )
 from jetkv_gateway.jetstream.batch_plan import Plan, with_ids
 from jetkv_gateway.jetstream.headers import write_headers
@@ -25,6 +26,7 @@ from jetkv_gateway.kv.batches import Op
 from jetkv_gateway.kv.commands import Delete, Put
 from jetkv_gateway.kv.errors import ValueTooLarge
 from jetkv_gateway.kv.idempotency import Idempotency
+from jetkv_gateway.kv.ttl import written_ttl
 
 __all__ = ["check_messages", "check_sizes", "id_of", "messages_of"]
 
@@ -37,6 +39,8 @@ _EXPECTED_SUBJECT = EXPECTED_SUBJECT.encode()
 _EXPECTED_NEWEST = EXPECTED_NEWEST.encode()
 _MESSAGE_ID = MESSAGE_ID.encode()
 _REQUEST = REQUEST.encode()
+_ROLLUP = ROLLUP.encode()
+_TTL = TTL.encode()
 
 
 def id_of(identity: Idempotency, op: int | None) -> str:
@@ -126,6 +130,10 @@ def messages_of(
             if guarded != number:
                 other = names.subject_prefix + ops[guarded].tokens
                 block += b"%b: %b\r\n" % (_EXPECTED_SUBJECT, other.encode())
+        if isinstance(op, Put) and op.ttl is not None:
+            block += b"%b: %b\r\n" % (_TTL, written_ttl(op.ttl).encode())
+            if op.rolls_up:
+                block += b"%b: sub\r\n" % _ROLLUP
         if place == 1 or number in named:
             message_id = id_of(identity, None if place == 1 else number)
             block += b"%b: %b\r\n" % (_MESSAGE_ID, message_id.encode())

@@ -22,6 +22,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.model import Entry
+from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.store import NewestRevision
 
@@ -227,6 +228,18 @@ class BucketCache:
             return False
         await self.fresh_limits(name, window)
         return self.may_be_expired(name, entry, headers)
+
+    def set_expiry(self, name: str, entry: Entry, headers: str | bytes | None) -> None:
+        """Set when a live entry expires, as far as the cached limits tell.
+
+        Args:
+            headers: the message's headers, base64 as in the API, or the raw block.
+        """
+        lifetime = self.lifetime(name)
+        if lifetime is None or not lifetime.concerns(headers) or not entry.live:
+            return
+        end = lifetime.expires_at(nanoseconds_of(entry.created_at), headers)
+        entry.expires_at = None if end is None else rfc3339(end)
 
     def lifetime(self, name: str) -> Lifetime | None:
         """Return how long a bucket's values live, by the last look at it."""

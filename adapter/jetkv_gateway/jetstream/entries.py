@@ -241,11 +241,8 @@ class JetStreamEntries:
             return None
         message = reply["message"]
         entry = read_entry(message, subject, key)
-        lifetime = self._buckets.lifetime(names.bucket)
-        if entry is not None and entry.live and lifetime is not None:
-            created = nanoseconds_of(entry.created_at)
-            end = lifetime.expires_at(created, message.get("hdrs"))
-            entry.expires_at = None if end is None else rfc3339(end)
+        if entry is not None:
+            self._buckets.set_expiry(names.bucket, entry, message.get("hdrs"))
         return entry
 
     async def _check_size(self, bucket: str, size: int, window: RetryWindow) -> None:

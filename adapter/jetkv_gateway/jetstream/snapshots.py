@@ -268,13 +268,10 @@ class Snapshots:
             if key is None or sequence > revision:
                 return False
             newest[tokens] = entry = Entry(key, data, sequence, time, *block_kind(stored))
-            if (
-                lifetime is not None
-                and (expires or _TTL in stored)
-                and entry.live
-                and await self._buckets.is_expired(names.bucket, entry, stored, window)
-            ):
-                entry.operation = Operation.PURGE
+            if lifetime is not None and (expires or _TTL in stored) and entry.live:
+                if await self._buckets.is_expired(names.bucket, entry, stored, window):
+                    entry.operation = Operation.PURGE
+                self._buckets.set_expiry(names.bucket, entry, stored)
             size += len(data)
             if not found.values:
                 entry.data = b""
@@ -358,4 +355,6 @@ class Snapshots:
             and await self._buckets.is_expired(names.bucket, entry, message.get("hdrs"), window)
         ):
             entry.operation = Operation.PURGE
+        if entry is not None:
+            self._buckets.set_expiry(names.bucket, entry, message.get("hdrs"))
         return entry

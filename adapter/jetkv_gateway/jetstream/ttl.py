@@ -6,6 +6,7 @@ A touch is one conditional write of the same value. The rules are in `kv/ttl.py`
 
 import asyncio
 import math
+from collections.abc import Sequence
 
 from jetkv_gateway.jetstream.api import get_sequence
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
@@ -15,6 +16,7 @@ from jetkv_gateway.jetstream.expiry import own_ttl
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.write_replies import LastMessage
 from jetkv_gateway.jetstream.writes import Writes
+from jetkv_gateway.kv.batches import Op
 from jetkv_gateway.kv.commands import Put, Touch, Touched
 from jetkv_gateway.kv.errors import (
     BucketUnsuitable,
@@ -26,7 +28,7 @@ from jetkv_gateway.kv.model import MUST_NOT_EXIST
 from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.ttl import NEVER, TtlRules
 
-__all__ = ["Touches", "check_ttl"]
+__all__ = ["Touches", "check_ttl", "check_ttls"]
 
 
 async def check_ttl(
@@ -57,6 +59,25 @@ def _rules(limits: WriteLimits) -> TtlRules:
         shortest=limits.shortest_ttl,
         since=None if able else since(Capability.KEY_TTL),
     )
+
+
+def check_ttls(ops: Sequence[Op], limits: WriteLimits) -> tuple[Op, ...]:
+    """Return the ops of a batch with what their TTLs need.
+
+    Raises:
+        BucketUnsuitable: the bucket takes no such TTL; the text names the item.
+    """
+    rules, checked = _rules(limits), list(ops)
+    for number, op in enumerate(ops):
+        if not isinstance(op, Put) or op.ttl is None:
+            continue
+        try:
+            rules.check(op.ttl, drops_history=op.expected == MUST_NOT_EXIST)
+        except BucketUnsuitable as error:
+            error.message = f"ops[{number}].ttl_seconds: {error.message}"
+            raise
+        checked[number] = op._replace(rolls_up=limits.history > 1)
+    return tuple(checked)
 
 
 class Touches:

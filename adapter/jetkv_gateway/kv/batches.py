@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from jetkv_gateway.kv.commands import Delete, Put
-from jetkv_gateway.kv.errors import BucketUnsuitable, InvalidArgument
+from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.keys import check_bucket, encode
 from jetkv_gateway.kv.media import storable_type
 from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Entry
 from jetkv_gateway.kv.rawjson import has_long_numbers, raw_members
+from jetkv_gateway.kv.ttl import MAX_TTL_SECONDS, NEVER
 
 __all__ = [
     "MAX_BODY_BYTES",
     "MAX_ITEMS",
-    "MAX_TTL_SECONDS",
     "MAX_VALUE_BYTES",
     "Applied",
     "BatchGet",
@@ -40,9 +40,6 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 """Bytes of all values in the answer to a batch get."""
-
-MAX_TTL_SECONDS = 3_153_600_000
-"""A hundred years."""
 
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
@@ -124,7 +121,6 @@ def read_batch(body: bytes, bucket: str, idempotency_key: str | None) -> BatchGe
 
     Raises:
         InvalidArgument: the body is invalid; the text names the item and the rule.
-        BucketUnsuitable: no bucket supports what the body asks for.
     """
     check_bucket(bucket)
     try:
@@ -226,10 +222,8 @@ def _read_put(
         if "revision" not in given:
             raise InvalidArgument(f"{where}.revision: is missing")
         expected = _revision(where, given["revision"], least=1)
-    if "ttl_seconds" in given:
-        _ttl(where, given["ttl_seconds"])
-        raise BucketUnsuitable(f"{where}.ttl_seconds: this bucket cannot give a key its own TTL")
-    return Put(bucket, key, tokens, value, media, None, expected)
+    ttl = _ttl(where, given["ttl_seconds"]) if "ttl_seconds" in given else None
+    return Put(bucket, key, tokens, value, media, None, expected, ttl=ttl)
 
 
 def _value(
@@ -290,10 +284,10 @@ def _revision(where: str, number: Any, *, least: int) -> int:
     return number
 
 
-def _ttl(where: str, ttl: Any) -> int | str:
-    """Return a TTL in seconds, or `never`."""
+def _ttl(where: str, ttl: Any) -> int:
+    """Return a TTL in seconds, or `NEVER`."""
     if ttl == "never":
-        return "never"
+        return NEVER
     if type(ttl) is not int or not 1 <= ttl <= MAX_TTL_SECONDS:
         raise InvalidArgument(
             f"{where}.ttl_seconds: must be an integer from 1 to {MAX_TTL_SECONDS}, or 'never'"
@@ -356,6 +350,7 @@ def _named_op(op: Op, name: str) -> Op:
             content_type=op.content_type,
             expected=op.expected,
             idempotency_key=name,
+            ttl=op.ttl,
         )
     assert isinstance(op, Delete), "a check has been refused"
     return Delete.of(op.bucket, op.key, purge=op.purge, expected=op.expected, idempotency_key=name)
@@ -368,6 +363,6 @@ def _content(op: Op) -> bytes:
     elif isinstance(op, Delete):
         fields = op.operation, op.key, op.expected
     else:
-        fields = op.operation, op.key, op.expected, op.content_type, len(op.value)
+        fields = op.operation, op.key, op.expected, op.content_type, op.ttl, len(op.value)
     value = op.value if isinstance(op, Put) else b""
     return orjson.dumps(fields) + value
