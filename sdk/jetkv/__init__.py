@@ -6,8 +6,8 @@
         users = client.kv().bucket("users")
         users.put("user:1", {"name": "Ada"})
 
-`AsyncClient` has the same names, awaited. What is built of them is in `jetkv.recipes`, what tests
-need in `jetkv.testing`.
+`AsyncClient` has the same methods; you await them. `jetkv.recipes` has caches, locks and more.
+`jetkv.testing` has a pytest plugin.
 """
 
 from jetkv._async.bucket import AsyncBucket

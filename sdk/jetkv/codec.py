@@ -1,4 +1,4 @@
-"""Values as bytes and back: JSON, text, bytes, or any type that pydantic validates."""
+"""Turns values into bytes and back: JSON, text, bytes, and every type that pydantic validates."""
 
 import functools
 import json
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Codec(Protocol[T]):
-    """How a bucket's values are stored.
+    """Turns the values of a bucket into bytes and back. Write your own for other formats.
 
     Attributes:
-        content_type: what other clients are told about the bytes; it decides how the gateway's
-            `values=json` shows them (docs/http-api.md).
+        content_type: the content type that is stored with the bytes. Other clients see it, and the
+            gateway's `values=json` depends on it (docs/http-api.md).
     """
 
     @property
@@ -29,21 +29,21 @@ class Codec(Protocol[T]):
         """Return the bytes to store.
 
         Raises:
-            ValueError, TypeError: it cannot be stored; the text says why.
+            ValueError, TypeError: the value cannot be stored; the text says why.
         """
         ...
 
     def decode(self, raw: bytes) -> T:
-        """Return the value of stored bytes.
+        """Return the value that the bytes stand for.
 
         Raises:
-            ValueError: they are no such value; the text says why.
+            ValueError: the bytes do not fit the type; the text says why.
         """
         ...
 
 
 class JsonCodec:
-    """JSON of RFC 8259: no NaN, no infinities, so that every other client can read it."""
+    """JSON of RFC 8259: without NaN and infinity, so that every other client can read it."""
 
     content_type = "application/json"
 
@@ -52,13 +52,13 @@ class JsonCodec:
             text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
             return text.encode()
         except RecursionError as error:
-            raise ValueError("it is nested too deeply") from error
+            raise ValueError("the value is nested too deeply") from error
 
     def decode(self, raw: bytes) -> Any:
         try:
             return json.loads(raw.decode(), parse_constant=_no_constant)
         except RecursionError as error:
-            raise ValueError("it is nested too deeply") from error
+            raise ValueError("the value is nested too deeply") from error
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -66,7 +66,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class BytesCodec:
-    """Bytes, as they are."""
+    """Bytes, unchanged."""
 
     content_type = "application/octet-stream"
 
@@ -96,23 +96,25 @@ class TextCodec:
 class PydanticCodec(Generic[T]):
     """JSON of a type that pydantic validates: a model, a dataclass, `list[int]`, `int | None`.
 
-    What is stored reads back as the same value, or is refused before it goes out: a secret that is
-    shown as stars, a field that is written under another name than it is read by, the fields of
-    a subclass, what a serializer rounds off. What a type does not store (`exclude=True`, private
-    attributes) has to be as it is after reading, such as at its default.
+    A value that would not read back as the same value is refused before it is sent. Examples are a
+    secret that is shown as stars, a field that is written under another name than it is read under,
+    the extra fields of a subclass, and a number that a serializer rounds. A part that the type does
+    not store (`exclude=True`, a private attribute) must have the value that it has after reading,
+    which is usually its default.
     """
 
     content_type = "application/json"
 
     def __init__(self, kind: Any) -> None:
-        # The import takes longer than all the rest of the SDK; JSON, text and bytes do without.
+        # Imported here, because it takes longer than the rest of the SDK, and JSON, text and bytes
+        # do not need it.
         import pydantic
 
         self._invalid = pydantic.ValidationError
         self._name = getattr(kind, "__name__", None) or str(kind)
-        # A name in quotes would be looked up among ours.
+        # pydantic would look a name up in this module.
         if isinstance(kind, str):
-            raise _no_type(kind, "it is a name")
+            raise _unsupported(kind, "it is a name, not a type")
         try:
             self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(kind)
             if not self._adapter.pydantic_complete:
@@ -122,25 +124,25 @@ class PydanticCodec(Generic[T]):
             pydantic.PydanticUndefinedAnnotation,
             pydantic.PydanticUserError,
         ) as error:
-            raise _no_type(kind, str(error).partition("\n")[0]) from error
+            raise _unsupported(kind, str(error).partition("\n")[0]) from error
 
     def encode(self, value: T) -> bytes:
         try:
             raw = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
         except ValueError as error:
-            # Asked this way, pydantic names the place.
+            # Validating the value again gives an error that names the field.
             self._validated(lambda: self._adapter.validate_python(value))
-            raise ValueError(f"no {self._name}: {_without_values(str(error))}") from None
+            raise ValueError(f"not a {self._name}: {_without_values(str(error))}") from None
         if b"Infinity" in raw or b"NaN" in raw:
-            # Some settings of pydantic's write these, which is no JSON to others.
+            # With some settings, pydantic writes these, which are not JSON. This raises the error.
             JSON.decode(raw)
         try:
             read = self.decode(raw)
         except ValueError as error:
-            raise ValueError(f"it would not read back: {error}") from None
+            raise ValueError(f"the value would not read back: {error}") from None
         found = difference(value, read)
         if found is not None:
-            raise ValueError(f"it would not read back as it is: {found}")
+            raise ValueError(f"the value would not read back as the same value: {found}")
         return raw
 
     def decode(self, raw: bytes) -> T:
@@ -154,10 +156,10 @@ class PydanticCodec(Generic[T]):
             parts = [
                 f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in found[:3]
             ]
-            raise ValueError(f"no {self._name}: {'; '.join(parts)}") from None
+            raise ValueError(f"not a {self._name}: {'; '.join(parts)}") from None
 
 
-# pydantic's texts show values, and these end in logs.
+# pydantic's texts show values, which must not get into logs.
 _UNEXPECTED = re.compile(
     r"^\s*PydanticSerializationUnexpectedValue\(Expected `([^`]+)`[^\[]*"
     r"\[(?:field_name='([^']*)')?",
@@ -168,14 +170,14 @@ _UNEXPECTED = re.compile(
 def _without_values(text: str) -> str:
     found = _UNEXPECTED.findall(text)
     if not found:
-        return "it cannot be stored" if "input_value" in text else text
+        return "the value cannot be stored" if "input_value" in text else text
     return "; ".join(f"{place or 'value'}: expected {wanted}" for wanted, place in found[:3])
 
 
-def _no_type(kind: object, reason: str) -> InvalidArgumentError:
+def _unsupported(kind: object, reason: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"{kind!r} is no type that pydantic can validate: {reason}",
-        hint="use a model, a dataclass, a typed dict, bytes, str, or a codec of your own",
+        f"pydantic cannot validate {kind!r}: {reason}",
+        hint="use a model, a dataclass, a typed dict, bytes, str, or your own codec",
     )
 
 
@@ -184,14 +186,14 @@ _SIMPLE: dict[Any, Codec[Any]] = {None: JSON, bytes: BytesCodec(), str: TextCode
 
 
 def codec_for(kind: Any) -> Codec[Any]:
-    """Return the codec of a bucket's type; a codec is its own.
+    """Return the codec for a bucket's type. If the type is a codec, return it.
 
     Raises:
-        InvalidArgumentError: pydantic cannot validate such a type.
+        InvalidArgumentError: pydantic cannot validate the type.
     """
     try:
         simple = _SIMPLE.get(kind)
-    except TypeError:  # a type with unhashable parts, such as Annotated[int, []]
+    except TypeError:  # The type has unhashable parts, such as Annotated[int, []].
         return PydanticCodec(kind)
     if simple is not None:
         return simple

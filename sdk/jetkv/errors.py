@@ -1,16 +1,16 @@
 """Every error of the SDK, in one tree.
 
     JetKVError
-    ├── InvalidArgumentError       400  a part of the call breaks a rule
-    ├── ValueDecodeError                the stored bytes are not a value of the bucket's type
+    ├── InvalidArgumentError       400  an argument is invalid
+    ├── ValueDecodeError                the stored bytes do not fit the bucket's type
     ├── ClientClosedError               the client was closed before the call
     ├── AuthenticationError        401  no token, or a wrong one
     ├── PermissionDeniedError      403  the token does not allow this
     ├── NotFoundError              404
     │   ├── BucketNotFoundError
-    │   └── KeyNotFoundError            no live value: never written, deleted or expired
+    │   └── KeyNotFoundError            the key has no value: never written, deleted or expired
     ├── BucketExistsError          409
-    ├── BucketUnsuitableError      409  the bucket, as it is configured, cannot do this
+    ├── BucketUnsuitableError      409  the bucket's settings do not allow this
     │   ├── BucketProtectedError        it cannot be deleted
     │   ├── CannotBeChangedError        NATS cannot change such a setting of a bucket
     │   └── WouldLoseDataError          the change of the bucket would remove what is stored
@@ -18,21 +18,21 @@
     ├── PreconditionFailedError    412
     │   ├── KeyExistsError
     │   ├── ConditionsFailedError       of a transaction; `failed` names the keys
-    │   └── RevisionMismatchError       `current_revision` says what is there instead
-    ├── ValueTooLargeError         413  `limit_bytes` says what is allowed
-    ├── BucketFullError            507  of no use to repeat
-    ├── UnavailableError           503  certainly not applied: the gateway or NATS is away
+    │   └── RevisionMismatchError       `current_revision` is the key's revision
+    ├── ValueTooLargeError         413  `limit_bytes` is the limit
+    ├── BucketFullError            507  repeating the call does not help
+    ├── UnavailableError           503  the gateway or NATS is away; nothing was applied
     │   └── TooManyRequestsError   429
     ├── DeadlineExceededError      504  a read that got no answer in time
-    ├── OutcomeUnknownError        504  a write that may have been applied, or may be later
-    ├── WatchLostError                  a watch cannot go on without missing something
-    ├── LockError                       of `jetkv.recipes`
-    │   ├── LockTimeoutError            somebody else held it all the time
-    │   └── LockLostError               it is not held any more
-    ├── UnexpectedAnswerError           what answers is no jetkv gateway
+    ├── OutcomeUnknownError        504  a write that may have been applied, or may be applied later
+    ├── WatchLostError                  a watch cannot go on without missing changes
+    ├── LockError                       errors of `jetkv.recipes.Lock` and `Election`
+    │   ├── LockTimeoutError            another holder held the lock all the time
+    │   └── LockLostError               the lock is no longer held
+    ├── UnexpectedAnswerError           the answer does not come from a jetkv gateway
     └── GatewayError               500  a defect of the gateway; its log has the request id
 
-A transport's own exceptions never come out; they are the `__cause__` of one of these.
+You never see an exception of the HTTP library; it is the `__cause__` of one of these errors.
 """
 
 from collections.abc import Mapping
@@ -79,12 +79,12 @@ class JetKVError(Exception):
     Attributes:
         message: what went wrong.
         hint: what to do next, or None.
-        status: HTTP status of the answer, None where there was none.
+        status: the HTTP status of the answer; None if there was no answer.
         code: the kind of error, such as `not_found`.
-        retryable: whether the same call can work later and does no harm; what could be repeated
-            at once has been, so this is for after a longer wait.
-        request_id: under which the gateway logged the request, or None.
-        details: machine-readable facts of the answer.
+        retryable: whether the same call may succeed later and does no harm. The client has already
+            retried, so wait longer before you repeat the call.
+        request_id: the id of the request in the gateway's log, or None.
+        details: machine-readable details of the answer.
     """
 
     default_code: ClassVar[str] = "internal"
@@ -116,16 +116,16 @@ class JetKVError(Exception):
 
 
 class InvalidArgumentError(JetKVError):
-    """Raised when a part of the call breaks a rule; the text names the part and the rule."""
+    """Raised if an argument is invalid; the text names the argument and the rule."""
 
     default_code = "invalid_argument"
 
 
 class ValueDecodeError(JetKVError):
-    """Raised when stored bytes are not a value of the bucket's type.
+    """Raised if stored bytes do not fit the bucket's type.
 
     Attributes:
-        raw: the bytes as they are stored.
+        raw: the stored bytes.
     """
 
     default_code = "invalid_value"
@@ -136,55 +136,55 @@ class ValueDecodeError(JetKVError):
 
 
 class ClientClosedError(JetKVError):
-    """Raised for a call on a client that is closed; make another client."""
+    """Raised for a call on a closed client; make another client."""
 
     default_code = "client_closed"
 
 
 class AuthenticationError(JetKVError):
-    """Raised when the gateway wants a token and got none, or a wrong one."""
+    """Raised if the gateway requires a token, and the client has no valid one."""
 
     default_code = "unauthenticated"
 
 
 class PermissionDeniedError(JetKVError):
-    """Raised when the token is known and does not allow this; the text names verb and bucket."""
+    """Raised if the token does not allow the call; the text names the verb and the bucket."""
 
     default_code = "permission_denied"
 
 
 class NotFoundError(JetKVError):
-    """Raised when the address is a gateway's, and there is nothing under it."""
+    """Raised if the gateway does not know the requested path."""
 
     default_code = "not_found"
 
 
 class BucketNotFoundError(NotFoundError):
-    """Raised when the bucket does not exist; `create_bucket(name, exist_ok=True)` makes it."""
+    """Raised if the bucket does not exist; `create_bucket(name, exist_ok=True)` creates it."""
 
 
 class KeyNotFoundError(NotFoundError):
-    """Raised when there is no live value: never written, deleted, or expired."""
+    """Raised if the key has no value: it was never written, was deleted, or has expired."""
 
 
 class BucketExistsError(JetKVError):
-    """Raised when a bucket exists already, or, with `exist_ok`, exists with other settings."""
+    """Raised if a bucket already exists; with `exist_ok`, if it exists with other settings."""
 
     default_code = "already_exists"
 
 
 class BucketUnsuitableError(JetKVError):
-    """Raised when the bucket, as it is configured, cannot do this; the text has the reason."""
+    """Raised if the bucket's settings do not allow the call; the text has the reason."""
 
     default_code = "failed_precondition"
 
 
 class BucketProtectedError(BucketUnsuitableError):
-    """Raised when a bucket to be deleted is protected; nothing was deleted."""
+    """Raised if you delete a bucket that is protected; nothing was deleted."""
 
 
 class CannotBeChangedError(BucketUnsuitableError):
-    """Raised when NATS cannot change such a setting of a bucket; nothing was changed.
+    """Raised if NATS cannot change a setting of a bucket; nothing was changed.
 
     `details` has the settings by name, each with `current` and `wanted`.
     """
@@ -198,18 +198,18 @@ class CursorExpiredError(JetKVError):
 
 
 class WouldLoseDataError(BucketUnsuitableError):
-    """Raised when a change of a bucket would remove what is stored; nothing was changed.
+    """Raised if a change of a bucket would remove stored data; nothing was changed.
 
     `details` has the settings by name, each with `current` and `wanted`.
     """
 
 
 class PreconditionFailedError(JetKVError):
-    """Raised when a condition of the write does not hold; nothing was written.
+    """Raised if the condition of a write is not met; nothing was written.
 
     Attributes:
-        current_revision: the revision of the key as it is now, None when there is none, or it
-            is not known.
+        current_revision: the key's revision now; None if the key has no revision, or if the
+            gateway does not say.
     """
 
     default_code = "failed_precondition"
@@ -221,11 +221,11 @@ class PreconditionFailedError(JetKVError):
 
 
 class KeyExistsError(PreconditionFailedError):
-    """Raised when `create` finds a live value."""
+    """Raised if `create` finds a value."""
 
 
 class ConditionsFailedError(PreconditionFailedError):
-    """Raised when conditions of a transaction do not hold; nothing was written.
+    """Raised if conditions of a transaction are not met; nothing was written.
 
     Attributes:
         failed: by key, the revision of each key whose condition does not hold, as it is now; 0 for
@@ -245,14 +245,14 @@ class ConditionsFailedError(PreconditionFailedError):
 
 
 class RevisionMismatchError(PreconditionFailedError):
-    """Raised when the key is at another revision than the one given; read it again."""
+    """Raised if the key is at another revision than the given one; read the key again."""
 
 
 class ValueTooLargeError(JetKVError):
-    """Raised when a value is over the bucket's or the server's limit; nothing was written.
+    """Raised if a value exceeds the limit of the bucket or the server; nothing was written.
 
     Attributes:
-        limit_bytes: the limit, None when it is not known.
+        limit_bytes: the limit in bytes; None if it is not known.
     """
 
     default_code = "invalid_argument"
@@ -264,48 +264,49 @@ class ValueTooLargeError(JetKVError):
 
 
 class BucketFullError(JetKVError):
-    """Raised when the bucket or the account has no room left."""
+    """Raised if the bucket or the NATS account has no room left."""
 
     default_code = "failed_precondition"
 
 
 class UnavailableError(JetKVError):
-    """Raised when the gateway cannot be reached, or NATS is away: certainly not applied."""
+    """Raised if the gateway cannot be reached or NATS is away; nothing was applied."""
 
     default_code = "unavailable"
     default_retryable = True
 
 
 class TooManyRequestsError(UnavailableError):
-    """Raised when the gateway has more to do than it takes on; nothing was applied."""
+    """Raised if the gateway has too many requests; nothing was applied."""
 
     default_code = "resource_exhausted"
 
 
 class DeadlineExceededError(JetKVError):
-    """Raised when a read got no answer in time; reading again is safe."""
+    """Raised if a read got no answer in time; it is safe to read again."""
 
     default_code = "deadline_exceeded"
     default_retryable = True
 
 
 class OutcomeUnknownError(JetKVError):
-    """Raised when a write may have been applied, or may be later; the hint says what to check.
+    """Raised if a write may have been applied, or may be applied later.
 
-    It was not repeated, since a second try could undo what others wrote in between.
+    The hint says how to check. The client did not repeat the write, because that could undo the
+    write of another client.
     """
 
     default_code = "deadline_exceeded"
 
 
 class WatchLostError(JetKVError):
-    """Raised when a watch cannot go on without missing something; begin with a snapshot.
+    """Raised if a watch cannot go on without missing changes; start another one with a snapshot.
 
-    One that began with a snapshot takes another by itself on `resync`, and does not raise.
+    A watch that started with a snapshot does not raise this on `resync`: it takes a new one.
 
     Attributes:
-        reason: `bucket_deleted` (or it is another one of that name by now) or `resync` (changes
-            may be missing since `last_revision`).
+        reason: `bucket_deleted` (the bucket was deleted, or deleted and created again) or `resync`
+            (changes since `last_revision` may be missing).
         last_revision: the newest revision that this watch has seen, or None.
     """
 
@@ -318,26 +319,26 @@ class WatchLostError(JetKVError):
 
 
 class LockError(JetKVError):
-    """Root of what `jetkv.recipes.Lock` and `Election` raise themselves."""
+    """Root of the errors that only `jetkv.recipes.Lock` and `Election` raise."""
 
     default_code = "lock"
 
 
 class LockTimeoutError(LockError):
-    """Raised when somebody else held the lock for as long as was waited."""
+    """Raised if another holder held the lock until the timeout."""
 
     default_retryable = True
 
 
 class LockLostError(LockError):
-    """Raised when the lock is not held any more: what it guards must stop."""
+    """Raised if the lock is no longer held: stop the work that it protects."""
 
 
 class UnexpectedAnswerError(JetKVError):
-    """Raised when what answers is no jetkv gateway: check the address."""
+    """Raised if the answer does not come from a jetkv gateway: check the address."""
 
     default_code = "unexpected_answer"
 
 
 class GatewayError(JetKVError):
-    """Raised for a defect of the gateway; its log has the traceback under the request id."""
+    """Raised for a defect of the gateway. Its log has the traceback under the request id."""

@@ -284,17 +284,17 @@ async def test_a_watch_that_is_closed_as_its_answer_begins_ends(monkeypatch) -> 
     with scripted(INFO, after(REFUSED)) as server:
         async with AsyncClient(server.url) as client:
             watch = client.kv().bucket("b").watch(snapshot=True)
-            ask = async_transport.Stream._ask
+            send = async_transport.Stream._send
 
             def close() -> None:
                 watch._reader.close()
 
             async def closing(stream: Any, *rest: Any) -> Any:
-                response = await ask(stream, *rest)
+                response = await send(stream, *rest)
                 if len(server.asked) == 2:
                     # It is there, and nobody has it yet.
                     asyncio.get_running_loop().call_soon(close)
                 return response
 
-            monkeypatch.setattr(async_transport.Stream, "_ask", closing)
+            monkeypatch.setattr(async_transport.Stream, "_send", closing)
             assert await ended(asyncio.create_task(everything(watch))) == []

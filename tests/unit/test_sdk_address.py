@@ -33,25 +33,25 @@ def test_an_address_is_its_origin_and_what_stands_before_the_api(url: str, shown
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("localhost:9123", "no http or https URL"),
-        ("", "no http or https URL"),
-        ("ftp://localhost", "no http or https URL"),
-        ("http://", "no http or https URL"),
-        ("http://localhost:port", "no URL"),
-        ("http://localhost:99999", "no URL"),
+        ("localhost:9123", "not an http or https URL"),
+        ("", "not an http or https URL"),
+        ("ftp://localhost", "not an http or https URL"),
+        ("http://", "not an http or https URL"),
+        ("http://localhost:port", "not a URL"),
+        ("http://localhost:99999", "not a URL"),
         ("http://me:secret@localhost:9123", "password"),
-        ("http://localhost:0", "no host"),
-        ("http://a..b", "no host"),
-        ("http://[fe80::1%eth0]:9123", "no host"),
-        ("http://a%20b", "no host"),
-        ("http://" + "a" * 64, "no host"),
+        ("http://localhost:0", "host or port of the URL"),
+        ("http://a..b", "host or port of the URL"),
+        ("http://[fe80::1%eth0]:9123", "host or port of the URL"),
+        ("http://a%20b", "host or port of the URL"),
+        ("http://" + "a" * 64, "host or port of the URL"),
         ("http://localhost:9123?x=1", "query"),
         ("http://localhost:9123/#x", "fragment"),
         ("http://localhost:9123/a b", "printable"),
         ("http://localhost:9123/\r\nX: y", "printable"),
-        ("http://localhost:9123/api/v1", "without /api/v1"),
-        ("http://localhost:9123/json", "decodes values itself"),
-        (None, "a URL is text"),
+        ("http://localhost:9123/api/v1", "must not have /api/v1"),
+        ("http://localhost:9123/json", "without /json"),
+        (None, "a URL must be text"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused_with_the_reason(url, reason: str) -> None:
@@ -110,7 +110,7 @@ def test_a_proxy_without_a_scheme_is_an_http_one() -> None:
 
 
 def test_a_kind_of_proxy_that_is_not_spoken_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="no http or https"):
+    with pytest.raises(InvalidArgumentError, match="must be an http or https"):
         Address.parse("http://a", proxy="socks5://proxy:1080")
 
 

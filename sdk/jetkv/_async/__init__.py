@@ -1,1 +1,1 @@
-"""The async client. `_sync` is made from it by `make format`, but for the drivers."""
+"""The async client. `make format` makes `_sync` from it, except `transport` and `runtime`."""

@@ -1,4 +1,4 @@
-"""What differs between the two clients beside the transport: waiting, and background work."""
+"""Waiting and background work of the async client. `_sync/runtime.py` is its counterpart."""
 
 import asyncio
 import inspect
@@ -27,14 +27,14 @@ current = asyncio.current_task
 
 
 async def resolve(value: MaybeAwaitable[T]) -> T:
-    """Return what a caller's function returned, awaited when it is to be."""
+    """Return the result of a caller's function; await it if the function is async."""
     if inspect.isawaitable(value):
         return await value
     return value
 
 
 class AsyncSignal:
-    """A flag to wait for."""
+    """A flag that a task can wait for; the counterpart of `threading.Event`."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -49,7 +49,7 @@ class AsyncSignal:
         return self._event.is_set()
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, or for `timeout` seconds; return whether it is set."""
+        """Wait until the flag is set, at most `timeout` seconds; return whether it is set."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._event.wait()
@@ -57,7 +57,7 @@ class AsyncSignal:
 
 
 class AsyncBackground:
-    """Work beside the caller's; whoever starts it stops it."""
+    """A task that runs in the background. The object that starts it must stop it."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         self._work = work
@@ -68,11 +68,14 @@ class AsyncBackground:
         self._task = asyncio.create_task(self._work(), name=self._name)
 
     def revive(self) -> bool:
-        """Start in a forked child, where that can be; return whether it was."""
-        return False  # an event loop does not outlive a fork
+        """Start in a forked child, if possible; return whether it started."""
+        return False  # An event loop does not survive a fork.
 
     async def stop(self, timeout: float) -> None:
-        """Wait for its end for `timeout` seconds, then cancel it; it reports its errors itself."""
+        """Wait `timeout` seconds for the task to end, then cancel it.
+
+        An error of the task is ignored here: the task itself reports its errors.
+        """
         task = self._task
         if task is None or task is asyncio.current_task():
             return

@@ -31,16 +31,18 @@ from jetkv.errors import ClientClosedError, InvalidArgumentError
 __all__ = ["Stream", "Transport"]
 
 _CHUNK = 256 * 1024
-# Less than the whole: what was only waited for, a connection, is known not to have been sent.
-_SHARE = 0.95
+# The part of the timeout for getting a connection. It is less than 1, so that a request that only
+# waited for a connection ends with "not sent" and not with "no answer".
+_CONNECT_SHARE = 0.95
 
 
-class _Calls:
-    """The connections of calls, until one of them is found to lead nowhere.
+class _CallSession:
+    """The connections that calls share, until one of them turns out to be dead.
 
     Attributes:
-        busy: how many calls use them.
-        retired: no further one will.
+        session: aiohttp's session.
+        busy: how many calls use it now.
+        retired: whether later calls use another session.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -50,44 +52,53 @@ class _Calls:
 
 
 class _Sessions(NamedTuple):
-    calls: _Calls
+    calls: _CallSession
     watches: aiohttp.ClientSession
 
 
 class Transport:
-    """Connections of one client, in the event loop that first used it."""
+    """The connections of one client. They belong to the event loop that first uses it.
+
+    Args:
+        address: the gateway's address.
+        max_connections: how many calls may run at once.
+        max_bytes: the largest answer with values or lists, after decompression.
+    """
 
     def __init__(self, address: Address, *, max_connections: int, max_bytes: int) -> None:
         self._address = address
         self._max_bytes = max_bytes
         self._base = str(address)
-        # A tunnel's proxy is told in the request for the tunnel, any other in the request itself.
-        # Not as the session's own: those aiohttp tells the proxy, too, the token among them.
+        # For https, the proxy gets its login in the request for the tunnel; for http, in the
+        # request itself. Headers of the session would not do: aiohttp also sends those to the
+        # proxy, and the token is one of them.
         tunnel = address.scheme == "https"
         self._headers = address.headers | ({} if tunnel else address.proxy_headers)
         self._proxy_headers = address.proxy_headers if tunnel else None
         self._max_connections = max_connections
         self._sessions: _Sessions | None = None
-        self._retired: set[_Calls] = set()
+        self._retired: set[_CallSession] = set()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def send(self, request: Request, timeout: float, silence: float) -> Answer:
-        """Send a request, and return the whole answer.
+    async def send(self, request: Request, timeout: float, read_timeout: float) -> Answer:
+        """Send a request and return the complete answer.
 
         Args:
+            request: the request.
             timeout: seconds for all of it.
-            silence: seconds without a byte after which the connection leads nowhere, as may all
-                that have been kept: none of them is used again.
+            read_timeout: seconds without a byte after which the connection counts as dead. The
+                other connections may be dead, too, so later calls use new ones.
 
         Raises:
-            TransportError, ClientClosedError
+            TransportError: there is no complete answer.
+            ClientClosedError: the client is closed.
         """
         calls = self.ready().calls
         calls.busy += 1
         try:
-            return await self._send(calls.session, request, timeout, silence)
+            return await self._send(calls.session, request, timeout, read_timeout)
         except NoAnswer:
             self._retire(calls)
             raise
@@ -98,13 +109,13 @@ class Transport:
                 await calls.session.close()
 
     async def _send(
-        self, session: aiohttp.ClientSession, request: Request, timeout: float, silence: float
+        self, session: aiohttp.ClientSession, request: Request, timeout: float, read_timeout: float
     ) -> Answer:
         limits = aiohttp.ClientTimeout(
             total=timeout,
-            connect=timeout * _SHARE,
-            sock_connect=min(CONNECT_SECONDS, timeout * _SHARE),
-            sock_read=silence,
+            connect=timeout * _CONNECT_SHARE,
+            sock_connect=min(CONNECT_SECONDS, timeout * _CONNECT_SHARE),
+            sock_read=read_timeout,
         )
         try:
             async with session.request(**self.arguments(request), timeout=limits) as response:
@@ -115,46 +126,47 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             failed = error
         except asyncio.CancelledError:
-            # Of a session that is closed, aiohttp cancels whoever waits for a connection.
+            # When a session is closed, aiohttp cancels the tasks that wait for a connection of it.
+            # `ready` then raises ClientClosedError. A cancellation by the caller stays one.
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():
                 self.ready()
             raise
-        quiet = isinstance(failed, aiohttp.SocketTimeoutError)
-        raise _translated(failed, silence if quiet else timeout)
+        timed_out_reading = isinstance(failed, aiohttp.SocketTimeoutError)
+        raise _translated(failed, read_timeout if timed_out_reading else timeout)
 
-    def _retire(self, calls: _Calls) -> None:
-        """Have later calls make connections of their own; those under way keep theirs."""
+    def _retire(self, calls: _CallSession) -> None:
+        """Have later calls use new connections. Calls that are running keep theirs."""
         if self._sessions is None or self._sessions.calls is not calls:
             return
-        fresh = _Calls(self._session(self._max_connections))
+        fresh = _CallSession(self._session(self._max_connections))
         self._sessions = self._sessions._replace(calls=fresh)
         calls.retired = True
         self._retired.add(calls)
 
     def stream(self) -> "Stream":
-        """Return what can become an answer that goes on, on a connection of its own.
+        """Return an unopened stream, which gets a connection of its own.
 
         Raises:
-            ClientClosedError
+            ClientClosedError: the client is closed.
         """
         stream = Stream(self, self.ready().watches)
         self._streams.add(stream)
         return stream
 
     async def aclose(self) -> None:
-        """Close all connections; what still goes on there ends."""
+        """Close all connections. Calls and streams that use them end with an error."""
         self._closed = True
         for stream in list(self._streams):
             stream.abort()
         if self._sessions is None:
             return
         calls, watches = self._sessions
-        for session in (watches, *(one.session for one in {calls, *self._retired})):
+        for session in (watches, *(each.session for each in {calls, *self._retired})):
             await session.close()
 
     def arguments(self, request: Request) -> dict[str, Any]:
-        """Return a request as aiohttp takes it."""
+        """Return the arguments of aiohttp's `request` for a request."""
         return {
             "method": request.method,
             "url": URL(self._base + request.target, encoded=True),
@@ -166,18 +178,24 @@ class Transport:
         }
 
     def ready(self) -> "_Sessions":
+        """Return the sessions; make them at the first call.
+
+        Raises:
+            ClientClosedError: the client is closed.
+            InvalidArgumentError: another event loop has used the client.
+        """
         if self._closed:
-            raise ClientClosedError("the client is closed", hint="make another one")
+            raise ClientClosedError("the client is closed", hint="make another client")
         loop = asyncio.get_running_loop()
         if self._sessions is None:
             check("aiohttp")
             self._loop = loop
-            calls = _Calls(self._session(self._max_connections))
+            calls = _CallSession(self._session(self._max_connections))
             self._sessions = _Sessions(calls, self._session(0))
         elif self._loop is not loop:
             raise InvalidArgumentError(
                 "an AsyncClient belongs to the event loop that first used it",
-                hint="make one client for each loop",
+                hint="make a client for each event loop",
             )
         return self._sessions
 
@@ -190,7 +208,7 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
             read_bufsize=_CHUNK,
-            # Its own decompression has no bound.
+            # aiohttp's own decompression has no size limit.
             auto_decompress=False,
         )
         # Without this, aiohttp resends a PUT or DELETE if a kept connection breaks, even though the
@@ -200,7 +218,12 @@ class Transport:
 
 
 class Stream:
-    """An answer that goes on. `abort` may be called at any time."""
+    """An answer that is read while it arrives. `abort` may be called at any time.
+
+    Attributes:
+        status: the answer's status, once the stream is open.
+        headers: the answer's headers, once the stream is open.
+    """
 
     def __init__(self, transport: Transport, session: aiohttp.ClientSession) -> None:
         self._transport = transport
@@ -210,31 +233,32 @@ class Stream:
         self._request: Request | None = None
         self._decoder: Decoder | None = None
         self._pieces: Iterator[bytes] = iter(())
-        self._silence = 0.0
+        self._read_timeout = 0.0
         self._aborted = False
         self.status = 0
         self.headers: Mapping[str, str] = {}
 
-    async def open(self, request: Request, within: float, silence: float) -> None:
-        """Send a request, and return when its answer begins.
+    async def open(self, request: Request, timeout: float, read_timeout: float) -> None:
+        """Send a request, and return when the head of the answer has arrived.
 
         Args:
-            within: seconds that it may take to begin.
-            silence: seconds without a byte after which the connection is dead.
+            request: the request.
+            timeout: seconds until the head must have arrived.
+            read_timeout: seconds without a byte after which the connection counts as dead.
 
         Raises:
-            TransportError
+            TransportError: there is no answer.
         """
         if self._aborted:
             raise Broken("the connection was closed")
-        self._silence = silence
+        self._read_timeout = read_timeout
         self._request = request
-        opening = self._opening = asyncio.ensure_future(self._ask(request, silence))
+        opening = self._opening = asyncio.ensure_future(self._send(request, read_timeout))
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(timeout):
                 self._response = await opening
         except TimeoutError:
-            raise NoAnswer(f"no answer within {within:.3g} s") from None
+            raise NoAnswer(f"no answer within {timeout:.3g} s") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._aborted and not (task is not None and task.cancelling()):
@@ -244,27 +268,29 @@ class Stream:
         finally:
             self._opening = None
         if self._aborted:
-            # Between its answer's beginning and here.
+            # `abort` was called after the answer began and before this task went on.
             self._response.close()
             raise Broken("the connection was closed")
         self.status = self._response.status
         self.headers = self._response.headers
         self._decoder = Decoder(self.headers)
 
-    async def _ask(self, request: Request, silence: float) -> aiohttp.ClientResponse:
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+    async def _send(self, request: Request, read_timeout: float) -> aiohttp.ClientResponse:
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=read_timeout
+        )
         try:
             arguments = self._transport.arguments(request)
             return await self._session.request(**arguments, timeout=limits)
         except (aiohttp.ClientError, OSError) as error:
             failed = error
-        raise _translated(failed, silence)
+        raise _translated(failed, read_timeout)
 
     async def read(self) -> bytes:
-        """Return what has come, empty at the end.
+        """Return the next bytes, decoded; empty bytes at the end of the answer.
 
         Raises:
-            TransportError
+            TransportError: the connection failed.
         """
         while True:
             if piece := next(self._pieces, b""):
@@ -280,13 +306,13 @@ class Stream:
                 self._decoder.end()
                 return b""
             self._pieces = self._decoder.pieces(chunk)
-        raise _translated(failed, self._silence)
+        raise _translated(failed, self._read_timeout)
 
     async def answer(self) -> Answer:
-        """Return the whole of an answer that is no stream.
+        """Read the rest of an answer that is not an event stream, and close the connection.
 
         Raises:
-            TransportError
+            TransportError: the connection failed, or the answer is too large or too slow.
         """
         assert self._request is not None
         try:
@@ -295,15 +321,15 @@ class Stream:
                 while chunk := await self.read():
                     body.add(chunk)
         except TimeoutError:
-            raise NoAnswer(f"no whole answer within {REFUSAL_SECONDS:g} s") from None
+            raise NoAnswer(f"no complete answer within {REFUSAL_SECONDS:g} s") from None
         finally:
             self.abort()
         return Answer(self.status, self.headers, body.end())
 
     def abort(self) -> None:
-        """Close the connection; whatever waits on it ends."""
+        """Close the connection. A call that waits for it raises `Broken`."""
         self._aborted = True
-        # A loop that is closed has closed its connections.
+        # A RuntimeError means that the event loop is closed, and its connections with it.
         with suppress(RuntimeError):
             if self._opening is not None:
                 self._opening.cancel()
@@ -312,12 +338,12 @@ class Stream:
 
 
 def _translated(error: Exception, seconds: float) -> TransportError:
-    """Return what became of the request.
+    """Return the error to raise for an error of aiohttp.
 
-    It is raised outside of the `except`, so that nothing of aiohttp's sticks to it: those have the
-    headers in their repr, the token and a proxy's password among them.
+    Raise it outside of the `except` block, so that aiohttp's error does not become its context: the
+    repr of aiohttp's errors shows headers, and with them the token and a proxy's password.
     """
-    failure = not_http(str(error)) or _judged(error, seconds)
+    failure = not_http(str(error)) or _error_of(error, seconds)
     if isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
     elif not isinstance(error, aiohttp.ClientResponseError):
@@ -325,9 +351,9 @@ def _translated(error: Exception, seconds: float) -> TransportError:
     return failure
 
 
-def _judged(error: Exception, seconds: float) -> TransportError:
+def _error_of(error: Exception, seconds: float) -> TransportError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NotSent(f"no connection was free, or made, within {seconds:.3g} s")
+        return NotSent(f"no connection was free or could be made within {seconds:.3g} s")
     if isinstance(error, TimeoutError):
         return NoAnswer(f"no answer within {seconds:.3g} s")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):

@@ -1,1 +1,1 @@
-"""What both clients share, without I/O: requests, answers, when to try again, watches."""
+"""The part of the SDK that both clients share, without I/O: requests, answers, retries, watches."""

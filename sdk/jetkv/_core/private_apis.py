@@ -1,8 +1,8 @@
-"""Every part of aiohttp and httpcore in use here that its makers have not promised to keep.
+"""The parts of aiohttp and httpcore that the SDK uses although they are not documented.
 
-A release of theirs may change one without a word. So they are looked for before the first
-connection: without the first one, for example, a write could reach the gateway twice. Another test
-looks through the code for parts that are missing in this list.
+A new version of these libraries may change such a part without notice. So the SDK checks before
+the first connection that all of them exist: without the first one, for example, a write could reach
+the gateway twice. `tests/unit/test_private_apis.py` finds parts in the code that are missing here.
 """
 
 from importlib import import_module
@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 __all__ = ["PARTS", "RANGES", "Part", "check"]
 
 RANGES = {"aiohttp": ">=3.11,<4", "httpcore": ">=1.0.8,<2"}
-"""The versions in which the parts below were seen; those of `pyproject.toml`, too."""
+"""The versions that have the parts below; the same as in `pyproject.toml`."""
 
 
 class Part(NamedTuple):
-    """A method or attribute of a class, and the module of the SDK that uses it."""
+    """A method or attribute of a library's class, and the module of the SDK that uses it."""
 
     library: str
     owner: str
@@ -33,10 +33,10 @@ PARTS = [
 
 
 def check(library: str) -> None:
-    """Look for all parts of a library.
+    """Check that all parts of a library exist.
 
     Raises:
-        ImportError: one is not there; the text says what to install.
+        ImportError: a part is missing; the text names the versions that have it.
     """
     for part in PARTS:
         if part.library == library and not _is_there(
@@ -49,7 +49,7 @@ def check(library: str) -> None:
 
 
 def _is_there(owner: Any, name: str) -> bool:
-    """Return whether a class, or else a method of it by setting one, has such an attribute."""
+    """Return whether a class has an attribute, or a method of it sets one of that name."""
     return hasattr(owner, name) or any(
         name in function.__code__.co_names
         for kind in getattr(owner, "__mro__", ())

@@ -1,1 +1,1 @@
-"""The sync client, made from `_async`, but for the drivers `transport` and `runtime`."""
+"""The sync client. `make format` makes most of it from `_async`; the transport is its own."""

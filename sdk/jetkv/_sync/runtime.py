@@ -1,4 +1,4 @@
-"""What differs between the two clients beside the transport: waiting, and background work."""
+"""Waiting and background work of the sync client. `_async/runtime.py` is its counterpart."""
 
 import threading
 import time
@@ -16,26 +16,26 @@ current = threading.get_ident
 
 
 def resolve(value: T) -> T:
-    """Return what a caller's function returned."""
+    """Return the result of a caller's function."""
     return value
 
 
 class Background:
-    """Work beside the caller's, in a thread; whoever starts it stops it."""
+    """A thread that runs in the background. The object that starts it must stop it."""
 
     def __init__(self, work: Callable[[], None], name: str) -> None:
-        # As a daemon it does not hold up a program that forgot to stop it.
+        # A daemon thread does not keep a program alive that forgot to stop it.
         self._thread = threading.Thread(target=work, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def revive(self) -> bool:
-        """Start in a forked child, where that can be; return whether it was."""
+        """Start in a forked child, if possible; return whether it started."""
         self.start()
         return True
 
     def stop(self, timeout: float) -> None:
-        """Wait for its end for `timeout` seconds; what it waits for has been told to end."""
+        """Wait `timeout` seconds for the thread to end. Tell it to end before you call this."""
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)

@@ -1,4 +1,4 @@
-"""The driver of the sync client: httpcore."""
+"""The transport of the sync client, on httpcore."""
 
 import ssl
 import threading
@@ -30,7 +30,13 @@ __all__ = ["Stream", "Transport"]
 
 
 class Transport:
-    """Connections of one client, for any number of threads, and for a forked child anew."""
+    """The connections of one client, for any number of threads. A forked child makes its own.
+
+    Args:
+        address: the gateway's address.
+        max_connections: how many calls may run at once.
+        max_bytes: the largest answer with values or lists, after decompression.
+    """
 
     def __init__(self, address: Address, *, max_connections: int, max_bytes: int) -> None:
         self._address = address
@@ -39,22 +45,24 @@ class Transport:
         self._connections: Connections | None = None
         self._closed = False
 
-    def send(self, request: Request, timeout: float, silence: float) -> Answer:
-        """Send a request, and return the whole answer.
+    def send(self, request: Request, timeout: float, read_timeout: float) -> Answer:
+        """Send a request and return the complete answer.
 
         Args:
+            request: the request.
             timeout: seconds for all of it.
-            silence: seconds without a byte after which the connection leads nowhere, as may all
-                that have been kept: none of them is used again.
+            read_timeout: seconds without a byte after which the connection counts as dead. The
+                idle connections may be dead, too, and are closed.
 
         Raises:
-            TransportError, ClientClosedError
+            TransportError: there is no complete answer.
+            ClientClosedError: the client is closed.
         """
         connections = self.ready()
-        call = connections.backend.call = Call(timeout, silence)
+        call = connections.backend.call = Call(timeout, read_timeout)
         connections.running.add(call)
         if self._closed:
-            # Closing may have passed before it was there to be ended.
+            # `close` may have run before this call was in `running`, so it did not end it.
             call.abort()
         try:
             with connections.borrow(timeout) as connection, _translating(call, timeout):
@@ -78,10 +86,10 @@ class Transport:
         return Answer(response.status, headers, body.end())
 
     def stream(self) -> "Stream":
-        """Return what can become an answer that goes on, on a connection of its own.
+        """Return an unopened stream, which gets a connection of its own.
 
         Raises:
-            ClientClosedError
+            ClientClosedError: the client is closed.
         """
         connections = self.ready()
         stream = Stream(connections)
@@ -90,7 +98,7 @@ class Transport:
         return stream
 
     def close(self) -> None:
-        """Close all connections; what still goes on there ends."""
+        """Close all connections. Calls and streams that use them end with an error."""
         self._closed = True
         connections = self._connections
         if connections is None or not connections.in_this_process:
@@ -98,8 +106,13 @@ class Transport:
         connections.close()
 
     def ready(self) -> Connections:
+        """Return the connections of this process; make them at the first call.
+
+        Raises:
+            ClientClosedError: the client is closed.
+        """
         if self._closed:
-            raise ClientClosedError("the client is closed", hint="make another one")
+            raise ClientClosedError("the client is closed", hint="make another client")
         connections = self._connections
         if connections is None or not connections.in_this_process:
             with fork_lock():
@@ -111,37 +124,43 @@ class Transport:
 
 
 class Stream:
-    """An answer that goes on. One thread reads; any may `abort`, at any time."""
+    """An answer that is read while it arrives. One thread reads; any thread may `abort`.
+
+    Attributes:
+        status: the answer's status, once the stream is open.
+        headers: the answer's headers, once the stream is open.
+    """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._call = Call(0)
-        self._silence = 0.0
+        self._read_timeout = 0.0
         self._connection = connections.new_connection()
         self._chunks: Iterator[bytes] = iter(())
         self._pieces: Iterator[bytes] = iter(())
         self._decoder = Decoder({})
         self._request: Request | None = None
-        # A signal handler may close what its own thread is at.
+        # Re-entrant: a signal handler may close the stream while its thread holds the lock.
         self._guard = threading.RLock()
         self._busy = False
         self._aborted = False
         self.status = 0
         self.headers: Mapping[str, str] = {}
 
-    def open(self, request: Request, within: float, silence: float) -> None:
-        """Send a request, and return when its answer begins.
+    def open(self, request: Request, timeout: float, read_timeout: float) -> None:
+        """Send a request, and return when the head of the answer has arrived.
 
         Args:
-            within: seconds that it may take to begin.
-            silence: seconds without a byte after which the connection is dead.
+            request: the request.
+            timeout: seconds until the head must have arrived.
+            read_timeout: seconds without a byte after which the connection counts as dead.
 
         Raises:
-            TransportError
+            TransportError: there is no answer.
         """
-        self._silence = silence
+        self._read_timeout = read_timeout
         self._request = request
-        with self._using(within):
+        with self._using(timeout):
             response = self._connection.handle_request(self._connections.request(request))
             self.status = response.status
             self.headers = _mapping(response)
@@ -149,12 +168,12 @@ class Stream:
             self._decoder = Decoder(self.headers)
 
     def read(self) -> bytes:
-        """Return what has come, empty at the end.
+        """Return the next bytes, decoded; empty bytes at the end of the answer.
 
         Raises:
-            TransportError
+            TransportError: the connection failed.
         """
-        return self._read(self._silence)
+        return self._read(self._read_timeout)
 
     def _read(self, seconds: float) -> bytes:
         while True:
@@ -168,10 +187,10 @@ class Stream:
             self._pieces = self._decoder.pieces(chunk)
 
     def answer(self) -> Answer:
-        """Return the whole of an answer that is no stream.
+        """Read the rest of an answer that is not an event stream, and close the connection.
 
         Raises:
-            TransportError
+            TransportError: the connection failed, or the answer is too large or too slow.
         """
         assert self._request is not None
         deadline = time.monotonic() + REFUSAL_SECONDS
@@ -187,18 +206,19 @@ class Stream:
                     return Answer(self.status, self.headers, body.end())
         finally:
             self.abort()
-        raise NoAnswer(f"no whole answer within {REFUSAL_SECONDS:g} s")
+        raise NoAnswer(f"no complete answer within {REFUSAL_SECONDS:g} s")
 
     def abort(self) -> None:
-        """Close the connection; whatever waits on it in another thread ends."""
-        # A forked child would shut down what is its parent's.
+        """Close the connection. A call that waits for it in another thread raises `Broken`."""
+        # A forked child must not close its parent's connection.
         if not self._connections.in_this_process:
             return
         with self._guard:
             self._aborted = True
             busy = self._busy
         if busy:
-            # Who is at it closes it: the number of a closed socket may be another one's by then.
+            # The reading thread closes it. If this thread did, the reading thread could go on to
+            # use the number of the closed socket, which another socket may have by then.
             self._call.abort()
         else:
             self._connection.close()
@@ -225,7 +245,7 @@ class Stream:
 
 @contextmanager
 def _translating(call: Call, seconds: float) -> Iterator[None]:
-    """Turn what the transport raises into what became of the request."""
+    """Turn the errors of httpcore into a `TransportError`."""
     try:
         yield
     except (
@@ -240,8 +260,8 @@ def _translating(call: Call, seconds: float) -> Iterator[None]:
 
 def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
     reason = _reason(error)
-    if known := not_http(reason):
-        return known
+    if error_of_protocol := not_http(reason):
+        return error_of_protocol
     if not call.sent:
         if isinstance(error, httpcore.ConnectTimeout):
             reason = "it does not answer"
@@ -249,7 +269,9 @@ def _translated(error: Exception, call: Call, seconds: float) -> TransportError:
             reason = f"the proxy: {reason}"
         return NotSent(reason, permanent=isinstance(_cause(error), ssl.SSLCertVerificationError))
     if isinstance(error, httpcore.TimeoutException):
-        return NoAnswer(f"no answer within {call.silence if call.quiet else seconds:.3g} s")
+        return NoAnswer(
+            f"no answer within {call.read_timeout if call.timed_out_reading else seconds:.3g} s"
+        )
     return Broken(f"the connection broke: {reason}")
 
 
@@ -259,12 +281,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what the system said, where that is what it stands for."""
+    """Return the error of the operating system that an error stands for, or else the error."""
     # httpcore's pool hides it as a suppressed context. A context that is not suppressed belongs to
     # an error that the caller was handling.
     hidden = error.__context__ if error.__suppress_context__ else None
-    said = error.__cause__ or hidden
-    return said if isinstance(said, OSError) else error
+    cause = error.__cause__ or hidden
+    return cause if isinstance(cause, OSError) else error
 
 
 def _mapping(response: httpcore.Response) -> Mapping[str, str]:

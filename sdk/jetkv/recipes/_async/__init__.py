@@ -1,1 +1,1 @@
-"""The async recipes. `_sync` is made from them by `make format`."""
+"""The async recipes. `make format` makes `_sync` from them."""
