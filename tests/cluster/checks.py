@@ -8,6 +8,7 @@ from dataclasses import replace
 from tests.cluster.availability import breaches_of_availability
 from tests.cluster.history import NATIVE, SECOND, History, Operation, Strike
 from tests.cluster.model import TOMBSTONE, KeyHistory, linearize
+from tests.cluster.transfers import breaches_of_batches
 from tests.watch.promises import (
     GOING_AWAY,
     SILENCE,
@@ -135,6 +136,7 @@ CHECKS: dict[str, Callable[[History], list[str]]] = {
     "effects": breaches_of_effects,
     "durability": breaches_of_durability,
     "linearizability": breaches_of_linearizability,
+    "batches": lambda history: breaches_of_batches(history.batches),
     "watches": breaches_of_watches,
     "availability": breaches_of_availability,
     "recovery": breaches_of_recovery,

@@ -20,6 +20,7 @@ __all__ = [
     "SECOND",
     "SLOW_NETWORK",
     "Attempt",
+    "Batch",
     "History",
     "Kind",
     "Operation",
@@ -130,6 +131,34 @@ class Strike:
     kills_worker: bool = False
 
 
+Shown = dict[str, tuple[int, int]]
+"""By account, its revision and its balance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch: a read of all accounts, or a transfer between two.
+
+    Attributes:
+        revision: the moment of a read; of a transfer that was applied, that of its last write.
+        shown: what a read showed; by account, what a transfer wrote: the balance, and the revision
+            that it was conditional on.
+        wrong: what breaks the contract in the answer itself.
+    """
+
+    client: str
+    kind: Literal["read", "transfer"]
+    start: int
+    end: int
+    outcome: Literal["ok", "conflict", "refused", "unknown"]
+    revision: int = 0
+    shown: Shown = field(default_factory=dict)
+    wrong: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.client} {self.kind} {self.shown} → {self.outcome} rev {self.revision}"
+
+
 @dataclass
 class History:
     """One run on one bucket.
@@ -137,6 +166,7 @@ class History:
     Attributes:
         settled: when the bucket and both gateways were whole again after each strike.
         trouble: what the run itself could not do, such as watchers that never caught up.
+        batches: what the clients did that move money between accounts.
     """
 
     bucket: str
@@ -148,6 +178,7 @@ class History:
     chains: list[Chain] = field(default_factory=list)
     stored: Stored = field(default_factory=lambda: Stored({}, 0))
     trouble: list[str] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
 
 
 def save(history: History, path: Path) -> None:
@@ -172,6 +203,8 @@ def _records(history: History) -> Iterator[tuple[str, dict[str, Any]]]:
             for session in chain.sessions
         ]
         yield "chain", {**asdict(chain), "sessions": sessions}
+    for batch in history.batches:
+        yield "batch", asdict(batch)
     yield "stored", {"last": history.stored.last}
     for update in history.stored.updates.values():
         yield "update", asdict(update)
@@ -199,6 +232,9 @@ def load(path: Path) -> History:
             case "chain":
                 record["sessions"] = [_session(session) for session in record["sessions"]]
                 history.chains.append(Chain(**record))
+            case "batch":
+                record["shown"] = {key: tuple(one) for key, one in record["shown"].items()}
+                history.batches.append(Batch(**record))
             case "stored":
                 last = record["last"]
             case "update":

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from tests.cluster.faults import Fault
-from tests.cluster.history import History, Operation, Strike
+from tests.cluster.history import Batch, History, Operation, Strike
 from tests.cluster.nodes import Nodes
 from tests.cluster.probes import Probes
 from tests.cluster.traffic import Client, Keys, Traffic, session
+from tests.cluster.transfers import open_accounts, transfer
 from tests.support.native import Native
 from tests.support.waiting import soon
 from tests.watch.promises import Stored, Update
@@ -21,6 +22,7 @@ from tests.watch.recorder import EVENT_STREAM, WEB_SOCKET, Recorder
 __all__ = ["run"]
 
 CLIENTS = 12
+_TRANSFERRING = 4
 _SLOTS = 6
 _QUIET_SECONDS = 0.5
 _SETTLE_SECONDS = 30.0
@@ -45,7 +47,10 @@ async def run(nodes: Nodes, faults: Sequence[Fault], seed: int) -> History:
         traffic = Traffic(nodes.bucket, Keys(_SLOTS, random.Random(chance.random())))
         traffic.idempotency = await _honours_idempotency(nodes)
         async with _probes(nodes) as probes:
-            async with _clients(nodes, traffic, chance):
+            async with (
+                _clients(nodes, traffic, chance),
+                _transfers(nodes, history.batches, chance),
+            ):
                 for fault in faults:
                     await _strike(nodes, fault, chance, probes, history)
                     if history.trouble:
@@ -93,6 +98,25 @@ async def _clients(nodes: Nodes, traffic: Traffic, chance: random.Random) -> Asy
             own = random.Random(chance.random())
             client = Client(f"c{number}", gateway.number, gateway.url, traffic, own)
             group.create_task(client.run(stopped))
+        try:
+            yield
+        finally:
+            stopped.set()
+
+
+@asynccontextmanager
+async def _transfers(
+    nodes: Nodes, batches: list[Batch], chance: random.Random
+) -> AsyncIterator[None]:
+    """Move money between accounts, through both gateways."""
+    bucket = f"{nodes.bucket}-accounts"
+    await open_accounts(nodes.gateways[1].url, bucket)
+    stopped = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for number in range(_TRANSFERRING):
+            url = nodes.gateways[number % len(nodes.gateways)].url
+            own = random.Random(chance.random())
+            group.create_task(transfer(f"t{number}", url, bucket, batches, own, stopped))
         try:
             yield
         finally:

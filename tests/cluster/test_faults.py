@@ -92,6 +92,9 @@ def test_the_run_was_worth_judging(history: History) -> None:
     assert any(op.outcome == "unknown" for op in history.operations)
     assert sum(len(chain.updates) for chain in history.chains) > 3000
     assert all(chain.sessions for chain in history.chains)
+    transfers = [one for one in history.batches if one.kind == "transfer"]
+    assert sum(one.outcome == "ok" for one in transfers) > 100
+    assert {one.outcome for one in transfers} >= {"ok", "conflict"}
 
 
 def test_only_an_eventual_read_may_be_older_than_an_acked_write(
