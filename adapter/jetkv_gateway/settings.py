@@ -177,9 +177,9 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface has it
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface has it
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface has it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = _config_file.get()
         files = (TomlConfigSettingsSource(settings_cls, path),) if path else ()

@@ -104,7 +104,7 @@ class NatsServer(Process):
                 f"{self._config}\n"
             )
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - our own binary and arguments
+                self._process = subprocess.Popen(  # noqa: S603 - the binary and arguments are known
                     [str(binary), "-c", str(config)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -1,4 +1,4 @@
-"""What the models of all answers have in common."""
+"""The base of the models of answers."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def _without_nulls(schema: dict[str, Any]) -> None:
 
 
 class AnswerModel(BaseModel):
-    # A field without a value is left out of an answer, so none is ever null.
+    # A field without a value is omitted, so no field is null.
     model_config = ConfigDict(json_schema_extra=_without_nulls)
 
     def json_bytes(self) -> bytes:

@@ -18,13 +18,14 @@ from jetkv_gateway.kv.store import Batches, Entries
 __all__ = ["BatchHandlers"]
 
 _PIECE = 256 * 1024
-"""Bytes of an answer that are made and sent at a time; a smaller one goes out in one."""
+"""Bytes of an answer that are encoded and sent at a time. A smaller answer is sent in one piece."""
 
 _AT_ONCE = 32
-"""Writes of one batch under way at a time, where each stands for itself."""
+"""Writes of one non-atomic batch that run at the same time."""
 
 _SLOWEST = 256 * 1024
-"""Bytes a second. Who takes in a large answer more slowly keeps it from others for too long."""
+"""Bytes per second. A client that reads a large answer more slowly would block others for too long.
+"""
 
 _SEND_SECONDS = 30.0
 
@@ -32,7 +33,7 @@ _FOREIGN = (b"if-match", b"if-none-match")
 
 
 class BatchHandlers:
-    """Handlers of the rows of batches."""
+    """The handlers of the routes for batches."""
 
     def __init__(self, batches: Batches, entries: Entries) -> None:
         self._batches = batches
@@ -76,7 +77,7 @@ class BatchHandlers:
                 raise ClientGone from None
 
     async def _each(self, call: Call, command: BatchWrite) -> list[dict[str, Any]]:
-        """Carry out ops that stand each for itself, those of one key in their order."""
+        """Run ops independently of each other, but those of one key in order."""
         ops = command.ops
         results: list[dict[str, Any]] = [{} for _ in ops]
         keys: dict[str, list[int]] = {}
@@ -90,7 +91,7 @@ class BatchHandlers:
                     if not results[number]:
                         results[number] = await self._result(call, ops[number])
 
-        # The first one alone: a bucket that is not there is none for all of them.
+        # Run the first op alone, so that a missing bucket fails all of them with one request.
         results[0] = await self._result(call, ops[0], first=True)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_AT_ONCE, len(keys))):
@@ -125,14 +126,14 @@ def _check_headers(call: Call) -> None:
 
 
 def _verb(op: Op) -> Verb:
-    """Return what a caller has to be allowed for an op."""
+    """Return the permission that an op needs."""
     if isinstance(op, Check):
         return Verb.READ
     return Verb.DELETE if isinstance(op, Delete) else Verb.WRITE
 
 
 def _snapshot_json(snapshot: Snapshot, view: View) -> Iterator[bytes]:
-    """Yield the parts of an answer; what an entry holds is let go once its part is made."""
+    """Yield the parts of an answer. Each entry is freed when its part is encoded."""
     entries = snapshot.entries
     before = b'{"entries":['
     for place, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Models of the JSON about buckets: they read it, write it and describe it."""
+"""Models of the JSON of buckets. They read, write and describe it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -21,7 +21,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class Placement(AnswerModel):
-    """Where in a super-cluster a bucket lives; {} is anywhere."""
+    """The location of a bucket in a super-cluster. {} means anywhere."""
 
     model_config = _STRICT
 
@@ -39,7 +39,7 @@ class Placement(AnswerModel):
 
 
 class Republish(AnswerModel):
-    """Where NATS publishes every stored message again; {} is nowhere."""
+    """The subjects where NATS publishes each stored message again. {} means nowhere."""
 
     model_config = _STRICT
 
@@ -70,7 +70,7 @@ _MODELS: Mapping[type, Any] = {
 
 
 def _json_type(setting: Field) -> Any:
-    """Return the type of a setting in JSON."""
+    """Return the JSON type of a setting."""
     kind = setting.type
     if kind is dict:
         return dict[str, str]
@@ -78,7 +78,7 @@ def _json_type(setting: Field) -> Any:
 
 
 def _request_field(setting: Field) -> Any:
-    """Return the field of a setting in a request: null counts as absent."""
+    """Return the field of a setting in a request. Null counts as absent."""
     limits: dict[str, Any] = {}
     if setting.type is int:
         limits = {"ge": setting.low, "le": setting.high}
@@ -90,7 +90,7 @@ def _request_field(setting: Field) -> Any:
 
 
 def _always_shown(setting: Field) -> bool:
-    """Return whether a setting is always shown; others are omitted when empty or 0."""
+    """Return whether a setting is always shown. Others are omitted when empty or 0."""
     return setting.type is bool or bool(setting.default)
 
 
@@ -113,7 +113,7 @@ class _Given(BaseModel):
 
         Raises:
             InvalidBucketName: the name breaks its rule.
-            InvalidArgument: anything else; the text names the field and the rule.
+            InvalidArgument: another field is invalid. The text names the field and the rule.
         """
         try:
             return cls.model_validate_json(body)
@@ -121,7 +121,7 @@ class _Given(BaseModel):
             raise _request_error(error, cls) from error
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that are named."""
+        """Return the settings that the body names."""
         given = {name: getattr(self, name) for name in FIELDS}
         return {
             name: value.value()
@@ -134,7 +134,7 @@ class _Given(BaseModel):
 
 _NAME = Annotated[str, Described(pattern="^[A-Za-z0-9_-]{1,200}$", examples=["cache"])]
 _SETTINGS: dict[str, Any] = {name: _request_field(one) for name, one in FIELDS.items()}
-# The name is declared again below, for type checkers; here it has its place before the settings.
+# The name is declared again below for type checkers. Here it comes before the settings.
 _Create: Any = create_model("_Create", __base__=_Given, **{"name": (_NAME, ...), **_SETTINGS})
 _Patch: Any = create_model("_Patch", __base__=_Given, **{"name": (str | None, None), **_SETTINGS})
 
@@ -145,12 +145,12 @@ class BucketCreate(_Create):
     name: _NAME
 
     def spec(self) -> BucketSpec:
-        """Return the bucket to be created."""
+        """Return the bucket to create."""
         return BucketChange(self.name, self.settings()).spec
 
 
 class BucketPatch(_Patch):
-    """The settings that a bucket is to have; what is null or absent stays as it is."""
+    """The wanted settings of a bucket. Null or absent fields do not change."""
 
     name: Annotated[_NAME | None, Described(description="That of the URL, if you give one")] = None
 
@@ -184,7 +184,7 @@ def _request_error(error: ValidationError, model: type[BaseModel]) -> InvalidArg
 
 
 class BucketWarning(BaseModel):
-    """A setting because of which the bucket promises less than callers may expect."""
+    """A setting that weakens what the bucket guarantees."""
 
     code: Annotated[str, Described(description="For programs; later versions may add codes")]
     message: Annotated[str, Described(description="What it means, and what to do")]
@@ -238,7 +238,7 @@ def _fields(info: BucketInfo) -> dict[str, Any]:
 
 
 class BucketOut(_BucketOut):
-    """A bucket: its settings, and what it holds."""
+    """A bucket: its settings and its size."""
 
     @classmethod
     def of(cls, info: BucketInfo) -> "BucketOut":
@@ -246,7 +246,7 @@ class BucketOut(_BucketOut):
 
 
 class BucketChanged(BucketOut):
-    """A bucket, and what a PUT or PATCH has changed about it."""
+    """A bucket, and the settings that a PUT or PATCH has changed."""
 
     changed: Annotated[
         list[str],

@@ -1,4 +1,4 @@
-"""What is done with many keys of a bucket: listing and deletes (docs/http-api.md#listing)."""
+"""Handlers of the routes for many keys of a bucket (docs/http-api.md#listing)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from jetkv_gateway.kv.store import Listings, Pages, Readings, Sweeps, Swept
 __all__ = ["ListingHandlers"]
 
 _KEYS_AT_ONCE = 2000
-"""Of a list made JSON in one go: for half a millisecond or so, nobody else is served."""
+"""Keys that are encoded without a pause. This blocks the event loop for half a millisecond."""
 _ENTRIES_AT_ONCE = 250
 
 _PROGRESS_SECONDS = 1.0
@@ -67,7 +67,7 @@ class ListingHandlers:
         return body
 
     async def _json_of(self, name: str, items: _Items, view: View) -> bytes:
-        """Make the answer of a listing; one at a time, since each is large and sent in one go."""
+        """Encode the answer of a listing. Encode one at a time, since each one is large."""
         async with self._turn:
             parts = []
             step = _KEYS_AT_ONCE if name == "keys" else _ENTRIES_AT_ONCE
@@ -101,7 +101,7 @@ class ListingHandlers:
             call.answer_json(200, body)
 
     async def _delete(self, call: Call, command: DeleteKeys, lines: Lines | None) -> bytes:
-        """Delete keys, and return the last line, or the answer where nobody wants lines."""
+        """Delete keys. Return the last line, or the answer if the client wants no lines."""
         loop = asyncio.get_running_loop()
         told = loop.time()
         swept = Swept(0, 0, 0)
@@ -128,8 +128,8 @@ def _lines(part: Sequence[KeyMeta] | Sequence[Entry], include: Include, view: Vi
         return b"".join([b'{"key":%b}\n' % orjson.dumps(item.key) for item in part])
     lines = [_item_json(item, view) for item in part]
     if view is View.JSON and include is not Include.META:
-        # A value that is JSON is shown as it was stored. A line break in it is white space: within
-        # a string it would be an escape.
+        # JSON values are sent as stored. A line break in one is white space, since in a string it
+        # would be escaped.
         lines = [line.translate(_SPACES) for line in lines]
     return b"\n".join(lines) + b"\n"
 

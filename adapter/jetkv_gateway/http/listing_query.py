@@ -1,4 +1,4 @@
-"""What a request for many keys asks for, read off its query and headers. Every rule is here."""
+"""Reads the parameters of requests for many keys from their query and headers."""
 
 import re
 
@@ -41,7 +41,7 @@ def _wanted_keys(call: Call) -> Filter:
 
 
 def read_command(call: Call, bucket: str) -> tuple[ReadKeys, View] | None:
-    """Read a request for JSON lines; None where it is for a document.
+    """Read a request for JSON lines, or return None for a request for a document.
 
     Raises:
         InvalidArgument: a parameter breaks a rule.
@@ -84,10 +84,10 @@ def delete_command(call: Call, bucket: str) -> DeleteKeys:
     """Read a request to delete many keys.
 
     Raises:
-        InvalidArgument: a parameter breaks a rule, or none says which keys.
+        InvalidArgument: a parameter breaks a rule, or no parameter selects keys.
     """
     if not (call.parameter("filter") or call.parameter("prefix")):
-        # Neither may be empty: a variable of a script that is not set is not to delete everything.
+        # Neither may be empty, since an unset variable of a script must not delete everything.
         raise InvalidArgument(
             "query parameter 'filter' or 'prefix' must say which keys to delete",
             hint="filter=> is every key",
@@ -96,7 +96,7 @@ def delete_command(call: Call, bucket: str) -> DeleteKeys:
 
 
 def compact_command(call: Call, bucket: str) -> Compact:
-    """Read a request to remove tombstones; an empty body stands for `{}`.
+    """Read a request to remove tombstones. An empty body means `{}`.
 
     Raises:
         InvalidArgument: the body breaks a rule.

@@ -1,4 +1,4 @@
-"""The rows of the table of routes that are about many keys of a bucket."""
+"""The routes for many keys of a bucket."""
 
 from jetkv_gateway.http.route_parts import BUCKET, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route
@@ -98,7 +98,7 @@ LISTING_ROUTES: tuple[Route, ...] = (
         "POST",
         f"{BUCKET}/compact",
         Verb.DELETE,
-        "Remove tombstones of keys of which nothing else is stored",
+        "Remove the tombstones of keys without other stored revisions",
         "Keys",
         limited=False,
         answers={200: json_answer("What was removed", "Compacted")},

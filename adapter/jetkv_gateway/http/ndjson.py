@@ -1,7 +1,7 @@
-"""Answers of JSON lines, sent while they are made (docs/http-api.md#json-lines).
+"""Answers of JSON lines, sent while they are generated (docs/http-api.md#json-lines).
 
-The last line says how it ended: `{"type":"end",…}`, or `{"type":"error",…}` where something went
-wrong after the answer began. An answer without such a line was cut.
+The last line is `{"type":"end",…}`, or `{"type":"error",…}` if an error occurred after the answer
+started. An answer without such a line is incomplete.
 """
 
 import logging
@@ -27,13 +27,13 @@ def wants_lines(call: Call) -> bool:
 
 
 class Lines:
-    """The answer, line by line; its head goes out with the first of them."""
+    """An answer of lines. Its head is sent with the first line."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     async def send(self, lines: bytes) -> None:
-        """Send whole lines, and return once there is room for more.
+        """Send complete lines, then wait until the connection can take more.
 
         Raises:
             ConnectionError: the client is gone.
@@ -55,7 +55,7 @@ async def answer_lines(call: Call, make: Callable[[Lines], Awaitable[bytes]]) ->
     """Answer with the lines that `make` sends, and the last line that it returns.
 
     Raises:
-        GatewayError: before the first line.
+        GatewayError: an error occurred before the first line.
         ClientGone: the client left.
     """
     if call.method == "HEAD":

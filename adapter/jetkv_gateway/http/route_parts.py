@@ -1,4 +1,4 @@
-"""What several rows of the table of routes have in common."""
+"""Parts that several routes share."""
 
 from jetkv_gateway.http.router import Answer, Parameter
 

@@ -68,7 +68,7 @@ class BaseConnection(asyncio.Protocol):
         worker: WorkerState,
         config: Config,
         server_state: ServerState,
-        app_state: dict[str, Any],  # noqa: ARG002 - the signature is given
+        app_state: dict[str, Any],  # noqa: ARG002 - the interface has it
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         if not config.loaded:
@@ -106,7 +106,7 @@ class BaseConnection(asyncio.Protocol):
 
     # --- the client
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is given
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface has it
         if self.lost:
             return
         self.lost = True

@@ -151,7 +151,7 @@ class DispatchingConnection(BaseConnection):
             behind=behind,
             paused=self._write_paused,
         )
-        state.connections.add(socket)  # type: ignore[arg-type] # it names its own alone
+        state.connections.add(socket)  # type: ignore[arg-type] # uvicorn lists only its own types
         request.started = request.complete = True
         self.worker.connections.replace(self, socket)
         self.connection_lost(None)  # the WebSocket owns the connection now

@@ -40,10 +40,10 @@ _FEW_BYTES = 4 * MAX_HEAD_LINES
 _BLANKS = (b" ", b"\t")
 
 _MOST_KEPT = 1024
-"""Bytes of a head that a connection keeps; a request line that is looked up has at most as many."""
+"""The longest head that a connection keeps, and the longest request line that is looked up."""
 _VERSION_BYTES = len(b" HTTP/1.1\r\n")
 _NOTHING_KEPT = b" "
-"""No head ends with it."""
+"""A suffix that no head has."""
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
@@ -86,11 +86,10 @@ class Head(NamedTuple):
 class HeadReader:
     """Reads the heads of one connection.
 
-    A client sends nearly the same head each time. So what stands behind the path and query of the
-    last one is kept, with what was read from it: a head with the same bytes there is not parsed
-    again. That gives what parsing would give, since a head that is kept leaves the parser at the
-    beginning of the next one, and neither its headers nor their rules depend on method, path or
-    query.
+    A client sends nearly the same head each time. So a connection keeps the bytes after the path
+    and query of the last head, with the parsed result. A head with the same bytes is not parsed
+    again. The result is the same, since a head that is kept leaves the parser at the start of the
+    next one.
     """
 
     def __init__(self) -> None:
@@ -115,7 +114,7 @@ class HeadReader:
     def read(self, raw: bytes) -> Head:
         """Read a head that ends with its empty line.
 
-        Its headers are not to be changed.
+        Do not change the returned headers.
 
         Raises:
             GatewayError: the head breaks a rule, or asks for an unsupported feature.

@@ -50,7 +50,7 @@ class HttpConnection(DispatchingConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._state.connections.add(self)  # type: ignore[arg-type] # it names its own alone
+        self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn lists only its own types
         name = transport.get_extra_info("peername")
         callers = self.worker.callers
         if isinstance(name, tuple):

@@ -45,7 +45,7 @@ _MARGIN_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
 _RESTART_SECONDS_LAST = 30.0
 _SAME_SIGNAL_SECONDS = 0.1
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is readable by us alone
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - files there are readable by this user only
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 

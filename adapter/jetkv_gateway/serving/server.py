@@ -214,7 +214,7 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(
         self,
-        sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the signature is given
+        sockets: list[socket.socket] | None = None,  # noqa: ARG002 - the interface has it
     ) -> None:
         self._worker.draining = True
         self._worker.is_stopping = True

@@ -65,7 +65,7 @@ class Stepper(Generic[T]):
         else:
             if isinstance(awaited, Pending):
                 awaited.resume = self.step
-                self._tasks.add(self)  # type: ignore[arg-type] # it stands for a task
+                self._tasks.add(self)  # type: ignore[arg-type] # it acts as a task
             else:
                 self._become_task(awaited)
 

@@ -241,7 +241,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     # --- incoming
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the signature is given
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the interface has it
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -258,7 +258,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._start_close_timer()
         self._notify_closed()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is given
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface has it
         if self._lost:
             return
         self._lost = True
