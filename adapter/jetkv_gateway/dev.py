@@ -32,7 +32,7 @@ __all__ = ["run_dev"]
 _log = logging.getLogger("jetkv")
 
 _BUCKETS_SECONDS = 15.0
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 _MIN_UPTIME_SECONDS = 5.0
 
 
@@ -168,7 +168,7 @@ def _restarted(nats: NatsServer) -> Iterator[None]:
 
     def watch() -> None:
         started_at = time.monotonic()
-        while not stopped.wait(_LOOK_SECONDS):
+        while not stopped.wait(_CHECK_SECONDS):
             if nats.pid is not None:
                 continue
             ended = f"the embedded nats-server {nats.how_it_ended()}"

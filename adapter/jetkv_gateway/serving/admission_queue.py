@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from jetkv_gateway.kv.errors import TooManyRequests
 from jetkv_gateway.serving.shares import Account, Share
 
-__all__ = ["LOOK_SECONDS", "STALLED_SECONDS", "AdmissionLimits", "AdmissionQueue", "Request"]
+__all__ = ["CHECK_SECONDS", "STALLED_SECONDS", "AdmissionLimits", "AdmissionQueue", "Request"]
 
 STALLED_SECONDS = 1.0
 _STALLED_TIMES = 15
 """Requests that may run without a place, as a multiple of the limit."""
-LOOK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
 _NO_LIMIT = 1 << 62
 _MAX_SKIPPED_QUEUES = 32
 """Queues that are skipped at a time. The others follow next time, since the queues take turns."""
@@ -83,7 +83,7 @@ class AdmissionQueue:
         # All requests wait equally long, so this is also the order of their deadlines.
         self._waiting: OrderedDict[Request, _Entry] = OrderedDict()
         self._queues: OrderedDict[Account, OrderedDict[Request, None]] = OrderedDict()
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
 
     @property
     def running(self) -> int:
@@ -106,13 +106,13 @@ class AdmissionQueue:
         """Admit a request if there is room and no other one waits. Otherwise call `wait`."""
         if self._waiting:
             return False
-        inside = self._running
-        if len(inside) >= self._shared and not (
-            len(inside) < self._limit and _within(self._places.own, address, token)
+        running = self._running
+        if len(running) >= self._shared and not (
+            len(running) < self._limit and _within(self._places.own, address, token)
         ):
             return False
         # This repeats `_admit`, since every request passes here.
-        inside[request] = now, address, token
+        running[request] = now, address, token
         address.places += 1
         if token is not None:
             token.places += 1
@@ -129,7 +129,9 @@ class AdmissionQueue:
             if address.limited:
                 for account in (address, token):
                     if account is not None and account.waiting >= self._waiting_share.own:
-                        return self._share_error(account, self._waiting_share, "places in the line")
+                        return self._share_error(
+                            account, self._waiting_share, "places in the queue"
+                        )
         entry = _Entry(address, token, now + self._limits.wait)
         self._waiting[request] = entry
         self._queues.setdefault(entry.queue, OrderedDict())[request] = None
@@ -148,16 +150,16 @@ class AdmissionQueue:
 
     def release(self, request: Request) -> bool:
         """End a running request, and return whether another one may start now."""
-        held = self._running.pop(request, None)
-        if held is not None:
-            _, address, token = held
+        entry = self._running.pop(request, None)
+        if entry is not None:
+            _, address, token = entry
             address.places -= 1
             if token is not None:
                 token.places -= 1
             return bool(self._waiting)
-        without = self._stalled.pop(request, None)
-        if without is not None:
-            address, token = without
+        stalled = self._stalled.pop(request, None)
+        if stalled is not None:
+            address, token = stalled
             address.stalled -= 1
             if token is not None:
                 token.stalled -= 1
@@ -203,9 +205,9 @@ class AdmissionQueue:
         They cause no work, but would block all others. While one bucket has no leader, every
         request for it is retried for seconds.
         """
-        if now < self._looked_at + LOOK_SECONDS:
+        if now < self._checked_at + CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         late: list[Request] = []
         for request, (since, _, _) in self._running.items():
             if since > now - STALLED_SECONDS:
@@ -222,11 +224,11 @@ class AdmissionQueue:
 
     def _move_to_stalled(self, request: Request) -> bool:
         """Let a request run without a place, if possible. Return whether it does."""
-        held = self._running.get(request)
+        entry = self._running.get(request)
         taken = len(self._stalled)
-        if held is None or taken >= self._stalled_share.total:
+        if entry is None or taken >= self._stalled_share.total:
             return False
-        _, address, token = held
+        _, address, token = entry
         if (
             taken >= self._stalled_share.shared
             and address.limited

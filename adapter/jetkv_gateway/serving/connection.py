@@ -47,7 +47,7 @@ requests as connections.
 # A busy client sends its next request within this time. Other clients rarely use the connection
 # again.
 _LAST_REQUEST_SECONDS = 1.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class BaseConnection(asyncio.Protocol):
@@ -281,7 +281,7 @@ class BaseConnection(asyncio.Protocol):
         if self._phase not in (Phase.IDLE, Phase.PROXY) or self.transport.is_closing():
             return
         if has_unread_data(self.transport):
-            self._loop.call_later(_LOOK_SECONDS, self._close_if_idle)
+            self._loop.call_later(_POLL_SECONDS, self._close_if_idle)
         else:
             self._close_lingering()
 

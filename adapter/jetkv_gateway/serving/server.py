@@ -38,7 +38,7 @@ __all__ = [
 _log = logging.getLogger("jetkv")
 
 _BACKLOG = 4096
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _TICK_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 1.0
 _LIFESPAN_SECONDS = 5.0
@@ -244,7 +244,7 @@ class GatewayServer(uvicorn.Server):
         # uvicorn's sets cannot notify anybody, so poll them.
         while self._busy and loop.time() < end and not (unless_forced and self.force_exit):
             self.tick(loop.time())
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _end_lifespan(self) -> None:
         loop = asyncio.get_running_loop()
@@ -253,7 +253,7 @@ class GatewayServer(uvicorn.Server):
         while not ending.done() and loop.time() < end:
             if self.force_exit:
                 end = min(end, loop.time() + _LIFESPAN_SECONDS_IF_FORCED)
-            await asyncio.wait([ending], timeout=_LOOK_SECONDS)
+            await asyncio.wait([ending], timeout=_POLL_SECONDS)
         if not ending.done():
             ending.cancel()
             _log.warning("stopping: the connection to NATS did not close in time")
@@ -266,7 +266,7 @@ class GatewayServer(uvicorn.Server):
             if isinstance(connection, HttpConnection | WebSocket):
                 _call(connection, connection.expire)
         # Requests that only waited for their clients end by themselves.
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
         if state.tasks:
             _log.warning("stopping: %d requests did not end in time", len(state.tasks))
         for task in list(state.tasks):

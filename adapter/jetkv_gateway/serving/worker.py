@@ -56,15 +56,14 @@ STOP, FORCE, RELOAD = b"stop", b"force", b"reload"
 
 SILENCE_SECONDS = 10.0
 _START_SECONDS = 60.0
-_LAST_WORD_SECONDS = 1.0
+_REAP_SECONDS = 1.0
 _MARGIN_SECONDS = 2.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _SIGNALS = (*_STOPS, signal.SIGHUP)
 _FORK_SERVER = "process %s, which workers are forked from,"
 _RESOURCE_TRACKER = "process %s, Python's resource tracker,"
-_EXIT_UNKNOWN = (
-    255  # reported by multiprocessing if the fork server ended and its exit codes are lost
-)
+# multiprocessing reports this code if the fork server ended and the real codes are lost.
+_EXIT_UNKNOWN = 255
 
 
 class Slots:
@@ -125,9 +124,9 @@ class Worker:
         """Read its messages. Its pipe closes with it, even if the fork server is lost."""
         try:
             while self.pipe.poll():
-                word = self.pipe.recv_bytes()
-                self.started = self.started or word == _STARTED
-                seconds = self._patience if word == _STOPPING else SILENCE_SECONDS
+                message = self.pipe.recv_bytes()
+                self.started = self.started or message == _STARTED
+                seconds = self._patience if message == _STOPPING else SILENCE_SECONDS
                 self._silent_at = time.monotonic() + seconds
         except (OSError, EOFError):
             self.ended = True
@@ -136,9 +135,9 @@ class Worker:
         """Extend the deadline for its next message."""
         self._silent_at = max(self._silent_at, time.monotonic() + SILENCE_SECONDS)
 
-    def send(self, word: bytes) -> None:
+    def send(self, message: bytes) -> None:
         with suppress(OSError):
-            self.pipe.send_bytes(word)
+            self.pipe.send_bytes(message)
 
     @property
     def silent(self) -> bool:
@@ -153,7 +152,7 @@ class Worker:
         """Kill it if it still runs, free its resources, and return its exit code if known."""
         if not self.ended:
             self.process.kill()
-        self.process.join(_LAST_WORD_SECONDS)
+        self.process.join(_REAP_SECONDS)
         self.pipe.close()
         self._slots.give_back(self._slot)
         code = self.process.exitcode
@@ -253,11 +252,11 @@ def _worker_main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def send(word: bytes) -> None:
+    def send(message: bytes) -> None:
         with suppress(OSError):
             # A main process that is stopped reads nothing, and must not block this one.
             if select.select([], [pipe], [], 0)[1]:
-                pipe.send_bytes(word)
+                pipe.send_bytes(message)
 
     def send_alive() -> None:
         send(_STOPPING if server.should_exit else _ALIVE)
@@ -293,12 +292,12 @@ def _follow_commands(server: GatewayServer, pipe: Connection, seconds: float) ->
     """Follow the main process. When that is gone, end within `seconds`."""
     with suppress(EOFError, OSError):
         while True:
-            word = pipe.recv_bytes()
-            if word == RELOAD:
+            message = pipe.recv_bytes()
+            if message == RELOAD:
                 server.reload()
                 continue
             server.should_exit = True
-            server.force_exit = word == FORCE
+            server.force_exit = message == FORCE
     if not server.should_exit:
         _log.error("the main process is gone: this worker stops")
     # A new gateway needs the address, and nobody would replace lost workers.

@@ -43,10 +43,10 @@ from jetkv_gateway.watch.session import Session, State
 __all__ = ["CatchUp", "WatchRequest", "same_moment"]
 
 _REACH_SECONDS = 2.0
-_SECOND_LOOKS = 2
-_LOOKS_FOR_A_PAUSE = 5
+_MAX_TIMES_BEHIND = 2
+_MAX_TRIES_FOR_A_PAUSE = 5
 _NEARLY_OVER_SECONDS = 10.0
-_TESTS_A_TURN = 8000
+_TESTS_PER_TURN = 8000
 """Keys tested by simple filters in one turn of the event loop, about three milliseconds."""
 
 
@@ -171,7 +171,7 @@ class CatchUp:
         if state.last < max(kept_from, self._through):
             # A new leader may not have applied all messages yet.
             self._times_behind += 1
-            if self._times_behind > _SECOND_LOOKS and self._through > state.last >= kept_from:
+            if self._times_behind > _MAX_TIMES_BEHIND and self._through > state.last >= kept_from:
                 raise Resync(
                     f"revision {self._through} lies in the future, the bucket's newest is "
                     f"{state.last}"
@@ -179,7 +179,7 @@ class CatchUp:
             raise Unavailable("the leader is behind")
 
     @property
-    def _owed_after(self) -> int:
+    def _required_after(self) -> int:
         """The revision after which every change must be sent.
 
         Changes before a snapshot need not be sent, since its reader knew no key then.
@@ -201,7 +201,7 @@ class CatchUp:
             # Only changes after the newest revision count, and that revision is not known yet.
             self._safe_until, self._as_of = inf, asked
             return
-        after = self._owed_after
+        after = self._required_after
         # The reply is slightly newer than the request, so take the time that is safe for both.
         safe = seconds_safe(state, after, asyncio.get_running_loop().time() - self._as_of)
         if safe == LOST:
@@ -221,7 +221,7 @@ class CatchUp:
             if asyncio.get_running_loop().time() >= self._safe_until:
                 raise Unavailable("what is read may be older than what the bucket keeps")
             return
-        before = first_gap(batch, self._owed_after)
+        before = first_gap(batch, self._required_after)
         if before is None:
             return
         state = await self._changes.state(self._bucket)
@@ -255,7 +255,7 @@ class CatchUp:
                     if shown and session.matches(change.key):
                         session.add_past(change)
                     tests += session.cost
-                    if tests > _TESTS_A_TURN:
+                    if tests > _TESTS_PER_TURN:
                         tests = 0
                         await asyncio.sleep(0)
                 if not self._latest:
@@ -274,7 +274,7 @@ class CatchUp:
         They have arrived once the live feed has caught up with the bucket. If writes never pause,
         it may never catch up; then it has stayed close behind for some time.
         """
-        for _ in range(_LOOKS_FOR_A_PAUSE):
+        for _ in range(_MAX_TRIES_FOR_A_PAUSE):
             shown = self._live_feed.position or 0
             newest = await self._changes.newest(self._bucket)
             if newest is None or shown >= newest.revision:

@@ -32,7 +32,7 @@ _MAX_READ_BYTES = 512 * 1024
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
 _CHANGE_OVERHEAD = 512
 
-_TESTS_A_TURN = 8000
+_TESTS_PER_TURN = 8000
 """Keys tested by simple filters in one turn of the event loop, about three milliseconds."""
 
 
@@ -191,7 +191,7 @@ class _SharedRead:
             found = [one for key in keys if key is not None for one in self._by_key.get(key, ())]
             return sorted(found, key=_revision)
         cost, picked = sum(keep.cost for keep in filters), []
-        in_a_turn = max(1, _TESTS_A_TURN // cost)
+        in_a_turn = max(1, _TESTS_PER_TURN // cost)
         for begin in range(0, len(self._changes), in_a_turn):
             if begin:
                 await asyncio.sleep(0)
