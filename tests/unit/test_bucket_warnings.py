@@ -131,27 +131,27 @@ def info(cluster: dict[str, Any] | None = None, **config: Any) -> dict[str, Any]
         (
             info(allow_msg_ttl=True),
             {
-                "silent_expiry": "values can have a TTL of their own, and nothing marks where one "
-                "has expired: watchers are not told, and a watch that was away has to begin anew "
-                "(resync) where one may have gone; "
+                "silent_expiry": "values can have a TTL of their own, and nothing marks an expired "
+                "one: watchers are not told, and a watch that was away may have to start again "
+                "(resync); "
                 'PATCH the bucket with {"expiry_markers":true}'
             },
         ),
         (
             info(allow_msg_ttl=True, max_msgs_per_subject=5, max_age=3600 * SECOND),
             {
-                "silent_expiry": "values can have a TTL of their own, and nothing marks where one "
-                "has expired: watchers are not told, and a watch that was away has to begin anew "
-                "(resync) where one may have gone; "
+                "silent_expiry": "values can have a TTL of their own, and nothing marks an expired "
+                "one: watchers are not told, and a watch that was away may have to start again "
+                "(resync); "
                 'PATCH the bucket with {"expiry_markers":true}'
             },
         ),
         (
             info(max_age=90 * SECOND + 1),
             {
-                "silent_expiry": "values have a TTL, and nothing marks where one has expired: "
-                "watchers are not told, and a watch that was away has to begin anew (resync) "
-                'where one may have gone; PATCH the bucket with {"expiry_markers":true} '
+                "silent_expiry": "values have a TTL, and nothing marks an expired one: watchers "
+                "are not told, and a watch that was away may have to start again (resync); "
+                'PATCH the bucket with {"expiry_markers":true} '
                 "(nats-server 2.11 or newer; an older one has no remedy)"
             },
         ),

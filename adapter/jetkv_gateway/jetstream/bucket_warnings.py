@@ -126,8 +126,8 @@ def _silent_expiry(info: Mapping[str, Any]) -> str | None:
     if not own_ttls:
         remedy += " (nats-server 2.11 or newer; an older one has no remedy)"
     return (
-        f"{which}, and nothing marks where one has expired: watchers are not told, and a watch "
-        f"that was away has to begin anew (resync) where one may have gone; {remedy}"
+        f"{which}, and nothing marks an expired one: watchers are not told, and a watch that "
+        f"was away may have to start again (resync); {remedy}"
     )
 
 

@@ -16,7 +16,7 @@ from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 
 __all__ = ["Bookmark", "Place", "read_bookmark"]
 
-_VERSION = "1"
+_FORMAT = "1"
 _DIGEST_LENGTH = 8
 _MAX_LENGTH = 4096
 _PLACE = re.compile(r"(S?)([0-9a-z]{1,13})(?:\.([0-9a-z]{1,13}))?")
@@ -48,7 +48,7 @@ class Bookmark:
     __slots__ = ("_created", "_order", "_prefix", "_text", "_written")
 
     def __init__(self, buckets: Sequence[str]) -> None:
-        self._prefix = f"{_VERSION}-{_digest(buckets)}"
+        self._prefix = f"{_FORMAT}-{_digest(buckets)}"
         # The text has the places in the order of the names, whatever the order of the URL is.
         self._order = sorted(range(len(buckets)), key=buckets.__getitem__)
         self._written = ["0"] * len(buckets)
@@ -82,10 +82,10 @@ def read_bookmark(text: str, buckets: Iterable[str], part: str) -> dict[str, Pla
         InvalidArgument: the text is no bookmark, or it is the bookmark of other buckets.
     """
     names = sorted(set(buckets))
-    version, *rest = text.split("-", len(names) + 2) if len(text) <= _MAX_LENGTH else [""]
+    form, *rest = text.split("-", len(names) + 2) if len(text) <= _MAX_LENGTH else [""]
     places = [_read(one) for one in rest[1:]]
     found = {name: place for name, place in zip(names, places, strict=False) if place is not None}
-    if version != _VERSION or not places:
+    if form != _FORMAT or not places:
         raise InvalidArgument(f"{part} is not a bookmark of a watch over several buckets")
     if rest[0] != _digest(names) or len(places) != len(names):
         raise InvalidArgument(f"{part} is the bookmark of a watch over other buckets")
