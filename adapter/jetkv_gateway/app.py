@@ -180,7 +180,7 @@ def build(
     return Gateway(
         handlers=_handlers(
             KeyHandlers(store.entries),
-            ListingHandlers(store.listings, store.pages, store.readings, store.sweeps),
+            ListingHandlers(store.listings, store.pages, store.readings, store.bulk_deletes),
             BatchHandlers(store.batches, store.entries),
             BucketHandlers(store.buckets, store.bucket_changes),
             HealthHandlers(readiness, auth_required=authenticator.required),

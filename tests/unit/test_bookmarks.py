@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import MAX_REVISION
-from jetkv_gateway.kv.moments import rfc3339
+from jetkv_gateway.kv.timestamps import rfc3339
 from jetkv_gateway.watch.bookmarks import Bookmark, Place, read_bookmark
 
 names = st.text("abcXYZ019_-", min_size=1, max_size=20)

@@ -18,7 +18,7 @@ from jetkv_gateway.http.views import View, entry_json, meta_json
 from jetkv_gateway.kv.commands import DeleteKeys, Include, ListKeys, ListPage, ReadKeys
 from jetkv_gateway.kv.cursors import write_cursor
 from jetkv_gateway.kv.model import Entry, KeyMeta
-from jetkv_gateway.kv.store import Listings, Pages, Readings, Sweeps, Swept
+from jetkv_gateway.kv.store import BulkDeleteProgress, BulkDeletes, Listings, Pages, Readings
 
 __all__ = ["ListingHandlers"]
 
@@ -38,12 +38,12 @@ class ListingHandlers:
     """Handlers of `/api/v1/kv/buckets/{bucket}/keys` and of `…/compact`."""
 
     def __init__(
-        self, listings: Listings, pages: Pages, readings: Readings, sweeps: Sweeps
+        self, listings: Listings, pages: Pages, readings: Readings, bulk_deletes: BulkDeletes
     ) -> None:
         self._listings = listings
         self._pages = pages
         self._readings = readings
-        self._sweeps = sweeps
+        self._bulk_deletes = bulk_deletes
         self._turn = asyncio.Semaphore(1)
 
     async def list_keys(self, call: Call, bucket: str) -> None:
@@ -104,23 +104,23 @@ class ListingHandlers:
         """Delete keys. Return the last line, or the answer if the client wants no lines."""
         loop = asyncio.get_running_loop()
         told = loop.time()
-        swept = Swept(0, 0, 0)
-        async with aclosing(self._sweeps.delete_keys(command, call.retries)) as progress:
-            async for swept in progress:
+        progress = BulkDeleteProgress(0, 0, 0)
+        async with aclosing(self._bulk_deletes.delete_keys(command, call.retries)) as steps:
+            async for progress in steps:
                 if lines is not None and loop.time() - told >= _PROGRESS_SECONDS:
                     told = loop.time()
-                    await lines.send(_swept_json(swept, "progress") + b"\n")
-        return _swept_json(swept, None if lines is None else "end")
+                    await lines.send(_progress_json(progress, "progress") + b"\n")
+        return _progress_json(progress, None if lines is None else "end")
 
     async def compact_bucket(self, call: Call, bucket: str) -> None:
         command = compact_command(call, bucket)
-        removed = await call.run_while_connected(self._sweeps.compact(command, call.retries))
+        removed = await call.run_while_connected(self._bulk_deletes.compact(command, call.retries))
         call.answer_json(200, b'{"removed":%d}' % removed)
 
 
-def _swept_json(swept: Swept, kind: str | None) -> bytes:
+def _progress_json(progress: BulkDeleteProgress, kind: str | None) -> bytes:
     fields = {"type": kind} if kind is not None else {}
-    return orjson.dumps({**fields, **swept._asdict()})
+    return orjson.dumps({**fields, **progress._asdict()})
 
 
 def _lines(part: Sequence[KeyMeta] | Sequence[Entry], include: Include, view: View) -> bytes:

@@ -13,7 +13,7 @@ import orjson
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import Entry, KeyMeta
-from jetkv_gateway.kv.moments import rfc3339
+from jetkv_gateway.kv.timestamps import rfc3339
 
 __all__ = [
     "View",

@@ -37,7 +37,7 @@ _NOT_KNOWN_ALONE = frozenset({10111, 10165, 10166})
 """The codes with which a server without replicas refuses the probe after it has checked its id."""
 
 _HOW_TO_CHECK = "read the keys: all of them show the batch, or none does"
-_UNTOLD = "it was applied, and which of its deletes found something is not known any more"
+_UNTOLD = "it was applied, but nobody knows any more which of its deletes found something"
 
 
 class BatchIds:

@@ -22,9 +22,9 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.model import Entry
-from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.store import NewestRevision
+from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
 
 __all__ = ["BucketCache", "WriteLimits"]
 

@@ -7,8 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.reader import BucketReader, Message
-from jetkv_gateway.jetstream.runs import SharedRuns
-from jetkv_gateway.jetstream.stored import entry_of, meta_of
+from jetkv_gateway.jetstream.shared_runs import SharedRuns
+from jetkv_gateway.jetstream.stored_messages import entry_of, meta_of
 from jetkv_gateway.kv.commands import Include, ReadKeys
 from jetkv_gateway.kv.filters import Filter
 from jetkv_gateway.kv.model import Entry, KeyMeta, Operation

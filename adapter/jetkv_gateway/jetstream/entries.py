@@ -26,8 +26,8 @@ from jetkv_gateway.kv.errors import (
     ValueTooLarge,
 )
 from jetkv_gateway.kv.model import Consistency, Entry, Operation
-from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.retries import Retries
+from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
 
 __all__ = ["JetStreamEntries"]
 

@@ -30,8 +30,8 @@ from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer,
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.keys import display, plain
 from jetkv_gateway.kv.model import Change, Operation
-from jetkv_gateway.kv.moments import rfc3339
 from jetkv_gateway.kv.store import FeedBatch
+from jetkv_gateway.kv.timestamps import rfc3339
 
 __all__ = ["HEARTBEAT_SECONDS", "Feed"]
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from jetkv_gateway.jetstream.expiry import Lifetime
 from jetkv_gateway.jetstream.reader import BucketReader, Message
-from jetkv_gateway.jetstream.stored import key_of, meta_of
+from jetkv_gateway.jetstream.stored_messages import key_of, meta_of
 from jetkv_gateway.kv.filters import Filter
 from jetkv_gateway.kv.keys import plain
 from jetkv_gateway.kv.model import KeyMeta, Operation

@@ -17,7 +17,7 @@ from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.key_lists import KeyList, KeyWindow
 from jetkv_gateway.jetstream.reader import BucketReader
-from jetkv_gateway.jetstream.runs import SharedRuns
+from jetkv_gateway.jetstream.shared_runs import SharedRuns
 from jetkv_gateway.kv.commands import Get, Include, ListPage
 from jetkv_gateway.kv.cursors import Cursor, CursorScope
 from jetkv_gateway.kv.errors import (

@@ -53,7 +53,7 @@ MessageHandler = Callable[[bytes, bytes, bytes, bytes], None]
 class NatsProtocol(asyncio.Protocol):
     """A connection to a server: call `open` first, and `close` in any case.
 
-    All callbacks run in callbacks of the event loop, except `on_end` during `close`.
+    It calls its arguments from callbacks of the event loop. Only `on_end` may also run in `close`.
 
     Args:
         on_info: called with each INFO, and whether it is the first one, which comes before anything
@@ -125,9 +125,8 @@ class NatsProtocol(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(
-            asyncio.Transport, transport
-        )  # uvloop's transports are not asyncio subclasses
+        # uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(_HIGH, _LOW)
 
     async def close(self) -> None:

@@ -27,8 +27,8 @@ from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.credits import CreditRequest
-from jetkv_gateway.jetstream.gather import Gather
 from jetkv_gateway.jetstream.headers import read_several, stream_line_of
+from jetkv_gateway.jetstream.multi_get import MultiGet
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.requests import RequestFailed, RequestTimeout
 from jetkv_gateway.kv.batches import MAX_VALUE_BYTES
@@ -208,7 +208,7 @@ class Snapshots:
         credit: CreditRequest,
         limits: WriteLimits,
         window: RetryWindow,
-    ) -> tuple[int, Gather | None]:
+    ) -> tuple[int, MultiGet | None]:
         """Return the leader's newest revision, or 0 if the leader answered, and the answer."""
         js, pool = self._js, credit.pool
         connected_server = js.connection.connected_server
@@ -218,7 +218,7 @@ class Snapshots:
         newest, request = 0, None
         try:
             request = js.connection.mux.ask(
-                names.direct, query, timeout=js.try_timeout(window), kind=Gather
+                names.direct, query, timeout=js.try_timeout(window), kind=MultiGet
             )
             if not is_leader:
                 # Ask at the same time, so that both take one round trip.
@@ -239,7 +239,7 @@ class Snapshots:
                 js.connection.mux.forget(request)
             if taken:
                 pool.release(taken, epoch)
-        assert isinstance(request, Gather), "as it was asked for"
+        assert isinstance(request, MultiGet), "as it was asked for"
         return newest, request
 
     async def _take(
@@ -247,7 +247,7 @@ class Snapshots:
         names: BucketNames,
         keys: Mapping[str, str],
         found: Collected,
-        answer: Gather,
+        answer: MultiGet,
         window: RetryWindow,
     ) -> bool:
         """Add the messages of a direct get; return whether all belong to the bucket."""

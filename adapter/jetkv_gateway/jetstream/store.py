@@ -5,6 +5,7 @@ from jetkv_gateway.jetstream.batches import JetStreamBatches
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.bucket_changes import JetStreamBucketChanges
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.bulk_deletes import JetStreamBulkDeletes
 from jetkv_gateway.jetstream.bulk_reads import JetStreamReadings
 from jetkv_gateway.jetstream.changes import JetStreamChanges
 from jetkv_gateway.jetstream.client import JetStream
@@ -13,7 +14,6 @@ from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.entries import JetStreamEntries
 from jetkv_gateway.jetstream.listing import JetStreamListings
 from jetkv_gateway.jetstream.pages import JetStreamPages
-from jetkv_gateway.jetstream.sweeps import JetStreamSweeps
 from jetkv_gateway.kv.store import Store
 
 __all__ = ["open_store"]
@@ -42,7 +42,7 @@ def open_store(
         listings=JetStreamListings(js, cache),
         pages=JetStreamPages(js, cache, entries),
         readings=JetStreamReadings(js, cache),
-        sweeps=JetStreamSweeps(js, cache),
+        bulk_deletes=JetStreamBulkDeletes(js, cache),
         buckets=buckets,
         bucket_changes=JetStreamBucketChanges(js, cache, buckets),
         changes=JetStreamChanges(js, cache),

@@ -1,6 +1,6 @@
-"""TTLs of single keys on JetStream: which a bucket takes, and touch, which renews one.
+"""TTLs of single keys on JetStream: which ones a bucket accepts, and touch, which renews one.
 
-A touch is one conditional write of the same value. The rules are in `kv/ttl.py`
+A touch is a conditional write of the same value. `kv/ttl.py` has the rules
 (docs/http-api.md#ttl-per-key).
 """
 
@@ -25,7 +25,7 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
 )
 from jetkv_gateway.kv.model import MUST_NOT_EXIST
-from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
+from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.ttl import NEVER, TtlRules
 
 __all__ = ["Touches", "check_ttl", "check_ttls"]
@@ -37,7 +37,7 @@ async def check_ttl(
     """Return the put with what its TTL needs.
 
     Raises:
-        BucketUnsuitable: the bucket takes no such TTL, as it is now.
+        BucketUnsuitable: the bucket does not accept this TTL.
     """
     if command.ttl is None:
         return command
@@ -48,7 +48,7 @@ async def check_ttl(
         # The settings may have changed a moment ago.
         limits = await buckets.fresh_limits(command.bucket, window)
         _rules(limits).check(command.ttl, drops_history=drops_history)
-    # Else an older value, or a tombstone without a word to watchers, would show again.
+    # Without the rollup, an older value or tombstone would reappear when the value expires.
     return command._replace(rolls_up=limits.history > 1)
 
 
@@ -90,10 +90,11 @@ class Touches:
         self._loop = asyncio.get_running_loop()
 
     async def touch(self, command: Touch, window: RetryWindow) -> Touched:
-        """Write the value again with its TTL, until no other write comes between.
+        """Write the value again with its TTL; retry if another write comes between.
 
         Raises:
-            KeyNotFound, RevisionMismatch, BucketUnsuitable, IdempotencyConflict, OutcomeUnknown
+            KeyNotFound, RevisionMismatch, BucketUnsuitable, IdempotencyConflict, OutcomeUnknown: as
+                a put.
             GatewayError: nothing was applied.
         """
         names = names_of(self._naming, command.bucket)
@@ -122,15 +123,15 @@ class Touches:
         return await self._buckets.limits(command.bucket, window)
 
     def _renewal(self, command: Touch, limits: WriteLimits, last: LastMessage | None) -> Put:
-        """Return the write that renews what stands.
+        """Return the write that renews the current value.
 
         Raises:
-            KeyNotFound, RevisionMismatch, BucketUnsuitable
+            KeyNotFound, RevisionMismatch, BucketUnsuitable: there is nothing to renew.
         """
         entry = None if last is None else last.entry
         stands = 0 if entry is None else entry.revision
         expected = command.expected
-        # With an idempotency key the server is asked: the touch may have been applied before.
+        # With an idempotency key, ask the server first: the touch may have been applied already.
         if expected not in (None, stands) and command.identity is None:
             raise RevisionMismatch(stands or None)
         if last is None or entry is None or not entry.live:
@@ -161,7 +162,7 @@ class Touches:
         self, names: BucketNames, put: Put, revision: int, limits: WriteLimits, window: RetryWindow
     ) -> Touched:
         if put.identity is not None:
-            # A retry gets the time of the first one, as long as that is stored.
+            # A retry gets the time of the first touch while that is stored.
             subject = names.subject_prefix + put.tokens
             query = get_sequence(revision)
             first = await self._writes.read(names, query, subject, put.key, window)

@@ -44,6 +44,8 @@ __all__ = [
     "Batches",
     "BucketChanges",
     "Buckets",
+    "BulkDeleteProgress",
+    "BulkDeletes",
     "Changes",
     "Entries",
     "Feed",
@@ -57,8 +59,6 @@ __all__ = [
     "Readings",
     "Store",
     "StoredRevision",
-    "Sweeps",
-    "Swept",
 ]
 
 
@@ -221,7 +221,7 @@ class Readings(Protocol):
         ...
 
 
-class Swept(NamedTuple):
+class BulkDeleteProgress(NamedTuple):
     """The result of a deletion of many keys.
 
     Attributes:
@@ -235,10 +235,12 @@ class Swept(NamedTuple):
     revision: int
 
 
-class Sweeps(Protocol):
+class BulkDeletes(Protocol):
     """Deletes of many keys."""
 
-    def delete_keys(self, command: DeleteKeys, retries: Retries) -> AsyncGenerator[Swept, None]:
+    def delete_keys(
+        self, command: DeleteKeys, retries: Retries
+    ) -> AsyncGenerator[BulkDeleteProgress, None]:
         """Delete keys one by one, each at the revision that was read, and yield the progress.
 
         The last result is the final one. A key that is written after the call began stays.
@@ -399,7 +401,7 @@ class Store:
     listings: Listings
     pages: Pages
     readings: Readings
-    sweeps: Sweeps
+    bulk_deletes: BulkDeletes
     buckets: Buckets
     bucket_changes: BucketChanges
     changes: Changes

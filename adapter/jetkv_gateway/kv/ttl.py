@@ -1,4 +1,4 @@
-"""The TTL of a single key: how it is written, and which buckets can store it. Pure.
+"""The TTL of a single key: its syntax, and which buckets can store it. Pure.
 
 The rules are those of docs/http-api.md#ttl-per-key and of NATS (ADR-43).
 """
@@ -14,7 +14,7 @@ MAX_TTL_SECONDS = 3_153_600_000
 """A hundred years."""
 
 NEVER = 0
-"""The TTL of a value that outlives the TTL of its bucket."""
+"""The TTL of a value that the bucket's TTL does not remove."""
 
 _NEVER_TEXT = "never"
 _SECONDS = re.compile(r"[1-9][0-9]{0,9}")
@@ -24,7 +24,7 @@ def read_ttl(text: str, part: str) -> int:
     """Return a TTL in seconds, or `NEVER`.
 
     Args:
-        part: of the request that holds it, for the error.
+        part: the part of the request, for the error.
 
     Raises:
         InvalidArgument: it is neither `never` nor a whole number from 1 to `MAX_TTL_SECONDS`.
@@ -42,11 +42,11 @@ class TtlRules(NamedTuple):
     """What a bucket allows.
 
     Attributes:
-        history: how many revisions of a key it keeps.
-        shortest: seconds, the shortest TTL that NATS stores as it is; None where a value can have
-            no TTL.
-        since: the first version of nats-server that has TTLs, where the bucket's server is older;
-            else None.
+        history: the number of revisions that it keeps of a key.
+        shortest: the shortest TTL in seconds that NATS does not change; None if values cannot have
+            one.
+        since: the first version of nats-server with TTLs if the bucket's server is older; else
+            None.
     """
 
     history: int
@@ -54,10 +54,10 @@ class TtlRules(NamedTuple):
     since: str | None = None
 
     def check(self, ttl: int, *, drops_history: bool) -> None:
-        """Make sure that a value can have this TTL.
+        """Check that a value can have this TTL.
 
         Args:
-            drops_history: whether the write drops what is stored of the key, as a create does.
+            drops_history: whether the write removes older revisions of the key, as a create does.
 
         Raises:
             BucketUnsuitable: it cannot; the text says why.
@@ -84,5 +84,5 @@ class TtlRules(NamedTuple):
 
 
 def written_ttl(ttl: int) -> str:
-    """Return a TTL as NATS reads it from a message's headers."""
+    """Return a TTL in the syntax of NATS's message headers."""
     return _NEVER_TEXT if ttl == NEVER else str(ttl)

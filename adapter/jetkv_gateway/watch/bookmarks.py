@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import MAX_REVISION
-from jetkv_gateway.kv.moments import nanoseconds_of, rfc3339
+from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
 
 __all__ = ["Bookmark", "Place", "read_bookmark"]
 

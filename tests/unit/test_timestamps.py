@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetkv_gateway.jetstream.expiry import seconds_of
-from jetkv_gateway.kv.moments import rfc3339
+from jetkv_gateway.kv.timestamps import rfc3339
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 from jetkv_gateway.jetstream.headers import End, read_end
 from jetkv_gateway.jetstream.requests import Multiplexer, Reply, Request, Unreadable
 
-__all__ = ["Gather"]
+__all__ = ["MultiGet"]
 
 _PATIENCE = 2.0
-"""Seconds to wait for some more replies: large ones take long on a slow connection."""
+"""Seconds between two replies: a large one takes long on a slow connection."""
 
 _AT_A_TIME = 16
 """The number of replies after which the wait starts again."""
@@ -15,7 +15,7 @@ _REPLIES = 1024
 """The largest number of messages that a server sends (ADR-31)."""
 
 
-class Gather(Request):
+class MultiGet(Request):
     """A direct get of several messages. Await it for its last reply.
 
     Attributes:

@@ -10,7 +10,7 @@ from jetkv_gateway.jetstream.headers import is_block, read_headers, subject_text
 from jetkv_gateway.jetstream.reader import Message
 from jetkv_gateway.kv.keys import display, plain
 from jetkv_gateway.kv.model import Entry, KeyMeta, Operation
-from jetkv_gateway.kv.moments import rfc3339
+from jetkv_gateway.kv.timestamps import rfc3339
 
 __all__ = ["Stored", "entry_of", "key_of", "meta_of"]
 

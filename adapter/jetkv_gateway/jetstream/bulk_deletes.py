@@ -22,8 +22,8 @@ from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.headers import subject_text
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.reader import BucketReader, Message
-from jetkv_gateway.jetstream.runs import SharedRuns
-from jetkv_gateway.jetstream.stored import key_of, meta_of
+from jetkv_gateway.jetstream.shared_runs import SharedRuns
+from jetkv_gateway.jetstream.stored_messages import key_of, meta_of
 from jetkv_gateway.jetstream.writes import Writes
 from jetkv_gateway.kv.commands import Compact, Delete, DeleteKeys
 from jetkv_gateway.kv.errors import (
@@ -39,9 +39,9 @@ from jetkv_gateway.kv.filters import EVERYTHING
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import Operation
 from jetkv_gateway.kv.retries import Retries
-from jetkv_gateway.kv.store import Swept
+from jetkv_gateway.kv.store import BulkDeleteProgress
 
-__all__ = ["JetStreamSweeps"]
+__all__ = ["JetStreamBulkDeletes"]
 
 _AT_ONCE = 4
 _WRITES_AT_ONCE = 32
@@ -50,8 +50,8 @@ _AGAIN = "send the request again: it goes on with what is left"
 _Job = Callable[[], Awaitable[int]]
 
 
-class JetStreamSweeps:
-    """`kv.store.Sweeps` on JetStream."""
+class JetStreamBulkDeletes:
+    """`kv.store.BulkDeletes` on JetStream."""
 
     def __init__(self, js: JetStream, cache: BucketCache) -> None:
         self._js = js
@@ -64,7 +64,7 @@ class JetStreamSweeps:
 
     async def delete_keys(
         self, command: DeleteKeys, retries: Retries
-    ) -> AsyncGenerator[Swept, None]:
+    ) -> AsyncGenerator[BulkDeleteProgress, None]:
         bucket, key_filter = command.bucket, command.key_filter
         reader = BucketReader(self._js, self._cache, bucket, key_filter)
         call = token_hex(8)
@@ -86,8 +86,8 @@ class JetStreamSweeps:
                             revision = max([revision, *done])
                             if failure is not None:
                                 raise failure
-                        yield Swept(matched, deleted, revision or reader.as_of)
-                yield Swept(matched, deleted, revision or reader.as_of)
+                        yield BulkDeleteProgress(matched, deleted, revision or reader.as_of)
+                yield BulkDeleteProgress(matched, deleted, revision or reader.as_of)
         except GatewayError as error:
             raise _partial(error, matched=matched, deleted=deleted) from error.__cause__
 
