@@ -86,11 +86,11 @@ class Direct(NamedTuple):
 
 
 class End(NamedTuple):
-    """What stands behind the messages of a direct get that asks for several.
+    """The end of the answer to a direct get of several messages.
 
     Attributes:
-        pending: how many more there are, None where there was an error, or nothing at all.
-        reached: the newest sequence of the server's stream at that moment, 0 with an error.
+        pending: the number of messages left out; None after an error or if nothing was found.
+        reached: the newest sequence of the server's stream at that moment, 0 after an error.
     """
 
     pending: int | None
@@ -200,7 +200,7 @@ def read_direct_of(block: bytes, stream: bytes, subject: bytes) -> Direct | None
 
     It takes half the time of `read_direct`, which has to read whatever this returns None for.
     """
-    # The last line of that name is the server's: what was stored stands before it.
+    # The last line of that name is the server's, because stored headers come before it.
     place = block.rfind(_STREAM)
     start = b"%s%s\r\nNats-Subject: %s\r\nNats-Sequence: " % (_STREAM, stream, subject)
     if not block.startswith(start, place):
@@ -209,7 +209,7 @@ def read_direct_of(block: bytes, stream: bytes, subject: bytes) -> Direct | None
     if not sequence.isdigit() or time.find(_END) != len(time) - 4 or not time.endswith(_END * 2):
         return None
     fields = block[: place + 2] + _END, subject, int(sequence), time[:-4].decode("latin-1")
-    # As `Direct(*fields)`, without a call in Python: one comes with each read.
+    # `Direct(*fields)` without a Python call, to save time per read.
     return tuple.__new__(Direct, fields)
 
 
@@ -235,17 +235,17 @@ def read_several(block: bytes, stream_line: bytes) -> Direct | None:
     except ValueError:
         return None
     fields = stored, lines[-7][14:], sequence, lines[-5][17:].decode("latin-1")
-    # As `Direct(*fields)`, without a call in Python: a hundred may come with each request.
+    # `Direct(*fields)` without a Python call, because a request may have a hundred of them.
     return tuple.__new__(Direct, fields)
 
 
 def stream_line_of(stream: str) -> bytes:
-    """Return the line by which a server names a stream in a direct get."""
+    """Return the header line with which a server names the stream in a direct get."""
     return b"Nats-Stream: " + stream.encode()
 
 
 def read_direct(block: bytes, stream: bytes) -> Direct | None:
-    """Read what a direct get answers; None where it is no message of the stream."""
+    """Parse the answer to a direct get; None if it is not a message of the stream."""
     # The last line of that name is the server's, because stored headers come before it.
     place = block.rfind(_STREAM)
     found = _DIRECT.match(block, place + len(_STREAM)) if place >= 0 else None

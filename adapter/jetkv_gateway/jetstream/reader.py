@@ -271,7 +271,7 @@ class BucketReader:
         while len(self._pulls) < self._batches and self._error is None:
             left = self._expected - self._delivered - sum(asked for asked, _ in self._pulls)
             if left < 0 and self._pulls:
-                return  # the pull that is under way finds out whether anything is left
+                return  # the pull in flight will show whether anything is left
             batch = self._batch
             if not self._is_tail and 0 <= left < self._batch * self._batches:
                 # One more than are left: a pull that is full does not say that it was the last.

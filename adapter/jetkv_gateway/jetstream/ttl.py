@@ -129,13 +129,13 @@ class Touches:
             KeyNotFound, RevisionMismatch, BucketUnsuitable: there is nothing to renew.
         """
         entry = None if last is None else last.entry
-        stands = 0 if entry is None else entry.revision
+        current = 0 if entry is None else entry.revision
         expected = command.expected
         # With an idempotency key, ask the server first: the touch may have been applied already.
-        if expected not in (None, stands) and command.identity is None:
-            raise RevisionMismatch(stands or None)
+        if expected not in (None, current) and command.identity is None:
+            raise RevisionMismatch(current or None)
         if last is None or entry is None or not entry.live:
-            raise KeyNotFound if expected is None else RevisionMismatch(stands or None)
+            raise KeyNotFound if expected is None else RevisionMismatch(current or None)
         ttl = command.ttl
         if ttl is None:
             own = own_ttl(last.headers)
@@ -152,7 +152,7 @@ class Touches:
             value=entry.value,
             content_type=entry.content_type,
             content_encoding=entry.content_encoding,
-            expected=stands if expected is None else expected,
+            expected=current if expected is None else expected,
             identity=command.identity,
             ttl=ttl,
             rolls_up=limits.history > 1,

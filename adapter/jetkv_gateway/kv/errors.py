@@ -235,7 +235,7 @@ class BucketProtected(GatewayError):
 class CannotBeChanged(GatewayError):
     """Raised when NATS cannot make a change of a bucket; nothing was changed.
 
-    `details` has the settings, each as it stands and as it was wanted.
+    `details` has the current and the wanted value of each setting.
     """
 
     status = 409
@@ -249,7 +249,7 @@ class CannotBeChanged(GatewayError):
 class WouldLoseData(GatewayError):
     """Raised when a change of a bucket would remove what is stored; nothing was changed.
 
-    `details` has the settings, each as it stands and as it was wanted.
+    `details` has the current and the wanted value of each setting.
     """
 
     status = 409

@@ -109,37 +109,35 @@ def plan(current: BucketSettings, wanted: Mapping[str, Any]) -> Plan:
     changes: dict[str, Difference] = {}
     losses: dict[str, Difference] = {}
     impossible: dict[str, Difference] = {}
-    for name, asked in _whole(current, wanted).items():
-        described, stands = FIELDS[name], getattr(current, name)
-        if asked == stands:
+    for name, new in _whole(current, wanted).items():
+        described, old = FIELDS[name], getattr(current, name)
+        if new == old:
             continue
-        difference = changes[name] = Difference(stands, asked)
-        if described.change is Changeable.NEVER or (
-            described.change is Changeable.ON and not asked
-        ):
+        difference = changes[name] = Difference(old, new)
+        if described.change is Changeable.NEVER or (described.change is Changeable.ON and not new):
             impossible[name] = difference
-        elif _may_lose(described.loses, stands, asked):
+        elif _may_lose(described.loses, old, new):
             losses[name] = difference
     return Plan(changes, losses, impossible)
 
 
 def _whole(current: BucketSettings, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the wanted settings, with those that follow from them."""
-    asked = {name: wanted[name] for name in FIELDS if wanted.get(name) is not None}
-    if "metadata" in asked:
-        merged = {**current.metadata, **asked["metadata"]}
-        asked["metadata"] = {key: text for key, text in merged.items() if text is not None}
-    if asked.get("expiry_markers", current.expiry_markers):
-        if asked.get("key_ttl") is False:
+    new = {name: wanted[name] for name in FIELDS if wanted.get(name) is not None}
+    if "metadata" in new:
+        merged = {**current.metadata, **new["metadata"]}
+        new["metadata"] = {key: text for key, text in merged.items() if text is not None}
+    if new.get("expiry_markers", current.expiry_markers):
+        if new.get("key_ttl") is False:
             raise InvalidArgument(NEEDS_TTLS)
-        if "expiry_markers" in asked:
-            asked["key_ttl"] = True
-    return asked
+        if "expiry_markers" in new:
+            new["key_ttl"] = True
+    return new
 
 
-def _may_lose(loss: Loss, stands: int, asked: int) -> bool:
+def _may_lose(loss: Loss, old: int, new: int) -> bool:
     if loss is Loss.FEWER:
-        return asked < stands
+        return new < old
     if loss is Loss.SHORTER:
-        return asked > 0 and (stands == 0 or asked < stands)
+        return new > 0 and (old == 0 or new < old)
     return False

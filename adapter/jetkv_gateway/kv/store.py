@@ -100,7 +100,7 @@ class Entries(Protocol):
 
         Raises:
             KeyNotFound: there is no live value.
-            RevisionMismatch: another revision stands, or none.
+            RevisionMismatch: the key is at another revision, or has no value.
             BucketUnsuitable: the value can have no such TTL, or has none to renew.
             IdempotencyConflict: another write bears the same idempotency key.
         """
