@@ -3,6 +3,7 @@
 The gateway is connected to a leaf node; the buckets are at its hub, and the two differ in version.
 """
 
+import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -158,6 +159,19 @@ async def test_expiry_markers_that_are_asked_for_are_refused_where_the_hub_canno
 def test_expiry_markers_that_are_not_wanted_are_off_on_each(make_bucket) -> None:
     bucket = make_bucket(ttl_seconds=60, expiry_markers=False)
     assert bucket.info()["expiry_markers"] is False
+
+
+async def test_what_a_bucket_can_is_up_to_the_hub_in_a_change_too(
+    http: Http, make_bucket, at_hub: Native
+) -> None:
+    off = {"expiry_markers": False, "key_ttl": False, "batches": False}
+    able = at_hub.version >= (2, 12)
+    assert make_bucket().info()["batches"] is able
+    bucket = make_bucket(**off)
+    for setting in off:
+        answer = http.request("PATCH", bucket.path, json.dumps({setting: True}))
+        assert answer.status == (200 if able else 409), answer
+        assert bucket.info()[setting] is able
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,12 +1,14 @@
 """Settings: a flag, then `JETKV_*`, then a TOML file, then the default."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jetkv_gateway.kv.buckets import BucketSpec, Storage
+from jetkv_gateway.kv.bucket_values import Compression, Placement, Republish, Storage
+from jetkv_gateway.kv.buckets import BucketSpec
 from jetkv_gateway.settings import AuthMode, BucketSetting, SettingsError, load
 
 Toml = Callable[[str], Path]
@@ -186,6 +188,29 @@ def test_origins_come_as_a_list_in_a_file(toml: Toml) -> None:
             BucketSpec("cache", max_value_size=10, max_bytes=20),
         ),
         ("cache,description=a=b", BucketSpec("cache", description="a=b")),
+        (
+            "cache,compression=s2,key_ttl=false,expiry_markers=false,batches=false,protected=true",
+            BucketSpec(
+                "cache",
+                compression=Compression.S2,
+                key_ttl=False,
+                expiry_markers=False,
+                batches=False,
+                protected=True,
+            ),
+        ),
+        (
+            "cache,metadata.team=web,metadata.a=b,placement.cluster=east,placement.tags=ssd",
+            BucketSpec(
+                "cache",
+                metadata={"team": "web", "a": "b"},
+                placement=Placement("east", ("ssd",)),
+            ),
+        ),
+        (
+            "cache,republish.destination=copies.>,republish.headers_only=true",
+            BucketSpec("cache", republish=Republish("copies.>", headers_only=True)),
+        ),
     ],
 )
 def test_a_bucket_is_a_name_and_settings(text: str, spec: BucketSpec) -> None:
@@ -199,11 +224,32 @@ def test_a_bucket_is_a_name_and_settings(text: str, spec: BucketSpec) -> None:
         ("cache,", "bucket 'cache': '' is not setting=value"),
         ("cache,ttl=300", "ttl: no such setting"),
         ("cache,history=many", "history: Input should be a valid integer"),
+        ("cache,compression=zip", "compression: Input should be 'none' or 's2'"),
+        ("cache,metadata=web", "metadata: Input should be a valid dictionary"),
+        ("cache,metadata.a=1,metadata.a=2", "bucket 'cache': 'metadata.a' is given twice"),
+        ("cache,history=1,history.x=2", "bucket 'cache': 'history.x' is given twice"),
+        ("cache,placement.region=eu", "placement.region"),
         ("cache,storage=disk", "storage: Input should be 'file' or 'memory'"),
     ],
 )
 def test_a_bucket_that_cannot_be_read_is_refused_with_the_reason(text: str, message: str) -> None:
     assert message in refusal({"buckets": [text]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cache,metadata.jetkv.x=y", "'jetkv.x' belongs to the system"),
+        ("cache,key_ttl=false", "invalid key_ttl: expiry_markers need it"),
+        ("cache,placement.tags=", "invalid placement: a tag is empty"),
+        ("cache,republish.source=a.>", "invalid republish: it has no destination"),
+    ],
+)
+def test_settings_that_no_bucket_can_have_are_refused_with_the_reason(
+    text: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load({"buckets": [text]}, None).wanted_buckets()
 
 
 @pytest.mark.parametrize(

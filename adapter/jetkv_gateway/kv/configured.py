@@ -1,7 +1,9 @@
 """A bucket of the gateway's settings, compared with the bucket that exists."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
+from jetkv_gateway.kv.bucket_values import Placement, Republish
 from jetkv_gateway.kv.buckets import BucketInfo, BucketSpec
 from jetkv_gateway.kv.plans import plan
 
@@ -33,4 +35,8 @@ def _shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Placement | Republish):
+        value = {name: part for name, part in asdict(value).items() if part} if value else {}
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False) if value else "empty"
     return str(value) or "empty"
