@@ -32,6 +32,8 @@ ROUTES: dict[tuple[str, str], Question] = {
     ("PUT", f"{BUCKET}/keys/{{key}}"): ("write", "b", "a/b c"),
     ("DELETE", f"{BUCKET}/keys/{{key}}"): ("delete", "b", "a/b c"),
     ("POST", f"{BUCKET}/batch"): ("batch", "b", None),
+    ("POST", f"{BUCKET}/touch/{{key}}"): ("write", "b", "a/b c"),
+    ("GET", "/api/v1/kv/watch"): ("watch", None, None),
     ("GET", f"{BUCKET}/watch"): ("watch", "b", None),
     ("GET", f"{BUCKET}/history/{{key}}"): ("read", "b", "a/b c"),
     ("GET", "/api/v1/openapi.json"): ("api description", None, None),
@@ -134,6 +136,16 @@ def test_a_no_is_said_before_the_bucket_is_looked_at(
             assert answer.status == 403
             assert answer.error.endswith(f"in bucket {name}")
     assert bucket.get("k").value == b"v"
+
+
+def test_a_watch_over_several_buckets_asks_for_each_of_them(
+    closed: tuple[Http, Doorkeeper], bucket: Bucket
+) -> None:
+    http, doorkeeper = closed
+    doorkeeper.allowed |= {Verb.WATCH}
+    assert http.get(f"/api/v1/kv/watch?watch={bucket.name}&watch=other").status == 426
+    wanted = [None, bucket.name, "other"]
+    assert doorkeeper.questions == [("watch", one, None) for one in wanted]
 
 
 def test_the_creation_of_a_bucket_asks_again_once_its_name_is_known(
