@@ -1,9 +1,9 @@
-"""Tell the SDK what a bucket's settings are, by the gateway's own list of them.
+"""Write the part of the gateway's list of bucket settings that the SDK needs.
 
     python tools/bucket_settings.py          writes sdk/jetkv/_core/bucket_settings.py
-    python tools/bucket_settings.py --check  fails where it is not as it would be written
+    python tools/bucket_settings.py --check  fails if that file is not up to date
 
-The SDK never imports the gateway, so what it has to know of the list is written into it.
+The SDK never imports the gateway, so it has a copy.
 """
 
 import sys
@@ -14,8 +14,8 @@ from jetkv_gateway.kv.buckets import FIELDS, Agreement
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "sdk" / "jetkv" / "_core" / "bucket_settings.py"
 
-HEAD = '''# Made from adapter/jetkv_gateway/kv/buckets.py by `make format`; edit that one.
-"""How far a bucket that exists may differ from one that is asked for."""
+HEAD = '''# Made from adapter/jetkv_gateway/kv/buckets.py by `make format`. Edit that file.
+"""How far an existing bucket may differ from the one that a program asks for."""
 
 __all__ = ["AT_LEAST", "EQUAL"]
 
@@ -23,13 +23,16 @@ __all__ = ["AT_LEAST", "EQUAL"]
 
 
 def text() -> str:
-    """Return what the SDK's module has to say."""
-    lists = [("EQUAL", Agreement.EQUAL, "the same"), ("AT_LEAST", Agreement.AT_LEAST, "no less")]
+    """Return the text of the SDK's module."""
+    lists = [
+        ("EQUAL", Agreement.EQUAL, "The setting must be the same."),
+        ("AT_LEAST", Agreement.AT_LEAST, "The setting must not be lower."),
+    ]
     parts = []
     for name, agreement, words in lists:
-        fields = tuple(one.name for one in FIELDS.values() if one.agrees is agreement)
+        fields = tuple(field.name for field in FIELDS.values() if field.agrees is agreement)
         shown = "".join(f'    "{field}",\n' for field in fields)
-        parts.append(f'{name} = (\n{shown})\n"""Has to be {words}."""\n')
+        parts.append(f'{name} = (\n{shown})\n"""{words}"""\n')
     return HEAD + "\n".join(parts)
 
 
@@ -40,7 +43,7 @@ def main() -> int:
     if TARGET.is_file() and TARGET.read_text() == text():
         return 0
     name = TARGET.relative_to(ROOT)
-    print(f"{name} is not what the gateway's list makes: run `make format`", file=sys.stderr)
+    print(f"{name} is out of date: run `make format`", file=sys.stderr)
     return 1
 
 

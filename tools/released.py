@@ -1,8 +1,8 @@
-"""Keep what a release promises, so that a test can hold later versions to it.
+"""Record what a release promises, so that a test can compare later versions with it.
 
 At a release, `make released` writes two files to `tests/contract/released/`: the OpenAPI document
 and the public names, both of the version in `jetkv/_version.py`. `tests/contract/test_released.py`
-and `tests/contract/test_released_names.py` compare them with what is there now.
+and `tests/contract/test_released_names.py` compare them with the current version.
 """
 
 import inspect
@@ -32,13 +32,13 @@ _MADE_BY_THE_SDK = {
     *("Bucket", "KV", "Watch", "AsyncBucket", "AsyncKV", "AsyncWatch"),
     *("BucketInfo", "BucketWarning", "Entry", "Update", "Claim", "Run", "MakeBucket"),
 }
-"""Classes that you are given, so the parameters of their constructors may change."""
+"""Only the SDK makes objects of these classes, so their constructors may change."""
 
 
 def public_names() -> dict[str, list[str]]:
-    """Return what others may name in their code and configuration, by kind."""
+    """Return the names that users may have in their code and configuration, by kind."""
     return {
-        "errors": sorted({_error(one) for one in _below(GatewayError)}),
+        "errors": sorted({_error(kind) for kind in _below(GatewayError)}),
         "settings": sorted(Settings.model_fields),
         "metrics": sorted(re.findall(r"^# TYPE (jetkv_\w+ \w+)$", _metrics(), re.MULTILINE)),
         "sdk": sorted({name for module in _MODULES for name in _names(module)}),
@@ -51,8 +51,8 @@ def _metrics() -> str:
 
 def _below(error: type[GatewayError]) -> Iterator[type[GatewayError]]:
     yield error
-    for one in error.__subclasses__():
-        yield from _below(one)
+    for kind in error.__subclasses__():
+        yield from _below(kind)
 
 
 def _error(error: type[GatewayError]) -> str:
@@ -74,17 +74,17 @@ def _names(module: ModuleType) -> Iterator[str]:
 
 
 def _constructed(thing: Any) -> bool:
-    """Whether users of the SDK call this themselves."""
+    """Return whether users of the SDK call this themselves."""
     if not inspect.isclass(thing):
         return True
     made = issubclass(thing, BaseException | Enum) or thing.__name__ in _MADE_BY_THE_SDK
     return not made and not getattr(thing, "_is_protocol", False)
 
 
-def _members(one: type) -> set[str]:
+def _members(kind: type) -> set[str]:
     """Return the public members that the SDK itself defines."""
-    ours = [base for base in one.__mro__ if base.__module__.startswith("jetkv")]
-    return {name for base in ours for name in vars(base) if not name.startswith("_")}
+    bases = [base for base in kind.__mro__ if base.__module__.startswith("jetkv")]
+    return {name for base in bases for name in vars(base) if not name.startswith("_")}
 
 
 def _parameters(here: str, thing: Any) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _parameters(here: str, thing: Any) -> Iterator[str]:
     try:
         signature = inspect.signature(thing)
     except ValueError:
-        return  # it is written in C
+        return  # A function in C has no signature.
     for name in signature.parameters:
         if name != "self" and not name.startswith("_"):
             yield f"{here}({name})"

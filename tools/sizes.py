@@ -1,4 +1,4 @@
-"""Fail for a Python file that is too long to be read at once: split it by what its parts do.
+"""Fail if a Python file is too long to be read at once. Split such a file by responsibility.
 
 `make check` runs it. Use: python tools/sizes.py [FOLDER]
 """

@@ -1,7 +1,7 @@
-"""Record which test files take longest: tests/conftest.py starts these first.
+"""Record which test files take longest. tests/conftest.py starts these first.
 
-So no slow file begins while the others are at their end, and a run takes hardly longer than its
-tests divided by its processes. Run it when the order has become wrong:
+So no slow file starts near the end of a run, and all processes are busy to the end. Run this when
+the order has become wrong:
 
     python -m pytest -n 4 --dist loadfile --junit-xml report.xml
     python -m tools.slowest report.xml
@@ -19,8 +19,7 @@ LEAST_SECONDS = 5
 def seconds_by_file(report: Path) -> Counter[str]:
     """Return the seconds of each test file, by its path, from a report of pytest."""
     found: Counter[str] = Counter()
-    # A report of our own, not one from elsewhere.
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - our own report
         module = [part for part in case.get("classname", "").split(".") if part[:1].islower()]
         found["/".join(module) + ".py"] += float(case.get("time", 0))
     return found

@@ -1,9 +1,9 @@
-"""Make the sync client from the async one, so that neither is copied by hand.
+"""Make the sync client from the async one.
 
     python tools/unasync.py          writes sdk/jetkv/**/_sync from **/_async
-    python tools/unasync.py --check  says what is not as it would be written, and fails
+    python tools/unasync.py --check  fails if a file is not up to date, and names it
 
-What differs beyond words, the transport and the runtime, is written by hand on both sides.
+The transport and the runtime differ in more than words. They are written by hand on both sides.
 """
 
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SDK = ROOT / "sdk" / "jetkv"
 BY_HAND = {"__init__.py", "transport.py", "runtime.py"}
 
-BANNER = "# Made from {source} by `make format`; edit that one.\n"
+BANNER = "# Made from {source} by `make format`. Edit that file.\n"
 RULES = [
     (r"MaybeAwaitable\[((?:[^\[\]]|\[[^\]]*\])*)\]", r"\1"),
     (r"\b(Maybe)?Awaitable, ", ""),
@@ -53,7 +53,7 @@ def sync_of(source: Path) -> str:
 
 def main() -> int:
     checking = "--check" in sys.argv[1:]
-    wrong = []
+    outdated = []
     for source in sorted(SDK.glob("**/_async/*.py")):
         if source.name in BY_HAND:
             continue
@@ -62,14 +62,14 @@ def main() -> int:
         if target.exists() and target.read_text() == text:
             continue
         if checking:
-            wrong.append(target.relative_to(ROOT))
+            outdated.append(target.relative_to(ROOT))
         else:
             target.parent.mkdir(exist_ok=True)
             target.write_text(text)
             print(f"wrote {target.relative_to(ROOT)}")
-    for target in wrong:
-        print(f"{target} is not what its async twin makes: run `make format`", file=sys.stderr)
-    return 1 if wrong else 0
+    for target in outdated:
+        print(f"{target} is out of date: run `make format`", file=sys.stderr)
+    return 1 if outdated else 0
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_without_a_connection_mode_it_is_said_what_to_set(
     with pytest.raises(ServerDidNotStart) as caught:
         NatsContainer().start()
     said = str(caught.value)
-    assert "this process runs in a container itself" in said
+    assert "this process runs in a container, where" in said
     assert mode in said
     assert "Set TESTCONTAINERS_CONNECTION_MODE=docker_host" in said
     assert "TESTCONTAINERS_HOST_OVERRIDE" in said

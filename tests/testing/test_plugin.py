@@ -96,7 +96,7 @@ def test_servers_that_do_not_start_say_why(
 def test_an_unknown_provider_is_a_usage_error(pytester: pytest.Pytester) -> None:
     result = run(pytester, "-o", "jetkv_provider=cloud")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*jetkv_provider is 'cloud'; it is one of local, container*"])
+    result.stderr.fnmatch_lines(["*jetkv_provider must be local or container, not 'cloud'*"])
 
 
 @pytest.mark.parametrize("sources", ["file", "environment, file", "option, environment, file"])

@@ -1,5 +1,5 @@
-# Made from adapter/jetkv_gateway/kv/buckets.py by `make format`; edit that one.
-"""How far a bucket that exists may differ from one that is asked for."""
+# Made from adapter/jetkv_gateway/kv/buckets.py by `make format`. Edit that file.
+"""How far an existing bucket may differ from the one that a program asks for."""
 
 __all__ = ["AT_LEAST", "EQUAL"]
 
@@ -7,10 +7,10 @@ EQUAL = (
     "ttl_seconds",
     "storage",
 )
-"""Has to be the same."""
+"""The setting must be the same."""
 
 AT_LEAST = (
     "history",
     "replicas",
 )
-"""Has to be no less."""
+"""The setting must not be lower."""

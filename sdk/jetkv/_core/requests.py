@@ -20,7 +20,6 @@ __all__ = [
     "UNCONDITIONAL",
     "Condition",
     "bucket_path",
-    "check_content_type",
     "checked_key",
     "checked_revision",
     "checked_text",
@@ -142,13 +141,12 @@ def put_key(
     condition: Condition = UNCONDITIONAL,
 ) -> Request:
     target = f"{bucket_path(bucket)}/keys/{_key_segment(key)}"
-    check_content_type(codec)
+    body = encoded(bucket, key, value, codec)
     headers = {
         "Content-Type": codec.content_type,
         "Idempotency-Key": secrets.token_urlsafe(16),
         **condition.headers,
     }
-    body = encoded(bucket, key, value, codec)
     return Request(
         "PUT",
         target,
@@ -161,26 +159,18 @@ def put_key(
     )
 
 
-def check_content_type(codec: Codec[Any]) -> None:
-    """Refuse a codec whose content type cannot be sent.
+def encoded(bucket: str, key: str, value: Any, codec: Codec[Any]) -> bytes:
+    """Return the bytes of a value.
 
     Raises:
-        InvalidArgumentError
+        InvalidArgumentError: the value does not fit the bucket's type, or the codec's content type
+            cannot be sent.
     """
     if _CONTENT_TYPE.fullmatch(codec.content_type) is None:
         raise InvalidArgumentError(
             f"the content_type of {type(codec).__name__} must be 1 to 255 printable ASCII "
             f"characters, not {codec.content_type!r}"
         )
-
-
-def encoded(bucket: str, key: str, value: Any, codec: Codec[Any]) -> bytes:
-    """Return the bytes of a value.
-
-    Raises:
-        InvalidArgumentError: the value does not fit the bucket's type.
-    """
-    check_content_type(codec)
     try:
         return codec.encode(value)
     except (ValueError, TypeError) as error:

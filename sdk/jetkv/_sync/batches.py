@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/batches.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/batches.py by `make format`. Edit that file.
 """Reads and changes of several keys of a bucket at once."""
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/bucket.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/bucket.py by `make format`. Edit that file.
 """One bucket: its keys, its description, its watches."""
 
 from datetime import datetime

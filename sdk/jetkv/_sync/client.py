@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/client.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/client.py by `make format`. Edit that file.
 """The client: its settings, and the handles that it makes."""
 
 import ssl

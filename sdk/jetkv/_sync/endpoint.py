@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/endpoint.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/endpoint.py by `make format`. Edit that file.
 """One gateway, as a client's handles see it: they send requests here and know no more of a client.
 
 This is the SDK's inner interface. `Client` makes one `Endpoint` and hands it to its handles (`KV`,

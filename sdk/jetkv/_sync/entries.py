@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/entries.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/entries.py by `make format`. Edit that file.
 """Reads and writes of one key at a time."""
 
 from collections.abc import Callable

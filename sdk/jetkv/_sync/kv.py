@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/kv.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/kv.py by `make format`. Edit that file.
 """Creates, lists, describes, deletes and opens buckets."""
 
 from collections.abc import Mapping

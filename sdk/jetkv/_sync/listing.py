@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/listing.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/listing.py by `make format`. Edit that file.
 """Calls that concern many keys of a bucket: listing, reading and deleting them."""
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/transaction.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/transaction.py by `make format`. Edit that file.
 """Several changes of a bucket, applied as one."""
 
 from typing import Generic, Self, TypeVar

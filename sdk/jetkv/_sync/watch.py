@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/watch.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/watch.py by `make format`. Edit that file.
 """A watch: an iterator over the changes of a bucket."""
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/_async/watch_reader.py by `make format`; edit that one.
+# Made from sdk/jetkv/_async/watch_reader.py by `make format`. Edit that file.
 """The inner part of a watch: one session over as many connections as it takes."""
 
 import math

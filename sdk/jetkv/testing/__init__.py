@@ -1,6 +1,6 @@
-"""A running gateway and NATS for tests, and what a test can do to them.
+"""A running gateway and NATS for tests. A test can pause, kill, stop and restart them.
 
-The pytest plugin `jetkv.testing.plugin` has fixtures of all this; see docs/testing.md.
+The pytest plugin `jetkv.testing.plugin` has fixtures for all of this; see docs/testing.md.
 """
 
 from importlib import import_module
@@ -25,7 +25,7 @@ __all__ = [
     "wait_until_ready",
 ]
 
-_HOME = {
+_MODULES = {
     "JetKVContainer": "containers",
     "LocalGateway": "local",
     "LocalNats": "local",
@@ -39,8 +39,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    # pytest loads the plugin, and so this module, in every run of every project around: what it
-    # would not use is imported when somebody asks for it.
-    if name not in _HOME:
+    # pytest loads the plugin, and so this module, in every run of every project that has jetkv
+    # installed. Therefore each name is imported on first use.
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What the plugin adds where pytest-asyncio is at work."""
+"""The fixture that the plugin adds if pytest-asyncio is active."""
 
 from collections.abc import AsyncIterator
 

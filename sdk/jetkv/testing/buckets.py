@@ -1,4 +1,4 @@
-"""Buckets of a test's own."""
+"""Buckets for one test."""
 
 import uuid
 from contextlib import suppress
@@ -15,16 +15,20 @@ T = TypeVar("T")
 
 
 def fresh_name() -> str:
-    """Return a bucket name that nobody has used."""
+    """Return a bucket name that has never been used."""
     return f"t-{uuid.uuid4().hex[:12]}"
 
 
 class MakeBucket:
-    """Makes buckets with fresh names, and knows which."""
+    """Creates buckets with new names, and deletes them later.
+
+    Args:
+        client: the client that creates the buckets.
+    """
 
     def __init__(self, client: "Client") -> None:
         self._client = client
-        self._made: list[str] = []
+        self._names: list[str] = []
 
     @overload
     def __call__(self, *, type: type[T], **settings: Any) -> "Bucket[T]": ...
@@ -34,20 +38,20 @@ class MakeBucket:
         """Create a bucket.
 
         Args:
-            type: of its values, as for `client.kv().bucket`.
-            settings: those of `client.kv().create_bucket`, such as `history=5`; a `name`, too.
+            type: the type of the values, as in `client.kv().bucket`.
+            settings: as in `client.kv().create_bucket`, such as `history=5`. `name` is optional.
 
         Raises:
-            JetKVError: as `create_bucket` and `bucket`.
+            JetKVError: as in `create_bucket` and `bucket`.
         """
         name = settings.pop("name", None) or fresh_name()
         kv = self._client.kv()
         kv.create_bucket(name, **settings)
-        self._made.append(name)
+        self._names.append(name)
         return kv.bucket(name, type)
 
     def remove_made(self, client: "Client") -> None:
-        """Delete what was made and is still there."""
-        while self._made:
+        """Delete the buckets that were created and still exist."""
+        while self._names:
             with suppress(BucketNotFoundError):
-                client.kv().delete_bucket(self._made.pop())
+                client.kv().delete_bucket(self._names.pop())

@@ -6,10 +6,10 @@
     with NatsContainer() as nats, JetKVContainer(nats=nats) as jetkv:
         nats.kill()
 
-Both are `ServerHandle`s. `stop` and `kill` leave the container where it is, so that `start` finds
-its data again; leaving the `with` block, or `remove`, takes it away.
+Both are a `ServerHandle`. `stop` and `kill` keep the container, so that `start` finds its data
+again. `remove`, and the end of the `with` block, delete it.
 
-Images are arguments, else `JETKV_TEST_NATS_IMAGE` and `JETKV_TEST_GATEWAY_IMAGE`.
+Choose the images by arguments, or by `JETKV_TEST_NATS_IMAGE` and `JETKV_TEST_GATEWAY_IMAGE`.
 """
 
 import hashlib
@@ -47,22 +47,22 @@ GATEWAY_IMAGE = "jetkv:latest"
 GATEWAY_IMAGE_VARIABLE = "JETKV_TEST_GATEWAY_IMAGE"
 
 ContainerSetting = str | int | float | Iterable[str]
-"""What a setting of the gateway can be; docs/configuration.md has their names."""
+"""The types of a gateway's setting. docs/configuration.md lists the settings."""
 
 _NATS_PORT = 4222
 _GATEWAY_PORT = 9123
 
 _OWN_SETTINGS = {
-    "host": "the image listens where the engine can reach it",
-    "port": "the container's is 9123, and the address to call is `url`",
-    "nats_url": "give `nats` or `nats_url`",
-    "auth": "give `token`, or nothing for a gateway that lets everybody in",
-    "auth_tokens": "give `token`",
+    "host": "the image sets it",
+    "port": "it is 9123 inside the container; see `url` for the address outside",
+    "nats_url": "use `nats` or `nats_url`",
+    "auth": "use `token`; without it, the gateway accepts every caller",
+    "auth_tokens": "use `token`",
 }
 
-# Its root file system is read-only and the engine may be on another machine, so the file of tokens
-# is written by the container itself; every engine gives it a /dev/shm of its own.
-_TOKENS = "/dev/shm/tokens"  # noqa: S108 - the container's, and nobody else is in there
+# The container writes the file of tokens itself: its root file system is read-only, and the engine
+# may be on another machine. Every container has a writable /dev/shm.
+_TOKENS = "/dev/shm/tokens"  # noqa: S108 - inside the container, where no other program runs
 _WRITE_AND_SERVE = f'echo "$JETKV_TEST_TOKEN_LINE" >{_TOKENS} && exec jetkv serve'
 
 
@@ -70,8 +70,8 @@ class NatsContainer(ContainerServer):
     """A nats-server with JetStream, on a network of its own that gateways can join.
 
     Args:
-        image: the server's; `JETKV_TEST_NATS_IMAGE`, else an official one, when None.
-        arguments: more of nats-server's command line, such as `["--user", "me"]`.
+        image: the image. None uses `JETKV_TEST_NATS_IMAGE`, or else an official image.
+        arguments: further arguments of nats-server, such as `["--user", "me"]`.
     """
 
     ALIAS = "nats"
@@ -83,29 +83,29 @@ class NatsContainer(ContainerServer):
 
     @property
     def url(self) -> str:
-        """Where this process reaches it."""
+        """The address for this process."""
         _check_started(self._port, "NATS")
         return f"nats://{self._host}:{self._port}"
 
     @property
     def url_for_containers(self) -> str:
-        """Where containers on `network` reach it."""
+        """The address for containers on `network`."""
         return f"nats://{self.ALIAS}:{_NATS_PORT}"
 
     @property
     def network(self) -> Network:
-        """The network that it is on.
+        """The container's network.
 
         Raises:
-            ServerNotRunning: it was never started, or is removed.
+            ServerNotRunning: the container was not started yet, or was removed.
         """
         if self._network is None or self._container is None:
-            raise ServerNotRunning("NATS has no network yet: start() it first")
+            raise ServerNotRunning("NATS has no network yet: call start() first")
         return self._network
 
-    def _configure(self, container: DockerContainer, made: ExitStack) -> None:
+    def _configure(self, container: DockerContainer, cleanup: ExitStack) -> None:
         self._network = Network().create()
-        made.callback(_take_away, self._network)
+        cleanup.callback(_remove, self._network)
         container.with_network(self._network).with_network_aliases(self.ALIAS)
         container.with_command(["--jetstream", "--store_dir", "/data", *self._arguments])
 
@@ -121,29 +121,30 @@ class NatsContainer(ContainerServer):
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        # The engine takes connections for a container that does not listen yet: only words count.
+        # The engine accepts connections before the container listens, so only an answer counts.
         with suppress(OSError), socket.create_connection((self._host, self._port), 1) as connection:
             return connection.recv(4) == b"INFO"
         return False
 
     def _image_advice(self) -> str:
-        return f"name another in {NATS_IMAGE_VARIABLE}"
+        return f"set {NATS_IMAGE_VARIABLE} to another image"
 
 
 class JetKVContainer(ContainerServer):
-    """A gateway, in the image of deploy/Dockerfile: no root, read-only root file system.
+    """A gateway in the image of deploy/Dockerfile: without root, on a read-only file system.
 
     Args:
-        image: the gateway's; `JETKV_TEST_GATEWAY_IMAGE`, else `jetkv:latest`, when None.
-        nats: the NATS it works on, which has to be started; its own when neither this nor
-            `nats_url` is given.
-        nats_url: a NATS that the container can reach.
-        token: the one token that lets a caller in; None lets everybody in.
-        settings: the gateway's, such as `request_timeout=1` or `buckets=["cache,history=5"]`.
+        image: the image. None uses `JETKV_TEST_GATEWAY_IMAGE`, or else `jetkv:latest`.
+        nats: a NATS container, which must be started. Without `nats` and `nats_url`, the gateway
+            gets a NATS container of its own.
+        nats_url: the address of another NATS that the container can reach.
+        token: the token that callers must send. None accepts every caller.
+        settings: the gateway's settings, such as `request_timeout=1` or
+            `buckets=["cache,history=5"]`.
 
     Raises:
-        ValueError: a setting that is not for tests to choose, or an address that means the
-            container itself.
+        ValueError: a test cannot choose this setting, or `nats_url` is a loopback address, which
+            in the container means the container itself.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class JetKVContainer(ContainerServer):
         for name in settings.keys() & _OWN_SETTINGS.keys():
             raise ValueError(f"{name} cannot be set: {_OWN_SETTINGS[name]}")
         if nats is not None and nats_url is not None:
-            raise ValueError("give nats or nats_url, not both")
+            raise ValueError("use nats or nats_url, not both")
         _check_reachable(nats_url or "")
         image = image or os.environ.get(GATEWAY_IMAGE_VARIABLE) or GATEWAY_IMAGE
         super().__init__(image, _GATEWAY_PORT)
@@ -170,38 +171,40 @@ class JetKVContainer(ContainerServer):
 
     @property
     def url(self) -> str:
-        """Where this process reaches it."""
+        """The address for this process."""
         _check_started(self._port, "the gateway")
         return f"http://{self._host}:{self._port}"
 
     @property
     def nats(self) -> NatsContainer:
-        """The NATS it works on, its own or the one that was given.
+        """The gateway's NATS container.
 
         Raises:
-            ServerNotRunning: it works on one that is known by its address alone.
+            ServerNotRunning: the gateway was made with a `nats_url`.
         """
         if self._nats is None:
             raise ServerNotRunning(f"NATS at {self._nats_url} is not a container of this test")
         return self._nats
 
     def start(self) -> None:
-        """Start, its own NATS first, and return when `/ready` answers 200.
+        """Start the gateway, and return when `/ready` answers 200.
+
+        The first call also starts the gateway's own NATS container, if it has one.
 
         Raises:
-            ServerDidNotStart
-            ServerNotRunning: the NATS that was given is not started.
+            ServerDidNotStart: a server did not start in time.
+            ServerNotRunning: the given NATS container was not started.
         """
-        # Only the first time: what becomes of it afterwards is the test's to say.
+        # Only at the first start. After that, the test decides what happens to NATS.
         if self._own_nats is not None and self._container is None:
             self._own_nats.start()
-            self._belongings.callback(self._own_nats.remove)
+            self._cleanup.callback(self._own_nats.remove)
         super().start()
 
     def _configure(
         self,
         container: DockerContainer,
-        made: ExitStack,  # noqa: ARG002 - the signature is given
+        cleanup: ExitStack,  # noqa: ARG002 - the base class has this parameter
     ) -> None:
         for name, value in self._settings.items():
             container.with_env(f"JETKV_{name.upper()}", _text(value))
@@ -217,7 +220,7 @@ class JetKVContainer(ContainerServer):
         }
         if self._token is None:
             if "allowed_hosts" not in self._settings:
-                # The engine's machine may be known by a name with dots.
+                # The engine's machine may have a name that the gateway does not accept by default.
                 container.with_env("JETKV_ALLOWED_HOSTS", "*")
             container.with_env("JETKV_AUTH", "off").with_kwargs(**hardened)
             return
@@ -232,13 +235,13 @@ class JetKVContainer(ContainerServer):
     def _image_advice(self) -> str:
         return (
             "build it with `docker build -f deploy/Dockerfile -t jetkv .`, "
-            f"or name another in {GATEWAY_IMAGE_VARIABLE}"
+            f"or set {GATEWAY_IMAGE_VARIABLE} to another image"
         )
 
 
-def _check_started(port: int, who: str) -> None:
+def _check_started(port: int, server: str) -> None:
     if not port:
-        raise ServerNotRunning(f"{who} has no address yet: start() it first")
+        raise ServerNotRunning(f"{server} has no address yet: call start() first")
 
 
 def _check_reachable(nats_url: str) -> None:
@@ -246,8 +249,8 @@ def _check_reachable(nats_url: str) -> None:
         host = urlsplit(address if "://" in address else f"nats://{address}").hostname or ""
         if host == "localhost" or host == "::1" or host.startswith("127."):
             raise ValueError(
-                f"nats_url {address} is the container's own loopback: give nats=NatsContainer(), "
-                "or an address of this machine that containers reach"
+                f"nats_url {address} is the container's own loopback: use nats=NatsContainer(), or "
+                "an address of this machine that containers can reach"
             )
 
 
@@ -259,7 +262,7 @@ def _plain(value: ContainerSetting) -> object:
     return list(value) if isinstance(value, Iterable) else value
 
 
-def _take_away(network: Network) -> None:
-    # A gateway that is not removed yet holds on to it: what stays then is an empty network.
+def _remove(network: Network) -> None:
+    # This fails while a gateway is still on the network. Then an empty network remains.
     with suppress(DockerException, OSError):
         network.remove()

@@ -1,4 +1,4 @@
-"""One container of the Docker engine as a server that a test can stop, kill, freeze and restart."""
+"""A container of the Docker engine that a test can stop, kill, pause and restart."""
 
 import weakref
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ from jetkv.testing.handles import ServerDidNotStart, ServerNotRunning
 from jetkv.testing.ports import PortHolder
 
 try:
-    # docker-py has no annotations; what comes from it is Any.
+    # docker-py has no annotations, so its objects are Any.
     from docker.errors import (  # type: ignore[import-untyped]
         APIError,
         DockerException,
@@ -22,8 +22,7 @@ try:
     from testcontainers.core.utils import default_gateway_ip
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"{error.name} is not installed; containers for tests need an extra: "
-        'pip install "jetkv[testing]"'
+        f'{error.name} is not installed; containers for tests need it: pip install "jetkv[testing]"'
     ) from error
 
 __all__ = [
@@ -42,9 +41,13 @@ _TRIES_FOR_A_PORT = 5
 
 
 class ContainerServer(ABC):
-    """One container with one published port, whose number is the same until `remove`.
+    """One container with one published port. The port stays the same until `remove`.
 
-    The container goes with this object, at the latest when the interpreter ends.
+    The container is removed together with this object, or when the interpreter ends.
+
+    Args:
+        image: the image.
+        port: the server's port inside the container.
     """
 
     def __init__(self, image: str, port: int) -> None:
@@ -53,19 +56,21 @@ class ContainerServer(ABC):
         self._host = ""
         self._port = 0
         self._container: DockerContainer | None = None
-        # No callback in here may know this object, or it would never be collected.
-        self._belongings = ExitStack()
-        weakref.finalize(self, self._belongings.close)
+        # Its callbacks must not refer to this object, or the object would never be collected.
+        self._cleanup = ExitStack()
+        weakref.finalize(self, self._cleanup.close)
 
     @property
     def container(self) -> DockerContainer:
-        """What testcontainers knows of it, for all that a handle does not do.
+        """The container of testcontainers, for everything that a `ServerHandle` does not have.
 
         Raises:
-            ServerNotRunning: it was never started.
+            ServerNotRunning: the container was not started yet.
         """
         if self._container is None:
-            raise ServerNotRunning(f"there is no container of {self._image} yet: start() it first")
+            raise ServerNotRunning(
+                f"there is no container of {self._image} yet: call start() first"
+            )
         return self._container
 
     @property
@@ -83,10 +88,10 @@ class ContainerServer(ABC):
         return bool(wrapped.attrs["State"][name])
 
     def start(self) -> None:
-        """Start, and return when it answers; nothing happens to a server that runs.
+        """Start the server, and return when it answers. If it is running, this does nothing.
 
         Raises:
-            ServerDidNotStart
+            ServerDidNotStart: it did not start in time, or the engine refused to start it.
         """
         if self.running:
             return
@@ -106,15 +111,15 @@ class ContainerServer(ABC):
     def _create(self) -> None:
         for tries_left in reversed(range(_TRIES_FOR_A_PORT)):
             try:
-                with ExitStack() as made:
+                with ExitStack() as cleanup:
                     container = DockerContainer(self._image)
-                    self._choose_address(container, made)
-                    self._configure(container, made)
-                    made.callback(_take_away, container)
+                    self._choose_address(container, cleanup)
+                    self._configure(container, cleanup)
+                    cleanup.callback(_remove, container)
                     container.start()
-                    self._belongings.push(made.pop_all())
+                    self._cleanup.push(cleanup.pop_all())
             except APIError as error:
-                # Somebody was faster: the number was free, and is not any more.
+                # Another process has taken the port in the meantime.
                 if tries_left and _is_about_a_port(error):
                     continue
                 raise
@@ -122,44 +127,51 @@ class ContainerServer(ABC):
             return
 
     def _why_it_does_not_start(self, error: Exception) -> str:
-        # A pull fails with whatever the registry or the way there says; its address tells it.
+        # The text of a failed pull varies, but it has this path of the engine's API.
         if isinstance(error, ImageNotFound) or "/images/create" in str(error):
-            return f"no image {self._image} here, and it cannot be pulled: {self._image_advice()}"
+            return (
+                f"there is no image {self._image}, and it cannot be pulled: {self._image_advice()}"
+            )
         if isinstance(error, APIError):
             return f"the Docker engine does not start {self._image}: {error.explanation}"
         return (
-            f"no Docker engine answers: start one, or name it in DOCKER_HOST if it is not where "
-            f"engines usually are ({error})"
+            "no Docker engine answers: start one, or set DOCKER_HOST if it has an unusual address "
+            f"({error})"
         )
 
-    def _choose_address(self, container: DockerContainer, made: ExitStack) -> None:
+    def _choose_address(self, container: DockerContainer, cleanup: ExitStack) -> None:
         client = container.get_docker_client()
         mode = client.get_connection_mode()
         if mode is not ConnectionMode.docker_host:
             raise ServerDidNotStart(_why_it_has_no_address(mode))
         here = client.host() in ("localhost", _LOOPBACK)
         if here:
-            self._host, self._port = _LOOPBACK, made.enter_context(PortHolder()).port
+            self._host, self._port = _LOOPBACK, cleanup.enter_context(PortHolder()).port
             published: Any = (_LOOPBACK, self._port)
         else:
-            # What is free over there is for the engine to say: it refuses what is not.
+            # This process cannot see which ports are free on the engine's machine. The engine
+            # refuses a port that is taken.
             self._host = client.host()
             with PortHolder() as holder:
                 published = self._port = holder.port
-        # testcontainers passes it on to the engine as it is, but is annotated for numbers alone.
+        # testcontainers passes the pair on to the engine, but its annotation allows only numbers.
         cast("dict[str, Any]", container.ports)[f"{self._inner_port}/tcp"] = published
 
     @abstractmethod
-    def _configure(self, container: DockerContainer, made: ExitStack) -> None:
-        """Say what the new container is to run; what has to go with it is put on `made`."""
+    def _configure(self, container: DockerContainer, cleanup: ExitStack) -> None:
+        """Configure the new container. Callbacks on `cleanup` run when it is removed."""
 
     @abstractmethod
     def _wait_until_it_answers(self) -> None:
-        """Return when it does; raise ServerDidNotStart after START_SECONDS, or when it ended."""
+        """Return when it answers.
+
+        Raises:
+            ServerDidNotStart: it has ended, or does not answer within START_SECONDS.
+        """
 
     @abstractmethod
     def _image_advice(self) -> str:
-        """Return what to do when there is no such image."""
+        """Return what a user can do if the image does not exist."""
 
     def _why_it_ended(self) -> str | None:
         return None if self.running else f"{self._image} ended at once: {self.last_words()}"
@@ -175,52 +187,55 @@ class ContainerServer(ABC):
         return log.decode(errors="replace").strip() or "its log is empty"
 
     def stop(self) -> None:
-        """End it gently, paused or not; its data stays. Nothing happens if it does not run."""
+        """Stop the server, even if it is paused. Its data stays.
+
+        If it is not running, this does nothing.
+        """
         if self.running:
             self.resume()
             self.container.get_wrapped_container().stop(timeout=_STOP_SECONDS)
 
     def kill(self) -> None:
-        """End it as a crash does, paused or not; its data stays."""
+        """End the server at once, like a crash, even if it is paused. Its data stays."""
         if not self.running:
             return
-        # Some engines do not kill what is frozen.
+        # Some engines cannot kill a paused container.
         self.resume()
         wrapped = self.container.get_wrapped_container()
         wrapped.kill()
         wrapped.wait(timeout=_STOP_SECONDS)
 
     def pause(self) -> None:
-        """Freeze it: its connections stand, nothing answers.
+        """Freeze the server: its connections stay open, but it does not answer.
 
         Raises:
-            ServerNotRunning
+            ServerNotRunning: it is not running.
         """
         if not self.running:
             raise ServerNotRunning(
-                f"{self._image} does not run, so nothing can be paused: start() it first"
+                f"{self._image} is not running, so it cannot be paused: call start() first"
             )
         if not self._state("Paused"):
             self.container.get_wrapped_container().pause()
 
     def resume(self) -> None:
-        """End `pause`; nothing happens to a server that is not paused."""
+        """End `pause`. If the server is not paused, this does nothing."""
         if self._state("Paused"):
             self.container.get_wrapped_container().unpause()
 
     def restart(self) -> None:
-        """`stop` and `start`.
+        """Call `stop` and `start`.
 
         Raises:
-            ServerDidNotStart
+            ServerDidNotStart: it did not start in time.
         """
         self.stop()
         self.start()
 
     def remove(self) -> None:
-        """Take the container and its data away; it can be started anew, on another address."""
+        """Remove the container and its data. `start` then makes another one, on another address."""
         self._container = None
-        self._belongings.close()
+        self._cleanup.close()
 
     def __enter__(self) -> Self:
         try:
@@ -235,19 +250,19 @@ class ContainerServer(ABC):
 
 
 def _why_it_has_no_address(mode: ConnectionMode) -> str:
-    # testcontainers would ask for the container's own address, once it has one. Here it is known
-    # before the container starts, and stays the same over restarts.
+    # In this mode, testcontainers uses the address that the container gets when it starts. It may
+    # change with each start, but a handle promises one address.
     override = testcontainers_config.connection_mode_override
     reason = (
-        "this process runs in a container itself, where published ports are not on its loopback"
+        "this process runs in a container, where published ports are not on its loopback"
         if override is None
         else f"TESTCONTAINERS_CONNECTION_MODE is {override.value}"
     )
     return (
-        f"it has no address that stays the same: {reason}, so that testcontainers takes "
-        f"{mode.value}. Set TESTCONTAINERS_CONNECTION_MODE=docker_host, and "
-        "TESTCONTAINERS_HOST_OVERRIDE to the address of the engine's machine as it is seen from "
-        f"here{_gateway()}; leave the latter out where both share a loopback, as with "
+        f"the container has no address that stays the same: {reason}, so testcontainers uses "
+        f"{mode.value}. Set TESTCONTAINERS_CONNECTION_MODE=docker_host, and set "
+        "TESTCONTAINERS_HOST_OVERRIDE to the address of the engine's machine as this process "
+        f"reaches it{_gateway()}; leave the latter out if both share a loopback, as with "
         "`docker run --network host`"
     )
 
@@ -265,7 +280,7 @@ def _is_about_a_port(error: APIError) -> bool:
     return "port is already allocated" in text or "address already in use" in text
 
 
-def _take_away(container: DockerContainer) -> None:
-    # An engine that is gone has taken it along.
+def _remove(container: DockerContainer) -> None:
+    # If the engine is gone, so is the container.
     with suppress(NotFound, OSError):
         container.stop()

@@ -1,4 +1,4 @@
-"""What a test can do to a server, whether it is a process on this machine or a container."""
+"""The interface of a server in tests, whether it is a process on this machine or a container."""
 
 from typing import Protocol, runtime_checkable
 
@@ -6,63 +6,63 @@ __all__ = ["ServerDidNotStart", "ServerHandle", "ServerNotRunning"]
 
 
 class ServerDidNotStart(Exception):
-    """Raised when a server does not start in time; the text ends with its last words."""
+    """Raised if a server does not start in time. The text ends with the end of its log."""
 
 
 class ServerNotRunning(Exception):
-    """Raised when a server that does not run should be paused; `start` it first."""
+    """Raised if the server must run for a call and does not; call `start` first."""
 
 
 @runtime_checkable
 class ServerHandle(Protocol):
     """One server: NATS, or a gateway.
 
-    Its address is the same for as long as the handle lives, its data outlives `stop` and `kill`.
-    All methods block until what they say is done.
+    Its address stays the same as long as the handle lives. Its data survives `stop` and `kill`.
+    Every method returns when the server has reached the new state.
     """
 
     @property
     def url(self) -> str:
-        """Where clients reach it: `nats://…` or `http://…`, without a slash at the end."""
+        """The address for clients: `nats://…` or `http://…`, without a slash at the end."""
         ...
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended; a paused server runs."""
+        """Whether the server was started and has not ended. A paused server is running."""
         ...
 
     def start(self) -> None:
-        """Start, and return when it answers; nothing happens to a server that runs.
+        """Start the server, and return when it answers. If it is running, this does nothing.
 
         Raises:
-            ServerDidNotStart
+            ServerDidNotStart: it did not start in time.
         """
         ...
 
     def stop(self) -> None:
-        """End it gently, paused or not; nothing happens to a server that does not run."""
+        """Stop the server, even if it is paused. If it is not running, this does nothing."""
         ...
 
     def kill(self) -> None:
-        """End it as a crash does, paused or not."""
+        """End the server at once, like a crash, even if it is paused."""
         ...
 
     def pause(self) -> None:
-        """Freeze it: its connections stand, nothing answers.
+        """Freeze the server: its connections stay open, but it does not answer.
 
         Raises:
-            ServerNotRunning
+            ServerNotRunning: it is not running.
         """
         ...
 
     def resume(self) -> None:
-        """End `pause`; nothing happens to a server that is not paused."""
+        """End `pause`. If the server is not paused, this does nothing."""
         ...
 
     def restart(self) -> None:
-        """`stop` and `start`.
+        """Call `stop` and `start`.
 
         Raises:
-            ServerDidNotStart
+            ServerDidNotStart: it did not start in time.
         """
         ...

@@ -3,7 +3,7 @@
     with LocalNats() as nats, LocalGateway(nats.url) as gateway:
         client = Client(gateway.url)
 
-Both need the extras `gateway` and `embedded`. They are `ServerHandle`s.
+Both need the extras `gateway` and `embedded`, and both are a `ServerHandle`.
 """
 
 import hashlib
@@ -28,23 +28,23 @@ from jetkv_gateway.embedded import NatsServer, NatsServerError, Process
 __all__ = ["LocalGateway", "LocalNats", "Setting"]
 
 Setting = str | int | float | Path | Iterable[str]
-"""What a setting of the gateway can be; docs/configuration.md has their names."""
+"""The types of a gateway's setting. docs/configuration.md lists the settings."""
 
 _START_SECONDS = 30.0
 
 _OWN_SETTINGS = {
-    "host": "it is 127.0.0.1",
-    "workers": "pause and kill act on one process; make several LocalGateways instead",
-    "auth": "give `token`, or nothing for a gateway that lets everybody in",
-    "auth_tokens": "give `token`",
+    "host": "it is always 127.0.0.1",
+    "workers": "pause and kill act on one process; use several LocalGateways instead",
+    "auth": "use `token`; without it, the gateway accepts every caller",
+    "auth_tokens": "use `token`",
 }
 
-# The kernel ends a child with the thread that made it (PR_SET_PDEATHSIG). A test may start a
-# server from a thread of its own; this one stays until the interpreter ends.
+# The kernel ends a child when the thread that started it ends (PR_SET_PDEATHSIG). A test may start
+# a server in a thread that ends early, so servers are started in this thread, which stays.
 _starter = ThreadPoolExecutor(1, "jetkv-testing-starter")
 
-# Run instead of `-m jetkv_gateway`, so that a gateway ends with the tests, whatever ends them. It
-# may be paused then, hence SIGKILL.
+# Runs instead of `-m jetkv_gateway`, so that the gateway always ends when the tests end. The signal
+# is SIGKILL, because the gateway may be paused then.
 _PROGRAM = """\
 import os, sys
 if sys.platform == "linux":
@@ -58,7 +58,7 @@ main()
 
 
 class _Local(Process, ABC):
-    """What a test does to either of them; `_name` is for texts of errors."""
+    """The part that both servers share. `_name` is their name in errors."""
 
     _name: ClassVar[str]
 
@@ -66,19 +66,19 @@ class _Local(Process, ABC):
     def start(self) -> None: ...
 
     def pause(self) -> None:
-        """Freeze it: its connections stand, nothing answers.
+        """Freeze the server: its connections stay open, but it does not answer.
 
         Raises:
-            ServerNotRunning
+            ServerNotRunning: it is not running.
         """
         if not self.running:
             raise ServerNotRunning(
-                f"{self._name} does not run, so nothing can be paused: start() it first"
+                f"{self._name} is not running, so it cannot be paused: call start() first"
             )
         super().pause()
 
     def restart(self) -> None:
-        """`stop` and `start`."""
+        """Call `stop` and `start`."""
         self.stop()
         self.start()
 
@@ -91,12 +91,13 @@ class LocalNats(_Local, NatsServer):
     """A nats-server with JetStream.
 
     Args:
-        data_dir: where JetStream keeps its data; a folder that goes with this object when None.
-        port: on 127.0.0.1; 0 takes a free one and keeps it.
-        config: more of nats-server's configuration language, such as `max_payload: 64KB`.
-        jetstream: more settings of its JetStream, such as `domain: hub`.
-        binary: the server to run; None looks for `JETKV_NATS_SERVER`, then beside this Python,
-            then on the PATH.
+        data_dir: where JetStream keeps its data. None for a new folder, which is deleted with this
+            object.
+        port: on 127.0.0.1. 0 chooses a free port and keeps it.
+        config: further lines of nats-server's configuration, such as `max_payload: 64KB`.
+        jetstream: further settings of JetStream, such as `domain: hub`.
+        binary: the program. None uses `JETKV_NATS_SERVER`, or else a nats-server beside this Python
+            or on the PATH.
     """
 
     _name = "NATS"
@@ -119,10 +120,10 @@ class LocalNats(_Local, NatsServer):
         )
 
     def start(self) -> None:
-        """Start, and return when clients can connect.
+        """Start the server, and return when clients can connect.
 
         Raises:
-            ServerDidNotStart
+            ServerDidNotStart: it did not start in time, or there is no such program.
         """
         if self.running:
             return
@@ -136,15 +137,16 @@ class LocalGateway(_Local):
     """A gateway on a NATS.
 
     Args:
-        nats_url: where NATS is; it has to run when the gateway starts.
-        port: on 127.0.0.1; 0 takes a free one and keeps it.
-        token: the one token that lets a caller in; None lets everybody in.
-        folder: for its settings and its log; one that goes with this object when None.
-        settings: the gateway's, such as `request_timeout=1` or `buckets=["cache,history=5"]`;
-            nothing is taken from `JETKV_*` variables.
+        nats_url: the address of NATS, which must be running when the gateway starts.
+        port: on 127.0.0.1. 0 chooses a free port and keeps it.
+        token: the token that callers must send. None accepts every caller.
+        folder: for the settings and the log. None for a new folder, which is deleted with this
+            object.
+        settings: the gateway's settings, such as `request_timeout=1` or
+            `buckets=["cache,history=5"]`. `JETKV_*` variables are ignored.
 
     Raises:
-        ValueError: a setting that is not for tests to choose.
+        ValueError: a test cannot choose this setting.
     """
 
     _name = "the gateway"
@@ -179,10 +181,10 @@ class LocalGateway(_Local):
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start, and return when `/ready` answers 200.
+        """Start the gateway, and return when `/ready` answers 200.
 
         Raises:
-            ServerDidNotStart
+            ServerDidNotStart: it ended, or was not ready in 30 s.
         """
         if self.running:
             return
@@ -196,7 +198,7 @@ class LocalGateway(_Local):
                 stdout=log,
                 stderr=log,
                 env={k: v for k, v in os.environ.items() if not k.startswith("JETKV_")},
-                # Ctrl-C is pytest's to handle: fixtures end this process afterwards.
+                # Ctrl-C must reach only pytest, whose fixtures then end this process.
                 start_new_session=True,
             ).result()
         try:
@@ -229,14 +231,14 @@ class LocalGateway(_Local):
 
 
 def _folder_of(owner: object) -> Path:
-    """Make a folder that is gone when `owner` is."""
+    """Create a folder that is deleted together with `owner`."""
     folder = tempfile.mkdtemp(prefix="jetkv-testing-")
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 
 
 def _port_of(owner: object) -> int:
-    """Choose a port that stays `owner`'s while its server is down."""
+    """Choose a port that stays reserved as long as `owner` lives."""
     holder = PortHolder()
     weakref.finalize(owner, holder.close)
     return holder.port
@@ -247,5 +249,5 @@ def _toml(value: Setting) -> str:
         value = str(value)
     if isinstance(value, Iterable) and not isinstance(value, str):
         value = list(value)
-    # TOML's strings, numbers and lists of them read as JSON's do.
+    # The JSON of strings, numbers and lists is also valid TOML.
     return json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""The pytest plugin: a running NATS and gateway, a bucket for each test; see docs/testing.md.
+"""The pytest plugin: a running NATS and gateway, and a bucket for each test (docs/testing.md).
 
-pytest loads this module in every run where jetkv is installed, so whatever the fixtures need is
-imported by them.
+pytest loads this module in every run where jetkv is installed. So the fixtures import what they
+need themselves.
 """
 
 import os
@@ -38,7 +38,7 @@ _PROVIDERS = ("local", "container")
 
 @dataclass(frozen=True)
 class Plan:
-    """What the servers run on; an image that is None is for the containers to choose."""
+    """How to run the servers. If an image is None, the container class chooses it."""
 
     provider: str
     nats_image: str | None
@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--jetkv",
         choices=_PROVIDERS,
-        help="Run NATS and the gateway as processes of this machine, or in containers.",
+        help="Run NATS and the gateway as processes of this machine or in containers.",
     )
     group.addoption("--jetkv-nats-image", metavar="IMAGE", help="The image of NATS.")
     group.addoption("--jetkv-gateway-image", metavar="IMAGE", help="The image of the gateway.")
@@ -65,15 +65,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     provider = config.getoption("--jetkv") or config.getini("jetkv_provider")
     if provider not in _PROVIDERS:
-        raise pytest.UsageError(f"jetkv_provider is {provider!r}; it is one of local, container")
-    # The environment is read now: tests may clear it later.
+        raise pytest.UsageError(f"jetkv_provider must be local or container, not {provider!r}")
+    # Reads the environment now, because tests may clear it later.
     config.stash[PLAN] = Plan(provider, _image(config, "nats"), _image(config, "gateway"))
     if _has_asyncio(config):
         config.pluginmanager.import_plugin("jetkv.testing.asyncio_fixtures")
 
 
 def _has_asyncio(config: pytest.Config) -> bool:
-    # By its entry point, or by -p where pytest loads no entry points.
+    # The first name is its entry point; the second is for `-p` without entry points.
     return any(map(config.pluginmanager.hasplugin, ("asyncio", "pytest_asyncio.plugin")))
 
 
@@ -88,13 +88,13 @@ def _image(config: pytest.Config, server: str) -> str | None:
 
 @pytest.fixture(scope="session")
 def jetkv_settings() -> Mapping[str, "Setting"]:
-    """Settings of the gateway, such as `{"request_timeout": 1}`; override it to have some."""
+    """The gateway's settings; override it, for example with `{"request_timeout": 1}`."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def jetkv_token() -> str | None:
-    """The token that the gateway wants and the clients have, or None; override it to have one."""
+    """The token that the gateway requires and the clients send; None by default. Override it."""
     return None
 
 
@@ -121,23 +121,23 @@ def _jetkv_session(
 
 @pytest.fixture
 def _jetkv_servers(_jetkv_session: "Servers") -> Iterator["Servers"]:
-    """The servers, well at the start of a test, and again at its end."""
-    _jetkv_session.mend()
+    """The servers, repaired before and after each test."""
+    _jetkv_session.repair()
     yield _jetkv_session
-    _jetkv_session.mend()
+    _jetkv_session.repair()
     _jetkv_session.lent = False
 
 
 @pytest.fixture
 def jetkv_nats(_jetkv_servers: "Servers") -> "ServerHandle":
-    """NATS, to pause, kill, stop and restart; whatever a test leaves is mended after it."""
+    """NATS, to pause, kill, stop and restart. After the test it is repaired."""
     _jetkv_servers.lent = True
     return _jetkv_servers.nats
 
 
 @pytest.fixture
 def jetkv_gateway(_jetkv_servers: "Servers") -> "ServerHandle":
-    """The gateway, to pause, kill, stop and restart; whatever a test leaves is mended after it."""
+    """The gateway, to pause, kill, stop and restart. After the test it is repaired."""
     _jetkv_servers.lent = True
     return _jetkv_servers.gateway
 
@@ -166,7 +166,7 @@ def jetkv_async_client(request: pytest.FixtureRequest) -> "AsyncClient":
         name = "_jetkv_asyncio_client"
     else:
         pytest.fail(
-            "jetkv_async_client needs what runs async tests: pip install pytest-asyncio, "
+            "jetkv_async_client needs a plugin for async tests: pip install pytest-asyncio, "
             "or pip install anyio and mark the test with pytest.mark.anyio",
             pytrace=False,
         )
@@ -186,7 +186,7 @@ async def _jetkv_anyio_client(
 
 @pytest.fixture
 def jetkv_bucket_name() -> str:
-    """A name that no bucket has; nothing is made."""
+    """A name that no bucket has. No bucket is created."""
     from jetkv.testing.buckets import fresh_name
 
     return fresh_name()
@@ -196,13 +196,13 @@ def jetkv_bucket_name() -> str:
 def jetkv_make_bucket(
     _jetkv_servers: "Servers", jetkv_client: "Client", jetkv_token: str | None
 ) -> Iterator["MakeBucket"]:
-    """Make buckets with settings; they are gone after the test."""
+    """A function that creates buckets with settings. They are deleted after the test."""
     from jetkv import Client
     from jetkv.testing.buckets import MakeBucket
 
     make = MakeBucket(jetkv_client)
     yield make
-    _jetkv_servers.mend()
+    _jetkv_servers.repair()
     # The test may have closed its client.
     with Client(_jetkv_servers.gateway.url, token=jetkv_token, proxy="") as client:
         make.remove_made(client)
@@ -210,5 +210,5 @@ def jetkv_make_bucket(
 
 @pytest.fixture
 def jetkv_bucket(jetkv_make_bucket: "MakeBucket") -> "Bucket[Any]":
-    """A fresh bucket for JSON values; it is gone after the test."""
+    """A new bucket for JSON values. It is deleted after the test."""
     return jetkv_make_bucket()

@@ -1,4 +1,4 @@
-"""Free ports of loopback, kept for servers that may be down for a while."""
+"""Free ports on loopback, reserved for servers that may be down for a while."""
 
 import socket
 import sys
@@ -8,10 +8,11 @@ __all__ = ["PortHolder"]
 
 
 class PortHolder:
-    """A free port, kept while its server is down.
+    """Reserves a free port, also while its server is down.
 
-    A socket bound to it keeps the kernel from giving it to anybody else, such as to a client that
-    tries to reconnect. On Linux a server can listen beside it, elsewhere it cannot.
+    A bound socket keeps the kernel from giving the port to another socket, such as that of a client
+    that reconnects. This works on Linux only: elsewhere a server could not listen on the port, so
+    the socket is closed at once.
     """
 
     def __init__(self) -> None:

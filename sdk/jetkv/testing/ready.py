@@ -1,4 +1,4 @@
-"""Waiting for a gateway to say that it is ready."""
+"""Waits until a gateway is ready."""
 
 import http.client
 import json
@@ -10,7 +10,7 @@ from jetkv.testing.handles import ServerDidNotStart
 
 __all__ = ["wait_until_ready"]
 
-_BETWEEN_SECONDS = 0.01
+_INTERVAL_SECONDS = 0.01
 _REQUEST_SECONDS = 2.0
 
 
@@ -22,10 +22,10 @@ def wait_until_ready(
     Args:
         url: the gateway's base URL.
         seconds: how long to wait for that.
-        ended: why it will never be ready, None while it still can be.
+        ended: returns why the gateway has ended, or None while it is running.
 
     Raises:
-        ServerDidNotStart: it has ended, or is not ready in time.
+        ServerDidNotStart: the gateway has ended, or is not ready in time.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -38,7 +38,7 @@ def wait_until_ready(
             raise ServerDidNotStart(
                 f"the gateway at {url} is not ready after {seconds:g} s: {reason}"
             )
-        time.sleep(_BETWEEN_SECONDS)
+        time.sleep(_INTERVAL_SECONDS)
 
 
 def _why_not_ready(url: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The servers of a pytest run: started once, mended after each test that may have broken one."""
+"""The servers of a pytest run: started once, and repaired after a test that may have broken one."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from jetkv.testing.ready import wait_until_ready
 
 __all__ = ["Servers", "container_servers", "local_servers"]
 
-_MEND_SECONDS = 30.0
+_REPAIR_SECONDS = 30.0
 
 
 class Servers:
     """NATS, and a gateway on it.
 
     Attributes:
-        lent: whether a test has a handle of one of them, so that anything may have been done.
+        lent: whether a test has a handle of a server, so that it may have stopped or paused it.
     """
 
     def __init__(self, nats: ServerHandle, gateway: ServerHandle) -> None:
@@ -25,25 +25,25 @@ class Servers:
         self.gateway = gateway
         self.lent = False
 
-    def mend(self) -> None:
-        """Undo what a test has done to them, and return when the gateway is ready again.
+    def repair(self) -> None:
+        """Resume and start both servers, and return when the gateway is ready.
 
         Raises:
-            ServerDidNotStart: it is not in time.
+            ServerDidNotStart: the gateway is not ready in 30 s.
         """
         if not self.lent:
             return
         for server in (self.nats, self.gateway):
             server.resume()
             server.start()
-        wait_until_ready(self.gateway.url, seconds=_MEND_SECONDS)
+        wait_until_ready(self.gateway.url, seconds=_REPAIR_SECONDS)
 
 
 @contextmanager
 def local_servers(
     folder: Path, *, token: str | None, settings: Mapping[str, Any]
 ) -> Iterator[Servers]:
-    """Run both as processes of this machine; their files are in `folder`."""
+    """Run both servers as processes of this machine, with their files in `folder`."""
     from jetkv.testing.local import LocalGateway, LocalNats
 
     with (
@@ -61,7 +61,7 @@ def container_servers(
     token: str | None,
     settings: Mapping[str, Any],
 ) -> Iterator[Servers]:
-    """Run both as containers; of an image, None is the container's own default."""
+    """Run both servers as containers. None stands for the default image."""
     from jetkv.testing.containers import JetKVContainer, NatsContainer
 
     with (

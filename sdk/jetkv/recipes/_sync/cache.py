@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/cache.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/cache.py by `make format`. Edit that file.
 """A function whose results are kept in a bucket."""
 
 import functools

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/claimed_key.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/claimed_key.py by `make format`. Edit that file.
 """A key that one of several processes owns, and the outcome of writes that got no answer."""
 
 import dataclasses

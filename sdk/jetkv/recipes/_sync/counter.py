@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/counter.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/counter.py by `make format`. Edit that file.
 """A counter that several processes add to."""
 
 from typing import Any

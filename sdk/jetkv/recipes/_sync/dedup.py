@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/dedup.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/dedup.py by `make format`. Edit that file.
 """Does a command once, even if it arrives several times."""
 
 import logging

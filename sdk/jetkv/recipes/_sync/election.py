@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/election.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/election.py by `make format`. Edit that file.
 """Leader election: one of several candidates leads, and every client can see which."""
 
 from collections.abc import Iterator

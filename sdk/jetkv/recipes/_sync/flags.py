@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/flags.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/flags.py by `make format`. Edit that file.
 """Feature flags that keep themselves up to date."""
 
 import copy

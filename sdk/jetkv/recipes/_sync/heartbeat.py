@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/heartbeat.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/heartbeat.py by `make format`. Edit that file.
 """Renews an owned key until it is released or lost."""
 
 import logging

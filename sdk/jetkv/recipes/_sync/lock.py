@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/lock.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/lock.py by `make format`. Edit that file.
 """A lock with a TTL, a heartbeat and a fencing revision."""
 
 import math

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/release_watch.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/release_watch.py by `make format`. Edit that file.
 """Wakes an `acquire` that waits for a lock's key to be released."""
 
 import logging

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/sessions.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/sessions.py by `make format`. Edit that file.
 """Sessions of users: data under an id that nobody can guess, with an end."""
 
 import re

@@ -1,4 +1,4 @@
-# Made from sdk/jetkv/recipes/_async/view.py by `make format`; edit that one.
+# Made from sdk/jetkv/recipes/_async/view.py by `make format`. Edit that file.
 """What recipes do with the bucket that they are given."""
 
 from typing import Any, TypeVar
