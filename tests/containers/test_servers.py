@@ -121,7 +121,7 @@ def test_a_frozen_gateway_runs(own: JetKVContainer) -> None:
 
 def test_what_does_not_run_cannot_be_frozen(own: JetKVContainer) -> None:
     own.stop()
-    with pytest.raises(ServerNotRunning, match=r"start\(\) it first"):
+    with pytest.raises(ServerNotRunning, match=r"call start\(\) first"):
         own.pause()
 
 
@@ -164,7 +164,7 @@ def test_a_port_that_somebody_else_took_is_replaced(
 
 
 def test_a_gateway_wants_its_nats_to_be_started(images: None) -> None:
-    with pytest.raises(ServerNotRunning, match=r"start\(\) it first"):
+    with pytest.raises(ServerNotRunning, match=r"call start\(\) first"):
         JetKVContainer(nats=NatsContainer()).start()
 
 

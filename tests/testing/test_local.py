@@ -105,7 +105,7 @@ def test_a_binary_that_cannot_be_run_is_named(tmp_path: Path) -> None:
 
 
 def test_what_does_not_run_cannot_be_paused(unstarted: LocalNats | LocalGateway) -> None:
-    with pytest.raises(ServerNotRunning, match=r"start\(\) it first"):
+    with pytest.raises(ServerNotRunning, match=r"call start\(\) first"):
         unstarted.pause()
 
 
