@@ -55,6 +55,8 @@ from jetkv.errors import (
     WouldLoseDataError,
 )
 from jetkv.models import (
+    NEVER,
+    TTL,
     BucketInfo,
     BucketWarning,
     Change,
@@ -66,11 +68,14 @@ from jetkv.models import (
     Placement,
     Republish,
     Snapshot,
+    Touched,
     Update,
 )
 
 __all__ = [
     "KV",
+    "NEVER",
+    "TTL",
     "AsyncBucket",
     "AsyncClient",
     "AsyncKV",
@@ -115,6 +120,7 @@ __all__ = [
     "RevisionMismatchError",
     "Snapshot",
     "TooManyRequestsError",
+    "Touched",
     "UnavailableError",
     "UnexpectedAnswerError",
     "Update",

@@ -36,6 +36,7 @@ You never see an exception of the HTTP library; it is the `__cause__` of one of 
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
 __all__ = [
@@ -174,9 +175,20 @@ class BucketExistsError(JetKVError):
 
 
 class BucketUnsuitableError(JetKVError):
-    """Raised if the bucket's settings do not allow the call; the text has the reason."""
+    """Raised if the bucket's settings do not allow the call; the text has the reason.
+
+    Attributes:
+        shortest_ttl: the shortest TTL that a value of the bucket can have, if yours was shorter;
+            else None.
+    """
 
     default_code = "failed_precondition"
+
+    @property
+    def shortest_ttl(self) -> timedelta | None:
+        seconds = self.details.get("shortest_ttl_seconds")
+        # A larger number does not come from a gateway, and may not fit a timedelta.
+        return timedelta(seconds=seconds) if type(seconds) is int and 0 < seconds < 2**40 else None
 
 
 class BucketProtectedError(BucketUnsuitableError):

@@ -1,13 +1,26 @@
-"""The values that calls return: entries, updates and descriptions of buckets."""
+"""The values that calls return: entries, updates and, from `_bucket_models`, buckets."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from enum import Enum, StrEnum
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from jetkv._bucket_models import (
+    BucketInfo,
+    BucketSettings,
+    BucketWarning,
+    Change,
+    Compression,
+    Placement,
+    Republish,
+    Storage,
+)
 
 __all__ = [
+    "NEVER",
+    "TTL",
     "BucketInfo",
     "BucketSettings",
     "BucketWarning",
@@ -18,23 +31,39 @@ __all__ = [
     "Entry",
     "EntryMeta",
     "KeyPage",
+    "NoExpiry",
     "Operation",
     "Placement",
     "Reason",
     "Republish",
     "Snapshot",
     "Storage",
+    "Touched",
     "Update",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 
 Consistency = Literal["strong", "eventual"]
-Storage = Literal["file", "memory"]
-Compression = Literal["none", "s2"]
 Reason = Literal["purge", "expired", "vanished"]
 
 _UNDECODED: Any = object()
+
+
+class NoExpiry(Enum):
+    """The type of `NEVER`."""
+
+    NEVER = "never"
+
+    def __repr__(self) -> str:
+        return "jetkv.NEVER"
+
+
+NEVER: Final = NoExpiry.NEVER
+"""The TTL of a value that does not expire, whatever the TTL of its bucket."""
+
+TTL = int | timedelta | NoExpiry
+"""The TTL of one value: whole seconds from 1, a timedelta of whole seconds, or `NEVER`."""
 
 
 class Operation(StrEnum):
@@ -119,9 +148,11 @@ class Entry(_Stored[T_co]):
         created_at: when it was written, in UTC. In an entry that `modify` returns, this is when the
             answer arrived, by this machine's clock.
         operation: `put`; in a history also `delete` and `purge`, which are tombstones.
+        expires_at: when the value expires, in UTC; None if it does not. In an entry that `modify`
+            or `modify_many` returns, it is None because it is not known.
     """
 
-    __slots__ = ("created_at",)
+    __slots__ = ("created_at", "expires_at")
 
     def __init__(
         self,
@@ -131,9 +162,11 @@ class Entry(_Stored[T_co]):
         operation: Operation,
         decode: Callable[[str, bytes], T_co],
         created_at: datetime,
+        expires_at: datetime | None = None,
     ) -> None:
         super().__init__(key, raw, revision, operation, decode)
         self.created_at = created_at
+        self.expires_at = expires_at
 
     def __repr__(self) -> str:
         return f"<Entry {self._summary()}>"
@@ -187,6 +220,19 @@ class EntryMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """What `touch` has done.
+
+    Attributes:
+        revision: of the value, which `touch` has written again.
+        expires_at: when it expires now, in UTC, right to a second; None if it does not.
+    """
+
+    revision: int
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPage:
     """One page of a list of keys.
 
@@ -225,9 +271,10 @@ class Update(_Stored[T_co]):
         operation: `put` or `delete`.
         reason: why the key is gone, or None for a plain delete. `purge`: it was purged. `expired`:
             its TTL ended. `vanished`: the watch took a new snapshot, and the key is not in it.
+        expires_at: when the value expires, in UTC; None if it does not, and for a delete.
     """
 
-    __slots__ = ("reason",)
+    __slots__ = ("expires_at", "reason")
 
     def __init__(
         self,
@@ -237,145 +284,15 @@ class Update(_Stored[T_co]):
         operation: Operation,
         decode: Callable[[str, bytes], T_co],
         reason: Reason | None = None,
+        expires_at: datetime | None = None,
     ) -> None:
         super().__init__(key, raw, revision, operation, decode)
         self.reason = reason
+        self.expires_at = expires_at
 
     def __repr__(self) -> str:
         reason = f" {self.reason}" if self.reason else ""
         return f"<Update {self._summary()}{reason}>"
-
-
-@dataclass(frozen=True, slots=True)
-class BucketWarning:
-    """A warning about a bucket's settings: they promise less than callers may expect.
-
-    Attributes:
-        code: for example `single_replica`. A newer gateway may send codes that this SDK does not
-            know.
-        message: what the warning means, and what to do about it.
-    """
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Which servers of a NATS super-cluster may store a bucket; `Placement()` allows all.
-
-    Attributes:
-        cluster: the name of a cluster; "" for any.
-        tags: the tags that each of the servers must have.
-    """
-
-    cluster: str = ""
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Republish:
-    """Where NATS publishes every stored message of a bucket again; `Republish()` is off.
-
-    Attributes:
-        destination: a NATS subject. The gateway refuses a subject that starts with `$`, `_` or a
-            wildcard, or that a stream stores.
-        source: a NATS subject filter, such as `$KV.cache.user.>`.
-        headers_only: whether the values are left out.
-    """
-
-    destination: str = ""
-    source: str = ">"
-    headers_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BucketInfo:
-    """A bucket as the gateway describes it.
-
-    Attributes:
-        name: the bucket's name.
-        values: how many messages are stored, history and tombstones included.
-        bytes: the size of these messages.
-        history: how many revisions of each key are kept.
-        created_at: when the bucket was created, in UTC.
-        description: a text for people; empty if nobody gave one.
-        ttl: how long after its write a key expires; None if keys never expire.
-        storage: `file` or `memory`.
-        replicas: how many servers store each message.
-        max_value_size: the largest value in bytes; None for the server's limit.
-        max_bytes: the largest size of the whole bucket in bytes; None for no limit.
-        compression: how NATS compresses the bucket's files: `none` or `s2`.
-        placement: which servers of NATS may store the bucket.
-        metadata: texts of your own, by name.
-        republish: where NATS publishes every stored message again.
-        expiry_markers: whether watches report keys that expire.
-        key_ttl: whether a value can have a TTL of its own.
-        batches: whether several keys can be written as one.
-        protected: whether the gateway refuses to delete the bucket.
-        marker_ttl: how long the marker of an expired value stays; None if there are no markers.
-        warnings: what can lose a write. An older gateway sends no warnings.
-        more: fields of a newer gateway that this SDK does not know.
-    """
-
-    name: str
-    values: int
-    bytes: int
-    history: int
-    created_at: datetime
-    description: str = ""
-    ttl: timedelta | None = None
-    storage: str = "file"
-    replicas: int = 1
-    max_value_size: int | None = None
-    max_bytes: int | None = None
-    compression: str = "none"
-    placement: Placement = Placement()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    republish: Republish = Republish()
-    expiry_markers: bool = False
-    key_ttl: bool = False
-    batches: bool = False
-    protected: bool = False
-    marker_ttl: timedelta | None = None
-    warnings: tuple[BucketWarning, ...] = ()
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What `ensure_bucket` has done, or what `plan_bucket` says that it would do.
-
-    Attributes:
-        bucket: the bucket as it is now; of a plan, as it would be.
-        changed: the names of the settings that were changed, as `BucketInfo` has them; of a new
-            bucket, those that were named. Empty if there was nothing to do.
-        created: whether the bucket did not exist.
-    """
-
-    bucket: BucketInfo
-    changed: tuple[str, ...]
-    created: bool
-
-
-class BucketSettings(TypedDict, total=False):
-    """Settings of a bucket that is to be changed. None, or no value, leaves a setting as it is."""
-
-    ttl: timedelta | None
-    history: int | None
-    description: str | None
-    max_value_size: int | None
-    max_bytes: int | None
-    storage: Storage | None
-    replicas: int | None
-    compression: Compression | None
-    placement: Placement | None
-    metadata: Mapping[str, str | None] | None
-    republish: Republish | None
-    expiry_markers: bool | None
-    key_ttl: bool | None
-    batches: bool | None
-    protected: bool | None
 
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)

@@ -48,6 +48,7 @@ WRITES: dict[str, Call] = {
     "put": lambda client: client.kv().bucket("b").put("k", 1),
     "create": lambda client: client.kv().bucket("b").create("k", 1),
     "update": lambda client: client.kv().bucket("b").update("k", 1, 7),
+    "touch": lambda client: client.kv().bucket("b").touch("k", 60),
     "delete": lambda client: client.kv().bucket("b").delete("k"),
     "purge": lambda client: client.kv().bucket("b").purge("k"),
 }

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from jetkv import (
     KV,
+    NEVER,
     AsyncBucket,
     AsyncClient,
     AsyncKV,
@@ -25,6 +26,7 @@ from jetkv import (
     Placement,
     Republish,
     RevisionMismatchError,
+    Touched,
     Update,
     ValueTooLargeError,
     Watch,
@@ -104,6 +106,11 @@ def calls(sessions: Bucket[Session]) -> None:
     assert_type(sessions.history("k"), list[Entry[Session | None]])
     assert_type(sessions.info(), BucketInfo)
     assert_type(sessions.get_or_compute("k", lambda: Session(user="ada")), Session)
+    assert_type(sessions.put("k", Session(user="ada"), ttl=30), int)
+    assert_type(sessions.create("k", Session(user="ada"), ttl=NEVER), int)
+    assert_type(sessions.touch("k", timedelta(minutes=5), revision=7), Touched)
+    assert_type(sessions.touch("k").expires_at, datetime | None)
+    assert_type(entry.expires_at, datetime | None)
 
 
 def seen_once_more(session: Session | None) -> Session:

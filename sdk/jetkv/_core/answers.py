@@ -1,6 +1,7 @@
 """Turns answers of a gateway into values and errors (docs/http-api.md)."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from jetkv import errors
@@ -15,6 +16,7 @@ from jetkv.models import (
     Operation,
     Placement,
     Republish,
+    Touched,
     Update,
     parse_time,
 )
@@ -26,6 +28,7 @@ __all__ = [
     "entry_of",
     "error_body",
     "error_of",
+    "expiry_of",
     "is_from_gateway",
     "read_bucket",
     "read_buckets",
@@ -36,6 +39,7 @@ __all__ = [
     "read_features",
     "read_keys",
     "read_revision",
+    "read_touched",
     "read_update",
     "retry_after",
     "shortened",
@@ -207,6 +211,11 @@ def read_document(
         raise _unexpected_answer(answer, request) from error
 
 
+def expiry_of(document: Mapping[str, Any]) -> datetime | None:
+    """Return when a value expires; None if it does not."""
+    return parse_time(fields.string(document, "expires_at")) if "expires_at" in document else None
+
+
 def entry_of(document: Any, decode: Decode[T]) -> Entry[T]:
     if not isinstance(document, dict):
         raise fields.FieldError("an entry must be a JSON object")
@@ -217,6 +226,7 @@ def entry_of(document: Any, decode: Decode[T]) -> Entry[T]:
         Operation(fields.string(document, "operation")),
         decode,
         parse_time(fields.string(document, "created_at")),
+        expiry_of(document),
     )
 
 
@@ -252,6 +262,14 @@ def read_revision(answer: Answer, request: Request) -> int:
     return read_document(answer, request, fields.revision)
 
 
+def read_touched(answer: Answer, request: Request) -> Touched:
+    return read_document(
+        answer,
+        request,
+        lambda document: Touched(fields.revision(document), expiry_of(document)),
+    )
+
+
 def read_keys(answer: Answer, request: Request) -> list[str]:
     return read_document(answer, request, lambda document: fields.strings(document, "keys"))
 
@@ -277,6 +295,7 @@ def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | No
         Operation(fields.string(document, "operation")),
         decode,
         reason,
+        expiry_of(document),
     )
 
 

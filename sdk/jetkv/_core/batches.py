@@ -10,9 +10,10 @@ from jetkv._core import fields
 from jetkv._core.answers import Decode, entry_of, read_document
 from jetkv._core.messages import Answer, Kind, Request
 from jetkv._core.requests import bucket_path, checked_key, checked_revision, encoded
+from jetkv._core.ttls import ttl_seconds
 from jetkv.codec import Codec
 from jetkv.errors import InvalidArgumentError
-from jetkv.models import Operation, Snapshot
+from jetkv.models import TTL, Operation, Snapshot
 
 __all__ = ["Ops", "get_many", "read_revisions", "read_snapshot"]
 
@@ -133,16 +134,27 @@ class Ops(Generic[T]):
         """
         self._add(key, {"op": op, "key": checked_key(key)}, revision, least=int(op != "check"))
 
-    def add_value(self, op: str, key: str, value: T, revision: int | None = None) -> None:
+    def add_value(
+        self,
+        op: str,
+        key: str,
+        value: T,
+        revision: int | None = None,
+        ttl: TTL | None = None,
+    ) -> None:
         """Add an op with a value.
 
         Raises:
-            InvalidArgumentError: as in `add`, or the value does not fit the bucket's type.
+            InvalidArgumentError: as in `add`, the value does not fit the bucket's type, or the TTL
+                is invalid.
         """
         checked_key(key)
         raw = encoded(self._bucket, key, value, self._codec)
         media = self._codec.content_type
-        self._add(key, {"op": op, "key": key, "raw": raw, "content_type": media}, revision)
+        new: dict[str, Any] = {"op": op, "key": key, "raw": raw, "content_type": media}
+        if ttl is not None:
+            new["ttl_seconds"] = ttl_seconds(ttl)
+        self._add(key, new, revision)
 
     def _add(self, key: str, op: dict[str, Any], revision: int | None, least: int = 1) -> None:
         if key in self._ops:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from jetkv._core import fields
-from jetkv._core.answers import Decode, entry_of, error_of, read_document
+from jetkv._core.answers import Decode, entry_of, error_of, expiry_of, read_document
 from jetkv._core.messages import Answer, Kind, Request
 from jetkv._core.requests import bucket_path, checked_text
 from jetkv.errors import InvalidArgumentError
@@ -164,14 +164,13 @@ def _read_page(
 def _meta(document: Any) -> EntryMeta:
     if not isinstance(document, dict):
         raise fields.FieldError("an entry must be a JSON object")
-    expires_at = fields.string(document, "expires_at", "")
     return EntryMeta(
         key=fields.key(document),
         size=fields.integer(document, "size"),
         revision=fields.revision(document),
         created_at=parse_time(fields.string(document, "created_at")),
         content_type=fields.string(document, "content_type", "") or None,
-        expires_at=parse_time(expires_at) if expires_at else None,
+        expires_at=expiry_of(document),
     )
 
 

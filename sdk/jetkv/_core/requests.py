@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jetkv._core.messages import Kind, Request
+from jetkv._core.ttls import ttl_headers
 from jetkv.codec import Codec
 from jetkv.errors import InvalidArgumentError
-from jetkv.models import BucketSettings, Consistency, Placement, Republish, format_time
+from jetkv.models import TTL, BucketSettings, Consistency, Placement, Republish, format_time
 
 __all__ = [
     "CAPABILITIES",
@@ -36,6 +37,7 @@ __all__ = [
     "list_keys",
     "open_watch",
     "put_key",
+    "touch_key",
 ]
 
 _BUCKETS = "/api/v1/kv/buckets"
@@ -139,6 +141,7 @@ def put_key(
     value: Any,
     codec: Codec[Any],
     condition: Condition = UNCONDITIONAL,
+    ttl: TTL | None = None,
 ) -> Request:
     target = f"{bucket_path(bucket)}/keys/{_key_segment(key)}"
     body = encoded(bucket, key, value, codec)
@@ -146,6 +149,7 @@ def put_key(
         "Content-Type": codec.content_type,
         "Idempotency-Key": secrets.token_urlsafe(16),
         **condition.headers,
+        **ttl_headers(ttl),
     }
     return Request(
         "PUT",
@@ -156,6 +160,21 @@ def put_key(
         body,
         how_to_check="get the key: if it has your value or a new revision, the write was applied; "
         "it may also be applied later: update() with the revision that you see prevents that",
+    )
+
+
+def touch_key(bucket: str, key: str, ttl: TTL | None, revision: int | None) -> Request:
+    target = f"{bucket_path(bucket)}/touch/{_key_segment(key)}"
+    headers = {"Idempotency-Key": secrets.token_urlsafe(16), **ttl_headers(ttl)}
+    if revision is not None:
+        headers["If-Match"] = checked_revision(revision)
+    return Request(
+        "POST",
+        target,
+        Kind.KEYED,
+        f"touch of {key!r} in bucket {bucket!r}",
+        headers,
+        how_to_check="touch the key again: a touch never brings an old value back",
     )
 
 

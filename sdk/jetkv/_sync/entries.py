@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from jetkv._core import requests
-from jetkv._core.answers import check_status, decoder, read_entries, read_entry, read_revision
+from jetkv._core.answers import (
+    check_status,
+    decoder,
+    read_entries,
+    read_entry,
+    read_revision,
+    read_touched,
+)
 from jetkv._core.process import ProcessBound
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.endpoint import Endpoint
@@ -18,7 +25,7 @@ from jetkv.errors import (
     KeyNotFoundError,
     RevisionMismatchError,
 )
-from jetkv.models import Consistency, Entry, Operation
+from jetkv.models import TTL, Consistency, Entry, Operation, Touched
 
 __all__ = ["Entries"]
 
@@ -73,39 +80,85 @@ class Entries(ProcessBound, Generic[T]):
             return False
         return True
 
-    def put(self, key: str, value: T) -> int:
+    def put(self, key: str, value: T, *, ttl: TTL | None = None) -> int:
         """Store a value, whether or not the key has one, and return its revision.
 
+        Args:
+            key: 1 to 512 bytes of text.
+            value: a value of the bucket's type.
+            ttl: when the value expires: seconds from 1, a timedelta, or `jetkv.NEVER`. None for the
+                TTL of the bucket; the value does not inherit that of the value before it. In a
+                bucket with a `history` above 1, only `create` and `touch` take a TTL.
+
         Raises:
-            InvalidArgumentError: the key is invalid, or the value does not fit the bucket's type.
+            InvalidArgumentError: the key is invalid, the value does not fit the bucket's type, or
+                the TTL is not whole seconds.
+            BucketUnsuitableError: the bucket, or the server that holds it, cannot give this value
+                that TTL; the error's `shortest_ttl` may say which it can.
             ValueTooLargeError, BucketFullError: nothing was written.
             OutcomeUnknownError: the value may have been written, or may be written later.
         """
-        request = requests.put_key(self.name, key, value, self.codec, requests.UNCONDITIONAL)
+        request = requests.put_key(self.name, key, value, self.codec, ttl=ttl)
         return read_revision(self._endpoint.call(request), request)
 
-    def create(self, key: str, value: T) -> int:
+    def create(self, key: str, value: T, *, ttl: TTL | None = None) -> int:
         """Store a value if the key has none, and return its revision.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            value: a value of the bucket's type.
+            ttl: as in `put`. In a bucket with a `history` above 1, a create with a TTL removes the
+                tombstones of the key.
 
         Raises:
             KeyExistsError: the key has a value.
-            InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as in
-                `put`.
+            InvalidArgumentError, BucketUnsuitableError, ValueTooLargeError, BucketFullError,
+                OutcomeUnknownError: as in `put`.
         """
-        request = requests.put_key(self.name, key, value, self.codec, requests.IF_ABSENT)
+        request = requests.put_key(self.name, key, value, self.codec, requests.IF_ABSENT, ttl)
         return read_revision(self._endpoint.call(request), request)
 
-    def update(self, key: str, value: T, revision: int) -> int:
+    def update(self, key: str, value: T, revision: int, *, ttl: TTL | None = None) -> int:
         """Store a value if the key is at `revision` (compare-and-set), and return the new revision.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            value: a value of the bucket's type.
+            revision: the revision that the key must be at.
+            ttl: as in `put`.
 
         Raises:
             RevisionMismatchError: the key is at another revision, see its `current_revision`.
-            InvalidArgumentError, ValueTooLargeError, BucketFullError, OutcomeUnknownError: as in
-                `put`.
+            InvalidArgumentError, BucketUnsuitableError, ValueTooLargeError, BucketFullError,
+                OutcomeUnknownError: as in `put`.
         """
         condition = requests.if_revision(revision)
-        request = requests.put_key(self.name, key, value, self.codec, condition)
+        request = requests.put_key(self.name, key, value, self.codec, condition, ttl)
         return read_revision(self._endpoint.call(request), request)
+
+    def touch(self, key: str, ttl: TTL | None = None, *, revision: int | None = None) -> Touched:
+        """Renew a value: its TTL starts again. The value stays as it is.
+
+        It is one conditional write, so it never brings back a value that has expired or was
+        replaced. In a bucket with a `history` above 1, it removes the older revisions of the key.
+
+        Args:
+            key: 1 to 512 bytes of text.
+            ttl: the new TTL: seconds from 1, a timedelta, or `jetkv.NEVER`. None for the TTL that
+                the value has, else that of the bucket.
+            revision: renew the value only if the key is at this revision.
+
+        Raises:
+            KeyNotFoundError: the key has no value.
+            RevisionMismatchError: the key is at another revision, or has no value.
+            BucketUnsuitableError: as in `put`; or neither the value nor the bucket has a TTL and
+                none was given.
+            InvalidArgumentError: the key or the revision is invalid, or the TTL is not whole
+                seconds.
+            OutcomeUnknownError: the value may have been renewed, or may be later; touch it again.
+        """
+        request = requests.touch_key(self.name, key, ttl, revision)
+        return read_touched(self._endpoint.call(request), request)
 
     def delete(self, key: str, *, revision: int | None = None) -> None:
         """Delete a key: write a tombstone and keep the history. A key without a value is no error.
@@ -140,6 +193,7 @@ class Entries(ProcessBound, Generic[T]):
         key: str,
         fn: Callable[[T | None], T],
         *,
+        ttl: TTL | None = None,
         timeout: float = 30.0,
     ) -> Entry[T]:
         """Replace a value by the result of a function, without losing another writer's change.
@@ -151,11 +205,13 @@ class Entries(ProcessBound, Generic[T]):
             key: 1 to 512 bytes of text.
             fn: takes the value, or None if the key has none, and returns the new value. It may be
                 called several times.
+            ttl: the TTL of the new value, as in `put`. It does not inherit that of the old one.
             timeout: seconds after which `modify` stops trying again.
 
         Raises:
             RevisionMismatchError, KeyExistsError: another writer was faster each time.
             InvalidArgumentError: `fn` returned None; perhaps it lacks a `return`.
+            BucketUnsuitableError: as in `put`.
             ValueDecodeError: the stored bytes do not fit the bucket's type.
             OutcomeUnknownError: the value may have been written, or may be written later.
         """
@@ -177,6 +233,7 @@ class Entries(ProcessBound, Generic[T]):
                 value,
                 self.codec,
                 requests.IF_ABSENT if found is None else requests.if_revision(found.revision),
+                ttl,
             )
             try:
                 revision = read_revision(self._endpoint.call(request), request)
@@ -189,7 +246,7 @@ class Entries(ProcessBound, Generic[T]):
             raw = request.body or b""
             return Entry(key, raw, revision, Operation.PUT, self._decode, datetime.now(UTC))
 
-    def get_or_compute(self, key: str, fn: Callable[[], T]) -> T:
+    def get_or_compute(self, key: str, fn: Callable[[], T], *, ttl: TTL | None = None) -> T:
         """Return the value of a key; if it has none, compute and store one.
 
         If several callers compute at the same time, the first to store wins, and all of them
@@ -199,8 +256,10 @@ class Entries(ProcessBound, Generic[T]):
         Args:
             key: 1 to 512 bytes of text.
             fn: returns the value to store.
+            ttl: the TTL of a value that is stored, as in `create`.
 
         Raises:
+            BucketUnsuitableError: as in `put`; `fn` was called.
             ValueDecodeError: the stored bytes do not fit the bucket's type.
             OutcomeUnknownError: the value may have been stored, or may be stored later.
         """
@@ -209,7 +268,7 @@ class Entries(ProcessBound, Generic[T]):
             return found.value
         value = resolve(fn())
         try:
-            self.create(key, value)
+            self.create(key, value, ttl=ttl)
         except KeyExistsError:
             other = self.get_or_none(key)
             if other is not None:

@@ -6,6 +6,7 @@ from typing import Generic, Self, TypeVar
 from jetkv._core.batches import Ops, read_revisions
 from jetkv._sync.endpoint import Endpoint
 from jetkv.codec import Codec
+from jetkv.models import TTL
 
 __all__ = ["Transaction"]
 
@@ -16,7 +17,8 @@ class Transaction(Generic[T]):
     """Changes and checks of several keys: all of them are applied, or none. Use it as a context.
 
     The methods only collect. What they collected is sent when the context ends, unless it ends by
-    an error. Each key may have one change or one check.
+    an error. Each key may have one change or one check. `ttl` is the TTL of a value, as in `put` of
+    a bucket.
 
     Attributes:
         revision: of the last write, once the context has ended; 0 before, and if nothing was
@@ -31,17 +33,17 @@ class Transaction(Generic[T]):
         self.revision = 0
         self.revisions: dict[str, int] = {}
 
-    def put(self, key: str, value: T) -> None:
+    def put(self, key: str, value: T, *, ttl: TTL | None = None) -> None:
         """Store a value, whether or not the key has one."""
-        self._ops.add_value("put", key, value)
+        self._ops.add_value("put", key, value, ttl=ttl)
 
-    def create(self, key: str, value: T) -> None:
+    def create(self, key: str, value: T, *, ttl: TTL | None = None) -> None:
         """Store a value if the key has none."""
-        self._ops.add_value("create", key, value)
+        self._ops.add_value("create", key, value, ttl=ttl)
 
-    def update(self, key: str, value: T, revision: int) -> None:
+    def update(self, key: str, value: T, revision: int, *, ttl: TTL | None = None) -> None:
         """Store a value if the key is at `revision`."""
-        self._ops.add_value("update", key, value, revision)
+        self._ops.add_value("update", key, value, revision, ttl)
 
     def delete(self, key: str, *, revision: int | None = None) -> None:
         """Delete a key; if `revision` is given, only if the key is at it."""
