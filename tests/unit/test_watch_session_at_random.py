@@ -78,7 +78,7 @@ class Watching(RuleBasedStateMachine):
             self.offer(change)
 
     def offer(self, change: Change) -> None:
-        if not self.session.wants(change.key):
+        if not self.session.matches(change.key):
             return
         if self.session.state is State.CATCHING_UP and not self.missed:
             self.kept += 1
@@ -86,7 +86,7 @@ class Watching(RuleBasedStateMachine):
             self.missed = 2 * self.kept > self.limits.changes or (
                 self.kept > 1 and 2 * self.kept_bytes > self.limits.bytes
             )
-        self.session.live(change)
+        self.session.add_live(change)
 
     @rule()
     def the_bucket_is_deleted(self) -> None:
@@ -108,8 +108,8 @@ class Watching(RuleBasedStateMachine):
     def a_part_is_read(self, count: int) -> None:
         left = [c for c in self.stored.values() if self.through < c.revision <= self.target]
         for change in left[:count]:
-            if self.session.wants(change.key):
-                self.session.caught(change)
+            if self.session.matches(change.key):
+                self.session.add_past(change)
                 self.caught_since_taken += 1
             self.through = change.revision
         if len(left) <= count:
@@ -120,8 +120,8 @@ class Watching(RuleBasedStateMachine):
     @rule()
     def a_part_is_read_again(self) -> None:
         for change in list(self.stored.values()):
-            if change.revision <= self.through and self.session.wants(change.key):
-                self.session.caught(change)
+            if change.revision <= self.through and self.session.matches(change.key):
+                self.session.add_past(change)
                 self.caught_since_taken += 1
 
     @precondition(lambda self: self.target is not None and self.through >= self.target)
@@ -131,7 +131,7 @@ class Watching(RuleBasedStateMachine):
         while self.offered < newest:
             self.the_feed_moves_on(1)
         was = self.session.state
-        joined = self.session.joined(self.through)
+        joined = self.session.join_live(self.through)
         if was is State.CATCHING_UP:
             assert joined is (not self.missed)
             assert self.session.state is (State.LIVE if joined else State.CATCHING_UP)
@@ -164,7 +164,7 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     def only_what_is_wanted_is_handed_out(self) -> None:
         changes = [item for item in self.taken if isinstance(item, Change)]
-        assert all(self.session.wants(change.key) for change in changes)
+        assert all(self.session.matches(change.key) for change in changes)
 
     @invariant()
     def a_live_session_has_handed_out_all_up_to_its_position(self) -> None:
@@ -175,7 +175,7 @@ class Watching(RuleBasedStateMachine):
         position = self.session.position
         truth: dict[str, bytes] = {}
         for change in self.log:
-            if change.revision <= position and self.session.wants(change.key):
+            if change.revision <= position and self.session.matches(change.key):
                 fold(truth, change)
         seen: dict[str, bytes] = {}
         for item in self.taken:

@@ -57,7 +57,7 @@ BROKEN = {
 @pytest.mark.parametrize(("data", "code"), BROKEN.values(), ids=BROKEN)
 async def test_a_frame_that_breaks_a_rule_ends_it_with_the_code_of_the_rule(data, code) -> None:
     async with connected() as peer:
-        gone = asyncio.ensure_future(peer.server.gone())
+        gone = asyncio.ensure_future(peer.server.wait_closed())
         await peer.send(masked(PING, b"before") + data + masked(PING, b"behind"))
         assert await peer.frame() == (PONG, b"before")
         assert (await peer.closed())[0] == code
@@ -184,7 +184,7 @@ async def said(pieces: list[bytes]) -> tuple[bytes, bool]:
             buffer[:size] = piece[:size]
             piece = piece[size:]
             server.buffer_updated(size)
-    ended = transport.is_closing() or server._discard is not None
+    ended = transport.is_closing() or server._discard_left is not None
     answer = other.recv(1_000_000)
     transport.abort()
     await soon(lambda: bool(lost), "the connection is lost")
