@@ -5,6 +5,7 @@ nats-server 2.10 removes them up to a second late.
 
 import asyncio
 import base64
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from math import inf
@@ -15,9 +16,10 @@ from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from tests.servers import fetch
 from tests.support.gateway import running_gateway
-from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import SECOND, Native, bucket_stream, native_client
 from tests.support.waiting import eventually
+from tests.support.watching import watching
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,55 @@ async def test_a_value_past_its_time_is_gone_while_the_server_still_has_it(
         created = await asyncio.to_thread(bucket.put, key, "new", If_None_Match="*")
         assert created.status == 200, "nobody is told that a key exists which nobody finds"
         assert (await asyncio.to_thread(bucket.get, key)).value == b"new"
+
+    async with native_client(old.url) as native:
+        await asyncio.gather(*(one(native, number) for number in range(8)))
+    assert late, "the server was late with none of them"
+
+
+async def test_a_value_past_its_time_is_in_no_snapshot_and_no_history(
+    old: NatsServer, old_http: Http
+) -> None:
+    settings = {"name": "seen", "ttl_seconds": 1, "history": 2}
+    assert old_http.post(BUCKETS, settings).status == 201
+    bucket = Bucket(old_http, "seen")
+    late = []
+
+    def get(path: str, **headers: str) -> Answer:
+        return old_http.get(f"{bucket.path}/{path}", **headers)
+
+    async def snapshot(filters: str) -> list[str]:
+        async with watching(old_http, bucket.name, f"?snapshot=true&{filters}") as watcher:
+            frames = await watcher.until(lambda frame: frame["type"] == "kv_snapshot_end")
+        return [frame["key"] for frame in frames[:-1]]
+
+    async def one(native: Native, number: int) -> None:
+        """Its moment lies anywhere between two beats of the server's timer."""
+        key = f"k{number}"
+        await asyncio.sleep(number / 8)
+        put = await asyncio.to_thread(bucket.put, key, "v")
+        assert len((await asyncio.to_thread(bucket.history, key)).json["entries"]) == 1
+        await asyncio.sleep(1)
+
+        async def gone() -> bool:
+            return (await asyncio.to_thread(bucket.get, key)).status == 404
+
+        await eventually(gone, "it is gone", 2)
+        seen, both, history, lines, eventual, past = await asyncio.gather(
+            snapshot(f"key={key}"),
+            snapshot(f"key={key}&key=none"),
+            asyncio.to_thread(bucket.history, key),
+            asyncio.to_thread(
+                get, f"keys?filter={key}&include=history", Accept="application/x-ndjson"
+            ),
+            asyncio.to_thread(get, f"keys/{key}?consistency=eventual"),
+            asyncio.to_thread(get, f"keys/{key}?revision={put.json['revision']}"),
+        )
+        if await native.last(bucket.name, key) is not None:
+            late.append(key)
+        assert (seen, both) == ([], [])
+        assert [history.status, eventual.status, past.status] == [404, 404, 404]
+        assert [json.loads(line)["type"] for line in lines.body.splitlines()] == ["end"]
 
     async with native_client(old.url) as native:
         await asyncio.gather(*(one(native, number) for number in range(8)))

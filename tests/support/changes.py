@@ -56,6 +56,7 @@ class MemoryBucket:
         history: what it says of itself: with 1, nobody asks for the newest of each key alone.
         log: every change there ever was.
         stored: the newest of each key, in revision order.
+        overdue: the revisions of values that have expired and are still stored.
         lazy: whether feeds look at what is new only when they are read, and miss what is written
             over until then, as feeds do that are behind.
     """
@@ -69,6 +70,7 @@ class MemoryBucket:
         self.history = 5
         self.log: list[Change] = []
         self.stored: dict[str, Change] = {}
+        self.overdue: set[int] = set()
         self.feeds: set[MemoryFeed] = set()
         self.lazy = False
 
@@ -177,12 +179,12 @@ class MemoryFeed:
 
     def _batch(self, changes: list[Change]) -> FeedBatch:
         """As a server does: a change bears its time, and without one all has come by now."""
-        times = self._bucket.times
+        times, expired = self._bucket.times, frozenset(self._bucket.overdue)
         if changes and self._arrived:
             self._as_of = max(self._as_of, times[changes[-1].revision])
-            return FeedBatch(changes, changes[-1].revision, self._as_of)
+            return FeedBatch(changes, changes[-1].revision, self._as_of, expired)
         self._as_of = asyncio.get_running_loop().time()
-        return FeedBatch(changes, self._seen, self._as_of)
+        return FeedBatch(changes, self._seen, self._as_of, expired)
 
 
 class MemoryChanges:

@@ -28,6 +28,16 @@ async def test_a_resume_shows_all_that_changed_since_tombstones_included() -> No
 
 
 @simulated
+async def test_a_resume_shows_a_value_that_has_expired_since_its_key_changed() -> None:
+    changes = MemoryChanges(b=MemoryBucket())
+    bucket = changes.buckets["b"]
+    bucket.put("a", "b", "c")
+    bucket.overdue = {2}
+    async with a_hub(changes) as hub, watching(hub, WatchRequest(resume_after=1)) as seen:
+        await seen.got(2, 3)
+
+
+@simulated
 async def test_a_resume_after_the_newest_shows_what_comes() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     bucket = changes.buckets["b"]

@@ -68,7 +68,11 @@ class Part:
         some = self.stored.changes[self.reached : self.reached + 7]
         self.reached += len(some)
         wanted = [one for one in some if any(keep.matches(one.key) for keep in self.filters)]
-        return FeedBatch(wanted, self.reached, 5.0)
+        return FeedBatch(wanted, self.reached, 5.0, _expired([one.revision for one in wanted]))
+
+
+def _expired(revisions: list[int]) -> frozenset[int]:
+    return frozenset(revision for revision in revisions if revision % 3 == 0)
 
 
 async def caught_up(shared: SharedChanges, after: int, *filters: str) -> list[int]:
@@ -80,9 +84,11 @@ async def caught_up(shared: SharedChanges, after: int, *filters: str) -> list[in
     async with shared.follow("b", after=after, filters=compiled, through=newest) as feed:
         reached = after
         while reached < newest.revision:
-            changes, reached, as_of = await feed.read()
+            changes, reached, as_of, expired = await feed.read()
             assert as_of == 5.0
-            found += [one.revision for one in changes if any(f.matches(one.key) for f in compiled)]
+            some = [one.revision for one in changes if any(f.matches(one.key) for f in compiled)]
+            assert expired >= _expired(some)
+            found += some
             await asyncio.sleep(0)
     return found
 

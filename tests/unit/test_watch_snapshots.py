@@ -49,6 +49,19 @@ async def test_the_end_of_a_snapshot_names_the_newest_even_where_it_is_not_store
 
 
 @simulated
+async def test_a_snapshot_leaves_out_a_value_that_has_expired_and_is_still_stored() -> None:
+    changes = MemoryChanges(b=MemoryBucket())
+    bucket = changes.buckets["b"]
+    bucket.put("a", "b", "c")
+    bucket.overdue = {2}
+    async with a_hub(changes) as hub, watching(hub, SNAPSHOT) as seen:
+        await eventually(lambda: seen.ends)
+        assert seen.revisions == [1, 3]
+        bucket.put("b")
+        await seen.got(1, 3, 4)
+
+
+@simulated
 async def test_a_snapshot_holds_what_is_wanted_only() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     changes.buckets["b"].put("a.1", "b", "a.2", "c")

@@ -74,9 +74,7 @@ class _Reading:
         return found
 
     def _entries(self, part: list[Message]) -> list[Entry]:
-        # A history shows expired values until the server removes them.
-        lifetime = None if self._history else self._reader.lifetime
-        now, matches = self._loop.time(), self._matches
+        lifetime, now, matches = self._reader.lifetime, self._loop.time(), self._matches
         found = []
         for message in part:
             entry = entry_of(message, lifetime, now)

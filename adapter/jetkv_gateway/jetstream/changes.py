@@ -8,13 +8,15 @@ another one.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from jetkv_gateway.jetstream.api import get_next
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
-from jetkv_gateway.jetstream.expiry import seconds_of
+from jetkv_gateway.jetstream.expired_values import ExpiredValues
+from jetkv_gateway.jetstream.expiry import Lifetime, seconds_of
 from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed
 from jetkv_gateway.jetstream.names import filters_including, names_of
 from jetkv_gateway.jetstream.silent_loss import silent_loss_of
@@ -138,6 +140,8 @@ class JetStreamChanges:
                 feed.clock = asked - seconds_of(reply["ts"])
                 feed.apply_limits(reply["config"])
                 feed.lifetime = self._buckets.lifetime(bucket)
+                if through is not None:
+                    feed.expired_values = ExpiredValues(partial(self._lifetime, bucket))
                 yield feed
             except Unavailable:
                 lost = True
@@ -152,6 +156,11 @@ class JetStreamChanges:
                     # After a lost connection the server no longer knows the consumer, so do not
                     # wait.
                     await asyncio.shield(closing)
+
+    async def _lifetime(self, bucket: str) -> Lifetime | None:
+        """Ask the leader how long a bucket's values live."""
+        await self._buckets.stream(bucket, timeout=_ANSWER_SECONDS)
+        return self._buckets.lifetime(bucket)
 
     async def _close(self, feed: Feed, consumer: Consumer, lost: bool) -> None:
         if lost:

@@ -89,33 +89,30 @@ class JetStreamEntries:
             await buckets.limits(bucket, window)
             raise KeyNotFound
         lifetime = None if limits is None else limits.lifetime
-        if limits is None or (lifetime is not None and lifetime.concerns(headers)):
-            await self._expire(bucket, entry, headers, window)
+        if (
+            limits is None or (lifetime is not None and lifetime.concerns(headers))
+        ) and await self._has_expired(bucket, entry, headers, window):
+            if entry.consistency is _STRONG:
+                raise KeyNotFound
+            # The replica may be behind, and the key may have a newer value.
+            return await self.get(command._replace(consistency=_STRONG), retries)
         return entry
 
-    async def _expire(
+    async def _has_expired(
         self, bucket: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
-    ) -> None:
-        """Set when a value expires.
-
-        Raises:
-            KeyNotFound: it has expired, and the server has not removed it yet.
-        """
+    ) -> bool:
+        """Set when a value expires; return whether that time is past."""
         buckets = self._buckets
         limits = await buckets.limits(bucket, window)
         if limits.lifetime is None:
-            return
+            return False
         end = limits.lifetime.expires_at(nanoseconds_of(entry.created_at), headers)
         if end is None:
-            return
+            return False
         entry.expires_at = rfc3339(end)
-        # An eventual read may return an old value, so expiry is not checked there.
-        if (
-            entry.consistency is _STRONG
-            and limits.lifetime.clock + self._loop.time() >= end / 1e9
-            and await buckets.is_expired(bucket, entry, headers, window)
-        ):
-            raise KeyNotFound
+        return limits.lifetime.clock + self._loop.time() >= end / 1e9 and (
+            await buckets.is_expired(bucket, entry, headers, window)
+        )
 
     async def put(self, command: Put, retries: Retries) -> int:
         bucket, value = command.bucket, command.value
@@ -196,17 +193,24 @@ class JetStreamEntries:
         )
         self._js.read_sizes.record(names.subject_prefix, subject, size, self._loop.time())
         del last  # release its value
-        reached = 0
+        reached, started = 0, False
         while reached < newest:
-            entry = await self._next(names, tokens, key, reached + 1, window, started=reached > 0)
-            if entry is None or entry.revision > newest:
+            found = await self._next(names, tokens, key, reached + 1, window, started=started)
+            if found is None:
+                break
+            entry, headers = found
+            del found
+            if entry.revision > newest:
                 break
             reached = entry.revision
+            if entry.live and await self._has_expired(bucket, entry, headers, window):
+                continue
+            started = True
             yield entry
             del entry
             # The client may have taken a long time to read the entry.
             window = RetryWindow(retries, self._loop)
-        if not reached:
+        if not started:
             await self._buckets.limits(bucket, window)
             raise KeyNotFound
 
@@ -219,8 +223,8 @@ class JetStreamEntries:
         window: RetryWindow,
         *,
         started: bool,
-    ) -> Entry | None:
-        """Return the first entry of a key at or after a revision.
+    ) -> tuple[Entry, str | None] | None:
+        """Return the first entry of a key at or after a revision, and its headers as base64.
 
         Args:
             started: whether the response has begun. It then waits longer for credit, because it
@@ -241,9 +245,7 @@ class JetStreamEntries:
             return None
         message = reply["message"]
         entry = read_entry(message, subject, key)
-        if entry is not None:
-            self._buckets.set_expiry(names.bucket, entry, message.get("hdrs"))
-        return entry
+        return None if entry is None else (entry, message.get("hdrs"))
 
     async def _check_size(self, bucket: str, size: int, window: RetryWindow) -> None:
         """Refuse a value by the current limit, which may have been raised since it was cached."""

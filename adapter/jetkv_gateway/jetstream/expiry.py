@@ -76,6 +76,16 @@ class Lifetime:
         """
         return now + self.clock - stored >= self.lasts(self._ttl(headers))
 
+    def is_over(self, stored_at: int, ttl: float | None, now: float) -> bool:
+        """Return whether the time of a message with this TTL is up.
+
+        Args:
+            stored_at: the time of the message by the server, in nanoseconds since 1970.
+            ttl: the message's own, as `ttl_of` returns it.
+            now: the event loop's time.
+        """
+        return now + self.clock - stored_at / 1e9 >= self.lasts(ttl if self.own else None)
+
     def expires_at(
         self, stored_at: int, headers: Mapping[str, str] | str | bytes | None
     ) -> int | None:

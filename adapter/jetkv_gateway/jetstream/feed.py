@@ -17,6 +17,7 @@ from jetkv_gateway.jetstream.api import Kind, expired, header_kind
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.credits import ReadCredits
 from jetkv_gateway.jetstream.errors import request_error
+from jetkv_gateway.jetstream.expired_values import ExpiredValues
 from jetkv_gateway.jetstream.expiry import Lifetime, ttl_of
 from jetkv_gateway.jetstream.headers import (
     bucket_of,
@@ -94,6 +95,7 @@ class Feed:
     Attributes:
         clock: the event loop's time minus the server's.
         lifetime: how long the bucket's values live; None if they do not expire.
+        expired_values: finds expired values for a feed that catches up; None for a live feed.
     """
 
     _inbox: Inbox
@@ -144,6 +146,7 @@ class Feed:
         self._has_news = False
         self._waiter: asyncio.Future[None] | None = None
         self.lifetime: Lifetime | None = None
+        self.expired_values: ExpiredValues | None = None
         self._end: str | None = None
         self._permanent_error: GatewayError | None = None
         self._expires = _CATCH_UP_EXPIRES_SECONDS if catch_up else _EXPIRES_SECONDS
@@ -203,7 +206,10 @@ class Feed:
         if self._stored_at:
             self._as_of = max(self._as_of, self.clock + self._stored_at / _SECOND)
             self._stored_at = 0
-        return FeedBatch(changes, self._reached, self._as_of)
+        batch = FeedBatch(changes, self._reached, self._as_of)
+        if self.expired_values is not None:
+            return batch._replace(expired=await self.expired_values.take())
+        return batch
 
     async def _wait(self) -> None:
         # `asyncio.timeout` would cost as much as everything else that one change does here.
@@ -337,6 +343,8 @@ class Feed:
             seconds = lifetime.lasts(ttl)
             if seconds != inf:
                 change.expires_at = rfc3339(stored_at + round(seconds * _SECOND))
+                if self.expired_values is not None:
+                    self.expired_values.note(revision, stored_at, ttl, lifetime)
         self._arrived.append(change)
 
     def _take_status(self, headers: bytes) -> None:

@@ -41,7 +41,7 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import request_error
-from jetkv_gateway.jetstream.expiry import lifetime_of
+from jetkv_gateway.jetstream.expiry import lifetime_of, seconds_of
 from jetkv_gateway.jetstream.names import BucketNames, filters_including, names_of
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer, RequestFailed
 from jetkv_gateway.jetstream.scan import Scan
@@ -298,7 +298,7 @@ class JetStreamListings:
 
         async def read(subject: str) -> None:
             async with limit:
-                scan.found[subject] = await self._alive(names, subject)
+                scan.found[subject] = await self._alive(names, subject, scan)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -330,13 +330,17 @@ class JetStreamListings:
             if not found or offset >= info.get("total", 0):
                 return
 
-    async def _alive(self, names: BucketNames, subject: str) -> bool:
+    async def _alive(self, names: BucketNames, subject: str, scan: "Scan") -> bool:
         try:
             credit = self._buckets.credit(names)
             reply = await self._js.call(names.get, get_last(subject), credit=credit)
         except KeyNotFound:
             return False
-        return message_kind(reply["message"].get("hdrs"))[0] is Operation.PUT
+        message = reply["message"]
+        headers = message.get("hdrs")
+        if message_kind(headers)[0] is not Operation.PUT:
+            return False
+        return not scan.has_expired(seconds_of(message["time"]), headers)
 
 
 class _Run:

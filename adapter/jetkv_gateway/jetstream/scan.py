@@ -88,6 +88,16 @@ class Scan:
         self._batches.clear()
         self.moved.set()
 
+    def has_expired(self, stored: float, headers: str | None) -> bool:
+        """Return whether a value that was read from the leader had expired at `now`.
+
+        Args:
+            stored: its time by the server, in seconds since 1970.
+            headers: base64 as in the API.
+        """
+        lifetime = self._lifetime
+        return lifetime is not None and lifetime.is_expired(stored, headers, self._now)
+
     def take(self, subject: bytes, reply: bytes, headers: bytes, _data: bytes) -> None:
         if not reply:
             if not headers.startswith(_GO_ON) and _COMPLETED not in headers:

@@ -267,11 +267,14 @@ class FeedBatch(NamedTuple):
         changes: in revision order; may be empty.
         reached: the feed has delivered every change up to this revision.
         as_of: the feed has delivered everything stored before this time of the event loop.
+        expired: the revisions of values that had expired when a feed with `through` read them, and
+            that the server had not removed yet.
     """
 
     changes: list[Change]
     reached: int
     as_of: float
+    expired: frozenset[int] = frozenset()
 
 
 class StoredRevision(NamedTuple):

@@ -246,12 +246,14 @@ class CatchUp:
         ) as feed:
             reached = tests = 0
             while reached < newest.revision:
-                changes, reached, as_of = await feed.read()
+                changes, reached, as_of, expired = await feed.read()
                 # Newer changes also arrive on the live feed.
                 changes = [change for change in changes if change.revision <= newest.revision]
                 await self._check_gaps(FeedBatch(changes, min(reached, newest.revision), as_of))
                 for change in changes:
-                    shown = change.live or change.revision > absent_through
+                    # Before the snapshot, an expired value is no value. After it, it is a change.
+                    present = change.live and change.revision not in expired
+                    shown = present or change.revision > absent_through
                     if shown and session.matches(change.key):
                         session.add_past(change)
                     tests += session.cost

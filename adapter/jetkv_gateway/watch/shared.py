@@ -144,7 +144,7 @@ class _SharedRead:
     """The changes that were read for several watches.
 
     Attributes:
-        reached, as_of: as in `FeedBatch`.
+        reached, as_of, expired: as in `FeedBatch`.
         size: approximate bytes.
         readers: watches that still use it.
     """
@@ -152,6 +152,7 @@ class _SharedRead:
     def __init__(self, after: int) -> None:
         self.reached = after
         self.as_of = -inf
+        self.expired: frozenset[int] = frozenset()
         self.size = 0
         self.readers = 0
         self._changes: list[Change] = []
@@ -166,6 +167,7 @@ class _SharedRead:
         self.size += size
         self._changes += batch.changes
         self.reached, self.as_of = batch.reached, batch.as_of
+        self.expired |= batch.expired
         return True
 
     async def pick(self, request: _PastRequest) -> list[Change]:
@@ -226,7 +228,10 @@ class _SharedFeed:
         shared_read, self._shared_read = self._shared_read, None
         if shared_read is not None:
             return FeedBatch(
-                await shared_read.pick(self._request), shared_read.reached, shared_read.as_of
+                await shared_read.pick(self._request),
+                shared_read.reached,
+                shared_read.as_of,
+                shared_read.expired,
             )
         if self._feed is None:
             after = max(self._request.after, self._reached)
