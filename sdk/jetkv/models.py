@@ -67,7 +67,7 @@ TTL = int | timedelta | NoExpiry
 
 
 class Operation(StrEnum):
-    """The operation that a revision stands for.
+    """The operation that wrote a revision.
 
     A watch reports a purge as a delete with the reason `purge`.
     """

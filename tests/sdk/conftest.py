@@ -1,4 +1,4 @@
-"""Three ways in, both clients, and an address where nobody is."""
+"""Three APIs, both clients, and an address where no server listens."""
 
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
-from tests.sdk.ways import Way
-from tests.sdk.ways_in import WAYS, enter
+from tests.sdk.api import Api
+from tests.sdk.apis import APIS, open_api
 from tests.support.clients import BOTH, MakeClient
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
@@ -27,10 +27,10 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
-@pytest.fixture(params=WAYS)
-async def way(request: pytest.FixtureRequest, http: Http) -> AsyncIterator[Way]:
+@pytest.fixture(params=APIS)
+async def api(request: pytest.FixtureRequest, http: Http) -> AsyncIterator[Api]:
     async with AsyncExitStack() as stack:
-        yield await enter(stack, request.param, http)
+        yield await open_api(stack, request.param, http)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ async def test_a_call_that_waits_for_a_connection_fails_when_the_client_is_close
         client = make(server.url, max_connections=1)
         bucket = client.kv().bucket("b")
         first = asyncio.create_task(bucket.put("k1", 1))
-        await soon(lambda: server.asked, "the first is on its way")
+        await soon(lambda: server.asked, "the first call is running")
         second = asyncio.create_task(bucket.put("k2", 1))
         await asyncio.sleep(0)
         await client.aclose()
@@ -166,7 +166,7 @@ async def test_closing_an_async_client_cancels_no_task() -> None:
         bucket = client.kv().bucket("b")
         async with asyncio.timeout(GUARD):
             tasks = [asyncio.create_task(bucket.put(key, 1)) for key in "abc"]
-            await soon(lambda: server.asked, "the first is on its way")
+            await soon(lambda: server.asked, "the first call is running")
             await client.aclose()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert [task.cancelled() for task in tasks] == [False] * 3
@@ -179,7 +179,7 @@ async def test_a_call_that_its_owner_cancels_is_cancelled(number: int) -> None:
         async with AsyncClient(server.url, max_connections=1) as client:
             bucket = client.kv().bucket("b")
             tasks = [asyncio.create_task(bucket.put(key, 1)) for key in "ab"]
-            await soon(lambda: server.asked, "the first is on its way")
+            await soon(lambda: server.asked, "the first call is running")
             tasks[number].cancel()
             with pytest.raises(asyncio.CancelledError):
                 async with asyncio.timeout(GUARD):

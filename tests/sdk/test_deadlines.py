@@ -99,7 +99,7 @@ async def test_what_only_waited_for_a_connection_was_not_sent(make) -> None:
             bucket = client.kv().bucket("b")
             first = asyncio.create_task(bucket.put("k1", 1))
             try:
-                await soon(lambda: server.asked, "the first is on its way")
+                await soon(lambda: server.asked, "the first call is running")
                 getattr(client, "_target", client)._endpoint.timeout = SOON
                 error = await error_in_time(bucket.put("k2", 1))
             finally:

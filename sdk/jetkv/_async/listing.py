@@ -16,13 +16,13 @@ __all__ = ["AsyncListing"]
 T = TypeVar("T")
 
 _ENTRIES = 500
-"""Entries that are read at a time. A page of large values is shorter."""
+"""Entries of one page. A page of large values has fewer."""
 _SILENCE_SECONDS = 30.0
-"""Without a line about the progress of a deletion, of which there is one each second."""
+"""A deletion that sends no byte for so long has failed: it sends a line each second."""
 
 
 class AsyncListing(AsyncEntries[T], Generic[T]):
-    """The methods of a bucket that concern many keys; `AsyncBucket` has all."""
+    """The methods of a bucket that concern many keys."""
 
     async def keys(self, filter: str | None = None, *, prefix: str | None = None) -> list[str]:
         """Return the keys that have a value, sorted by their UTF-8 bytes.
@@ -31,8 +31,7 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
             filter: `user.*` matches one token between dots, `user.>` all further tokens, `user:*` a
                 text without a dot, `user:` a prefix (a filter that ends in `.`, `:`, `/` or `-`
                 is one); any other text matches one key. None for all keys.
-            prefix: in place of a filter: the text that the keys start with. No character of it is a
-                wildcard.
+            prefix: the text that the keys start with, instead of a filter. It has no wildcards.
 
         Raises:
             InvalidArgumentError: the filter or prefix is invalid, or both were given.
@@ -50,13 +49,15 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
     ) -> AsyncIterator[KeyPage]:
         """Yield the keys page by page, sorted by their UTF-8 bytes.
 
-        A key that has a value from the first page to the last comes exactly once. Each page is a
-        call of its own, with retries.
+        A key that has a value all the time is returned exactly once. Each page is a separate call,
+        with its own timeout and retries.
 
         Args:
-            filter: as in `keys`; so is `prefix`.
-            limit: keys in a page, 1 to 10,000. A page may have fewer.
-            cursor: `next_cursor` of the page to go on after, with the same filter or prefix.
+            filter: as in `keys`.
+            prefix: as in `keys`.
+            limit: the largest number of keys in a page, 1 to 10,000.
+            cursor: the `next_cursor` of an earlier page, to continue after it. Use the same filter
+                or prefix.
 
         Raises:
             CursorExpiredError: the bucket was deleted, or created again, since the first page.
@@ -87,13 +88,14 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
     ) -> AsyncIterator[Entry[T] | EntryMeta]:
         """Yield the entries of the keys that have a value, sorted by the keys' UTF-8 bytes.
 
-        They are read in pages, so memory stays bounded whatever the number of keys. A key that has
-        a value throughout comes exactly once. The value of an entry is decoded when you ask for
-        it, so one that does not fit the bucket's type does not hide the others.
+        They are read in pages, so the number of keys does not matter for memory. A key that has a
+        value all the time is returned exactly once. A value is decoded when you access it, so one
+        that does not fit the bucket's type does not hide the others.
 
         Args:
-            filter: as in `keys`; so is `prefix`.
-            values: False for the sizes in place of the values.
+            filter: as in `keys`.
+            prefix: as in `keys`.
+            values: False to return the sizes of the values instead of the values.
 
         Raises:
             CursorExpiredError: the bucket was deleted, or created again, meanwhile.
@@ -124,22 +126,21 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
         purge: bool = False,
         dry_run: bool = False,
     ) -> Deleted:
-        """Delete every key that has a value and matches, and return how many there were.
+        """Delete the keys that match, and return how many there were.
 
-        Each key is deleted for itself. A key that is written after the call began stays. It takes
-        as long as it takes: the client's `timeout` does not apply, but half a minute of silence
-        from the gateway ends the call.
+        The keys are deleted one by one. A key that is written after the call began stays. The
+        client's `timeout` does not apply: the call ends if the gateway sends nothing for 30 s.
 
         Args:
-            filter: as in `keys`; `">"` is every key. Either this or `prefix` is required.
+            filter: as in `keys`; `">"` for all keys. Either `filter` or `prefix` is required.
             prefix: as in `keys`.
-            purge: delete the histories of the keys, too.
-            dry_run: count the keys and delete none.
+            purge: also delete the histories of the keys.
+            dry_run: only count the keys.
 
         Raises:
-            OutcomeUnknownError: something went wrong on the way, and some keys may be deleted. Call
-                it again: it goes on with what is left.
-            InvalidArgumentError: an argument is invalid, or there is neither filter nor prefix.
+            OutcomeUnknownError: the call failed, and some keys may have been deleted. Call it
+                again: it deletes the rest.
+            InvalidArgumentError: an argument is invalid, or both `filter` and `prefix` are missing.
         """
         request = listing.delete_many(self.name, filter, prefix, purge=purge, dry_run=dry_run)
         stream = self._endpoint.stream()
@@ -152,7 +153,7 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
             while chunk := await stream.read():
                 reader.feed(chunk)
             if reader.result is None:
-                raise Broken("the answer broke off")
+                raise Broken("the end of the answer is missing")
         except (TransportError, ValueError) as failure:
             outcome = failure
         else:
@@ -160,22 +161,24 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
         finally:
             stream.abort()
         if not isinstance(outcome, TransportError):
-            outcome = Unreadable(f"this is no answer of a gateway: {outcome}")
+            outcome = Unreadable(f"the answer does not come from a gateway: {outcome}")
         error = judge(request, outcome, self._endpoint.address).error
         assert error is not None, "a failure has an error"
         raise error from outcome
 
     async def compact(self, *, older_than: timedelta | None = None) -> int:
-        """Remove the tombstones of keys of which nothing else is stored; return how many.
+        """Remove the tombstones of deleted keys, and return how many.
 
-        A deleted key leaves a tombstone in the bucket. No value is ever removed.
+        A deleted key leaves a tombstone in the bucket. A tombstone with older revisions behind it
+        stays, and values are never removed.
 
         Args:
-            older_than: leave younger tombstones. A watch that resumes after a longer time does not
-                learn of a delete whose tombstone was removed. None removes all.
+            older_than: keep younger tombstones; None removes all. A watch that resumes after a longer
+                time does not notice a delete whose tombstone was removed.
 
         Raises:
-            OutcomeUnknownError: no answer came; some may be removed. Call it again.
+            OutcomeUnknownError: no answer came, and some tombstones may have been removed. Call it
+                again.
             InvalidArgumentError: `older_than` is not a number of whole seconds.
         """
         request = listing.compact(self.name, older_than)

@@ -1,4 +1,4 @@
-"""Batches: what a transaction collects, the requests, and what their answers become."""
+"""Requests and answers of calls that read or change several keys at once."""
 
 import json
 import secrets
@@ -20,8 +20,8 @@ __all__ = ["Ops", "get_many", "read_revisions", "read_snapshot"]
 T = TypeVar("T")
 
 _HOW_TO_CHECK = (
-    "get the keys with get_many(): all of them show the transaction, or none does; it may also be "
-    "applied later: update() with the revisions that you see prevents that"
+    "get the keys with get_many(): either all of them show the transaction, or no key does; it may "
+    "also be applied later: update() with the revisions that you see prevents that"
 )
 
 
@@ -29,10 +29,12 @@ def get_many(bucket: str, keys: Iterable[str]) -> tuple[Request, list[str]]:
     """Return the request for several keys, and the keys without repetitions.
 
     Raises:
-        InvalidArgumentError: a key is no text, or empty; or there is none.
+        InvalidArgumentError: a key is no text or empty, or there is no key.
     """
     if isinstance(keys, str):
-        raise InvalidArgumentError("keys must be several texts, not one", hint="use get(key)")
+        raise InvalidArgumentError(
+            "keys must be a list of keys, not one text", hint="for one key, use get(key)"
+        )
     wanted = [checked_key(key) for key in dict.fromkeys(keys)]
     if not wanted:
         raise InvalidArgumentError("there must be at least one key")
@@ -70,7 +72,7 @@ def read_snapshot(
     """Return the entries of keys.
 
     Raises:
-        UnexpectedAnswerError: the answer has no entry, or null, for each key.
+        UnexpectedAnswerError: the answer does not have an entry or null for each key.
         JetKVError: any other error that the gateway sent.
     """
 
@@ -81,7 +83,7 @@ def read_snapshot(
         entries = [None if one is None else entry_of(one, decode) for one in found]
         for key, entry in zip(keys, entries, strict=True):
             if entry is not None and (entry.key != key or entry.operation is not Operation.PUT):
-                raise fields.FieldError("an entry must be that of its key")
+                raise fields.FieldError("an entry has another key than the one that was asked for")
         revision = fields.revision(document, minimum=0)
         return Snapshot([entry for entry in entries if entry is not None], revision)
 
@@ -89,7 +91,7 @@ def read_snapshot(
 
 
 def read_revisions(answer: Answer, request: Request, count: int) -> tuple[list[int], int]:
-    """Return the revision of each op, and that of the last write."""
+    """Return the revision of each op, and the revision of the last write."""
 
     def read(document: dict[str, Any]) -> tuple[list[int], int]:
         results = fields.array(document, "results")
@@ -102,7 +104,7 @@ def read_revisions(answer: Answer, request: Request, count: int) -> tuple[list[i
 
 
 class Ops(Generic[T]):
-    """The ops of an atomic batch, in their order. Each key may have one.
+    """The ops of an atomic batch, in order. Each key may have one op.
 
     Args:
         bucket: the bucket's name.
@@ -123,7 +125,7 @@ class Ops(Generic[T]):
         return list(self._ops)
 
     def raw(self, key: str) -> bytes | None:
-        """Return the bytes that an op stores, None if it stores none."""
+        """Return the bytes that an op stores, or None for an op without a value."""
         return self._ops[key].get("raw")
 
     def add(self, op: str, key: str, revision: int | None = None) -> None:
@@ -159,15 +161,15 @@ class Ops(Generic[T]):
     def _add(self, key: str, op: dict[str, Any], revision: int | None, least: int = 1) -> None:
         if key in self._ops:
             raise InvalidArgumentError(
-                f"{key!r} has a change or a check in this transaction already",
-                hint="a transaction has one for each key",
+                f"{key!r} already has a change or a check in this transaction",
+                hint="each key may have one",
             )
         if revision is not None:
             op["revision"] = 0 if revision == least == 0 else int(checked_revision(revision))
         self._ops[key] = op
 
     def request(self) -> Request:
-        """Return the request that applies them, which may be sent again."""
+        """Return the request that applies the ops."""
         ops = [
             {**op, "value": b64encode(op["raw"]).decode()} if "raw" in op else op
             for op in self._ops.values()

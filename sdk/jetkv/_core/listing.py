@@ -48,10 +48,12 @@ def list_page(
         InvalidArgumentError: both a filter and a prefix were given, one of them is no text, or the
             limit is out of range.
     """
-    query = _which(filter, prefix)
-    most = MAX_PAGE_OF_VALUES if include == "values" else MAX_PAGE
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
-        raise InvalidArgumentError(f"limit must be a whole number from 1 to {most}, not {limit!r}")
+    query = _selection(filter, prefix)
+    maximum = MAX_PAGE_OF_VALUES if include == "values" else MAX_PAGE
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= maximum:
+        raise InvalidArgumentError(
+            f"limit must be a whole number from 1 to {maximum}, not {limit!r}"
+        )
     query["limit"] = str(limit)
     if include != "keys":
         query["include"] = include
@@ -66,15 +68,15 @@ def list_page(
 def delete_many(
     bucket: str, filter: str | None, prefix: str | None, *, purge: bool, dry_run: bool
 ) -> Request:
-    """Return the request that deletes many keys; its answer is lines.
+    """Return the request that deletes many keys. Its answer has several lines.
 
     Raises:
         InvalidArgumentError: neither a filter nor a prefix was given, or both, or an empty one.
     """
-    query = _which(filter, prefix)
+    query = _selection(filter, prefix)
     if not any(query.values()):
         raise InvalidArgumentError(
-            "a filter or prefix must say which keys to delete", hint='filter=">" is every key'
+            "delete_many() needs a filter or a prefix", hint='for all keys, use filter=">"'
         )
     if purge:
         query["purge"] = "true"
@@ -86,7 +88,7 @@ def delete_many(
         Kind.READ if dry_run else Kind.WRITE,
         f"deletes in bucket {bucket!r}",
         {"Accept": "application/x-ndjson"},
-        how_to_check="" if dry_run else "call it again: it goes on with what is left",
+        how_to_check="" if dry_run else "call it again: it goes on with the rest",
     )
 
 
@@ -113,13 +115,13 @@ def compact(bucket: str, older_than: timedelta | None) -> Request:
         f"compaction of bucket {bucket!r}",
         {"Content-Type": "application/json"},
         json.dumps({"older_than_seconds": seconds}).encode(),
-        how_to_check="call it again: it goes on with what is left",
+        how_to_check="call it again: it goes on with the rest",
     )
 
 
-def _which(filter: str | None, prefix: str | None) -> dict[str, str]:
+def _selection(filter: str | None, prefix: str | None) -> dict[str, str]:
     if filter is not None and prefix is not None:
-        raise InvalidArgumentError("either a filter or a prefix, not both")
+        raise InvalidArgumentError("use either a filter or a prefix, not both")
     if prefix is not None:
         return {"prefix": checked_text(prefix, "prefix")}
     return {} if filter is None else {"filter": checked_text(filter, "filter")}
@@ -179,10 +181,10 @@ def read_compacted(answer: Answer, request: Request) -> int:
 
 
 class LineReader:
-    """Takes the lines of a deletion apart.
+    """Reads the lines of the answer to a deletion.
 
     Attributes:
-        result: what was deleted, once the last line has come.
+        result: the result, once the last line has arrived.
     """
 
     def __init__(self, request: Request, status: int) -> None:
@@ -192,11 +194,11 @@ class LineReader:
         self.result: Deleted | None = None
 
     def feed(self, chunk: bytes) -> None:
-        """Take in the next bytes.
+        """Read the next bytes.
 
         Raises:
-            JetKVError: the deletion has failed; the error says how.
-            ValueError: this is no answer of a gateway.
+            JetKVError: the deletion has failed.
+            ValueError: the answer does not come from a gateway.
         """
         self._rest += chunk
         for line in self._lines():
@@ -220,6 +222,6 @@ class LineReader:
     def _error(self, document: dict[str, Any]) -> Exception:
         text = fields.string(document, "message")
         body = {"error": f"not all keys were deleted: {text}", "code": document.get("code")}
-        # An error after the first line has no status; nobody knows what a failed delete did.
+        # An error after the first line has no status. 504 stands for an unknown outcome.
         answer = Answer(504, {}, json.dumps(body).encode())
         return error_of(answer, self._request)

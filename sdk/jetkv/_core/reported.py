@@ -1,4 +1,4 @@
-"""What a watch has reported, and how a new snapshot differs from it."""
+"""Remembers the updates that a watch has reported, to compare a new snapshot with them."""
 
 from typing import Any, Generic, TypeVar
 

@@ -147,7 +147,7 @@ def judge(request: Request, outcome: Answer | TransportError, address: object) -
 
     Args:
         request: the request that was sent.
-        outcome: the answer, or why there is none.
+        outcome: the answer, or the error of the connection.
         address: the gateway's address, for the texts of errors.
     """
     if isinstance(outcome, Answer):

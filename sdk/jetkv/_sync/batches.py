@@ -30,7 +30,7 @@ class Batches(Entries[T], Generic[T]):
             keys: 1 to 1,000 keys.
 
         Raises:
-            InvalidArgumentError: a key is invalid, or there are none or too many.
+            InvalidArgumentError: a key is invalid, or there is no key, or there are too many.
             ValueTooLargeError: the values have more than 64 MiB.
         """
         request, wanted = get_many(self.name, keys)
@@ -52,19 +52,19 @@ class Batches(Entries[T], Generic[T]):
     ) -> Snapshot[T]:
         """Change several keys by the result of a function, without losing another writer's change.
 
-        It reads the values as of one moment, calls `fn`, and applies the result as one, if none of
-        the keys has changed. If another writer was faster, it starts again.
+        It reads the values as of one moment and calls `fn`. If no key has changed meanwhile, it
+        applies all changes at once; otherwise it starts again.
 
         Args:
             keys: 1 to 1,000 keys.
-            fn: takes the value of each key, None for none, and returns new values by key: None
-                deletes the key, and keys that it leaves out stay as they are. It may be called
-                several times.
+            fn: takes a dict with the value of each key, None for a key without a value. It returns
+                the new values by key: None deletes a key, and keys that it leaves out stay as they
+                are. It may be called several times.
             timeout: seconds after which `modify_many` stops trying again.
 
         Returns:
-            The keys as they are after the change. The time of a new entry is when the answer
-            arrived, by this machine's clock.
+            The entries after the change. In a new entry, `created_at` is when the answer arrived, by
+            this machine's clock.
 
         Raises:
             ConditionsFailedError: another writer was faster each time.
@@ -72,7 +72,7 @@ class Batches(Entries[T], Generic[T]):
             BucketUnsuitableError: as in `transaction`. Keys that stay as they are need nats-server
                 2.12.14, 2.14.4 or newer.
             ValueDecodeError: the stored bytes do not fit the bucket's type.
-            OutcomeUnknownError: the change may have been applied, or may be later.
+            OutcomeUnknownError: the change may have been applied, or may be applied later.
         """
         deadline = now() + timeout
         wanted = list(dict.fromkeys(keys))
@@ -115,7 +115,7 @@ class Batches(Entries[T], Generic[T]):
     def _ops_of(
         self, keys: list[str], found: Snapshot[T], changes: Mapping[str, T | None]
     ) -> Ops[T]:
-        """Return what changes the keys if none of them is at another revision."""
+        """Return the ops that apply the changes if every key is still at the revision that was read."""
         ops = Ops(self.name, self.codec)
         for key in keys:
             entry = found.get(key)

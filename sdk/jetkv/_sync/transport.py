@@ -281,7 +281,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the error of the operating system that an error stands for, or else the error."""
+    """Return the operating system's error that caused an error, or else the error itself."""
     # httpcore's pool hides it as a suppressed context. A context that is not suppressed belongs to
     # an error that the caller was handling.
     hidden = error.__context__ if error.__suppress_context__ else None

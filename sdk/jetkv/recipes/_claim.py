@@ -15,7 +15,7 @@ class Claim:
     Attributes:
         id: the command's id.
         won: whether you may do the command. Call `finalize` or `release` afterwards.
-        done: whether somebody has done it; then `result` is what they passed to `finalize`.
+        done: whether the command is done; `result` is then the winner's result.
         result: a JSON value; None unless the command is done.
         holder: who won the claim, if known: a host name and a process id, or the dedup's `holder`.
     """

@@ -10,7 +10,7 @@ def check_flag(value: Any) -> None:
     """Check a flag's value: any JSON, but `enabled` and `rollout` of an object must be valid.
 
     Raises:
-        ValueError: one of them is not; the text names it.
+        ValueError: `enabled` or `rollout` is invalid; the text names it.
     """
     if not isinstance(value, dict):
         return

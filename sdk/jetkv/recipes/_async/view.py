@@ -1,4 +1,4 @@
-"""What recipes do with the bucket that they are given."""
+"""Views of the bucket that a recipe is given."""
 
 from typing import Any, TypeVar
 

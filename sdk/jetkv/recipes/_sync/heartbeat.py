@@ -23,7 +23,7 @@ class Heartbeat:
     """Renews a key three times in its TTL.
 
     Args:
-        name: what the key stands for, for the log.
+        name: a name for the log, such as `lock 'report' in bucket 'locks'`.
         claimed_key: the key.
         fields: what its document has beside the owner.
         lease: how long the key is owned.

@@ -1,5 +1,5 @@
 # Made from sdk/jetkv/recipes/_async/view.py by `make format`. Edit that file.
-"""What recipes do with the bucket that they are given."""
+"""Views of the bucket that a recipe is given."""
 
 from typing import Any, TypeVar
 

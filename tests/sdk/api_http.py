@@ -1,4 +1,4 @@
-"""The way in by raw HTTP: the routes of the contract, and an event stream for watch."""
+"""`Api` by raw HTTP requests, with an event stream for watches."""
 
 import asyncio
 import json
@@ -9,7 +9,17 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tests.sdk.ways import ENDINGS, About, Change, Changed, Changes, Failed, Found, Kind, facts
+from tests.sdk.api import (
+    ENDINGS,
+    About,
+    Change,
+    Changed,
+    Changes,
+    Failed,
+    Found,
+    Kind,
+    known_details,
+)
 from tests.support.http import BUCKETS, Answer, Http
 from tests.support.watching import EventStream, streaming
 
@@ -31,7 +41,7 @@ def _expect(answer: Answer, status: int) -> Answer:
         return answer
     assert answer.status >= 400, answer
     kind = Kind.INVALID if answer.status == 400 else _TEXTS[answer.error]
-    raise Failed(kind, answer.status, facts(answer.json.get("details")))
+    raise Failed(kind, answer.status, known_details(answer.json.get("details")))
 
 
 def _found(document: dict[str, Any]) -> Found:
@@ -56,7 +66,7 @@ def _about(document: dict[str, Any]) -> About:
     )
 
 
-class _RawChanges(Changes):
+class _HttpChanges(Changes):
     def __init__(self, stream: EventStream) -> None:
         super().__init__()
         self._stream = stream
@@ -85,8 +95,8 @@ class _RawChanges(Changes):
             )
 
 
-class Raw:
-    """HTTP as anybody speaks it: the routes of the contract, an event stream for watch."""
+class HttpApi:
+    """Raw HTTP requests."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -197,7 +207,7 @@ class Raw:
                 # The body of a refusal is not a stream: ask for it as a whole.
                 whole = f"{BUCKETS}/{bucket}/watch{path}"
                 await self._send(200, "GET", whole, Accept="text/event-stream")
-            changes = _RawChanges(stream)
+            changes = _HttpChanges(stream)
             try:
                 yield changes
             finally:

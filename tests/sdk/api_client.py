@@ -1,4 +1,4 @@
-"""The ways in by the SDK: `Client` and `AsyncClient`, by the same code."""
+"""`Api` by the SDK: the same code for `Client` and `AsyncClient`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 from jetkv import BucketInfo, Entry, errors
 from jetkv import Change as BucketChange
-from tests.sdk.ways import (
+from tests.sdk.api import (
     ENDINGS,
     SECONDS,
     About,
@@ -18,7 +18,7 @@ from tests.sdk.ways import (
     Failed,
     Found,
     Kind,
-    facts,
+    known_details,
 )
 
 _KINDS: dict[type[errors.JetKVError], Kind] = {
@@ -36,13 +36,13 @@ _KINDS: dict[type[errors.JetKVError], Kind] = {
 
 
 @contextmanager
-def _normalised() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except errors.WatchLostError as lost:
         raise Failed(ENDINGS[lost.reason], lost.status, {}) from lost
     except errors.JetKVError as error:
-        raise Failed(_KINDS[type(error)], error.status, facts(error.details)) from error
+        raise Failed(_KINDS[type(error)], error.status, known_details(error.details)) from error
 
 
 def _found(entry: Entry[Any]) -> Found:
@@ -71,7 +71,7 @@ def _changed(change: BucketChange) -> Changed:
     return Changed(_about(change.bucket), list(change.changed), change.created)
 
 
-class _SdkChanges(Changes):
+class _ClientChanges(Changes):
     def __init__(self, watch: Any) -> None:
         super().__init__()
         self._watch = watch
@@ -82,12 +82,12 @@ class _SdkChanges(Changes):
         return synced
 
     async def _next(self) -> Change:
-        with _normalised():
+        with _translated_errors():
             update = await anext(self._watch)
         return Change(update.key, update.raw, update.revision, str(update.operation), update.reason)
 
 
-class Sdk:
+class ClientApi:
     """A client whose calls are awaited (`tests.support.clients`); values are bytes."""
 
     def __init__(self, client: Any) -> None:
@@ -95,77 +95,77 @@ class Sdk:
 
     async def create_bucket(self, name: str, *, ttl: int | None = None, **settings: Any) -> About:
         age = None if ttl is None else timedelta(seconds=ttl)
-        with _normalised():
+        with _translated_errors():
             return _about(await self._client.kv().create_bucket(name, ttl=age, **settings))
 
     async def ensure_bucket(self, name: str, **settings: Any) -> Changed:
-        with _normalised():
+        with _translated_errors():
             return _changed(await self._client.kv().ensure_bucket(name, **_timed(settings)))
 
     async def plan_bucket(self, name: str, **settings: Any) -> Changed:
-        with _normalised():
+        with _translated_errors():
             return _changed(await self._client.kv().plan_bucket(name, **_timed(settings)))
 
     async def buckets(self) -> list[About]:
-        with _normalised():
+        with _translated_errors():
             return [_about(found) for found in await self._client.kv().buckets()]
 
     async def bucket_info(self, name: str) -> About:
-        with _normalised():
+        with _translated_errors():
             return _about(await self._client.kv().bucket_info(name))
 
     async def delete_bucket(self, name: str) -> None:
-        with _normalised():
+        with _translated_errors():
             await self._client.kv().delete_bucket(name)
 
     def _bucket(self, name: str) -> Any:
         return self._client.kv().bucket(name, bytes)
 
     async def get(self, bucket: str, key: str, **options: Any) -> Found:
-        with _normalised():
+        with _translated_errors():
             entry = await self._bucket(bucket).get(key, **options)
         assert entry.value == entry.raw
         return _found(entry)
 
     async def put(self, bucket: str, key: str, value: bytes) -> int:
-        with _normalised():
+        with _translated_errors():
             revision: int = await self._bucket(bucket).put(key, value)
         return revision
 
     async def create(self, bucket: str, key: str, value: bytes) -> int:
-        with _normalised():
+        with _translated_errors():
             revision: int = await self._bucket(bucket).create(key, value)
         return revision
 
     async def update(self, bucket: str, key: str, value: bytes, revision: int) -> int:
-        with _normalised():
+        with _translated_errors():
             new: int = await self._bucket(bucket).update(key, value, revision)
         return new
 
     async def delete(self, bucket: str, key: str, *, revision: int | None = None) -> None:
-        with _normalised():
+        with _translated_errors():
             await self._bucket(bucket).delete(key, revision=revision)
 
     async def purge(self, bucket: str, key: str, *, revision: int | None = None) -> None:
-        with _normalised():
+        with _translated_errors():
             await self._bucket(bucket).purge(key, revision=revision)
 
     async def keys(self, bucket: str, filter: str | None = None) -> list[str]:
-        with _normalised():
+        with _translated_errors():
             keys: list[str] = await self._bucket(bucket).keys(filter)
         return keys
 
     async def history(self, bucket: str, key: str) -> list[Found]:
-        with _normalised():
+        with _translated_errors():
             return [_found(entry) for entry in await self._bucket(bucket).history(key)]
 
     @asynccontextmanager
     async def watch(self, bucket: str, *filters: str, **options: Any) -> AsyncIterator[Changes]:
-        with _normalised():
+        with _translated_errors():
             watch = self._bucket(bucket).watch(*filters, **options)
             async with asyncio.timeout(SECONDS):
                 await watch.__aenter__()
-        changes = _SdkChanges(watch)
+        changes = _ClientChanges(watch)
         try:
             yield changes
         finally:

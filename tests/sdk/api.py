@@ -1,7 +1,7 @@
-"""One set of words for every way into a gateway: raw HTTP, `Client` and `AsyncClient`.
+"""One interface for raw HTTP, `Client` and `AsyncClient`, so that one test covers all three.
 
-What a way returns or raises does not show which one it was, so that a test says what has to
-hold once for all of them. The ways are in `way_http` and `way_sdk`.
+The results and errors do not show which of them was used. `api_http` and `api_client` implement the
+interface.
 """
 
 import asyncio
@@ -50,20 +50,20 @@ ODD_KEYS = [
 
 
 class Kind(Enum):
-    """What a call can come to, in words that belong to no way."""
+    """The kinds of failure."""
 
-    INVALID = "a part of the call breaks a rule"
+    INVALID = "an argument is invalid"
     BUCKET_NOT_FOUND = "there is no such bucket"
-    KEY_NOT_FOUND = "there is no live value"
+    KEY_NOT_FOUND = "the key has no value"
     BUCKET_EXISTS = "the bucket exists"
-    KEY_EXISTS = "there is a live value"
+    KEY_EXISTS = "the key has a value"
     REVISION_MISMATCH = "the key is at another revision"
     TOO_LARGE = "the value is too large"
-    WOULD_LOSE_DATA = "the change would remove what is stored"
+    WOULD_LOSE_DATA = "the change would remove stored data"
     CANNOT_BE_CHANGED = "NATS cannot change this"
     PROTECTED = "the bucket is protected"
     BUCKET_DELETED = "the watched bucket is gone"
-    RESYNC = "a watch may have missed something"
+    RESYNC = "the watch may have missed changes"
 
 
 ENDINGS = {
@@ -71,28 +71,29 @@ ENDINGS = {
     "bucket_deleted": Kind.BUCKET_DELETED,
     "resync": Kind.RESYNC,
 }
-"""What a watch's last frame says by its code."""
+"""The failure that each code of a watch's last frame stands for."""
 
 
-def facts(details: Any) -> dict[str, Any]:
-    """Return what of an error's details a test can rely on."""
+def known_details(details: Any) -> dict[str, Any]:
+    """Return the details of an error that all three interfaces have."""
     names = ("current_revision", "limit_bytes", "history", "storage")
     return {name: details[name] for name in names if details and details.get(name) is not None}
 
 
 class Failed(Exception):
-    """Raised by a way when the gateway refuses.
+    """Raised if the gateway refuses a call.
 
     Attributes:
-        status: of the answer, None for the end of a watch.
-        facts: `current_revision` or `limit_bytes`, where the gateway told.
+        kind: the kind of failure.
+        status: the status of the answer; None for the end of a watch.
+        details: `current_revision` or `limit_bytes`, if the gateway sent it.
     """
 
-    def __init__(self, kind: Kind, status: int | None, facts: dict[str, Any]) -> None:
-        super().__init__(kind, status, facts)
+    def __init__(self, kind: Kind, status: int | None, details: dict[str, Any]) -> None:
+        super().__init__(kind, status, details)
         self.kind = kind
         self.status = status
-        self.facts = facts
+        self.details = details
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Change:
-    """What a watch saw."""
+    """One update of a watch."""
 
     key: str
     value: bytes
@@ -119,7 +120,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changed:
-    """What a change of a bucket came to.
+    """The result of a change of a bucket.
 
     Attributes:
         changed: names of settings, without a unit.
@@ -162,16 +163,16 @@ class Changes(ABC):
         return [await self._await_next() for _ in range(count)]
 
     async def complete(self) -> None:
-        """Wait until the snapshot is complete, with nothing more of it to come."""
+        """Wait until the snapshot is complete."""
 
         async def is_complete() -> bool:
-            assert not self._reading().done(), "something came that the test did not expect"
+            assert not self._reading().done(), "a change arrived that the test did not expect"
             return self.synced
 
         await eventually(is_complete, "the snapshot is complete")
 
     async def failure(self) -> Failed:
-        """Return what the watch ends with, the next thing that has to happen."""
+        """Return the failure that ends the watch. It must be the next thing that happens."""
         try:
             change = await self._await_next()
         except Failed as failed:
@@ -179,7 +180,7 @@ class Changes(ABC):
         raise AssertionError(f"the watch went on: {change}")
 
     async def stop(self) -> None:
-        """Let go of what is still awaited."""
+        """Cancel the read that is running."""
         if self._coming is not None:
             self._coming.cancel()
             await asyncio.gather(self._coming, return_exceptions=True)
@@ -197,8 +198,8 @@ class Changes(ABC):
         return reading.result()
 
 
-class Way(Protocol):
-    """One way in. Each call does what the bucket's method of that name says."""
+class Api(Protocol):
+    """The interface. Each method does what the SDK's method of this name does."""
 
     async def create_bucket(
         self, name: str, *, ttl: int | None = None, **settings: Any
@@ -229,7 +230,7 @@ class Way(Protocol):
 
 
 async def refused(call: Awaitable[Any]) -> Failed:
-    """Return what a call failed with; it has to."""
+    """Return the failure of a call that must fail."""
     with pytest.raises(Failed) as caught:
         await call
     return caught.value
