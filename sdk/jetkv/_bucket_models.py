@@ -73,7 +73,7 @@ class BucketInfo:
         bytes: the size of these messages.
         history: how many revisions of each key are kept.
         created_at: when the bucket was created, in UTC.
-        description: a text for people; empty if nobody gave one.
+        description: a text for people; may be empty.
         ttl: how long after its write a key expires; None if keys never expire.
         storage: `file` or `memory`.
         replicas: how many servers store each message.
@@ -118,13 +118,13 @@ class BucketInfo:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What `ensure_bucket` has done, or what `plan_bucket` says that it would do.
+    """The result of `ensure_bucket` or `plan_bucket`.
 
     Attributes:
-        bucket: the bucket as it is now; of a plan, as it would be.
-        changed: the names of the settings that were changed, as `BucketInfo` has them; of a new
-            bucket, those that were named. Empty if there was nothing to do.
-        created: whether the bucket did not exist.
+        bucket: the bucket after the change.
+        changed: the names of the changed settings, as in `BucketInfo`; for a new bucket, the names
+            of all settings that you named. Empty if there was nothing to change.
+        created: whether the bucket is new.
     """
 
     bucket: BucketInfo
@@ -133,7 +133,7 @@ class Change:
 
 
 class BucketSettings(TypedDict, total=False):
-    """Settings of a bucket that is to be changed. None, or no value, leaves a setting as it is."""
+    """The settings of a change. A setting that is None or missing stays as it is."""
 
     ttl: timedelta | None
     history: int | None

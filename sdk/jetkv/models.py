@@ -200,15 +200,15 @@ class Snapshot(Mapping[str, Entry[T_co]], Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class EntryMeta:
-    """What is known of a key's value without the value.
+    """The metadata of a key's value, without the value.
 
     Attributes:
         key: the key.
-        size: bytes of the value.
+        size: the size of the value in bytes.
         revision: the sequence number of the write; the whole bucket counts as one.
         created_at: when it was written, in UTC.
-        content_type: as it was stored, or None.
-        expires_at: when the value expires, in UTC; None if it does not.
+        content_type: the stored content type, or None.
+        expires_at: when the value expires, in UTC; None for never.
     """
 
     key: str
@@ -237,8 +237,8 @@ class KeyPage:
     """One page of a list of keys.
 
     Attributes:
-        keys: sorted by their UTF-8 bytes.
-        next_cursor: where the next page begins, None after the last one.
+        keys: the keys, sorted by their UTF-8 bytes.
+        next_cursor: the cursor of the next page; None on the last page.
     """
 
     keys: tuple[str, ...]
@@ -247,12 +247,13 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What `delete_many` has done.
+    """The result of `delete_many`.
 
     Attributes:
-        matched: keys that had a value and matched.
-        deleted: those of them that were deleted; the others were written meanwhile, or were gone.
-        revision: of the newest tombstone; without any, that of the bucket when the call began.
+        matched: how many keys had a value and matched.
+        deleted: how many of these were deleted. The others were written or deleted meanwhile.
+        revision: the revision of the newest tombstone. If nothing was deleted, the revision of the
+            bucket when the call began.
     """
 
     matched: int

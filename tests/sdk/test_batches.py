@@ -118,7 +118,7 @@ async def test_a_transaction_without_changes_sends_nothing(make: MakeClient, nob
 
 
 async def test_a_key_has_one_change_in_a_transaction(atomic: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="one for each key"):
+    with pytest.raises(InvalidArgumentError, match="each key may have one"):
         await apply(atomic, ("put", "a", 1), ("check", "a", 0))
     assert await atomic.keys() == []
 

@@ -62,8 +62,8 @@ class AsyncBatches(AsyncEntries[T], Generic[T]):
             timeout: seconds after which `modify_many` stops trying again.
 
         Returns:
-            The entries after the change. In a new entry, `created_at` is when the answer arrived, by
-            this machine's clock.
+            The entries after the change. In a new entry, `created_at` is when the answer arrived,
+            by this machine's clock.
 
         Raises:
             ConditionsFailedError: another writer was faster each time.
@@ -114,7 +114,7 @@ class AsyncBatches(AsyncEntries[T], Generic[T]):
     def _ops_of(
         self, keys: list[str], found: Snapshot[T], changes: Mapping[str, T | None]
     ) -> Ops[T]:
-        """Return the ops that apply the changes if every key is still at the revision that was read."""
+        """Return ops that apply the changes if every key is still at its revision in `found`."""
         ops = Ops(self.name, self.codec)
         for key in keys:
             entry = found.get(key)

@@ -173,8 +173,8 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
         stays, and values are never removed.
 
         Args:
-            older_than: keep younger tombstones; None removes all. A watch that resumes after a longer
-                time does not notice a delete whose tombstone was removed.
+            older_than: keep younger tombstones; None removes all. A watch that resumes after a
+                longer time does not notice a delete whose tombstone was removed.
 
         Raises:
             OutcomeUnknownError: no answer came, and some tombstones may have been removed. Call it

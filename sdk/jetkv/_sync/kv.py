@@ -122,22 +122,21 @@ class KV(ProcessBound):
     def ensure_bucket(
         self, name: str, *, allow_data_loss: bool = False, **settings: Unpack[BucketSettings]
     ) -> Change:
-        """Create a bucket, or give the one that exists the settings that you name.
+        """Create a bucket, or change the settings of the existing one to those that you name.
 
-        A setting that you do not name, or that is None, stays as it is. If there is nothing to
-        change, nothing is done.
+        A setting that you do not name, or that is None, stays as it is.
 
         Args:
             name: 1 to 200 characters of `A-Z a-z 0-9 _ -`.
-            allow_data_loss: whether stored data may go.
-            settings: as in `create_bucket`. `timedelta(0)` is a `ttl` of never, `Placement()`
-                anywhere, and `Republish()` nowhere. `metadata` are merged with those of the
-                bucket; None removes a name.
+            allow_data_loss: whether the change may remove stored data.
+            settings: as in `create_bucket`. `ttl=timedelta(0)` means that keys never expire;
+                `Placement()` and `Republish()` remove these settings. `metadata` is merged with
+                the bucket's metadata; a value of None removes a name.
 
         Raises:
-            WouldLoseDataError: stored data would go; nothing was changed.
-            CannotBeChangedError: NATS cannot make one of the changes; nothing was changed.
-            BucketUnsuitableError: the server cannot do what a setting asks for.
+            WouldLoseDataError: the change would remove stored data; nothing was changed.
+            CannotBeChangedError: NATS cannot change one of the settings; nothing was changed.
+            BucketUnsuitableError: the server does not support a setting.
             InvalidArgumentError: a setting is invalid.
             OutcomeUnknownError: the change may have been made, or may be made later.
         """
@@ -149,7 +148,7 @@ class KV(ProcessBound):
     def plan_bucket(
         self, name: str, *, allow_data_loss: bool = False, **settings: Unpack[BucketSettings]
     ) -> Change:
-        """Return what `ensure_bucket` would do with the same arguments, and do nothing.
+        """Return the result that `ensure_bucket` would have, without changing anything.
 
         Raises:
             JetKVError: the errors of `ensure_bucket`.

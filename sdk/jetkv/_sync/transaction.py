@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 class Transaction(Generic[T]):
-    """Changes and checks of several keys: all of them are applied, or none. Use it as a context.
+    """Changes and checks of several keys: either all of them are applied, or nothing is.
 
-    The methods only collect. What they collected is sent when the context ends, unless it ends by
-    an error. Each key may have one change or one check. `ttl` is the TTL of a value, as in `put` of
-    a bucket.
+    Use it in a `with` block. Its methods only collect. The end of the block sends what they have
+    collected, unless the block raises an error. Each key may have one change or one check. A `ttl`
+    is as in the bucket's `put`.
 
     Attributes:
-        revision: of the last write, once the context has ended; 0 before, and if nothing was
-            collected.
-        revisions: by key, the revision that each change got, that was checked, or 0 for a delete of
-            what was not there.
+        revision: the revision of the last write; 0 until the changes are applied, and if there
+            were no changes.
+        revisions: a revision for each key: that of its change, or the one that was checked; 0 for
+            the delete of a key without a value.
     """
 
     def __init__(self, endpoint: Endpoint, bucket: str, codec: Codec[T]) -> None:
@@ -46,15 +46,15 @@ class Transaction(Generic[T]):
         self._ops.add_value("update", key, value, revision, ttl)
 
     def delete(self, key: str, *, revision: int | None = None) -> None:
-        """Delete a key; if `revision` is given, only if the key is at it."""
+        """Delete a key; with `revision`, only if the key is at that revision."""
         self._ops.add("delete", key, revision)
 
     def purge(self, key: str, *, revision: int | None = None) -> None:
-        """Delete a key and its history; if `revision` is given, only if the key is at it."""
+        """Delete a key and its history; with `revision`, only if the key is at that revision."""
         self._ops.add("purge", key, revision)
 
     def check(self, key: str, revision: int) -> None:
-        """Require that a key is at `revision`, 0 for no value, and do not change it."""
+        """Require that a key is at `revision`, or has no value if that is 0; do not change it."""
         self._ops.add("check", key, revision)
 
     def __enter__(self) -> Self:
@@ -65,13 +65,13 @@ class Transaction(Generic[T]):
             self.commit()
 
     def commit(self) -> None:
-        """Send what was collected; the end of the context does it.
+        """Apply the changes. The end of a `with` block calls this.
 
         Raises:
-            ConditionsFailedError: a condition does not hold, see its `failed`.
-            BucketUnsuitableError: the bucket, or the server that holds it, takes no transactions.
+            ConditionsFailedError: a condition is not met, see its `failed`; nothing was written.
+            BucketUnsuitableError: the bucket or its server does not support transactions.
             ValueTooLargeError, BucketFullError: nothing was written.
-            OutcomeUnknownError: all of it may have been applied, or may be later; or nothing.
+            OutcomeUnknownError: all changes may have been applied, or may be applied later.
         """
         if not len(self._ops):
             return
