@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers check format bench attacks soak test-servers test-server test-peers requirements released clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy check format bench attacks soak test-servers test-server test-peers requirements released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package ch
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
 	$(call tier,$(ALONE) tests/containers)
 
+test-deploy: $(VENV)/.client ## the files of deploy/ (Debian's packages systemd and prometheus)
+	$(call tier,$(ALONE) tests/deploy)
+
 test-servers: $(VENV)/.client ## the tests that need a nats-server, on older ones
 	$(call tier,$(BIN)/python -m tests.servers)
 
@@ -69,8 +72,8 @@ test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
 test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
 	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 1 --no-bar)
 
-TIERS = test test-long test-browser test-containers test-servers test-peers
-test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium and Docker
+TIERS = test test-long test-browser test-containers test-deploy test-servers test-peers
+test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium, Docker and systemd
 	@times=; failed=; \
 	for tier in $(TIERS); do \
 	  begun=$$(date +%s); $(MAKE) --no-print-directory $$tier || failed="$$failed $$tier"; \

@@ -11,13 +11,14 @@ end of a worker is missed.
 import faulthandler
 import logging
 import logging.config
+import os
 import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
@@ -33,6 +34,7 @@ from jetkv_gateway.serving.server import (
     serve,
     stop_seconds,
 )
+from jetkv_gateway.serving.service_manager import ServiceManager
 from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Slots, Worker, ensure_helpers
 
 __all__ = ["run"]
@@ -61,19 +63,42 @@ def run(
     """Serve until SIGINT or SIGTERM, and return the exit code. A second signal ends it at once.
 
     SIGHUP reloads files; see `options.App`. With one worker, this process serves; with more, it
-    supervises them.
+    supervises them. In both cases it tells the service manager how it is, if one asks for that.
 
     Args:
         app: pickled for each worker at its start.
         refresh: called once a second with several workers. It keeps `app` up to date.
         hangup_stops: treat SIGHUP as a stop, if it means that the terminal was closed.
     """
-    if options.workers > 1:
-        _ensure_temp_dir()
-        return _Supervisor(app, options, server_socket, on_started, refresh).run()
-    server = GatewayServer(config_for(app, options), on_started, delay=options.shutdown_delay)
+    with closing(ServiceManager(os.environ)) as manager:
+
+        def ready() -> None:
+            on_started()
+            manager.ready()
+
+        if options.workers > 1:
+            _ensure_temp_dir()
+            return _Supervisor(app, options, server_socket, ready, refresh, manager).run()
+        return _serve_here(app, options, server_socket, ready, manager, hangup_stops)
+
+
+def _serve_here(
+    app: AppFactory,
+    options: ServerOptions,
+    server_socket: socket.socket,
+    on_started: Callable[[], None],
+    manager: ServiceManager,
+    hangup_stops: bool,
+) -> int:
+    server = GatewayServer(
+        config_for(app, options),
+        on_started,
+        delay=options.shutdown_delay,
+        on_second=manager.alive,
+    )
 
     def stop(times: int) -> None:
+        manager.stopping()
         server.should_exit = True
         server.force_exit = times > 1
         if sys.stderr is not None:
@@ -117,10 +142,12 @@ class _Supervisor:
         server_socket: socket.socket,
         on_started: Callable[[], None],
         refresh: Callable[[], None],
+        manager: ServiceManager,
     ) -> None:
         self._app = app
         self._options = options
         self._refresh = refresh
+        self._manager = manager
         self._socket = server_socket
         self._slots = Slots(options.workers)
         self._on_started = on_started
@@ -190,6 +217,9 @@ class _Supervisor:
                 if not worker.started:
                     self._delay_start()
             self._start_missing()
+            if any(worker.started and not worker.silent for worker in self._workers):
+                # Each of these has said within its time that it is alive.
+                self._manager.alive()
             pause = self._start_at - time.monotonic()
             self._wait(wake_receiver, pause if pause > 0 else 1.0)
         return self._stop(wake_receiver)
@@ -214,6 +244,7 @@ class _Supervisor:
         self._start_at = time.monotonic() + pause
 
     def _stop(self, wake_receiver: socket.socket) -> int:
+        self._manager.stopping()
         # With no worker to accept it, a connection would wait here and then be reset.
         self._socket.close()
         handled = 0
