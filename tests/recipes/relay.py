@@ -92,7 +92,8 @@ class Relay:
         asked = letter.data.partition(b"\r\n")[0]
         if b"/capabilities " in asked:
             return False
-        loss = self._loss(letter.method) if b"/keys/" in asked else None
+        of_a_key = b"/keys/" in asked or b"/touch/" in asked
+        loss = self._loss(letter.method) if of_a_key else None
         if loss is Loss.REQUEST:
             return False
         if loss is Loss.SILENCE:

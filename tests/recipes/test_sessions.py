@@ -116,9 +116,9 @@ async def test_a_touch_that_arrives_after_the_end_revives_nothing(
     relay, relayed_sessions, sessions
 ) -> None:
     id = await sessions.start(Session("ada"))
-    relay.lose("PUT", Loss.LATE)
+    relay.lose("POST", Loss.LATE)
     assert await relayed_sessions.touch(id)
-    assert relay.lost == ["LATE of PUT"]
+    assert relay.lost == ["LATE of POST"]
     await sessions.end(id)
     relay.let_through()
     assert await sessions.get(id) is None
@@ -130,7 +130,7 @@ async def test_a_touch_without_an_answer_renews(
 ) -> None:
     id = await sessions.start(Session("ada"))
     first = await revision(kv, name, id)
-    relay.lose("PUT", loss)
+    relay.lose("POST", loss)
     assert await relayed_sessions.touch(id)
     assert await revision(kv, name, id) > first
 

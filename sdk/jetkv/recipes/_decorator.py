@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from jetkv._async.bucket import AsyncBucket
+from jetkv._core.ttls import ttl_seconds
 from jetkv._sync.bucket import Bucket
 from jetkv.errors import InvalidArgumentError
+from jetkv.models import TTL
 from jetkv.recipes._async.cache import AsyncCached
 from jetkv.recipes._keys import KeyRule, key_of
 from jetkv.recipes._sync.cache import Cached
@@ -51,6 +53,7 @@ def cached(
     bucket: AsyncBucket[T],
     *,
     key: KeyRule | None = None,
+    ttl: TTL | None = None,
     on_error: Literal["compute", "raise"] = "compute",
     timeout: float = 1.0,
     stale: float = 30.0,
@@ -60,6 +63,7 @@ def cached(
     bucket: Bucket[T],
     *,
     key: KeyRule | None = None,
+    ttl: TTL | None = None,
     on_error: Literal["compute", "raise"] = "compute",
     timeout: float = 1.0,
     stale: float = 30.0,
@@ -68,6 +72,7 @@ def cached(
     bucket: AsyncBucket[Any] | Bucket[Any],
     *,
     key: KeyRule | None = None,
+    ttl: TTL | None = None,
     on_error: Literal["compute", "raise"] = "compute",
     timeout: float = 1.0,
     stale: float = 30.0,
@@ -104,7 +109,7 @@ def cached(
           wins.
         - `invalidate` stopping a computation in another process.
         - The stored value coming from the current version of the function. If its meaning changes,
-          change the key. Values live as long as the bucket's TTL; without a TTL, forever.
+          change the key. Values live as long as `ttl` or the bucket's TTL; without both, forever.
 
     Args:
         bucket: a bucket of the results' type; JSON by default.
@@ -114,6 +119,9 @@ def cached(
             list, tuple or dict of these; other types may have another text in another process. If
             such a key has more than 512 bytes, a SHA-256 replaces the arguments. In a script, give
             a key: the module of every script is `__main__`.
+        ttl: how long a value is kept: seconds, a timedelta, or `jetkv.NEVER`. None for the TTL of
+            the bucket. It needs a bucket with a `history` of 1 that allows TTLs of single values.
+            In another one, nothing is stored, and a warning says why.
         on_error: `compute` or `raise`.
         timeout: seconds for one read or write of the bucket, with `compute`.
         stale: seconds for which a value may be used while the gateway is away, after this process
@@ -133,10 +141,14 @@ def cached(
         )
     if on_error not in ("compute", "raise"):
         raise InvalidArgumentError(f'on_error must be "compute" or "raise", not {on_error!r}')
+    if ttl is not None:
+        ttl_seconds(ttl)  # checks it
     if timeout <= 0 or stale < 0:
         raise InvalidArgumentError(
             f"timeout must be above 0, and stale 0 or more: timeout={timeout!r}, stale={stale!r}"
         )
+
+    options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "stale": stale}
 
     def decorate(fn: Callable[..., Any]) -> Any:
         is_async = inspect.iscoroutinefunction(fn)
@@ -146,12 +158,12 @@ def cached(
                     f"{fn!r} is not an `async def`, but the bucket is an AsyncBucket",
                     hint="use a Bucket of a Client",
                 )
-            return AsyncCached(fn, bucket, key_of(fn, key), on_error, timeout=timeout, stale=stale)
+            return AsyncCached(fn, bucket, key_of(fn, key), on_error, **options)
         if is_async:
             raise InvalidArgumentError(
                 f"{fn!r} is an `async def`, but the bucket is a Bucket",
                 hint="use an AsyncBucket of an AsyncClient",
             )
-        return Cached(fn, bucket, key_of(fn, key), on_error, timeout=timeout, stale=stale)
+        return Cached(fn, bucket, key_of(fn, key), on_error, **options)
 
     return decorate

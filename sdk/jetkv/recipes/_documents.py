@@ -5,7 +5,7 @@ from typing import Any
 
 from jetkv.codec import JSON
 
-__all__ = ["DOCUMENTS", "NUMBERS", "Raw"]
+__all__ = ["DOCUMENTS", "NUMBERS"]
 
 
 class _Documents:
@@ -37,19 +37,6 @@ class _Numbers:
         if isinstance(found, bool) or not isinstance(found, int):
             raise ValueError("a counter must be a whole number")  # noqa: TRY004 - a codec raises ValueError
         return found
-
-
-class Raw:
-    """Bytes that are stored again unchanged, with the same content type."""
-
-    def __init__(self, content_type: str) -> None:
-        self.content_type = content_type
-
-    def encode(self, value: bytes) -> bytes:
-        return value
-
-    def decode(self, raw: bytes) -> bytes:
-        return raw
 
 
 DOCUMENTS = _Documents()

@@ -5,11 +5,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
+from jetkv._core.ttls import ttl_seconds
 from jetkv.errors import InvalidArgumentError
 from jetkv.models import BucketInfo
 
-__all__ = ["Lease", "Ownership", "clock", "ttl_of"]
+__all__ = ["KeyTtl", "Lease", "Ownership", "checked_ttl", "clock", "key_ttl"]
 
 
 def clock() -> float:
@@ -21,20 +23,76 @@ def clock() -> float:
     return time.monotonic()
 
 
-def ttl_of(info: BucketInfo, purpose: str) -> float:
-    """Return the seconds after which a bucket's keys expire.
+@dataclass(frozen=True, slots=True)
+class KeyTtl:
+    """When a recipe's keys expire.
+
+    Attributes:
+        seconds: how long a key lives after it was written.
+        own: the TTL to send with each write; None if that of the bucket applies.
+        keeps_history: whether the bucket keeps older values. A value with a TTL of its own can then
+            only be created and touched, not replaced.
+    """
+
+    seconds: float
+    own: int | None = None
+    keeps_history: bool = False
+
+
+def checked_ttl(ttl: int | timedelta | None, purpose: str) -> int | None:
+    """Return the seconds of a recipe's own TTL; None for that of the bucket.
+
+    Raises:
+        InvalidArgumentError: it is not whole seconds from 1.
+    """
+    if ttl is None:
+        return None
+    seconds = ttl_seconds(ttl)
+    if seconds == "never":
+        raise InvalidArgumentError(f"{purpose} must expire, so its ttl cannot be {ttl!r}")
+    return seconds
+
+
+def key_ttl(info: BucketInfo, own: int | None, purpose: str, *, replaced: bool = False) -> KeyTtl:
+    """Return when keys in a bucket expire.
 
     Args:
         info: the bucket.
+        own: seconds after which they have to; None for the bucket's TTL.
         purpose: what needs the TTL, for errors: `a lock`.
+        replaced: whether the keys get new values that have to expire as well.
 
     Raises:
-        InvalidArgumentError: the keys never expire, or expire after less than 1 s.
+        InvalidArgumentError: the keys would never expire, or at another time.
     """
+    if own is None or (info.ttl is not None and info.ttl == timedelta(seconds=own)):
+        return KeyTtl(_bucket_ttl(info, purpose))
+    if info.ttl is not None and info.ttl < timedelta(seconds=own):
+        raise InvalidArgumentError(
+            f"{purpose} with a ttl of {own} s needs a bucket that keeps its keys for as long; "
+            f"those of {info.name!r} expire after {info.ttl}",
+            hint="use a shorter ttl, or a bucket without one",
+        )
+    if not info.key_ttl:
+        raise InvalidArgumentError(
+            f"{purpose} with a ttl of {own} s needs a bucket that allows TTLs of single values; "
+            f"{info.name!r} does not",
+            hint="use a bucket with that ttl; or key_ttl=True, on nats-server 2.11 or newer",
+        )
+    if replaced and info.history > 1:
+        raise InvalidArgumentError(
+            f"{purpose} with a ttl of its own needs a bucket with a history of 1; {info.name!r} "
+            f"has {info.history}",
+            hint="use another bucket, or one with that ttl",
+        )
+    return KeyTtl(float(own), own, info.history > 1)
+
+
+def _bucket_ttl(info: BucketInfo, purpose: str) -> float:
     if info.ttl is None:
         raise InvalidArgumentError(
             f"{purpose} needs a bucket whose keys expire; those of {info.name!r} never do",
-            hint="create_bucket(name, ttl=timedelta(seconds=30))",
+            hint="give it a ttl of its own, or use create_bucket(name, ttl=timedelta(seconds=30))",
         )
     seconds = info.ttl.total_seconds()
     if seconds < 1:
@@ -52,7 +110,7 @@ class Ownership:
         fencing: the revision of the first write.
         revision: the revision of the newest write.
         written_at: when the newest write was started, by `clock`. The server applied it later, so
-            the key lives at least until the bucket's TTL has passed since then.
+            the key lives at least until its TTL has passed since then.
     """
 
     fencing: int
@@ -67,7 +125,7 @@ class Lease:
 
     Args:
         ownership: the key's ownership.
-        ttl: the bucket's TTL in seconds.
+        ttl: the key's TTL in seconds.
     """
 
     def __init__(self, ownership: Ownership, ttl: float) -> None:

@@ -15,7 +15,7 @@ from jetkv.errors import (
 from jetkv.models import Entry
 from jetkv.recipes._async.view import bucket_view
 from jetkv.recipes._documents import DOCUMENTS
-from jetkv.recipes._lease import Ownership, clock
+from jetkv.recipes._lease import KeyTtl, Ownership, clock
 
 __all__ = ["AsyncClaimedKey"]
 
@@ -36,17 +36,18 @@ class AsyncClaimedKey:
     Args:
         bucket: the bucket.
         key: the key.
-        timeout: seconds for one call.
+        ttl: when the key expires. One call may take as long.
 
     Attributes:
         other: the document of the other owner that was seen last.
     """
 
-    def __init__(self, bucket: AsyncBucket[Any], key: str, timeout: float) -> None:
+    def __init__(self, bucket: AsyncBucket[Any], key: str, ttl: KeyTtl) -> None:
         self._bucket = bucket
         self._key = key
-        self._timeout = timeout
+        self._ttl = ttl
         self._by = secrets.token_urlsafe(16)
+        self._fields: Mapping[str, Any] = {}
         self.other: Mapping[str, Any] = {}
 
     async def acquire(self, fields: Mapping[str, Any]) -> Ownership | None:
@@ -59,10 +60,13 @@ class AsyncClaimedKey:
             OutcomeUnknownError: the key may exist without an owner until its TTL ends.
         """
         unknown: OutcomeUnknownError | None = None
+        self._fields = fields
         for _ in range(_TRIES):
             written_at = clock()
             try:
-                revision = await self._view().create(self._key, self._document(fields))
+                revision = await self._view().create(
+                    self._key, self._document(fields), ttl=self._ttl.own
+                )
                 return Ownership(revision, revision, written_at)
             except KeyExistsError:
                 pass
@@ -101,9 +105,7 @@ class AsyncClaimedKey:
         for _ in range(_TRIES):
             written_at = clock()
             try:
-                revision = await self._view(until).update(
-                    self._key, self._document(fields), ownership.revision
-                )
+                revision = await self._write(fields, ownership.revision, until)
                 return dataclasses.replace(ownership, revision=revision, written_at=written_at)
             except (RevisionMismatchError, OutcomeUnknownError) as error:
                 problem = error
@@ -114,6 +116,17 @@ class AsyncClaimedKey:
             if until is not None and clock() >= until:
                 break
         raise _unknown(problem)
+
+    async def _write(self, fields: Mapping[str, Any], revision: int, until: float | None) -> int:
+        """Write the document over a revision, and return the new one."""
+        view, document, ttl = self._view(until), self._document(fields), self._ttl
+        if not ttl.keeps_history:
+            return await view.update(self._key, document, revision, ttl=ttl.own)
+        # An update takes no TTL here. A touch gives the value its TTL, and removes older ones.
+        if fields != self._fields:
+            revision = await view.update(self._key, document, revision)
+            self._fields = fields
+        return (await view.touch(self._key, ttl.own, revision=revision)).revision
 
     async def release(
         self, ownership: Ownership, *, unchanged: bool = False, until: float | None = None
@@ -166,7 +179,8 @@ class AsyncClaimedKey:
         return {"by": self._by, **fields}
 
     def _view(self, until: float | None = None) -> AsyncBucket[Mapping[str, Any]]:
-        timeout = self._timeout if until is None else min(self._timeout, until - clock())
+        longest = self._ttl.seconds
+        timeout = longest if until is None else min(longest, until - clock())
         return bucket_view(self._bucket, DOCUMENTS, timeout=max(timeout, _MIN_TIMEOUT))
 
 

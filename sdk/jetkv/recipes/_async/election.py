@@ -1,6 +1,7 @@
 """Leader election: one of several candidates leads, and every client can see which."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any, Self
 
 from jetkv._async.bucket import AsyncBucket
@@ -30,7 +31,7 @@ class AsyncElection(ProcessBound):
     An election is a lock whose holder has a name, so you can rely on the same as with `AsyncLock`:
 
     - By the server's time, never more than one candidate leads.
-    - If the leader crashes, another candidate leads after at most the bucket's TTL.
+    - If the leader crashes, another candidate leads after at most the TTL.
     - `is_leader` uses this machine's clock, and becomes False in time even without a connection.
     - `term` is a fencing revision: whatever the leader writes to should refuse a smaller one.
 
@@ -40,14 +41,15 @@ class AsyncElection(ProcessBound):
     being true when the call returns.
 
     Args:
-        bucket: a bucket of any type with a TTL of 1 s or more.
+        bucket: a bucket of any type, as for a lock.
         name: the election's key.
         candidate: what others see as the leader. Two candidates with the same text stay two.
+        ttl: as for a lock; None for the TTL of the bucket.
         on_lost: called once if leadership is lost, in the heartbeat's thread (async: task).
 
     Raises:
-        InvalidArgumentError: `candidate` is no text or empty, or `bucket` is not a bucket of this
-            client.
+        InvalidArgumentError: `candidate` is no text or empty, `bucket` is not a bucket of this
+            client, or `ttl` is not whole seconds from 1.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class AsyncElection(ProcessBound):
         name: str,
         candidate: str,
         *,
+        ttl: int | timedelta | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
         if not isinstance(candidate, str) or not candidate:
@@ -63,7 +66,7 @@ class AsyncElection(ProcessBound):
         self.candidate = candidate
         self._name = name
         self._bucket = bucket_view(checked_bucket(bucket, self), DOCUMENTS)
-        self._lock = AsyncLock(bucket, name, holder=candidate, on_lost=on_lost)
+        self._lock = AsyncLock(bucket, name, ttl=ttl, holder=candidate, on_lost=on_lost)
 
     @property
     def is_leader(self) -> bool:

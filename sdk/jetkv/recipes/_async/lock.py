@@ -4,6 +4,7 @@ import math
 import os
 import socket
 import threading
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from jetkv.recipes._async.claimed_key import AsyncClaimedKey
 from jetkv.recipes._async.heartbeat import AsyncHeartbeat, OnLost
 from jetkv.recipes._async.release_watch import AsyncReleaseWatch
 from jetkv.recipes._async.view import checked_bucket
-from jetkv.recipes._lease import Lease, Ownership, clock, ttl_of
+from jetkv.recipes._lease import Lease, Ownership, checked_ttl, clock, key_ttl
 
 __all__ = ["AsyncLock"]
 
@@ -35,8 +36,7 @@ _MAX_POLL_SECONDS = 1.0
 class AsyncLock(ProcessBound):
     """A lock across machines. If its holder crashes, it becomes free.
 
-        locks = client.kv().bucket("locks")  # made with ttl=timedelta(seconds=30)
-        lock = AsyncLock(locks, "report")
+        lock = AsyncLock(client.kv().bucket("locks"), "report", ttl=30)
         async with lock:
             async for page in report():
                 lock.check()
@@ -45,7 +45,7 @@ class AsyncLock(ProcessBound):
     You can rely on:
         - While the key lives, there is one holder: every write of the key is a compare-and-set.
         - If the holder crashes or loses its connection, another can hold the lock after at most the
-          bucket's TTL.
+          TTL.
         - `held` becomes False as soon as the TTL has passed since the last renewal *began*, by this
           machine's clock, even without a connection. Then it stays False.
         - `fencing` grows from holder to holder, until the bucket is deleted and created again.
@@ -62,20 +62,23 @@ class AsyncLock(ProcessBound):
         - Progress: the heartbeat shows that the process lives, not that its work advances.
 
     The lock is not re-entrant. Use one object for each thread or task. It stores JSON of its own,
-    whatever the bucket's type. Each `acquire` reads the bucket's TTL; if the TTL is made shorter
-    while the lock is held, the lock ends early without notice. If you cancel an `acquire`, the key
-    may stay taken for up to the TTL: use a timeout instead.
+    whatever the bucket's type. Each `acquire` reads the bucket's settings; if its TTL is made
+    shorter while the lock is held, the lock may end early without notice. If you cancel an
+    `acquire`, the key may stay taken for up to the TTL: use a timeout instead.
 
     Args:
-        bucket: a bucket with a TTL of 1 s or more. The TTL is how long a crash blocks others, and
-            how long a holder may be without a connection; 10 to 60 s suit most programs.
+        bucket: any bucket that allows TTLs of single values; without `ttl`, a bucket with a TTL of
+            1 s or more.
         name: the lock's key.
+        ttl: how long a crash blocks others, and how long a holder may be without a connection:
+            seconds or a timedelta; 10 to 60 s suit most programs. None for the TTL of the bucket.
         holder: what others read about the holder; None for host name and process id.
         timeout: seconds that `with` waits for the lock; None to wait without a limit.
         on_lost: called once if the lock is lost, in the heartbeat's thread (async: task).
 
     Raises:
-        InvalidArgumentError: `bucket` is not a bucket of this client.
+        InvalidArgumentError: `bucket` is not a bucket of this client, or `ttl` is not whole seconds
+            from 1.
     """
 
     def __init__(
@@ -83,11 +86,13 @@ class AsyncLock(ProcessBound):
         bucket: AsyncBucket[Any],
         name: str,
         *,
+        ttl: int | timedelta | None = None,
         holder: str | None = None,
         timeout: float | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
         self._bucket = checked_bucket(bucket, self)
+        self._ttl = checked_ttl(ttl, "a lock")
         self._name = name
         self._fields = {"holder": holder or f"{socket.gethostname()}:{os.getpid()}"}
         self._timeout = timeout
@@ -144,7 +149,9 @@ class AsyncLock(ProcessBound):
         Raises:
             LockTimeoutError: another holder held it all the time.
             LockError: this object already holds the lock, or is acquiring it.
-            InvalidArgumentError: the bucket has no TTL.
+            InvalidArgumentError: neither the lock nor the bucket has a TTL, or the bucket cannot
+                give the lock's key its TTL.
+            BucketUnsuitableError: the TTL is shorter than the bucket allows; see `shortest_ttl`.
             UnavailableError, DeadlineExceededError: the gateway is away. The first attempt raises
                 this at once. Later ones wait, and raise it if it lasts until `timeout`.
             OutcomeUnknownError: as these. You do not hold the lock, but the key may block others
@@ -160,10 +167,10 @@ class AsyncLock(ProcessBound):
         try:
             await self._end()
             # Read each time: the bucket may have been created again with another TTL.
-            ttl = ttl_of(await self._bucket.info(), "a lock")
+            ttl = key_ttl(await self._bucket.info(), self._ttl, "a lock")
             claimed_key = AsyncClaimedKey(self._bucket, self._name, ttl)
-            ownership = await self._wait_for(claimed_key, ttl, timeout)
-            lease = Lease(ownership, ttl)
+            ownership = await self._wait_for(claimed_key, ttl.seconds, timeout)
+            lease = Lease(ownership, ttl.seconds)
             self._heartbeat = AsyncHeartbeat(
                 self._description, claimed_key, self._fields, lease, self._on_lost
             )

@@ -19,6 +19,7 @@ from jetkv.errors import (
     KeyNotFoundError,
     ValueDecodeError,
 )
+from jetkv.models import TTL
 from jetkv.recipes._keys import KeyOf
 from jetkv.recipes._outage import RecentValues, cool_down_for, is_outage
 from jetkv.recipes._sync.view import bucket_view
@@ -47,6 +48,7 @@ class Cached(Generic[P, R]):
         key_of: KeyOf,
         on_error: Literal["compute", "raise"],
         *,
+        ttl: TTL | None,
         timeout: float,
         stale: float,
     ) -> None:
@@ -55,6 +57,7 @@ class Cached(Generic[P, R]):
         self._bucket = bucket
         self._key_of = key_of
         self._on_error = on_error
+        self._ttl = ttl
         # If an error of the bucket may be ignored, no call waits for the bucket for long.
         self._optional = on_error == "compute"
         self._quick = bucket
@@ -158,9 +161,7 @@ class Cached(Generic[P, R]):
             if recent is not None:
                 return recent
         value = compute()
-        request = requests.put_key(
-            self._bucket.name, key, value, self._bucket.codec, requests.UNCONDITIONAL
-        )
+        request = requests.put_key(self._bucket.name, key, value, self._bucket.codec, ttl=self._ttl)
         assert request.body is not None
         if readable and not computation.outdated:
             try:

@@ -15,7 +15,7 @@ from jetkv.errors import (
 )
 from jetkv.models import Entry
 from jetkv.recipes._documents import DOCUMENTS
-from jetkv.recipes._lease import Ownership, clock
+from jetkv.recipes._lease import KeyTtl, Ownership, clock
 from jetkv.recipes._sync.view import bucket_view
 
 __all__ = ["ClaimedKey"]
@@ -37,17 +37,18 @@ class ClaimedKey:
     Args:
         bucket: the bucket.
         key: the key.
-        timeout: seconds for one call.
+        ttl: when the key expires. One call may take as long.
 
     Attributes:
         other: the document of the other owner that was seen last.
     """
 
-    def __init__(self, bucket: Bucket[Any], key: str, timeout: float) -> None:
+    def __init__(self, bucket: Bucket[Any], key: str, ttl: KeyTtl) -> None:
         self._bucket = bucket
         self._key = key
-        self._timeout = timeout
+        self._ttl = ttl
         self._by = secrets.token_urlsafe(16)
+        self._fields: Mapping[str, Any] = {}
         self.other: Mapping[str, Any] = {}
 
     def acquire(self, fields: Mapping[str, Any]) -> Ownership | None:
@@ -60,10 +61,11 @@ class ClaimedKey:
             OutcomeUnknownError: the key may exist without an owner until its TTL ends.
         """
         unknown: OutcomeUnknownError | None = None
+        self._fields = fields
         for _ in range(_TRIES):
             written_at = clock()
             try:
-                revision = self._view().create(self._key, self._document(fields))
+                revision = self._view().create(self._key, self._document(fields), ttl=self._ttl.own)
                 return Ownership(revision, revision, written_at)
             except KeyExistsError:
                 pass
@@ -102,9 +104,7 @@ class ClaimedKey:
         for _ in range(_TRIES):
             written_at = clock()
             try:
-                revision = self._view(until).update(
-                    self._key, self._document(fields), ownership.revision
-                )
+                revision = self._write(fields, ownership.revision, until)
                 return dataclasses.replace(ownership, revision=revision, written_at=written_at)
             except (RevisionMismatchError, OutcomeUnknownError) as error:
                 problem = error
@@ -115,6 +115,17 @@ class ClaimedKey:
             if until is not None and clock() >= until:
                 break
         raise _unknown(problem)
+
+    def _write(self, fields: Mapping[str, Any], revision: int, until: float | None) -> int:
+        """Write the document over a revision, and return the new one."""
+        view, document, ttl = self._view(until), self._document(fields), self._ttl
+        if not ttl.keeps_history:
+            return view.update(self._key, document, revision, ttl=ttl.own)
+        # An update takes no TTL here. A touch gives the value its TTL, and removes older ones.
+        if fields != self._fields:
+            revision = view.update(self._key, document, revision)
+            self._fields = fields
+        return (view.touch(self._key, ttl.own, revision=revision)).revision
 
     def release(
         self, ownership: Ownership, *, unchanged: bool = False, until: float | None = None
@@ -165,7 +176,8 @@ class ClaimedKey:
         return {"by": self._by, **fields}
 
     def _view(self, until: float | None = None) -> Bucket[Mapping[str, Any]]:
-        timeout = self._timeout if until is None else min(self._timeout, until - clock())
+        longest = self._ttl.seconds
+        timeout = longest if until is None else min(longest, until - clock())
         return bucket_view(self._bucket, DOCUMENTS, timeout=max(timeout, _MIN_TIMEOUT))
 
 

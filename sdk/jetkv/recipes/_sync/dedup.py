@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from jetkv._core.process import ProcessBound
@@ -20,7 +21,7 @@ from jetkv.errors import (
     ValueTooLargeError,
 )
 from jetkv.recipes._claim import Claim, Run
-from jetkv.recipes._lease import Ownership, ttl_of
+from jetkv.recipes._lease import KeyTtl, Ownership, checked_ttl, key_ttl
 from jetkv.recipes._sync.claimed_key import ClaimedKey
 from jetkv.recipes._sync.view import checked_bucket
 
@@ -49,10 +50,10 @@ class CommandDedup(ProcessBound):
 
     You can rely on: of all calls that claim an id while its key lives, one wins. Only the winner
     can finalize or release the claim. After `finalize`, every claim gets the result, for the
-    bucket's TTL. If the outcome of a write is unknown, the key is read; nothing is assumed.
+    TTL. If the outcome of a write is unknown, the key is read; nothing is assumed.
 
     You cannot rely on: exactly once. If a winner crashes between claim and finalize, the id stays
-    claimed until the bucket's TTL ends. Then another process wins, and repeats what the first had
+    claimed until the TTL ends. Then another process wins, and repeats what the first had
     done. The same happens if the work takes longer than the TTL: `finalize` then raises
     `RevisionMismatchError`, and the work may have been done twice. So choose a TTL that is longer
     than the longest work, and longer than the time in which duplicates arrive. If doing the work
@@ -61,19 +62,32 @@ class CommandDedup(ProcessBound):
     `run_once` does all of this for a function: once per period, if the id names the period.
 
     Args:
-        bucket: a bucket of any type with a TTL. The first claim checks that it has one.
+        bucket: a bucket of any type that has a TTL, or allows TTLs of single values if you give a
+            `ttl`. The first claim checks this.
         prefix: a text in front of the ids, if the bucket also has other keys.
         holder: what the other processes read about the winner; None for host name and process id.
+        ttl: how long a claim or a result is kept: seconds or a timedelta. None for the TTL of the
+            bucket. In a bucket with a `history` above 1, a process that crashes inside `finalize`
+            may leave a result that is kept for the bucket's TTL.
 
     Raises:
-        InvalidArgumentError: `bucket` is not a bucket of this client.
+        InvalidArgumentError: `bucket` is not a bucket of this client, or `ttl` is not whole seconds
+            from 1.
     """
 
-    def __init__(self, bucket: Bucket[Any], *, prefix: str = "", holder: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket[Any],
+        *,
+        prefix: str = "",
+        holder: str | None = None,
+        ttl: int | timedelta | None = None,
+    ) -> None:
         self._bucket = checked_bucket(bucket, self)
         self._prefix = prefix
         self._holder = holder
-        self._ttl: float | None = None
+        self._own_ttl = checked_ttl(ttl, "a claim")
+        self._ttl: KeyTtl | None = None
 
     def claim(self, id: str) -> Claim:
         """Claim a command.
@@ -83,13 +97,14 @@ class CommandDedup(ProcessBound):
             another process is doing the command or has crashed: ask again later.
 
         Raises:
-            InvalidArgumentError: the bucket has no TTL, or the id cannot be a key.
+            InvalidArgumentError: the keys of the bucket would not expire as they have to, or the id
+                cannot be a key.
             OutcomeUnknownError: the id may be claimed without a winner until the TTL ends.
         """
         if not isinstance(id, str) or not id:
             raise InvalidArgumentError(f"a command's id must be a text that is not empty: {id!r}")
         if self._ttl is None:
-            self._ttl = ttl_of(self._bucket.info(), "a claim")
+            self._ttl = key_ttl(self._bucket.info(), self._own_ttl, "a claim")
         claimed_key = ClaimedKey(self._bucket, self._prefix + id, self._ttl)
         own_holder = self._holder_name()
         ownership = claimed_key.acquire({"state": _CLAIMED, "holder": own_holder})
@@ -120,10 +135,9 @@ class CommandDedup(ProcessBound):
 
         - If `fn` raises an error, the id is released, and the next call runs `fn`, here or
           elsewhere.
-        - If the process dies while it runs `fn`, the id stays claimed until the bucket's TTL ends,
-          and nobody runs `fn` before that. For a shorter pause, give the bucket a shorter TTL; but
-          it must be longer than `fn` runs, and longer than the time between the first call and the
-          last.
+        - If the process dies while it runs `fn`, the id stays claimed until its TTL ends, and no
+          process runs `fn` before that. For a shorter pause, use a shorter TTL; but it must be
+          longer than `fn` runs, and longer than the time between the first call and the last.
         - If the result cannot be stored for 30 seconds, the error is raised and the id stays
           claimed: `fn` has run, and does not run again.
 
@@ -134,7 +148,8 @@ class CommandDedup(ProcessBound):
         Raises:
             RevisionMismatchError: `fn` took longer than the TTL; another process may have run it,
                 too.
-            InvalidArgumentError: the bucket has no TTL, or the id cannot be a key.
+            InvalidArgumentError: the keys of the bucket would not expire as they have to, or the id
+                cannot be a key.
             InvalidArgumentError, ValueTooLargeError: the result of `fn` is not JSON, or too large.
                 `fn` has run, as a note of the error says, and None is stored as its result.
             UnavailableError, DeadlineExceededError: the gateway is away. `fn` was not called,

@@ -2,6 +2,7 @@
 """Leader election: one of several candidates leads, and every client can see which."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Self
 
 from jetkv._core.process import ProcessBound
@@ -31,7 +32,7 @@ class Election(ProcessBound):
     An election is a lock whose holder has a name, so you can rely on the same as with `Lock`:
 
     - By the server's time, never more than one candidate leads.
-    - If the leader crashes, another candidate leads after at most the bucket's TTL.
+    - If the leader crashes, another candidate leads after at most the TTL.
     - `is_leader` uses this machine's clock, and becomes False in time even without a connection.
     - `term` is a fencing revision: whatever the leader writes to should refuse a smaller one.
 
@@ -41,14 +42,15 @@ class Election(ProcessBound):
     being true when the call returns.
 
     Args:
-        bucket: a bucket of any type with a TTL of 1 s or more.
+        bucket: a bucket of any type, as for a lock.
         name: the election's key.
         candidate: what others see as the leader. Two candidates with the same text stay two.
+        ttl: as for a lock; None for the TTL of the bucket.
         on_lost: called once if leadership is lost, in the heartbeat's thread (async: task).
 
     Raises:
-        InvalidArgumentError: `candidate` is no text or empty, or `bucket` is not a bucket of this
-            client.
+        InvalidArgumentError: `candidate` is no text or empty, `bucket` is not a bucket of this
+            client, or `ttl` is not whole seconds from 1.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Election(ProcessBound):
         name: str,
         candidate: str,
         *,
+        ttl: int | timedelta | None = None,
         on_lost: OnLost | None = None,
     ) -> None:
         if not isinstance(candidate, str) or not candidate:
@@ -64,7 +67,7 @@ class Election(ProcessBound):
         self.candidate = candidate
         self._name = name
         self._bucket = bucket_view(checked_bucket(bucket, self), DOCUMENTS)
-        self._lock = Lock(bucket, name, holder=candidate, on_lost=on_lost)
+        self._lock = Lock(bucket, name, ttl=ttl, holder=candidate, on_lost=on_lost)
 
     @property
     def is_leader(self) -> bool:

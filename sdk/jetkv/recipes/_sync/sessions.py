@@ -4,6 +4,7 @@
 import re
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from jetkv._core.process import ProcessBound
@@ -11,9 +12,8 @@ from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.runtime import now, resolve, sleep
 from jetkv.errors import KeyNotFoundError, OutcomeUnknownError, RevisionMismatchError
-from jetkv.recipes._documents import Raw
-from jetkv.recipes._lease import ttl_of
-from jetkv.recipes._sync.view import bucket_view, checked_bucket
+from jetkv.recipes._lease import KeyTtl, checked_ttl, key_ttl
+from jetkv.recipes._sync.view import checked_bucket
 
 __all__ = ["Sessions"]
 
@@ -27,46 +27,49 @@ _ATTEMPTS = 3
 class Sessions(ProcessBound, Generic[T]):
     """Sessions in a bucket, one key for each.
 
-        sessions = Sessions(client.kv().bucket("sessions", Session))  # made with a ttl
+        sessions = Sessions(client.kv().bucket("sessions", Session), ttl=3600)
         id = sessions.start(Session(user="ada"))
         session = sessions.get(id)
 
-    You can rely on: an id has 256 random bits. A session ends when the bucket's TTL has passed
-    since it was last started, touched or updated. A session that has ended never comes back:
-    `touch` and `update` write only over the revision that they read. If two updates happen at the
-    same time, both count.
+    You can rely on: an id has 256 random bits. A session ends when the TTL has passed since it was
+    last started, touched or updated. A session that has ended never comes back: `touch` and
+    `update` write only over a live value. If two updates happen at the same time, both count.
 
     You cannot rely on: reading renewing a session (`touch` does). If `start` raises an error, the
     session may still be stored, but nobody knows its id. Any client that may list the bucket's keys
     can read all ids: allow that to no other client, and never log the ids.
 
     Args:
-        bucket: a bucket of your data's type. Its TTL is how long a session lives without a touch.
-            The first `start` checks that it has one.
+        bucket: a bucket of your data's type, with a TTL or, if you give a `ttl`, with a history of
+            1 and TTLs of single values.
         prefix: a text in front of the ids, if the bucket also has other keys.
+        ttl: how long a session lives without a touch: seconds or a timedelta. None for the TTL of
+            the bucket. The first `start` checks that the bucket fits.
 
     Raises:
-        InvalidArgumentError: `bucket` is not a bucket of this client.
+        InvalidArgumentError: `bucket` is not a bucket of this client, or `ttl` is not whole seconds
+            from 1.
     """
 
-    def __init__(self, bucket: Bucket[T], *, prefix: str = "") -> None:
+    def __init__(
+        self, bucket: Bucket[T], *, prefix: str = "", ttl: int | timedelta | None = None
+    ) -> None:
         self._bucket = checked_bucket(bucket, self)
-        self._raw = bucket_view(bucket, Raw(bucket.codec.content_type))
         self._prefix = prefix
-        self._checked = False
+        self._own_ttl = checked_ttl(ttl, "a session")
+        self._key_ttl: KeyTtl | None = None
 
     def start(self, data: T) -> str:
         """Store a new session, and return its id.
 
         Raises:
-            InvalidArgumentError: the bucket has no TTL, or the data does not fit its type.
+            InvalidArgumentError: neither the sessions nor the bucket have a TTL, the bucket cannot
+                give sessions their TTL, or the data does not fit its type.
             OutcomeUnknownError: start another session.
         """
-        if not self._checked:
-            ttl_of(self._bucket.info(), "a session")
-            self._checked = True
+        ttl = (self._ttl()).own
         id = secrets.token_urlsafe(_ID_BYTES)
-        self._bucket.create(self._prefix + id, data)
+        self._bucket.create(self._prefix + id, data, ttl=ttl)
         return id
 
     def get(self, id: str) -> T | None:
@@ -84,25 +87,21 @@ class Sessions(ProcessBound, Generic[T]):
         """Renew a session; return whether there is such a session.
 
         Raises:
+            InvalidArgumentError: as in `start`.
             OutcomeUnknownError: the session may have been renewed.
         """
         if not _is_id(id):
             return False
-        key = self._prefix + id
-        first: int | None = None
+        ttl = self._ttl_to_send()
         attempt = 0
         while True:
-            found = self._raw.get_or_none(key)
-            if found is None:
-                return False
-            if first is not None and found.revision != first:
-                # Another call has written it meanwhile, which also renewed it.
-                return True
-            first = found.revision
             attempt += 1
             try:
-                self._raw.update(key, found.value, found.revision)
-            except (RevisionMismatchError, OutcomeUnknownError):
+                self._bucket.touch(self._prefix + id, ttl)
+            except KeyNotFoundError:
+                return False
+            except OutcomeUnknownError:
+                # Another touch does no harm: it renews the session only if there is one.
                 if attempt == _ATTEMPTS:
                     raise
             else:
@@ -120,12 +119,14 @@ class Sessions(ProcessBound, Generic[T]):
             The new data, or None if there is no such session; then nothing is written.
 
         Raises:
+            InvalidArgumentError: as in `start`.
             RevisionMismatchError: other writers were faster each time.
             OutcomeUnknownError: the data may have been written, or may be written later.
         """
         if not _is_id(id):
             return None
         key = self._prefix + id
+        ttl = self._ttl_to_send()
         deadline = now() + timeout
         attempt = 0
         while True:
@@ -136,7 +137,7 @@ class Sessions(ProcessBound, Generic[T]):
                 return None
             data = resolve(fn(found.value))
             try:
-                self._bucket.update(key, data, found.revision)
+                self._bucket.update(key, data, found.revision, ttl=ttl)
             except RevisionMismatchError:
                 delay = CONTENTION.delay(attempt, 0.0, jitter())
                 if now() + delay >= deadline:
@@ -158,6 +159,16 @@ class Sessions(ProcessBound, Generic[T]):
         except OutcomeUnknownError:
             # Deleting twice is safe: an id is never used for another session.
             self._bucket.delete(self._prefix + id)
+
+    def _ttl_to_send(self) -> int | None:
+        # Only `start` has to know whether the bucket has a TTL.
+        return None if self._own_ttl is None else (self._ttl()).own
+
+    def _ttl(self) -> KeyTtl:
+        if self._key_ttl is None:
+            info = self._bucket.info()
+            self._key_ttl = key_ttl(info, self._own_ttl, "a session", replaced=True)
+        return self._key_ttl
 
 
 def _is_id(id: object) -> bool:
