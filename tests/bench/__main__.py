@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import clients, fanout, keys, load, overload, ratios, watch
+from tests.bench import clients, fanout, keys, listings, load, overload, ratios, watch
 
 Rows = list[tuple[str, str, str, bool]]
 
@@ -21,9 +21,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3, help="of load in each [3]")
     parser.add_argument(
         "--only",
-        choices=("all", "keys", "watch", "clients", "overload"),
+        choices=("all", "keys", "watch", "clients", "overload", "listings"),
         default="all",
-        help="keys: single keys and the ratios; watch, clients, overload: these alone [all]",
+        help="keys: single keys and the ratios; the others: these alone [all]",
     )
     parser.add_argument(
         "--quick", action="store_true", help="the table of ratios alone, in a few minutes"
@@ -66,6 +66,9 @@ def main() -> int:
         if not options.quick and only in ("all", "overload"):
             loaded = overload.measure(folder, rounds, seconds, progress)
             add("Bar (overload)", overload.tables(loaded), overload.bar(loaded))
+        if not options.quick and only in ("all", "listings"):
+            listed = listings.measure(folder, rounds, seconds, progress)
+            add("Bar (many keys)", listings.tables(listed), listings.bar(listed))
     progress("")
     print("\n".join(lines))
     return 0 if met or options.no_bar else 1

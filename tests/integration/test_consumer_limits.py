@@ -89,10 +89,8 @@ async def test_a_watch_asks_for_as_little_at_a_time_as_the_server_allows(
 
 
 async def test_a_listing_asks_for_as_little_at_a_time_as_the_server_allows(
-    small_batches: tuple[Bucket, Native], monkeypatch: pytest.MonkeyPatch
+    small_batches: tuple[Bucket, Native],
 ) -> None:
-    # What a consumer does not deliver can be read one by one, up to a point.
-    monkeypatch.setattr("jetkv_gateway.jetstream.listing._REPAIRS", 0)
     bucket, _ = small_batches
     assert len(await asyncio.to_thread(bucket.keys)) == 150
 

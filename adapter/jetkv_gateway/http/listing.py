@@ -26,6 +26,7 @@ _KEYS_AT_ONCE = 2000
 """Keys that are encoded without a pause. This blocks the event loop for half a millisecond."""
 _ENTRIES_AT_ONCE = 250
 
+_LINES_BYTES = 32 * 1024
 _PROGRESS_SECONDS = 1.0
 
 _SPACES = bytes.maketrans(b"\r\n", b"  ")
@@ -82,12 +83,20 @@ class ListingHandlers:
 
     async def _send_lines(self, call: Call, command: ReadKeys, view: View) -> None:
         async def send(lines: Lines) -> bytes:
-            count = 0
+            count, unsent = 0, bytearray()
             async with self._readings.read(command) as reading:
                 async with aclosing(reading.parts()) as parts:
                     async for part in parts:
+                        # Others in between: a part is worth half a millisecond or so.
+                        await asyncio.sleep(0)
+                        unsent += _lines(part, command.include, view)
+                        # The first lines at once, the others as soon as they are worth it.
+                        if not count or len(unsent) >= _LINES_BYTES:
+                            await lines.send(bytes(unsent))
+                            unsent.clear()
                         count += len(part)
-                        await lines.send(_lines(part, command.include, view))
+                if unsent:
+                    await lines.send(bytes(unsent))
                 return b'{"type":"end","count":%d,"revision":%d}' % (count, reading.revision)
 
         await answer_lines(call, send)

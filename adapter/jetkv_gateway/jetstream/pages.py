@@ -54,6 +54,7 @@ class JetStreamPages:
     """`kv.store.Pages` on JetStream.
 
     Args:
+        runs: the listings that run at the same time.
         window: the limit of keys in a list.
         kept: the limit of keys in all cached lists.
     """
@@ -63,6 +64,7 @@ class JetStreamPages:
         js: JetStream,
         cache: BucketCache,
         entries: Entries,
+        runs: SharedRuns[KeyList],
         *,
         window: int = _WINDOW,
         kept: int = _KEPT,
@@ -73,7 +75,7 @@ class JetStreamPages:
         self._window = window
         self._most = kept
         self._loop = asyncio.get_running_loop()
-        self._runs: SharedRuns[KeyList] = SharedRuns("listings", at_once=4, wait=5.0)
+        self._runs = runs
         self._turns: SharedRuns[None] = SharedRuns(
             "pages of values", at_once=_PAGES_OF_VALUES_AT_ONCE, wait=10.0
         )

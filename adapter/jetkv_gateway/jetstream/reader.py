@@ -18,27 +18,30 @@ reading delivers every revision since then, which includes whatever was overwrit
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from math import inf
 from typing import Any
 
+from jetkv_gateway.jetstream.api import get_last, get_sequence
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, status
-from jetkv_gateway.jetstream.names import filters_including, names_of
-from jetkv_gateway.jetstream.requests import Inbox, RequestFailed
+from jetkv_gateway.jetstream.names import names_of
+from jetkv_gateway.jetstream.pull_slots import PullSlot
+from jetkv_gateway.jetstream.requests import RequestFailed
 from jetkv_gateway.kv.errors import (
     BucketUnsuitable,
     GatewayError,
+    KeyNotFound,
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.kv.filters import Filter
+from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers
 from jetkv_gateway.kv.store import NewestRevision
 
 __all__ = ["BucketReader", "Message"]
@@ -109,18 +112,18 @@ class BucketReader:
         self._stored = self._names.subject_prefix.encode()
         self._cut = len(self._stored)
         self._pool = js.credits.bulk
-        self._batches = 1 if values else 2
+        self._slots = [PullSlot() for _ in range(1 if values else 2)]
         self._batch = _BATCH
+        self._max_batch = 2 * _BATCH
         self._batch_bytes: int | None = _BATCH_BYTES if values else None
         self._max_batch_bytes = inf
         self._unit = max(1, self._pool.capacity // _IN_FLIGHT)
         self._arrived: list[Message] = []
-        self._pulls: deque[tuple[int, int]] = deque()
-        self._left_of_pull = 0
         self._delivered = 0
         self._expected = 0
-        self._drained = self._exactly = self._is_tail = self._waits = False
-        self._latest = False
+        self._drained = self._exactly = self._is_tail = False
+        self._latest = self._is_replicated = self._is_open = False
+        self._target = 0
         self._error: GatewayError | None = None
         self._moved = asyncio.Event()
         self.created_at = ""
@@ -145,17 +148,22 @@ class BucketReader:
         self.server_time = seconds_of(info["ts"])
         self.keeps_history = info["config"]["max_msgs_per_subject"] != 1
         self.lifetime = lifetime_of(info, asyncio.get_running_loop().time())
-        limit = (await self._cache.limits(self._bucket)).value_limit
-        self._largest = self._js.max_answer_bytes(limit, direct=True) + _AROUND_A_MESSAGE
-        self._newest = await self._cache.newest(self._bucket)
-        if self._newest is None or self._newest.revision <= self._after:
-            self._newest = None
+        if not info["state"]["messages"] or self.as_of <= self._after:
             yield self
             return
+        self._latest = self.keeps_history and not (self._every_revision or self._after)
+        self._is_replicated = info["config"].get("num_replicas", 1) > 1
+        self._target = await self._newest() if self._needs_target else 0
+        if self._needs_target and not self._target:
+            yield self
+            return
+        limit = (await self._cache.limits(self._bucket)).value_limit
+        self._largest = self._js.max_answer_bytes(limit, direct=True) + _AROUND_A_MESSAGE
         mux = self._js.mux
         self._consumer = consumer = Consumer(self._js, mux, self._names, "read")
         try:
-            self._inbox: Inbox = await mux.subscribe(self._take, self._on_lost)
+            for slot in self._slots:
+                slot.inbox = await mux.subscribe(partial(self._take, slot), self._on_lost)
         except RequestFailed as signal:
             raise request_error(signal, None) from signal
         consumer.on_denied(self._on_denied)
@@ -168,39 +176,76 @@ class BucketReader:
             await asyncio.shield(self._close(consumer))
 
     async def _create(self) -> None:
-        assert self._newest is not None, "an empty bucket has no consumer"
+        subjects: tuple[str, ...] = self._filter.subjects
         start: dict[str, Any] = {"deliver_policy": "all"}
         if self._after:
             start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self._after + 1}
-        elif not self._every_revision and self.keeps_history:
-            start, self._latest = {"deliver_policy": "last_per_subject"}, True
+        elif self._latest:
+            start = {"deliver_policy": "last_per_subject"}
             if self._values:
                 # Such a consumer loses the message that goes over max_bytes, without a gap in its
                 # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
                 most = min(_LATEST_BYTES, self._pool.capacity)
                 self._batch = max(1, min(_BATCH, most // self._largest))
                 self._batch_bytes = None
-        wanted = filters_including(self._filter.subjects, self._newest)
+        if subjects == EVERYTHING.subjects and not self._latest:
+            # Of a million keys, the server looks at each where it has a filter that passes all.
+            subjects = ()
         reply = await self._consumer.create(
-            [self._names.subject_prefix + subject for subject in wanted],
+            [self._names.subject_prefix + subject for subject in subjects],
             inactive_seconds=self._cache.inactive_seconds(self._bucket, _INACTIVE_SECONDS),
             headers_only=not self._values,
             **start,
         )
+        self._is_open = True
         self._expected = reply["num_pending"]
-        self._batch = min(self._batch, reply["config"].get("max_batch") or self._batch)
+        self._max_batch = reply["config"].get("max_batch") or self._max_batch
+        self._batch = min(self._batch, self._max_batch)
         self._max_batch_bytes = reply["config"].get("max_bytes") or inf
+
+    @property
+    def _needs_target(self) -> bool:
+        """Whether it has to be known which revision was the newest.
+
+        A consumer of a stream that is not replicated sits where its leader is, and is never behind.
+        """
+        return self._latest or self._is_replicated
+
+    async def _newest(self) -> int:
+        """Return the newest revision of the keys wanted, by the leader; 0 without any."""
+        names, subjects = self._names, self._filter.subjects
+        # Nearly always one that is wanted: then nobody has to look for it.
+        found = await self._revision(get_sequence(self.as_of))
+        if found is not None and any(covers(one, found.tokens) for one in subjects):
+            return found.revision
+        newest = 0
+        for subject in subjects:
+            found = await self._revision(get_last(names.subject_prefix + subject))
+            newest = max(newest, 0 if found is None else found.revision)
+        return newest
+
+    async def _revision(self, query: bytes) -> NewestRevision | None:
+        names = self._names
+        try:
+            credit = self._cache.credit(names)
+            reply = await self._js.call(names.get, query, credit=credit)
+        except KeyNotFound:
+            return None
+        message = reply["message"]
+        return NewestRevision(message["seq"], message["subject"][len(names.subject_prefix) :])
 
     async def _close(self, consumer: Consumer) -> None:
         try:
-            await self._inbox.close()
+            for slot in self._slots:
+                if slot.inbox is not None:
+                    await slot.inbox.close()
             await consumer.remove(_REMOVE_SECONDS)
         except GatewayError:
             pass  # its inactive_threshold removes it
         finally:
             # Not before: what it had asked for came until now.
-            while self._pulls:
-                self._pool.release(self._pulls.popleft()[1])
+            for slot in self._slots:
+                self._pool.release(slot.end())
 
     async def parts(self) -> AsyncGenerator[list[Message], None]:
         """Yield the messages in revision order, until nothing is left.
@@ -232,7 +277,9 @@ class BucketReader:
         loop = asyncio.get_running_loop()
         moved = loop.time()
         waits = False
-        while self._newest is not None:
+        if self._is_open and not (self._expected or self._needs_target):
+            return  # nothing of it was there when the consumer was created
+        while self._is_open:
             if not self._drained:
                 await self._pull_ahead(waits=waits)
                 waits = False
@@ -241,7 +288,7 @@ class BucketReader:
                 part, self._arrived = self._arrived, []
                 moved = loop.time()
                 # Of this part: more may arrive while it is taken.
-                is_last = self._latest and part[-1][1] >= self._newest.revision
+                is_last = self._latest and part[-1][1] >= self._target
                 if self._latest and part[-1][1] > self.as_of:
                     part = [message for message in part if message[1] <= self.as_of]
                 if part:
@@ -251,37 +298,41 @@ class BucketReader:
                     return
             if self._drained and not self._arrived:
                 exactly, self._drained, self._exactly = self._exactly, False, False
-                if await self._is_complete(self._newest, exactly=exactly):
+                if await self._is_complete(exactly=exactly):
                     return
                 if loop.time() - moved > _BEHIND_SECONDS:
                     raise Unavailable("a replica is behind its leader")
                 waits = True
 
-    async def _is_complete(self, newest: NewestRevision, *, exactly: bool) -> bool:
+    async def _is_complete(self, *, exactly: bool) -> bool:
         if not (exactly or self._latest):
             return False
-        if self.reached >= newest.revision:
+        if self.reached >= self._target:
             return True
         # Behind the leader, unless that revision is gone by now.
-        again = await self._cache.newest(self._bucket)
-        return again is None or again.revision <= max(self.reached, self._after)
+        return await self._newest() <= max(self.reached, self._after)
 
     async def _pull_ahead(self, *, waits: bool) -> None:
         mux = self._js.mux
-        while len(self._pulls) < self._batches and self._error is None:
-            left = self._expected - self._delivered - sum(asked for asked, _ in self._pulls)
-            if left < 0 and self._pulls:
+        for slot in self._slots:
+            if slot.batch:
+                continue
+            under_way = sum(other.left for other in self._slots)
+            left = self._expected - self._delivered - under_way
+            if left < 0 and under_way and not waits:
                 return  # the pull in flight will show whether anything is left
             batch = self._batch
-            if not self._is_tail and 0 <= left < self._batch * self._batches:
+            if not self._is_tail and 0 <= left < self._batch * len(self._slots):
                 # One more than are left: a pull that is full does not say that it was the last.
-                batch = left + 1
+                batch = min(left + 1, self._max_batch)
             if mux.in_flight:
                 # Let the replies of waiting requests come first: they would come behind this batch.
                 await asyncio.sleep(_GIVE_WAY_SECONDS)
-            await self._pull(batch, waits=waits)
+            await self._pull(slot, batch, waits=waits)
+            if waits or self._error is not None:
+                return
 
-    async def _pull(self, batch: int, *, waits: bool) -> None:
+    async def _pull(self, slot: PullSlot, batch: int, *, waits: bool) -> None:
         more: dict[str, int] = {"no_wait": True}
         units = batch * self._unit
         if self._values:
@@ -292,22 +343,19 @@ class BucketReader:
                 units = max(size, batch * self._unit // 2)
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                taken = await self._pool.acquire(units)
+                credit = await self._pool.acquire(units)
         except TimeoutError:
             raise TooManyRequests("too much is being read at once") from None
         if self._error is not None:
-            self._pool.release(taken)
+            self._pool.release(credit)
             return
-        if not self._pulls:
-            self._left_of_pull = batch
-        self._pulls.append((batch, taken))
-        self._waits = waits
+        slot.begin(batch, credit, waits=waits)
         # Where one of the newest was overwritten, a pull may wait for its successor.
         expires = _MOMENT_SECONDS if waits or self._latest else 0.0
-        await self._consumer.pull(self._inbox.subject, batch, expires, **more)
+        await self._consumer.pull(slot.subject, batch, expires, **more)
 
     async def _wait(self) -> None:
-        while not (self._moved.is_set() or self._drained):
+        while not (self._moved.is_set() or self._drained or self._error):
             before = self._delivered
             try:
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -329,17 +377,17 @@ class BucketReader:
         self._error = self._error or error
         self._moved.set()
 
-    def _pull_is_over(self) -> None:
-        if self._pulls:
-            self._pool.release(self._pulls.popleft()[1])
-        self._left_of_pull = self._pulls[0][0] if self._pulls else 0
+    def _pull_is_over(self, slot: PullSlot) -> None:
+        self._pool.release(slot.end())
         self._moved.set()
 
-    def _take(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+    def _take(
+        self, slot: PullSlot, subject: bytes, reply: bytes, headers: bytes, data: bytes
+    ) -> None:
         if self._error is not None:
             return
         if not reply:
-            self._take_status(headers)
+            self._take_status(slot, headers)
             return
         words = reply.split(b".")
         place = 5 if len(words) == 9 else 7
@@ -356,27 +404,26 @@ class BucketReader:
             # Of a bucket that sources another one, servers deliver that one's subjects, too, and
             # do not count them.
             self._expected += 1
-        self._left_of_pull -= 1
-        if not self._left_of_pull:
-            self._pull_is_over()
+        slot.left -= 1
+        if not slot.left:
+            self._pull_is_over(slot)
 
-    def _take_status(self, headers: bytes) -> None:
+    def _take_status(self, slot: PullSlot, headers: bytes) -> None:
         code, text = status(headers)
         if text == _COMPLETED or code == b"100":
             return
-        if code in _NOTHING_LEFT and self._pulls:
-            delivered = self._pulls[0][0] - self._left_of_pull
+        if code in _NOTHING_LEFT:
             self._drained = self._is_tail = True
             self._expected = self._delivered
-            self._exactly = self._exactly or delivered > 0 or self._waits
-            self._pull_is_over()
-        elif _MAX_BYTES in text and self._pulls and self._batch_bytes is not None:
-            if self._left_of_pull == self._pulls[0][0]:
+            self._exactly = self._exactly or not slot.is_untouched or slot.waits
+            self._pull_is_over(slot)
+        elif _MAX_BYTES in text and self._batch_bytes is not None:
+            if slot.is_untouched:
                 if self._batch_bytes >= min(self._max_batch_bytes, 2 * self._largest):
                     self._refuse(text)
                     return
                 self._batch_bytes *= 2
-            self._pull_is_over()
+            self._pull_is_over(slot)
         elif headers.startswith(NO_RESPONDERS):
             self._fail(Unavailable("NATS does not deliver what is asked for"))
         elif code == b"400" or text.startswith(b"Exceeded MaxRequest"):

@@ -32,6 +32,7 @@ class SharedRuns(Generic[T]):
         self._turns = asyncio.Semaphore(at_once)
         self._wait = wait
         self._to_begin: dict[Hashable, _Run[T]] = {}
+        self._running: dict[Hashable, _Run[T]] = {}
 
     async def result(self, wanted: Hashable, make: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `make`, which callers with the same key share.
@@ -48,16 +49,23 @@ class SharedRuns(Generic[T]):
         return await run.result()
 
     async def _run(self, run: "_Run[T]", wanted: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        def begun() -> None:
+            if self._to_begin.get(wanted) is run:
+                del self._to_begin[wanted]
+
+        deadline = asyncio.get_running_loop().time() + self._wait
         try:
-            async with self.turn():
-                self._begun(run, wanted)
+            if wanted in self._running:
+                # Side by side, two of the same take twice as long as one after the other.
+                await asyncio.wait({self._running[wanted].task}, timeout=self._wait / 2)
+            async with self._turn(deadline):
+                begun()
+                self._running[wanted] = run
                 return await make()
         finally:
-            self._begun(run, wanted)
-
-    def _begun(self, run: "_Run[T]", wanted: Hashable) -> None:
-        if self._to_begin.get(wanted) is run:
-            del self._to_begin[wanted]
+            begun()
+            if self._running.get(wanted) is run:
+                del self._running[wanted]
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -66,8 +74,13 @@ class SharedRuns(Generic[T]):
         Raises:
             TooManyRequests: there was no turn in time.
         """
+        async with self._turn(asyncio.get_running_loop().time() + self._wait):
+            yield
+
+    @asynccontextmanager
+    async def _turn(self, deadline: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._wait):
+            async with asyncio.timeout_at(deadline):
                 await self._turns.acquire()
         except TimeoutError:
             raise TooManyRequests(f"too many {self._what} at once") from None

@@ -12,11 +12,17 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.entries import JetStreamEntries
+from jetkv_gateway.jetstream.key_lists import KeyList
 from jetkv_gateway.jetstream.listing import JetStreamListings
 from jetkv_gateway.jetstream.pages import JetStreamPages
+from jetkv_gateway.jetstream.shared_runs import SharedRuns
 from jetkv_gateway.kv.store import Store
 
 __all__ = ["open_store"]
+
+_LISTINGS_AT_ONCE = 4
+"""They share the event loop with all else."""
+_LISTINGS_WAIT_SECONDS = 5.0
 
 
 def open_store(
@@ -35,12 +41,15 @@ def open_store(
     js = JetStream(connection, naming, timeout, in_flight_bytes)
     cache = BucketCache(js)
     entries = JetStreamEntries(js, cache)
+    runs: SharedRuns[KeyList] = SharedRuns(
+        "listings", at_once=_LISTINGS_AT_ONCE, wait=_LISTINGS_WAIT_SECONDS
+    )
     buckets = JetStreamBuckets(js, cache)
     return Store(
         entries=entries,
         batches=JetStreamBatches(js, cache),
-        listings=JetStreamListings(js, cache),
-        pages=JetStreamPages(js, cache, entries),
+        listings=JetStreamListings(js, cache, runs),
+        pages=JetStreamPages(js, cache, entries, runs),
         readings=JetStreamReadings(js, cache),
         bulk_deletes=JetStreamBulkDeletes(js, cache),
         buckets=buckets,

@@ -1,5 +1,6 @@
 """Converts delivered messages of bulk reads to entries."""
 
+import math
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,6 +16,11 @@ from jetkv_gateway.kv.timestamps import rfc3339
 __all__ = ["Stored", "entry_of", "key_of", "meta_of"]
 
 _SIZE = re.compile(rb"Nats-Msg-Size: ([0-9]+)\r\n\r\n\Z")
+_BARE = b"NATS/1.0\r\nNats-Msg-Size: "
+_BARE_BYTES = len(_BARE)
+"""The headers of a value that was stored without any begin so."""
+_PUT = Operation.PUT
+_new = tuple.__new__
 _SHORT_BLOCK = 128
 """The longest header block in bytes that is worth caching: values of the same type have equal
 blocks."""
@@ -45,6 +51,17 @@ def meta_of(message: Message, lifetime: Lifetime | None, now: float) -> Stored:
         now: the event loop's time.
     """
     subject, revision, stored_at, headers, _ = message
+    size_text = headers[_BARE_BYTES:-4]
+    if headers.startswith(_BARE) and size_text.isdigit():
+        # Nearly every message: so what follows is done without a call in Python where it can be.
+        key = subject.decode("ascii") if plain(subject) else key_of(subject)
+        operation, expires_at = _PUT, None
+        if lifetime is not None and lifetime.max_age != math.inf:
+            expires_at = lifetime.expires_at(stored_at, None)
+            if lifetime.is_expired(stored_at / 1e9, None, now):
+                operation = Operation.PURGE
+        bare = _new(KeyMeta, (key, revision, stored_at, int(size_text), None, expires_at))
+        return _new(Stored, (bare, operation))
     found = _SIZE.search(headers)
     block = without_size(headers)
     kind = _kind(block)
