@@ -221,11 +221,11 @@ class EntryMeta:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What `touch` has done.
+    """The result of `touch`.
 
     Attributes:
-        revision: of the value, which `touch` has written again.
-        expires_at: when it expires now, in UTC, right to a second; None if it does not.
+        revision: the value's new revision: `touch` writes the value again.
+        expires_at: when the value expires now, in UTC, to the second; None for never.
     """
 
     revision: int

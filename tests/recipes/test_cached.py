@@ -61,7 +61,7 @@ async def test_another_client_finds_what_was_stored(kv, http, bucket, source) ->
     assert source.asked == ["a"]
 
 
-async def test_eight_who_ask_at_once_share_one_computation(kv, bucket, source) -> None:
+async def test_eight_calls_at_once_share_one_computation(kv, bucket, source) -> None:
     load = cached(kv.bucket(bucket.name), key="{id}")(as_function(source))
     source.go.clear()
     asking = [asyncio.create_task(load("a")) for _ in range(RACERS)]
@@ -79,7 +79,7 @@ def as_function(source: Source):
     return load
 
 
-async def test_all_who_wait_get_the_exception_and_nothing_is_stored(kv, bucket, source) -> None:
+async def test_all_waiting_calls_get_the_error_and_nothing_is_stored(kv, bucket, source) -> None:
     load = cached(kv.bucket(bucket.name))(as_function(source))
     source.go.clear()
     source.error = ZeroDivisionError()
@@ -92,9 +92,7 @@ async def test_all_who_wait_get_the_exception_and_nothing_is_stored(kv, bucket, 
     assert bucket.keys() == []
 
 
-async def test_those_who_wait_go_on_when_the_one_who_computes_is_cancelled(
-    kv, bucket, source
-) -> None:
+async def test_waiting_calls_go_on_when_the_computing_one_is_cancelled(kv, bucket, source) -> None:
     load = cached(kv.bucket(bucket.name))(as_function(source))
     source.go.clear()
     first = asyncio.create_task(load("a"))
@@ -199,7 +197,7 @@ async def test_what_is_computed_while_it_is_invalidated_is_not_kept(kv, bucket, 
     assert await load("a") == ["a", "2"]
 
 
-async def test_a_value_that_needs_itself_is_said(kv, bucket) -> None:
+async def test_a_value_that_depends_on_itself_is_an_error(kv, bucket) -> None:
     @cached(kv.bucket(bucket.name))
     async def endless() -> int:
         return await endless() + 1

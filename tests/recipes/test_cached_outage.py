@@ -65,7 +65,7 @@ def outage(tmp_path: Path) -> Iterator[Outage]:
         yield Outage(nats, http, stack.enter_context(relay_to(http)))
 
 
-def test_with_nats_away_one_call_asks_and_the_others_wait_for_nobody(outage, source) -> None:
+def test_with_nats_away_one_call_tries_and_the_others_do_not_wait(outage, source) -> None:
     with Client(outage.url) as client:
         load = cached(client.kv().bucket("cache"), key="{id}")(source.__call__)
         outage.nats.kill()
@@ -95,7 +95,8 @@ async def test_a_gateway_that_is_silent_is_waited_for_once_and_for_no_longer_tha
             gateway.pause()
             begun = time.monotonic()
             assert await load_quickly("b") == "b.2"
-            assert 0.3 <= time.monotonic() - begun < 0.3 + AT_ONCE
+            # The first attempt has two thirds of the time. A second one follows if it fits.
+            assert 0.2 <= time.monotonic() - begun < 0.3 + AT_ONCE
             begun = time.monotonic()
             for _ in range(20):
                 await load_quickly("c")
@@ -114,7 +115,7 @@ def test_what_one_function_finds_out_holds_for_all_of_a_client(outage, source) -
         assert outage.asked == asked
 
 
-def test_a_value_that_was_seen_lately_stands_in(outage, source) -> None:
+def test_a_recent_value_is_used_during_an_outage(outage, source) -> None:
     with Client(outage.url) as client:
         load = cached(client.kv().bucket("cache"), key="{id}")(source.__call__)
         assert load("a") == "a.1"
@@ -126,7 +127,7 @@ def test_a_value_that_was_seen_lately_stands_in(outage, source) -> None:
 
 
 @pytest.mark.parametrize("stale", [0, 0.05])
-def test_a_value_stands_in_for_no_longer_than_asked(outage, source, stale: float) -> None:
+def test_a_recent_value_is_used_for_no_longer_than_stale(outage, source, stale: float) -> None:
     with Client(outage.url) as client:
         load = cached(client.kv().bucket("cache"), key="{id}", stale=stale)(source.__call__)
         assert load("a") == "a.1"
@@ -138,7 +139,7 @@ def test_a_value_stands_in_for_no_longer_than_asked(outage, source, stale: float
         assert load("a") == "a.3"
 
 
-def test_a_value_that_was_invalidated_does_not_stand_in(outage, source) -> None:
+def test_an_invalidated_value_is_not_used_during_an_outage(outage, source) -> None:
     with Client(outage.url) as client:
         load = cached(client.kv().bucket("cache"), key="{id}")(source.__call__)
         load("a")
@@ -199,7 +200,7 @@ def test_times_that_make_no_sense_are_refused(sync_kv, bucket, wrong) -> None:
         cached(sync_kv.bucket(bucket.name), **wrong)
 
 
-def test_what_is_recent_is_bounded_in_number_and_bytes() -> None:
+def test_recent_values_are_limited_in_number_and_bytes() -> None:
     recent = RecentValues(60)
     for number in range(2000):
         recent.add(str(number), b"x")

@@ -83,7 +83,7 @@ async def test_a_claim_applied_without_an_answer_is_won(relay, relayed_dedup, de
     assert (await dedup.claim("c")).result == 1
 
 
-async def test_a_claim_that_arrives_late_is_won_by_nobody_who_gave_up(
+async def test_a_claim_that_arrives_late_is_not_won_by_a_caller_that_gave_up(
     relay, relayed_dedup, dedup
 ) -> None:
     relay.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)

@@ -98,7 +98,7 @@ def test_a_rollout_is_the_same_in_every_process() -> None:
 @pytest.mark.parametrize(
     "bad", [b"{", b"\xff", b'{"enabled": 1}', b'{"enabled": true, "rollout": 2}']
 )
-async def test_a_value_that_is_no_flag_leaves_the_last_good_one(bad, kv, bucket, words) -> None:
+async def test_a_value_that_is_no_flag_leaves_the_last_valid_one(bad, kv, bucket, words) -> None:
     put(bucket, "one", {"enabled": True})
     async with AsyncFlags(kv.bucket(bucket.name)) as flags:
         bucket.put("one", bad)
@@ -169,7 +169,7 @@ async def test_flags_are_started_once(kv, bucket) -> None:
             await flags.start()
 
 
-async def test_while_the_wire_is_cut_the_last_flags_stand_and_are_stale(
+async def test_while_the_connection_is_cut_the_flags_keep_their_values_and_are_stale(
     relay, relayed, bucket
 ) -> None:
     put(bucket, "one", 1)
@@ -199,7 +199,7 @@ async def test_a_filter_that_is_no_text_is_refused(kv, bucket) -> None:
         AsyncFlags(kv.bucket(bucket.name), filter=["a"])
 
 
-async def test_while_the_bucket_is_gone_the_last_flags_stand(kv, http, bucket) -> None:
+async def test_while_the_bucket_is_gone_the_flags_keep_their_values(kv, http, bucket) -> None:
     put(bucket, "one", True)
     async with AsyncFlags(kv.bucket(bucket.name)) as flags:
         http.delete(bucket.path)

@@ -146,7 +146,7 @@ async def test_a_short_cut_does_not_lose_a_lock(kv, relay, relayed, make_bucket)
     await lock.release()
 
 
-async def test_a_lock_that_somebody_deleted_is_lost_before_its_time_is_up(kv, make_bucket) -> None:
+async def test_a_lock_whose_key_is_deleted_is_lost_before_its_ttl_ends(kv, make_bucket) -> None:
     bucket = kv.bucket(make_bucket(ttl_seconds=4).name)
     told = []
 
@@ -225,7 +225,7 @@ async def test_a_bucket_without_a_ttl_is_refused(kv, bucket) -> None:
     assert not await kv.bucket(bucket.name).exists("x")
 
 
-async def test_what_others_stored_under_the_key_is_somebody_elses(kv, lasting) -> None:
+async def test_a_document_of_another_program_belongs_to_another_owner(kv, lasting) -> None:
     await kv.bucket(lasting, bytes).put("x", b"\xff")
     with pytest.raises(LockTimeoutError, match="held by another holder"):
         await AsyncLock(kv.bucket(lasting), "x").acquire(timeout=0)

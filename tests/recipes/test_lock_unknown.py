@@ -57,7 +57,7 @@ async def test_an_acquire_that_arrives_late_does_not_disturb_the_one_that_did(
         lock.check()
 
 
-async def test_an_acquire_that_lands_after_all_is_not_held_by_who_gave_up(
+async def test_an_acquire_that_arrives_late_is_not_held_by_a_caller_that_gave_up(
     kv, relay, relayed, locks
 ) -> None:
     relay.lose("PUT", Loss.LATE, Loss.REQUEST, Loss.REQUEST)

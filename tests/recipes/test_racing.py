@@ -145,7 +145,7 @@ def test_a_command_that_is_released_by_each_is_won_by_each(race, lasting) -> Non
     race(claim_and_release)
 
 
-def test_eight_who_update_one_session_all_count(race, sync_kv, lasting) -> None:
+def test_eight_updates_of_one_session_at_once_all_count(race, sync_kv, lasting) -> None:
     sessions = Sessions(sync_kv.bucket(lasting, Cart))
     id = sessions.start(Cart())
 
@@ -159,7 +159,7 @@ def test_eight_who_update_one_session_all_count(race, sync_kv, lasting) -> None:
     assert sessions.get(id) == Cart(RACERS * ROUNDS)
 
 
-def test_a_session_that_one_of_eight_ends_is_revived_by_none(race, sync_kv, lasting) -> None:
+def test_a_session_that_one_of_eight_ends_stays_ended(race, sync_kv, lasting) -> None:
     sessions = Sessions(sync_kv.bucket(lasting))
     id = sessions.start({})
 
@@ -192,7 +192,7 @@ def test_eight_clients_that_cache_agree_on_the_value_that_was_stored(race, sync_
     assert race(ask_again) == [stored] * RACERS
 
 
-def test_eight_who_write_flags_are_all_seen_by_eight_who_read(race, bucket) -> None:
+def test_eight_readers_see_the_flags_of_eight_writers(race, bucket) -> None:
     def write_and_read(kv, number: int) -> list[bool]:
         values = kv.bucket(bucket.name)
         with Flags(values) as flags:

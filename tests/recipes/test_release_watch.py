@@ -1,4 +1,4 @@
-"""What wakes those who wait for a lock, long before they would look again."""
+"""A release of a lock wakes a waiting `acquire` long before its next poll."""
 
 import asyncio
 
@@ -10,24 +10,24 @@ LONG = 3600.0
 
 
 @pytest.fixture
-async def bell(kv, bucket):
+async def release_watch(kv, bucket):
     bucket.put("x", "1")
     found = AsyncReleaseWatch(kv.bucket(bucket.name), "x")
     yield found
     await found.aclose()
 
 
-async def test_it_rings_once_it_watches_since_what_happened_before_was_not_seen(bell) -> None:
+async def test_a_wait_ends_when_the_watch_opens_as_a_release_may_be_missed(release_watch) -> None:
     async with asyncio.timeout(10):
-        await bell.wait(LONG)
+        await release_watch.wait(LONG)
 
 
-async def test_it_rings_when_the_key_is_deleted_and_not_when_it_is_written(
-    bell, kv, bucket
+async def test_a_wait_ends_when_the_key_is_deleted_and_not_when_it_is_written(
+    release_watch, kv, bucket
 ) -> None:
     async with asyncio.timeout(10):
-        await bell.wait(LONG)
-        waiting = asyncio.create_task(bell.wait(LONG))
+        await release_watch.wait(LONG)
+        waiting = asyncio.create_task(release_watch.wait(LONG))
         bucket.put("x", "2")
         bucket.put("y", "1")
         bucket.delete("y")
@@ -39,7 +39,7 @@ async def test_it_rings_when_the_key_is_deleted_and_not_when_it_is_written(
         await waiting
 
 
-async def test_without_a_bucket_it_does_not_ring_and_the_wait_ends_in_time(kv, bucket_name) -> None:
-    bell = AsyncReleaseWatch(kv.bucket(bucket_name), "x")
-    await bell.wait(0.05)
-    await bell.aclose()
+async def test_without_a_bucket_a_wait_ends_in_time(kv, bucket_name) -> None:
+    release_watch = AsyncReleaseWatch(kv.bucket(bucket_name), "x")
+    await release_watch.wait(0.05)
+    await release_watch.aclose()

@@ -57,7 +57,7 @@ async def test_the_next_period_is_another_job(jobs) -> None:
     assert (await jobs.run_once("report:2026-11-29", lambda: 2)).ran
 
 
-async def test_a_host_that_comes_meanwhile_is_told_who_runs_it(kv, name, jobs, others) -> None:
+async def test_a_host_that_calls_meanwhile_learns_who_runs_it(kv, name, jobs, others) -> None:
     go = asyncio.Event()
     running = asyncio.create_task(jobs.run_once(TODAY, go.wait))
     await eventually(lambda: kv.bucket(name).exists(TODAY), "it is claimed")
@@ -115,7 +115,7 @@ CommandDedup(bucket, holder="crashed").run_once(sys.argv[3], lambda: os._exit(7)
 """
 
 
-def test_after_a_crash_nobody_runs_a_job_before_the_ttl_is_up(http, sync_kv, make_bucket) -> None:
+def test_after_a_crash_no_host_runs_a_job_before_the_ttl_ends(http, sync_kv, make_bucket) -> None:
     short = make_bucket(ttl_seconds=2).name
     jobs = CommandDedup(sync_kv.bucket(short))
     crashed = subprocess.run([sys.executable, "-c", CRASH, http.url, short, TODAY], timeout=30)

@@ -177,7 +177,9 @@ async def test_a_watch_goes_on_after_a_value_that_does_not_fit(
 @pytest.mark.parametrize(
     "kind", [5, "Session", Session(user="a"), object()], ids=["5", "a name", "a value", "an object"]
 )
-async def test_what_is_no_type_of_values_is_refused_at_once(make, nobody: str, kind: Any) -> None:
+async def test_a_bucket_of_something_that_is_no_type_is_refused_at_once(
+    make, nobody: str, kind: Any
+) -> None:
     async with make(nobody) as client:
         with pytest.raises(InvalidArgumentError, match="pydantic cannot validate"):
             client.kv().bucket("b", kind)

@@ -124,7 +124,7 @@ async def test_a_key_has_one_change_in_a_transaction(atomic: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", [0, -1, True, 1.5, "1"])
-async def test_what_is_no_revision_is_refused_before_anything_is_sent(
+async def test_an_invalid_revision_of_an_update_is_refused_before_anything_is_sent(
     make: MakeClient, nobody: str, revision: Any
 ) -> None:
     async with make(nobody) as client:
@@ -188,7 +188,7 @@ async def test_modify_many_refuses_what_is_no_change(atomic: Any, result: Any) -
         await atomic.modify_many(["a"], lambda _values: result)
 
 
-async def test_of_transfers_at_once_none_is_lost(atomic: Any, http: Http) -> None:
+async def test_transfers_at_once_are_all_counted(atomic: Any, http: Http) -> None:
     await atomic.put("a", 100)
     await atomic.put("b", 100)
 

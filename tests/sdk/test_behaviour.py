@@ -105,7 +105,7 @@ async def test_a_refused_value_leaves_what_was_there(api: Api, make_bucket) -> N
 
 @pytest.mark.parametrize("reader", APIS)
 @pytest.mark.parametrize("writer", APIS)
-async def test_what_one_way_writes_every_way_reads(
+async def test_a_value_written_by_one_api_is_read_by_all(
     writer: str, reader: str, http: Http, bucket: str
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -116,7 +116,7 @@ async def test_what_one_way_writes_every_way_reads(
     assert (found.key, found.value, found.revision) == ("é/ü", b"\x00\xff", revision)
 
 
-async def test_all_ways_see_the_same_entry(http: Http, bucket: str) -> None:
+async def test_all_apis_see_the_same_entry(http: Http, bucket: str) -> None:
     async with AsyncExitStack() as stack:
         apis = [await open_api(stack, name, http) for name in APIS]
         await apis[0].put(bucket, "k", b"v")
@@ -125,7 +125,7 @@ async def test_all_ways_see_the_same_entry(http: Http, bucket: str) -> None:
     assert seen[1:] == seen[:1] * 2
 
 
-async def test_all_ways_see_the_same_bucket(http: Http, bucket: str) -> None:
+async def test_all_apis_see_the_same_bucket(http: Http, bucket: str) -> None:
     async with AsyncExitStack() as stack:
         apis = [await open_api(stack, name, http) for name in APIS]
         seen = [await api.bucket_info(bucket) for api in apis]

@@ -241,7 +241,9 @@ async def test_what_is_not_there_is_computed_and_stored(opened: Any, bucket: Buc
     assert bucket.get("k").value == b"5"
 
 
-async def test_of_two_who_compute_the_first_to_store_wins(opened: Any, bucket: Bucket) -> None:
+async def test_of_two_calls_that_compute_the_first_to_store_wins(
+    opened: Any, bucket: Bucket
+) -> None:
     def compute() -> int:
         bucket.put("k", b"1")
         return 2
@@ -279,7 +281,7 @@ async def test_a_bucket_that_differs_is_not_taken_for_what_was_asked(
     assert said in str(caught.value)
 
 
-async def test_many_who_want_the_same_bucket_get_it(http: Http, new_bucket: str) -> None:
+async def test_many_calls_for_the_same_bucket_get_it(http: Http, new_bucket: str) -> None:
     with Client(http.url) as client:
 
         def create() -> Any:

@@ -145,7 +145,7 @@ async def test_a_deletion_has_to_say_which_keys(
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10_001, True, 1.0, "5", None])
-async def test_a_limit_that_is_none_is_refused_before_it_is_sent(
+async def test_an_invalid_limit_is_refused_before_it_is_sent(
     client: Any, nobody: str, limit: Any
 ) -> None:
     with pytest.raises(errors.InvalidArgumentError, match="limit must be a whole number"):
@@ -153,7 +153,7 @@ async def test_a_limit_that_is_none_is_refused_before_it_is_sent(
 
 
 @pytest.mark.parametrize("older_than", [5, timedelta(seconds=-1), timedelta(milliseconds=1)])
-async def test_an_age_that_is_none_is_refused(client: Any, older_than: Any) -> None:
+async def test_an_invalid_age_is_refused(client: Any, older_than: Any) -> None:
     with pytest.raises(errors.InvalidArgumentError, match="older_than"):
         await client.kv().bucket("b").compact(older_than=older_than)
 

@@ -115,7 +115,7 @@ def test_every_method_for_callers_is_described(sync: Any, twin: Any) -> None:
     assert sync.__doc__ or sync.__name__.startswith("__")
 
 
-def test_the_sync_client_is_what_its_async_twin_makes() -> None:
+def test_the_sync_client_is_up_to_date_with_its_async_twin() -> None:
     done = subprocess.run(
         [sys.executable, "tools/unasync.py", "--check"],
         cwd=ROOT,

@@ -69,7 +69,7 @@ async def test_https_by_an_authority_of_ones_own(make, tls, trust) -> None:
             assert (await client.kv().bucket("b").get("k")).value == 1
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(make, tls) -> None:
+async def test_a_certificate_that_is_not_trusted_is_refused_at_once(make, tls) -> None:
     with scripted(GET, tls=tls) as server:
         async with make(server.url) as client:
             with pytest.raises(UnavailableError, match="certificate") as caught:

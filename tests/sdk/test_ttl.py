@@ -217,7 +217,7 @@ async def test_changes_of_a_transaction_take_a_ttl(bucket: Any, native: Native) 
 
 
 @every_bad_ttl
-async def test_what_is_no_ttl_is_refused_before_anything_is_sent(
+async def test_an_invalid_ttl_is_refused_before_anything_is_sent(
     make: MakeClient, nobody: str, ttl: Any
 ) -> None:
     async with make(nobody) as client:
@@ -233,7 +233,7 @@ async def test_what_is_no_ttl_is_refused_before_anything_is_sent(
 
 
 @every_bad_ttl
-async def test_what_is_no_ttl_cannot_be_part_of_a_transaction(
+async def test_an_invalid_ttl_cannot_be_part_of_a_transaction(
     make: MakeClient, nobody: str, ttl: Any
 ) -> None:
     async with make(nobody) as client:
@@ -249,7 +249,7 @@ async def apply_put(bucket: Any, ttl: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", [0, -1, True, 1.5, "1"])
-async def test_what_is_no_revision_is_refused_by_touch(
+async def test_an_invalid_revision_is_refused_by_touch(
     make: MakeClient, nobody: str, revision: Any
 ) -> None:
     async with make(nobody) as client:

@@ -90,7 +90,7 @@ async def test_a_deleted_bucket_ends_the_watch_with_a_word(make, http, bucket) -
     assert (caught.value.reason, caught.value.last_revision) == ("bucket_deleted", 1)
 
 
-async def test_a_bucket_that_became_another_one_while_nobody_looked_is_told(
+async def test_a_bucket_that_was_created_again_unseen_is_an_error(
     make, gateway, http, bucket
 ) -> None:
     async with make(gateway.http.url) as client, client.kv().bucket(bucket.name).watch() as watch:
@@ -140,7 +140,9 @@ async def test_a_snapshot_that_breaks_off_goes_on_and_is_complete(
     assert [key for key, _ in seen] == keys
 
 
-async def test_a_reader_who_is_dropped_for_being_slow_loses_no_key(make, nats, make_bucket) -> None:
+async def test_a_reader_that_is_dropped_for_being_slow_loses_no_key(
+    make, nats, make_bucket
+) -> None:
     bucket = make_bucket(history=1)
     with running_gateway(nats.url, watch_queue=16, watch_queue_bytes=64 * 1024) as http:
         async with make(http.url) as client, client.kv().bucket(bucket.name).watch() as watch:

@@ -108,7 +108,7 @@ async def all_gone(life: Life) -> None:
     await eventually(empty, "all values have expired")
 
 
-async def test_a_typed_watch_of_some_keys_heals_and_deletes_have_no_value(make, brief) -> None:
+async def test_a_typed_watch_of_some_keys_resyncs_and_deletes_have_no_value(make, brief) -> None:
     for key in ("a.1", "b.1", "other.1"):
         await brief.kv.put(key, b"1")
     async with (
@@ -127,7 +127,7 @@ async def test_a_typed_watch_of_some_keys_heals_and_deletes_have_no_value(make, 
     ]
 
 
-async def test_where_deletes_are_not_wanted_it_heals_without_them(make, brief) -> None:
+async def test_a_watch_without_deletes_resyncs_without_them(make, brief) -> None:
     await brief.kv.put("a", b"1")
     async with (
         make(brief.gateway.http.url) as client,
@@ -142,7 +142,7 @@ async def test_where_deletes_are_not_wanted_it_heals_without_them(make, brief) -
         assert await take(watch, 1) == [("c", 4, "put", None)]
 
 
-async def test_a_reader_that_stops_while_its_watch_heals_gets_the_rest_on_resume(
+async def test_a_reader_that_stops_while_its_watch_resyncs_gets_the_rest_on_resume(
     make, brief
 ) -> None:
     await brief.kv.put("a", b"1")
@@ -179,7 +179,7 @@ async def test_a_watch_without_a_snapshot_is_lost_and_says_what_to_do(
     assert (caught.value.reason, caught.value.last_revision) == ("resync", 1)
 
 
-async def test_another_bucket_of_the_name_is_no_healing(make, gateway, http, bucket) -> None:
+async def test_another_bucket_of_the_name_is_not_resynced(make, gateway, http, bucket) -> None:
     bucket.put("a", "1")
     async with (
         make(gateway.http.url) as client,
@@ -226,7 +226,7 @@ def stream(*events: str | bytes) -> bytes:
     return answer(200, text, kind="text/event-stream")
 
 
-async def test_a_second_resync_within_the_healing_begins_it_again(make) -> None:
+async def test_a_second_resync_within_the_first_starts_again(make) -> None:
     steps = [
         INFO,
         stream(updates(1, 2), SNAPSHOT_END, RESYNC),

@@ -150,7 +150,7 @@ def test_a_codec_of_ones_own_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("kind", [object(), "Session", 7])
-def test_what_is_no_type_is_refused(kind) -> None:
+def test_a_codec_for_something_that_is_no_type_is_refused(kind) -> None:
     with pytest.raises(InvalidArgumentError):
         codec_for(kind)
 

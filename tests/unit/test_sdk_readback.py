@@ -289,7 +289,7 @@ class Working(pydantic.BaseModel):
         return len(self.name)
 
 
-def test_what_is_private_and_at_its_default_or_computed_is_in_nobodys_way() -> None:
+def test_private_parts_at_their_default_and_computed_parts_are_no_difference() -> None:
     value = Working(name="ada")
     assert value.loud == "ADA"
     codec = codec_for(Working)

@@ -90,7 +90,7 @@ def test_deletes_that_are_not_wanted_are_not_made_up() -> None:
     ]
 
 
-def test_a_reader_that_stops_while_it_heals_keeps_its_place() -> None:
+def test_a_reader_that_stops_within_a_resync_keeps_its_position() -> None:
     watch = begun(*AB)
     came = watch.feed(update(5, "b", b"2") + update(6, "c"))
     assert [one.position for one in came] == [None, None]
@@ -138,7 +138,7 @@ def test_a_key_that_comes_and_goes_while_it_is_read_is_told_once() -> None:
     assert told(found) == [("a", 5, "delete", None)]
 
 
-def test_a_bucket_that_was_set_back_tells_what_it_has_now() -> None:
+def test_a_bucket_that_went_back_reports_its_values() -> None:
     watch = begun(*AB, update(9, "c"))
     found = feed(
         watch, update(1, "a") + update(2, "b", b"other") + update(4, "c") + snapshot_end(4)
@@ -185,7 +185,7 @@ def test_after_a_long_outage_it_is_taken_at_once() -> None:
     assert watch.delay(0.0, 1.0, lasted=0.0) == 0.0
 
 
-def test_a_gateway_that_asks_for_it_again_and_again_is_asked_less_and_less_often() -> None:
+def test_repeated_resyncs_reconnect_later_each_time() -> None:
     watch = session(snapshot=True)
     delays = []
     for number in range(4):

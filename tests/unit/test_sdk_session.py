@@ -240,7 +240,7 @@ def test_hours_of_trouble_are_outlasted() -> None:
     assert max(watch.delay(0.0, 1.0, lasted=0.0) for _ in range(3000)) == 5.0
 
 
-def test_nobody_on_the_way_can_put_a_watch_to_sleep() -> None:
+def test_a_long_retry_after_does_not_stop_a_watch() -> None:
     assert session().delay(86_400.0, 1.0, lasted=0.0) == 30.0
 
 

@@ -36,7 +36,7 @@ class AsyncBatches(AsyncEntries[T], Generic[T]):
         return read_snapshot(await self._endpoint.call(request), request, wanted, self._decode)
 
     def transaction(self) -> AsyncTransaction[T]:
-        """Return a context that collects changes and applies all of them or none when it ends.
+        """Return a context that collects changes. Its end applies either all of them or nothing.
 
         This needs nats-server 2.12 or newer, and a bucket with `batches`.
         """

@@ -61,9 +61,9 @@ class AsyncBucket(AsyncBatches[T], AsyncListing[T], Generic[T]):
                 differences. For this it remembers the keys that it returned as live, about 200
                 bytes each, unless you set `ignore_deletes`.
             resume_after: start with every key that changed after this revision.
-            bucket_created_at: the watch's attribute of this name, from when you read
-                `resume_after`. With it, the watch notices that the bucket was deleted and created
-                again, and that its revisions are others.
+            bucket_created_at: the attribute of this name of the watch that `resume_after` comes
+                from. With it, the new watch notices if the bucket was deleted and created again,
+                which starts the revisions from 1.
             ignore_deletes: do not return deletes. The watch then does not notice that keys are
                 gone.
 

@@ -1,7 +1,7 @@
-"""One gateway, as a client's handles see it: they send requests here and know no more of a client.
+"""The SDK's inner interface: everything that talks to the gateway sends its requests through it.
 
-This is the SDK's inner interface. `Client` makes one `Endpoint` and hands it to its handles (`KV`,
-`Bucket`, `Watch`); recipes get it from `endpoint_of(bucket)`.
+`AsyncClient` makes one `AsyncEndpoint` and hands it to `AsyncKV`, which hands it to buckets and
+watches. None of these knows the client. Recipes get it from `endpoint_of(bucket)`.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""TTLs of single values, as a gateway takes them (docs/http-api.md#ttl-per-key)."""
+"""The TTLs of single values in requests (docs/http-api.md#ttl-per-key)."""
 
 from datetime import timedelta
 from typing import Literal
@@ -13,10 +13,10 @@ MAX_SECONDS = 3_153_600_000
 
 
 def ttl_seconds(ttl: TTL) -> int | Literal["never"]:
-    """Return a TTL as a gateway takes it.
+    """Return a TTL in the form of the API's `ttl_seconds`.
 
     Raises:
-        InvalidArgumentError: it is neither `NEVER` nor whole seconds from 1 to `MAX_SECONDS`.
+        InvalidArgumentError: the TTL is neither `NEVER` nor whole seconds from 1 to `MAX_SECONDS`.
     """
     if ttl is NEVER:
         return "never"
@@ -38,7 +38,7 @@ def ttl_seconds(ttl: TTL) -> int | Literal["never"]:
 
 
 def ttl_headers(ttl: TTL | None) -> dict[str, str]:
-    """Return the headers that give a value a TTL of its own; none if it has none.
+    """Return the headers of a write with a TTL; no headers for None.
 
     Raises:
         InvalidArgumentError: as in `ttl_seconds`.

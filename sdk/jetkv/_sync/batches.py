@@ -37,7 +37,7 @@ class Batches(Entries[T], Generic[T]):
         return read_snapshot(self._endpoint.call(request), request, wanted, self._decode)
 
     def transaction(self) -> Transaction[T]:
-        """Return a context that collects changes and applies all of them or none when it ends.
+        """Return a context that collects changes. Its end applies either all of them or nothing.
 
         This needs nats-server 2.12 or newer, and a bucket with `batches`.
         """

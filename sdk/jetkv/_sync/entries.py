@@ -87,14 +87,14 @@ class Entries(ProcessBound, Generic[T]):
             key: 1 to 512 bytes of text.
             value: a value of the bucket's type.
             ttl: when the value expires: seconds from 1, a timedelta, or `jetkv.NEVER`. None for the
-                TTL of the bucket; the value does not inherit that of the value before it. In a
+                bucket's TTL: a value does not inherit the TTL of the value that it replaces. In a
                 bucket with a `history` above 1, only `create` and `touch` take a TTL.
 
         Raises:
             InvalidArgumentError: the key is invalid, the value does not fit the bucket's type, or
                 the TTL is not whole seconds.
-            BucketUnsuitableError: the bucket, or the server that holds it, cannot give this value
-                that TTL; the error's `shortest_ttl` may say which it can.
+            BucketUnsuitableError: the bucket or its server does not support this TTL; the error's
+                `shortest_ttl` may have the shortest TTL that it supports.
             ValueTooLargeError, BucketFullError: nothing was written.
             OutcomeUnknownError: the value may have been written, or may be written later.
         """
@@ -144,18 +144,19 @@ class Entries(ProcessBound, Generic[T]):
 
         Args:
             key: 1 to 512 bytes of text.
-            ttl: the new TTL: seconds from 1, a timedelta, or `jetkv.NEVER`. None for the TTL that
-                the value has, else that of the bucket.
+            ttl: the new TTL: seconds from 1, a timedelta, or `jetkv.NEVER`. None for the value's
+                own TTL, or else the bucket's.
             revision: renew the value only if the key is at this revision.
 
         Raises:
             KeyNotFoundError: the key has no value.
             RevisionMismatchError: the key is at another revision, or has no value.
-            BucketUnsuitableError: as in `put`; or neither the value nor the bucket has a TTL and
-                none was given.
+            BucketUnsuitableError: as in `put`; or there is no TTL: neither as an argument, nor of
+                the value or the bucket.
             InvalidArgumentError: the key or the revision is invalid, or the TTL is not whole
                 seconds.
-            OutcomeUnknownError: the value may have been renewed, or may be later; touch it again.
+            OutcomeUnknownError: the value may have been renewed, or may be renewed later; call
+                `touch` again.
         """
         request = requests.touch_key(self.name, key, ttl, revision)
         return read_touched(self._endpoint.call(request), request)
