@@ -34,6 +34,10 @@ $(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
 	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt
 	@touch $@
 
+$(VENV)/.deploy: requirements/deploy.txt $(VENV)/.client
+	@$(BIN)/python -m pip install -q -r requirements/deploy.txt
+	@touch $@
+
 # From the command line only: the environment may have a PORT for something else.
 given = $(if $(filter command line,$(origin $1)),$(if $($1),$2 $($1)))
 
@@ -60,7 +64,7 @@ test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package ch
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
 	$(call tier,$(ALONE) tests/containers)
 
-test-deploy: $(VENV)/.client ## the files of deploy/ (Debian's packages systemd and prometheus)
+test-deploy: $(VENV)/.deploy ## the files of deploy/ (Debian's packages systemd and prometheus)
 	$(call tier,$(ALONE) tests/deploy)
 
 test-servers: $(VENV)/.client ## the tests that need a nats-server, on older ones
@@ -110,7 +114,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow; do \
+	cd requirements && for name in run dev ironflow deploy; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 released: $(VENV)/.dev ## at a release: keep its OpenAPI document and public names for the tests
