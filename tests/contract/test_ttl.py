@@ -162,6 +162,19 @@ def test_a_create_with_a_ttl_drops_the_tombstones_before_it(make_bucket) -> None
     assert [entry["operation"] for entry in bucket.history("k").json["entries"]] == ["put"]
 
 
+def test_with_a_history_and_a_ttl_no_value_lives_for_ever(make_bucket) -> None:
+    """It would come back when the delete behind it expires."""
+    bucket = make_bucket(history=5, ttl_seconds=100)
+    bucket.put("k", "v")
+    for answer in (
+        bucket.put("new", "v", JetKV_TTL_Seconds="never", If_None_Match="*"),
+        touch(bucket, "k", JetKV_TTL_Seconds="never"),
+    ):
+        refused(answer, "show again")
+    assert bucket.keys() == ["k"]
+    assert "expires_at" in bucket.get("k").json
+
+
 def test_a_ttl_that_nats_would_lengthen_is_refused(make_bucket) -> None:
     bucket = make_bucket(history=5)
     shortest = bucket.info()["marker_ttl_seconds"]

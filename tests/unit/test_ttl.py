@@ -52,6 +52,17 @@ def test_a_ttl_that_nats_would_lengthen_is_refused_with_the_shortest_that_works(
     assert refused.value.details == {"shortest_ttl_seconds": 60}
 
 
+@given(st.integers(2, 64), st.booleans())
+def test_a_value_outlives_its_bucket_only_where_no_later_revision_can_expire_above_it(
+    history: int, drops_history: bool
+) -> None:
+    with pytest.raises(BucketUnsuitable, match="again"):
+        TtlRules(history, shortest=1, expires=True).check(NEVER, drops_history=drops_history)
+    TtlRules(history, shortest=1, expires=True).check(9, drops_history=True)
+    TtlRules(history, shortest=1).check(NEVER, drops_history=True)
+    TtlRules(history=1, shortest=1, expires=True).check(NEVER, drops_history=drops_history)
+
+
 def test_a_bucket_without_ttls_names_the_setting() -> None:
     with pytest.raises(BucketUnsuitable, match="does not allow") as refused:
         TtlRules(history=1, shortest=None).check(9, drops_history=False)

@@ -57,6 +57,7 @@ def _rules(limits: WriteLimits) -> TtlRules:
     return TtlRules(
         history=limits.history,
         shortest=limits.shortest_ttl,
+        expires=limits.lifetime is not None and limits.lifetime.max_age != math.inf,
         since=None if able else since(Capability.KEY_TTL),
     )
 

@@ -45,12 +45,14 @@ class TtlRules(NamedTuple):
         history: the number of revisions that it keeps of a key.
         shortest: the shortest TTL in seconds that NATS does not change; None if values cannot have
             one.
+        expires: whether the bucket has a TTL.
         since: the first version of nats-server with TTLs if the bucket's server is older; else
             None.
     """
 
     history: int
     shortest: int | None
+    expires: bool = False
     since: str | None = None
 
     def check(self, ttl: int, *, drops_history: bool) -> None:
@@ -74,6 +76,12 @@ class TtlRules(NamedTuple):
                 f"a TTL on this write would show an older value again once it expires: the bucket "
                 f"keeps {self.history} revisions of a key",
                 hint="create the key, or touch it: both drop its older revisions",
+            )
+        if ttl == NEVER and self.expires and self.history > 1:
+            raise BucketUnsuitable(
+                "a value that never expires would show again once a newer value or a delete "
+                f"expires: the bucket has a TTL and keeps {self.history} revisions of a key",
+                hint="store such a value in a bucket with a history of 1",
             )
         if ttl != NEVER and ttl < self.shortest:
             raise BucketUnsuitable(
