@@ -15,6 +15,12 @@ from tests.support.native import Native, native_client
 _TESTS = Path(__file__).parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ttl-seed", type=int, help="Repeat the writes of tests/integration/test_ttl_model.py."
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the slowest files first; `tools/slowest.py` records which these are."""
     lines = (_TESTS / "slowest.tsv").read_text().splitlines()
