@@ -267,6 +267,30 @@ def test_a_retry_of_a_touch_that_was_written_over_changes_nothing(bucket: Bucket
     assert bucket.get("k").json["revision"] == later["revision"]
 
 
+@pytest.mark.parametrize("history", [1, 5])
+@pytest.mark.parametrize(
+    "later", [lambda bucket: bucket.delete("k"), lambda bucket: bucket.put("k", "w")]
+)
+def test_a_retry_of_a_touch_gets_the_first_answer_whatever_the_key_is_now(
+    make_bucket, later, history: int
+) -> None:
+    bucket = make_bucket(history=history)
+    bucket.put("k", "v", JetKV_TTL_Seconds="60", If_None_Match="*")
+    first = touch(bucket, "k", Idempotency_Key="once")
+    later(bucket)
+    again = touch(bucket, "k", Idempotency_Key="once")
+    assert (again.status, again.json["revision"]) == (200, first.json["revision"])
+    assert touch(bucket, "k", Idempotency_Key="another").status in (404, 409)
+
+
+def test_a_retry_of_a_touch_that_was_written_over_does_not_move_its_time(bucket: Bucket) -> None:
+    bucket.put("k", "v", JetKV_TTL_Seconds="60")
+    first = touch(bucket, "k", Idempotency_Key="once").json
+    bucket.put("k", "w", JetKV_TTL_Seconds="60")
+    again = touch(bucket, "k", Idempotency_Key="once").json
+    assert again.get("expires_at", first["expires_at"]) == first["expires_at"]
+
+
 def test_with_a_history_a_touch_drops_what_was_before(make_bucket) -> None:
     bucket = make_bucket(history=5)
     for value in ("a", "b", "c"):

@@ -24,11 +24,14 @@ from jetkv_gateway.kv.errors import (
     RevisionMismatch,
     Unavailable,
 )
-from jetkv_gateway.kv.model import MUST_NOT_EXIST
+from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST
 from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
 from jetkv_gateway.kv.ttl import NEVER, TtlRules
 
 __all__ = ["Touches", "check_ttl", "check_ttls"]
+
+_UNREACHED = MAX_REVISION - 1
+"""A revision that no key is ever at."""
 
 
 async def check_ttl(
@@ -105,9 +108,15 @@ class Touches:
             identity = command.identity
             if last is not None and identity is not None and last.made_by(identity):
                 return self._touched(limits, last)
-            put = await check_ttl(
-                self._renewal(command, limits, last), limits, self._buckets, window
-            )
+            try:
+                put = self._renewal(command, limits, last)
+                put = await check_ttl(put, limits, self._buckets, window)
+            except (KeyNotFound, RevisionMismatch, BucketUnsuitable):
+                # What there is now may have come after this touch.
+                first = await self._first(command, limits, window)
+                if first is None:
+                    raise
+                return first
             try:
                 revision = await self._writes.apply(put, limits, window)
             except RevisionMismatch:
@@ -163,12 +172,8 @@ class Touches:
         self, names: BucketNames, put: Put, revision: int, limits: WriteLimits, window: RetryWindow
     ) -> Touched:
         if put.identity is not None:
-            # A retry gets the time of the first touch while that is stored.
-            subject = names.subject_prefix + put.tokens
-            query = get_sequence(revision)
-            first = await self._writes.read(names, query, subject, put.key, window)
-            if first is not None:
-                return self._touched(limits, first)
+            # It may be a retry, which gets the time of the first touch.
+            return await self._stored(names, put, revision, limits, window)
         lifetime = limits.lifetime
         if lifetime is None:
             return Touched(revision, None)
@@ -178,6 +183,36 @@ class Touches:
         # The answer to a write does not say when it was stored.
         now = self._loop.time() + lifetime.clock
         return Touched(revision, rfc3339(round((now + seconds) * 1000) * 1_000_000))
+
+    async def _first(
+        self, command: Touch, limits: WriteLimits, window: RetryWindow
+    ) -> Touched | None:
+        """Return the first answer to a touch with this idempotency key; None if there was none."""
+        if command.identity is None:
+            return None
+        bucket, key, tokens = command.bucket, command.key, command.tokens
+        # A write that no server can store asks for the id only.
+        asked = Put(bucket, key, tokens, b"", expected=_UNREACHED, identity=command.identity)
+        try:
+            revision = await self._writes.apply(asked, limits, window)
+        except RevisionMismatch:
+            return None
+        names = names_of(self._naming, bucket)
+        return await self._stored(names, command, revision, limits, window)
+
+    async def _stored(
+        self,
+        names: BucketNames,
+        command: Put | Touch,
+        revision: int,
+        limits: WriteLimits,
+        window: RetryWindow,
+    ) -> Touched:
+        """Return what a touch stored, without its time if another write has replaced it."""
+        subject = names.subject_prefix + command.tokens
+        query = get_sequence(revision)
+        first = await self._writes.read(names, query, subject, command.key, window)
+        return Touched(revision, None) if first is None else self._touched(limits, first)
 
     @staticmethod
     def _touched(limits: WriteLimits, last: LastMessage) -> Touched:
