@@ -21,6 +21,7 @@ from jetkv_gateway.http.health import HealthHandlers
 from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
 from jetkv_gateway.http.keys import KeyHandlers
 from jetkv_gateway.http.listing import ListingHandlers
+from jetkv_gateway.http.metrics import METRICS
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
@@ -37,6 +38,8 @@ from jetkv_gateway.kv.store import Store
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
+from jetkv_gateway.telemetry.events import EVENTS
+from jetkv_gateway.telemetry.sampler import Sampler, State
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 from jetkv_gateway.watch.pacing import TurnPacer
 
@@ -152,9 +155,17 @@ def build(
         connection, store.health, store.buckets, wanted, authenticator, hub
     )
     pacer = TurnPacer(_WATCHES_A_TURN)
+    listener = METRICS.listener
+    sampler = Sampler(listener, lambda: State(connection.connected, built.in_flight, hub.lag))
+
+    def write_metrics(accept: str) -> tuple[bytes, str]:
+        sampler.sample()
+        return METRICS.write(accept)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
+        EVENTS.add(listener)
+        sampler.start()
         files.start()
         connection.start()
         readiness.start()
@@ -176,14 +187,16 @@ def build(
                     await hub.close()
             await connection.close()
             files.close()
+            await sampler.close()
+            EVENTS.remove(listener)
 
-    return Gateway(
+    built = Gateway(
         handlers=_handlers(
             KeyHandlers(store.entries),
             ListingHandlers(store.listings, store.pages, store.readings, store.bulk_deletes),
             BatchHandlers(store.batches, store.entries),
             BucketHandlers(store.buckets, store.bucket_changes),
-            HealthHandlers(readiness, auth_required=authenticator.required),
+            HealthHandlers(readiness, write_metrics, auth_required=authenticator.required),
             ApiHandlers(auth_required=authenticator.required),
             WatchHandlers(hub, pacer),
             MergedWatchHandlers(hub, pacer),
@@ -200,6 +213,7 @@ def build(
         policy=policy,
         reload=files.ask,
     )
+    return built
 
 
 def _origins(settings: Settings, authenticator: Authenticator) -> AllowedOrigins:

@@ -15,7 +15,6 @@ _OTHERS = frozenset(
     {
         "JETKV_CONFIG",
         "JETKV_NATS_SERVER",
-        "JETKV_SHARED_METRICS",
         STARTED_BY,
         # Used by compose.yaml, the test kit and the project's own tests.
         "JETKV_BASE",

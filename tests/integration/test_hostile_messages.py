@@ -229,7 +229,7 @@ async def test_each_kind_is_counted_and_logged_once(
         logger.removeHandler(caplog.handler)
     assert _figure(http, "headers") >= before[0] + 6
     assert _figure(http, "subject") >= before[1] + 6
-    said = {text for text in caplog.messages if bucket.name in text and "cannot be read" in text}
+    said = {text for text in caplog.messages if bucket.name in text and "cannot parse" in text}
     assert len(said) == 2, said
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
 from jetkv_gateway.http.preconditions import idempotency_key
+from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.views import View, choose_view, entry_json
 from jetkv_gateway.kv.access import Verb, full_access
 from jetkv_gateway.kv.batches import BatchGet, BatchWrite, Check, Op, Snapshot, read_batch
@@ -109,6 +110,7 @@ class BatchHandlers:
         except GatewayError as error:
             if first and isinstance(error, BucketNotFound):
                 raise
+            report_error(error)
             failed = {"status": error.status, "error": error.message, "code": error.code}
             return failed if error.details is None else {**failed, "details": error.details}
         return {"status": 200, "revision": revision}
@@ -153,4 +155,4 @@ async def _send(call: Call, snapshot: Snapshot, view: View) -> None:
             await call.request.send(bytes(unsent))
             unsent.clear()
     await call.request.send(bytes(unsent))
-    await call.request.end()
+    await call.end()

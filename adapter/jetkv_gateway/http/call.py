@@ -4,18 +4,20 @@ import asyncio
 import itertools
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from jetkv_gateway.http.failures import failure
-from jetkv_gateway.http.metrics import RETRIES
 from jetkv_gateway.http.paths import parse_query
+from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import JSON_BASE, Route
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, PermissionDenied
 from jetkv_gateway.kv.retries import Retries
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["JSON_LINE", "Call", "ClientGone", "Handler", "new_request_id", "sane_request_id"]
 
@@ -65,9 +67,13 @@ class Call:
         route: that answers the request, None until it is known.
         handler: of that route. It takes the `names` that the path holds.
         body_limit: the largest body, in bytes. With 0, the body is read and dropped.
+        began: when the head was complete, by `time.perf_counter`.
+        streamed: the status of an answer in parts whose end is not reported yet, or 0.
+        reason: the text of the error that was the answer, or None.
     """
 
     __slots__ = (
+        "began",
         "body_limit",
         "handler",
         "headers",
@@ -80,16 +86,21 @@ class Call:
         "policy",
         "principal",
         "query",
+        "reason",
         "request",
         "request_id",
         "retries",
         "route",
         "started",
+        "streamed",
         "view",
     )
 
     def __init__(self, request: Request, policy: Policy) -> None:
         self.request = request
+        self.began = time.perf_counter()
+        self.streamed = 0
+        self.reason: str | None = None
         self.policy = policy
         self.principal = ANONYMOUS
         self.started = False
@@ -185,28 +196,71 @@ class Call:
         else:
             lines = b"%scontent-length: %d\r\n%s" % (lines, len(body), self.lines)
         self.started = True
-        self.request.answer(status, lines, body)
+        request = self.request
+        ended = EVENTS.request_ended
+        if ended is not None:
+            match = request.match
+            ended(
+                self.method,
+                match[0].template if match is not None else None,
+                status,
+                time.perf_counter() - self.began,
+                self.request_id,
+                self.reason,
+            )
+        request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
         """Write a complete answer whose body is JSON."""
         self.answer(status, JSON_LINE, body)
 
     async def begin(self, status: int, lines: bytes) -> None:
-        """Start an answer whose body follows in parts, by `request.send` and `request.end`."""
+        """Start an answer whose body follows in parts, by `request.send` and `end`."""
         if self.retries.count:
             self._show_retries()
         self.started = True
+        self.streamed = status
         await self.request.begin(status, lines + self.lines)
+
+    async def end(self) -> None:
+        """End an answer in parts."""
+        self.report_streamed()
+        await self.request.end()
 
     def fail(self, error: GatewayError) -> None:
         """Answer with an error."""
+        self.reason = error.message
+        report_error(error)
         status, lines, body = failure(error, self.request_id)
         self.answer(status, lines, body)
+
+    def end_without_answer(self) -> None:
+        """Report that the client left before there was an answer."""
+        self._report_end(499)
+
+    def report_streamed(self) -> None:
+        """Report that an answer in parts has ended, or that a watch has begun. Repeats are void."""
+        status, self.streamed = self.streamed, 0
+        if status:
+            self._report_end(status)
+
+    def _report_end(self, status: int) -> None:
+        if EVENTS.request_ended is not None:
+            match = self.request.match
+            EVENTS.request_ended(
+                self.method,
+                match[0].template if match is not None else None,
+                status,
+                time.perf_counter() - self.began,
+                self.request_id,
+                self.reason,
+            )
 
     def _show_retries(self) -> None:
         count = self.retries.count
         self.lines += b"jetkv-retries: %d\r\n" % count
-        RETRIES.inc(count)
+        if EVENTS.retried is not None:
+            EVENTS.retried(count)
 
 
 Handler = Callable[..., Awaitable[None]]

@@ -52,6 +52,9 @@ class Gateway:
         body_limits: the largest body in bytes, for each route that takes a body.
         lifespan: opens the gateway's resources at start and closes them at the end.
         reload: reads files again. The server calls it on a reload.
+
+    Attributes:
+        in_flight: requests that run now, without watches.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Gateway:
         self._origins = origins
         self._authenticator = authenticator
         self._policy = policy
+        self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -163,6 +167,9 @@ class Gateway:
         """Answer the call that `begin` returned. `call.request.body` must be complete."""
         handler = call.handler
         assert handler is not None, "`begin` has found it"
+        assert call.route is not None, "as above"
+        counted = 0 if call.route.websocket else 1
+        self.in_flight += counted
         try:
             await handler(call, *call.names)
         except asyncio.CancelledError:
@@ -170,6 +177,10 @@ class Gateway:
             _answer_error(call, _interruption_error(call))
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             _answer_error(call, error)
+        finally:
+            self.in_flight -= counted
+            if call.streamed:
+                call.report_streamed()
 
 
 def refuse(call: Call, error: TooManyRequests | None = None) -> None:
@@ -224,6 +235,8 @@ def _answer_error(call: Call, error: Exception) -> None:
         call.request.abort()
     elif isinstance(error, GatewayError):
         call.fail(error)
-    elif not isinstance(error, ClientGone):
+    elif isinstance(error, ClientGone):
+        call.end_without_answer()
+    else:
         _log.error("request %s failed", call.request_id.decode("ascii"), exc_info=error)
         call.fail(InternalError(hint="report it with the request id"))

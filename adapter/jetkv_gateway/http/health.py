@@ -1,17 +1,18 @@
 """`/health`, `/ready`, `/api/v1/capabilities` and `/metrics`."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 from jetkv_gateway import __version__
 from jetkv_gateway.http.call import Call
-from jetkv_gateway.http.metrics import CONTENT_TYPE, metrics_text
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
 
 __all__ = ["HealthHandlers", "ReadinessCheck"]
 
-_METRICS_LINE = b"content-type: %s\r\n" % CONTENT_TYPE.encode("ascii")
+WriteMetrics = Callable[[str], tuple[bytes, str]]
+"""Takes an `Accept` header, and returns the metrics and their content type."""
 
 
 class ReadinessCheck(Protocol):
@@ -29,8 +30,11 @@ class ReadinessCheck(Protocol):
 class HealthHandlers:
     """The handlers of the routes about the gateway's health."""
 
-    def __init__(self, ready: ReadinessCheck, *, auth_required: bool) -> None:
+    def __init__(
+        self, ready: ReadinessCheck, metrics: WriteMetrics, *, auth_required: bool
+    ) -> None:
         self._ready = ready
+        self._metrics = metrics
         self._auth_required = auth_required
 
     async def liveness(self, call: Call) -> None:
@@ -60,4 +64,6 @@ class HealthHandlers:
         call.answer_json(200, capabilities.json_bytes())
 
     async def metrics(self, call: Call) -> None:
-        call.answer(200, _METRICS_LINE + isolation_headers(call), metrics_text())
+        body, content_type = self._metrics(call.headers.get(b"accept", b"").decode("latin-1"))
+        line = b"content-type: %s\r\nvary: Accept\r\n" % content_type.encode("ascii")
+        call.answer(200, line + isolation_headers(call), body)

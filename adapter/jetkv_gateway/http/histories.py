@@ -83,4 +83,4 @@ class HistoryAnswer:
             self._call.answer_json(200, body)
             return
         await self._call.request.send(body)
-        await self._call.request.end()
+        await self._call.end()

@@ -1,67 +1,67 @@
-"""The metrics of a gateway, in Prometheus's text format (docs/http-api.md#health-and-metrics).
+"""The metrics of this process, or of all workers of its gateway (docs/metrics.md)."""
 
-Each request reaches only one of several workers, so the workers write to shared files, which
-`prometheus_client` adds up. Call `share_metrics` before the workers start.
-"""
+import platform
+import time
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from jetkv_gateway import __version__
+from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.telemetry.cells import Cells, clear_gauges
+from jetkv_gateway.telemetry.exposition import Exposition
+from jetkv_gateway.telemetry.families import Layout
+from jetkv_gateway.telemetry.prometheus import PrometheusListener, families
 
-_SHARED = "PROMETHEUS_MULTIPROC_DIR"
-_SHARED_BY_JETKV = "JETKV_SHARED_METRICS"
-
-# prometheus_client reads this variable on import. Ignore one that another program has set.
-if os.environ.get(_SHARED) != os.environ.get(_SHARED_BY_JETKV):
-    os.environ.pop(_SHARED, None)
-
-from prometheus_client import (  # noqa: E402 - the environment must be set first
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    generate_latest,
-)
-from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402 - as above
-
-from jetkv_gateway.kv.unreadable import on_unreadable  # noqa: E402 - as above
-
-__all__ = ["CONTENT_TYPE", "RETRIES", "UNREADABLE", "metrics_text", "share_metrics"]
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-_registry = CollectorRegistry()
-
-RETRIES = Counter(
-    "jetkv_retries",
-    "Tries of requests beyond their first one: nothing was applied, or once more does no harm",
-    registry=_registry,
-)
-
-UNREADABLE = Counter(
-    "jetkv_unreadable",
-    "What NATS delivered and cannot be read, by its part: it is skipped, or shown as far as it can",
-    ["part"],
-    registry=_registry,
-)
-on_unreadable(lambda part: UNREADABLE.labels(part).inc())
+__all__ = ["METRICS", "Metrics"]
 
 
-@contextmanager
-def share_metrics() -> Iterator[None]:
-    """Let the processes that start inside this context share their metrics."""
-    with tempfile.TemporaryDirectory(prefix="jetkv-metrics-") as folder:
-        os.environ[_SHARED] = os.environ[_SHARED_BY_JETKV] = folder
-        try:
-            yield
-        finally:
-            del os.environ[_SHARED], os.environ[_SHARED_BY_JETKV]
+class Metrics:
+    """What is counted in this process, and in the other workers.
+
+    Attributes:
+        cells: the numbers that one worker needs for all metrics.
+    """
+
+    def __init__(self) -> None:
+        statuses = {
+            resource.template: {
+                method: (*route.answers, *route.error_statuses)
+                for method, route in resource.routes.items()
+            }
+            for resource in ROUTER.resources
+        }
+        self._layout = Layout(families(statuses))
+        self.cells = self._layout.size
+        self._cells = Cells(self._layout)
+        info = {"version": __version__, "python": platform.python_version()}
+        self._exposition = Exposition(self._layout, self._cells, info, time.time())
+        self._listener: PrometheusListener | None = None
+
+    def share(self, memory: memoryview, slot: int) -> None:
+        """Count in the memory that all workers share. Call it before anything is counted.
+
+        Args:
+            memory: `cells` doubles for each worker.
+            slot: the place of this worker.
+
+        Raises:
+            ValueError: another version of the gateway has made the memory.
+        """
+        self._cells.share(memory, slot)
+
+    def clear_gauges(self, memory: memoryview, slot: int) -> None:
+        """Clear the gauges of a worker that has ended, and keep its counts."""
+        clear_gauges(self._layout, memory, slot)
+
+    @property
+    def listener(self) -> PrometheusListener:
+        """The listener that counts the events of this process."""
+        if self._listener is None:
+            self._listener = PrometheusListener(self._layout, self._cells)
+        return self._listener
+
+    def write(self, accept: str | None = None) -> tuple[bytes, str]:
+        """Return the metrics of all workers and their content type; see `Exposition.write`."""
+        return self._exposition.write(accept)
 
 
-def metrics_text() -> bytes:
-    """Return the metrics of all workers."""
-    registry = _registry
-    if _SHARED in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # it has no types
-    return generate_latest(registry)
+METRICS = Metrics()
+"""The metrics of this process. Every gateway in it counts here."""

@@ -48,7 +48,7 @@ class Lines:
             self._call.answer(200, _LINES, line + b"\n")
             return
         await self._call.request.send(line + b"\n")
-        await self._call.request.end()
+        await self._call.end()
 
 
 async def answer_lines(call: Call, make: Callable[[Lines], Awaitable[bytes]]) -> None:

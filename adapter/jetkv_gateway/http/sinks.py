@@ -5,7 +5,7 @@ does not read.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from jetkv_gateway.http.call import Call
@@ -22,6 +22,7 @@ from jetkv_gateway.http.frames import (
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
+from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.watch.session import Item
 
 __all__ = ["SUBPROTOCOL", "EventSink", "FrameSink", "Sink"]
@@ -39,13 +40,20 @@ _EVENT_LINES = (
 
 
 class Sink(Protocol):
-    """The connection of one watcher. Sending raises OSError when the peer is gone."""
+    """The connection of one watcher. Sending raises OSError when the peer is gone.
+
+    Attributes:
+        transport: `websocket` or `sse`.
+    """
+
+    @property
+    def transport(self) -> str: ...
 
     async def begin(self) -> None:
         """Start the answer, unless it has started. Call this first."""
         ...
 
-    async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
+    async def send(self, items: Sequence[Item], form: FrameFormat) -> None:
         """Send items, then wait until the connection can take more."""
         ...
 
@@ -81,6 +89,8 @@ class FrameSink:
 
     __slots__ = ("_call", "_socket")
 
+    transport = "websocket"
+
     def __init__(self, call: Call) -> None:
         self._call = call
         self._socket: WebSocket | None = None
@@ -98,12 +108,19 @@ class FrameSink:
         chosen = SUBPROTOCOL if SUBPROTOCOL.encode() in [one.strip() for one in offered] else None
         call.started = True
         self._socket = await call.request.accept(chosen, call.lines)
+        call.streamed = 101
+        call.report_streamed()
 
-    async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
+    async def send(self, items: Sequence[Item], form: FrameFormat) -> None:
+        if EVENTS.frames_sent is not None:
+            EVENTS.frames_sent("websocket", len(items))
         await self._open.write(as_frames(items, form))
 
     async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
-        await self._open.write(b"".join([marked_frame(*one) for one in marked]))
+        frames = [marked_frame(*one) for one in marked]
+        if EVENTS.frames_sent is not None:
+            EVENTS.frames_sent("websocket", len(frames))
+        await self._open.write(b"".join(frames))
 
     async def finish(self, reason: GatewayError | None) -> None:
         if reason is None:
@@ -128,6 +145,8 @@ class EventSink:
         keep_alive: seconds without an event after which a comment is sent.
     """
 
+    transport = "sse"
+
     def __init__(self, call: Call, *, keep_alive: float = _KEEP_ALIVE_SECONDS) -> None:
         self._call = call
         self._request = call.request
@@ -138,16 +157,22 @@ class EventSink:
     async def begin(self) -> None:
         if not self._call.started:
             await self._call.begin(200, _EVENT_LINES + isolation_headers(self._call))
+            self._call.report_streamed()
             await self._chunk(b"retry: %d\n\n" % _RETRY_MILLISECONDS)
 
-    async def send(self, items: Iterable[Item], form: FrameFormat) -> None:
+    async def send(self, items: Sequence[Item], form: FrameFormat) -> None:
         self._sending = True
+        if EVENTS.frames_sent is not None:
+            EVENTS.frames_sent("sse", len(items))
         await self._chunk(b"".join([as_event(item, form) for item in items]))
         self._sending = False
 
     async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
         self._sending = True
-        await self._chunk(b"".join([marked_event(*one) for one in marked]))
+        events = [marked_event(*one) for one in marked]
+        if EVENTS.frames_sent is not None:
+            EVENTS.frames_sent("sse", len(events))
+        await self._chunk(b"".join(events))
         self._sending = False
 
     async def finish(self, reason: GatewayError | None) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
+from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
 from jetkv_gateway.watch.pacing import TurnPacer
@@ -133,13 +134,25 @@ async def serve_watch(
                 call.headers = call.request.headers = {}
                 # When the server stops, it closes WebSockets itself.
                 stopping = None if call.request.is_websocket else call.request.stopping
-                if await _run_watch(watch, sink, send_all(watch), stopping):
-                    await _finish(sink, watch)
+                with _reported(sink.transport):
+                    if await _run_watch(watch, sink, send_all(watch), stopping):
+                        await _finish(sink, watch)
         except BucketNotFound as error:
             # The error is known before the upgrade. It is sent after it, since clients expect it
             # there.
             await sink.begin()
             await sink.finish(error)
+
+
+@contextmanager
+def _reported(transport: str) -> Iterator[None]:
+    if EVENTS.watch_opened is not None:
+        EVENTS.watch_opened(transport)
+    try:
+        yield
+    finally:
+        if EVENTS.watch_closed is not None:
+            EVENTS.watch_closed(transport)
 
 
 async def _run_watch(

@@ -7,7 +7,6 @@ reading twice does no harm. The pauses between tries grow, and no try begins lat
 """
 
 import asyncio
-import random
 from typing import Any
 
 import orjson
@@ -17,6 +16,7 @@ from jetkv_gateway.jetstream.capabilities import Host
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES, CreditPool, CreditRequest, ReadCredits
 from jetkv_gateway.jetstream.errors import TRANSIENT, api_error, request_error
+from jetkv_gateway.jetstream.operations import OPERATION_LETTERS, OPERATIONS
 from jetkv_gateway.jetstream.read_sizes import SMALL, ReadSizes
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
@@ -29,15 +29,14 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Unreadable,
 )
+from jetkv_gateway.jetstream.retry_window import RETRY_SECONDS, RetryWindow
 from jetkv_gateway.kv.errors import DeadlineExceeded, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "read_answer"]
-
-RETRY_SECONDS = 6.0
-"""Seconds after its beginning in which a request may start another try."""
 
 _AROUND_A_MESSAGE = 1024
 """Bytes of a reply besides value and headers, mostly of the subject."""
@@ -54,55 +53,7 @@ _RECLAIM_SECONDS = 0.25
 """A reply that takes longer than this is late: something in NATS holds it up."""
 
 _GET = "STREAM.MSG.GET."
-
-_FIRST_PAUSE = 0.02
-_LAST_PAUSE = 0.5
-
-
-class RetryWindow:
-    """The tries of one request: pauses that double, with jitter, until `RETRY_SECONDS` are over.
-
-    All calls of a request share one object, so they share the time.
-
-    Args:
-        retries: counts the retries.
-        loop: the running loop; None looks it up, which costs a system call before Python 3.12.
-    """
-
-    __slots__ = ("_end", "_loop", "_pause", "_retries")
-
-    def __init__(
-        self, retries: Retries | None = None, loop: asyncio.AbstractEventLoop | None = None
-    ) -> None:
-        self._retries = retries
-        self._loop = loop or asyncio.get_running_loop()
-        self._end = self._loop.time() + RETRY_SECONDS
-        self._pause = _FIRST_PAUSE
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the request began."""
-        return RETRY_SECONDS - self.left
-
-    @property
-    def left(self) -> float:
-        """Seconds in which another try may begin."""
-        return self._end - self._loop.time()
-
-    def restart(self) -> None:
-        """Start the window again from now."""
-        self._end = self._loop.time() + RETRY_SECONDS
-
-    async def pause(self) -> bool:
-        """Wait before another try; return False at once if there is no time for one."""
-        pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        if pause > self.left:
-            return False
-        self._pause = min(self._pause * 2, _LAST_PAUSE)
-        await asyncio.sleep(pause)
-        if self._retries is not None:
-            self._retries.count += 1
-        return True
+_SERVER_ERROR = 500
 
 
 class JetStream:
@@ -254,7 +205,10 @@ class JetStream:
                 epoch = credit.pool.epoch
             try:
                 message = await self.connection.mux.ask(
-                    (self._api + verb).encode(), payload, timeout=wait
+                    (self._api + verb).encode(),
+                    payload,
+                    timeout=wait,
+                    operation=OPERATIONS.get(verb[:OPERATION_LETTERS], "other"),
                 )
                 if len(message.data) > SMALL and credit is not None:
                     self.read_sizes.record_large(credit, asyncio.get_running_loop().time())
@@ -262,6 +216,7 @@ class JetStream:
                 if "error" not in reply:
                     return reply
                 failure = api_error(reply["error"])
+                _report_refusal(failure)
             except RequestFailed as failed:
                 failure = request_error(failed, check)
                 again = repeatable and isinstance(failed, (RequestTimeout, ConnectionLost))
@@ -337,7 +292,9 @@ class JetStream:
             self.credits.begin_reclaim()
             await asyncio.sleep(_RECLAIM_SECONDS)
             try:
-                await self.connection.mux.request(f"{self._api}INFO", timeout=self._timeout)
+                await self.connection.mux.request(
+                    f"{self._api}INFO", timeout=self._timeout, operation="account_info"
+                )
             except NoResponders:
                 pass  # this is a reply too
             except RequestFailed:
@@ -375,7 +332,7 @@ class JetStream:
         while True:
             try:
                 message = await self.connection.mux.ask(
-                    subject.encode(), payload, headers, timeout=wait
+                    subject.encode(), payload, headers, timeout=wait, operation="publish"
                 )
                 answer = read_answer(message, stream)
                 if "error" not in answer and type(answer.get("seq")) is not int:
@@ -389,6 +346,7 @@ class JetStream:
             else:
                 if "error" not in answer or answer["error"].get("err_code") not in TRANSIENT:
                     return answer
+                _report_refusal(api_error(answer["error"]))
                 if not await window.pause():
                     return answer
 
@@ -403,7 +361,7 @@ class JetStream:
         """
         try:
             message = await self.connection.mux.request(
-                f"{self._api}STREAM.INFO.{stream}", timeout=1
+                f"{self._api}STREAM.INFO.{stream}", timeout=1, operation="stream_info"
             )
             error = read_answer(message, stream).get("error")
         except RequestFailed:
@@ -421,7 +379,9 @@ class JetStream:
             reason = self.connection.last_error or "still connecting"
             return {"nats": f"not connected: {reason}"}
         try:
-            message = await self.connection.mux.request(f"{self._api}INFO", timeout=2)
+            message = await self.connection.mux.request(
+                f"{self._api}INFO", timeout=2, operation="account_info"
+            )
             error = read_answer(message, "INFO").get("error")
             if error is not None:
                 raise api_error(error)
@@ -430,6 +390,12 @@ class JetStream:
         except GatewayError as refused:
             return {"jetstream": refused.message}
         return {}
+
+
+def _report_refusal(failure: GatewayError) -> None:
+    """Report an error that JetStream answered, unless it is about the request itself."""
+    if failure.status >= _SERVER_ERROR and EVENTS.nats_failed is not None:
+        EVENTS.nats_failed("jetstream")
 
 
 def read_answer(reply: Reply, where: str) -> dict[str, Any]:

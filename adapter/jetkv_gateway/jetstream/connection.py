@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from jetkv_gateway.jetstream.options import NatsOptions, Secrets
+from jetkv_gateway.jetstream.request_errors import unsent
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
     Multiplexer,
@@ -27,6 +28,7 @@ from jetkv_gateway.jetstream.server_connection import (
 from jetkv_gateway.jetstream.servers import Server, Servers
 from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.stepping import deadline
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["ConnectFailure", "Connection", "FailureKind", "NatsOptions"]
 
@@ -65,6 +67,7 @@ class Connection:
         self._supervisor: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[Any]] = set()
         self._attempts = 0
+        self._was_connected = False
         self._failures: dict[Server, ConnectFailure] = {}
         self.max_value_bytes = _DEFAULT_MAX_PAYLOAD - HEADER_RESERVE
         self.server_version: tuple[int, int, int] = (0, 0, 0)
@@ -112,7 +115,7 @@ class Connection:
             NotConnected: there is no connection.
         """
         if self._mux is None:
-            raise NotConnected
+            raise unsent(NotConnected)
         return self._mux
 
     @property
@@ -235,6 +238,9 @@ class Connection:
         self._failures.clear()
         self._learn(server_connection)
         self._connected.set()
+        if self._was_connected and EVENTS.nats_reconnected is not None:
+            EVENTS.nats_reconnected()
+        self._was_connected = True
         _log.info("connected to NATS at %s", server_connection.server.url)
 
     def _learn(self, server_connection: ServerConnection) -> None:

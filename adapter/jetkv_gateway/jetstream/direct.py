@@ -120,7 +120,9 @@ class DirectReads:
                 if direct_server is not None
                 else min(_REPLICA_TIMEOUT, js.retry_timeout)
             )
-            reply = await js.connection.mux.ask(names.direct, query, timeout=timeout)
+            reply = await js.connection.mux.ask(
+                names.direct, query, timeout=timeout, operation="direct_get"
+            )
         except (RequestTimeout, asyncio.CancelledError) as late:
             js.abandon(pool, taken)
             taken = 0

@@ -9,6 +9,7 @@ at most as many as the gateway admits. A request that times out there has certai
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
@@ -17,8 +18,20 @@ from typing import NamedTuple
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, write_headers
 from jetkv_gateway.jetstream.permission_violations import PermissionViolations
 from jetkv_gateway.jetstream.protocol import HEADER_RESERVE, MessageHandler, NatsProtocol
+from jetkv_gateway.jetstream.request_errors import (
+    ConnectionLost,
+    NoResponders,
+    NotConnected,
+    NotPermitted,
+    PayloadTooLarge,
+    RequestFailed,
+    RequestTimeout,
+    Unreadable,
+    unsent,
+)
 from jetkv_gateway.jetstream.wire import Violation
 from jetkv_gateway.stepping import Pending
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = [
     "HEADER_RESERVE",
@@ -47,40 +60,7 @@ _BARRIER_SECONDS = 5.0
 _REFUSED_WITHIN = 10.0
 """Seconds. The gateway leaves a server that is silent for longer."""
 
-
 _STALLED = "the connection to NATS accepts no more data for now; nothing was applied"
-
-
-class RequestFailed(Exception):
-    """The reason why a request got no reply. It never leaves this package."""
-
-
-class NotConnected(RequestFailed):
-    """Nothing was sent. The argument is the reason if there is a connection."""
-
-
-class PayloadTooLarge(RequestFailed):
-    """Nothing was sent. The argument is the limit in bytes if the payload exceeds it."""
-
-
-class NoResponders(RequestFailed):
-    """Nobody listens on the subject: no such stream, no leader, or no JetStream. Not applied."""
-
-
-class NotPermitted(RequestFailed):
-    """The server refused the publish. Not applied."""
-
-
-class RequestTimeout(RequestFailed):
-    """Sent, but without a reply in time. It may be applied, now or later."""
-
-
-class Unreadable(RequestFailed):
-    """A reply came that is not from JetStream. The request may be applied."""
-
-
-class ConnectionLost(RequestFailed):
-    """Sent, but the connection broke before the reply. It may be applied, now or later."""
 
 
 class Reply(NamedTuple):
@@ -95,9 +75,11 @@ class Request(Pending[Reply]):
 
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
+
+    `operation` is the label of metrics; `began` is the time by `time.perf_counter`, or 0.
     """
 
-    __slots__ = ("_mux", "deadline", "subject", "token")
+    __slots__ = ("_mux", "began", "deadline", "operation", "subject", "token")
 
     def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
         # The body of `Pending.__init__`, inlined to save a call per request.
@@ -108,6 +90,8 @@ class Request(Pending[Reply]):
         self.subject = subject
         self.deadline = deadline
         self.token: bytes | None = None
+        self.began = 0.0
+        self.operation = "other"
 
     def forgotten(self) -> None:
         self._mux.forget(self)
@@ -178,6 +162,7 @@ class Multiplexer:
         *,
         timeout: float,
         kind: type[Request] = Request,
+        operation: str = "other",
     ) -> Request:
         """Send a request, and return it; await it for the reply.
 
@@ -185,18 +170,22 @@ class Multiplexer:
             headers: a complete block, such as `write_headers` returns.
             kind: the class of the returned request, such as one that takes several replies.
             timeout: seconds until `RequestTimeout`, with a precision of 50 ms.
+            operation: the label of the request in metrics.
 
         Raises:
             NotConnected, PayloadTooLarge: nothing was sent.
         """
         if self._lost:
-            raise NotConnected
+            raise unsent(NotConnected)
         protocol = self._protocol
         if len(payload) > protocol.max_value_bytes:
-            raise PayloadTooLarge(protocol.max_value_bytes)
+            raise unsent(PayloadTooLarge, protocol.max_value_bytes)
         if len(subject) > MAX_SUBJECT:
-            raise PayloadTooLarge
+            raise unsent(PayloadTooLarge)
         request = kind(self, subject, self._loop.time() + timeout)
+        if EVENTS.nats_call_ended is not None:
+            request.began = time.perf_counter()
+            request.operation = operation
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if protocol.full:
@@ -232,7 +221,7 @@ class Multiplexer:
         for subject, payload, headers in messages[:-1]:
             protocol.publish(subject, b"", headers, payload)
         subject, payload, headers = messages[-1]
-        return self.ask(subject, payload, headers, timeout=timeout)
+        return self.ask(subject, payload, headers, timeout=timeout, operation="batch")
 
     async def request(
         self,
@@ -241,6 +230,7 @@ class Multiplexer:
         headers: Mapping[str, str] | None = None,
         *,
         timeout: float,
+        operation: str = "other",
     ) -> Reply:
         """Send a request and return its reply; see `ask`.
 
@@ -248,7 +238,9 @@ class Multiplexer:
             RequestFailed: one of its subclasses; each one tells whether anything was sent.
         """
         block = write_headers(headers) if headers else b""
-        return await self.ask(subject.encode(), payload, block, timeout=timeout)
+        return await self.ask(
+            subject.encode(), payload, block, timeout=timeout, operation=operation
+        )
 
     def _send_queued(self) -> None:
         """Send queued requests as long as the connection accepts data."""
@@ -376,7 +368,7 @@ class Multiplexer:
         if refused.kind == "reply" and refused.subject.encode().startswith(self._inbox):
             request = self._waiters.pop(refused.subject.encode()[self._cut :], None)
             if request is not None:
-                request.fail(NotPermitted(request.subject.decode()))
+                _fail(request, NotPermitted, (request.subject.decode(),))
         elif refused.kind == "publish":
             on_denied = self._on_denied.get(refused.subject)
             if on_denied is not None:
@@ -414,8 +406,12 @@ class Multiplexer:
         if request is None:
             self._abandoned.pop(token, None)
         elif headers and not data and headers.startswith(NO_RESPONDERS):
-            request.fail(NoResponders())
+            _fail(request, NoResponders, ())
         else:
+            ended = EVENTS.nats_call_ended
+            if ended is not None and request.began:
+                ended(request.operation, time.perf_counter() - request.began, None)
+                request.began = 0.0
             # `Reply(data, headers)` without a Python call, to save time per request.
             request.end(tuple.__new__(Reply, (data, headers)))
 
@@ -447,4 +443,8 @@ class Multiplexer:
 
 
 def _fail(request: Request, kind: type[RequestFailed], args: tuple[str, ...]) -> None:
+    if EVENTS.nats_call_ended is not None and request.began:
+        seconds = time.perf_counter() - request.began
+        EVENTS.nats_call_ended(request.operation, seconds, kind.kind)
+        request.began = 0.0
     request.fail(kind(*args))

@@ -218,7 +218,11 @@ class Snapshots:
         newest, request = 0, None
         try:
             request = js.connection.mux.ask(
-                names.direct, query, timeout=js.try_timeout(window), kind=MultiGet
+                names.direct,
+                query,
+                timeout=js.try_timeout(window),
+                kind=MultiGet,
+                operation="multi_get",
             )
             if not is_leader:
                 # Ask at the same time, so that both take one round trip.

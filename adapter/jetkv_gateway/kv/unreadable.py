@@ -5,21 +5,16 @@ listing meets them again. A log line for each of them would fill the disk.
 """
 
 import logging
-from collections.abc import Callable
 
-__all__ = ["on_unreadable", "report_unreadable"]
+from jetkv_gateway.telemetry.events import EVENTS
+
+__all__ = ["report_unreadable"]
 
 _log = logging.getLogger("jetkv.nats")
 
 _KINDS = 1000
 
 _logged: set[tuple[str, str]] = set()
-_listeners: list[Callable[[str], None]] = []
-
-
-def on_unreadable(listener: Callable[[str], None]) -> None:
-    """Call `listener` with the part of each report, such as "subject", from now on."""
-    _listeners.append(listener)
 
 
 def report_unreadable(part: str, where: str, what: str, *, exc_info: bool = False) -> None:
@@ -31,8 +26,8 @@ def report_unreadable(part: str, where: str, what: str, *, exc_info: bool = Fals
         what: the consequence, for the log.
         exc_info: whether to log the exception that is being handled.
     """
-    for listener in _listeners:
-        listener(part)
+    if EVENTS.unreadable is not None:
+        EVENTS.unreadable(part)
     kind = part, where
     if kind not in _logged and len(_logged) < _KINDS:
         _logged.add(kind)

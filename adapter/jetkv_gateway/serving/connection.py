@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -13,6 +14,7 @@ from uvicorn.server import ServerState
 from jetkv_gateway.http.call import Call, new_request_id
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.gateway import refuse
+from jetkv_gateway.http.reporting import report_refusal
 from jetkv_gateway.kv.errors import (
     GatewayError,
     RequestTooSlow,
@@ -34,6 +36,7 @@ from jetkv_gateway.serving.receive_buffer import ReceiveBuffer
 from jetkv_gateway.serving.request import STATUS_LINES, Request
 from jetkv_gateway.serving.shares import Account
 from jetkv_gateway.serving.worker_state import WorkerState
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["SMALL", "BaseConnection", "is_watch"]
 
@@ -246,6 +249,8 @@ class BaseConnection(asyncio.Protocol):
         if request is None or not request.started:
             request_id = new_request_id()
             status, lines, body = failure(error, request_id)
+            report_refusal(error)
+            self._report_end(request, status, request_id, error.message)
             shown = b"" if request is not None and request.method == "HEAD" else body
             _log.info("request %s: %s", request_id.decode("ascii"), error.message)
             self.transport.write(
@@ -254,6 +259,22 @@ class BaseConnection(asyncio.Protocol):
             )
         if request is not None:
             request.started = request.complete = True
+
+    def _report_end(
+        self, request: Request | None, status: int, request_id: bytes, reason: str
+    ) -> None:
+        """Report the end of an incomplete request."""
+        if EVENTS.request_ended is None:
+            return
+        match = None if request is None else request.match
+        EVENTS.request_ended(
+            "" if request is None else request.method,
+            None if match is None else match[0].template,
+            status,
+            0.0 if self._call is None else time.perf_counter() - self._call.began,
+            request_id,
+            reason,
+        )
 
     def _close_lingering(self) -> None:
         """Send nothing more, keep reading for a moment, and close."""

@@ -24,7 +24,6 @@ from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
 from jetkv_gateway.filewatch import FileWatcher
-from jetkv_gateway.http.metrics import share_metrics
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
@@ -168,16 +167,15 @@ class _Supervisor:
             signal.set_wakeup_fd(wake_sender.fileno(), warn_on_full_buffer=False)
             _on_signals(self._count)
             signal.signal(signal.SIGHUP, self._count_hangup)
-            with share_metrics():
-                files = FileWatcher(self._refresh)
-                files.start()
-                try:
-                    return self._supervise(wake_receiver)
-                finally:
-                    files.close()
-                    signal.set_wakeup_fd(-1)
-                    for worker in self._workers:
-                        worker.reap()
+            files = FileWatcher(self._refresh)
+            files.start()
+            try:
+                return self._supervise(wake_receiver)
+            finally:
+                files.close()
+                signal.set_wakeup_fd(-1)
+                for worker in self._workers:
+                    worker.reap()
 
     def _count(self, times: int) -> None:
         self._signals = times

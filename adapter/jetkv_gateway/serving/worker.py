@@ -26,6 +26,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
+from jetkv_gateway.http.metrics import METRICS
 from jetkv_gateway.private_apis import PrivateApiMissing, check
 from jetkv_gateway.serving.balance import CELLS, Balance, Cells, clear_slot
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
@@ -67,11 +68,12 @@ _EXIT_UNKNOWN = 255
 
 
 class Slots:
-    """The shared memory of `serving/balance.py`, and the slots in use."""
+    """The memory that the workers share, for balancing and metrics, and the slots in use."""
 
     def __init__(self, workers: int) -> None:
         context = multiprocessing.get_context("forkserver")
         self.cells: Cells = context.RawArray(ctypes.c_uint32, workers * CELLS)
+        self.counts = context.RawArray(ctypes.c_double, workers * METRICS.cells)
         self._free = set(range(workers))
 
     def take(self) -> int:
@@ -83,6 +85,7 @@ class Slots:
     def give_back(self, slot: int) -> None:
         """Clear and free the slot of a worker that has ended."""
         clear_slot(self.cells, slot)
+        METRICS.clear_gauges(memoryview(self.counts), slot)
         self._free.add(slot)
 
 
@@ -101,7 +104,7 @@ class Worker:
         self.pipe, child_end = context.Pipe()
         self.process: BaseProcess = context.Process(
             target=_worker_main,
-            args=(app, options, server_socket, child_end, slots.cells, self._slot),
+            args=(app, options, server_socket, child_end, slots.cells, slots.counts, self._slot),
             daemon=True,
         )
         try:
@@ -245,6 +248,7 @@ def _worker_main(
     server_socket: socket.socket,
     pipe: Connection,
     cells: Cells,
+    counts: "ctypes.Array[ctypes.c_double]",
     slot: int,
 ) -> None:
     """Serve as a worker. The pipe leads to the main process."""
@@ -279,6 +283,7 @@ def _worker_main(
     try:
         # Libraries may have been replaced while the gateway runs.
         check()
+        _share_metrics(memoryview(counts), slot)
         code = serve(server, server_socket)
     except (CannotStart, PrivateApiMissing) as error:
         # The files were valid when the gateway started, but one has changed since. If only this
@@ -286,6 +291,14 @@ def _worker_main(
         _log.error("a worker cannot start: %s", error)
         code = 1
     sys.exit(STARTUP_FAILURE if code else 0)
+
+
+def _share_metrics(counts: memoryview, slot: int) -> None:
+    try:
+        METRICS.share(counts, slot)
+    except ValueError as error:
+        # The gateway was upgraded while it runs. Serving is worth more than counting.
+        _log.warning("%s: this worker counts for itself until the gateway is restarted", error)
 
 
 def _follow_commands(server: GatewayServer, pipe: Connection, seconds: float) -> None:

@@ -60,6 +60,11 @@ class Hub:
         return self._count
 
     @property
+    def lag(self) -> int:
+        """Revisions by which the slowest watch is behind its bucket."""
+        return max((live_feed.lag for live_feed in self._live_feeds.values()), default=0)
+
+    @property
     def errors(self) -> list[GatewayError]:
         """The errors that prevent following watched buckets now."""
         live_feeds = self._live_feeds.values()

@@ -32,6 +32,7 @@ from jetkv_gateway.kv.errors import (
 from jetkv_gateway.kv.filters import EVERYTHING
 from jetkv_gateway.kv.model import BucketState, Change, SilentLoss
 from jetkv_gateway.kv.store import Changes, Feed, FeedBatch
+from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.watch.loss import (
     LOST,
     first_gap,
@@ -126,6 +127,7 @@ class LiveFeed:
         self._no_feed_since: float | None = None
         self._forgets: SilentLoss | None = None
         self._opened = False
+        self._behind = 0
         self._task = asyncio.create_task(self._run(), name=f"watch {bucket}")
 
     def __len__(self) -> int:
@@ -147,6 +149,13 @@ class LiveFeed:
             _remove(self._by_key, key, session)
         if not session.keys:
             _remove(self._by_filters, session.name, session)
+
+    @property
+    def lag(self) -> int:
+        """Revisions by which the slowest session is behind the bucket, as far as it is known."""
+        newest = self.newest_offered
+        sessions = [session.lag(newest) for session in self._sessions]
+        return max(self._behind, *sessions, 0)
 
     async def wait_opened(self) -> None:
         """Wait until opening the feed has succeeded or failed."""
@@ -236,6 +245,8 @@ class LiveFeed:
             # The bucket may have been re-created between the check and the feed.
             if (await self._changes.state(self.bucket)).created_at != state.created_at:
                 raise BucketDeleted
+            if self._opened and EVENTS.feed_rebuilt is not None:
+                EVENTS.feed_rebuilt()
             self._opened = True
             self.error = None
             self._opened_once.set()
@@ -275,6 +286,7 @@ class LiveFeed:
             if found.created_at != state.created_at:
                 raise BucketDeleted
             behind = position, found.last
+            self._behind = max(0, found.last - (self.position or 0))
 
     async def _check(self, state: BucketState) -> None:
         """Check that the changes after `position` can be complete.

@@ -25,6 +25,7 @@ from enum import StrEnum
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
 from jetkv_gateway.kv.model import Change
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["Item", "Limits", "MergedSnapshotEnd", "Session", "SnapshotEnd", "State", "weight"]
 
@@ -135,6 +136,12 @@ class Session:
         self._waiting: list[Item] = []
         self._waiting_bytes = 0
 
+    def lag(self, newest: int) -> int:
+        """Return by how many revisions the reader is behind `newest`. 0 while it catches up."""
+        if self.state is not State.LIVE or not self._waiting:
+            return 0
+        return max(0, newest - self._waiting[0].revision + 1)
+
     def matches(self, key: str) -> bool:
         filters = self.filters
         if len(filters) == 1:
@@ -171,6 +178,8 @@ class Session:
                 crowded = self._crowded()
                 self._hand_out(changes)
                 if self._full(len(self._waiting), self._waiting_bytes):
+                    if EVENTS.watch_too_slow is not None:
+                        EVENTS.watch_too_slow()
                     self.close(SlowConsumer())
                 return not crowded and self._crowded()
         elif self.state is State.CATCHING_UP and not self.missed:

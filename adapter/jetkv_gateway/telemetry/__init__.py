@@ -1,0 +1,1 @@
+"""What happens in the gateway, and who listens to it: metrics and logs."""

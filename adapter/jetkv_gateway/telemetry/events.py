@@ -1,0 +1,117 @@
+"""What happens in the gateway, said once for all listeners. Pure.
+
+Code that does something reports it here, and knows no listener:
+
+    retried = EVENTS.retried
+    if retried is not None:
+        retried(1)
+
+An event without a listener is None, so it costs one look-up. With one listener, the event is the
+listener's own method, so it costs one call.
+
+The events are those of a process, as a worker is a process. A listener hears all of
+them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+__all__ = ["EVENTS", "Events"]
+
+
+class Events:
+    """The events, each with the arguments that its listeners get.
+
+    Attributes:
+        request_ended: an HTTP request was answered: method, route's template or None, status,
+            seconds since its head was complete, request id, and the reason of an error or None.
+            A watch ends here when its answer begins. The status is 499 if the client left first.
+        request_refused: a request was refused: the reason, such as `unauthenticated`.
+        nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, and the
+            kind of the failure or None.
+        nats_failed: a request to NATS failed before it was sent, or got an error as its reply: the
+            kind.
+        nats_reconnected: there is a connection to NATS again.
+        retried: requests to NATS were tried again: how many times.
+        outcome_unknown: a caller was told that the outcome of a write is unknown.
+        conflicted: a condition of a write did not hold: the kind.
+        unreadable: NATS delivered data that cannot be parsed: the part.
+        watch_opened: a watch was opened: its transport, `websocket` or `sse`.
+        watch_closed: a watch that was opened ended: its transport.
+        frames_sent: changes were sent to a watcher: the transport, and how many.
+        watch_too_slow: a watch ended because its reader is too slow.
+        feed_rebuilt: the feed of a watched bucket was opened again.
+    """
+
+    __slots__ = (
+        "_listeners",
+        "conflicted",
+        "feed_rebuilt",
+        "frames_sent",
+        "nats_call_ended",
+        "nats_failed",
+        "nats_reconnected",
+        "outcome_unknown",
+        "request_ended",
+        "request_refused",
+        "retried",
+        "unreadable",
+        "watch_closed",
+        "watch_opened",
+        "watch_too_slow",
+    )
+
+    request_ended: Callable[[str, str | None, int, float, bytes, str | None], None] | None
+    request_refused: Callable[[str], None] | None
+    nats_call_ended: Callable[[str, float, str | None], None] | None
+    nats_failed: Callable[[str], None] | None
+    nats_reconnected: Callable[[], None] | None
+    retried: Callable[[int], None] | None
+    outcome_unknown: Callable[[], None] | None
+    conflicted: Callable[[str], None] | None
+    unreadable: Callable[[str], None] | None
+    watch_opened: Callable[[str], None] | None
+    watch_closed: Callable[[str], None] | None
+    frames_sent: Callable[[str, int], None] | None
+    watch_too_slow: Callable[[], None] | None
+    feed_rebuilt: Callable[[], None] | None
+
+    def __init__(self) -> None:
+        self._listeners: list[object] = []
+        self._connect()
+
+    def add(self, listener: object) -> None:
+        """Report to a listener from now on, by its methods with the names of events.
+
+        The methods must neither raise nor wait. Add a listener as often as you remove it.
+        """
+        self._listeners.append(listener)
+        self._connect()
+
+    def remove(self, listener: object) -> None:
+        """Stop reporting to a listener, once for each time it was added."""
+        self._listeners.remove(listener)
+        self._connect()
+
+    def _connect(self) -> None:
+        listeners = list(dict.fromkeys(self._listeners))
+        for name in self.__slots__:
+            if name.startswith("_"):
+                continue
+            methods = [method for one in listeners if (method := getattr(one, name, None))]
+            event = None
+            if len(methods) == 1:
+                event = methods[0]
+            elif methods:
+                event = partial(_tell_all, methods)
+            setattr(self, name, event)
+
+
+def _tell_all(methods: list[Callable[..., None]], *arguments: Any) -> None:
+    for method in methods:
+        method(*arguments)
+
+
+EVENTS = Events()
+"""The events of this process."""
