@@ -16,7 +16,9 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("recipe", EXAMPLES)
-def test_an_example_runs(recipe, http) -> None:
+def test_an_example_runs(recipe, http, version) -> None:
+    if version < (2, 11) and "ttl=" in EXAMPLES[recipe]:
+        pytest.skip("this server has no TTLs of single values")
     code = EXAMPLES[recipe].replace("http://localhost:9123", http.url)
     program = compile(code, f"docs/recipes.md#{recipe}", "exec")
     names: dict = {}
