@@ -13,12 +13,12 @@
 from jetkv._async.bucket import AsyncBucket
 from jetkv._async.client import AsyncClient
 from jetkv._async.kv import AsyncKV
-from jetkv._async.watch import AsyncWatch
+from jetkv._async.watch import AsyncMultiWatch, AsyncWatch
 from jetkv._core.retry import Retry
 from jetkv._sync.bucket import Bucket
 from jetkv._sync.client import Client
 from jetkv._sync.kv import KV
-from jetkv._sync.watch import Watch
+from jetkv._sync.watch import MultiWatch, Watch
 from jetkv._version import __version__
 from jetkv.codec import Codec
 from jetkv.errors import (
@@ -79,6 +79,7 @@ __all__ = [
     "AsyncBucket",
     "AsyncClient",
     "AsyncKV",
+    "AsyncMultiWatch",
     "AsyncWatch",
     "AuthenticationError",
     "Bucket",
@@ -109,6 +110,7 @@ __all__ = [
     "LockError",
     "LockLostError",
     "LockTimeoutError",
+    "MultiWatch",
     "NotFoundError",
     "Operation",
     "OutcomeUnknownError",

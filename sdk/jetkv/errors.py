@@ -320,14 +320,25 @@ class WatchLostError(JetKVError):
         reason: `bucket_deleted` (the bucket was deleted, or deleted and created again) or `resync`
             (changes since `last_revision` may be missing).
         last_revision: the newest revision that this watch has seen, or None.
+        bookmark: in place of it for a watch over several buckets; else None.
+        bucket: the name of the bucket that ended the watch.
     """
 
     def __init__(
-        self, message: str, *, reason: str = "", last_revision: int | None = None, **rest: Any
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        last_revision: int | None = None,
+        bookmark: str | None = None,
+        bucket: str | None = None,
+        **rest: Any,
     ) -> None:
         super().__init__(message, code=rest.pop("code", None) or reason, **rest)
         self.reason = reason
         self.last_revision = last_revision
+        self.bookmark = bookmark
+        self.bucket = bucket
 
 
 class LockError(JetKVError):

@@ -273,9 +273,10 @@ class Update(_Stored[T_co]):
         reason: why the key is gone, or None for a plain delete. `purge`: it was purged. `expired`:
             its TTL ended. `vanished`: the watch took a new snapshot, and the key is not in it.
         expires_at: when the value expires, in UTC; None if it does not, and for a delete.
+        bucket: the name of the key's bucket.
     """
 
-    __slots__ = ("expires_at", "reason")
+    __slots__ = ("bucket", "expires_at", "reason")
 
     def __init__(
         self,
@@ -286,10 +287,15 @@ class Update(_Stored[T_co]):
         decode: Callable[[str, bytes], T_co],
         reason: Reason | None = None,
         expires_at: datetime | None = None,
+        bucket: str = "",
     ) -> None:
         super().__init__(key, raw, revision, operation, decode)
         self.reason = reason
         self.expires_at = expires_at
+        self.bucket = bucket
+
+    def _identity(self) -> tuple[Any, ...]:
+        return self.bucket, *super()._identity()
 
     def __repr__(self) -> str:
         reason = f" {self.reason}" if self.reason else ""

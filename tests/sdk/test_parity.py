@@ -68,7 +68,13 @@ def without_async(text: str) -> str:
 
 
 def test_every_class_of_a_client_has_a_twin() -> None:
-    assert {sync.__name__ for sync, _ in TWINS.values()} == {"Bucket", "Client", "KV", "Watch"}
+    assert {sync.__name__ for sync, _ in TWINS.values()} == {
+        "Bucket",
+        "Client",
+        "KV",
+        "MultiWatch",
+        "Watch",
+    }
 
 
 @every_twin

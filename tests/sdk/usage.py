@@ -14,6 +14,7 @@ from jetkv import (
     AsyncBucket,
     AsyncClient,
     AsyncKV,
+    AsyncMultiWatch,
     AsyncWatch,
     Bucket,
     BucketInfo,
@@ -22,6 +23,7 @@ from jetkv import (
     Client,
     Codec,
     Entry,
+    MultiWatch,
     Operation,
     Placement,
     Republish,
@@ -133,6 +135,18 @@ def watches(sessions: Bucket[Session]) -> None:
     assert_type(watch.synced, bool)
 
 
+def watches_of_several(kv: KV, sessions: Bucket[Session], counters: Bucket[int]) -> None:
+    assert_type(kv.watch({"a": "user.*", "b": [">"]}), MultiWatch[Any])
+    assert_type(kv.watch({sessions: ">"}, snapshot=True), MultiWatch[Session])
+    watch = kv.watch({sessions: ">", "b": ["x", "y"]}, resume="1-a", ignore_deletes=True)
+    assert_type(watch, MultiWatch[Any])
+    assert_type(watch.bookmark, str | None)
+    with kv.watch({counters: ">"}) as changes:
+        for update in changes:
+            assert_type(update, Update[int | None])
+            assert_type(update.bucket, str)
+
+
 def passed_on(sessions: Bucket[Session]) -> Iterator[Update[Session | None]]:
     return sessions.watch(resume_after=7)
 
@@ -194,6 +208,13 @@ async def async_loops(sessions: AsyncBucket[Session]) -> None:
     assert_type(await sessions.modify("k", seen_later), Entry[Session])
     assert_type(await sessions.get_or_compute("k", fetched), Session)
     assert_type(await sessions.get_or_compute("k", lambda: Session(user="ada")), Session)
+
+
+async def async_watches_of_several(kv: AsyncKV, sessions: AsyncBucket[Session]) -> None:
+    assert_type(kv.watch({"a": "user.*"}), AsyncMultiWatch[Any])
+    async with kv.watch({sessions: ">"}) as changes:
+        async for update in changes:
+            assert_type(update, Update[Session | None])
 
 
 async def async_watches(sessions: AsyncBucket[Session]) -> None:

@@ -88,7 +88,7 @@ class AsyncBucket(AsyncBatches[T], AsyncListing[T], Generic[T]):
                 "bucket_created_at needs a time zone, and a resume_after beside it",
                 hint="both are attributes of a watch",
             )
-        reader = AsyncWatchReader(self._endpoint, self.name, session, bucket_created_at)
+        reader = AsyncWatchReader(self._endpoint, session, bucket_created_at)
         return AsyncWatch(reader)
 
 

@@ -1,17 +1,20 @@
-"""Creates, lists, describes, deletes and opens buckets."""
+"""Creates, lists, describes, deletes, opens and watches buckets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, Unpack, overload
 
-from jetkv._async.bucket import AsyncBucket
+from jetkv._async.bucket import AsyncBucket, endpoint_of
 from jetkv._async.endpoint import AsyncEndpoint
+from jetkv._async.watch import AsyncMultiWatch
+from jetkv._async.watch_reader import AsyncWatchReader
 from jetkv._core import requests
-from jetkv._core.answers import check_status, read_bucket, read_buckets, read_change
+from jetkv._core.answers import check_status, decoder, read_bucket, read_buckets, read_change
 from jetkv._core.existing_bucket import differences
 from jetkv._core.process import ProcessBound
+from jetkv._core.session_many import ManyWatchSession
 from jetkv.codec import Codec, codec_for
-from jetkv.errors import BucketExistsError
+from jetkv.errors import BucketExistsError, InvalidArgumentError
 from jetkv.models import (
     BucketInfo,
     BucketSettings,
@@ -203,3 +206,81 @@ class AsyncKV(ProcessBound):
         """
         requests.get_bucket(name)  # checks the name
         return AsyncBucket(self._endpoint, name, codec_for(type))
+
+    @overload
+    def watch(
+        self,
+        buckets: Mapping[AsyncBucket[T], str | Iterable[str]],
+        *,
+        snapshot: bool = False,
+        resume: str | None = None,
+        ignore_deletes: bool = False,
+    ) -> AsyncMultiWatch[T]: ...
+    @overload
+    def watch(
+        self,
+        buckets: Mapping[Any, str | Iterable[str]],
+        *,
+        snapshot: bool = False,
+        resume: str | None = None,
+        ignore_deletes: bool = False,
+    ) -> AsyncMultiWatch[Any]: ...
+    def watch(
+        self,
+        buckets: Mapping[Any, str | Iterable[str]],
+        *,
+        snapshot: bool = False,
+        resume: str | None = None,
+        ignore_deletes: bool = False,
+    ) -> AsyncMultiWatch[Any]:
+        """Return an iterator over the changes of several buckets. It uses one connection.
+
+        The watch opens, continues and closes as that of one bucket does.
+
+        Args:
+            buckets: filters of each bucket, one text or several, as in `keys`: `">"` for all keys,
+                or none. The key is a bucket of this client, or the name of a bucket with JSON. All
+                together, there may be 64 filters.
+            snapshot: start with the current values of all buckets; the watch's `snapshot()` returns
+                them all.
+            resume: start with every key that changed after this bookmark, which a watch over the
+                same buckets had.
+            ignore_deletes: do not return deletes. The watch then does not notice that keys are
+                gone.
+
+        Raises:
+            BucketNotFoundError: one of the buckets does not exist, when the watch opens.
+            WatchLostError: one of the buckets was deleted, see the error's `bucket`; or changes may
+                have been missed and the watch did not start with a snapshot.
+            InvalidArgumentError: a bucket or a filter is invalid, there are none or too many, a
+                bucket is there twice, `snapshot` and `resume` were both given, or the bookmark
+                belongs to a watch over other buckets.
+        """
+        handles = [self._handle(bucket) for bucket in buckets]
+        names = [handle.name for handle in handles]
+        if len(set(names)) < len(names):
+            raise InvalidArgumentError(
+                "a bucket is there twice", hint="give all filters of a bucket in one list"
+            )
+        filters = [(some,) if isinstance(some, str) else tuple(some) for some in buckets.values()]
+        session = ManyWatchSession(
+            dict(zip(names, filters, strict=True)),
+            {handle.name: decoder(handle.codec, handle.name) for handle in handles},
+            snapshot=snapshot,
+            resume=resume,
+            ignore_deletes=ignore_deletes,
+            max_bytes=self._endpoint.max_answer_bytes,
+        )
+        return AsyncMultiWatch(AsyncWatchReader(self._endpoint, session))
+
+    def _handle(self, bucket: Any) -> AsyncBucket[Any]:
+        if isinstance(bucket, str):
+            return self.bucket(bucket)
+        if not isinstance(bucket, AsyncBucket):
+            raise InvalidArgumentError(
+                f"a bucket to watch is its name or an {AsyncBucket.__name__}, "
+                f"not {type(bucket).__name__}"
+            )
+        if endpoint_of(bucket).transport is not self._endpoint.transport:
+            raise InvalidArgumentError(f"{bucket!r} belongs to another client")
+        return bucket

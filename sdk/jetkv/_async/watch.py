@@ -1,4 +1,4 @@
-"""A watch: an iterator over the changes of a bucket."""
+"""Watches: iterators over the changes of one bucket, or of several."""
 
 from datetime import datetime
 from typing import Generic, Self, TypeVar
@@ -9,39 +9,17 @@ from jetkv._core.session import SnapshotEnd
 from jetkv.errors import ClientClosedError, InvalidArgumentError
 from jetkv.models import Update
 
-__all__ = ["AsyncWatch"]
+__all__ = ["AsyncMultiWatch", "AsyncWatch"]
 
 T = TypeVar("T")
 
 
-class AsyncWatch(ProcessBound, Generic[T]):
-    """An iterator over updates. `bucket.watch(…)` returns one.
-
-    `with` closes the connection at its end. A loop over a watch that no variable refers to closes
-    it, too. `close` (async client: `aclose`) ends the loop from elsewhere, such as another thread.
-    Only one thread or task may read a watch at a time.
-
-    Sometimes the gateway cannot show everything that happened while a connection was down
-    (`resync`), because values expired or were removed without a trace. A watch that started with a
-    snapshot then takes a new one, and returns the differences from what it has returned before:
-    first an update for each key that changed, ordered by revision, then a delete with the reason
-    `vanished` for each key that is gone. For this it remembers every live key that it returned,
-    about 200 bytes each, unless you set `ignore_deletes=True`.
-    """
+class AsyncChanges(ProcessBound, Generic[T]):
+    """What a watch of one bucket and a watch of several have in common."""
 
     def __init__(self, reader: AsyncWatchReader[T]) -> None:
         self._reader = reader
         self._reading = False
-
-    @property
-    def last_revision(self) -> int | None:
-        """The revision to pass as `resume_after` to continue where this watch is.
-
-        It covers the updates that the watch has returned, not those that it has only received. None
-        until the watch is open. While the watch returns a new snapshot, it does not change: the
-        deletes of that snapshot come last.
-        """
-        return self._reader.position
 
     @property
     def synced(self) -> bool:
@@ -50,11 +28,6 @@ class AsyncWatch(ProcessBound, Generic[T]):
         False again while the watch takes a new snapshot.
         """
         return self._reader.synced
-
-    @property
-    def bucket_created_at(self) -> datetime | None:
-        """When the bucket was created that `last_revision` belongs to; None until it is known."""
-        return self._reader.created_at
 
     async def snapshot(self) -> list[Update[T | None]]:
         """Return the whole snapshot; a loop then returns what comes after it.
@@ -118,3 +91,57 @@ class AsyncWatch(ProcessBound, Generic[T]):
         finally:
             self._reading = False
         return self._reader.pop()
+
+
+class AsyncWatch(AsyncChanges[T], Generic[T]):
+    """An iterator over updates. `bucket.watch(…)` returns one.
+
+    `with` closes the connection at its end. A loop over a watch that no variable refers to closes
+    it, too. `close` (async client: `aclose`) ends the loop from elsewhere, such as another thread.
+    Only one thread or task may read a watch at a time.
+
+    Sometimes the gateway cannot show everything that happened while a connection was down
+    (`resync`), because values expired or were removed without a trace. A watch that started with a
+    snapshot then takes a new one, and returns the differences from what it has returned before:
+    first an update for each key that changed, ordered by revision, then a delete with the reason
+    `vanished` for each key that is gone. For this it remembers every live key that it returned,
+    about 200 bytes each, unless you set `ignore_deletes=True`.
+    """
+
+    @property
+    def last_revision(self) -> int | None:
+        """The revision to pass as `resume_after` to continue where this watch is.
+
+        It covers the updates that the watch has returned, not those that it has only received. None
+        until the watch is open. While the watch returns a new snapshot, it does not change: the
+        deletes of that snapshot come last.
+        """
+        position = self._reader.position
+        return position if isinstance(position, int) else None
+
+    @property
+    def bucket_created_at(self) -> datetime | None:
+        """When the bucket was created that `last_revision` belongs to; None until it is known."""
+        return self._reader.created_at
+
+
+class AsyncMultiWatch(AsyncChanges[T], Generic[T]):
+    """An iterator over the updates of several buckets. `kv.watch(…)` returns one.
+
+    It behaves as `AsyncWatch` does. Each update has the name of its `bucket`. Updates are ordered
+    within each bucket, not between buckets.
+
+    If changes of one bucket may have been missed, a watch that started with a snapshot takes a new
+    one of all its buckets, and returns the differences in each. If one of the buckets is deleted,
+    or deleted and created again, the watch ends.
+    """
+
+    @property
+    def bookmark(self) -> str | None:
+        """The bookmark to pass as `resume` to continue where this watch is, in every bucket.
+
+        It covers the updates that the watch has returned. None until the watch is open. While the
+        watch returns a new snapshot, it does not change.
+        """
+        position = self._reader.position
+        return position if isinstance(position, str) else None

@@ -296,6 +296,7 @@ def read_update(document: Mapping[str, Any], decode: Decode[T]) -> Update[T | No
         decode,
         reason,
         expiry_of(document),
+        fields.string(document, "bucket", ""),
     )
 
 

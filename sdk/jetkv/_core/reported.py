@@ -20,8 +20,9 @@ class ReportedKeys(Generic[T]):
         resyncing: whether a new snapshot is being read and is not complete.
     """
 
-    def __init__(self, decode: Decode[T]) -> None:
+    def __init__(self, decode: Decode[T], bucket: str) -> None:
         self._decode = decode
+        self._bucket = bucket
         # A hash of revision and value by key. The revision alone does not do: a bucket that was
         # restored from a backup uses revisions again. Ordered by report, that is by revision.
         self._live: dict[str, int] = {}
@@ -66,7 +67,9 @@ class ReportedKeys(Generic[T]):
         for key in vanished:
             del self._live[key]
         return [
-            Update(key, b"", revision, Operation.DELETE, self._decode, "vanished")
+            Update(
+                key, b"", revision, Operation.DELETE, self._decode, "vanished", bucket=self._bucket
+            )
             for key in vanished
         ]
 

@@ -3,9 +3,9 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,7 @@ from jetkv._core.messages import Kind, Request
 from jetkv._core.ttls import ttl_headers
 from jetkv.codec import Codec
 from jetkv.errors import InvalidArgumentError
-from jetkv.models import TTL, BucketSettings, Consistency, Placement, Republish, format_time
+from jetkv.models import TTL, BucketSettings, Consistency, Placement, Republish
 
 __all__ = [
     "CAPABILITIES",
@@ -35,7 +35,6 @@ __all__ = [
     "if_revision",
     "list_buckets",
     "list_keys",
-    "open_watch",
     "put_key",
     "touch_key",
 ]
@@ -334,46 +333,3 @@ def _seconds(ttl: timedelta) -> int:
     if seconds < 1 or rest:
         raise InvalidArgumentError(f"a ttl must be 1 s or more, in whole seconds: {ttl}")
     return seconds
-
-
-def open_watch(
-    bucket: str,
-    filters: Iterable[str],
-    *,
-    snapshot: bool,
-    resume_after: int | None,
-    last_seen: int | None,
-    created_at: datetime,
-    ignore_deletes: bool,
-) -> Request:
-    """Return the request for a watch's event stream (docs/watch.md).
-
-    If `last_seen` is given, the gateway ignores `snapshot` and `resume_after`.
-
-    Raises:
-        InvalidArgumentError: a filter is no text, or empty.
-    """
-    query: list[tuple[str, str]] = []
-    for name in filters:
-        if not _quoted(name, "filter"):
-            raise InvalidArgumentError(
-                "a filter must not be empty", hint="to watch all keys, leave it out"
-            )
-        query.append(("key", name))
-    query.append(("bucket_created_at", format_time(created_at)))
-    if snapshot:
-        query.append(("snapshot", "true"))
-    if resume_after is not None:
-        query.append(("resume_after", str(resume_after)))
-    if ignore_deletes:
-        query.append(("ignore_deletes", "true"))
-    headers = {"Accept": "text/event-stream"}
-    if last_seen is not None:
-        headers["Last-Event-ID"] = str(last_seen)
-    return Request(
-        "GET",
-        f"{bucket_path(bucket)}/watch?{urlencode(query)}",
-        Kind.READ,
-        f"watch of bucket {bucket!r}",
-        headers,
-    )

@@ -89,7 +89,7 @@ class Bucket(Batches[T], Listing[T], Generic[T]):
                 "bucket_created_at needs a time zone, and a resume_after beside it",
                 hint="both are attributes of a watch",
             )
-        reader = WatchReader(self._endpoint, self.name, session, bucket_created_at)
+        reader = WatchReader(self._endpoint, session, bucket_created_at)
         return Watch(reader)
 
 

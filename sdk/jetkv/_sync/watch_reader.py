@@ -11,7 +11,7 @@ from jetkv._core import requests
 from jetkv._core.answers import read_bucket
 from jetkv._core.messages import Answer, Broken, TransportError
 from jetkv._core.retry import Resend, jitter
-from jetkv._core.session import SILENCE_SECONDS, Received, SnapshotEnd, WatchSession
+from jetkv._core.session_base import SILENCE_SECONDS, Position, Received, Session, SnapshotEnd
 from jetkv._sync.endpoint import Endpoint
 from jetkv._sync.runtime import Signal, now
 from jetkv.errors import ClientClosedError, JetKVError
@@ -34,27 +34,23 @@ class WatchReader(Generic[T]):
 
     Args:
         endpoint: the gateway.
-        bucket: the bucket's name.
         session: the state of the watch.
         created_at: when the bucket was created, if the caller knows it.
 
     Attributes:
         pending: what has been received and not yet been returned by `pop`.
-        created_at: when the bucket was created; None until it is known.
-        position: the revision that a reader has reached which has received everything that `pop`
-            returned; None until it is known. While a new snapshot is returned it does not change:
-            the deletes of that snapshot come last.
+        position: the revision, or the bookmark, that a reader has reached which has received
+            everything that `pop` returned; None until it is known. While a new snapshot is returned
+            it does not change: the deletes of that snapshot come last.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
-        bucket: str,
-        session: WatchSession[T],
+        session: Session[T],
         created_at: datetime | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._bucket = bucket
         self._session = session
         self._stream: Stream | None = None
         self._attempts = 0
@@ -65,9 +61,19 @@ class WatchReader(Generic[T]):
         self._snapshot_returned = False
         self._in_sync = True
         self.pending: deque[Received[T]] = deque()
-        self.created_at = created_at
-        self.position = session.last_revision
+        self._created: dict[str, datetime] = {}
+        self._to_describe: list[str] = []
+        if created_at is None:
+            self._to_describe = list(session.buckets)
+        else:
+            self._created[session.buckets[0]] = created_at
+        self.position: Position | None = session.position
         endpoint.add_watch(self)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the bucket, or the first of several, was created; None until it is known."""
+        return self._created.get(self._session.buckets[0])
 
     @property
     def connected(self) -> bool:
@@ -133,7 +139,7 @@ class WatchReader(Generic[T]):
 
     def _catch_up(self) -> None:
         # Nothing is pending, so the position is the session's, which a bookmark may have moved.
-        self.position = self._session.last_revision
+        self.position = self._session.position
         self._in_sync = not self._session.resyncing
 
     def step(self) -> None:
@@ -162,38 +168,47 @@ class WatchReader(Generic[T]):
                 self._retry(failure)
 
     def _open(self) -> None:
-        """Request the bucket's description, or, once that is known, the events."""
+        """Request the description of a bucket, or, once all are known, the events."""
         self._started_at = min(self._started_at, now())
-        info = requests.get_bucket(self._bucket)
-        created_at = None if self._session.must_check_bucket else self.created_at
-        request = info if created_at is None else self._session.request(created_at)
+        if self._session.must_check_bucket and not self._to_describe:
+            self._to_describe = list(self._session.buckets)
+        described = self._to_describe[0] if self._to_describe else None
+        if described is not None:
+            request = requests.get_bucket(described)
+        else:
+            request = self._session.request(self._created[self._session.buckets[0]])
         # Stored before it opens, so that `close` can end the attempt.
         stream = self._stream = self._endpoint.stream()
         if self._closing.is_set():
             raise Broken("the watch was closed")
         timeout = SILENCE_SECONDS if self._session.opened else self._endpoint.timeout
         stream.open(request, timeout, SILENCE_SECONDS)
-        if created_at is not None and _is_event_stream(stream.status, stream.headers):
+        if described is None and _is_event_stream(stream.status, stream.headers):
             self._connected_at = now()
             return
         answer = stream.answer()
         self._drop()
-        if created_at is not None or answer.status != 200:
-            self._retry(answer)
+        if described is None or answer.status != 200:
+            self._retry(answer, described)
             return
-        found = read_bucket(answer, info).created_at
-        if self.created_at is not None:
-            self._session.check_bucket(self.created_at, found)
-        self.created_at = found
+        found = read_bucket(answer, request).created_at
+        if described in self._created:
+            self._session.check_bucket(self._created[described], found, described)
+        self._created[described] = found
+        del self._to_describe[0]
 
-    def _retry(self, outcome: Answer | TransportError) -> None:
+    def _retry(self, outcome: Answer | TransportError, bucket: str | None = None) -> None:
         """Wait before the next connection.
+
+        Args:
+            outcome: how the last one ended.
+            bucket: the one whose description was requested; None for the events.
 
         Raises:
             JetKVError: there will be none.
         """
         self._endpoint.check_open()
-        verdict = self._session.judge(outcome, self._endpoint.address)
+        verdict = self._session.judge(outcome, self._endpoint.address, bucket)
         assert verdict.error is not None
         self._attempts += 1
         lasted, self._connected_at = now() - self._connected_at, math.inf

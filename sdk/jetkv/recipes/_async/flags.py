@@ -287,7 +287,7 @@ class AsyncFlags(ProcessBound):
             ignore_deletes=False,
             max_bytes=endpoint.max_answer_bytes,
         )
-        return AsyncWatchReader(endpoint, self._bucket.name, session)
+        return AsyncWatchReader(endpoint, session)
 
     def _report_when_loaded(self) -> bool:
         """Return whether the flags are not loaded yet; if so, report them to `on_change` later."""

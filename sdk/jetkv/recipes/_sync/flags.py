@@ -288,7 +288,7 @@ class Flags(ProcessBound):
             ignore_deletes=False,
             max_bytes=endpoint.max_answer_bytes,
         )
-        return WatchReader(endpoint, self._bucket.name, session)
+        return WatchReader(endpoint, session)
 
     def _report_when_loaded(self) -> bool:
         """Return whether the flags are not loaded yet; if so, report them to `on_change` later."""
