@@ -1,6 +1,7 @@
 """What is held for clients that are slow is bounded, and the slowest gives way to the others."""
 
 import asyncio
+import json
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,27 @@ def test_answers_that_nobody_takes_in_are_let_go_and_others_are_served(nats: Nat
             until(some_are_gone, "the slow are let go")
             assert bucket.get("k").value == VALUE
             assert len(bucket.history("k").json["entries"]) == 24
+        finally:
+            http.delete(bucket.path)
+
+
+def test_of_large_batch_gets_that_nobody_reads_one_is_held(nats: NatsServer) -> None:
+    keys = [f"k{number}" for number in range(33)]
+    body = json.dumps({"get": keys})
+    with running_gateway(nats.url, buckets="unread") as http, ExitStack() as stack:
+        bucket = Bucket(http, "unread")
+        try:
+            for key in keys:
+                assert bucket.put(key, VALUE).status == 200
+            lines = (f"POST {bucket.path}/batch HTTP/1.1", "Host: localhost")
+            head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
+            statuses = []
+            for _ in range(2):
+                client = socket.create_connection((http.host, http.port), 10)
+                stack.enter_context(client)
+                client.sendall((head + body).encode())
+                statuses.append(client.recv(12))
+            assert statuses == [b"HTTP/1.1 200", b"HTTP/1.1 429"]
         finally:
             http.delete(bucket.path)
 

@@ -62,13 +62,15 @@ class Collected:
     Attributes:
         newest: tokens of a key → its newest message.
         revision: the moment as of which they are; 0 in an empty bucket.
+        stopped: whether it was emptied, since other requests hold as much as is allowed.
     """
 
-    __slots__ = ("_bytes", "newest", "revision", "values")
+    __slots__ = ("_bytes", "newest", "revision", "stopped", "values")
 
     def __init__(self, revision: int, *, values: bool) -> None:
         self.newest: dict[str, Entry] = {}
         self.revision = revision
+        self.stopped = False
         self.values = values
         self._bytes = 0
 
@@ -87,6 +89,11 @@ class Collected:
         self.newest[tokens] = entry
         self.count(entry.size)
 
+    def stop(self) -> None:
+        """Drop all messages; none is added from now on."""
+        self.stopped = True
+        self.newest.clear()
+
     def count(self, size: int) -> None:
         """Count bytes of values; raises as `take`."""
         self._bytes += size if self.values else 0
@@ -100,6 +107,13 @@ class _Slot:
     def __init__(self, turn: asyncio.Semaphore) -> None:
         self._turn = turn
         self._held = False
+
+    async def try_take(self) -> bool:
+        """Take the permission if nobody else holds it; return whether this request holds it."""
+        if not self._held and not self._turn.locked():
+            await self._turn.acquire()  # at once
+            self._held = True
+        return self._held
 
     async def take(self) -> None:
         """Wait for the permission.
@@ -170,6 +184,11 @@ class Snapshots:
             if not complete:
                 rest = [tokens for tokens in keys if tokens not in found.newest]
                 complete = await self._singly(names, rest, keys, found, window, slot)
+            if found.stopped or (found.large and not await slot.try_take()):
+                # Hold nothing while others are served, and read again afterwards.
+                del found
+                await slot.take()
+                continue
             if complete:
                 return found
             del found
@@ -317,17 +336,22 @@ class Snapshots:
         window: RetryWindow,
         slot: _Slot,
     ) -> bool:
-        """Read keys from the leader; return whether no key has changed since the moment."""
+        """Read keys from the leader; return whether no key has changed since the moment.
+
+        Stop if there are many bytes and others hold as much.
+        """
         left = iter(rest)
         unchanged = True
 
         async def read() -> None:
             nonlocal unchanged
             for tokens in left:
-                if found.large:
-                    await slot.take()
+                if found.large and not await slot.try_take():
+                    found.stop()
+                if found.stopped:
+                    return
                 entry = await self._last(names, tokens, keys[tokens], window)
-                if entry is None:
+                if entry is None or found.stopped:
                     continue
                 unchanged = unchanged and entry.revision <= found.revision
                 if not unchanged:
