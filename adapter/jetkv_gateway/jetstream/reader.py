@@ -24,7 +24,6 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from jetkv_gateway.jetstream.api import get_last, get_sequence
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
@@ -32,17 +31,16 @@ from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, status
 from jetkv_gateway.jetstream.names import names_of
+from jetkv_gateway.jetstream.newest import newest_of
 from jetkv_gateway.jetstream.pull_slots import PullSlot
 from jetkv_gateway.jetstream.requests import RequestFailed
 from jetkv_gateway.kv.errors import (
     BucketUnsuitable,
     GatewayError,
-    KeyNotFound,
     TooManyRequests,
     Unavailable,
 )
-from jetkv_gateway.kv.filters import EVERYTHING, Filter, covers
-from jetkv_gateway.kv.store import NewestRevision
+from jetkv_gateway.kv.filters import EVERYTHING, Filter
 
 __all__ = ["BucketReader", "Message"]
 
@@ -61,6 +59,8 @@ _GIVE_WAY_SECONDS = 0.001
 _MOMENT_SECONDS = 0.1
 _SILENCE_SECONDS = 5.0
 _BEHIND_SECONDS = 5.0
+_GONE_SECONDS = 1.0
+_UNHEARD_SECONDS = 0.02
 _ROOM_SECONDS = 10.0
 _INACTIVE_SECONDS = 300
 """A slow reader may pause for long between two batches."""
@@ -123,6 +123,7 @@ class BucketReader:
         self._expected = 0
         self._drained = self._exactly = self._is_tail = False
         self._latest = self._is_replicated = self._is_open = False
+        self._is_unheard = False
         self._target = 0
         self._error: GatewayError | None = None
         self._moved = asyncio.Event()
@@ -154,7 +155,7 @@ class BucketReader:
         self._latest = self.keeps_history and not (self._every_revision or self._after)
         self._is_replicated = info["config"].get("num_replicas", 1) > 1
         self._target = await self._newest() if self._needs_target else 0
-        if self._needs_target and not self._target:
+        if self._needs_target and self._target <= self._after:
             yield self
             return
         limit = (await self._cache.limits(self._bucket)).value_limit
@@ -212,27 +213,7 @@ class BucketReader:
         return self._latest or self._is_replicated
 
     async def _newest(self) -> int:
-        """Return the newest revision of the keys wanted, by the leader; 0 without any."""
-        names, subjects = self._names, self._filter.subjects
-        # Nearly always one that is wanted: then nobody has to look for it.
-        found = await self._revision(get_sequence(self.as_of))
-        if found is not None and any(covers(one, found.tokens) for one in subjects):
-            return found.revision
-        newest = 0
-        for subject in subjects:
-            found = await self._revision(get_last(names.subject_prefix + subject))
-            newest = max(newest, 0 if found is None else found.revision)
-        return newest
-
-    async def _revision(self, query: bytes) -> NewestRevision | None:
-        names = self._names
-        try:
-            credit = self._cache.credit(names)
-            reply = await self._js.call(names.get, query, credit=credit)
-        except KeyNotFound:
-            return None
-        message = reply["message"]
-        return NewestRevision(message["seq"], message["subject"][len(names.subject_prefix) :])
+        return await newest_of(self._js, self._cache, self._names, self._filter, self.as_of)
 
     async def _close(self, consumer: Consumer) -> None:
         try:
@@ -280,6 +261,13 @@ class BucketReader:
         if self._is_open and not (self._expected or self._needs_target):
             return  # nothing of it was there when the consumer was created
         while self._is_open:
+            if self._is_unheard:
+                # In a cluster, a consumer may be created before all servers know of it.
+                self._is_unheard = False
+                patience = _GONE_SECONDS if self._delivered else _BEHIND_SECONDS
+                if loop.time() - moved > patience:
+                    raise Unavailable("NATS does not deliver what is asked for")
+                await asyncio.sleep(_UNHEARD_SECONDS)
             if not self._drained:
                 await self._pull_ahead(waits=waits)
                 waits = False
@@ -425,7 +413,8 @@ class BucketReader:
                 self._batch_bytes *= 2
             self._pull_is_over(slot)
         elif headers.startswith(NO_RESPONDERS):
-            self._fail(Unavailable("NATS does not deliver what is asked for"))
+            self._is_unheard = True
+            self._pull_is_over(slot)
         elif code == b"400" or text.startswith(b"Exceeded MaxRequest"):
             self._refuse(text)
         else:
