@@ -66,6 +66,27 @@ async def test_a_write_is_sent_again_where_the_gateway_honours_its_key(make) -> 
     assert second.headers["idempotency-key"] == first.headers["idempotency-key"]
 
 
+async def test_a_write_with_a_ttl_and_a_touch_are_sent_again_as_they_were(make) -> None:
+    with scripted(BREAK, HONOURS, PUT, BREAK, PUT) as server:
+        async with quick(make, server.url) as client:
+            bucket = client.kv().bucket("b")
+            assert await bucket.put("k", 2, ttl=30) == 7
+            assert (await bucket.touch("k", 60, revision=7)).revision == 7
+    put, _, put_again, touch, touch_again = server.asked
+    assert server.calls[3:] == ["POST /api/v1/kv/buckets/b/touch/k"] * 2
+    for first, second, ttl in ((put, put_again, "30"), (touch, touch_again, "60")):
+        assert second.headers["idempotency-key"] == first.headers["idempotency-key"]
+        assert second.headers["jetkv-ttl-seconds"] == first.headers["jetkv-ttl-seconds"] == ttl
+    assert touch_again.headers["if-match"] == "7"
+
+
+async def test_a_touch_without_an_answer_may_have_renewed(make) -> None:
+    with scripted(BREAK, PLAIN) as server:
+        async with quick(make, server.url) as client:
+            with pytest.raises(OutcomeUnknownError, match="touch of 'k' in bucket 'b'"):
+                await client.kv().bucket("b").touch("k")
+
+
 async def test_a_write_is_not_sent_again_once_gateways_may_have_forgotten_its_key(
     make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
