@@ -1,13 +1,14 @@
 """What `/metrics` says of requests, NATS and watches (docs/metrics.md)."""
 
 import pytest
+from websockets.asyncio.client import connect
 
 from jetkv_gateway.embedded import NatsServer
 from tests.support.figures import OPENMETRICS, figures, read_openmetrics, value
 from tests.support.gateway import running_bucket
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.waiting import until
-from tests.support.watching import watching
+from tests.support.watching import watch_path, watching
 
 KEY = "/api/v1/kv/buckets/{bucket}/keys/{key...}"
 
@@ -185,3 +186,20 @@ def test_a_write_without_an_answer_is_counted_as_unknown(own_nats: NatsServer) -
 
 def test_the_event_loop_lag_is_measured(http: Http) -> None:
     assert value(figures(http), "jetkv_event_loop_lag_seconds") >= 0
+
+
+async def test_a_reader_that_is_too_slow_is_counted(own_nats: NatsServer) -> None:
+    with running_bucket(own_nats, watch_queue=16) as bucket:
+        before = value(figures(bucket.http), "jetkv_watch_slow_consumers_total")
+        async with connect(
+            f"ws://{bucket.http.host}:{bucket.http.port}{watch_path(bucket.name)}",
+            max_queue=1,
+            compression=None,
+            close_timeout=0.5,
+        ):
+            for _ in range(200):
+                bucket.put("k", b"v" * 200_000)
+                if value(figures(bucket.http), "jetkv_watch_slow_consumers_total") > before:
+                    break
+        after = figures(bucket.http)
+    assert value(after, "jetkv_watch_slow_consumers_total") == before + 1

@@ -58,7 +58,7 @@ class Metrics:
             self._listener = PrometheusListener(self._layout, self._cells)
         return self._listener
 
-    def write(self, accept: str | None = None) -> tuple[bytes, str]:
+    def write(self, accept: str = "") -> tuple[bytes, str]:
         """Return the metrics of all workers and their content type; see `Exposition.write`."""
         return self._exposition.write(accept)
 

@@ -1,32 +1,29 @@
-"""Writes the metrics for Prometheus, as text or as OpenMetrics.
+"""Writes the metrics for Prometheus, in its text format or as OpenMetrics.
 
-prometheus_client writes both formats. Its own counters are not used: they share files between
-processes, and an environment variable has to be set before its import for that.
+prometheus_client can do that too, but a scrape of all series would then block the event loop for 15
+to 50 milliseconds. Here everything but the figures is written once, and a scrape takes about two.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
 """
 
 from collections.abc import Iterator
 from itertools import accumulate
-
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector, CollectorRegistry
-from prometheus_client.utils import floatToGoString
 
 from jetkv_gateway.telemetry.cells import Cells
 from jetkv_gateway.telemetry.families import BUCKETS, Family, Kind, Layout
 
 __all__ = ["Exposition"]
 
-_BOUNDS = (*map(floatToGoString, BUCKETS), "+Inf")
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_ASKS_FOR_OPENMETRICS = "application/openmetrics-text"
+
+_BOUNDS = (*map(str, BUCKETS), "+Inf")
+_SUM = len(_BOUNDS)
 
 
-class Exposition(Collector):
+class Exposition:
     """The metrics of all workers of a gateway.
 
     Args:
@@ -39,55 +36,92 @@ class Exposition(Collector):
     ) -> None:
         self._layout = layout
         self._cells = cells
-        self._info = info
+        self._info = f"jetkv_build_info{_labels(tuple(info), tuple(info.values()))} 1.0"
         self._created_at = created_at
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._series = [
+            (family, _written(family, layout.cells(family.name)))
+            for family in layout.families.values()
+        ]
 
-    def write(self, accept: str | None) -> tuple[bytes, str]:
+    def write(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics and their content type.
 
         Args:
             accept: the header of the request. OpenMetrics is used if it asks for that.
         """
-        encode, content_type = choose_encoder(accept or "")
-        return encode(self._registry), content_type
+        openmetrics = _ASKS_FOR_OPENMETRICS in accept
+        lines = [*self._lines(openmetrics=openmetrics), ""]
+        return "\n".join(lines).encode(), _OPENMETRICS if openmetrics else _TEXT
 
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
+    def _lines(self, *, openmetrics: bool) -> Iterator[str]:
         workers = self._cells.read()
-        totals: list[float] = [*map(sum, zip(*workers, strict=True))]
+        totals: list[float] = workers[0]
+        if len(workers) > 1:
+            totals = [*map(sum, zip(*workers, strict=True))]
         running = [cells for cells in workers if cells[0]]
-        for family in self._layout.families.values():
-            yield self._metric(family, totals, running)
-        yield InfoMetricFamily(
-            "jetkv_build", "The version of the gateway, and of Python", value=self._info
-        )
+        for family, series in self._series:
+            name, kind = family.name, family.kind
+            if kind is Kind.HISTOGRAM:
+                yield from _head(name, "histogram", family.help)
+                for at, rare, names in series:
+                    counts = [*accumulate(totals[at : at + _SUM])]
+                    if counts[-1] or not rare:
+                        figures = (*counts, counts[-1], totals[at + _SUM])
+                        yield from [
+                            f"{name}{figure}" for name, figure in zip(names, figures, strict=True)
+                        ]
+            elif kind is Kind.COUNTER:
+                yield from _head(name if openmetrics else f"{name}_total", "counter", family.help)
+                for at, rare, names in series:
+                    if totals[at] or not rare:
+                        yield f"{names[0]}{totals[at]}"
+                if not family.labels:
+                    if not openmetrics:
+                        yield from _head(f"{name}_created", "gauge", family.help)
+                    yield f"{name}_created {self._created_at}"
+            else:
+                yield from _head(name, "gauge", family.help)
+                for at, _, names in series:
+                    yield f"{names[0]}{_join(kind, [cells[at] for cells in running] or [0.0])}"
+        name, kind_of = ("jetkv_build", "info") if openmetrics else ("jetkv_build_info", "gauge")
+        yield from _head(name, kind_of, "The versions of the gateway and of Python")
+        yield self._info
+        if openmetrics:
+            yield "# EOF"
 
-    def _metric(self, family: Family, totals: list[float], running: list[list[float]]) -> Metric:
-        name, text, labels, rare = family.name, family.help, family.labels, family.rare
-        cells = self._layout.cells(name).items()
+
+def _head(name: str, kind: str, text: str) -> tuple[str, str]:
+    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+
+
+def _written(
+    family: Family, cells: dict[tuple[str, ...], int]
+) -> list[tuple[int, bool, list[str]]]:
+    """Return the first cell of each series, whether it is rare, and its lines up to the figure."""
+    name, labels = family.name, family.labels
+    written = []
+    for values, at in cells.items():
         if family.kind is Kind.HISTOGRAM:
-            histogram = HistogramMetricFamily(name, text, labels=labels)
-            for values, at in cells:
-                counts = [*accumulate(totals[at : at + len(_BOUNDS)])]
-                if counts[-1] or values not in rare:
-                    seconds = totals[at + len(_BOUNDS)]
-                    histogram.add_metric(values, [*zip(_BOUNDS, counts, strict=True)], seconds)
-            return histogram
-        if family.kind is Kind.COUNTER:
-            counter = CounterMetricFamily(name, text, labels=labels)
-            for values, at in cells:
-                if totals[at] or values not in rare:
-                    created = None if labels else self._created_at
-                    counter.add_metric(values, totals[at], created=created)
-            return counter
-        gauge = GaugeMetricFamily(name, text, labels=labels)
-        for values, at in cells:
-            gauge.add_metric(values, _join(family.kind, [one[at] for one in running] or [0.0]))
-        return gauge
+            names = [
+                f"{name}_bucket{_labels((*labels, 'le'), (*values, bound))} " for bound in _BOUNDS
+            ]
+            names += [f"{name}{end}{_labels(labels, values)} " for end in ("_count", "_sum")]
+        else:
+            end = "_total" if family.kind is Kind.COUNTER else ""
+            names = [f"{name}{end}{_labels(labels, values)} "]
+        written.append((at, values in family.rare, names))
+    return written
+
+
+def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    pairs = [f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)]
+    return "{" + ",".join(pairs) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _join(kind: Kind, figures: list[float]) -> float:
