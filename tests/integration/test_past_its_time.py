@@ -12,13 +12,20 @@ from math import inf
 
 import pytest
 
+from jetkv.testing import LocalNats
 from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.bucket_cache import BucketCache
+from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
+from jetkv_gateway.kv.buckets import BucketSpec
 from tests.servers import fetch
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
+from tests.support.link import connected
 from tests.support.native import SECOND, Native, bucket_stream, native_client
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, soon
 from tests.support.watching import watching
 
 
@@ -133,6 +140,25 @@ async def test_a_value_is_not_past_its_time_once_its_bucket_lets_it_live_for_lon
         )
         await asyncio.sleep(2.1)
         assert (await asyncio.to_thread(bucket.get, "k")).value == b"v", "it is looked at again"
+
+
+async def test_while_one_looks_at_the_limits_again_others_still_know_when_values_expire(
+    own_nats: LocalNats,
+) -> None:
+    own_nats.start()
+    async with connected(own_nats.url) as connection:
+        js = JetStream(connection, Naming(), 5.0)
+        cache = BucketCache(js)
+        await JetStreamBuckets(js, cache).create(BucketSpec("b", ttl_seconds=60))
+        await cache.fresh_limits("b")
+        own_nats.pause()
+        looking = asyncio.create_task(cache.fresh_limits("b"))
+        await soon(lambda: js.mux.in_flight, "the leader is asked")
+        known = cache.lifetime("b")
+        assert known is not None
+        assert known.max_age == 60
+        own_nats.resume()
+        assert (await looking).lifetime is not None
 
 
 AT = 1_700_000_000.0

@@ -166,7 +166,8 @@ class Key:
     def current(self, begin: float, end: float) -> Iterator[Version | None]:
         """Yield the writes that may be the newest during a look; None before the first one."""
         for place, version in enumerate([None, *self.versions]):
-            later = self.versions[place] if place < len(self.versions) else None
+            # An uncertain delete found no value, and maybe wrote nothing over the expired one.
+            later = next((one for one in self.versions[place:] if one.certain), None)
             sent = -inf if version is None else version.sent
             if sent <= end + CLOCK and (later is None or later.answered >= begin - CLOCK):
                 yield version

@@ -169,8 +169,13 @@ class BucketCache:
 
     async def fresh_limits(self, name: str, window: RetryWindow | None = None) -> WriteLimits:
         """Read a bucket's limits from the leader; raises as `limits`."""
-        self.forget(name)
-        await self.stream(name, window=window)
+        before = self._limits.get(name)
+        try:
+            await self.stream(name, window=window)
+        except (BucketNotFound, BucketUnsuitable):
+            if self._limits.get(name) is before:
+                self.forget(name)
+            raise
         return self._limits[name]
 
     def _remember(self, name: str, info: dict[str, Any], asked_on: ConnectedServer) -> None:
@@ -203,31 +208,23 @@ class BucketCache:
             self._limits.clear()
         self._limits[name] = limits
 
-    def may_be_expired(self, name: str, entry: Entry, headers: str | bytes | None) -> bool:
-        """Return whether an entry has expired, as far as the cached limits tell.
-
-        Without cached limits this returns False and reads the limits for the next call.
+    async def is_expired(
+        self, name: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
+    ) -> bool:
+        """Return whether an entry has expired, by fresh limits if the cached ones say so.
 
         Args:
             headers: the message's headers, base64 as in the API, or the raw block.
         """
-        limits = self.known_limits(name)
-        if limits is None:
-            self._refresh(name)
-            return False
+        limits = await self.limits(name, window)
         lifetime = limits.lifetime
         if lifetime is None or not lifetime.concerns(headers):
             return False
-        return lifetime.is_expired(seconds_of(entry.created_at), headers, self._loop.time())
-
-    async def is_expired(
-        self, name: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
-    ) -> bool:
-        """Return whether an entry has expired, by fresh limits; see `may_be_expired`."""
-        if not self.may_be_expired(name, entry, headers):
+        stored = seconds_of(entry.created_at)
+        if not lifetime.is_expired(stored, headers, self._loop.time()):
             return False
-        await self.fresh_limits(name, window)
-        return self.may_be_expired(name, entry, headers)
+        lifetime = (await self.fresh_limits(name, window)).lifetime
+        return lifetime is not None and lifetime.is_expired(stored, headers, self._loop.time())
 
     def set_expiry(self, name: str, entry: Entry, headers: str | bytes | None) -> None:
         """Set when a live entry expires, as far as the cached limits tell.
