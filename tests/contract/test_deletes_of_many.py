@@ -174,6 +174,15 @@ def test_a_full_bucket_says_what_was_deleted(make_bucket) -> None:
     assert len(bucket.keys()) == number - (answer.json.get("details") or {}).get("deleted", 0)
 
 
+async def test_subjects_that_show_as_one_key_are_all_deleted(
+    native: Native, bucket: Bucket
+) -> None:
+    await native.publish(f"$KV.{bucket.name}.user:1", b"raw")
+    bucket.put("user:1", "v")
+    assert sweep(bucket, "prefix=user:").json == {"matched": 2, "deleted": 2, "revision": 4}
+    assert bucket.keys() == []
+
+
 # --- compaction
 
 

@@ -112,10 +112,11 @@ class JetStreamBulkDeletes:
     ) -> _Job:
         bucket, expected, key = command.bucket, message[1], key_of(message[0])
         operation = Operation.PURGE if command.purge else Operation.DELETE
-        identity = Idempotency.of(
-            call, bucket=bucket, key=key, operation=operation, expected=expected
-        )
         tokens = subject_text(message[0])
+        # Two subjects can show as one key, and each of them is deleted.
+        identity = Idempotency.of(
+            call, bucket=bucket, key=tokens, operation=operation, expected=expected
+        )
         delete = Delete(bucket, key, tokens, command.purge, expected, identity)
 
         async def apply() -> int:
