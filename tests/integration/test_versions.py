@@ -3,10 +3,12 @@
 The gateway is connected to a leaf node; the buckets are at its hub, and the two differ in version.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +17,11 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.servers import fetch
 from tests.support.gateway import running_gateway
-from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native, native_client
 from tests.support.ports import free_ports
 from tests.support.waiting import until
+from tests.support.watching import watching
 from tests.support.writes import KINDS, writes_of
 
 OLD = "2.10.25"
@@ -172,6 +175,81 @@ async def test_what_a_bucket_can_is_up_to_the_hub_in_a_change_too(
         answer = http.request("PATCH", bucket.path, json.dumps({setting: True}))
         assert answer.status == (200 if able else 409), answer
         assert bucket.info()[setting] is able
+
+
+async def test_a_value_has_a_ttl_of_its_own_where_the_hub_can_do_it(
+    bucket: Bucket, at_hub: Native
+) -> None:
+    answer = bucket.put("k", "v", JetKV_TTL_Seconds="60")
+    bucket.put("plain", "v")
+    touched = bucket.http.request("POST", f"{bucket.path}/touch/plain", JetKV_TTL_Seconds="1")
+    if at_hub.version < (2, 11):
+        assert [answer.status, touched.status] == [409, 409]
+        assert "nats-server 2.11" in answer.error
+        assert bucket.keys() == ["plain"]
+        return
+    assert [answer.status, touched.status] == [200, 200]
+    entry = bucket.get("k").json
+    ends, began = (datetime.fromisoformat(entry[name]) for name in ("expires_at", "created_at"))
+    assert ends - began == timedelta(seconds=60)
+    until(lambda: bucket.get("plain").status == 404, "the value expires")
+    assert bucket.keys() == ["k"]
+
+
+async def test_an_atomic_batch_is_all_or_nothing_where_the_hub_can_do_it(
+    bucket: Bucket, at_hub: Native
+) -> None:
+    first = bucket.put("a", "v").json["revision"]
+
+    def batch(revision: int) -> Answer:
+        ops = [
+            {"op": "update", "key": "a", "text": "w", "revision": revision},
+            {"op": "create", "key": "b", "text": "w"},
+        ]
+        return bucket.http.post(f"{bucket.path}/batch", {"ops": ops})
+
+    if at_hub.version < (2, 12):
+        answer = batch(first)
+        assert (answer.status, bucket.keys()) == (409, ["a"])
+        assert "nats-server 2.12" in answer.error
+        return
+    assert batch(first + 7).status == 412
+    assert bucket.keys() == ["a"]
+    assert batch(first).json == {"results": [{"revision": 2}, {"revision": 3}], "revision": 3}
+    assert bucket.get("a").value == b"w"
+
+
+def test_a_batch_get_and_a_batch_of_single_writes_work_on_each(bucket: Bucket) -> None:
+    ops = [{"op": "put", "key": key, "text": key} for key in ("a", "b")]
+    answer = bucket.http.post(f"{bucket.path}/batch", {"ops": ops, "atomic": False})
+    assert [one["status"] for one in answer.json["results"]] == [200, 200]
+    got = bucket.http.post(f"{bucket.path}/batch?values=json", {"get": ["a", "none", "b"]}).json
+    assert [one and one["value"] for one in got["entries"]] == ["a", None, "b"]
+    assert got["revision"] == 2
+
+
+async def test_one_watch_over_several_buckets_works_on_each_and_shows_an_expiry_where_it_can(
+    http: Http, make_bucket, at_hub: Native
+) -> None:
+    able = at_hub.version >= (2, 11)
+    a, b = make_bucket(ttl_seconds=1), make_bucket()
+    await asyncio.to_thread(b.put, "before", "v")
+    asked = f"?watch={a.name}&watch={b.name}&snapshot=true"
+    async with watching(http, "", asked) as watcher:
+        frames = await watcher.until(lambda frame: frame["type"] == "kv_snapshot_end")
+        assert [frame["key"] for frame in frames[:-1]] == ["before"]
+        assert frames[-1]["revisions"] == {a.name: 0, b.name: 1}
+        await asyncio.to_thread(a.put, "k", "v")
+        put = await watcher.next()
+        assert (put["bucket"], put["key"], "expires_at" in put) == (a.name, "k", True)
+        if able:
+            gone = await watcher.next()
+            assert (gone["bucket"], gone["reason"]) == (a.name, "expired")
+    async with watching(http, "", f"{asked}&resume={put['bookmark']}") as watcher:
+        await asyncio.to_thread(b.put, "after", "v")
+        frames = await watcher.until(lambda frame: frame.get("key") == "after")
+    assert {frame["bucket"] for frame in frames if frame["type"] == "kv_update"} <= {a.name, b.name}
+    assert "before" not in [frame.get("key") for frame in frames]
 
 
 @pytest.mark.parametrize("kind", KINDS)
