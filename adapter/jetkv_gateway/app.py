@@ -8,7 +8,7 @@ import functools
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from jetkv_gateway.filewatch import FileWatcher
@@ -39,6 +39,7 @@ from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.telemetry.events import EVENTS
+from jetkv_gateway.telemetry.request_log import RequestLog, RequestLogMode
 from jetkv_gateway.telemetry.sampler import Sampler, State
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 from jetkv_gateway.watch.pacing import TurnPacer
@@ -88,6 +89,7 @@ def server_options(settings: Settings) -> ServerOptions:
     return ServerOptions(
         workers=settings.workers,
         log_level=settings.log_level,
+        log_format=settings.log_format,
         # A request may wait for a leader, and then for its answer.
         request=settings.request_timeout + RETRY_SECONDS,
         ping=settings.watch_ping_seconds,
@@ -135,6 +137,9 @@ def gateway(
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
         policy=policy,
+        listeners=[RequestLog(settings.request_log)]
+        if settings.request_log is not RequestLogMode.OFF
+        else [],
     )
 
 
@@ -148,8 +153,13 @@ def build(
     wanted: list[ConfiguredBucket],
     watch_limits: WatchLimits,
     policy: Policy = full_access,
+    listeners: Sequence[object] = (),
 ) -> Gateway:
-    """Join the parts. The `wanted` buckets must exist while NATS is available."""
+    """Join the parts. The `wanted` buckets must exist while NATS is available.
+
+    Args:
+        listeners: hear of events besides the metrics; see `telemetry.events`.
+    """
     hub = Hub(store.changes, watch_limits)
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, authenticator, hub
@@ -164,7 +174,8 @@ def build(
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        EVENTS.add(listener)
+        for one in (listener, *listeners):
+            EVENTS.add(one)
         sampler.start()
         files.start()
         connection.start()
@@ -188,7 +199,8 @@ def build(
             await connection.close()
             files.close()
             await sampler.close()
-            EVENTS.remove(listener)
+            for one in (listener, *listeners):
+                EVENTS.remove(one)
 
     built = Gateway(
         handlers=_handlers(

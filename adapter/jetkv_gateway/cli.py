@@ -26,8 +26,10 @@ from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
 from jetkv_gateway.serving.options import CannotStart
 from jetkv_gateway.serving.processes import run
-from jetkv_gateway.serving.server import listen, logging_for
+from jetkv_gateway.serving.server import listen
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError, load
+from jetkv_gateway.telemetry.logs import LogFormat, logging_for
+from jetkv_gateway.telemetry.request_log import RequestLogMode
 
 __all__ = ["app"]
 
@@ -57,6 +59,8 @@ Buckets = Annotated[
     ),
 ]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. Default: info.")]
+LogForm = Annotated[LogFormat | None, typer.Option(help="Default: console.")]
+RequestLog = Annotated[RequestLogMode | None, typer.Option(help="Default: errors.")]
 NatsUrl = Annotated[
     str | None,
     typer.Option(help="Addresses of NATS, separated by commas. Default: nats://127.0.0.1:4222."),
@@ -161,7 +165,7 @@ def _say(text: str) -> None:
 
 
 def _start_logging(settings: Settings) -> None:
-    logging.config.dictConfig(logging_for(settings.log_level))
+    logging.config.dictConfig(logging_for(settings.log_level, settings.log_format))
     try:
         private_apis.check()
     except private_apis.PrivateApiMissing as error:
@@ -281,6 +285,8 @@ def serve(
     nats_inbox_prefix: NatsInboxPrefix = None,
     nats_domain: NatsDomain = None,
     log_level: LogLevel = None,
+    log_format: LogForm = None,
+    request_log: RequestLog = None,
     config: Config = None,
 ) -> None:
     """Run the gateway for your NATS.
@@ -316,6 +322,8 @@ def serve(
         "watch_queue_bytes": watch_queue_bytes,
         "watch_ping_seconds": watch_ping_seconds,
         "log_level": log_level,
+        "log_format": log_format,
+        "request_log": request_log,
     }
     settings = _settings(flags, config)
     _start_logging(settings)

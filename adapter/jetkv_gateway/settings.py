@@ -45,6 +45,8 @@ from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
 from jetkv_gateway.serving.options import CannotStart
+from jetkv_gateway.telemetry.logs import LogFormat
+from jetkv_gateway.telemetry.request_log import RequestLogMode
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 
@@ -127,6 +129,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 9123
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
+    log_format: LogFormat = LogFormat.CONSOLE
+    request_log: RequestLogMode = RequestLogMode.ERRORS
 
     auth: AuthMode | None = None
     auth_tokens: Path | None = None

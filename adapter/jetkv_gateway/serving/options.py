@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
+from jetkv_gateway.telemetry.logs import LogFormat
 
 __all__ = ["App", "AppFactory", "CannotStart", "ServerOptions"]
 
@@ -39,6 +40,7 @@ class ServerOptions:
     Attributes:
         workers: processes that share the listening socket. With 1, the present process serves.
         log_level: debug, info, warning or error.
+        log_format: lines for people, or JSON.
         request: the longest time for one request.
         ping: the time between pings of a WebSocket, and for the answer to one.
         shutdown_delay: how long to keep serving after the signal to stop, while not ready.
@@ -50,6 +52,7 @@ class ServerOptions:
 
     workers: int = 1
     log_level: str = "info"
+    log_format: LogFormat = LogFormat.CONSOLE
     request: float = 10.0
     ping: float = 20.0
     shutdown_delay: float = 0.0

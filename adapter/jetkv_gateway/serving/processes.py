@@ -29,12 +29,12 @@ from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
     GatewayServer,
     config_for,
-    logging_for,
     serve,
     stop_seconds,
 )
 from jetkv_gateway.serving.service_manager import ServiceManager
 from jetkv_gateway.serving.worker import FORCE, RELOAD, STOP, Slots, Worker, ensure_helpers
+from jetkv_gateway.telemetry.logs import logging_for
 
 __all__ = ["run"]
 
@@ -158,7 +158,7 @@ class _Supervisor:
         self._failures = 0
 
     def run(self) -> int:
-        logging.config.dictConfig(logging_for(self._options.log_level))
+        logging.config.dictConfig(logging_for(self._options.log_level, self._options.log_format))
         # Signals end the wait below through this socket pair.
         wake_receiver, wake_sender = socket.socketpair()
         with wake_receiver, wake_sender:

@@ -24,13 +24,13 @@ from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
 from jetkv_gateway.serving.websockets import WebSocket
 from jetkv_gateway.serving.worker_state import WorkerState
+from jetkv_gateway.telemetry.logs import logging_for
 
 __all__ = [
     "STARTUP_FAILURE",
     "GatewayServer",
     "config_for",
     "listen",
-    "logging_for",
     "serve",
     "stop_seconds",
 ]
@@ -91,7 +91,7 @@ def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        log_config=logging_for(options.log_level),
+        log_config=logging_for(options.log_level, options.log_format),
         # The longest time for one request, including waiting for a leader.
         timeout_graceful_shutdown=math.ceil(options.request + 1),
     )
@@ -290,17 +290,3 @@ def serve(server: GatewayServer, server_socket: socket.socket) -> int:
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[server_socket]))
     return 0 if server.started else 1
-
-
-def logging_for(level: str) -> dict[str, Any]:
-    """Return the logging configuration for stderr, for `logging.config.dictConfig`."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {
-            "jetkv": {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
-            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-        },
-    }

@@ -1,0 +1,86 @@
+"""The lines of the log about requests, by `--request-log` and `--log-format`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jetkv.testing import LocalNats
+from tests.cli.conftest import Process, Serve
+from tests.support.http import Bucket
+
+KEY = "/api/v1/kv/buckets/{bucket}/keys/{key...}"
+
+
+def lines(process: Process, request_id: str) -> list[str]:
+    return [line for line in process.output.splitlines() if request_id in line]
+
+
+def objects(process: Process) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in process.output.splitlines() if line.startswith("{")]
+
+
+def test_an_answer_of_500_and_more_is_logged_with_its_request_id_and_reason(
+    serve: Serve, own_nats: LocalNats
+) -> None:
+    own_nats.start()
+    process, http = serve("--bucket", "b", on=own_nats)
+    own_nats.stop()
+    process.wait_for("connection to NATS lost")
+    answer = http.get("/api/v1/kv/buckets/b/keys/k", x_request_id="mine-1")
+    assert answer.status == 503
+    process.wait_for(
+        rf"WARNING jetkv.http: request mine-1: GET {KEY} 503 in [0-9.]+ ms: .*NATS".replace(
+            "{key...}", r"\{key\.\.\.\}"
+        )
+    )
+
+
+def test_a_refusal_of_access_is_logged_with_its_reason(serve: Serve) -> None:
+    process, http = serve()
+    answer = http.get("/health", origin="http://evil.example", x_request_id="mine-2")
+    assert answer.status == 403
+    process.wait_for("INFO jetkv.http: request mine-2: GET /health 403 in [0-9.]+ ms: .*evil")
+
+
+def test_other_requests_have_no_line_unless_all_are_asked_for(serve: Serve, bucket: Bucket) -> None:
+    process, http = serve()
+    assert http.put(bucket.key("k"), "v", x_request_id="mine-3").status == 200
+    assert http.get(bucket.key("none"), x_request_id="mine-3").status == 404
+    assert process.stop() == 0
+    assert lines(process, "mine-3") == []
+
+
+def test_nothing_is_logged_of_requests_with_off(serve: Serve) -> None:
+    process, http = serve("--request-log", "off")
+    assert http.get("/health", origin="http://evil.example", x_request_id="mine-4").status == 403
+    assert process.stop() == 0
+    assert lines(process, "mine-4") == []
+
+
+def test_all_is_one_line_a_request_as_json(serve: Serve, bucket: Bucket) -> None:
+    process, http = serve("--request-log", "all", "--log-format", "json")
+    assert http.put(bucket.key("some/key"), "v", x_request_id="mine-5").status == 200
+    assert process.stop() == 0
+    (line,) = [one for one in objects(process) if one.get("request_id") == "mine-5"]
+    assert line["level"] == "info"
+    assert line["logger"] == "jetkv.http"
+    assert (line["method"], line["route"], line["status"]) == ("PUT", KEY, 200)
+    assert line["milliseconds"] > 0
+    assert "some" not in json.dumps(line), "no key is in the log"
+
+
+def test_every_line_of_the_log_is_json_with_several_workers_too(
+    start: Callable[..., Process], nats: LocalNats, tmp_path: Path
+) -> None:
+    where = ("--nats-url", nats.url, "--port", "0", "--auth", "off")
+    process = start("serve", *where, "--workers", "2", "--log-format", "json", JETKV_PROT="1")
+    process.wait_for("serves http://")
+    assert process.stop() == 0
+    others = [
+        line
+        for line in process.output.splitlines()
+        if not line.startswith("{") and "serves http://" not in line
+    ]
+    assert others == []
+    assert any("JETKV_PROT" in line["message"] for line in objects(process))
