@@ -174,6 +174,22 @@ def test_a_full_bucket_says_what_was_deleted(make_bucket) -> None:
     assert len(bucket.keys()) == number - (answer.json.get("details") or {}).get("deleted", 0)
 
 
+def test_lines_that_break_off_say_what_was_deleted(
+    make_bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetkv_gateway.http.listing._PROGRESS_SECONDS", 0)
+    bucket = make_bucket(history=5)
+    keys = [f"k{number:03}" for number in range(400)]
+    fill(bucket, *keys)
+    full = bucket.info()["bytes"] + 45_000
+    bucket.http.request("PATCH", bucket.path, json.dumps({"max_bytes": full}))
+    text = sweep(bucket, "filter=%3E", Accept=NDJSON).body
+    *steps, last = [json.loads(line) for line in text.splitlines()]
+    assert steps, "the lines had begun"
+    assert (last["type"], last["message"]) == ("error", "bucket is full")
+    assert last["details"]["deleted"] == len(keys) - len(bucket.keys())
+
+
 async def test_subjects_that_show_as_one_key_are_all_deleted(
     native: Native, bucket: Bucket
 ) -> None:

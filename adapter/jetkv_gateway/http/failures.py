@@ -12,7 +12,7 @@ from jetkv_gateway.kv.errors import (
     UpgradeRequired,
 )
 
-__all__ = ["Failure", "failure", "failure_frame"]
+__all__ = ["Failure", "failure", "failure_frame", "failure_line"]
 
 
 class Failure(NamedTuple):
@@ -65,3 +65,12 @@ def failure_frame(error: GatewayError) -> bytes:
     if bucket is not None:
         frame["bucket"] = bucket
     return orjson.dumps(frame)
+
+
+def failure_line(error: GatewayError) -> bytes:
+    """Return the last line of JSON lines that broke off (docs/http-api.md#json-lines).
+
+    Its details say how much of a request was done.
+    """
+    line = {"type": "error", "message": error.message, "code": error.code}
+    return orjson.dumps(line if error.details is None else {**line, "details": error.details})

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from jetkv_gateway.http.call import Call, ClientGone
-from jetkv_gateway.http.failures import failure_frame
+from jetkv_gateway.http.failures import failure_line
 from jetkv_gateway.http.views import prefers
 from jetkv_gateway.kv.errors import GatewayError
 
@@ -75,7 +75,7 @@ async def _answer(call: Call, make: Callable[[Lines], Awaitable[bytes]]) -> None
             _log.warning(
                 "request %s: lines broke off: %s", call.request_id.decode("ascii"), error.message
             )
-            last = failure_frame(error)
+            last = failure_line(error)
         await lines.finish(last)
     except ConnectionError:
         raise ClientGone from None

@@ -221,7 +221,7 @@ class LineReader:
 
     def _error(self, document: dict[str, Any]) -> Exception:
         text = fields.string(document, "message")
-        body = {"error": f"not all keys were deleted: {text}", "code": document.get("code")}
+        body = {**document, "error": f"not all keys were deleted: {text}"}
         # An error after the first line has no status. 504 stands for an unknown outcome.
         answer = Answer(504, {}, json.dumps(body).encode())
         return error_of(answer, self._request)
