@@ -232,22 +232,23 @@ class Key:
                 yield self._told(f"the history {fault}", look.begin, look.end)
 
     def _history_fault(self, look: HistoryLook, slack: float) -> str:
-        rest = [(one, must and not self._may_have_gone(one, look.end)) for one, must in look.stored]
-        for place, entry in enumerate(look.entries):
-            found = next((at for at, (one, _) in enumerate(rest) if one.is_entry(entry)), None)
-            if place == 0 and self.shape.markers and entry["operation"] == "purge" and found != 0:
-                continue  # a marker; it removes what was stored before it
-            if found is None:
-                return f"shows {entry}"
-            if any(must for _, must in rest[:found]):
-                return f"lacks one of {rest[:found]}"
-            version, rest = rest[found][0], rest[found + 1 :]
-            if version.value is not None:
-                if not version.may_live(look.begin, slack):
-                    return f"still shows {entry}"
-                if fault := version.expiry_fault(entry):
-                    return fault
-        return f"lacks one of {rest}" if any(must for _, must in rest) else ""
+        stored = [
+            (one, must and not self._may_have_gone(one, look.end)) for one, must in look.stored
+        ]
+        entries = look.entries
+        # A marker removes what was stored before it.
+        marked = self.shape.markers and bool(entries) and entries[0]["operation"] == "purge"
+        if not _fits(entries, stored) and not (marked and _fits(entries[1:], stored)):
+            return f"shows {entries} of {stored}"
+        puts = [(one, entry) for one, _ in stored for entry in entries if one.is_entry(entry)]
+        for version, entry in puts:
+            if version.value is None:
+                continue
+            if not version.may_live(look.begin, slack):
+                return f"still shows {entry}"
+            if fault := version.expiry_fault(entry):
+                return fault
+        return ""
 
     def _may_have_gone(self, version: Version, end: float) -> bool:
         lasts = self.shape.ttl if version.value is None else version.lasts
@@ -263,3 +264,13 @@ class Key:
         ]
         head = f"{self.shape.name}, {self.name}: {fault}, after {end - begin:.3f} s"
         return "\n".join([head, *told])
+
+
+def _fits(entries: Sequence[Shown], stored: Sequence[tuple[Version, bool]]) -> bool:
+    """Return whether a history can consist of these writes in order; some of them must be there."""
+    if not stored:
+        return not entries
+    (version, must), rest = stored[0], stored[1:]
+    if entries and version.is_entry(entries[0]) and _fits(entries[1:], rest):
+        return True
+    return not must and _fits(entries, rest)
