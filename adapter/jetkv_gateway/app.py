@@ -137,6 +137,7 @@ def gateway(
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
         policy=policy,
+        required=settings.ready_buckets,
         listeners=[RequestLog(settings.request_log)]
         if settings.request_log is not RequestLogMode.OFF
         else [],
@@ -154,15 +155,17 @@ def build(
     watch_limits: WatchLimits,
     policy: Policy = full_access,
     listeners: Sequence[object] = (),
+    required: Sequence[str] = (),
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
     Args:
         listeners: hear of events besides the metrics; see `telemetry.events`.
+        required: buckets without which the gateway is not ready.
     """
     hub = Hub(store.changes, watch_limits)
     readiness = GatewayReadiness(
-        connection, store.health, store.buckets, wanted, authenticator, hub
+        connection, store.health, store.buckets, wanted, authenticator, hub, required
     )
     pacer = TurnPacer(_WATCHES_A_TURN)
     listener = METRICS.listener

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from jetkv_gateway.http.auth import Authenticator
 from jetkv_gateway.jetstream.connection import Connection
@@ -18,6 +19,8 @@ _RETRY_SECONDS = 2.0
 _CHECK_SECONDS = 1.0
 _SKIPPED_CHECKS_WHILE_READY = 4
 _COMPARE_SECONDS = 10.0
+_FRESH_SECONDS = 1.0
+_BUCKET_SECONDS = 2.0
 _WAITING = "watched buckets that cannot be followed now: {}; {}"
 _NOT_YET = "does not exist yet; see the log"
 
@@ -36,6 +39,66 @@ async def make_bucket(buckets: Buckets, wanted: ConfiguredBucket) -> str:
     return ""
 
 
+class RoundTrip:
+    """Asks JetStream, at most once a second, whether it and some buckets answer.
+
+    `/ready` needs no credential, so many who ask must not become many requests to NATS.
+
+    Args:
+        required: buckets that must have a leader.
+    """
+
+    def __init__(
+        self, connection: Connection, health: Health, buckets: Buckets, required: Sequence[str]
+    ) -> None:
+        self._connection = connection
+        self._health = health
+        self._buckets = buckets
+        self._required = required
+        self._answer: dict[str, str] = {}
+        self._fresh_until = 0.0
+        self._asked: object = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def issues(self) -> dict[str, str]:
+        """Return the problems, by part, as of the last second."""
+        if not self._connection.connected:
+            return await self._health.issues()
+        connection = self._connection.mux
+        now = asyncio.get_running_loop().time()
+        if connection is not self._asked or now >= self._fresh_until:
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._ask(connection), name="round-trip")
+            task = self._task
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+        return self._answer
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _ask(self, connection: object) -> None:
+        issues = await self._health.issues()
+        if not issues:
+            found = await asyncio.gather(*map(self._ask_bucket, self._required))
+            issues = {f"bucket {name}": text for name, text in found if text}
+        self._answer, self._asked = issues, connection
+        self._fresh_until = asyncio.get_running_loop().time() + _FRESH_SECONDS
+
+    async def _ask_bucket(self, name: str) -> tuple[str, str]:
+        try:
+            async with asyncio.timeout(_BUCKET_SECONDS):
+                await self._buckets.info(name)
+        except TimeoutError:
+            return name, "it does not answer: it has no leader"
+        except GatewayError as error:
+            return name, error.message
+        return name, ""
+
+
 class GatewayReadiness:
     """Finds problems that prevent serving, and warnings for the operator.
 
@@ -44,6 +107,7 @@ class GatewayReadiness:
     Args:
         wanted: buckets that must exist. They are created as soon as possible. Existing ones are not
             changed.
+        required: buckets without which the gateway is not ready.
     """
 
     def __init__(
@@ -54,9 +118,11 @@ class GatewayReadiness:
         wanted: list[ConfiguredBucket],
         authenticator: Authenticator,
         hub: Hub,
+        required: Sequence[str] = (),
     ) -> None:
         self._connection = connection
         self._health = health
+        self._round_trip = RoundTrip(connection, health, buckets, required)
         self._buckets = buckets
         self._authenticator = authenticator
         self._hub = hub
@@ -70,7 +136,7 @@ class GatewayReadiness:
         """Return the problems that prevent serving, by part."""
         return {
             **{f"bucket {name}": text for name, text in self._missing.items()},
-            **await self._health.issues(),
+            **await self._round_trip.issues(),
         }
 
     def warnings(self) -> dict[str, str]:
@@ -92,6 +158,7 @@ class GatewayReadiness:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        await self._round_trip.close()
 
     async def wait(self, seconds: float) -> None:
         """Wait up to `seconds` for NATS and all the buckets."""
@@ -117,11 +184,10 @@ class GatewayReadiness:
             if self._missing:
                 await asyncio.sleep(_RETRY_SECONDS)
         self._made.set()
-        while self._different:
+        while self._wanted:
             await asyncio.sleep(_COMPARE_SECONDS)
             for wanted in self._wanted:
-                if wanted.spec.name in self._different:
-                    await self._compare(wanted)
+                await self._compare(wanted)
 
     async def _make(self, wanted: ConfiguredBucket, logged: dict[str, str]) -> None:
         """Try to create a bucket. `logged` has the last log text of each bucket."""

@@ -140,6 +140,7 @@ class Settings(BaseSettings):
 
     bucket_prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,40}$")] = ""
     buckets: Annotated[list[BucketSetting], NoDecode] = []
+    ready_buckets: Annotated[list[str], NoDecode] = []
     request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     shutdown_delay: Annotated[float, Field(ge=0, le=300)] = 0.0
 
@@ -196,7 +197,9 @@ class Settings(BaseSettings):
             raise ValueError("it names no server")
         return value
 
-    @field_validator("allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "allowed_hosts", "cors_origins", "trusted_proxies", "ready_buckets", mode="before"
+    )
     @classmethod
     def _split_words(cls, value: object) -> object:
         if isinstance(value, str) and value.lstrip().startswith("["):
