@@ -282,6 +282,36 @@ def test_a_retry_does_not_undo_what_was_written_since(atomic: Bucket) -> None:
     assert atomic.get("a").value == b"newer"
 
 
+def write_over(bucket: Bucket, key: str) -> None:
+    """Replace all that the history has of a key."""
+    for _ in range(6):
+        bucket.put(key, "newer")
+
+
+@pytest.mark.parametrize("others", [[delete("none")], [delete("none"), put("b"), delete("old")]])
+def test_a_retry_after_the_first_write_was_written_over_gets_the_first_answer(
+    atomic: Bucket, others: list[dict]
+) -> None:
+    atomic.put("old")
+    first = batch(atomic, put("a"), *others, Idempotency_Key="one")
+    write_over(atomic, "a")
+    assert batch(atomic, put("a"), *others, Idempotency_Key="one").json == first.json
+
+
+def test_a_retry_whose_first_answer_is_not_known_any_more_says_that_it_was_applied(
+    atomic: Bucket,
+) -> None:
+    atomic.put("old")
+    ops = [delete("old"), delete("none")]
+    batch(atomic, *ops, Idempotency_Key="one")
+    write_over(atomic, "old")
+    answer = batch(atomic, *ops, Idempotency_Key="one")
+    assert (answer.status, answer.json["retryable"]) == (504, False)
+    assert answer.json["details"] == {"outcome": "applied"}
+    assert "was applied" in answer.error
+    assert atomic.get("old").value == b"newer"
+
+
 def test_another_batch_by_the_same_idempotency_key_is_409(atomic: Bucket) -> None:
     batch(atomic, put("a"), put("b"), Idempotency_Key="one")
     answer = batch(atomic, put("a"), put("c"), Idempotency_Key="one")

@@ -336,6 +336,8 @@ class AtomicBatches:
         except IdempotencyConflict:
             raise
         except GatewayError as error:
+            if (error.details or {}).get("outcome") == "applied":
+                raise
             raise _unknown(work, window) from error
 
 

@@ -37,7 +37,9 @@ _NOT_KNOWN_ALONE = frozenset({10111, 10165, 10166})
 """The codes with which a server without replicas refuses the probe after it has checked its id."""
 
 _HOW_TO_CHECK = "read the keys: all of them show the batch, or none does"
-_UNTOLD = "it was applied, but nobody knows any more which of its deletes found something"
+_FORGOTTEN = (
+    "the batch was applied, but NATS does not know any more which of its deletes found a key"
+)
 
 
 class BatchIds:
@@ -190,12 +192,16 @@ def _opener(
     Raises:
         OutcomeUnknown: several ops are possible.
     """
+    for number in unknown:
+        if not is_optional(ops[number]):
+            return number  # it wrote for certain, and would be known by an id of its own
     known = min((number for number in found if found[number] is not None), default=len(ops))
     could = [number for number in unknown if number < known]
     if opened_by is not None:
         could = [number for number in could if ops[number].tokens == opened_by]
-    elif could and not is_optional(ops[could[-1]]):
-        could = could[-1:]  # it writes for certain, and is not known by an id of its own
     if len(could) != 1:
-        raise OutcomeUnknown(f"{_UNTOLD}: {_HOW_TO_CHECK}")
+        # Another retry would find out no more.
+        error = OutcomeUnknown("read the keys")
+        error.message, error.details = _FORGOTTEN, {"outcome": "applied"}
+        raise error
     return could[0]
