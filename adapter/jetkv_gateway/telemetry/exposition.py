@@ -105,10 +105,10 @@ def _written(
             names = [
                 f"{name}_bucket{_labels((*labels, 'le'), (*values, bound))} " for bound in _BOUNDS
             ]
-            names += [f"{name}{end}{_labels(labels, values)} " for end in ("_count", "_sum")]
+            names += [f"{name}_{end}{_labels(labels, values)} " for end in ("count", "sum")]
         else:
-            end = "_total" if family.kind is Kind.COUNTER else ""
-            names = [f"{name}{end}{_labels(labels, values)} "]
+            shown = f"{name}_total" if family.kind is Kind.COUNTER else name
+            names = [f"{shown}{_labels(labels, values)} "]
         written.append((at, values in family.rare, names))
     return written
 
