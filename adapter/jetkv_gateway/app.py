@@ -39,7 +39,7 @@ from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.telemetry.events import EVENTS
-from jetkv_gateway.telemetry.request_log import RequestLog, RequestLogMode
+from jetkv_gateway.telemetry.request_log import request_log
 from jetkv_gateway.telemetry.sampler import Sampler, State
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 from jetkv_gateway.watch.pacing import TurnPacer
@@ -138,9 +138,7 @@ def gateway(
         watch_limits=settings.watch_limits(),
         policy=policy,
         required=settings.ready_buckets,
-        listeners=[RequestLog(settings.request_log)]
-        if settings.request_log is not RequestLogMode.OFF
-        else [],
+        listeners=request_log(settings.request_log),
     )
 
 

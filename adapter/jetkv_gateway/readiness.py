@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 
 from jetkv_gateway.http.auth import Authenticator
@@ -19,7 +20,7 @@ _RETRY_SECONDS = 2.0
 _CHECK_SECONDS = 1.0
 _SKIPPED_CHECKS_WHILE_READY = 4
 _COMPARE_SECONDS = 10.0
-_FRESH_SECONDS = 1.0
+_ASKS_A_SECOND = 5
 _BUCKET_SECONDS = 2.0
 _WAITING = "watched buckets that cannot be followed now: {}; {}"
 _NOT_YET = "does not exist yet; see the log"
@@ -40,9 +41,10 @@ async def make_bucket(buckets: Buckets, wanted: ConfiguredBucket) -> str:
 
 
 class RoundTrip:
-    """Asks JetStream, at most once a second, whether it and some buckets answer.
+    """Asks JetStream, at most five times a second, whether it and some buckets answer.
 
-    `/ready` needs no credential, so many who ask must not become many requests to NATS.
+    `/ready` needs no credential, so many who ask must not become many requests to NATS. A few who
+    ask get a fresh answer each.
 
     Args:
         required: buckets that must have a leader.
@@ -56,18 +58,21 @@ class RoundTrip:
         self._buckets = buckets
         self._required = required
         self._answer: dict[str, str] = {}
-        self._fresh_until = 0.0
+        self._asked_at: deque[float] = deque(maxlen=_ASKS_A_SECOND)
         self._asked: object = None
         self._task: asyncio.Task[None] | None = None
 
     async def issues(self) -> dict[str, str]:
-        """Return the problems, by part, as of the last second."""
+        """Return the problems, by part, as of now, or of the last second if many ask."""
         if not self._connection.connected:
             return await self._health.issues()
         connection = self._connection.mux
         now = asyncio.get_running_loop().time()
-        if connection is not self._asked or now >= self._fresh_until:
+        times = self._asked_at
+        often = len(times) == _ASKS_A_SECOND and now - times[0] < 1.0
+        if connection is not self._asked or not often:
             if self._task is None or self._task.done():
+                times.append(now)
                 self._task = asyncio.create_task(self._ask(connection), name="round-trip")
             task = self._task
             await asyncio.wait([task])
@@ -86,7 +91,6 @@ class RoundTrip:
             found = await asyncio.gather(*map(self._ask_bucket, self._required))
             issues = {f"bucket {name}": text for name, text in found if text}
         self._answer, self._asked = issues, connection
-        self._fresh_until = asyncio.get_running_loop().time() + _FRESH_SECONDS
 
     async def _ask_bucket(self, name: str) -> tuple[str, str]:
         try:

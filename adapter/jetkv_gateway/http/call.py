@@ -17,7 +17,7 @@ from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, PermissionDenied
 from jetkv_gateway.kv.retries import Retries
-from jetkv_gateway.telemetry.events import EVENTS
+from jetkv_gateway.telemetry.events import EVENTS, RequestEvent
 
 __all__ = ["JSON_LINE", "Call", "ClientGone", "Handler", "new_request_id", "sane_request_id"]
 
@@ -232,6 +232,8 @@ class Call:
         self.reason = error.message
         report_error(error)
         status, lines, body = failure(error, self.request_id)
+        if EVENTS.request_failed is not None:
+            self._report(EVENTS.request_failed, status)
         self.answer(status, lines, body)
 
     def end_without_answer(self) -> None:
@@ -246,15 +248,18 @@ class Call:
 
     def _report_end(self, status: int) -> None:
         if EVENTS.request_ended is not None:
-            match = self.request.match
-            EVENTS.request_ended(
-                self.method,
-                match[0].template if match is not None else None,
-                status,
-                time.perf_counter() - self.began,
-                self.request_id,
-                self.reason,
-            )
+            self._report(EVENTS.request_ended, status)
+
+    def _report(self, event: RequestEvent, status: int) -> None:
+        match = self.request.match
+        event(
+            self.method,
+            match[0].template if match is not None else None,
+            status,
+            time.perf_counter() - self.began,
+            self.request_id,
+            self.reason,
+        )
 
     def _show_retries(self) -> None:
         count = self.retries.count

@@ -264,17 +264,17 @@ class BaseConnection(asyncio.Protocol):
         self, request: Request | None, status: int, request_id: bytes, reason: str
     ) -> None:
         """Report the end of an incomplete request."""
-        if EVENTS.request_ended is None:
-            return
         match = None if request is None else request.match
-        EVENTS.request_ended(
-            "" if request is None else request.method,
-            None if match is None else match[0].template,
-            status,
-            0.0 if self._call is None else time.perf_counter() - self._call.began,
-            request_id,
-            reason,
-        )
+        for event in (EVENTS.request_failed, EVENTS.request_ended):
+            if event is not None:
+                event(
+                    "" if request is None else request.method,
+                    None if match is None else match[0].template,
+                    status,
+                    0.0 if self._call is None else time.perf_counter() - self._call.began,
+                    request_id,
+                    reason,
+                )
 
     def _close_lingering(self) -> None:
         """Send nothing more, keep reading for a moment, and close."""

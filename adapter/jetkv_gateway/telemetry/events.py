@@ -17,7 +17,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-__all__ = ["EVENTS", "Events"]
+__all__ = ["EVENTS", "Events", "RequestEvent"]
+
+RequestEvent = Callable[[str, str | None, int, float, bytes, str | None], None]
 
 
 class Events:
@@ -27,6 +29,8 @@ class Events:
         request_ended: an HTTP request was answered: method, route's template or None, status,
             seconds since its head was complete, request id, and the reason of an error or None.
             A watch ends here when its answer begins. The status is 499 if the client left first.
+        request_failed: the answer is an error: the arguments of `request_ended`, which comes too.
+            It is not for answers that only report a state, such as a 503 of `/ready`.
         request_refused: a request was refused: the reason, such as `unauthenticated`.
         nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, and the
             kind of the failure or None.
@@ -54,6 +58,7 @@ class Events:
         "nats_reconnected",
         "outcome_unknown",
         "request_ended",
+        "request_failed",
         "request_refused",
         "retried",
         "unreadable",
@@ -62,7 +67,8 @@ class Events:
         "watch_too_slow",
     )
 
-    request_ended: Callable[[str, str | None, int, float, bytes, str | None], None] | None
+    request_ended: RequestEvent | None
+    request_failed: RequestEvent | None
     request_refused: Callable[[str], None] | None
     nats_call_ended: Callable[[str, float, str | None], None] | None
     nats_failed: Callable[[str], None] | None

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["REQUEST_FIELDS", "RequestLog", "RequestLogMode"]
+__all__ = ["REQUEST_FIELDS", "RequestLogMode", "request_log"]
 
 _log = logging.getLogger("jetkv.http")
 
@@ -27,13 +27,8 @@ class RequestLogMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestLog:
-    """Listens to requests, and logs one line for each.
-
-    A line has the route's template, and neither path nor query, which may hold personal data.
-    """
-
-    mode: RequestLogMode
+class AllRequests:
+    """Logs one line for each request."""
 
     def request_ended(
         self,
@@ -44,28 +39,67 @@ class RequestLog:
         request_id: bytes,
         reason: str | None,
     ) -> None:
-        is_error = status >= _SERVER_ERROR
-        if self.mode is not RequestLogMode.ALL and not (is_error or status in _ACCESS_REFUSED):
-            return
-        level = logging.WARNING if is_error else logging.INFO
-        if not _log.isEnabledFor(level):
-            return
-        fields = {
-            "request_id": request_id.decode("ascii"),
-            "method": method or "-",
-            "route": route or "-",
-            "status": status,
-            "milliseconds": round(seconds * 1000, 3),
-            **({} if reason is None else {"reason": reason}),
-        }
-        _log.log(
-            level,
-            "request %s: %s %s %d in %.1f ms%s",
-            fields["request_id"],
-            fields["method"],
-            fields["route"],
-            status,
-            seconds * 1000,
-            "" if reason is None else f": {reason}",
-            extra={REQUEST_FIELDS: fields},
-        )
+        _log_request(method, route, status, seconds, request_id, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequests:
+    """Logs one line for each answer of 500 and more, and for each refusal of access.
+
+    It does not hear of other requests, so it costs them nothing.
+    """
+
+    def request_failed(
+        self,
+        method: str,
+        route: str | None,
+        status: int,
+        seconds: float,
+        request_id: bytes,
+        reason: str | None,
+    ) -> None:
+        if status >= _SERVER_ERROR or status in _ACCESS_REFUSED:
+            _log_request(method, route, status, seconds, request_id, reason)
+
+
+def request_log(mode: RequestLogMode) -> list[object]:
+    """Return the listeners for a mode."""
+    if mode is RequestLogMode.OFF:
+        return []
+    return [AllRequests() if mode is RequestLogMode.ALL else FailedRequests()]
+
+
+def _log_request(
+    method: str,
+    route: str | None,
+    status: int,
+    seconds: float,
+    request_id: bytes,
+    reason: str | None,
+) -> None:
+    """Log a request.
+
+    The line has the route's template, and neither path nor query, which may hold personal data.
+    """
+    level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    fields = {
+        "request_id": request_id.decode("ascii"),
+        "method": method or "-",
+        "route": route or "-",
+        "status": status,
+        "milliseconds": round(seconds * 1000, 3),
+        **({} if reason is None else {"reason": reason}),
+    }
+    _log.log(
+        level,
+        "request %s: %s %s %d in %.1f ms%s",
+        fields["request_id"],
+        fields["method"],
+        fields["route"],
+        status,
+        seconds * 1000,
+        "" if reason is None else f": {reason}",
+        extra={REQUEST_FIELDS: fields},
+    )
