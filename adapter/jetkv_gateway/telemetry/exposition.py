@@ -71,7 +71,9 @@ class Exposition:
                             f"{name}{figure}" for name, figure in zip(names, figures, strict=True)
                         ]
             elif kind is Kind.COUNTER:
-                yield from _head(name if openmetrics else f"{name}_total", "counter", family.help)
+                yield from _head(
+                    name if openmetrics else _ended(name, "total"), "counter", family.help
+                )
                 for at, rare, names in series:
                     if totals[at] or not rare:
                         yield f"{names[0]}{totals[at]}"
@@ -107,10 +109,14 @@ def _written(
             ]
             names += [f"{name}_{end}{_labels(labels, values)} " for end in ("count", "sum")]
         else:
-            shown = f"{name}_total" if family.kind is Kind.COUNTER else name
+            shown = _ended(name, "total") if family.kind is Kind.COUNTER else name
             names = [f"{shown}{_labels(labels, values)} "]
         written.append((at, values in family.rare, names))
     return written
+
+
+def _ended(name: str, end: str) -> str:
+    return f"{name}_{end}"
 
 
 def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
