@@ -114,7 +114,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow deploy; do \
+	cd requirements && for name in run dev ironflow deploy sbom; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 released: $(VENV)/.dev ## at a release: keep its OpenAPI document and public names for the tests

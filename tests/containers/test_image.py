@@ -1,12 +1,15 @@
 """What the image promises to those who run it."""
 
 import http.client
+import json
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 from testcontainers.core.container import DockerContainer
 
+from jetkv import __version__
 from jetkv.testing.containers import GATEWAY_IMAGE, JetKVContainer, NatsContainer
 from tests.containers.conftest import IMAGE, client
 from tests.support.http import BUCKETS, Bucket
@@ -80,6 +83,52 @@ def test_its_modules_are_compiled(gateway: JetKVContainer) -> None:
         gateway, "sh", "-c", "ls /opt/jetkv/lib/python3*/site-packages/*/__pycache__/*.pyc"
     )
     assert code == 0
+
+
+def test_it_lists_its_packages_with_the_versions_that_are_installed(
+    gateway: JetKVContainer,
+) -> None:
+    _, text = run(gateway, "cat", "/opt/jetkv/sbom.cdx.json")
+    sbom = json.loads(text)
+    assert sbom["bomFormat"] == "CycloneDX"
+    listed = {(part["name"].lower(), part["version"]) for part in sbom["components"]}
+    listing = (
+        "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
+    )
+    _, output = run(gateway, "python", "-c", listing)
+    installed = {tuple(line.lower().split()) for line in output.splitlines()}
+    # The gateway itself is what the list is about.
+    assert installed - {("jetkv", __version__)} == listed - {("jetkv", __version__)}
+    assert sbom["metadata"]["component"]["name"] == "jetkv"
+
+
+def test_its_labels_say_what_it_is(gateway: JetKVContainer) -> None:
+    labels = gateway.container.get_wrapped_container().image.labels
+    own = {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()}
+    assert own["version"] == __version__
+    assert re.fullmatch("[0-9a-f]{40}", own["revision"])
+    assert all(own.values()), "none is empty"
+
+
+def test_it_becomes_healthy_without_a_shell() -> None:
+    # Its health check asks whether the gateway lives, so there is no NATS here.
+    container = DockerContainer(IMAGE or GATEWAY_IMAGE).with_env("JETKV_AUTH", "off")
+    # What stands in their place cannot be run.
+    container.with_volume_mapping("/dev/null", "/usr/bin/dash", "ro")
+    container.with_volume_mapping("/dev/zero", "/usr/bin/bash", "ro")
+
+    def healthy() -> bool:
+        wrapped = container.get_wrapped_container()
+        wrapped.reload()
+        return wrapped.attrs["State"]["Health"]["Status"] == "healthy"
+
+    container.start()
+    try:
+        for shell in ("sh", "bash"):
+            assert container.exec([shell, "-c", "true"]).exit_code != 0
+        until(healthy, "it is healthy", seconds=40)
+    finally:
+        container.stop()
 
 
 def test_it_becomes_healthy(own: JetKVContainer) -> None:
