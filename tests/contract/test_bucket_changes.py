@@ -77,6 +77,17 @@ def test_what_is_not_named_stays_as_it_is(make_bucket, http: Http) -> None:
     assert bucket.info() == before | {"description": "e"}
 
 
+@pytest.mark.parametrize("header", [{"If_Match": "1"}, {"If_None_Match": "*"}, {"JetKV_Dry": "1"}])
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_change_with_a_condition_is_400_and_changes_nothing(
+    make_bucket, method: str, header: dict[str, str]
+) -> None:
+    bucket = make_bucket(history=3)
+    answer = bucket.http.request(method, bucket.path, '{"history":5}', **header)
+    assert answer.status == 400
+    assert bucket.info()["history"] == 3
+
+
 def test_a_patch_of_a_bucket_that_is_not_there_is_404(http: Http, bucket_name: str) -> None:
     for query in ("", "?dry_run=true"):
         answer = patch(Bucket(http, bucket_name), query, history=3)

@@ -158,6 +158,16 @@ def test_a_delete_that_breaks_a_rule_is_400_and_deletes_nothing(
     assert filled.keys() == KEYS
 
 
+@pytest.mark.parametrize("header", [{"If_Match": "1"}, {"If_None_Match": "*"}, {"JetKV_Dry": "1"}])
+def test_a_delete_with_a_condition_is_400_and_deletes_nothing(
+    filled: Bucket, header: dict[str, str]
+) -> None:
+    assert sweep(filled, "prefix=a", **header).status == 400
+    assert filled.keys() == KEYS
+    path = f"{filled.path}/compact"
+    assert filled.http.request("POST", path, "{}", **header).status == 400
+
+
 def test_deletes_in_an_unknown_bucket_are_404(http: Http, bucket_name: str) -> None:
     bucket = Bucket(http, bucket_name)
     assert sweep(bucket, "filter=a").error == "bucket not found"

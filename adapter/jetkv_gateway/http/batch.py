@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
-from jetkv_gateway.http.preconditions import idempotency_key
+from jetkv_gateway.http.preconditions import idempotency_key, refuse_conditions
 from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.views import View, choose_view, entry_json
 from jetkv_gateway.kv.access import Verb, full_access
@@ -30,8 +30,6 @@ _SLOWEST = 256 * 1024
 
 _SEND_SECONDS = 30.0
 
-_FOREIGN = (b"if-match", b"if-none-match")
-
 
 class BatchHandlers:
     """The handlers of the routes for batches."""
@@ -41,7 +39,8 @@ class BatchHandlers:
         self._entries = entries
 
     async def batch(self, call: Call, bucket: str) -> None:
-        _check_headers(call)
+        hint = "an op has a 'revision' of its own"
+        refuse_conditions(call.headers, "on a batch", hint=hint)
         name = idempotency_key(call.headers)
         command = read_batch(call.request.body, bucket, name)
         if isinstance(command, BatchGet):
@@ -114,17 +113,6 @@ class BatchHandlers:
             failed = {"status": error.status, "error": error.message, "code": error.code}
             return failed if error.details is None else {**failed, "details": error.details}
         return {"status": 200, "revision": revision}
-
-
-def _check_headers(call: Call) -> None:
-    for name in call.headers:
-        if name.startswith(b"jetkv-"):
-            raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
-        if name in _FOREIGN:
-            raise InvalidArgument(
-                f"{name.decode('ascii')} has no meaning on a batch",
-                hint="an op has a 'revision' of its own",
-            )
 
 
 def _verb(op: Op) -> Verb:

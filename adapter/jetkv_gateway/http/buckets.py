@@ -8,6 +8,7 @@ from jetkv_gateway.http.bucket_schema import (
     BucketPatch,
 )
 from jetkv_gateway.http.call import Call
+from jetkv_gateway.http.preconditions import refuse_conditions
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.store import BucketChanges, Buckets
 
@@ -46,6 +47,7 @@ class BucketHandlers:
         await self._change(call, bucket, create=False)
 
     async def _change(self, call: Call, bucket: str, *, create: bool) -> None:
+        refuse_conditions(call.headers, "on a change of a bucket")
         body = BucketPatch.read(call.request.body)
         dry_run = call.flag("dry_run")
         change = body.change(

@@ -14,6 +14,7 @@ from jetkv_gateway.http.listing_query import (
     read_command,
 )
 from jetkv_gateway.http.ndjson import Lines, answer_lines, wants_lines
+from jetkv_gateway.http.preconditions import refuse_conditions
 from jetkv_gateway.http.views import View, entry_json, meta_json
 from jetkv_gateway.kv.commands import DeleteKeys, Include, ListKeys, ListPage, ReadKeys
 from jetkv_gateway.kv.cursors import write_cursor
@@ -102,6 +103,7 @@ class ListingHandlers:
         await answer_lines(call, send)
 
     async def delete_keys(self, call: Call, bucket: str) -> None:
+        refuse_conditions(call.headers, "on a deletion of many keys")
         command = delete_command(call, bucket)
         if wants_lines(call):
             await answer_lines(call, lambda lines: self._delete(call, command, lines))
@@ -122,6 +124,7 @@ class ListingHandlers:
         return _progress_json(progress, None if lines is None else "end")
 
     async def compact_bucket(self, call: Call, bucket: str) -> None:
+        refuse_conditions(call.headers, "on a compaction")
         command = compact_command(call, bucket)
         removed = await call.run_while_connected(self._bulk_deletes.compact(command, call.retries))
         call.answer_json(200, b'{"removed":%d}' % removed)

@@ -17,8 +17,10 @@ __all__ = [
     "if_match",
     "not_modified",
     "parse_revision",
+    "refuse_conditions",
 ]
 
+_CONDITIONS = (b"if-match", b"if-none-match")
 _REVISION = re.compile(r"[1-9][0-9]{0,18}")
 _IF_MATCH = re.compile(rb'(?:"([1-9][0-9]{0,18})"|([1-9][0-9]{0,18}))')
 _IDEMPOTENCY_KEY = re.compile(rb'"([!#-\[\]-~]{1,255})"|([!#-~]{1,255})')
@@ -109,3 +111,21 @@ def not_modified(headers: dict[bytes, bytes], revision: int) -> bool:
     if _ENTITY_TAGS.fullmatch(value) is None:
         raise InvalidArgument('invalid If-None-Match: must be a list of tags like "7"')
     return b"%d" % revision in _ENTITY_TAG.findall(value)
+
+
+def refuse_conditions(headers: dict[bytes, bytes], where: str, *, hint: str | None = None) -> None:
+    """Refuse the headers that change what a write does, on a route that takes none of them.
+
+    Without a word, the write would be done in spite of the condition.
+
+    Args:
+        where: the kind of request, for the error.
+
+    Raises:
+        InvalidArgument: there is such a header.
+    """
+    for name in headers:
+        if name.startswith(b"jetkv-"):
+            raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
+        if name in _CONDITIONS:
+            raise InvalidArgument(f"{name.decode('ascii')} has no meaning {where}", hint=hint)
