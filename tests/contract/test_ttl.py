@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import time
 from datetime import datetime
 
@@ -181,7 +182,21 @@ def test_a_ttl_that_nats_would_lengthen_is_refused(make_bucket) -> None:
     answer = bucket.put("k", "v", JetKV_TTL_Seconds="1", If_None_Match="*")
     refused(answer, f"a TTL of {shortest} seconds")
     assert answer.json["details"] == {"shortest_ttl_seconds": shortest}
+    assert answer.json["hint"] == f"use a TTL of {shortest} seconds or more"
     assert bucket.get("k").status == 404
+
+
+def test_the_hint_shortens_markers_that_were_made_for_a_history_of_one(bucket: Bucket) -> None:
+    def change(**settings: object) -> None:
+        bucket.http.request("PATCH", bucket.path, json.dumps(settings))
+
+    change(history=5)
+    answer = bucket.put("k", "v", JetKV_TTL_Seconds="60", If_None_Match="*")
+    refused(answer, "a TTL of 3600 seconds")
+    assert "PATCH expiry_markers to false and then to true" in answer.json["hint"]
+    change(expiry_markers=False)
+    change(expiry_markers=True)
+    assert bucket.put("k", "v", JetKV_TTL_Seconds="60", If_None_Match="*").status == 200
 
 
 def test_a_bucket_without_key_ttl_says_so(make_bucket) -> None:

@@ -103,6 +103,16 @@ def test_of_many_puts_at_once_one_creates_and_all_agree(http: Http, bucket_name:
 # --- what others have set
 
 
+async def test_a_dry_run_in_a_bucket_with_sources_shows_the_warnings_of_the_change(
+    http: Http, native: Native, bucket_name: str
+) -> None:
+    await native.make_stream({"name": f"O-{bucket_name}", "subjects": [f"o.{bucket_name}.>"]})
+    await native.make_bucket(bucket_name, sources=[{"name": f"O-{bucket_name}"}])
+    bucket = Bucket(http, bucket_name)
+    planned = http.request("PATCH", f"{bucket.path}?dry_run=true", '{"description":"d"}')
+    assert patch(bucket, description="d").json == planned.json
+
+
 async def test_what_other_tools_have_set_survives_every_change_of_ours(
     http: Http, native: Native, bucket_name: str
 ) -> None:

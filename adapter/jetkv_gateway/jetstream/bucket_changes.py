@@ -127,9 +127,9 @@ class JetStreamBucketChanges:
             return Changed(current, (), created=False)
         config = changed_config(info["config"], found.changes, seconds_of(info["ts"]))
         if change.dry_run:
-            return Changed(
-                bucket_info(js.naming, {**info, "config": described(config)}), changed, False
-            )
+            if "duplicate_window" in info["config"]:  # not with sources
+                config = described(config)
+            return Changed(bucket_info(js.naming, {**info, "config": config}), changed, False)
         self._cache.forget(change.name)
         try:
             updated = await js.call(

@@ -12,6 +12,7 @@ from jetkv_gateway.jetstream.api import get_sequence
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability, since
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
+from jetkv_gateway.jetstream.configs import MARKERS_SECONDS_WITH_HISTORY
 from jetkv_gateway.jetstream.expiry import own_ttl
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.write_replies import LastMessage
@@ -57,11 +58,13 @@ async def check_ttl(
 
 def _rules(limits: WriteLimits) -> TtlRules:
     able = limits.host.can(Capability.KEY_TTL)
+    max_age = math.inf if limits.lifetime is None else limits.lifetime.max_age
     return TtlRules(
         history=limits.history,
         shortest=limits.shortest_ttl,
-        expires=limits.lifetime is not None and limits.lifetime.max_age != math.inf,
+        expires=max_age != math.inf,
         since=None if able else since(Capability.KEY_TTL),
+        markers=min(max_age, MARKERS_SECONDS_WITH_HISTORY),
     )
 
 

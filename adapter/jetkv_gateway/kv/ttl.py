@@ -3,6 +3,7 @@
 The rules are those of docs/http-api.md#ttl-per-key and of NATS (ADR-43).
 """
 
+import math
 import re
 from typing import NamedTuple
 
@@ -48,12 +49,14 @@ class TtlRules(NamedTuple):
         expires: whether the bucket has a TTL.
         since: the first version of nats-server with TTLs if the bucket's server is older; else
             None.
+        markers: for how many seconds expiry markers would stay if they were switched on now.
     """
 
     history: int
     shortest: int | None
     expires: bool = False
     since: str | None = None
+    markers: float = math.inf
 
     def check(self, ttl: int, *, drops_history: bool) -> None:
         """Check that a value can have this TTL.
@@ -87,8 +90,19 @@ class TtlRules(NamedTuple):
             raise BucketUnsuitable(
                 f"NATS would store a TTL of {self.shortest} seconds: the bucket keeps its expiry "
                 "markers for that long",
+                hint=self._cure,
                 details={"shortest_ttl_seconds": self.shortest},
             )
+
+    @property
+    def _cure(self) -> str:
+        longer = f"use a TTL of {self.shortest} seconds or more"
+        if self.shortest is None or self.markers >= self.shortest:
+            return longer
+        return (
+            f"{longer}, or PATCH expiry_markers to false and then to true: new markers stay for "
+            f"{self.markers:.0f} seconds"
+        )
 
 
 def written_ttl(ttl: int) -> str:
