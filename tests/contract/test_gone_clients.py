@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import re
 import select
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +129,9 @@ def _refuses(http: Http) -> bool:
     except OSError:
         return True
     return False
+
+
+def test_the_docs_say_after_how_long_a_client_that_reads_nothing_is_disconnected() -> None:
+    page = Path(__file__).parents[2] / "docs" / "http-api.md"
+    said = re.findall(r"reads nothing for (\d+)\s+seconds", page.read_text())
+    assert set(map(float, said)) == {deadlines._UNSENT_SECONDS}
