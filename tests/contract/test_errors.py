@@ -125,7 +125,7 @@ def test_any_other_request_id_is_replaced(http: Http, insane: str) -> None:
     [
         (BUCKETS, ["PUT", "DELETE", "PATCH"], "GET, HEAD, POST, OPTIONS"),
         (f"{BUCKETS}/b", ["POST"], "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
-        (f"{BUCKETS}/b/keys", ["PUT", "POST"], "GET, HEAD, DELETE, OPTIONS"),
+        (f"{BUCKETS}/b/keys", ["PUT", "POST", "PATCH"], "GET, HEAD, DELETE, OPTIONS"),
         (
             f"{BUCKETS}/b/keys/k",
             ["POST", "PATCH", "TRACE", "PROPFIND"],

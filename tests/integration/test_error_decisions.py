@@ -233,7 +233,7 @@ async def test_10194_a_bucket_that_needs_a_newer_server_says_that_an_operator_mu
         assert (answer.status, answer.json["code"]) == (409, "failed_precondition"), name
         assert answer.json["retryable"] is False
         assert answer.error.startswith("the bucket is out of service: NATS says: stream is offline")
-        assert "an operator has to upgrade the server" in answer.json["hint"]
+        assert "upgrade the server or delete the stream" in answer.json["hint"]
     assert Bucket(after_downgrade, "old").get("k").value == b"v"
     consumer = api_error({"code": 500, "err_code": 10195, "description": "consumer is offline: x"})
     assert (consumer.status, consumer.retryable) == (409, False)
@@ -273,10 +273,11 @@ async def test_10084_a_work_queue_cannot_be_listed_and_says_so(
 
 @row(10166)
 async def test_10166_a_ttl_of_a_message_where_there_is_none_is_the_buckets(
-    native: Native, bucket: Bucket
+    native: Native, make_bucket
 ) -> None:
     if native.version < (2, 11):
         return  # the header means nothing there
+    bucket = make_bucket(key_ttl=False, expiry_markers=False)
     ack = await native.publish(f"$KV.{bucket.name}.k", b"v", Nats_TTL="5s")
     assert ack["error"]["err_code"] == 10166
     assert isinstance(api_error(ack["error"]), kv.BucketUnsuitable)
