@@ -191,7 +191,7 @@ def test_a_containers_own_loopback_is_no_address_of_nats(address: str) -> None:
 
 
 def test_a_setting_that_is_not_for_tests_to_choose_is_refused() -> None:
-    with pytest.raises(ValueError, match="give `token`"):
+    with pytest.raises(ValueError, match="use `token`"):
         JetKVContainer(auth="tokens")
 
 
