@@ -71,7 +71,7 @@ test-servers: $(VENV)/.client ## the tests that need a nats-server, on older one
 	$(call tier,$(BIN)/python -m tests.servers)
 
 test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
-	$(call tier,$(PYTEST) $(shell $(BIN)/python -c 'import tests.servers; print(*tests.servers.SUITES)'))
+	$(call tier,$(PYTEST) -m "not long" $(shell $(BIN)/python -c 'import tests.servers; print(*tests.servers.SUITES)'))
 
 test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
 	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 1 --no-bar)

@@ -45,7 +45,7 @@ def fetch(version: str) -> Path:
 
 def run(binary: Path) -> int:
     """Run the suites on a server, and return pytest's exit code."""
-    command = [sys.executable, "-m", "pytest", *PARALLEL, *SUITES]
+    command = [sys.executable, "-m", "pytest", *PARALLEL, "-m", "not long", *SUITES]
     environment = {**os.environ, "JETKV_NATS_SERVER": str(binary)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

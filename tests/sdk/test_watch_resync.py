@@ -35,6 +35,8 @@ class Life:
 
     async def expires(self, *keys: str) -> None:
         """Write values with a TTL of their own, over what is there, and wait until it is over."""
+        if self.native.version < (2, 11):
+            pytest.skip("nats-server 2.10 has no TTL for a single message")
         for key in keys:
             await self.native.publish(f"$KV.{self.name}.{key}", b"2", Nats_TTL="1s")
         for key in keys:
