@@ -24,7 +24,7 @@ from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.model import Entry
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.store import NewestRevision
-from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
+from jetkv_gateway.kv.timestamps import nanoseconds_of
 
 __all__ = ["BucketCache", "WriteLimits"]
 
@@ -235,8 +235,7 @@ class BucketCache:
         lifetime = self.lifetime(name)
         if lifetime is None or not lifetime.concerns(headers) or not entry.live:
             return
-        end = lifetime.expires_at(nanoseconds_of(entry.created_at), headers)
-        entry.expires_at = None if end is None else rfc3339(end)
+        entry.expires_at = lifetime.expires_at_text(nanoseconds_of(entry.created_at), headers)
 
     def lifetime(self, name: str) -> Lifetime | None:
         """Return how long a bucket's values live, by the last look at it."""

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from jetkv_gateway.jetstream.headers import read_headers
+from jetkv_gateway.kv.timestamps import rfc3339
 
 __all__ = ["Lifetime", "lifetime_of", "own_ttl", "seconds_of", "ttl_of"]
 
@@ -97,6 +98,13 @@ class Lifetime:
         """
         seconds = self.lasts(self._ttl(headers))
         return None if seconds == math.inf else stored_at + round(seconds * 1e9)
+
+    def expires_at_text(
+        self, stored_at: int, headers: Mapping[str, str] | str | bytes | None
+    ) -> str | None:
+        """Return `expires_at` as an RFC 3339 time in UTC."""
+        end = self.expires_at(stored_at, headers)
+        return None if end is None else rfc3339(end)
 
     def lasts(self, ttl: float | None) -> float:
         """Return how long a value lives, in seconds, infinite for ever.

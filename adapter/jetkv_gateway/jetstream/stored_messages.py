@@ -87,8 +87,7 @@ def entry_of(message: Message, lifetime: Lifetime | None, now: float) -> Entry |
     value = data if live else b""
     entry = Entry(key_of(subject), value, revision, rfc3339(stored_at), *kind)
     if live and lifetime is not None:
-        end = lifetime.expires_at(stored_at, headers)
-        entry.expires_at = None if end is None else rfc3339(end)
+        entry.expires_at = lifetime.expires_at_text(stored_at, headers)
     return entry
 
 

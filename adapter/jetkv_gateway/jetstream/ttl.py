@@ -222,5 +222,5 @@ class Touches:
         entry, lifetime = last.entry, limits.lifetime
         if lifetime is None:
             return Touched(entry.revision, None)
-        end = lifetime.expires_at(nanoseconds_of(entry.created_at), last.headers)
-        return Touched(entry.revision, None if end is None else rfc3339(end))
+        created = nanoseconds_of(entry.created_at)
+        return Touched(entry.revision, lifetime.expires_at_text(created, last.headers))
