@@ -108,7 +108,7 @@ class Probe:
             late.each.append((due, time.perf_counter() - due, "200"))
 
     async def _ask(self, calls: Calls, request: bytes, turn: float, *, kept: bool = False) -> None:
-        """Be one caller, who asks every tenth of a second, from so much of the first one on."""
+        """Send a request every tenth of a second; `turn` is the part of the first one to wait."""
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         due = time.perf_counter() + turn * EVERY
         while due < self._end:

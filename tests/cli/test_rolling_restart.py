@@ -154,7 +154,7 @@ async def test_a_rolling_restart_under_full_load_loses_no_acked_write(
     assert codes == [0] * 2 * ROUNDS
     assert set(seen) <= HARMLESS, seen
     assert seen[ANSWERED] > 1000
-    assert seen[CLOSED_AS_SENT] <= 2, "who asks again within a second is told beforehand"
+    assert seen[CLOSED_AS_SENT] <= 2, "a client that asks again within a second is told beforehand"
     async with watching(bucket.http, bucket.name, "?snapshot=true") as watcher:
         frames = await watcher.until(lambda frame: frame["type"] == "kv_snapshot_end", 60)
     stored = {frame["key"]: frame["value"] for frame in frames if "key" in frame}

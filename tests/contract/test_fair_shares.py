@@ -129,7 +129,7 @@ def test_one_token_at_many_addresses_leaves_a_place_to_another(
     assert (refused.status, refused.error) == (429, "too many requests with this token")
 
 
-# --- who calls, behind a proxy
+# --- callers behind a proxy
 
 
 def behind(address: str) -> str:

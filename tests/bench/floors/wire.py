@@ -1,7 +1,7 @@
 """The least that a request to NATS costs: no TLS, no login, no deadline, no second connection.
 
-What is asked for in one turn of the event loop leaves in one write. A reply is handed to who waits
-for it from inside `data_received`: there is no Future, no queue and no Task.
+All requests of one turn of the event loop go out in one write. `data_received` hands each reply to
+its waiter: there is no Future, no queue and no Task.
 """
 
 import asyncio
