@@ -11,8 +11,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from jetkv_gateway.auth.authenticator import Authenticator, Chain, Link, NoAuth
+from jetkv_gateway.auth.token_file import TokenFile
+from jetkv_gateway.auth.token_table import Tokens
 from jetkv_gateway.filewatch import FileWatcher
-from jetkv_gateway.http.auth import Authenticator, NoAuth, TokenFile
 from jetkv_gateway.http.batch import BatchHandlers
 from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
 from jetkv_gateway.http.call import Handler
@@ -69,10 +71,11 @@ def authenticator_for(settings: Settings) -> Authenticator:
     Raises:
         TokenFileError: the token file cannot be used.
     """
+    links: list[Link] = []
     if settings.auth is AuthMode.TOKENS:
         assert settings.auth_tokens is not None, "checked by Settings"
-        return TokenFile(settings.auth_tokens)
-    return NoAuth()
+        links.append(Tokens([TokenFile(settings.auth_tokens)]))
+    return Chain(links) if links else NoAuth()
 
 
 def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:

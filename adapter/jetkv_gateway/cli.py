@@ -17,13 +17,15 @@ import typer
 
 from jetkv_gateway import __version__, private_apis
 from jetkv_gateway.app import authenticator_for, factory, server_options
+from jetkv_gateway.auth.token_file import TokenFileError
+from jetkv_gateway.auth.tokens import new_token, token_line
 from jetkv_gateway.check import EXIT_INPUT, Report
 from jetkv_gateway.check import check as run_check
 from jetkv_gateway.dev import run_dev
 from jetkv_gateway.embedded import NatsServerError
 from jetkv_gateway.environment import unknown_variables
-from jetkv_gateway.http.auth import TokenFileError, new_token, token_line
 from jetkv_gateway.http.origins import LOOPBACK
+from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.serving.options import CannotStart
 from jetkv_gateway.serving.processes import run
 from jetkv_gateway.serving.server import listen
@@ -437,13 +439,10 @@ def _cluster(names: list[str] | None) -> str:
 
 @token_app.command("new")
 def token_new(name: Annotated[str, typer.Argument(help="Name of the caller.")]) -> None:
-    """Create a random token.
-
-    Give the token to the caller, and put the line into the file of --auth-tokens.
-    """
+    """Create a token that may do everything. Put the line into the file of --auth-tokens."""
     token = new_token()
     try:
-        line = token_line(name, token)
-    except ValueError as error:
+        line = token_line(name, token, ["*:*"])
+    except InvalidArgument as error:
         _fail(error, EXIT_INPUT)
     typer.echo(f"token  {token}\nline   {line}")

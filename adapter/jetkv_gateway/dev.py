@@ -14,9 +14,9 @@ from pathlib import Path
 
 from jetkv_gateway import __version__
 from jetkv_gateway.app import factory, server_options
+from jetkv_gateway.auth.authenticator import NoAuth
 from jetkv_gateway.embedded import NatsServer, NatsServerError
 from jetkv_gateway.environment import STARTED_BY
-from jetkv_gateway.http.auth import NoAuth
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store

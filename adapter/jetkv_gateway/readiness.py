@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from jetkv_gateway.http.auth import Authenticator
+from jetkv_gateway.auth.authenticator import Authenticator
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, GatewayError

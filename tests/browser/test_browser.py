@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.browser.conftest import Page
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import until
 from tests.support.watching import updates, value_of, watch_path
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.cli.conftest import Process, Serve
 from tests.cli.workers import both_serve, children, helper_of, runs
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.raw import Wire
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import until
 
 

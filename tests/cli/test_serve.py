@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.contract.test_metrics import figure
 from tests.support.http import BUCKETS
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import until
 
 

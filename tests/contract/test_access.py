@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.kv.access import Principal, Verb
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.tokens import new_token, token_line
 
 Question = tuple[str, str | None, str | None]
 

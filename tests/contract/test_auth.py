@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.raw import Wire
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import until
 
 

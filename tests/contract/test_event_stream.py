@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.http.sinks import EventSink
 from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import eventually, until
 from tests.support.watching import Event, EventStream, streaming, updates, watch_path, watching
 

@@ -16,10 +16,10 @@ from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.http.schema import READ
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.tokens import new_token, token_line
 
 DOCUMENT = "/api/v1/openapi.json"
 BATCH = f"{BUCKETS}/{{bucket}}/batch"

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.http.openapi import openapi_document
 from tests.support.compatibility import breaks
 from tests.support.gateway import running_gateway
+from tests.support.tokens import new_token, token_line
 
 RELEASED = sorted((Path(__file__).parent / "released").glob("openapi-*.json"))
 Json = Any

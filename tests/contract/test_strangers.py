@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from jetkv.testing import LocalNats
-from jetkv_gateway.http.auth import new_token, token_line
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
@@ -18,6 +17,7 @@ from jetkv_gateway.settings import load
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Http
 from tests.support.ports import free_port
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import eventually, until
 
 LOGIN = 'authorization { user: "hidden-user", password: "hidden-password" }'

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.support.gateway import running_gateway
 from tests.support.handshakes import assert_refused, bearer, handshake, offering
 from tests.support.http import Bucket, Http
 from tests.support.native import Native
 from tests.support.raw import Wire
+from tests.support.tokens import new_token, token_line
 from tests.support.watching import UPGRADE, watch_path
 
 APP = "https://app.example"

@@ -22,7 +22,7 @@ KUBERNETES = ["1.27", kubernetes_validate.latest_version()]
 OF_OTHERS = {"HTTPRoute", "ServiceMonitor"}
 """Their schemas come with other products, and not with Kubernetes."""
 
-LINE = "app-1:" + "0" * 64
+LINE = "app-1:" + "0" * 64 + " *:*"
 LEAST: Values = {"auth": {"tokens": [LINE]}}
 OFF: Values = {"auth": {"mode": "off"}}
 ALL: Values = {

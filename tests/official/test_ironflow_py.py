@@ -14,9 +14,9 @@ import pytest
 from ironflow import CommandDedup, IronflowClient, IronflowError, PreconditionFailedError
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.support.gateway import running_gateway
 from tests.support.http import Http
+from tests.support.tokens import new_token, token_line
 
 pytestmark = pytest.mark.official_client
 

@@ -19,9 +19,9 @@ from ironflow import IronflowClient, IronflowError
 from websockets.asyncio.client import ClientConnection, connect
 
 from jetkv_gateway.embedded import NatsServer
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket, Http
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.official_client

@@ -10,11 +10,11 @@ import pytest
 from jetkv import AsyncClient, Client, Retry
 from jetkv.recipes import AsyncFlags, Flags
 from jetkv.testing import LocalNats
-from jetkv_gateway.http.auth import new_token, token_line
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
 from tests.support.ports import free_port
 from tests.support.scripted import scripted, silent
+from tests.support.tokens import new_token, token_line
 from tests.support.waiting import soon, until
 
 AT_ONCE = 1.5

@@ -11,15 +11,16 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
+from jetkv_gateway.auth.authenticator import Authenticator
 from jetkv_gateway.http.asgi import Receive, Scope, Send, run_lifespan, serve_request
-from jetkv_gateway.http.auth import Authenticator, socket_credential
+from jetkv_gateway.http.auth import socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Handler
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.paths import bucket_name, key_name
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
-from jetkv_gateway.kv.access import Policy, full_access
+from jetkv_gateway.kv.access import Policy, Principal, full_access
 from jetkv_gateway.kv.errors import (
     GatewayError,
     InternalError,
@@ -112,7 +113,9 @@ class Gateway:
             credential = call.headers.get(b"authorization")
             if call.request.is_websocket:
                 credential = socket_credential(credential, _subprotocols(call))
-            call.principal = self._authenticator.authenticate(credential)
+            found = self._authenticator.authenticate(credential)
+            assert isinstance(found, Principal), "no kind of credential needs I/O yet"
+            call.principal = found
         if match is None:
             raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
         resource = match[0]

@@ -1,0 +1,136 @@
+"""Tokens of a file: `name:sha256 SCOPE… [expires=RFC 3339]` a line.
+
+The file holds hashes, so reading it gives nobody access. The gateway reads the file again when it
+changes. If the file is then unreadable or malformed, the tokens read before stay in force. `/ready`
+reports the problem in a text that everybody may see; the log has the details.
+"""
+
+import logging
+import os
+import re
+import stat
+from pathlib import Path
+
+from jetkv_gateway.auth.token_table import TokenTable
+from jetkv_gateway.auth.tokens import Token, read_time
+
+__all__ = ["TokenFile", "TokenFileError"]
+
+_log = logging.getLogger("jetkv.auth")
+
+_HEAD = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
+_EXPIRES = "expires="
+_MOST_BYTES = 16 * 1024 * 1024
+_PROBLEM = "the token file cannot be used; the tokens read before stay in force; see the log"
+
+
+class TokenFileError(Exception):
+    """Raised at start if the token file cannot be used. The text says why."""
+
+
+class TokenFile:
+    """The tokens of a file, as the last call of `refresh` read them. A source of tokens.
+
+    Raises:
+        TokenFileError: the file cannot be read, or a line breaks a rule.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = self._stat()
+        self._table = _parse(path)
+        self._trouble: str | None = None
+        self.version = 0
+
+    @property
+    def problem(self) -> str | None:
+        return _PROBLEM if self._trouble else None
+
+    def find(self, digest: bytes) -> Token | None:
+        return self._table.find(digest)
+
+    def tokens(self) -> list[Token]:
+        """Return all tokens of the file."""
+        return self._table.tokens()
+
+    def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
+        stamp = self._stat()
+        # A failed read is repeated, since its cause may have been a lack of file descriptors.
+        if stamp == self._stamp and self._trouble is None and not force:
+            return
+        self._stamp = stamp
+        before = self._trouble
+        try:
+            self._table = _parse(self._path)
+        except TokenFileError as error:
+            self._trouble = f"{error}; the tokens read before stay in force"
+            if force or self._trouble != before:
+                _log.log(logging.DEBUG if quiet else logging.ERROR, "%s", self._trouble)
+        else:
+            self._trouble = None
+            self.version += 1
+            level = logging.DEBUG if quiet else logging.INFO
+            _log.log(level, "read %d tokens from %s", len(self._table), self._path)
+
+    def _stat(self) -> tuple[int, ...] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        # `st_ctime_ns` also changes with the permissions, which may be why a read failed.
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def _parse(path: Path) -> TokenTable:
+    tokens = []
+    for number, text in enumerate(_read(path).splitlines(), start=1):
+        line = text.strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            tokens.append(_token(line))
+        except ValueError as error:
+            raise TokenFileError(f"{path}, line {number}: {error}") from error
+    return TokenTable(tokens)
+
+
+def _token(line: str) -> Token:
+    """Read a line.
+
+    Raises:
+        ValueError: it breaks a rule. The text never repeats what could be a token.
+    """
+    head, *words = line.split()
+    match = _HEAD.fullmatch(head)
+    if match is None:
+        raise ValueError("must be name:sha256 SCOPE…, as `jetkv token new NAME` prints it")
+    scopes = [word for word in words if not word.startswith(_EXPIRES)]
+    expiries = [word for word in words if word.startswith(_EXPIRES)]
+    if len(expiries) > 1:
+        raise ValueError("expires= is given twice")
+    expires_at = read_time(expiries[0].removeprefix(_EXPIRES)) if expiries else None
+    if not scopes:
+        full = " ".join([head, "*:*", *expiries])
+        raise ValueError(
+            f"{match[1]} has no scopes; to let it do everything, as before, write: {full}"
+        )
+    return Token(match[1], bytes.fromhex(match[2]), tuple(scopes), expires_at)
+
+
+def _read(path: Path) -> str:
+    """Return the text of a file. Never wait for a writer, as reading a pipe would."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            content = os.read(descriptor, _MOST_BYTES + 1) if regular else b""
+        finally:
+            os.close(descriptor)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenFileError(f"cannot read the token file {path}: {error}") from error
+    if not regular:
+        raise TokenFileError(f"cannot read the token file {path}: it is not a regular file")
+    if len(content) > _MOST_BYTES:
+        raise TokenFileError(f"cannot read the token file {path}: it has over {_MOST_BYTES} bytes")
+    return text
