@@ -33,7 +33,6 @@ from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.store import open_store
-from jetkv_gateway.kv.access import Policy, full_access
 from jetkv_gateway.kv.batches import MAX_BODY_BYTES
 from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.store import Store
@@ -108,7 +107,6 @@ def gateway(
     settings: Settings,
     *,
     authenticator: Authenticator | None = None,
-    policy: Policy = full_access,
 ) -> Gateway:
     """Return the gateway as an ASGI app. Its lifespan connects to NATS and disconnects.
 
@@ -139,7 +137,6 @@ def gateway(
         origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
-        policy=policy,
         required=settings.ready_buckets,
         listeners=request_log(settings.request_log),
     )
@@ -154,7 +151,6 @@ def build(
     origins: AllowedOrigins,
     wanted: list[ConfiguredBucket],
     watch_limits: WatchLimits,
-    policy: Policy = full_access,
     listeners: Sequence[object] = (),
     required: Sequence[str] = (),
 ) -> Gateway:
@@ -226,7 +222,6 @@ def build(
         lifespan=lifespan,
         origins=origins,
         authenticator=authenticator,
-        policy=policy,
         reload=files.ask,
     )
     return built

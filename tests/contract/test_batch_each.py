@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from jetkv_gateway.kv.access import Principal, Verb
 from tests.support.gateway import running_gateway
 from tests.support.http import Answer, Bucket, Http
+from tests.support.scopes import ScopesAreTokens
 
 
 def each(bucket: Bucket, *ops: dict[str, Any], **headers: str) -> Answer:
@@ -85,10 +85,7 @@ def test_what_breaks_a_rule_applies_nothing(bucket: Bucket) -> None:
 
 
 def test_what_a_caller_may_not_is_refused_item_by_item(nats: Any, bucket: Bucket) -> None:
-    def policy(_: Principal, verb: Verb, _bucket: str | None, key: str | None) -> bool:
-        return verb is Verb.BATCH or (verb is Verb.WRITE and key == "mine")
-
-    with running_gateway(nats.url, policy=policy) as http:
+    with running_gateway(nats.url, authenticator=ScopesAreTokens("write:*/mine")) as http:
         answer = each(Bucket(http, bucket.name), put("theirs"), put("mine"))
         assert [one["status"] for one in answer.json["results"]] == [403, 200]
     assert bucket.keys() == ["mine"]

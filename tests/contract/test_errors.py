@@ -6,9 +6,11 @@ import re
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.kv.access import Principal
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.raw import Wire
+from tests.support.scopes import ScopesAreTokens
 
 NOBODY = "/api/v1/kv/buckets/no-such-bucket"
 
@@ -77,10 +79,11 @@ def test_a_failed_precondition_names_the_revision_that_stands(
 def test_a_defect_is_500_and_its_traceback_is_in_the_log_under_the_request_id(
     nats: NatsServer, bucket: Bucket, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> bool:
-        raise RuntimeError("a secret of the gateway")
+    class Broken(ScopesAreTokens):
+        def authenticate(self, authorization: bytes | None) -> Principal:
+            raise RuntimeError("a secret of the gateway")
 
-    with running_gateway(nats.url, policy=broken) as http:
+    with running_gateway(nats.url, authenticator=Broken()) as http:
         for path in (bucket.key("k"), bucket.path, BUCKETS, f"{bucket.path}/history/k"):
             answer = http.get(path)
             assert failed(answer) == (500, "internal error", "internal")

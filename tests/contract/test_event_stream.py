@@ -12,6 +12,7 @@ from jetkv_gateway.http.sinks import EventSink
 from tests.support.gateway import running_bucket, running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.native import Native
+from tests.support.scopes import ScopesAreTokens
 from tests.support.tokens import new_token, token_line
 from tests.support.waiting import eventually, until
 from tests.support.watching import Event, EventStream, streaming, updates, watch_path, watching
@@ -430,11 +431,11 @@ async def test_with_tokens_only_a_known_one_opens_a_stream(
             assert stream.status == 200
 
 
-def test_a_policy_that_says_no_is_403(nats: NatsServer, bucket: Bucket) -> None:
-    with running_gateway(nats.url, policy=lambda *_question: False) as http:
+def test_a_caller_that_may_not_read_is_403(nats: NatsServer, bucket: Bucket) -> None:
+    with running_gateway(nats.url, authenticator=ScopesAreTokens("write:*")) as http:
         answer = ask(http, bucket.name)
     assert answer.status == 403
-    assert answer.error == f"permission denied: watch in bucket {bucket.name}"
+    assert answer.error == f"permission denied: read in bucket {bucket.name}"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from uvicorn.server import ServerState
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.request import Request
-from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import NotFound
 from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import ServerOptions
@@ -35,7 +34,7 @@ class Echo:
     """Answers in the gateway's place with all that it was sent."""
 
     def begin(self, request: Request) -> Call | None:
-        call = Call(request, full_access)
+        call = Call(request)
         call.body_limit, call.limited = 1_000_000, False
         if request.match is None:
             call.fail(NotFound())

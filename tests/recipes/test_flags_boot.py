@@ -10,11 +10,13 @@ import pytest
 from jetkv import AsyncClient, Client, Retry
 from jetkv.recipes import AsyncFlags, Flags
 from jetkv.testing import LocalNats
+from jetkv_gateway.kv.access import Principal
+from jetkv_gateway.kv.errors import Unauthenticated
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS
 from tests.support.ports import free_port
+from tests.support.scopes import ScopesAreTokens
 from tests.support.scripted import scripted, silent
-from tests.support.tokens import new_token, token_line
 from tests.support.waiting import soon, until
 
 AT_ONCE = 1.5
@@ -111,19 +113,17 @@ def test_flags_start_while_nats_is_away_and_come_when_it_is_back(own_nats, words
     assert len(words.at("WARNING")) == 1
 
 
-def forbidden(principal: object, verb: object, bucket: object, key: object) -> bool:
-    return False
+@pytest.mark.parametrize("token", [None, "wrong", "write:*"])
+def test_a_refused_token_is_said_and_stops_no_boot(token, nats, bucket, words) -> None:
+    class OneToken(ScopesAreTokens):
+        def authenticate(self, authorization: bytes | None) -> Principal:
+            if authorization != b"Bearer write:*":
+                raise Unauthenticated
+            return super().authenticate(authorization)
 
-
-@pytest.mark.parametrize("token", [None, "wrong", "right"])
-def test_a_refused_token_is_said_and_stops_no_boot(token, nats, bucket, tmp_path, words) -> None:
-    file = tmp_path / "tokens"
-    right = new_token()
-    file.write_text(token_line("ada", right))
-    settings = {"auth": "tokens", "auth_tokens": file, "log_level": "info"}
     with (
-        running_gateway(nats.url, policy=forbidden, **settings) as http,
-        Client(http.url, token=right if token == "right" else token) as client,
+        running_gateway(nats.url, authenticator=OneToken(), log_level="info") as http,
+        Client(http.url, token=token) as client,
     ):
         begun = time.monotonic()
         with Flags(client.kv().bucket(bucket.name), {"one": 1}) as flags:

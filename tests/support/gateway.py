@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from jetkv.testing import LocalNats
 from jetkv_gateway.app import gateway as make_gateway
 from jetkv_gateway.app import server_options
-from jetkv_gateway.kv.access import Policy, full_access
+from jetkv_gateway.auth.authenticator import Authenticator
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.support.http import Bucket, Http
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 def running_gateway(
     nats_url: str,
     *,
-    policy: Policy = full_access,
+    authenticator: Authenticator | None = None,
     ready: bool = True,
     protocol: str | None = None,
     port: int = 0,
@@ -27,12 +27,16 @@ def running_gateway(
 ) -> Iterator[Http]:
     """Serve on a free port, or on `port`; with `ready` only once NATS is connected.
 
+    `authenticator` is one instead of that of the settings.
+
     `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own; WebSockets,
     too, are then uvicorn's.
     """
     flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
     loaded = load({**flags, "nats_url": nats_url}, None)
-    config = config_for(lambda: make_gateway(loaded, policy=policy), server_options(loaded))
+    config = config_for(
+        lambda: make_gateway(loaded, authenticator=authenticator), server_options(loaded)
+    )
     if protocol is not None:
         config.http = protocol
         config.ws = "websockets-sansio"

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from jetkv_gateway.http.call import Call, ClientGone
-from jetkv_gateway.kv.access import full_access
 from tests.support.dead_request import DeadRequest
 
 
@@ -13,7 +12,7 @@ def call(gone: asyncio.Event | None = None) -> Call:
     """One whose client leaves when it is `gone`."""
     link = DeadRequest()
     link.leaving = gone or link.leaving
-    return Call(link, full_access)
+    return Call(link)
 
 
 async def test_what_a_client_waits_for_is_returned() -> None:

@@ -5,7 +5,6 @@ import pytest
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.hosts import AllowedHosts, allowed_host
 from jetkv_gateway.http.origins import LOOPBACK, AllowedOrigins, isolation_headers
-from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import PermissionDenied
 from tests.support.dead_request import DeadRequest
 
@@ -20,7 +19,7 @@ NAMED = AllowedHosts(["kv.example.org", "*.apps.example.org", "gateway.internal"
 
 def request(*lines: tuple[bytes, bytes], method: str = "GET", path: bytes = b"/health") -> Call:
     """A request with these header lines."""
-    return Call(DeadRequest(path, *lines, method=method), full_access)
+    return Call(DeadRequest(path, *lines, method=method))
 
 
 def from_page(origin: bytes, host: bytes = HOST) -> Call:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.paths import bucket_name, key_name, parse_query
 from jetkv_gateway.http.routes import ROUTER
-from jetkv_gateway.kv.access import full_access
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
 from tests.support.dead_request import DeadRequest
 
@@ -226,7 +225,7 @@ def test_a_long_unknown_parameter_is_cut_in_the_text() -> None:
 
 def call(query: bytes) -> Call:
     """A call with a query, read as a row that knows `purge` reads it."""
-    found = Call(DeadRequest(query=query), full_access)
+    found = Call(DeadRequest(query=query))
     found.read_query(frozenset({"purge"}), frozenset())
     return found
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from jetkv_gateway.auth.token_table import TokenTable
 from jetkv_gateway.auth.tokens import Token, read_time
+from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.scopes import parse_scopes
 
 __all__ = ["TokenFile", "TokenFileError"]
 
@@ -114,6 +116,10 @@ def _token(line: str) -> Token:
         raise ValueError(
             f"{match[1]} has no scopes; to let it do everything, as before, write: {full}"
         )
+    try:
+        parse_scopes(scopes)
+    except InvalidArgument as error:
+        raise ValueError(error.message) from error
     return Token(match[1], bytes.fromhex(match[2]), tuple(scopes), expires_at)
 
 

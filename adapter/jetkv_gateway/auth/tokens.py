@@ -16,6 +16,7 @@ from zlib import crc32
 
 from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.scopes import parse_scopes
 
 __all__ = [
     "NAME_RULE",
@@ -62,7 +63,9 @@ class Token:
         """The caller that has this token. It is built when the token is first used."""
         found = self._principal
         if found is None:
-            found = self._principal = Principal(self.name, "token")
+            found = self._principal = Principal(
+                self.name, "token", parse_scopes(self.scopes), self.digest, self.expires_at
+            )
         return found
 
 

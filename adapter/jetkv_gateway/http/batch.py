@@ -10,10 +10,11 @@ from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
 from jetkv_gateway.http.preconditions import idempotency_key, refuse_conditions
 from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.views import View, choose_view, entry_json
-from jetkv_gateway.kv.access import Verb, full_access
+from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.batches import BatchGet, BatchWrite, Check, Op, Snapshot, read_batch
 from jetkv_gateway.kv.commands import Delete
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, InvalidArgument
+from jetkv_gateway.kv.scopes import FULL
 from jetkv_gateway.kv.store import Batches, Entries
 
 __all__ = ["BatchHandlers"]
@@ -49,7 +50,7 @@ class BatchHandlers:
         if call.parameter("values") is not None:
             raise InvalidArgument("query parameter 'values' has no meaning without 'get'")
         if command.atomic:
-            if call.policy is not full_access:
+            if call.principal.grants is not FULL:
                 for op in command.ops:
                     call.require(_verb(op), bucket, op.key)
             applied = await self._batches.apply(command, call.retries)
@@ -62,7 +63,7 @@ class BatchHandlers:
         view = choose_view(call.parameter("values"), None, call.view)
         if view is View.RAW:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
-        if call.policy is not full_access:
+        if call.principal.grants is not FULL:
             for key in command.keys:
                 call.require(Verb.READ, command.bucket, key)
         async with self._batches.snapshot(command, call.retries) as snapshot:

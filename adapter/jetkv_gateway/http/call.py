@@ -14,9 +14,10 @@ from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import JSON_BASE, Route
 from jetkv_gateway.http.views import View
-from jetkv_gateway.kv.access import ANONYMOUS, Policy, Verb
-from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, PermissionDenied
+from jetkv_gateway.kv.access import ANONYMOUS, Verb, denial, is_allowed
+from jetkv_gateway.kv.errors import GatewayError, InvalidArgument
 from jetkv_gateway.kv.retries import Retries
+from jetkv_gateway.kv.scopes import FULL
 from jetkv_gateway.telemetry.events import EVENTS, RequestEvent
 
 __all__ = ["JSON_LINE", "Call", "ClientGone", "Handler", "new_request_id", "sane_request_id"]
@@ -83,7 +84,6 @@ class Call:
         "names",
         "parameters",
         "path",
-        "policy",
         "principal",
         "query",
         "reason",
@@ -96,12 +96,11 @@ class Call:
         "view",
     )
 
-    def __init__(self, request: Request, policy: Policy) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.began = time.perf_counter()
         self.streamed = 0
         self.reason: str | None = None
-        self.policy = policy
         self.principal = ANONYMOUS
         self.started = False
         self.parameters = _NO_PARAMETERS
@@ -155,9 +154,9 @@ class Call:
         Raises:
             PermissionDenied: the text names verb and bucket.
         """
-        if not self.policy(self.principal, verb, bucket, key):
-            where = f" in bucket {bucket}" if bucket is not None else ""
-            raise PermissionDenied(f"permission denied: {verb}{where}")
+        grants = self.principal.grants
+        if grants is not FULL and not is_allowed(grants, verb, bucket, key):
+            raise denial(verb, bucket)
 
     async def run_while_connected(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of `work`. Cancel it if the client leaves first.

@@ -20,7 +20,7 @@ from jetkv_gateway.http.paths import bucket_name, key_name
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
-from jetkv_gateway.kv.access import Policy, Principal, full_access
+from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import (
     GatewayError,
     InternalError,
@@ -32,6 +32,7 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
     ValueTooLarge,
 )
+from jetkv_gateway.kv.scopes import FULL
 
 __all__ = ["Gateway", "Lifespan", "refuse", "refuse_body"]
 
@@ -66,7 +67,6 @@ class Gateway:
         lifespan: Lifespan,
         origins: AllowedOrigins,
         authenticator: Authenticator,
-        policy: Policy,
         reload: Callable[[], None],
     ) -> None:
         if handlers.keys() != ROUTER.names:
@@ -77,7 +77,6 @@ class Gateway:
         self._body_limits = body_limits
         self._origins = origins
         self._authenticator = authenticator
-        self._policy = policy
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +90,7 @@ class Gateway:
 
         The body may arrive later; it is not needed here.
         """
-        call = Call(request, self._policy)
+        call = Call(request)
         try:
             self._origins.check(call)
             if call.method == "OPTIONS":
@@ -132,7 +131,7 @@ class Gateway:
             raise NotFound(hint=_ONLY_WATCHES)
         call.route = route
         call.limited = route.limited
-        if route.verb is not None and self._policy is not full_access:
+        if route.verb is not None and call.principal.grants is not FULL:
             call.require(route.verb, *names)
         if call.query:
             call.read_query(route.query, route.repeated)

@@ -73,7 +73,7 @@ LISTING_ROUTES: tuple[Route, ...] = (
         "delete_keys",
         "DELETE",
         f"{BUCKET}/keys",
-        Verb.DELETE,
+        Verb.DELETE_KEYS,
         "Delete many keys, each unless it is written meanwhile; the progress comes as JSON lines "
         "(`Accept: application/x-ndjson`)",
         "Keys",
@@ -97,7 +97,7 @@ LISTING_ROUTES: tuple[Route, ...] = (
         "compact_bucket",
         "POST",
         f"{BUCKET}/compact",
-        Verb.DELETE,
+        Verb.COMPACT,
         "Remove the tombstones of keys without other stored revisions",
         "Keys",
         limited=False,

@@ -24,6 +24,8 @@ __all__ = [
     "compile_prefix",
     "covers",
     "disjoint",
+    "glob_matches",
+    "literal_prefix",
     "overlap",
 ]
 
@@ -116,6 +118,17 @@ def compile_prefix(text: str) -> Filter:
     return Filter(_LITERAL + text, _prefix_subjects(text, text.split(".")), _starts_with(text))
 
 
+def literal_prefix(compiled: Filter) -> str | None:
+    """Return the prefix of a filter that accepts every key with that prefix, or None."""
+    text = compiled.text
+    if text.startswith(_LITERAL):
+        return text[len(_LITERAL) :]
+    # The texts of combined filters (`kv.filter_sets`) start with a control character.
+    if text.endswith(_PREFIX_ENDS) and "*" not in text and text[0] >= " ":
+        return text
+    return None
+
+
 # Anyone may send filters, so compiling and matching take linear time; regular expressions do not.
 
 
@@ -165,12 +178,13 @@ def _tokens_match(start: str, pattern: str, rest: bool, key: str) -> bool:
         if like == "*":
             if not token:
                 return False
-        elif like != token and ("*" not in like or not _glob_matches(like, token)):
+        elif like != token and ("*" not in like or not glob_matches(like, token)):
             return False
     return True
 
 
-def _glob_matches(pattern: str, token: str) -> bool:
+def glob_matches(pattern: str, token: str) -> bool:
+    """Return whether a pattern with at least one star matches a text, in linear time."""
     first, *middle, last = pattern.split("*")
     start, end = len(first), len(token) - len(last)
     if start > end or not token.startswith(first) or not token.endswith(last):
