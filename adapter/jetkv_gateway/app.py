@@ -38,6 +38,7 @@ from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.store import Store
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
+from jetkv_gateway.serving.tls import ListenerFiles, ServerTls
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.telemetry.request_log import request_log
@@ -45,7 +46,7 @@ from jetkv_gateway.telemetry.sampler import Sampler, State
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 from jetkv_gateway.watch.pacing import TurnPacer
 
-__all__ = ["authenticator_for", "build", "factory", "gateway", "server_options"]
+__all__ = ["authenticator_for", "build", "factory", "gateway", "listener_tls", "server_options"]
 
 _log = logging.getLogger("jetkv")
 
@@ -87,7 +88,11 @@ def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:
 
 
 def server_options(settings: Settings) -> ServerOptions:
-    """Return the server's options."""
+    """Return the server's options.
+
+    Raises:
+        CannotStart: as `listener_tls`.
+    """
     return ServerOptions(
         workers=settings.workers,
         log_level=settings.log_level,
@@ -100,7 +105,26 @@ def server_options(settings: Settings) -> ServerOptions:
         callers=settings.caller_options(),
         connections=settings.max_connections,
         held_bytes=settings.max_held_bytes,
+        tls=listener_tls(settings),
     )
+
+
+def listener_tls(settings: Settings) -> ServerTls | None:
+    """Return TLS for the connections of clients, or None without `tls_cert`.
+
+    Raises:
+        CannotStart: settings contradict each other, or a file cannot be used.
+    """
+    if settings.tls_cert is None:
+        for name in ("tls_key", "tls_client_ca"):
+            if getattr(settings, name) is not None:
+                raise SettingsError(f"{name} needs tls_cert")
+        return None
+    if settings.proxy_protocol:
+        # The header comes before the handshake, where the event loop reads TLS already.
+        raise SettingsError("give only one of proxy_protocol and tls_cert: let the proxy end TLS")
+    files = ListenerFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    return ServerTls(files)
 
 
 def gateway(

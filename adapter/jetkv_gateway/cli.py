@@ -335,14 +335,16 @@ def serve(
         settings.bucket_specs()
         settings.nats_options()
         authenticator = authenticator_for(settings)
+        options = server_options(settings)
+        scheme = "http" if options.tls is None else "https"
         with listen(settings.host, settings.port) as server_socket:
             name = server_socket.getsockname()
             code = run(
                 factory(settings, authenticator),
-                server_options(settings),
+                options,
                 server_socket,
                 lambda: typer.echo(
-                    f"jetkv {__version__} serves http://{name[0]}:{name[1]}, "
+                    f"jetkv {__version__} serves {scheme}://{name[0]}:{name[1]}, "
                     f"auth {settings.auth}, workers {settings.workers}",
                     err=True,
                 ),

@@ -51,6 +51,7 @@ def run_dev(
         NatsServerError: nats-server is missing, or does not start.
     """
     wanted = settings.wanted_buckets()
+    options = server_options(settings)
     hint = _Hint(made=os.environ.get(STARTED_BY) == "make dev")
     with (
         listen(settings.host, settings.port, hint.port) as server_socket,
@@ -61,13 +62,14 @@ def run_dev(
         settings = settings.model_copy(update={"nats_url": nats.url})
         # Create the buckets before serving, since a missing bucket answers 404.
         asyncio.run(_make_buckets(settings, wanted))
-        address = f"http://localhost:{server_socket.getsockname()[1]}"
+        scheme = "http" if options.tls is None else "https"
+        address = f"{scheme}://localhost:{server_socket.getsockname()[1]}"
         banner = _banner(address, f"{nats.url}{remark}", data_dir)
         # SIGHUP means that the terminal is closed. A process that continued in the background would
         # keep the port and the data folder.
         code = run(
             factory(settings, NoAuth()),
-            server_options(settings),
+            options,
             server_socket,
             lambda: say(banner),
             hangup_stops=True,

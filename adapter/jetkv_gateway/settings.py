@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     request_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     shutdown_delay: Annotated[float, Field(ge=0, le=300)] = 0.0
 
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+
     trusted_proxies: Annotated[list[str], NoDecode] = []
     proxy_protocol: bool = False
 

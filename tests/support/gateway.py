@@ -1,6 +1,7 @@
 """A gateway in this process: real uvicorn, real sockets, a thread of its own."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ def running_gateway(
     ready: bool = True,
     protocol: str | None = None,
     port: int = 0,
+    loop: str | None = None,
+    tls: ssl.SSLContext | None = None,
     **settings: object,
 ) -> Iterator[Http]:
     """Serve on a free port, or on `port`; with `ready` only once NATS is connected.
@@ -30,7 +33,8 @@ def running_gateway(
     `authenticator` is one instead of that of the settings.
 
     `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own; WebSockets,
-    too, are then uvicorn's.
+    too, are then uvicorn's. `loop` is an event loop as uvicorn names it. `tls` is the
+    client's, for a gateway with `tls_cert`.
     """
     flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
     loaded = load({**flags, "nats_url": nats_url}, None)
@@ -40,13 +44,15 @@ def running_gateway(
     if protocol is not None:
         config.http = protocol
         config.ws = "websockets-sansio"
+    if loop is not None:
+        config.loop = loop
     started = threading.Event()
     server = GatewayServer(config, started.set)
     with listen("127.0.0.1", port) as server_socket:
         thread = threading.Thread(target=_serve, args=(server, config, server_socket), daemon=True)
         thread.start()
         assert started.wait(10), "the gateway did not start"
-        http = Http("127.0.0.1", server_socket.getsockname()[1])
+        http = Http("127.0.0.1", server_socket.getsockname()[1], tls=tls)
         try:
             if ready:
                 until(lambda: http.get("/ready").status == 200, "the gateway is ready")

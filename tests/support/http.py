@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -33,10 +34,20 @@ class Answer:
 class Http:
     """Requests to one gateway, each on a connection of its own.
 
-    `base` goes in front of every path, such as `/json`; `headers` on every request.
+    `base` goes in front of every path, such as `/json`; `headers` on every request. With `tls`, the
+    requests are HTTPS.
     """
 
-    def __init__(self, host: str, port: int, *, base: str = "", **headers: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        base: str = "",
+        tls: ssl.SSLContext | None = None,
+        **headers: str,
+    ) -> None:
+        self.tls = tls
         self.host = host
         self.port = port
         self.base = base
@@ -44,11 +55,11 @@ class Http:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}{self.base}"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.port}{self.base}"
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send one request; header names are given with underscores for dashes."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        connection = self._connection()
         try:
             sent = self.headers | {k.replace("_", "-"): v for k, v in headers.items()}
             connection.putrequest(
@@ -68,6 +79,11 @@ class Http:
             )
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=20)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=20, context=self.tls)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, **headers)

@@ -14,8 +14,16 @@ import select
 import socket
 from collections.abc import Callable, Set
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from jetkv_gateway.serving.balance import Balance
+from jetkv_gateway.serving.tls_handshakes import (
+    HANDSHAKE_SECONDS,
+    SHUTDOWN_SECONDS,
+    Handshake,
+    Handshakes,
+)
 
 __all__ = ["Acceptor"]
 
@@ -38,6 +46,15 @@ _START_SECONDS = 1.0
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+@dataclass(frozen=True, slots=True)
+class _Starting:
+    """A connection that is accepted, and not open yet."""
+
+    connection: socket.socket
+    protocol: asyncio.Protocol
+    handshake: Handshake | None
+
+
 class Acceptor:
     """Accepts the connections of one listening socket, in the running event loop.
 
@@ -50,6 +67,7 @@ class Acceptor:
         free: returns how many more connections certainly fit.
         on_full: called when the system lacks descriptors or memory for another connection.
         balance: with other workers, or None without any.
+        handshakes: of TLS, or None for connections without TLS.
     """
 
     def __init__(
@@ -62,6 +80,7 @@ class Acceptor:
         free: Callable[[], int] = lambda: 0,
         on_full: Callable[[], None] = lambda: None,
         balance: Balance | None = None,
+        handshakes: Handshakes | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
@@ -71,7 +90,8 @@ class Acceptor:
         self._free = free
         self._on_full = on_full
         self._balance = balance
-        self._starting: dict[asyncio.Task[None], asyncio.Protocol] = {}
+        self._handshakes = handshakes
+        self._starting: dict[asyncio.Task[None], _Starting] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._left_since = 0.0
         self._next_log_at = 0.0
@@ -85,7 +105,7 @@ class Acceptor:
     @property
     def connections(self) -> int:
         """The number of open connections and of those being accepted."""
-        starting = sum(one not in self._connections for one in self._starting.values())
+        starting = sum(one.protocol not in self._connections for one in self._starting.values())
         return len(self._connections) + starting
 
     def publish(self) -> None:
@@ -103,12 +123,12 @@ class Acceptor:
             self._balance.leave()
         for _ in range(_BACKLOG):
             try:
-                connection, _ = self._listening.accept()
+                connection, address = self._listening.accept()
             except ConnectionAbortedError:
                 continue
             except OSError:
                 break
-            self._start(connection)
+            self._start(connection, address)
         self._listening.close()
         if self._starting:
             await asyncio.wait(self._starting, timeout=_START_SECONDS)
@@ -130,7 +150,8 @@ class Acceptor:
         """Accept waiting connections if it is this worker's turn and there is room."""
         self.publish()
         count = _BATCH
-        if self._balance is None:
+        if self._balance is None and self._handshakes is None:
+            # A handshake computes for a while, so requests run after each few.
             count = max(count, min(_BATCH_ALONE, self._free() - len(self._starting)))
         for _ in range(count):
             if self._balance is not None and not self._balance.should_accept(self.connections):
@@ -140,7 +161,7 @@ class Acceptor:
                 self._wait_for_room()
                 return
             try:
-                connection, _ = self._listening.accept()
+                connection, address = self._listening.accept()
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionAbortedError:
@@ -148,32 +169,59 @@ class Acceptor:
             except OSError as error:
                 self._fail(error)
                 return
-            self._start(connection)
+            self._start(connection, address)
         else:
             if self._balance is not None and not self._balance.others_alive():
                 self._leave_to_others()
 
-    def _start(self, connection: socket.socket) -> None:
+    def _start(self, connection: socket.socket, address: Any) -> None:
         self._full = False
-        protocol = self._make_protocol()
-        task = self._loop.create_task(self._connect(connection, protocol))
-        self._starting[task] = protocol
+        protocol, handshake = self._make_protocol(), None
+        if self._handshakes is not None:
+            host = str(address[0]) if isinstance(address, tuple) else ""
+            handshake = self._handshakes.begin(protocol, host, self._loop.time())
+            if handshake is None:
+                connection.close()
+                return
+        starting = _Starting(connection, protocol, handshake)
+        task = self._loop.create_task(self._connect(starting))
+        if handshake is not None:
+            handshake.task = task
+        self._starting[task] = starting
         task.add_done_callback(self._on_started)
         self.publish()
 
-    async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+    async def _connect(self, one: "_Starting") -> None:
+        connection, protocol = one.connection, one.protocol
         connection.setblocking(False)
         try:
-            await self._loop.connect_accepted_socket(lambda: protocol, connection)
-        except OSError:
-            # The client has left already.
+            if one.handshake is None or self._handshakes is None:
+                await self._loop.connect_accepted_socket(lambda: protocol, connection)
+                return
+            await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._handshakes.context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except OSError as error:
+            # The client has left already, or does not speak TLS.
             connection.close()
+            if one.handshake is not None and self._handshakes is not None:
+                self._handshakes.fail(one.handshake, error)
         except BaseException:
             connection.close()
             raise
 
     def _on_started(self, task: asyncio.Task[None]) -> None:
-        del self._starting[task]
+        one = self._starting.pop(task)
+        if one.handshake is not None and self._handshakes is not None:
+            self._handshakes.end(one.protocol)
+            if task.cancelled():
+                # A task that is cancelled before its first step has not closed its connection.
+                one.connection.close()
+                self._handshakes.fail(one.handshake, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection could not be begun", exc_info=error)
         self.publish()

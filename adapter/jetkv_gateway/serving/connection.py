@@ -222,7 +222,9 @@ class BaseConnection(asyncio.Protocol):
         """Close the connection, since another one needs the room."""
         if self._phase in (Phase.HEAD, Phase.BODY):
             self._refuse_connection()
-        elif self._phase is Phase.CLOSING:
+        elif self._phase is Phase.CLOSING or self.scheme == "https":
+            # A closing connection of TLS waits for its peer, and the room is needed now.
+            self._phase = Phase.CLOSING
             self.transport.abort()
         else:
             self._phase = Phase.CLOSING
@@ -234,7 +236,7 @@ class BaseConnection(asyncio.Protocol):
         error.hint = "the request was not run: open fewer connections and reuse them"
         self._write_error(error)
         self._finish()
-        self.transport.close()
+        self._close_soon()
 
     def _answer_and_close(self, error: GatewayError) -> None:
         """Answer an incomplete request with an error, and close."""
@@ -303,8 +305,18 @@ class BaseConnection(asyncio.Protocol):
             return
         if has_unread_data(self.transport):
             self._loop.call_later(_POLL_SECONDS, self._close_if_idle)
+        elif self.scheme == "https":
+            # TLS cannot announce the end and still read, so announce it now.
+            self._finish()
+            self._close_soon()
         else:
             self._close_lingering()
+
+    def _close_soon(self) -> None:
+        """Close without reading on. TLS waits for the peer's close, but only for a moment."""
+        self.transport.close()
+        if self.scheme == "https":
+            self._loop.call_later(STOP_LINGER_SECONDS, self.transport.abort)
 
     def expire(self) -> None:
         """End the connection, since the stop cannot wait any longer.

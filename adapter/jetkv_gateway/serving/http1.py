@@ -39,6 +39,9 @@ _IDLE, _BODY = Phase.IDLE, Phase.BODY
 _MAX_BEHIND = 64 * 1024
 """Bytes that may wait behind a request. Beyond that, reading pauses."""
 
+_UNSENT_BYTES = 64 * 1024
+"""Bytes of an answer that may wait in a TLS connection before writing pauses."""
+
 # A client that has stopped sending may have left, so a listing for it is stopped.
 _LISTING_SECONDS = 1.0
 
@@ -57,6 +60,10 @@ class HttpConnection(DispatchingConnection):
             self.peer = callers.peer(str(name[0]))
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
+            if self.worker.handshakes is not None:
+                self.worker.handshakes.end(self)
+            # Its own limit is eight times that of a plain connection.
+            self.transport.set_write_buffer_limits(_UNSENT_BYTES)
         if callers.begins_with_proxy_header(self.peer):
             self._phase = Phase.PROXY
         if not self.worker.add(self, self.peer.account):
@@ -68,6 +75,9 @@ class HttpConnection(DispatchingConnection):
     def eof_received(self) -> bool:
         """Continue until complete requests are answered. Drop an incomplete one."""
         self._eof = True
+        if self.scheme == "https":
+            # The end of one direction of TLS ends the other one, too.
+            return False
         request = self._request
         if request is None:
             if self._phase is Phase.CLOSING:

@@ -5,11 +5,14 @@ This module knows neither settings, NATS nor uvicorn, so that you can serve anot
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
 from jetkv_gateway.telemetry.logs import LogFormat
+
+if TYPE_CHECKING:
+    from jetkv_gateway.serving.tls import ServerTls
 
 __all__ = ["App", "AppFactory", "CannotStart", "ServerOptions"]
 
@@ -48,6 +51,7 @@ class ServerOptions:
         callers: how to tell callers apart.
         connections: limit of one worker. None derives it from the limit on open files.
         held_bytes: limit of the bytes that one worker buffers for its clients.
+        tls: for connections of clients. None accepts plain connections.
     """
 
     workers: int = 1
@@ -60,3 +64,4 @@ class ServerOptions:
     callers: CallerOptions = field(default_factory=CallerOptions)
     connections: int | None = None
     held_bytes: int = 32 * 1024 * 1024
+    tls: "ServerTls | None" = None

@@ -167,7 +167,7 @@ class _Supervisor:
             signal.set_wakeup_fd(wake_sender.fileno(), warn_on_full_buffer=False)
             _on_signals(self._count)
             signal.signal(signal.SIGHUP, self._count_hangup)
-            files = FileWatcher(self._refresh)
+            files = FileWatcher(self._refresh_files)
             files.start()
             try:
                 return self._supervise(wake_receiver)
@@ -176,6 +176,12 @@ class _Supervisor:
                 signal.set_wakeup_fd(-1)
                 for worker in self._workers:
                     worker.reap()
+
+    def _refresh_files(self) -> None:
+        """Keep what a replacement worker starts with up to date. Workers log what they read."""
+        self._refresh()
+        if self._options.tls is not None:
+            self._options.tls.refresh(quiet=True)
 
     def _count(self, times: int) -> None:
         self._signals = times

@@ -18,10 +18,12 @@ from typing import Any
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.serving.acceptor import Acceptor
 from jetkv_gateway.serving.balance import Balance
 from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
+from jetkv_gateway.serving.tls import ServerTls
 from jetkv_gateway.serving.websockets import WebSocket
 from jetkv_gateway.serving.worker_state import WorkerState
 from jetkv_gateway.telemetry.logs import logging_for
@@ -76,6 +78,7 @@ class WorkerConfig(uvicorn.Config):
     """uvicorn's configuration with the state that its connections share."""
 
     worker: WorkerState
+    tls: ServerTls | None
 
 
 def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
@@ -95,7 +98,7 @@ def config_for(app: AppFactory, options: ServerOptions) -> WorkerConfig:
         # The longest time for one request, including waiting for a leader.
         timeout_graceful_shutdown=math.ceil(options.request + 1),
     )
-    config.worker = worker
+    config.worker, config.tls = worker, options.tls
     return config
 
 
@@ -126,6 +129,7 @@ class GatewayServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._worker = config.worker
+        self._tls = config.tls
         self._on_started = on_started
         self._delay = delay
         self._on_second = on_second
@@ -134,6 +138,7 @@ class GatewayServer(uvicorn.Server):
         self._stop_at: float | None = None
         self._next_tick_at = 0.0
         self._reload = False
+        self._files: FileWatcher | None = None
 
     def reload(self) -> None:
         """Reload the gateway's files. Signal handlers and other threads may call it."""
@@ -165,9 +170,14 @@ class GatewayServer(uvicorn.Server):
                 free=self._worker.connections.free,
                 on_full=self.make_room,
                 balance=self._balance,
+                handshakes=self._worker.handshakes,
             )
             for listening in sockets or []
         ]
+        if self._tls is not None:
+            reload = functools.partial(self._tls.refresh, force=True)
+            self._files = FileWatcher(self._tls.refresh, reload)
+            self._files.start()
         self._on_started()
 
     def may_accept(self) -> bool:
@@ -202,6 +212,8 @@ class GatewayServer(uvicorn.Server):
             if self._reload:
                 self._reload = False
                 self.config.loaded_app.reload()
+                if self._files is not None:
+                    self._files.ask()
             if counter % 10 == 0:
                 self._on_second()
             return False
@@ -227,6 +239,8 @@ class GatewayServer(uvicorn.Server):
         if self._busy:
             await self._cancel_requests()
         await self._end_lifespan()
+        if self._files is not None:
+            self._files.close()
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg] # as uvicorn does

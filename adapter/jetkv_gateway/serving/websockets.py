@@ -44,7 +44,8 @@ _PONG_BYTES = 6
 _log = logging.getLogger("jetkv.websocket")
 
 # Data is processed before the next read, so one buffer is enough.
-_buffer = bytearray(_READ)
+# TLS on asyncio writes to slices of it. A slice of a bytearray would be a copy.
+_buffer = memoryview(bytearray(_READ))
 
 
 class WebSocket(asyncio.BufferedProtocol):
@@ -241,11 +242,11 @@ class WebSocket(asyncio.BufferedProtocol):
 
     # --- incoming
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the interface has it
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the interface has it
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(memoryview(_buffer)[:nbytes])
+        data = bytes(_buffer[:nbytes])
         if self._unread:
             self._unread += data
         else:

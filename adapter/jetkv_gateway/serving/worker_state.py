@@ -13,6 +13,7 @@ from jetkv_gateway.serving.connections import Admitted, Connections, Evictable, 
 from jetkv_gateway.serving.descriptors import raise_limit
 from jetkv_gateway.serving.options import ServerOptions
 from jetkv_gateway.serving.shares import Account
+from jetkv_gateway.serving.tls_handshakes import Handshakes
 
 if TYPE_CHECKING:
     from jetkv_gateway.http.gateway import Gateway
@@ -48,6 +49,7 @@ class WorkerState:
         date: the `Date` line of every answer.
         lingering: connections that are still read after their last answer.
         ping_seconds: how often a WebSocket pings its peer.
+        handshakes: the TLS handshakes, or None without TLS.
     """
 
     gateway: "Gateway"
@@ -64,6 +66,7 @@ class WorkerState:
         self.body_pacer = BodyPacer()
         self.lingering = LingeringConnections()
         self.ping_seconds = options.ping
+        self.handshakes = None if options.tls is None else Handshakes(self, options.tls)
         self.draining = False
         self.stopping = asyncio.Event()
         self.is_stopping = False

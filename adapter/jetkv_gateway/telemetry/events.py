@@ -32,6 +32,8 @@ class Events:
         request_failed: the answer is an error: the arguments of `request_ended`, which comes too.
             It is not for answers that only report a state, such as a 503 of `/ready`.
         request_refused: a request was refused: the reason, such as `unauthenticated`.
+        handshake_failed: a TLS handshake of a client failed: `protocol`, `timeout`, `gone` (the
+            client left), or `no_room` (it ended for the sake of others).
         nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, and the
             kind of the failure or None.
         nats_failed: a request to NATS failed before it was sent, or got an error as its reply: the
@@ -53,6 +55,7 @@ class Events:
         "conflicted",
         "feed_rebuilt",
         "frames_sent",
+        "handshake_failed",
         "nats_call_ended",
         "nats_failed",
         "nats_reconnected",
@@ -70,6 +73,7 @@ class Events:
     request_ended: RequestEvent | None
     request_failed: RequestEvent | None
     request_refused: Callable[[str], None] | None
+    handshake_failed: Callable[[str], None] | None
     nats_call_ended: Callable[[str, float, str | None], None] | None
     nats_failed: Callable[[str], None] | None
     nats_reconnected: Callable[[], None] | None

@@ -35,6 +35,7 @@ _REFUSALS = (
     *("unauthenticated", "permission_denied", "too_many_requests", "too_large", "too_slow"),
     *("protocol", OTHER),
 )
+_HANDSHAKES = ("protocol", "timeout", "gone", "no_room")
 _CONFLICTS = ("key_exists", "revision_mismatch", "batch_condition", "idempotency", "bucket_exists")
 _PARTS = ("subject", "headers", "answer", "message", "protocol", OTHER)
 _TRANSPORTS = ("websocket", "sse")
@@ -92,6 +93,13 @@ def families(routes: Mapping[str, Mapping[str, Iterable[int]]]) -> list[Family]:
             "Requests that were refused without being run, by the reason",
             ("reason",),
             _each(_REFUSALS),
+        ),
+        Family(
+            "jetkv_tls_handshake_failures",
+            Kind.COUNTER,
+            "TLS handshakes of clients that failed, by the reason",
+            ("reason",),
+            _each(_HANDSHAKES),
         ),
         Family("jetkv_nats_connected", Kind.MIN, "Whether every worker has a connection to NATS"),
         Family(
@@ -182,6 +190,7 @@ class PrometheusListener:
         }
         self._in_flight = layout.first("jetkv_http_requests_in_flight")
         self._refusals = _by_label(layout, "jetkv_http_requests_refused")
+        self._handshakes = _by_label(layout, "jetkv_tls_handshake_failures")
         self._connected = layout.first("jetkv_nats_connected")
         self._operations = _by_label(layout, "jetkv_nats_request_duration_seconds")
         self._other = self._operations[OTHER]
@@ -223,6 +232,9 @@ class PrometheusListener:
 
     def request_refused(self, reason: str) -> None:
         self._cells[self._refusals[reason]] += 1.0
+
+    def handshake_failed(self, reason: str) -> None:
+        self._cells[self._handshakes[reason]] += 1.0
 
     def nats_failed(self, kind: str) -> None:
         self._cells[self._failures[kind]] += 1.0
