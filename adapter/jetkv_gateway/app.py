@@ -21,6 +21,7 @@ from jetkv_gateway.http.call import Handler
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.health import HealthHandlers
 from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
+from jetkv_gateway.http.identity import IdentityHandlers
 from jetkv_gateway.http.keys import KeyHandlers
 from jetkv_gateway.http.listing import ListingHandlers
 from jetkv_gateway.http.metrics import METRICS
@@ -234,6 +235,7 @@ def build(
             BucketHandlers(store.buckets, store.bucket_changes),
             HealthHandlers(readiness, write_metrics, auth_required=authenticator.required),
             ApiHandlers(auth_required=authenticator.required),
+            IdentityHandlers(),
             WatchHandlers(hub, pacer),
             MergedWatchHandlers(hub, pacer),
         ),

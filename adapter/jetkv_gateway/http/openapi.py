@@ -125,7 +125,7 @@ def _parameter_object(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.where,
-        "required": parameter.where == "path",
+        "required": parameter.required or parameter.where == "path",
         "description": parameter.description,
         "schema": {"type": "string", **parameter.schema},
     }

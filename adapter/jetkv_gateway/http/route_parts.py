@@ -2,8 +2,9 @@
 
 from jetkv_gateway.http.router import Answer, Parameter
 
-__all__ = ["BUCKET", "BUCKETS", "FLAG", "TEXT", "VALUES", "json_answer"]
+__all__ = ["AUTH", "BUCKET", "BUCKETS", "FLAG", "TEXT", "VALUES", "json_answer"]
 
+AUTH = "/api/v1/auth"
 BUCKETS = "/api/v1/kv/buckets"
 BUCKET = f"{BUCKETS}/{{bucket}}"
 FLAG = {"enum": ["true", "false"]}

@@ -29,6 +29,7 @@ class Parameter:
     Attributes:
         where: `query`, `header` or `path`.
         repeated: whether a query parameter may occur several times.
+        required: whether a request needs it. The handler checks that.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=dict)
     where: str = "query"
     repeated: bool = False
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

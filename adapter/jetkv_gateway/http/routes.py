@@ -6,6 +6,7 @@ metrics and the OpenAPI document all use it. A route without a verb is public.
 
 from typing import Any
 
+from jetkv_gateway.http.auth_routes import AUTH_ROUTES
 from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
 from jetkv_gateway.http.listing_routes import LISTING_ROUTES
 from jetkv_gateway.http.route_parts import BUCKET, BUCKETS, FLAG, TEXT, VALUES, json_answer
@@ -343,6 +344,7 @@ ROUTES: tuple[Route, ...] = (
         answers={204: Answer("Deleted")},
         error_statuses=(404, 409, 503, 504),
     ),
+    *AUTH_ROUTES,
     Route(
         "liveness",
         "GET",

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Described
 
 from jetkv_gateway.http.answers import AnswerModel
+from jetkv_gateway.http.auth_schema import CanOut, WhoAmI
 from jetkv_gateway.http.bucket_schema import (
     BucketChanged,
     BucketCreate,
@@ -190,6 +191,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     BucketList,
     BucketOut,
     BucketPatch,
+    CanOut,
     Capabilities,
     CompactIn,
     Compacted,
@@ -202,6 +204,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     KeyList,
     Readiness,
     SweptOut,
+    WhoAmI,
 )
 """All models that the table of routes refers to."""
 

@@ -1,0 +1,151 @@
+"""Who a caller is and what it may do: /api/v1/auth/whoami and /api/v1/auth/can."""
+
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jetkv_gateway.embedded import NatsServer
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Answer, Http
+from tests.support.scopes import ScopesAreTokens, may
+from tests.support.tokens import new_token, token_line
+
+B = f"{BUCKETS}/b-that-is-not-there"
+NAME = "b-that-is-not-there"
+
+QUESTIONS: dict[tuple[str, str, str | None], tuple[str, str | None]] = {
+    ("GET", f"{B}/keys/user.1", None): ("read", "user.1"),
+    ("GET", f"{B}/history/user.1", None): ("read", "user.1"),
+    ("PUT", f"{B}/keys/user.1", "v"): ("write", "user.1"),
+    ("POST", f"{B}/touch/user.1", None): ("write", "user.1"),
+    ("DELETE", f"{B}/keys/user.1", None): ("delete", "user.1"),
+    ("DELETE", f"{B}/keys/user.1?purge=true", None): ("delete", "user.1"),
+    ("POST", f"{B}/batch", '{"ops":[{"op":"put","key":"user.1","text":""}]}'): ("write", "user.1"),
+    ("POST", f"{B}/batch", '{"ops":[{"op":"check","key":"user.1","revision":1}]}'): (
+        "read",
+        "user.1",
+    ),
+    ("POST", f"{B}/batch", '{"ops":[{"op":"purge","key":"user.1"}]}'): ("delete", "user.1"),
+    ("POST", f"{B}/compact", "{}"): ("delete", None),
+    ("PATCH", B, "{}"): ("admin", None),
+    ("DELETE", B, None): ("admin", None),
+    ("GET", "/metrics", None): ("metrics", None),
+}
+"""Requests, and the question that has the same answer."""
+
+SCOPES = [
+    "read:b*",
+    "read:b-that-is-not-there/user.*",
+    "*:*/user.1",
+    "write:*-not-there",
+    "write:b*/user-",
+    "delete:*/*",
+    "delete:*",
+    "delete:b-that-is-not-there/user.1",
+    "admin:b*",
+    "admin:other",
+    "metrics:*",
+    "*:other",
+    "*:*",
+]
+
+
+@pytest.fixture(scope="module")
+def scoped(nats: NatsServer) -> Iterator[Http]:
+    with running_gateway(nats.url, authenticator=ScopesAreTokens()) as http:
+        yield http
+
+
+def can(http: Http, *scopes: str, **question: str) -> Answer:
+    return http.get(f"/api/v1/auth/can?{urlencode(question)}", **may(*scopes))
+
+
+def test_a_caller_with_scopes_is_told_its_name_and_its_scopes(scoped: Http) -> None:
+    answer = scoped.get("/api/v1/auth/whoami", **may("read:b", "write:c/x.*"))
+    assert answer.status == 200
+    assert answer.json == {
+        "name": "read:b write:c/x.*",
+        "method": "token",
+        "scopes": ["read:b", "write:c/x.*"],
+    }
+
+
+def test_with_auth_off_everybody_is_anonymous_and_may_do_everything(http: Http) -> None:
+    anonymous = {"name": "anonymous", "method": "none", "scopes": ["*:*"]}
+    assert http.get("/api/v1/auth/whoami").json == anonymous
+    answer = http.get("/api/v1/auth/can?verb=admin&bucket=b")
+    assert answer.json == {"allowed": True, "scope": "*:*"}
+
+
+def test_a_token_that_expires_says_when(nats: NatsServer, tmp_path) -> None:
+    token, file = new_token(), tmp_path / "tokens"
+    file.write_text(token_line("ann", token, "read:b", expires="2099-01-31T00:00:00Z"))
+    with running_gateway(nats.url, auth="tokens", auth_tokens=file) as http:
+        answer = http.get("/api/v1/auth/whoami", Authorization=f"Bearer {token}")
+        assert http.get("/api/v1/auth/whoami").status == 401
+    assert answer.json["expires_at"] == "2099-01-31T00:00:00Z"
+
+
+def test_a_yes_names_a_scope_and_a_no_says_why(scoped: Http) -> None:
+    mine = ("read:b/user.*", "write:b")
+    assert can(scoped, *mine, verb="read", bucket="b", key="user.1").json == {
+        "allowed": True,
+        "scope": "read:b/user.*",
+    }
+    assert can(scoped, *mine, verb="read", bucket="b").json == {
+        "allowed": False,
+        "reason": "your scopes allow read on some keys only in bucket b",
+    }
+    assert can(scoped, *mine, verb="read", bucket="b", key="x").json == {
+        "allowed": False,
+        "reason": "no scope of yours allows read on this key in bucket b",
+    }
+    assert can(scoped, *mine, verb="metrics", bucket="*").json == {
+        "allowed": False,
+        "reason": "no scope of yours allows metrics",
+    }
+
+
+@pytest.mark.parametrize(
+    ("question", "rule"),
+    [
+        ({"bucket": "b"}, "'verb' must be one of"),
+        ({"verb": "list", "bucket": "b"}, "'verb' must be one of"),
+        ({"verb": "*", "bucket": "b"}, "'verb' must be one of"),
+        ({"verb": "read"}, "'bucket' is missing"),
+        ({"verb": "read", "bucket": "*"}, "invalid bucket name"),
+        ({"verb": "read", "bucket": "b", "key": ""}, "invalid key: empty"),
+        ({"verb": "read", "bucket": "b", "key": "a\n"}, "control characters"),
+        ({"verb": "admin", "bucket": "b", "key": "k"}, "admin is not about keys"),
+        ({"verb": "metrics", "bucket": "b"}, "metrics are not about one bucket"),
+        ({"verb": "read", "bucket": "b", "token": "x"}, "unknown query parameter 'token'"),
+    ],
+)
+def test_a_question_that_breaks_a_rule_is_400(scoped: Http, question: dict, rule: str) -> None:
+    answer = can(scoped, "*:*", **question)
+    assert answer.status == 400
+    assert rule in answer.error
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(SCOPES), min_size=1, max_size=4, unique=True),
+    st.sampled_from(list(QUESTIONS)),
+)
+def test_can_says_what_the_request_itself_will_be_told(
+    scoped: Http, scopes: list[str], request: tuple[str, str, str | None]
+) -> None:
+    verb, key = QUESTIONS[request]
+    question = {"verb": verb, "bucket": "*" if verb == "metrics" else NAME}
+    if key is not None:
+        question["key"] = key
+    said = can(scoped, *scopes, **question)
+    assert said.status == 200
+    method, path, body = request
+    answer = scoped.request(method, path, body, **may(*scopes))
+    assert said.json["allowed"] == (answer.status != 403)
+    assert ("scope" in said.json) == said.json["allowed"]
+    assert ("reason" in said.json) != said.json["allowed"]
