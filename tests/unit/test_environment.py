@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jetkv_gateway.configuration.sources import names
 from jetkv_gateway.environment import unknown_variables
 from jetkv_gateway.settings import Settings
 
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def unknown(**variables: str) -> list[str]:
-    return unknown_variables(variables, Settings.model_fields)
+    return unknown_variables(variables, names(Settings))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""`jetkv serve`: the gateway for a NATS that exists."""
+
+import functools
+from typing import Any
+
+import typer
+
+from jetkv_gateway import __version__
+from jetkv_gateway.app import authenticator_for, factory, server_options
+from jetkv_gateway.auth.token_file import TokenFileError
+from jetkv_gateway.commands.common import (
+    EXIT_INPUT,
+    Config,
+    fail,
+    read_settings,
+    start_logging,
+)
+from jetkv_gateway.commands.options import with_settings
+from jetkv_gateway.configuration.about import Panel
+from jetkv_gateway.serving.options import CannotStart
+from jetkv_gateway.serving.processes import run
+from jetkv_gateway.serving.server import listen
+
+__all__ = ["serve"]
+
+
+@with_settings(*Panel)
+def serve(flags: dict[str, Any], config: Config = None) -> None:
+    """Run the gateway for your NATS.
+
+    Every setting can also be a variable, such as JETKV_NATS_URL,
+    or a line of the --config file: see docs/configuration.md.
+    """
+    settings = read_settings(flags, config)
+    start_logging(settings)
+    try:
+        settings.check_auth()
+        settings.check_login()
+        settings.bucket_specs()
+        settings.nats_options()
+        authenticator = authenticator_for(settings)
+        options = server_options(settings)
+        scheme = "http" if options.tls is None else "https"
+        with listen(settings.host, settings.port) as server_socket:
+            name = server_socket.getsockname()
+            code = run(
+                factory(settings, authenticator),
+                options,
+                server_socket,
+                lambda: typer.echo(
+                    f"jetkv {__version__} serves {scheme}://{name[0]}:{name[1]}, "
+                    f"auth {settings.auth}, workers {settings.workers}",
+                    err=True,
+                ),
+                # A replacement worker starts with the tokens that the main process has read, even
+                # if the file has become unusable since. Workers log what they read, so the main
+                # process need not.
+                refresh=functools.partial(authenticator.refresh, quiet=True),
+            )
+    except (CannotStart, TokenFileError) as error:
+        fail(error, EXIT_INPUT)
+    raise typer.Exit(code)

@@ -1,0 +1,71 @@
+"""The root of the command line: the SDK's own commands, and those of plugins."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from jetkv._version import __version__
+
+__all__ = ["app", "command"]
+
+
+class _Root(TyperGroup):
+    """Loads plugins when a command is asked for that it does not have, or the list of all."""
+
+    plugins: Mapping[str, Callable[[], Any]] = {}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._load()
+        return super().list_commands(ctx)
+
+    def _load(self) -> None:
+        plugins, self.plugins = self.plugins, {}
+        for load in plugins.values():
+            added = typer.Typer()
+            added.callback()(_nothing)  # without one, a single command is no group
+            load()(added)
+            for name, one in get_group(added).commands.items():
+                self.commands.setdefault(name, one)
+
+
+def _nothing() -> None: ...
+
+
+app = typer.Typer(
+    name="jetkv",
+    cls=_Root,
+    help="Key-value buckets on NATS JetStream over HTTP, compatible with the Ironflow KV API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"jetkv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+def command(plugins: Mapping[str, Callable[[], Any]]) -> Callable[[], Any]:
+    """Return the command line with the commands of plugins; call it to run it."""
+    root = get_group(app)
+    assert isinstance(root, _Root)
+    root.plugins = plugins
+    return root
