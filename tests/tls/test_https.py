@@ -97,6 +97,17 @@ def test_a_client_that_closes_during_a_request_leaves_nothing_behind(
     assert caplog.records == []
 
 
+def test_the_last_answer_of_a_connection_is_followed_by_its_end(https: Http) -> None:
+    with Connection(https) as connection:
+        # Less than the time for which a plain connection is still read.
+        connection.socket.settimeout(3)
+        connection.socket.sendall(b"GET /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        received = b""
+        while part := connection.socket.recv(65536):
+            received += part
+        assert received.startswith(b"HTTP/1.1 404 ")
+
+
 # --- the handshake
 
 
@@ -235,12 +246,13 @@ def test_the_health_check_of_the_image_works_with_tls(
     cert, key = files
     login = authority.issue("someone", file="someone")
     settings = {"tls_client_ca": authority.ca} if wants_certificate else {}
+    variables = {f"JETKV_{name.upper()}": str(value) for name, value in settings.items()}
     with running_gateway(
         nats.url, tls=client_context(authority, login), tls_cert=cert, tls_key=key, **settings
     ) as https:
         checked = subprocess.run(
             [sys.executable, "-I", "-S", "deploy/healthcheck.py", "/health"],
-            env={"JETKV_PORT": str(https.port), "JETKV_TLS_CERT": str(cert)},
+            env={"JETKV_PORT": str(https.port), "JETKV_TLS_CERT": str(cert), **variables},
             capture_output=True,
             text=True,
             timeout=20,

@@ -280,14 +280,22 @@ class BaseConnection(asyncio.Protocol):
 
     def _close_lingering(self) -> None:
         """Send nothing more, keep reading for a moment, and close."""
+        # With TLS, the end of the answer is only visible to the client when the gateway closes.
+        closes = self._eof or (self.scheme == "https" and self._has_whole_request)
         self._finish()
         if not self.transport.is_closing() and self.transport.get_protocol() is self:
-            if self._eof:
+            if closes:
                 self.transport.close()
                 return
             seconds = STOP_LINGER_SECONDS if self._shutting_down else LINGER_SECONDS
             last = LingeringClose(self.transport, self, self.worker.lingering, seconds)
             self.transport.set_protocol(last)
+
+    @property
+    def _has_whole_request(self) -> bool:
+        """Whether the client has sent all of its request."""
+        body = self._body
+        return self._phase in (Phase.IDLE, Phase.ANSWER) and (body is None or body.done)
 
     def shutdown(self) -> None:
         """End with the present answer, or with the next one if it is requested soon."""
