@@ -99,5 +99,5 @@ def own_nats(tmp_path: Path) -> Iterator[LocalNats]:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("JETKV_") and name != "JETKV_NATS_SERVER":
+        if name.startswith(("JETKV_", "OTEL_")) and name != "JETKV_NATS_SERVER":
             monkeypatch.delenv(name)

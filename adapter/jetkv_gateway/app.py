@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from jetkv_gateway.auth.authenticator import Authenticator, Chain, Link, NoAuth
 from jetkv_gateway.auth.token_file import TokenFile
@@ -44,8 +45,12 @@ from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.telemetry.request_log import request_log
 from jetkv_gateway.telemetry.sampler import Sampler, State
+from jetkv_gateway.telemetry.tracing import Tracing, TracingUnavailable, check_tracing
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 from jetkv_gateway.watch.pacing import TurnPacer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 __all__ = ["authenticator_for", "build", "factory", "gateway", "listener_tls", "server_options"]
 
@@ -84,7 +89,15 @@ def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:
 
     The gateway starts with the state of `authenticator`. The factory raises SettingsError if a file
     has become unusable.
+
+    Raises:
+        SettingsError: traces are on, and cannot be exported.
     """
+    if settings.traces:
+        try:
+            check_tracing()
+        except TracingUnavailable as error:
+            raise SettingsError(str(error)) from error
     return functools.partial(gateway, settings, authenticator=authenticator)
 
 
@@ -132,6 +145,7 @@ def gateway(
     settings: Settings,
     *,
     authenticator: Authenticator | None = None,
+    exporter: "SpanExporter | None" = None,
 ) -> Gateway:
     """Return the gateway as an ASGI app. Its lifespan connects to NATS and disconnects.
 
@@ -139,9 +153,11 @@ def gateway(
 
     Args:
         authenticator: None creates the one that the settings select.
+        exporter: takes the spans of traces. None creates the one that `OTEL_*` variables select.
 
     Raises:
         TokenFileError: the token file cannot be used.
+        TracingUnavailable: traces are on, and cannot be exported.
     """
     authenticator = authenticator or authenticator_for(settings)
     connection = Connection(settings.nats_options())
@@ -164,6 +180,11 @@ def gateway(
         watch_limits=settings.watch_limits(),
         required=settings.ready_buckets,
         listeners=request_log(settings.request_log),
+        tracing=(
+            Tracing(in_messages=settings.traces_in_messages, exporter=exporter)
+            if settings.traces
+            else None
+        ),
     )
 
 
@@ -178,12 +199,14 @@ def build(
     watch_limits: WatchLimits,
     listeners: Sequence[object] = (),
     required: Sequence[str] = (),
+    tracing: Tracing | None = None,
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
     Args:
         listeners: hear of events besides the metrics; see `telemetry.events`.
         required: buckets without which the gateway is not ready.
+        tracing: makes traces, or None.
     """
     hub = Hub(store.changes, watch_limits)
     readiness = GatewayReadiness(
@@ -199,7 +222,8 @@ def build(
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        for one in (listener, *listeners):
+        heard = [listener, *listeners, *(tracing.start() if tracing is not None else ())]
+        for one in heard:
             EVENTS.add(one)
         sampler.start()
         files.start()
@@ -224,8 +248,10 @@ def build(
             await connection.close()
             files.close()
             await sampler.close()
-            for one in (listener, *listeners):
+            for one in heard:
                 EVENTS.remove(one)
+            if tracing is not None:
+                await tracing.close()
 
     built = Gateway(
         handlers=_handlers(

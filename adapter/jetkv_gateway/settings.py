@@ -25,6 +25,7 @@ from jetkv_gateway.configuration.about import About, Panel
 from jetkv_gateway.configuration.bucket_setting import BucketSetting
 from jetkv_gateway.configuration.errors import SettingsError
 from jetkv_gateway.configuration.sources import Environment, Flags, TomlFile
+from jetkv_gateway.configuration.telemetry import TelemetrySettings
 from jetkv_gateway.configuration.types import Buckets, Hosts, NatsUrl, Origins, Proxies, Words
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
@@ -35,8 +36,6 @@ from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
-from jetkv_gateway.telemetry.logs import LogFormat
-from jetkv_gateway.telemetry.request_log import RequestLogMode
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 
@@ -54,7 +53,7 @@ class AuthMode(StrEnum):
     TOKENS = "tokens"
 
 
-class Settings(BaseSettings):
+class Settings(TelemetrySettings, BaseSettings):
     """All settings of the gateway. Times are in seconds."""
 
     model_config = SettingsConfigDict(
@@ -93,18 +92,6 @@ class Settings(BaseSettings):
         Path | None,
         About(Panel.SERVING, "File of CA certificates: clients must have a certificate of one."),
     ] = None
-
-    log_level: Annotated[
-        str,
-        Field(pattern="(?i)^(debug|info|warning|error)$"),
-        About(Panel.LOGS, "debug, info, warning or error."),
-    ] = "info"
-    log_format: Annotated[
-        LogFormat, About(Panel.LOGS, "Lines for people, or JSON for machines.")
-    ] = LogFormat.CONSOLE
-    request_log: Annotated[
-        RequestLogMode, About(Panel.LOGS, "The requests that the log has a line for.")
-    ] = RequestLogMode.ERRORS
 
     auth: Annotated[
         AuthMode | None,

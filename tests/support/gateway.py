@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from opentelemetry.sdk.trace.export import SpanExporter
+
 from jetkv.testing import LocalNats
 from jetkv_gateway.app import gateway as make_gateway
 from jetkv_gateway.app import server_options
@@ -26,6 +28,7 @@ def running_gateway(
     port: int = 0,
     loop: str | None = None,
     tls: ssl.SSLContext | None = None,
+    exporter: SpanExporter | None = None,
     **settings: object,
 ) -> Iterator[Http]:
     """Serve on a free port, or on `port`; with `ready` only once NATS is connected.
@@ -34,12 +37,13 @@ def running_gateway(
 
     `protocol` is one of uvicorn's HTTP implementations instead of the gateway's own; WebSockets,
     too, are then uvicorn's. `loop` is an event loop as uvicorn names it. `tls` is the
-    client's, for a gateway with `tls_cert`.
+    client's, for a gateway with `tls_cert`. `exporter` takes the spans where `traces` is true.
     """
     flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
     loaded = load({**flags, "nats_url": nats_url}, None)
     config = config_for(
-        lambda: make_gateway(loaded, authenticator=authenticator), server_options(loaded)
+        lambda: make_gateway(loaded, authenticator=authenticator, exporter=exporter),
+        server_options(loaded),
     )
     if protocol is not None:
         config.http = protocol

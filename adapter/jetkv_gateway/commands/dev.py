@@ -24,7 +24,7 @@ from jetkv_gateway.settings import AuthMode
 __all__ = ["dev"]
 
 
-@with_settings(Panel.LOGS, names=("port", "buckets"))
+@with_settings(Panel.TELEMETRY, names=("port", "buckets"))
 def dev(
     flags: dict[str, Any],
     data_dir: Annotated[Path, typer.Option(help="Folder that keeps the data between runs.")] = Path(

@@ -13,7 +13,7 @@ class Panel(StrEnum):
     """The groups of options that `--help` shows, as in docs/configuration.md."""
 
     SERVING = "Serving"
-    LOGS = "Logs"
+    TELEMETRY = "Logs, metrics and traces"
     ACCESS = "Access"
     BUCKETS = "Buckets"
     LIMITS = "Limits of a worker"
@@ -37,11 +37,12 @@ class About:
 
 
 def described(fields: dict[str, FieldInfo]) -> Iterator[tuple[str, FieldInfo, About]]:
-    """Yield each setting that has an `About`."""
-    for name, field in fields.items():
-        for one in field.metadata:
-            if isinstance(one, About):
-                yield name, field, one
+    """Yield each setting that has an `About`, panel by panel."""
+    for panel in Panel:
+        for name, field in fields.items():
+            for one in field.metadata:
+                if isinstance(one, About) and one.panel is panel:
+                    yield name, field, one
 
 
 def flag_of(name: str, about: About) -> str:

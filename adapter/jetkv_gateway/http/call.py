@@ -19,6 +19,7 @@ from jetkv_gateway.kv.errors import GatewayError, InvalidArgument
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.scopes import FULL
 from jetkv_gateway.telemetry.events import EVENTS, RequestEvent
+from jetkv_gateway.telemetry.trace_context import echo_traceparent
 
 __all__ = ["JSON_LINE", "Call", "ClientGone", "Handler", "new_request_id", "sane_request_id"]
 
@@ -62,7 +63,8 @@ class Call:
         request_id: the caller's if it is well-formed, else a new one.
         started: whether the answer has started.
         view: how values are shown, unless the request says otherwise.
-        lines: header lines of every answer: the request id, and CORS headers if they apply.
+        lines: header lines of every answer: the request id, the trace, and CORS headers if they
+            apply.
         parameters: of the query, by name. The gateway reads them as the route allows.
         retries: counts the retries of this request.
         route: that answers the request, None until it is known.
@@ -126,6 +128,11 @@ class Call:
             request_id = _NEW_ID % next(_numbers)
         self.request_id = request_id
         self.lines = b"x-request-id: %s\r\n" % request_id
+        began = EVENTS.request_began
+        if began is not None:
+            self.lines += began(headers)
+        elif b"traceparent" in headers:
+            self.lines += echo_traceparent(headers[b"traceparent"])
 
     def read_query(self, allowed: frozenset[str], repeated: frozenset[str]) -> None:
         """Read the query's parameters. Raises as `parse_query` does."""
@@ -206,6 +213,7 @@ class Call:
                 time.perf_counter() - self.began,
                 self.request_id,
                 self.reason,
+                self.names[0] if self.names else None,
             )
         request.answer(status, lines, body)
 
@@ -258,6 +266,7 @@ class Call:
             time.perf_counter() - self.began,
             self.request_id,
             self.reason,
+            self.names[0] if self.names else None,
         )
 
     def _show_retries(self) -> None:

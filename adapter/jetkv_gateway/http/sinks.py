@@ -22,10 +22,11 @@ from jetkv_gateway.http.frames import (
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
+from jetkv_gateway.kv.model import Change
 from jetkv_gateway.telemetry.events import EVENTS
-from jetkv_gateway.watch.session import Item
+from jetkv_gateway.watch.session import Item, MergedSnapshotEnd
 
-__all__ = ["SUBPROTOCOL", "EventSink", "FrameSink", "Sink"]
+__all__ = ["SUBPROTOCOL", "EventSink", "FrameSink", "Sink", "report_changes"]
 
 SUBPROTOCOL = "ironflow.v1"
 
@@ -37,6 +38,15 @@ _RETRY_AFTER_ERROR_MILLISECONDS = 5000
 _EVENT_LINES = (
     b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
+
+
+def report_changes(transport: str, items: Iterable[Item | MergedSnapshotEnd]) -> None:
+    """Report each change that names the span of its write."""
+    sent = EVENTS.change_sent
+    if sent is not None:
+        for item in items:
+            if isinstance(item, Change) and item.traceparent is not None:
+                sent(transport, item.traceparent.encode())
 
 
 class Sink(Protocol):
@@ -114,6 +124,8 @@ class FrameSink:
     async def send(self, items: Sequence[Item], form: FrameFormat) -> None:
         if EVENTS.frames_sent is not None:
             EVENTS.frames_sent("websocket", len(items))
+        if EVENTS.change_sent is not None:
+            report_changes("websocket", items)
         await self._open.write(as_frames(items, form))
 
     async def send_marked(self, marked: Iterable[tuple[bytes, str]]) -> None:
@@ -164,6 +176,8 @@ class EventSink:
         self._sending = True
         if EVENTS.frames_sent is not None:
             EVENTS.frames_sent("sse", len(items))
+        if EVENTS.change_sent is not None:
+            report_changes("sse", items)
         await self._chunk(b"".join([as_event(item, form) for item in items]))
         self._sending = False
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import FrameFormat, as_shared_json
+from jetkv_gateway.http.sinks import report_changes
 from jetkv_gateway.http.views import View
 from jetkv_gateway.http.watch import MAX_FILTERS, make_sink, serve_watch, wait_turn, wants_events
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter
 from jetkv_gateway.kv.keys import check_bucket
+from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.watch.bookmarks import read_bookmark
 from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub
@@ -52,6 +54,8 @@ class MergedWatchHandlers:
 
         def shown(marked: Iterator[Marked]) -> Iterator[tuple[bytes, str]]:
             for number, item, bookmark in marked:
+                if EVENTS.change_sent is not None:
+                    report_changes(sink.transport, (item,))
                 yield as_shared_json(item, forms[number]), bookmark
 
         async def send(marked: Iterator[Marked]) -> None:

@@ -49,6 +49,7 @@ from jetkv_gateway.jetstream.requests import (
     Unreadable,
 )
 from jetkv_gateway.jetstream.snapshots import Snapshots
+from jetkv_gateway.jetstream.trace_headers import with_trace_context
 from jetkv_gateway.jetstream.ttl import check_ttls
 from jetkv_gateway.kv.batches import Applied, BatchWrite, Check
 from jetkv_gateway.kv.errors import (
@@ -61,6 +62,7 @@ from jetkv_gateway.kv.errors import (
     ValueTooLarge,
 )
 from jetkv_gateway.kv.idempotency import Idempotency
+from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["AtomicBatches"]
 
@@ -304,6 +306,8 @@ class AtomicBatches:
         js, stream = self._js, work.names.stream
         ops = work.command.ops
         messages = messages_of(work.names, ops, plan, work.identity)
+        if EVENTS.write_context is not None:
+            messages = [(to, value, with_trace_context(block)) for to, value, block in messages]
         check_messages(ops, plan, messages, work.limits.message_limit)
         try:
             reply = await js.mux.ask_last(messages, timeout=js.try_timeout(window))

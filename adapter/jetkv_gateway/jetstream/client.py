@@ -30,6 +30,7 @@ from jetkv_gateway.jetstream.requests import (
     Unreadable,
 )
 from jetkv_gateway.jetstream.retry_window import RETRY_SECONDS, RetryWindow
+from jetkv_gateway.jetstream.trace_headers import with_trace_context
 from jetkv_gateway.kv.errors import DeadlineExceeded, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.unreadable import report_unreadable
@@ -329,6 +330,8 @@ class JetStream:
             Unavailable, PermissionDenied, ValueTooLarge: nothing was applied.
         """
         wait = timeout or self._timeout
+        if EVENTS.write_context is not None:
+            headers = with_trace_context(headers)
         while True:
             try:
                 message = await self.connection.mux.ask(

@@ -28,6 +28,7 @@ from jetkv_gateway.jetstream.headers import (
     value_of,
 )
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, RequestFailed
+from jetkv_gateway.jetstream.trace_headers import TRACEPARENT
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.keys import display, plain
 from jetkv_gateway.kv.model import Change, Operation
@@ -334,7 +335,7 @@ class Feed:
         change = Change(key, data, revision, _PUT)
         ttl = None
         if headers:
-            kind, change.expired, ttl = _kind(headers, self._bucket)
+            kind, change.expired, ttl, change.traceparent = _kind(headers, self._bucket)
             change.operation, change.content_type, change.content_encoding = kind
             if not change.live:
                 change.value = b""
@@ -401,19 +402,19 @@ class Feed:
         self._finish(said)
 
 
-def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool, float | None]:
-    """Read what a message is, whether it marks an expired value, and its own TTL."""
+def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool, float | None, str | None]:
+    """Read what a message is, whether it marks an expired value, its own TTL, and its span."""
     # What is no block is noted each time that it comes.
     if len(headers) <= _SHORT_BLOCK and is_block(headers):
         return _kept(headers)
     return _read(headers, bucket)
 
 
-def _read(headers: bytes, bucket: str = "") -> tuple[Kind, bool, float | None]:
+def _read(headers: bytes, bucket: str = "") -> tuple[Kind, bool, float | None, str | None]:
     read = read_headers(headers, bucket)
     kind = header_kind(read)
     is_expired = kind.operation is not Operation.PUT and expired(read)
-    return kind, is_expired, ttl_of(read)
+    return kind, is_expired, ttl_of(read), read.get(TRACEPARENT)
 
 
 _kept = lru_cache(maxsize=1024)(_read)

@@ -16,6 +16,7 @@ from secrets import token_hex
 from typing import NamedTuple
 
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, write_headers
+from jetkv_gateway.jetstream.inbox import Inbox
 from jetkv_gateway.jetstream.permission_violations import PermissionViolations
 from jetkv_gateway.jetstream.protocol import HEADER_RESERVE, MessageHandler, NatsProtocol
 from jetkv_gateway.jetstream.request_errors import (
@@ -76,10 +77,11 @@ class Request(Pending[Reply]):
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
 
-    `operation` is the label of metrics; `began` is the time by `time.perf_counter`, or 0.
+    `operation` is the label of metrics; `began` is the time by `time.perf_counter`, or 0; `noted`
+    belongs to the listener of `nats_call_began`.
     """
 
-    __slots__ = ("_mux", "began", "deadline", "operation", "subject", "token")
+    __slots__ = ("_mux", "began", "deadline", "noted", "operation", "subject", "token")
 
     def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
         # The body of `Pending.__init__`, inlined to save a call per request.
@@ -92,22 +94,10 @@ class Request(Pending[Reply]):
         self.token: bytes | None = None
         self.began = 0.0
         self.operation = "other"
+        self.noted: object = None
 
     def forgotten(self) -> None:
         self._mux.forget(self)
-
-
-class Inbox:
-    """A subject of the gateway's own, with a subscription."""
-
-    def __init__(self, subject: str, sid: bytes, forget: "Callable[[Inbox], None]") -> None:
-        self.subject = subject
-        self.sid = sid
-        self._forget = forget
-
-    async def close(self) -> None:
-        """Unsubscribe. A lost connection has done so already."""
-        self._forget(self)
 
 
 class Multiplexer:
@@ -186,6 +176,8 @@ class Multiplexer:
         if EVENTS.nats_call_ended is not None:
             request.began = time.perf_counter()
             request.operation = operation
+            if EVENTS.nats_call_began is not None:
+                request.noted = EVENTS.nats_call_began(operation)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if protocol.full:
@@ -277,7 +269,7 @@ class Multiplexer:
 
     async def subscribe(
         self, on_message: MessageHandler, on_lost: Callable[[], None] | None = None
-    ) -> "Inbox":
+    ) -> Inbox:
         """Open an inbox whose messages all go to `on_message`, as bytes and in order.
 
         Messages that JetStream delivers carry their stream's subject, so the shared inbox cannot
@@ -410,7 +402,8 @@ class Multiplexer:
         else:
             ended = EVENTS.nats_call_ended
             if ended is not None and request.began:
-                ended(request.operation, time.perf_counter() - request.began, None)
+                seconds = time.perf_counter() - request.began
+                ended(request.operation, seconds, None, request.noted)
                 request.began = 0.0
             # `Reply(data, headers)` without a Python call, to save time per request.
             request.end(tuple.__new__(Reply, (data, headers)))
@@ -445,6 +438,6 @@ class Multiplexer:
 def _fail(request: Request, kind: type[RequestFailed], args: tuple[str, ...]) -> None:
     if EVENTS.nats_call_ended is not None and request.began:
         seconds = time.perf_counter() - request.began
-        EVENTS.nats_call_ended(request.operation, seconds, kind.kind)
+        EVENTS.nats_call_ended(request.operation, seconds, kind.kind, request.noted)
         request.began = 0.0
     request.fail(kind(*args))

@@ -131,6 +131,7 @@ class Change:
         content_type: of the PUT, or None.
         content_encoding: of the PUT, or None.
         expires_at: as in an `Entry`.
+        traceparent: the span of the write, as its message names it, or None.
         shown: the encoded forms so far, so that each form is created only once.
     """
 
@@ -142,6 +143,7 @@ class Change:
     content_type: str | None = None
     content_encoding: str | None = None
     expires_at: str | None = None
+    traceparent: str | None = None
     shown: dict[Hashable, bytes] = field(default_factory=dict, repr=False)
 
     @property

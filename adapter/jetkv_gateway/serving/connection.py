@@ -6,6 +6,7 @@
 import asyncio
 import logging
 import time
+from contextvars import Context
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -267,15 +268,20 @@ class BaseConnection(asyncio.Protocol):
     ) -> None:
         """Report the end of an incomplete request."""
         match = None if request is None else request.match
+        # The span of a request belongs to the request's context.
+        run = Context().run if request is None else request.context.run
+        names = () if self._call is None else self._call.names
         for event in (EVENTS.request_failed, EVENTS.request_ended):
             if event is not None:
-                event(
+                run(
+                    event,
                     "" if request is None else request.method,
                     None if match is None else match[0].template,
                     status,
                     0.0 if self._call is None else time.perf_counter() - self._call.began,
                     request_id,
                     reason,
+                    names[0] if names else None,
                 )
 
     def _close_lingering(self) -> None:

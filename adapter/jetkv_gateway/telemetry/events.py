@@ -10,32 +10,38 @@ An event without a listener is None, so it costs one look-up. With one listener,
 listener's own method, so it costs one call.
 
 The events are those of a process, as a worker is a process. A listener hears all of
-them.
+them. A few events ask their listener for something, so they can have one listener only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 __all__ = ["EVENTS", "Events", "RequestEvent"]
 
-RequestEvent = Callable[[str, str | None, int, float, bytes, str | None], None]
+_ASKS = ("request_began", "nats_call_began", "write_context")
+
+RequestEvent = Callable[[str, str | None, int, float, bytes, str | None, str | None], None]
 
 
 class Events:
     """The events, each with the arguments that its listeners get.
 
     Attributes:
+        request_began: asks for header lines of the answer: the headers of the request. It comes
+            in the context that the whole request runs in.
         request_ended: an HTTP request was answered: method, route's template or None, status,
-            seconds since its head was complete, request id, and the reason of an error or None.
-            A watch ends here when its answer begins. The status is 499 if the client left first.
+            seconds since its head was complete, request id, the reason of an error or None, and
+            the bucket in its path or None. A watch ends here when its answer begins. The status
+            is 499 if the client left first.
         request_failed: the answer is an error: the arguments of `request_ended`, which comes too.
             It is not for answers that only report a state, such as a 503 of `/ready`.
         request_refused: a request was refused: the reason, such as `unauthenticated`.
         handshake_failed: a TLS handshake of a client failed: `protocol`, `timeout`, `gone` (the
             client left), or `no_room` (it ended for the sake of others).
-        nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, and the
-            kind of the failure or None.
+        nats_call_began: asks for an object that `nats_call_ended` gets: the operation.
+        nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, the kind
+            of the failure or None, and what `nats_call_began` returned or None.
         nats_failed: a request to NATS failed before it was sent, or got an error as its reply: the
             kind.
         nats_reconnected: there is a connection to NATS again.
@@ -46,20 +52,26 @@ class Events:
         watch_opened: a watch was opened: its transport, `websocket` or `sse`.
         watch_closed: a watch that was opened ended: its transport.
         frames_sent: changes were sent to a watcher: the transport, and how many.
+        change_sent: a change that names the span of its write was sent to a watcher: the
+            transport, and the `traceparent` of its message.
+        write_context: asks for the `traceparent` that goes into the message of a write, or None.
         watch_too_slow: a watch ended because its reader is too slow.
         feed_rebuilt: the feed of a watched bucket was opened again.
     """
 
     __slots__ = (
         "_listeners",
+        "change_sent",
         "conflicted",
         "feed_rebuilt",
         "frames_sent",
         "handshake_failed",
+        "nats_call_began",
         "nats_call_ended",
         "nats_failed",
         "nats_reconnected",
         "outcome_unknown",
+        "request_began",
         "request_ended",
         "request_failed",
         "request_refused",
@@ -68,13 +80,16 @@ class Events:
         "watch_closed",
         "watch_opened",
         "watch_too_slow",
+        "write_context",
     )
 
+    request_began: Callable[[Mapping[bytes, bytes]], bytes] | None
     request_ended: RequestEvent | None
     request_failed: RequestEvent | None
     request_refused: Callable[[str], None] | None
     handshake_failed: Callable[[str], None] | None
-    nats_call_ended: Callable[[str, float, str | None], None] | None
+    nats_call_began: Callable[[str], object] | None
+    nats_call_ended: Callable[[str, float, str | None, object], None] | None
     nats_failed: Callable[[str], None] | None
     nats_reconnected: Callable[[], None] | None
     retried: Callable[[int], None] | None
@@ -84,6 +99,8 @@ class Events:
     watch_opened: Callable[[str], None] | None
     watch_closed: Callable[[str], None] | None
     frames_sent: Callable[[str, int], None] | None
+    change_sent: Callable[[str, bytes], None] | None
+    write_context: Callable[[], bytes | None] | None
     watch_too_slow: Callable[[], None] | None
     feed_rebuilt: Callable[[], None] | None
 
@@ -95,7 +112,14 @@ class Events:
         """Report to a listener from now on, by its methods with the names of events.
 
         The methods must neither raise nor wait. Add a listener as often as you remove it.
+
+        Raises:
+            ValueError: another listener hears an event that asks for something.
         """
+        others = [one for one in self._listeners if one is not listener]
+        for name in _ASKS:
+            if hasattr(listener, name) and any(hasattr(one, name) for one in others):
+                raise ValueError(f"{name} has a listener already")
         self._listeners.append(listener)
         self._connect()
 

@@ -62,6 +62,9 @@ def logging_for(level: str, form: LogFormat = LogFormat.CONSOLE) -> dict[str, An
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "loggers": {
             "jetkv": {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
-            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            **{
+                library: {"handlers": ["stderr"], "level": "WARNING", "propagate": False}
+                for library in ("uvicorn", "opentelemetry")
+            },
         },
     }

@@ -215,6 +215,7 @@ class PrometheusListener:
         seconds: float,
         _request_id: bytes,
         _reason: str | None,
+        _bucket: str | None,
     ) -> None:
         cells = self._cells
         place = self._requests.get((method, route)) or self._requests[OTHER, route]
@@ -223,7 +224,9 @@ class PrometheusListener:
         cells[at + bisect_left(BUCKETS, seconds)] += 1.0
         cells[at + _SUM] += seconds
 
-    def nats_call_ended(self, operation: str, seconds: float, failure: str | None) -> None:
+    def nats_call_ended(
+        self, operation: str, seconds: float, failure: str | None, _call: object
+    ) -> None:
         cells, at = self._cells, self._operations.get(operation, self._other)
         cells[at + bisect_left(BUCKETS, seconds)] += 1.0
         cells[at + _SUM] += seconds

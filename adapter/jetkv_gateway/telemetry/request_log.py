@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jetkv_gateway.telemetry.trace_context import CURRENT
+
 __all__ = ["REQUEST_FIELDS", "RequestLogMode", "request_log"]
 
 _log = logging.getLogger("jetkv.http")
@@ -38,6 +40,7 @@ class AllRequests:
         seconds: float,
         request_id: bytes,
         reason: str | None,
+        _bucket: str | None,
     ) -> None:
         _log_request(method, route, status, seconds, request_id, reason)
 
@@ -57,6 +60,7 @@ class FailedRequests:
         seconds: float,
         request_id: bytes,
         reason: str | None,
+        _bucket: str | None,
     ) -> None:
         if status >= _SERVER_ERROR or status in _ACCESS_REFUSED:
             _log_request(method, route, status, seconds, request_id, reason)
@@ -84,12 +88,14 @@ def _log_request(
     level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
     if not _log.isEnabledFor(level):
         return
+    trace = CURRENT.get()
     fields = {
         "request_id": request_id.decode("ascii"),
         "method": method or "-",
         "route": route or "-",
         "status": status,
         "milliseconds": round(seconds * 1000, 3),
+        **({} if trace is None else {"trace_id": trace.trace_id.decode("ascii")}),
         **({} if reason is None else {"reason": reason}),
     }
     _log.log(

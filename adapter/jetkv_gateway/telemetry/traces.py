@@ -1,0 +1,236 @@
+"""Listens to events, and makes spans of them (docs/traces.md).
+
+A request has a server span, and each of its requests to NATS a span below that. A change that is
+sent to a watcher has a span in the trace of its write, if the message of the write names that.
+
+A request runs in a context of its own, so `CURRENT` tells each part of it which span is its own.
+Requests that are not sampled get ids alone, since a span costs more than the rest of a short
+request.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple, Protocol
+
+from jetkv_gateway.telemetry.sampling import Sampling
+from jetkv_gateway.telemetry.trace_context import (
+    CURRENT,
+    Parent,
+    TraceContext,
+    read_traceparent,
+)
+
+__all__ = ["NatsCall", "Recorder", "SpanData", "TraceListener", "TraceMessages"]
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SERVER_ERROR = 500
+
+
+class NatsCall(NamedTuple):
+    """A request to NATS that is under way, as a part of a recorded request."""
+
+    of: TraceContext
+    span_id: bytes
+
+
+@dataclass(slots=True)
+class SpanData:
+    """A span that has ended.
+
+    Attributes:
+        kind: `server`, `client` or `producer`.
+        parent: the id of the span above, 16 hexadecimal digits, or empty.
+        remote: whether that is a span of another service, or of another request.
+        began: nanoseconds since 1970.
+        ended: nanoseconds since 1970.
+        error: the reason if it failed, else None.
+        links: other spans.
+    """
+
+    name: str
+    kind: str
+    trace_id: bytes
+    span_id: bytes
+    parent: bytes
+    remote: bool
+    began: int
+    ended: int
+    attributes: dict[str, str | int]
+    error: str | None = None
+    trace_state: bytes = b""
+    links: list[Parent] = field(default_factory=list)
+
+
+class Recorder(Protocol):
+    """Takes spans that have ended. It must neither raise nor wait."""
+
+    def record(self, span: SpanData) -> None: ...
+
+
+Recorded = Callable[[str, str | None, float, TraceContext], None]
+
+
+class TraceListener:
+    """Listens to events; see `telemetry.events` for the methods.
+
+    Args:
+        on_recorded: called with method, route, seconds and span of each recorded request.
+    """
+
+    def __init__(
+        self, recorder: Recorder, sampling: Sampling, on_recorded: Recorded | None = None
+    ) -> None:
+        self._record = recorder.record
+        self._records = sampling.records
+        self._on_recorded = on_recorded
+        self._random = Random().getrandbits  # noqa: S311 - ids are no secrets
+
+    def request_began(self, headers: Mapping[bytes, bytes]) -> bytes:
+        ids = b"%048x" % self._random(192)
+        trace_id, span_id = ids[:32], ids[32:]
+        parent = None
+        if b"traceparent" in headers:
+            parent = read_traceparent(headers[b"traceparent"])
+        if parent is None:
+            recorded = self._records(int(trace_id[16:], 16), None)
+            context = TraceContext(trace_id, span_id, recorded)
+        else:
+            trace_id = parent.trace_id
+            recorded = self._records(int(trace_id[16:], 16), parent.sampled)
+            context = TraceContext(trace_id, span_id, recorded, parent)
+            if recorded:
+                context.trace_state = headers.get(b"tracestate", b"")
+        CURRENT.set(context)
+        return b"traceparent: 00-%s-%s-0%d\r\n" % (trace_id, span_id, recorded)
+
+    def request_ended(
+        self,
+        method: str,
+        route: str | None,
+        status: int,
+        seconds: float,
+        request_id: bytes,
+        reason: str | None,
+        _bucket: str | None,
+    ) -> None:
+        context = CURRENT.get()
+        if context is None or context.ended:
+            return
+        context.ended = True
+        if not context.recorded:
+            return
+        now = time.time_ns()
+        attributes: dict[str, str | int] = {
+            "http.request.method": method if method in _METHODS else "_OTHER",
+            "http.response.status_code": status,
+            "jetkv.request_id": request_id.decode("ascii"),
+        }
+        name = method if method in _METHODS else "HTTP"
+        if route is not None:
+            attributes["http.route"] = route
+            name = f"{name} {route}"
+        error = None
+        if status >= _SERVER_ERROR:
+            attributes["error.type"] = str(status)
+            error = reason or ""
+        attributes.update(context.notes)
+        parent = context.parent
+        self._record(
+            SpanData(
+                name,
+                "server",
+                context.trace_id,
+                context.span_id,
+                b"" if parent is None else parent.span_id,
+                True,
+                now - int(seconds * 1e9),
+                now,
+                attributes,
+                error,
+                context.trace_state,
+            )
+        )
+        if self._on_recorded is not None:
+            self._on_recorded(method, route, seconds, context)
+
+    def nats_call_began(self, _operation: str) -> NatsCall | None:
+        context = CURRENT.get()
+        if context is None or not context.recorded or context.ended:
+            return None
+        return NatsCall(context, b"%016x" % self._random(64))
+
+    def nats_call_ended(
+        self, operation: str, seconds: float, failure: str | None, call: object
+    ) -> None:
+        if not isinstance(call, NatsCall):
+            return
+        now = time.time_ns()
+        attributes: dict[str, str | int] = {
+            "messaging.system": "nats",
+            "messaging.operation.name": operation,
+        }
+        if failure is not None:
+            attributes["error.type"] = failure
+        self._record(
+            SpanData(
+                f"nats {operation}",
+                "client",
+                call.of.trace_id,
+                call.span_id,
+                call.of.span_id,
+                False,
+                now - int(seconds * 1e9),
+                now,
+                attributes,
+                failure,
+                call.of.trace_state,
+            )
+        )
+
+    def retried(self, times: int) -> None:
+        self._note("jetkv.retries", times)
+
+    def outcome_unknown(self) -> None:
+        self._note("jetkv.outcome", "unknown")
+
+    def conflicted(self, kind: str) -> None:
+        self._note("jetkv.conflict", kind)
+
+    def change_sent(self, transport: str, traceparent: bytes) -> None:
+        write = read_traceparent(traceparent)
+        if write is None or not self._records(int(write.trace_id[16:], 16), write.sampled):
+            return
+        now = time.time_ns()
+        links = [write]
+        watch = CURRENT.get()
+        if watch is not None:
+            links.append(Parent(watch.trace_id, watch.span_id, watch.recorded))
+        self._record(
+            SpanData(
+                "watch frame",
+                "producer",
+                write.trace_id,
+                b"%016x" % self._random(64),
+                write.span_id,
+                True,
+                now,
+                now,
+                {"jetkv.watch.transport": transport},
+                links=links,
+            )
+        )
+
+    def _note(self, name: str, value: str | int) -> None:
+        context = CURRENT.get()
+        if context is not None and context.recorded:
+            context.notes[name] = value
+
+
+class TraceMessages:
+    """A listener that names the span of a write in its message, so that watches can link to it."""
+
+    def write_context(self) -> bytes | None:
+        context = CURRENT.get()
+        return None if context is None or context.ended else context.traceparent
