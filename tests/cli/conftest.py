@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jetkv.testing import LocalNats
+from tests.cli.data import Cli
 from tests.support.http import Http
 from tests.support.waiting import until
 
@@ -119,3 +120,10 @@ def serve(start: Callable[..., Process], nats: LocalNats) -> Serve:
         return process, http
 
     return serve
+
+
+@pytest.fixture
+def cli(http: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The commands that work with data, on the shared gateway and without profiles."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return Cli(http.url)

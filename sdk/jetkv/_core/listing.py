@@ -20,6 +20,7 @@ __all__ = [
     "compact",
     "delete_many",
     "list_page",
+    "next_cursor",
     "read_compacted",
     "read_entry_page",
     "read_key_page",
@@ -41,8 +42,11 @@ def list_page(
     limit: int,
     cursor: str | None,
     include: str = "keys",
+    values: str = "base64",
 ) -> Request:
     """Return the request for one page.
+
+    `values` is the form of the values, if they are included.
 
     Raises:
         InvalidArgumentError: both a filter and a prefix were given, one of them is no text, or the
@@ -58,7 +62,7 @@ def list_page(
     if include != "keys":
         query["include"] = include
     if include == "values":
-        query["values"] = "base64"
+        query["values"] = values
     if cursor is not None:
         query["cursor"] = checked_text(cursor, "cursor")
     target = f"{bucket_path(bucket)}/keys?{urlencode(query)}"
@@ -127,7 +131,7 @@ def _selection(filter: str | None, prefix: str | None) -> dict[str, str]:
     return {} if filter is None else {"filter": checked_text(filter, "filter")}
 
 
-def _next_cursor(document: dict[str, Any]) -> str | None:
+def next_cursor(document: dict[str, Any]) -> str | None:
     return fields.string(document, "next_cursor") if "next_cursor" in document else None
 
 
@@ -135,7 +139,7 @@ def read_key_page(answer: Answer, request: Request) -> KeyPage:
     return read_document(
         answer,
         request,
-        lambda document: KeyPage(tuple(fields.strings(document, "keys")), _next_cursor(document)),
+        lambda document: KeyPage(tuple(fields.strings(document, "keys")), next_cursor(document)),
     )
 
 
@@ -158,7 +162,7 @@ def _read_page(
         request,
         lambda document: (
             [read(item) for item in fields.array(document, "entries")],
-            _next_cursor(document),
+            next_cursor(document),
         ),
     )
 

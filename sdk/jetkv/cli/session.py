@@ -1,0 +1,103 @@
+"""What a command works with: the gateway, the output, and the one who is asked."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jetkv import KV, Bucket, Client
+from jetkv._sync.bucket import endpoint_of
+from jetkv._sync.endpoint import Endpoint
+from jetkv.cli.exits import CommandError, Exit
+from jetkv.cli.output import Output
+from jetkv.cli.profiles import Connection
+
+__all__ = ["Session", "leave_a_broken_pipe", "say"]
+
+
+def say(text: str) -> None:
+    """Print a line for people, on the standard error."""
+    sys.stdout.flush()
+    print(f"jetkv: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(slots=True)
+class Session:
+    """What one command works with.
+
+    Attributes:
+        connect: returns how to reach the gateway; it is called when the command needs it.
+        output: prints the results.
+        writing: what may have been applied if the command is interrupted now, or "".
+    """
+
+    connect: Callable[[], Connection]
+    output: Output
+    writing: str = ""
+    _client: Client | None = field(default=None, repr=False)
+
+    @property
+    def client(self) -> Client:
+        """The client, which is made on first use.
+
+        Raises:
+            CommandError: the flags or a profile cannot be used.
+            InvalidArgumentError: the address cannot be used.
+        """
+        if self._client is None:
+            found = self.connect()
+            self._client = Client(
+                found.url,
+                token=found.token,
+                timeout=found.timeout,
+                ssl_context=found.ssl_context,
+            )
+        return self._client
+
+    @property
+    def kv(self) -> KV:
+        return self.client.kv()
+
+    def bucket(self, name: str) -> Bucket[bytes]:
+        return self.kv.bucket(name, bytes)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What sends requests, for those that the SDK has no call for."""
+        return endpoint_of(self.kv.bucket("any"))  # every bucket has the same one
+
+    def note(self, text: str) -> None:
+        """Tell people something beside the data; `--quiet` silences it."""
+        if not self.output.quiet:
+            say(text)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something that cannot be undone.
+
+        Raises:
+            CommandError: the answer is no, or there is nobody to ask.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError(
+                f"{question} Nobody can answer here", Exit.USAGE, hint="pass --yes, or --dry-run"
+            )
+        sys.stdout.flush()
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        # An end of input is no answer, and so it is a no.
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CommandError("nothing was changed", Exit.DECLINED)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+def leave_a_broken_pipe() -> None:
+    """Send what is left to nowhere: Python would complain at its end that nobody reads it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    finally:
+        os.close(nowhere)
