@@ -28,6 +28,8 @@ _OTHERS = frozenset(
         # Used by clients for the gateway's address and their token.
         "JETKV_URL",
         "JETKV_TOKEN",
+        "JETKV_TOKEN_FILE",
+        "JETKV_PROFILE",
     }
 )
 

@@ -4,14 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import typer
 from typer.testing import CliRunner
 
-from jetkv.cli import bucket, kv
-
-APP = typer.Typer(pretty_exceptions_enable=False)
-APP.add_typer(kv.app, name="kv")
-APP.add_typer(bucket.app, name="bucket")
+from jetkv.cli.root import app
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class Cli:
     def try_(self, *words: object, stdin: bytes = b"") -> Ended:
         """Run a command, and return how it ended."""
         given = CliRunner().invoke(
-            APP, list(map(str, words)), input=stdin, env=self.environment, catch_exceptions=False
+            app, list(map(str, words)), input=stdin, env=self.environment, catch_exceptions=False
         )
         return Ended(given.exit_code, given.stdout_bytes, given.stderr)
 

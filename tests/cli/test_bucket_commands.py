@@ -52,9 +52,10 @@ def test_ls_prints_names_and_info_describes(cli: Cli, bucket: Bucket) -> None:
     (found,) = [one for one in cli("bucket", "ls", "--json").json if one["name"] == bucket.name]
     assert found["values"] == 1
     assert f"name={bucket.name}" in cli("bucket", "info", bucket.name, "-o", "value").lines
-    assert f"name                {bucket.name}" in cli(
-        "bucket", "info", bucket.name, "-o", "table"
-    ).text
+    assert (
+        f"name                {bucket.name}"
+        in cli("bucket", "info", bucket.name, "-o", "table").text
+    )
     assert bucket.name in cli("bucket", "ls", "-o", "table").text
 
 

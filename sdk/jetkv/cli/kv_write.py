@@ -300,7 +300,9 @@ def _delete_many(
         )
         return
     if not yes:
-        session.confirm(f"{verb.capitalize()} {values.counted(found.matched, 'key')} of {bucket.name}?", yes=yes)
+        session.confirm(
+            f"{verb.capitalize()} {values.counted(found.matched, 'key')} of {bucket.name}?", yes=yes
+        )
     session.writing = f"a part of the {verb}s"
     done = call(dry_run=False)
     missed = done.matched - done.deleted
@@ -310,4 +312,3 @@ def _delete_many(
         f"{bucket.name}: {verb}d {values.counted(done.deleted, 'key')}{kept}",
         str(done.deleted),
     )
-

@@ -1,6 +1,7 @@
 """The root of the command line: the SDK's own commands, and those of plugins."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -12,19 +13,33 @@ from jetkv._version import __version__
 __all__ = ["app", "command"]
 
 
+GROUPS = {"bucket": "jetkv.cli.bucket", "kv": "jetkv.cli.kv"}
+"""The module of each group, whose `app` has the commands. It is imported when its group is asked
+for: `jetkv serve` needs no client."""
+
+
 class _Root(TyperGroup):
-    """Loads plugins when a command is asked for that it does not have, or the list of all."""
+    """Loads groups when they are asked for, and plugins when a command is in none of these."""
 
     plugins: Mapping[str, Callable[[], Any]] = {}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands:
+        if cmd_name in GROUPS:
+            self._import(cmd_name)
+        elif cmd_name not in self.commands:
             self._load()
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
+        for name in GROUPS:
+            self._import(name)
         self._load()
         return super().list_commands(ctx)
+
+    def _import(self, name: str) -> None:
+        if name not in self.commands:
+            self.commands[name] = get_group(import_module(GROUPS[name]).app)
+            self.commands[name].name = name
 
     def _load(self) -> None:
         plugins, self.plugins = self.plugins, {}
