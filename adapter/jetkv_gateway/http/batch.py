@@ -10,11 +10,16 @@ from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
 from jetkv_gateway.http.preconditions import idempotency_key, refuse_conditions
 from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.views import View, choose_view, entry_json
-from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.kv.access import Verb, conceal_revisions, denial
 from jetkv_gateway.kv.batches import BatchGet, BatchWrite, Check, Op, Snapshot, read_batch
 from jetkv_gateway.kv.commands import Delete
-from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, InvalidArgument
-from jetkv_gateway.kv.scopes import FULL
+from jetkv_gateway.kv.errors import (
+    BucketNotFound,
+    GatewayError,
+    InvalidArgument,
+    PreconditionFailed,
+)
+from jetkv_gateway.kv.scopes import FULL, ScopeVerb
 from jetkv_gateway.kv.store import Batches, Entries
 
 __all__ = ["BatchHandlers"]
@@ -42,7 +47,7 @@ class BatchHandlers:
     async def batch(self, call: Call, bucket: str) -> None:
         hint = "an op has a 'revision' of its own"
         refuse_conditions(call.headers, "on a batch", hint=hint)
-        name = idempotency_key(call.headers)
+        name = idempotency_key(call.headers, call.principal.identity)
         command = read_batch(call.request.body, bucket, name)
         if isinstance(command, BatchGet):
             await self._get(call, command)
@@ -63,10 +68,15 @@ class BatchHandlers:
         view = choose_view(call.parameter("values"), None, call.view)
         if view is View.RAW:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
-        if call.principal.grants is not FULL:
-            for key in command.keys:
-                call.require(Verb.READ, command.bucket, key)
+        readable = _readable(call, command)
+        if readable is not None:
+            command = command.only(readable)
         async with self._batches.snapshot(command, call.retries) as snapshot:
+            if readable is not None:
+                entries = iter(snapshot.entries)
+                snapshot = Snapshot(
+                    [next(entries) if one else None for one in readable], snapshot.revision
+                )
             size = sum([0 if one is None else one.size for one in snapshot.entries])
             if size <= _PIECE:
                 call.answer_json(200, b"".join(_snapshot_json(snapshot, view)))
@@ -111,9 +121,29 @@ class BatchHandlers:
             if first and isinstance(error, BucketNotFound):
                 raise
             report_error(error)
+            if isinstance(error, PreconditionFailed):
+                conceal_revisions(error, call.principal.grants, op.bucket, op.key)
             failed = {"status": error.status, "error": error.message, "code": error.code}
             return failed if error.details is None else {**failed, "details": error.details}
         return {"status": 200, "revision": revision}
+
+
+def _readable(call: Call, command: BatchGet) -> list[bool] | None:
+    """Return which of the keys the caller may read, or None if it may read all of them.
+
+    Raises:
+        PermissionDenied: it may read no key of the bucket.
+    """
+    grants, bucket = call.principal.grants, command.bucket
+    if grants.covers(ScopeVerb.READ, bucket):
+        return None
+    if not grants.touches(ScopeVerb.READ, bucket):
+        raise denial(Verb.READ, bucket)
+    readable = [grants.allows(ScopeVerb.READ, bucket, key) for key in command.keys]
+    if all(readable):
+        return None
+    call.mark_filtered()
+    return readable
 
 
 def _verb(op: Op) -> Verb:

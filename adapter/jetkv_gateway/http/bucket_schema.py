@@ -12,6 +12,7 @@ from jetkv_gateway.kv import bucket_values
 from jetkv_gateway.kv.buckets import FIELDS, BucketInfo, BucketSpec, Field
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
 from jetkv_gateway.kv.plans import BucketChange, Changed
+from jetkv_gateway.kv.scopes import Grants, ScopeVerb
 
 __all__ = ["BucketChanged", "BucketCreate", "BucketList", "BucketOut", "BucketPatch"]
 
@@ -193,10 +194,19 @@ class BucketWarning(BaseModel):
 _SHOWN: dict[str, Any] = {
     "name": (str, ...),
     "values": (
-        Annotated[int, Described(description="Stored messages, with history and tombstones")],
-        ...,
+        Annotated[
+            int | None,
+            Described(
+                description="Stored messages, with history and tombstones; omitted unless you may "
+                "read all keys"
+            ),
+        ],
+        None,
     ),
-    "bytes": (int, ...),
+    "bytes": (
+        Annotated[int | None, Described(description="Omitted unless you may read all keys")],
+        None,
+    ),
     "history": _answer_field(FIELDS["history"]),
     "created_at": (Annotated[str, Described(description="RFC 3339")], ...),
     **{name: _answer_field(one) for name, one in FIELDS.items() if name != "history"},
@@ -218,7 +228,13 @@ _SHOWN: dict[str, Any] = {
 _BucketOut: Any = create_model("_BucketOut", __base__=AnswerModel, **_SHOWN)
 
 
-def _fields(info: BucketInfo) -> dict[str, Any]:
+def _fields(info: BucketInfo, *, whole: bool) -> dict[str, Any]:
+    """Return the fields of a bucket.
+
+    Args:
+        whole: whether the caller may read all keys. Else the size is left out, since it tells of
+            the other keys.
+    """
     settings: dict[str, Any] = {}
     for name, one in FIELDS.items():
         value = getattr(info, name)
@@ -228,8 +244,8 @@ def _fields(info: BucketInfo) -> dict[str, Any]:
     warnings = [BucketWarning(code=one.code, message=one.message) for one in info.warnings]
     return {
         "name": info.name,
-        "values": info.values,
-        "bytes": info.bytes,
+        "values": info.values if whole else None,
+        "bytes": info.bytes if whole else None,
         "created_at": info.created_at,
         "marker_ttl_seconds": info.marker_ttl_seconds or None,
         "warnings": warnings or None,
@@ -241,8 +257,8 @@ class BucketOut(_BucketOut):
     """A bucket: its settings and its size."""
 
     @classmethod
-    def of(cls, info: BucketInfo) -> "BucketOut":
-        return cls(**_fields(info))
+    def of(cls, info: BucketInfo, grants: Grants) -> "BucketOut":
+        return cls(**_fields(info, whole=grants.covers(ScopeVerb.READ, info.name)))
 
 
 class BucketChanged(BucketOut):
@@ -257,9 +273,11 @@ class BucketChanged(BucketOut):
     ] = None
 
     @classmethod
-    def of_change(cls, change: Changed) -> "BucketChanged":
+    def of_change(cls, change: Changed, grants: Grants) -> "BucketChanged":
         return cls(
-            **_fields(change.info), changed=list(change.changed), created=change.created or None
+            **_fields(change.info, whole=grants.covers(ScopeVerb.READ, change.info.name)),
+            changed=list(change.changed),
+            created=change.created or None,
         )
 
 

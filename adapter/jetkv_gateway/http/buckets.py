@@ -10,6 +10,7 @@ from jetkv_gateway.http.bucket_schema import (
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.preconditions import refuse_conditions
 from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.kv.scopes import ScopeVerb
 from jetkv_gateway.kv.store import BucketChanges, Buckets
 
 __all__ = ["BODY_LIMIT", "BucketHandlers"]
@@ -29,16 +30,26 @@ class BucketHandlers:
         spec = BucketCreate.read(call.request.body).spec()
         # Only the body names the bucket, so the permission is checked here.
         call.require(Verb.CREATE_BUCKET, spec.name)
-        info = BucketOut.of(await self._buckets.create(spec, call.retries))
-        call.answer_json(201, info.json_bytes())
+        info = await self._buckets.create(spec, call.retries)
+        call.answer_json(201, BucketOut.of(info, call.principal.grants).json_bytes())
 
     async def list_buckets(self, call: Call) -> None:
-        found = [BucketOut.of(info) for info in await self._buckets.list(call.retries)]
+        grants = call.principal.grants
+        if not grants.everywhere(ScopeVerb.READ):
+            call.mark_filtered()
+        found = [
+            BucketOut.of(info, grants)
+            for info in await self._buckets.list(call.retries)
+            if grants.touches(ScopeVerb.READ, info.name)
+        ]
         call.answer_json(200, BucketList(buckets=found, count=len(found)).json_bytes())
 
     async def get_bucket(self, call: Call, bucket: str) -> None:
-        info = BucketOut.of(await self._buckets.info(bucket, call.retries))
-        call.answer_json(200, info.json_bytes())
+        grants = call.principal.grants
+        if not grants.covers(ScopeVerb.READ, bucket):
+            call.mark_filtered()
+        info = await self._buckets.info(bucket, call.retries)
+        call.answer_json(200, BucketOut.of(info, grants).json_bytes())
 
     async def put_bucket(self, call: Call, bucket: str) -> None:
         await self._change(call, bucket, create=True)
@@ -58,7 +69,8 @@ class BucketHandlers:
         )
         changed = await self._changes.apply(change, call.retries)
         status = 201 if changed.created and not dry_run else 200
-        call.answer_json(status, BucketChanged.of_change(changed).json_bytes())
+        answer = BucketChanged.of_change(changed, call.principal.grants)
+        call.answer_json(status, answer.json_bytes())
 
     async def delete_bucket(self, call: Call, bucket: str) -> None:
         await self._buckets.delete(bucket, call.retries)

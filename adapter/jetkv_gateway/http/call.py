@@ -14,8 +14,10 @@ from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import JSON_BASE, Route
 from jetkv_gateway.http.views import View
-from jetkv_gateway.kv.access import ANONYMOUS, Verb, denial, is_allowed
-from jetkv_gateway.kv.errors import GatewayError, InvalidArgument
+from jetkv_gateway.kv.access import ANONYMOUS, NEEDS, Verb, conceal_revisions, denial, is_allowed
+from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, PreconditionFailed
+from jetkv_gateway.kv.filter_sets import NOTHING
+from jetkv_gateway.kv.filters import Filter
 from jetkv_gateway.kv.retries import Retries
 from jetkv_gateway.kv.scopes import FULL
 from jetkv_gateway.telemetry.events import EVENTS, RequestEvent
@@ -31,6 +33,7 @@ JSON_LINE = b"content-type: application/json\r\n"
 _BASE64 = View.BASE64
 _NO_PARAMETERS: Mapping[str, list[str]] = {}
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_FILTERED_LINE = b"jetkv-filtered: true\r\n"
 _WITHOUT_LENGTH = frozenset({204, 304})
 
 _NEW_ID = b"%s-%%x" % secrets.token_hex(6).encode()
@@ -165,6 +168,44 @@ class Call:
         if grants is not FULL and not is_allowed(grants, verb, bucket, key):
             raise denial(verb, bucket)
 
+    def narrow(self, verb: Verb, bucket: str, wanted: tuple[Filter, ...]) -> tuple[Filter, ...]:
+        """Return filters of the wanted keys that the caller may access; at least one filter.
+
+        If those are not all wanted keys, the answer says so (`JetKV-Filtered`).
+
+        Raises:
+            PermissionDenied: the caller may access no key of the bucket.
+        """
+        grants = self.principal.grants
+        if grants is FULL:
+            return wanted
+        left = grants.narrow(NEEDS[verb].verbs[0], bucket, wanted)
+        if left is None:
+            raise denial(verb, bucket)
+        if left is not wanted:
+            self.mark_filtered()
+        return left or (NOTHING,)
+
+    def narrow_one(self, verb: Verb, bucket: str, wanted: Filter) -> Filter:
+        """Narrow one filter to one filter, as `narrow` does."""
+        grants = self.principal.grants
+        if grants is FULL:
+            return wanted
+        left = grants.narrow_one(NEEDS[verb].verbs[0], bucket, wanted)
+        if left is None:
+            raise denial(verb, bucket)
+        if left is not wanted:
+            self.mark_filtered()
+        return left
+
+    def mark_filtered(self) -> None:
+        """Say in the answer that the caller's scopes do not cover the whole request.
+
+        Call this by scopes and request alone: whether something was left out must not show.
+        """
+        if not self.lines.endswith(_FILTERED_LINE):
+            self.lines += _FILTERED_LINE
+
     async def run_while_connected(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of `work`. Cancel it if the client leaves first.
 
@@ -236,6 +277,8 @@ class Call:
 
     def fail(self, error: GatewayError) -> None:
         """Answer with an error."""
+        if isinstance(error, PreconditionFailed) and self.principal.grants is not FULL:
+            conceal_revisions(error, self.principal.grants, *self.names)
         self.reason = error.message
         report_error(error)
         status, lines, body = failure(error, self.request_id)

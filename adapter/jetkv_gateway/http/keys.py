@@ -107,7 +107,7 @@ class KeyHandlers:
         if b"if-match" in headers or b"if-none-match" in headers:
             expected = expected_revision(headers)
         if b"idempotency-key" in headers:
-            identity = idempotency_key(headers)
+            identity = idempotency_key(headers, call.principal.identity)
         command = Put.of(
             bucket,
             key,
@@ -139,7 +139,7 @@ class KeyHandlers:
             key,
             ttl=ttl,
             expected=if_match(headers),
-            idempotency_key=idempotency_key(headers),
+            idempotency_key=idempotency_key(headers, call.principal.identity),
         )
         try:
             touched = await self._entries.touch(command, call.retries)
@@ -160,7 +160,7 @@ class KeyHandlers:
             key,
             purge=purge,
             expected=if_match(call.headers),
-            idempotency_key=idempotency_key(call.headers),
+            idempotency_key=idempotency_key(call.headers, call.principal.identity),
         )
         try:
             await self._entries.delete(command, call.retries)

@@ -6,6 +6,7 @@ from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.ndjson import wants_lines
 from jetkv_gateway.http.schema import CompactIn
 from jetkv_gateway.http.views import View, choose_view
+from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.commands import Compact, DeleteKeys, Include, ListPage, ReadKeys
 from jetkv_gateway.kv.cursors import CursorScope, read_cursor
 from jetkv_gateway.kv.errors import InvalidArgument
@@ -26,12 +27,17 @@ MAX_PAGE_OF_VALUES = 1000
 _LIMIT = re.compile(r"[1-9][0-9]{0,4}")
 
 
-def _wanted_keys(call: Call) -> Filter:
-    """Read `filter` or `prefix`.
+def _wanted_keys(call: Call, bucket: str, verb: Verb) -> Filter:
+    """Read `filter` or `prefix`, and narrow it to the keys that the caller may access.
 
     Raises:
         InvalidArgument: both are given, or one breaks a rule.
+        PermissionDenied: the caller may access no key of the bucket.
     """
+    return call.narrow_one(verb, bucket, _given_filter(call))
+
+
+def _given_filter(call: Call) -> Filter:
     given, prefix = call.parameter("filter"), call.parameter("prefix")
     if prefix is None:
         return compile_filter(given)
@@ -52,7 +58,8 @@ def read_command(call: Call, bucket: str) -> tuple[ReadKeys, View] | None:
         if call.parameter(name) is not None:
             raise InvalidArgument(f"query parameter {name!r} has no meaning for JSON lines")
     include = _include(call, Include.META)
-    return ReadKeys(bucket, _wanted_keys(call), include), _view(call, include)
+    view = _view(call, include)
+    return ReadKeys(bucket, _wanted_keys(call, bucket, Verb.LIST_KEYS), include), view
 
 
 def page_command(call: Call, bucket: str) -> tuple[ListPage, View]:
@@ -71,7 +78,7 @@ def page_command(call: Call, bucket: str) -> tuple[ListPage, View]:
             f"include=values needs a limit of at most {MAX_PAGE_OF_VALUES}",
             hint="or send Accept: application/x-ndjson, which has no limit",
         )
-    key_filter, view = _wanted_keys(call), _view(call, include)
+    view, key_filter = _view(call, include), _wanted_keys(call, bucket, Verb.LIST_KEYS)
     cursor, given = None, call.parameter("cursor")
     if given is not None:
         if limit is None:
@@ -92,7 +99,9 @@ def delete_command(call: Call, bucket: str) -> DeleteKeys:
             "query parameter 'filter' or 'prefix' must say which keys to delete",
             hint="filter=> is every key",
         )
-    return DeleteKeys(bucket, _wanted_keys(call), call.flag("purge"), call.flag("dry_run"))
+    purge, dry_run = call.flag("purge"), call.flag("dry_run")
+    wanted = _wanted_keys(call, bucket, Verb.DELETE_KEYS)
+    return DeleteKeys(bucket, wanted, purge, dry_run)
 
 
 def compact_command(call: Call, bucket: str) -> Compact:

@@ -79,8 +79,12 @@ def expected_revision(headers: dict[bytes, bytes]) -> int | None:
     return MUST_NOT_EXIST
 
 
-def idempotency_key(headers: dict[bytes, bytes]) -> str | None:
+def idempotency_key(headers: dict[bytes, bytes], identity: bytes = b"") -> str | None:
     """Return the caller's idempotency key without quotes, or None without the header.
+
+    Args:
+        identity: of the caller, to which its idempotency keys belong. With it, the result is unique
+            for the caller, too; with auth off it is empty, and the result is the key alone.
 
     Raises:
         InvalidArgument: it is not 1 to 255 visible ASCII characters.
@@ -94,7 +98,8 @@ def idempotency_key(headers: dict[bytes, bytes]) -> str | None:
             "invalid Idempotency-Key: must be 1 to 255 visible ASCII characters",
             hint="use a random id for each write, and repeat it in all retries of that write",
         )
-    return (match[1] or match[2]).decode("ascii")
+    name = (match[1] or match[2]).decode("ascii")
+    return f"\0{identity.hex()}\0{name}" if identity else name
 
 
 def not_modified(headers: dict[bytes, bytes], revision: int) -> bool:

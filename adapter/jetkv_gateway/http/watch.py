@@ -11,6 +11,7 @@ from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import FrameFormat
 from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink
 from jetkv_gateway.http.views import View
+from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError, InvalidArgument, UpgradeRequired
 from jetkv_gateway.kv.filters import EVERYTHING, compile_filter
 from jetkv_gateway.telemetry.events import EVENTS
@@ -217,6 +218,7 @@ def _read(call: Call, bucket: str) -> _WatchQuery:
 
     Raises:
         InvalidArgument: a filter or parameter breaks a rule (docs/watch.md).
+        PermissionDenied: the caller may read no key of the bucket.
     """
     given = [key for key in call.parameters.get("key", []) if key]
     if len(given) > MAX_FILTERS:
@@ -232,10 +234,11 @@ def _read(call: Call, bucket: str) -> _WatchQuery:
         resume_after = _revision(last_event, "header Last-Event-ID")
     else:
         last_event = None
+    filters = tuple([compile_filter(key) for key in keys]) or (EVERYTHING,)
     return _WatchQuery(
         bucket=bucket,
         request=WatchRequest(
-            filters=tuple(compile_filter(key) for key in keys) or (EVERYTHING,),
+            filters=call.narrow(Verb.WATCH, bucket, filters),
             snapshot=snapshot,
             resume_after=resume_after,
             created_at=_timestamp(call.parameter("bucket_created_at")),

@@ -46,9 +46,6 @@ class MergedWatchHandlers:
         """
         await wait_turn(call, self._pacer)
         query = _read(call)
-        # The path names no bucket, so each one is checked here.
-        for bucket in query.requests:
-            call.require(Verb.WATCH, bucket)
         sink = make_sink(call)
         forms = query.forms
 
@@ -73,6 +70,7 @@ def _read(call: Call) -> _WatchQuery:
 
     Raises:
         InvalidArgument: a filter or parameter breaks a rule (docs/watch.md#several-buckets).
+        PermissionDenied: of one of the buckets, the caller may read no key.
     """
     filters = _filters(call.parameters.get("watch", []))
     snapshot = call.flag("snapshot")
@@ -92,7 +90,10 @@ def _read(call: Call) -> _WatchQuery:
     )
     return _WatchQuery(
         requests={
-            bucket: merged_request(request, tuple(wanted), places.get(bucket))
+            # The path names no bucket, so the permission for each one is checked here.
+            bucket: merged_request(
+                request, call.narrow(Verb.WATCH, bucket, tuple(wanted)), places.get(bucket)
+            )
             for bucket, wanted in filters.items()
         },
         forms=[FrameFormat(bucket, text=text, meta_only=meta_only) for bucket in filters],

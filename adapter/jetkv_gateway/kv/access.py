@@ -9,10 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from jetkv_gateway.kv.errors import PermissionDenied
+from jetkv_gateway.kv.errors import ConditionsFailed, PermissionDenied, PreconditionFailed
 from jetkv_gateway.kv.scopes import FULL, NOBODY, Grants, ScopeVerb
 
-__all__ = ["ANONYMOUS", "NEEDS", "Extent", "Principal", "Verb", "denial", "is_allowed"]
+__all__ = [
+    "ANONYMOUS",
+    "NEEDS",
+    "Extent",
+    "Need",
+    "Principal",
+    "Verb",
+    "conceal_revisions",
+    "denial",
+    "is_allowed",
+]
 
 
 class Verb(StrEnum):
@@ -137,6 +147,28 @@ def denial(verb: Verb, bucket: str | None = None) -> PermissionDenied:
     return PermissionDenied(
         f"permission denied: {words}{where}", hint="GET /api/v1/auth/whoami shows your scopes"
     )
+
+
+def conceal_revisions(
+    error: PreconditionFailed, grants: Grants, bucket: str, key: str | None = None
+) -> None:
+    """Take the current revisions of keys that the caller may not read out of an error.
+
+    Args:
+        key: of the request; None for an atomic batch, whose error names the keys.
+    """
+    if isinstance(error, ConditionsFailed):
+        readable = {one: grants.allows(ScopeVerb.READ, bucket, one) for _, one, _ in error.failed}
+        error.details = {
+            "failed": [
+                {"index": index, "key": one, "current_revision": revision}
+                if readable[one]
+                else {"index": index, "key": one}
+                for index, one, revision in error.failed
+            ]
+        }
+    elif not grants.allows(ScopeVerb.READ, bucket, key):
+        error.details = None
 
 
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.

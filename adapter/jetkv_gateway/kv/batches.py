@@ -5,13 +5,15 @@ and the rule. So nothing of an invalid batch is sent.
 """
 
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import orjson
 
 from jetkv_gateway.kv.commands import Delete, Put
 from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.filter_sets import NOTHING
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.keys import check_bucket, encode
 from jetkv_gateway.kv.media import storable_type
@@ -74,6 +76,17 @@ class BatchGet(NamedTuple):
     bucket: str
     keys: tuple[str, ...]
     tokens: tuple[str, ...]
+
+    def only(self, wanted: Sequence[bool]) -> "BatchGet":
+        """Return the command for some of the keys.
+
+        Without any key, it reads what no key is stored as, since the answer has a revision.
+
+        Args:
+            wanted: whether each key is wanted, in their order.
+        """
+        keys, tokens = compress(self.keys, wanted), compress(self.tokens, wanted)
+        return BatchGet(self.bucket, tuple(keys) or ("",), tuple(tokens) or NOTHING.subjects)
 
 
 class BatchWrite(NamedTuple):

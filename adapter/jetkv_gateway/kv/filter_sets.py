@@ -17,7 +17,7 @@ _ANY, _OF, _BOTH, _AND, _NONE = "\1", "\2", "\3", "\4", "\5"
 _OTHER = "\0"
 """Stands for whatever a wildcard matches. No key and no literal part of a filter contains it."""
 
-NOTHING = Filter(_NONE, ("nothing=2Enothing",), lambda _key: False, cost=0)
+NOTHING = Filter(_NONE, ("nothing=2Enothing",), lambda _key: False)
 """Accepts no key. The server needs a subject to filter by: this one is no key's encoding."""
 
 
