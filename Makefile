@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy check format bench attacks soak test-servers test-server test-peers requirements released clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy test-release check format bench attacks soak test-servers test-server test-peers requirements dist released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,12 @@ test-containers: $(VENV)/.client ## the image and the test kit's containers, on 
 test-deploy: $(VENV)/.deploy ## the files of deploy/ (Debian's packages systemd and prometheus)
 	$(call tier,$(ALONE) tests/deploy)
 
+test-release: $(VENV)/.client ## what `make dist` makes: installed and used on this Python and the newest one
+	$(call tier,$(ALONE) tests/release)
+
+test-python: $(VENV)/.client # the tests that a Python may break, on the one of VENV
+	$(call tier,$(PYTEST) -m "not long" tests/unit tests/contract tests/watch tests/sdk)
+
 test-servers: $(VENV)/.client ## the tests that need a nats-server, on older ones
 	$(call tier,$(BIN)/python -m tests.servers)
 
@@ -76,7 +82,7 @@ test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
 test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
 	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 1 --no-bar)
 
-TIERS = test test-long test-browser test-containers test-deploy test-servers test-peers
+TIERS = test test-long test-browser test-containers test-deploy test-release test-servers test-peers
 test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium, Docker and systemd
 	@times=; failed=; \
 	for tier in $(TIERS); do \
@@ -114,11 +120,23 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow deploy sbom; do \
+	cd requirements && for name in run dev ironflow deploy sbom dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
+
+$(VENV)/.dist: requirements/dist.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/dist
+	@$(VENV)/dist/bin/python -m pip install -q -r requirements/dist.txt
+	@touch $@
+
+# The wheel is built from the sdist, so that the sdist is known to be complete.
+dist: $(VENV)/.dist ## in dist/: the sdist, the wheel, and what an installation has, as CycloneDX
+	@rm -rf dist
+	@$(VENV)/dist/bin/python -m build --outdir dist .
+	@$(VENV)/dist/bin/python -m twine check --strict dist/*
+	@tools/sbom.sh $(VENV)/dist/bin dist/*.whl
 
 released: $(VENV)/.dev ## at a release: keep its OpenAPI document and public names for the tests
 	$(BIN)/python -m tools.released
 
 clean: ## remove what the targets above made, but for the data of `make dev`
-	rm -rf $(VENV) .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

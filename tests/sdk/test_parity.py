@@ -63,7 +63,7 @@ def without_async(text: str) -> str:
     text = re.sub(r"\bAsync(?=[A-Z])", "", text)
     # What a caller's function may return: a value, or something to await for it.
     text = re.sub(r"typing\.Union\[([~\w.\[\], ]+), (?:\w+\.)*Awaitable\[\1\]\]", r"\1", text)
-    text = re.sub(r"([~\w.\[\], ]+) \| (?:\w+\.)*Awaitable\[\1\]", r"\1", text)
+    text = re.sub(r"([~\w.\[\], |]+) \| (?:\w+\.)*Awaitable\[\1\]", r"\1", text)
     return re.sub(r"\baclose\b", "close", text)
 
 
