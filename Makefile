@@ -67,7 +67,7 @@ test-containers: $(VENV)/.client ## the image and the test kit's containers, on 
 test-deploy: $(VENV)/.deploy ## the files of deploy/ (Debian's packages systemd and prometheus)
 	$(call tier,$(ALONE) tests/deploy)
 
-test-release: $(VENV)/.client ## what `make dist` makes: installed and used on this Python and the newest one
+test-release: $(VENV)/.deploy ## what `make dist` makes: installed and used on this Python and the newest one
 	$(call tier,$(ALONE) tests/release)
 
 test-python: $(VENV)/.client # the tests that a Python may break, on the one of VENV
