@@ -1,14 +1,17 @@
-"""Reads settings: from flags, then `JETKV_*`, then a TOML file, then defaults."""
+"""Reads settings: from flags, `JETKV_*`, a TOML file, a NATS context; then defaults.
+
+A new setting is one line here: its type and limits, what the command line says of it, its default.
+"""
 
 import tomllib
-from collections.abc import Mapping
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -24,7 +27,15 @@ from jetkv_gateway.configuration import nats_login
 from jetkv_gateway.configuration.about import About, Panel
 from jetkv_gateway.configuration.bucket_setting import BucketSetting
 from jetkv_gateway.configuration.errors import SettingsError
-from jetkv_gateway.configuration.sources import Environment, Flags, TomlFile
+from jetkv_gateway.configuration.sources import (
+    Environment,
+    Flags,
+    Loading,
+    NatsContextSource,
+    Origin,
+    TomlFile,
+    loading,
+)
 from jetkv_gateway.configuration.telemetry import TelemetrySettings
 from jetkv_gateway.configuration.types import Buckets, Hosts, NatsUrl, Origins, Proxies, Words
 from jetkv_gateway.jetstream.connection import NatsOptions
@@ -44,8 +55,6 @@ __all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
 _MIB = 1024 * 1024
 
 _INBOX_PREFIX = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
-
-_config_file: ContextVar[Path | None] = ContextVar("config_file", default=None)
 
 
 class AuthMode(StrEnum):
@@ -209,6 +218,14 @@ class Settings(TelemetrySettings, BaseSettings):
         About(Panel.LIMITS, "Seconds between the pings of a WebSocket."),
     ] = 20.0
 
+    context: Annotated[
+        str | None,
+        About(
+            Panel.NATS,
+            "NATS context, as the nats command line has them; . for the selected one. "
+            "Other settings win over it.",
+        ),
+    ] = None
     nats_url: Annotated[NatsUrl, About(Panel.NATS, "Addresses of NATS, separated by commas.")] = (
         "nats://127.0.0.1:4222"
     )
@@ -241,6 +258,9 @@ class Settings(TelemetrySettings, BaseSettings):
         str, Field(pattern="^[A-Za-z0-9_-]*$"), About(Panel.NATS, "JetStream domain.")
     ] = ""
 
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -250,11 +270,20 @@ class Settings(TelemetrySettings, BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface has it
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface has it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = _config_file.get()
+        path = loading.get().file
         files = (TomlFile(settings_cls, path),) if path else ()
         assert isinstance(init_settings, InitSettingsSource)
         flags = Flags(settings_cls, init_settings.init_kwargs)
-        return (flags, Environment(settings_cls), *files)
+        return (flags, Environment(settings_cls), *files, NatsContextSource(settings_cls))
+
+    def origin(self, name: str) -> Origin:
+        """Return where a setting comes from."""
+        return self._origins.get(name, Origin("default"))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines about what was given and has no effect."""
+        return self._warnings
 
     @model_validator(mode="after")
     def _check_proxy_protocol(self) -> Self:
@@ -350,19 +379,26 @@ def load(flags: Mapping[str, Any], config: Path | None) -> Settings:
     """
     if config is not None and not config.is_file():
         raise SettingsError(f"no such file: {config}")
-    token = _config_file.set(config)
+    now = Loading(config)
+    token = loading.set(now)
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc']))}: "
-            + ("no such setting" if item["type"] == "extra_forbidden" else item["msg"])
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        raise SettingsError("; ".join(lines)) from error
+        raise SettingsError("; ".join(_lines(error))) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config}: {error}") from error
     except ValueError as error:
         raise SettingsError(str(error)) from error
     finally:
-        _config_file.reset(token)
+        loading.reset(token)
+    settings._origins = now.origins
+    settings._warnings = tuple(now.warnings)
+    return settings
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            text = "no such setting"
+        yield ": ".join(filter(None, (".".join(map(str, item["loc"])), text)))

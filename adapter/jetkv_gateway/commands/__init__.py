@@ -12,13 +12,13 @@ __all__ = ["register"]
 
 _PANEL = "Gateway"
 
-_NAMES = ("dev", "serve", "check", "token")
+_NAMES = ("dev", "serve", "check", "config", "token")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands. In an install without the gateway's extra, each says what is missing."""
     try:
-        from jetkv_gateway.commands import check, dev, serve, token
+        from jetkv_gateway.commands import check, config, dev, serve, token
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("jetkv"):
             raise
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=_PANEL)(dev.dev)
     app.command(rich_help_panel=_PANEL)(serve.serve)
     app.command(rich_help_panel=_PANEL)(check.check)
+    app.command(rich_help_panel=_PANEL)(config.config)
     app.add_typer(token.app, name="token", rich_help_panel=_PANEL)
 
 

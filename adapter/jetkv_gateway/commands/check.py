@@ -1,18 +1,15 @@
 """`jetkv check`: tests whether the gateway can work with this NATS."""
 
 import asyncio
-import os
 from typing import Annotated, Any
 
 import typer
 
 from jetkv_gateway.check import Report
 from jetkv_gateway.check import check as run_check
-from jetkv_gateway.commands.common import EXIT_INPUT, Config, fail, read_settings
+from jetkv_gateway.commands.common import EXIT_INPUT, Config, fail, read_settings, remarks
 from jetkv_gateway.commands.options import with_settings
 from jetkv_gateway.configuration.about import Panel
-from jetkv_gateway.configuration.sources import names
-from jetkv_gateway.environment import unknown_variables
 from jetkv_gateway.settings import Settings, SettingsError
 
 __all__ = ["check"]
@@ -30,7 +27,7 @@ def check(
     5 NATS refuses the credentials, 6 this NATS cannot be used.
     """
     settings = read_settings(flags, config)
-    for line in unknown_variables(os.environ, names(Settings)):
+    for line in remarks(settings):
         typer.echo(f"warning    {line}", err=True)
     try:
         report = asyncio.run(run_check(settings))

@@ -15,7 +15,7 @@ from jetkv_gateway.environment import unknown_variables
 from jetkv_gateway.settings import Settings, SettingsError, load
 from jetkv_gateway.telemetry.logs import logging_for
 
-__all__ = ["EXIT_INPUT", "Config", "fail", "read_settings", "start_logging"]
+__all__ = ["EXIT_INPUT", "Config", "fail", "read_settings", "remarks", "start_logging"]
 
 _log = logging.getLogger("jetkv")
 
@@ -48,5 +48,10 @@ def start_logging(settings: Settings) -> None:
         private_apis.check()
     except private_apis.PrivateApiMissing as error:
         fail(error, _EXIT_FAILED)
-    for line in unknown_variables(os.environ, names(Settings)):
+    for line in remarks(settings):
         _log.warning("%s", line)
+
+
+def remarks(settings: Settings) -> list[str]:
+    """Return a line for each thing that was given and has no effect."""
+    return [*unknown_variables(os.environ, names(Settings)), *settings.warnings]

@@ -15,9 +15,22 @@ from jetkv_gateway.jetstream.credentials import (
 )
 from jetkv_gateway.jetstream.servers import Server, parse_server
 
-__all__ = ["NatsSettings", "addresses", "check_files", "check_login", "files", "options", "servers"]
+__all__ = [
+    "LOGIN",
+    "NatsSettings",
+    "addresses",
+    "check_files",
+    "check_login",
+    "files",
+    "options",
+    "servers",
+]
 
 _TLS_FILES = "cannot use the TLS files for NATS: "
+
+
+LOGIN = ("nats_user", "nats_password", "nats_token", "nats_creds", "nats_nkey")
+"""The settings that say who the gateway is to NATS."""
 
 
 class NatsSettings(Protocol):

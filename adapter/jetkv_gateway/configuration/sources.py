@@ -1,23 +1,42 @@
-"""Where settings come from: flags, variables, a TOML file.
+"""Where settings come from: flags, variables, a TOML file, a NATS context.
 
-Each source takes a secret also as the name of a file that contains it: `nats_password_file` for
-`nats_password`. So no secret has to stand in a list of processes or in a variable.
+Each of the first three takes a secret also as the name of a file that contains it, such as
+`nats_password_file` for `nats_password`. So no secret has to be an argument or a variable.
 """
 
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
+    PydanticBaseSettingsSource,
     TomlConfigSettingsSource,
 )
 
+from jetkv_gateway.configuration import nats_context
+from jetkv_gateway.configuration.about import described, flag_of
+from jetkv_gateway.configuration.nats_login import LOGIN, addresses
 from jetkv_gateway.environment import PREFIX, is_service_link
+from jetkv_gateway.jetstream.servers import Login, parse_server
 
-__all__ = ["Environment", "Flags", "TomlFile", "names", "secrets"]
+__all__ = [
+    "Environment",
+    "Flags",
+    "Loading",
+    "NatsContextSource",
+    "Origin",
+    "TomlFile",
+    "loading",
+    "names",
+    "secrets",
+]
 
 _MAX_SECRET_BYTES = 64 * 1024
 
@@ -36,11 +55,53 @@ def names(settings: type[BaseSettings]) -> list[str]:
     return [*settings.model_fields, *(f"{name}_file" for name in secrets(settings))]
 
 
+class Origin(NamedTuple):
+    """Where a setting comes from.
+
+    Attributes:
+        kind: flag, variable, file, context or default.
+        name: of the flag, variable, file or context.
+    """
+
+    kind: str
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Loading:
+    """What the sources share while settings are read.
+
+    Attributes:
+        file: the TOML file.
+        origins: by setting.
+        warnings: lines for the operator.
+    """
+
+    file: Path | None = None
+    origins: dict[str, Origin] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def taken(self, origin: Origin, values: dict[str, Any]) -> dict[str, Any]:
+        """Note the origin of settings that no source before had."""
+        for name in values:
+            self.origins.setdefault(name, origin)
+        return values
+
+
+loading: ContextVar[Loading] = ContextVar("loading")
+
+
 class Flags(InitSettingsSource):
     """The command line."""
 
     def __call__(self) -> dict[str, Any]:
-        return _with_secrets(self.settings_cls, super().__call__())
+        values = super().__call__()
+        now = loading.get()
+        for name, _, about in described(self.settings_cls.model_fields):
+            for given in (name, f"{name}_file"):
+                if given in values:
+                    now.taken(Origin("flag", flag_of(given, about)), {name: None})
+        return _with_secrets(self.settings_cls, values)
 
 
 class Environment(EnvSettingsSource):
@@ -51,9 +112,13 @@ class Environment(EnvSettingsSource):
         # If there is a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
         if is_service_link("JETKV_PORT", str(values.get("port", ""))):
             del values["port"]
+        now = loading.get()
+        for name in values:
+            now.taken(Origin("variable", f"{PREFIX}{name.upper()}"), {name: None})
         for name in secrets(self.settings_cls):
             if file := self.env_vars.get(f"{PREFIX}{name}_file".lower()):
                 values[f"{name}_file"] = file
+                now.taken(Origin("variable", f"{PREFIX}{name.upper()}_FILE"), {name: None})
         return _with_secrets(self.settings_cls, values)
 
 
@@ -61,7 +126,50 @@ class TomlFile(TomlConfigSettingsSource):
     """The file of `--config`."""
 
     def __call__(self) -> dict[str, Any]:
-        return _with_secrets(self.settings_cls, super().__call__())
+        now = loading.get()
+        values = _with_secrets(self.settings_cls, super().__call__())
+        return now.taken(Origin("file", str(now.file)), values)
+
+
+class NatsContextSource(PydanticBaseSettingsSource):
+    """The NATS context that the setting `context` names. All other sources win over it."""
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 - the interface has it
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        """Not used: the context is read as a whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        given = self.current_state
+        if not given.get("context"):
+            return {}
+        context = nats_context.read(str(given["context"]))
+        # Parts of two logins, or of two key pairs, do not belong together.
+        dropped = set(LOGIN) if _has_login(given) else set()
+        if given.keys() & _KEY_PAIR:
+            dropped |= _KEY_PAIR
+        now = loading.get()
+        now.warnings.extend(context.warnings)
+        values = {name: value for name, value in context.settings.items() if name not in dropped}
+        return now.taken(Origin("context", context.name), values)
+
+
+_KEY_PAIR = {"nats_tls_cert", "nats_tls_key"}
+
+
+def _has_login(given: dict[str, Any]) -> bool:
+    if given.keys() & set(LOGIN):
+        return True
+    # An invalid address is reported with its setting later.
+    with suppress(ValueError):
+        return any(
+            parse_server(address).login != Login()
+            for address in addresses(str(given.get("nats_url", "")))
+        )
+    return False
 
 
 def _with_secrets(settings: type[BaseSettings], values: dict[str, Any]) -> dict[str, Any]:
