@@ -42,6 +42,7 @@ from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.tls import ListenerFiles, ServerTls
 from jetkv_gateway.settings import AuthMode, Settings, SettingsError
+from jetkv_gateway.telemetry.audit import AuditLog
 from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.telemetry.request_log import request_log
 from jetkv_gateway.telemetry.sampler import Sampler, State
@@ -98,6 +99,10 @@ def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:
             check_tracing()
         except TracingUnavailable as error:
             raise SettingsError(str(error)) from error
+    audit = open_audit_log(settings)
+    if audit is not None:
+        # Each worker opens it for itself. This tells the operator early that it can.
+        audit.close()
     return functools.partial(gateway, settings, authenticator=authenticator)
 
 
@@ -141,6 +146,20 @@ def listener_tls(settings: Settings) -> ServerTls | None:
     return ServerTls(files)
 
 
+def open_audit_log(settings: Settings) -> AuditLog | None:
+    """Open the audit log, or return None if it is off.
+
+    Raises:
+        SettingsError: its file cannot be opened.
+    """
+    options = settings.audit_options()
+    try:
+        return None if options is None else AuditLog(options)
+    except OSError as error:
+        text = f"cannot open the audit log {settings.audit_log}: {error.strerror or error}"
+        raise SettingsError(text) from error
+
+
 def gateway(
     settings: Settings,
     *,
@@ -160,6 +179,7 @@ def gateway(
         TracingUnavailable: traces are on, and cannot be exported.
     """
     authenticator = authenticator or authenticator_for(settings)
+    audit = open_audit_log(settings)
     connection = Connection(settings.nats_options())
     naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
     store = open_store(
@@ -173,7 +193,7 @@ def gateway(
         connection=connection,
         authenticator=authenticator,
         files=FileWatcher(
-            authenticator.refresh, functools.partial(_reload, settings, authenticator)
+            authenticator.refresh, functools.partial(_reload, settings, authenticator, audit)
         ),
         origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
@@ -185,6 +205,7 @@ def gateway(
             if settings.traces
             else None
         ),
+        audit=audit,
     )
 
 
@@ -200,6 +221,7 @@ def build(
     listeners: Sequence[object] = (),
     required: Sequence[str] = (),
     tracing: Tracing | None = None,
+    audit: AuditLog | None = None,
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
@@ -207,7 +229,10 @@ def build(
         listeners: hear of events besides the metrics; see `telemetry.events`.
         required: buckets without which the gateway is not ready.
         tracing: makes traces, or None.
+        audit: the audit log, or None if it is off.
     """
+    if audit is not None:
+        listeners = (*listeners, audit)
     hub = Hub(store.changes, watch_limits)
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, authenticator, hub, required
@@ -225,6 +250,8 @@ def build(
         heard = [listener, *listeners, *(tracing.start() if tracing is not None else ())]
         for one in heard:
             EVENTS.add(one)
+        if audit is not None:
+            audit.start()
         sampler.start()
         files.start()
         connection.start()
@@ -248,6 +275,8 @@ def build(
             await connection.close()
             files.close()
             await sampler.close()
+            if audit is not None:
+                await asyncio.to_thread(audit.close)
             for one in heard:
                 EVENTS.remove(one)
             if tracing is not None:
@@ -301,10 +330,12 @@ def _handlers(*groups: object) -> dict[str, Handler]:
     }
 
 
-def _reload(settings: Settings, authenticator: Authenticator) -> None:
+def _reload(settings: Settings, authenticator: Authenticator, audit: AuditLog | None) -> None:
     """Reload on SIGHUP. If a file cannot be used, the state before stays in force."""
     _log.info("reload: files are read again; changed settings need a restart")
     authenticator.refresh(force=True)
+    if audit is not None:
+        audit.reopen()
     try:
         settings.check_nats_files()
     except SettingsError as error:

@@ -47,6 +47,7 @@ from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.serving.addresses import TrustedProxies
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
+from jetkv_gateway.telemetry.audit import AuditOptions
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 
@@ -332,6 +333,18 @@ class Settings(TelemetrySettings, BaseSettings):
             proxies=TrustedProxies.parse(self.trusted_proxies),
             proxy_protocol=self.proxy_protocol,
             limit_loopback=self.limit_loopback,
+        )
+
+    def audit_options(self) -> AuditOptions | None:
+        """Return what the audit log has, or None if it is off."""
+        if self.audit_log is None:
+            return None
+        key = self.audit_hash_key
+        return AuditOptions(
+            self.audit_log,
+            self.audit_keys,
+            b"" if key is None else key.get_secret_value().encode()[:64],
+            self.audit_reads,
         )
 
     def check_auth(self) -> None:

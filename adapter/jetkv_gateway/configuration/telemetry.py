@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from jetkv_gateway.configuration.about import About, Panel
+from jetkv_gateway.telemetry.audit import AuditKeys
 from jetkv_gateway.telemetry.logs import LogFormat
 from jetkv_gateway.telemetry.request_log import RequestLogMode
 
@@ -25,6 +26,21 @@ class TelemetrySettings(BaseModel):
     request_log: Annotated[
         RequestLogMode, About(Panel.TELEMETRY, "The requests that the log has a line for.")
     ] = RequestLogMode.ERRORS
+    audit_log: Annotated[
+        str | None,
+        About(Panel.TELEMETRY, "File of the audit log, or - for the standard output."),
+    ] = None
+    audit_keys: Annotated[AuditKeys, About(Panel.TELEMETRY, "How the audit log shows keys.")] = (
+        AuditKeys.PLAIN
+    )
+    audit_hash_key: Annotated[
+        SecretStr | None,
+        Field(max_length=64),
+        About(Panel.TELEMETRY, "secret that the audit log hashes keys with"),
+    ] = None
+    audit_reads: Annotated[
+        bool, About(Panel.TELEMETRY, "The audit log also has requests that change nothing.")
+    ] = True
     traces: Annotated[
         bool, About(Panel.TELEMETRY, "Export traces as OTEL_* variables say; needs the extra otel.")
     ] = False

@@ -1,11 +1,12 @@
 """Batches: several keys read or changed by one request (docs/http-api.md#batches)."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from jetkv_gateway.http.auditing import Subject, note_subjects
 from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
 from jetkv_gateway.http.preconditions import idempotency_key, refuse_conditions
 from jetkv_gateway.http.reporting import report_error
@@ -49,6 +50,7 @@ class BatchHandlers:
         refuse_conditions(call.headers, "on a batch", hint=hint)
         name = idempotency_key(call.headers, call.principal.identity)
         command = read_batch(call.request.body, bucket, name)
+        note_subjects(call, _subjects(command))
         if isinstance(command, BatchGet):
             await self._get(call, command)
             return
@@ -62,7 +64,9 @@ class BatchHandlers:
             results = b",".join([b'{"revision":%d}' % one for one in applied.revisions])
             call.answer_json(200, b'{"results":[%b],"revision":%d}' % (results, applied.revision))
             return
-        call.answer_json(200, orjson.dumps({"results": await self._each(call, command)}))
+        each = await self._each(call, command)
+        note_subjects(call, _subjects(command, each))
+        call.answer_json(200, orjson.dumps({"results": each}))
 
     async def _get(self, call: Call, command: BatchGet) -> None:
         view = choose_view(call.parameter("values"), None, call.view)
@@ -70,6 +74,12 @@ class BatchHandlers:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
         readable = _readable(call, command)
         if readable is not None:
+            keys = zip(command.keys, readable, strict=True)
+            verb = Verb.READ.value
+            note_subjects(
+                call,
+                ((verb, command.bucket, "key", key, None if may else 403) for key, may in keys),
+            )
             command = command.only(readable)
         async with self._batches.snapshot(command, call.retries) as snapshot:
             if readable is not None:
@@ -144,6 +154,19 @@ def _readable(call: Call, command: BatchGet) -> list[bool] | None:
         return None
     call.mark_filtered()
     return readable
+
+
+def _subjects(
+    command: BatchGet | BatchWrite, results: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Subject]:
+    """Yield what the audit log is told of a batch: each of its keys, with the status of each op."""
+    if isinstance(command, BatchGet):
+        for key in command.keys:
+            yield Verb.READ.value, command.bucket, "key", key, None
+    else:
+        for number, op in enumerate(command.ops):
+            status = results[number]["status"] if results else None
+            yield _verb(op).value, op.bucket, "key", op.key, status
 
 
 def _verb(op: Op) -> Verb:

@@ -1,5 +1,6 @@
 """Handlers of the routes for buckets."""
 
+from jetkv_gateway.http.auditing import note_subjects
 from jetkv_gateway.http.bucket_schema import (
     BucketChanged,
     BucketCreate,
@@ -28,8 +29,10 @@ class BucketHandlers:
 
     async def create_bucket(self, call: Call) -> None:
         spec = BucketCreate.read(call.request.body).spec()
+        verb = Verb.CREATE_BUCKET
+        note_subjects(call, [(verb.value, spec.name, "key", None, None)])
         # Only the body names the bucket, so the permission is checked here.
-        call.require(Verb.CREATE_BUCKET, spec.name)
+        call.require(verb, spec.name)
         info = await self._buckets.create(spec, call.retries)
         call.answer_json(201, BucketOut.of(info, call.principal.grants).json_bytes())
 

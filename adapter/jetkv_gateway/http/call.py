@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
+from jetkv_gateway.http.auditing import Subject, report_audit
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.paths import parse_query
 from jetkv_gateway.http.reporting import report_error
@@ -76,6 +77,7 @@ class Call:
         began: when the head was complete, by `time.perf_counter`.
         streamed: the status of an answer in parts whose end is not reported yet, or 0.
         reason: the text of the error that was the answer, or None.
+        subjects: what the request is about, for the audit log, if its path does not say so.
     """
 
     __slots__ = (
@@ -98,6 +100,7 @@ class Call:
         "route",
         "started",
         "streamed",
+        "subjects",
         "view",
     )
 
@@ -106,6 +109,7 @@ class Call:
         self.began = time.perf_counter()
         self.streamed = 0
         self.reason: str | None = None
+        self.subjects: tuple[Subject, ...] = ()
         self.principal = ANONYMOUS
         self.started = False
         self.parameters = _NO_PARAMETERS
@@ -256,6 +260,8 @@ class Call:
                 self.reason,
                 self.names[0] if self.names else None,
             )
+        if EVENTS.audited is not None:
+            report_audit(self, status)
         request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
@@ -297,6 +303,8 @@ class Call:
             self._report_end(status)
 
     def _report_end(self, status: int) -> None:
+        if EVENTS.audited is not None:
+            report_audit(self, status)
         if EVENTS.request_ended is not None:
             self._report(EVENTS.request_ended, status)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, su
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from jetkv_gateway.http.auditing import note_subjects, report_audit
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import FrameFormat
 from jetkv_gateway.http.sinks import EventSink, FrameSink, Sink
@@ -79,6 +80,9 @@ class WatchHandlers:
             GatewayError: before the upgrade, or before the answer has begun.
         """
         await wait_turn(call, self._pacer)
+        filters: list[str] | list[None] = call.parameters.get("key") or [None]
+        verb = Verb.WATCH.value
+        note_subjects(call, ((verb, bucket, "filter", one, None) for one in filters))
         query = _read(call, bucket)
         sink = make_sink(call)
         opening = self._hub.watch(query.bucket, query.request, address=call.request.client)
@@ -135,7 +139,7 @@ async def serve_watch(
                 call.headers = call.request.headers = {}
                 # When the server stops, it closes WebSockets itself.
                 stopping = None if call.request.is_websocket else call.request.stopping
-                with _reported(sink.transport):
+                with _reported(call, sink.transport):
                     if await _run_watch(watch, sink, send_all(watch), stopping):
                         await _finish(sink, watch)
         except BucketNotFound as error:
@@ -146,7 +150,7 @@ async def serve_watch(
 
 
 @contextmanager
-def _reported(transport: str) -> Iterator[None]:
+def _reported(call: Call, transport: str) -> Iterator[None]:
     if EVENTS.watch_opened is not None:
         EVENTS.watch_opened(transport)
     try:
@@ -154,6 +158,8 @@ def _reported(transport: str) -> Iterator[None]:
     finally:
         if EVENTS.watch_closed is not None:
             EVENTS.watch_closed(transport)
+        if EVENTS.audited is not None:
+            report_audit(call, 200 if transport == "sse" else 101, ended=True)
 
 
 async def _run_watch(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jetkv_gateway.http.auditing import note_subjects
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.frames import FrameFormat, as_shared_json
 from jetkv_gateway.http.sinks import report_changes
@@ -45,6 +46,9 @@ class MergedWatchHandlers:
             GatewayError: before the upgrade, or before the answer has begun.
         """
         await wait_turn(call, self._pacer)
+        verb, given = Verb.WATCH.value, call.parameters.get("watch", [])
+        parts = (one.partition("/") for one in given if one)
+        note_subjects(call, ((verb, part[0], "filter", part[2] or None, None) for part in parts))
         query = _read(call)
         sink = make_sink(call)
         forms = query.forms

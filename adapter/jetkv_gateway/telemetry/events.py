@@ -39,6 +39,13 @@ class Events:
         request_refused: a request was refused: the reason, such as `unauthenticated`.
         handshake_failed: a TLS handshake of a client failed: `protocol`, `timeout`, `gone` (the
             client left), or `no_room` (it ended for the sake of others).
+        audited: a request that needs a permission was answered, or a watch ended: `request`,
+            `watch_open` or `watch_end`; the caller's name and how it proved that, both None if it
+            did not; the caller's address; what it is about (see `http.auditing.Subject`); status;
+            request id.
+        audit_dropped: records of the audit log were lost: `queue_full` or `write_failed`, and how
+            many.
+        audit_write_failed: a write of the audit log failed, and is tried again.
         nats_call_began: asks for an object that `nats_call_ended` gets: the operation.
         nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, the kind
             of the failure or None, and what `nats_call_began` returned or None.
@@ -61,6 +68,9 @@ class Events:
 
     __slots__ = (
         "_listeners",
+        "audit_dropped",
+        "audit_write_failed",
+        "audited",
         "change_sent",
         "conflicted",
         "feed_rebuilt",
@@ -87,6 +97,9 @@ class Events:
     request_ended: RequestEvent | None
     request_failed: RequestEvent | None
     request_refused: Callable[[str], None] | None
+    audited: Callable[..., None] | None
+    audit_dropped: Callable[[str, int], None] | None
+    audit_write_failed: Callable[[], None] | None
     handshake_failed: Callable[[str], None] | None
     nats_call_began: Callable[[str], object] | None
     nats_call_ended: Callable[[str, float, str | None, object], None] | None

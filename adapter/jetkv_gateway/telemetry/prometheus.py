@@ -36,6 +36,7 @@ _REFUSALS = (
     *("protocol", OTHER),
 )
 _HANDSHAKES = ("protocol", "timeout", "gone", "no_room")
+_LOSSES = ("queue_full", "write_failed")
 _CONFLICTS = ("key_exists", "revision_mismatch", "batch_condition", "idempotency", "bucket_exists")
 _PARTS = ("subject", "headers", "answer", "message", "protocol", OTHER)
 _TRANSPORTS = ("websocket", "sse")
@@ -100,6 +101,18 @@ def families(routes: Mapping[str, Mapping[str, Iterable[int]]]) -> list[Family]:
             "TLS handshakes of clients that failed, by the reason",
             ("reason",),
             _each(_HANDSHAKES),
+        ),
+        Family(
+            "jetkv_audit_dropped",
+            Kind.COUNTER,
+            "Records that the audit log has lost, by the reason",
+            ("reason",),
+            _each(_LOSSES),
+        ),
+        Family(
+            "jetkv_audit_write_failures",
+            Kind.COUNTER,
+            "Writes of the audit log that failed and were tried again",
         ),
         Family("jetkv_nats_connected", Kind.MIN, "Whether every worker has a connection to NATS"),
         Family(
@@ -191,6 +204,8 @@ class PrometheusListener:
         self._in_flight = layout.first("jetkv_http_requests_in_flight")
         self._refusals = _by_label(layout, "jetkv_http_requests_refused")
         self._handshakes = _by_label(layout, "jetkv_tls_handshake_failures")
+        self._losses = _by_label(layout, "jetkv_audit_dropped")
+        self._failed_writes = layout.first("jetkv_audit_write_failures")
         self._connected = layout.first("jetkv_nats_connected")
         self._operations = _by_label(layout, "jetkv_nats_request_duration_seconds")
         self._other = self._operations[OTHER]
@@ -238,6 +253,12 @@ class PrometheusListener:
 
     def handshake_failed(self, reason: str) -> None:
         self._cells[self._handshakes[reason]] += 1.0
+
+    def audit_dropped(self, reason: str, count: int) -> None:
+        self._cells[self._losses[reason]] += count
+
+    def audit_write_failed(self) -> None:
+        self._cells[self._failed_writes] += 1.0
 
     def nats_failed(self, kind: str) -> None:
         self._cells[self._failures[kind]] += 1.0
