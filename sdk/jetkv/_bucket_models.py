@@ -69,8 +69,9 @@ class BucketInfo:
 
     Attributes:
         name: the bucket's name.
-        values: how many messages are stored, history and tombstones included.
-        bytes: the size of these messages.
+        values: how many messages are stored, history and tombstones included; None if you may not
+            read all keys.
+        bytes: the size of these messages; None if you may not read all keys.
         history: how many revisions of each key are kept.
         created_at: when the bucket was created, in UTC.
         description: a text for people; may be empty.
@@ -93,8 +94,8 @@ class BucketInfo:
     """
 
     name: str
-    values: int
-    bytes: int
+    values: int | None
+    bytes: int | None
     history: int
     created_at: datetime
     description: str = ""

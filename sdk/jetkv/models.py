@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from jetkv._access_models import Caller, Permission, ScopeVerb
 from jetkv._bucket_models import (
     BucketInfo,
     BucketSettings,
@@ -24,6 +25,7 @@ __all__ = [
     "BucketInfo",
     "BucketSettings",
     "BucketWarning",
+    "Caller",
     "Change",
     "Compression",
     "Consistency",
@@ -33,9 +35,11 @@ __all__ = [
     "KeyPage",
     "NoExpiry",
     "Operation",
+    "Permission",
     "Placement",
     "Reason",
     "Republish",
+    "ScopeVerb",
     "Snapshot",
     "Storage",
     "Touched",
@@ -177,13 +181,17 @@ class Snapshot(Mapping[str, Entry[T_co]], Generic[T_co]):
 
     Attributes:
         revision: the newest revision of the bucket at that moment.
+        filtered: whether you may not read some of the keys. They are not in it.
     """
 
-    __slots__ = ("_entries", "revision")
+    __slots__ = ("_entries", "filtered", "revision")
 
-    def __init__(self, entries: Iterable[Entry[T_co]], revision: int) -> None:
+    def __init__(
+        self, entries: Iterable[Entry[T_co]], revision: int, *, filtered: bool = False
+    ) -> None:
         self._entries = {entry.key: entry for entry in entries}
         self.revision = revision
+        self.filtered = filtered
 
     def __getitem__(self, key: str) -> Entry[T_co]:
         return self._entries[key]
@@ -239,10 +247,12 @@ class KeyPage:
     Attributes:
         keys: the keys, sorted by their UTF-8 bytes.
         next_cursor: the cursor of the next page; None on the last page.
+        filtered: whether you may not read all the keys that you asked for. Those are left out.
     """
 
     keys: tuple[str, ...]
     next_cursor: str | None = None
+    filtered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +264,13 @@ class Deleted:
         deleted: how many of these were deleted. The others were written or deleted meanwhile.
         revision: the revision of the newest tombstone. If nothing was deleted, the revision of the
             bucket when the call began.
+        filtered: whether you may not delete all the keys that you asked for. Those stay.
     """
 
     matched: int
     deleted: int
     revision: int
+    filtered: bool = False
 
 
 class Update(_Stored[T_co]):

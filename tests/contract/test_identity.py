@@ -67,7 +67,7 @@ def test_a_caller_with_scopes_is_told_its_name_and_its_scopes(scoped: Http) -> N
     answer = scoped.get("/api/v1/auth/whoami", **may("read:b", "write:c/x.*"))
     assert answer.status == 200
     assert answer.json == {
-        "name": "read:b write:c/x.*",
+        "name": "read:b;write:c/x.*",
         "method": "token",
         "scopes": ["read:b", "write:c/x.*"],
     }

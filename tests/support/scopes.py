@@ -15,11 +15,11 @@ def may(*scopes: str) -> dict[str, str]:
 
 
 def token(*scopes: str) -> str:
-    return " ".join(scopes) or "nobody"
+    return ";".join(scopes) or "nobody"
 
 
 class ScopesAreTokens:
-    """An authenticator whose tokens are `VERBS:BUCKET[/KEYS]` scopes, separated by spaces.
+    """An authenticator whose tokens are `VERBS:BUCKET[/KEYS]` scopes, separated by semicolons.
 
     Without a credential, the caller has the scopes `default`.
     """
@@ -41,5 +41,5 @@ class ScopesAreTokens:
         if scheme != b"Bearer":
             raise Unauthenticated
         text = given.decode()
-        scopes = () if text == "nobody" else text.split(" ")
+        scopes = () if text == "nobody" else text.split(";")
         return Principal(text, "token", grants(*scopes), identity=given)

@@ -149,7 +149,8 @@ class AsyncListing(AsyncEntries[T], Generic[T]):
             if stream.status != 200:
                 answer = await stream.answer()
                 raise error_of(answer, request)
-            reader = listing.LineReader(request, stream.status)
+            filtered = "jetkv-filtered" in stream.headers
+            reader = listing.LineReader(request, stream.status, filtered=filtered)
             while chunk := await stream.read():
                 reader.feed(chunk)
             if reader.result is None:

@@ -37,6 +37,8 @@ class AsyncWatchReader(Generic[T]):
         created_at: when the bucket was created, if the caller knows it.
 
     Attributes:
+        filtered: whether the caller may not read all keys that the watch asks for; False until the
+            watch is open.
         pending: what has been received and not yet been returned by `pop`.
         position: the revision, or the bookmark, that a reader has reached which has received
             everything that `pop` returned; None until it is known. While a new snapshot is returned
@@ -67,6 +69,7 @@ class AsyncWatchReader(Generic[T]):
         else:
             self._created[session.buckets[0]] = created_at
         self.position: Position | None = session.position
+        self.filtered = False
         endpoint.add_watch(self)
 
     @property
@@ -184,6 +187,7 @@ class AsyncWatchReader(Generic[T]):
         await stream.open(request, timeout, SILENCE_SECONDS)
         if described is None and _is_event_stream(stream.status, stream.headers):
             self._connected_at = now()
+            self.filtered = "jetkv-filtered" in stream.headers
             return
         answer = await stream.answer()
         self._drop()

@@ -313,8 +313,8 @@ def _bucket_info(document: Any) -> BucketInfo:
         raise fields.FieldError("a bucket must be a JSON object")
     return BucketInfo(
         name=fields.string(document, "name"),
-        values=fields.integer(document, "values"),
-        bytes=fields.integer(document, "bytes"),
+        values=fields.integer(document, "values") if "values" in document else None,
+        bytes=fields.integer(document, "bytes") if "bytes" in document else None,
         history=fields.integer(document, "history"),
         created_at=parse_time(fields.string(document, "created_at")),
         description=fields.string(document, "description", ""),

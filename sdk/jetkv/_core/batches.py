@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from jetkv._core import fields
+from jetkv._core.access import is_filtered
 from jetkv._core.answers import Decode, entry_of, read_document
 from jetkv._core.messages import Answer, Kind, Request
 from jetkv._core.requests import bucket_path, checked_key, checked_revision, encoded
@@ -85,7 +86,8 @@ def read_snapshot(
             if entry is not None and (entry.key != key or entry.operation is not Operation.PUT):
                 raise fields.FieldError("an entry has another key than the one that was asked for")
         revision = fields.revision(document, minimum=0)
-        return Snapshot([entry for entry in entries if entry is not None], revision)
+        present = [entry for entry in entries if entry is not None]
+        return Snapshot(present, revision, filtered=is_filtered(answer))
 
     return read_document(answer, request, read, max_values=len(keys) * fields.MAX_ENTRY_VALUES)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from jetkv._core import fields
+from jetkv._core.access import is_filtered
 from jetkv._core.answers import Decode, entry_of, error_of, expiry_of, read_document
 from jetkv._core.messages import Answer, Kind, Request
 from jetkv._core.requests import bucket_path, checked_text
@@ -139,7 +140,9 @@ def read_key_page(answer: Answer, request: Request) -> KeyPage:
     return read_document(
         answer,
         request,
-        lambda document: KeyPage(tuple(fields.strings(document, "keys")), next_cursor(document)),
+        lambda document: KeyPage(
+            tuple(fields.strings(document, "keys")), next_cursor(document), is_filtered(answer)
+        ),
     )
 
 
@@ -191,9 +194,10 @@ class LineReader:
         result: the result, once the last line has arrived.
     """
 
-    def __init__(self, request: Request, status: int) -> None:
+    def __init__(self, request: Request, status: int, *, filtered: bool = False) -> None:
         self._request = request
         self._status = status
+        self._filtered = filtered
         self._rest = b""
         self.result: Deleted | None = None
 
@@ -215,6 +219,7 @@ class LineReader:
                     fields.integer(document, "matched"),
                     fields.integer(document, "deleted"),
                     fields.integer(document, "revision"),
+                    self._filtered,
                 )
 
     def _lines(self) -> Iterator[bytes]:

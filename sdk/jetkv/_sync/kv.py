@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, Unpack, overload
 
 from jetkv._core import requests
+from jetkv._core.access import WHOAMI, can, read_caller, read_permission
 from jetkv._core.answers import check_status, decoder, read_bucket, read_buckets, read_change
 from jetkv._core.existing_bucket import differences
 from jetkv._core.process import ProcessBound
@@ -19,10 +20,13 @@ from jetkv.errors import BucketExistsError, InvalidArgumentError
 from jetkv.models import (
     BucketInfo,
     BucketSettings,
+    Caller,
     Change,
     Compression,
+    Permission,
     Placement,
     Republish,
+    ScopeVerb,
     Storage,
 )
 
@@ -174,6 +178,28 @@ class KV(ProcessBound):
         """
         request = requests.get_bucket(name)
         return read_bucket(self._endpoint.call(request), request)
+
+    def whoami(self) -> Caller:
+        """Return who the gateway takes this client for, and what it may do.
+
+        Raises:
+            AuthenticationError: the token is missing, wrong or expired.
+        """
+        return read_caller(self._endpoint.call(WHOAMI), WHOAMI)
+
+    def can(self, verb: ScopeVerb, bucket: str | None = None, key: str | None = None) -> Permission:
+        """Return whether you may do something, without doing it.
+
+        Args:
+            verb: `read`, `write`, `delete`, `admin` or `metrics`.
+            bucket: the name of the bucket; None for `metrics`.
+            key: the key; None asks about all keys of the bucket.
+
+        Raises:
+            InvalidArgumentError: the verb, the name or the key is invalid.
+        """
+        request = can(verb, bucket, key)
+        return read_permission(self._endpoint.call(request), request)
 
     def delete_bucket(self, name: str) -> None:
         """Delete a bucket and everything in it.

@@ -150,7 +150,8 @@ class Listing(Entries[T], Generic[T]):
             if stream.status != 200:
                 answer = stream.answer()
                 raise error_of(answer, request)
-            reader = listing.LineReader(request, stream.status)
+            filtered = "jetkv-filtered" in stream.headers
+            reader = listing.LineReader(request, stream.status, filtered=filtered)
             while chunk := stream.read():
                 reader.feed(chunk)
             if reader.result is None:

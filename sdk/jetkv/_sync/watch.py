@@ -30,6 +30,14 @@ class Changes(ProcessBound, Generic[T]):
         """
         return self._reader.synced
 
+    @property
+    def filtered(self) -> bool:
+        """Whether you may not read all keys that the watch asks for; it leaves those out.
+
+        False until the watch is open.
+        """
+        return self._reader.filtered
+
     def snapshot(self) -> list[Update[T | None]]:
         """Return the whole snapshot; a loop then returns what comes after it.
 
