@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from jetkv_gateway.auth.authenticator import Authenticator, Chain, Link, NoAuth
-from jetkv_gateway.auth.token_file import TokenFile
-from jetkv_gateway.auth.token_table import Tokens
+from jetkv_gateway.auth.authenticator import Authenticator
+from jetkv_gateway.callers import Callers, authenticator_for
 from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.batch import BatchHandlers
 from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
@@ -29,19 +28,21 @@ from jetkv_gateway.http.metrics import METRICS
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.http.token_handlers import BODY_LIMIT as TOKEN_BODY_LIMIT
+from jetkv_gateway.http.token_handlers import TokenHandlers
 from jetkv_gateway.http.watch import WatchHandlers
 from jetkv_gateway.http.watch_many import MergedWatchHandlers
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
-from jetkv_gateway.jetstream.store import open_store
+from jetkv_gateway.jetstream.store import open_stores
 from jetkv_gateway.kv.batches import MAX_BODY_BYTES
 from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.store import Store
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.tls import ListenerFiles, ServerTls
-from jetkv_gateway.settings import AuthMode, Settings, SettingsError
+from jetkv_gateway.settings import Settings, SettingsError
 from jetkv_gateway.telemetry.audit import AuditLog
 from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.telemetry.request_log import request_log
@@ -53,7 +54,7 @@ from jetkv_gateway.watch.pacing import TurnPacer
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ["authenticator_for", "build", "factory", "gateway", "listener_tls", "server_options"]
+__all__ = ["build", "factory", "gateway", "listener_tls", "server_options"]
 
 _log = logging.getLogger("jetkv")
 
@@ -70,19 +71,6 @@ _WATCHES_A_TURN = 16
 # rare as before. Python 3.14 uses the second figure differently: the larger it is, the fewer old
 # objects each collection visits.
 _COLLECT_AFTER = (5000, 10, 100) if sys.version_info >= (3, 14) else (5000, 1, 500)
-
-
-def authenticator_for(settings: Settings) -> Authenticator:
-    """Return the authenticator that the settings select.
-
-    Raises:
-        TokenFileError: the token file cannot be used.
-    """
-    links: list[Link] = []
-    if settings.auth is AuthMode.TOKENS:
-        assert settings.auth_tokens is not None, "checked by Settings"
-        links.append(Tokens([TokenFile(settings.auth_tokens)]))
-    return Chain(links) if links else NoAuth()
 
 
 def factory(settings: Settings, authenticator: Authenticator) -> AppFactory:
@@ -182,7 +170,7 @@ def gateway(
     audit = open_audit_log(settings)
     connection = Connection(settings.nats_options())
     naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
-    store = open_store(
+    store, token_store = open_stores(
         connection,
         naming,
         timeout=settings.request_timeout,
@@ -191,7 +179,7 @@ def gateway(
     return build(
         store,
         connection=connection,
-        authenticator=authenticator,
+        callers=Callers.of(settings, authenticator, token_store),
         files=FileWatcher(
             authenticator.refresh, functools.partial(_reload, settings, authenticator, audit)
         ),
@@ -213,7 +201,7 @@ def build(
     store: Store,
     *,
     connection: Connection,
-    authenticator: Authenticator,
+    callers: Callers,
     files: FileWatcher,
     origins: AllowedOrigins,
     wanted: list[ConfiguredBucket],
@@ -234,8 +222,9 @@ def build(
     if audit is not None:
         listeners = (*listeners, audit)
     hub = Hub(store.changes, watch_limits)
+    authenticator = callers.authenticator
     readiness = GatewayReadiness(
-        connection, store.health, store.buckets, wanted, authenticator, hub, required
+        connection, store.health, store.buckets, wanted, callers, hub, required
     )
     pacer = TurnPacer(_WATCHES_A_TURN)
     listener = METRICS.listener
@@ -255,6 +244,7 @@ def build(
         sampler.start()
         files.start()
         connection.start()
+        callers.start()
         readiness.start()
         # Objects from the start live until the end, so exclude them from collections.
         gc.collect()
@@ -263,11 +253,12 @@ def build(
         gc.set_threshold(*_COLLECT_AFTER)
         # Wait before accepting connections, since another worker or gateway may already serve, and
         # missing buckets would answer 404. Without NATS, the gateway starts anyway and answers 503.
-        await readiness.wait(_START_SECONDS)
+        await asyncio.gather(readiness.wait(_START_SECONDS), callers.wait(_START_SECONDS))
         try:
             yield
         finally:
             await readiness.close()
+            await callers.close()
             with suppress(TimeoutError):
                 # If NATS does not answer, it removes the consumers itself later.
                 async with asyncio.timeout(_CLOSE_SECONDS):
@@ -291,6 +282,7 @@ def build(
             HealthHandlers(readiness, write_metrics, auth_required=authenticator.required),
             ApiHandlers(auth_required=authenticator.required),
             IdentityHandlers(),
+            TokenHandlers(ROUTER, callers.admin, callers.tickets, required=authenticator.required),
             WatchHandlers(hub, pacer),
             MergedWatchHandlers(hub, pacer),
         ),
@@ -298,11 +290,13 @@ def build(
             "put_entry": functools.partial(getattr, connection, "max_value_bytes"),
             **dict.fromkeys(("create_bucket", "put_bucket", "patch_bucket"), lambda: BODY_LIMIT),
             "compact_bucket": lambda: BODY_LIMIT,
+            **dict.fromkeys(("create_token", "create_ticket"), lambda: TOKEN_BODY_LIMIT),
             "batch": lambda: MAX_BODY_BYTES,
         },
         lifespan=lifespan,
         origins=origins,
         authenticator=authenticator,
+        tickets=callers.tickets,
         reload=files.ask,
     )
     return built

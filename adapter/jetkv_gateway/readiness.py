@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from jetkv_gateway.auth.authenticator import Authenticator
+from jetkv_gateway.callers import Callers
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.errors import BucketExists, BucketNotFound, GatewayError
@@ -120,7 +120,7 @@ class GatewayReadiness:
         health: Health,
         buckets: Buckets,
         wanted: list[ConfiguredBucket],
-        authenticator: Authenticator,
+        callers: Callers,
         hub: Hub,
         required: Sequence[str] = (),
     ) -> None:
@@ -128,7 +128,7 @@ class GatewayReadiness:
         self._health = health
         self._round_trip = RoundTrip(connection, health, buckets, required)
         self._buckets = buckets
-        self._authenticator = authenticator
+        self._callers = callers
         self._hub = hub
         self._wanted = wanted
         self._missing = {one.spec.name: _NOT_YET for one in wanted}
@@ -140,12 +140,13 @@ class GatewayReadiness:
         """Return the problems that prevent serving, by part."""
         return {
             **{f"bucket {name}": text for name, text in self._missing.items()},
+            **({"tokens": text} if (text := self._callers.issue) else {}),
             **await self._round_trip.issues(),
         }
 
     def warnings(self) -> dict[str, str]:
         """Return other problems, by part."""
-        problem = self._authenticator.problem
+        problem = self._callers.problem
         troubles = [trouble.message for trouble in self._hub.errors]
         return {
             **{f"bucket {name}": text for name, text in self._different.items()},

@@ -5,7 +5,6 @@ A new setting is one line here: its type and limits, what the command line says 
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -25,6 +24,7 @@ from pydantic_settings import (
 
 from jetkv_gateway.configuration import nats_login
 from jetkv_gateway.configuration.about import About, Panel
+from jetkv_gateway.configuration.access import AccessSettings, AuthMode
 from jetkv_gateway.configuration.bucket_setting import BucketSetting
 from jetkv_gateway.configuration.errors import SettingsError
 from jetkv_gateway.configuration.sources import (
@@ -37,7 +37,14 @@ from jetkv_gateway.configuration.sources import (
     loading,
 )
 from jetkv_gateway.configuration.telemetry import TelemetrySettings
-from jetkv_gateway.configuration.types import Buckets, Hosts, NatsUrl, Origins, Proxies, Words
+from jetkv_gateway.configuration.types import (
+    Buckets,
+    Hosts,
+    NatsUrl,
+    Origins,
+    Proxies,
+    Words,
+)
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.servers import Server
@@ -58,12 +65,7 @@ _MIB = 1024 * 1024
 _INBOX_PREFIX = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 
 
-class AuthMode(StrEnum):
-    OFF = "off"
-    TOKENS = "tokens"
-
-
-class Settings(TelemetrySettings, BaseSettings):
+class Settings(AccessSettings, TelemetrySettings, BaseSettings):
     """All settings of the gateway. Times are in seconds."""
 
     model_config = SettingsConfigDict(
@@ -103,14 +105,6 @@ class Settings(TelemetrySettings, BaseSettings):
         About(Panel.SERVING, "File of CA certificates: clients must have a certificate of one."),
     ] = None
 
-    auth: Annotated[
-        AuthMode | None,
-        About(Panel.ACCESS, "Who may call: everybody (off) or tokens. Required."),
-    ] = None
-    auth_tokens: Annotated[
-        Path | None,
-        About(Panel.ACCESS, "File of name:sha256 lines; read again when it changes."),
-    ] = None
     allowed_hosts: Annotated[
         Hosts,
         About(
@@ -346,20 +340,6 @@ class Settings(TelemetrySettings, BaseSettings):
             b"" if key is None else key.get_secret_value().encode()[:64],
             self.audit_reads,
         )
-
-    def check_auth(self) -> None:
-        """Check that the operator has decided who may call.
-
-        Raises:
-            SettingsError
-        """
-        if self.auth is None:
-            raise SettingsError(
-                "choose who may call: --auth off (everybody) or --auth tokens --auth-tokens FILE "
-                "(`jetkv token new NAME` makes a line for FILE)"
-            )
-        if self.auth is AuthMode.TOKENS and self.auth_tokens is None:
-            raise SettingsError("--auth tokens needs --auth-tokens FILE")
 
     @property
     def nats_files(self) -> list[Path]:

@@ -31,9 +31,9 @@ def test_serve_refuses_to_start_until_somebody_says_who_may_come_in(finish) -> N
     assert output.startswith("jetkv: choose who may call: --auth off (everybody) or --auth tokens")
 
 
-def test_tokens_need_a_file(finish) -> None:
-    code, output = finish("serve", "--port", "0", "--auth", "tokens")
-    assert (code, output) == (4, "jetkv: --auth tokens needs --auth-tokens FILE\n")
+def test_tokens_need_a_file_or_the_bucket(finish) -> None:
+    code, output = finish("serve", "--port", "0", "--auth", "tokens", "--no-token-bucket")
+    assert (code, output) == (4, "jetkv: --auth tokens needs --auth-tokens FILE or token_bucket\n")
 
 
 def test_a_token_file_that_is_not_there_is_one_clear_line(finish) -> None:

@@ -13,6 +13,9 @@ from tests.support.tokens import new_token, token_line
 
 PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("GET", "/api/v1/capabilities")}
 
+TICKETS = {("POST", "/api/v1/auth/tickets")}
+"""What it takes depends on the URL in the body: see test_tickets.py."""
+
 BUCKET = f"{BUCKETS}/{{bucket}}"
 KEY = "a/b c"
 
@@ -40,6 +43,9 @@ ROUTES: dict[tuple[str, str], str | None] = {
     ("GET", f"{BUCKET}/history/{{key}}"): "read in bucket b",
     ("GET", "/api/v1/auth/whoami"): ANYBODY,
     ("GET", "/api/v1/auth/can?verb=read&bucket=b"): ANYBODY,
+    ("POST", "/api/v1/auth/tokens"): "manage tokens",
+    ("GET", "/api/v1/auth/tokens"): "manage tokens",
+    ("DELETE", "/api/v1/auth/tokens/{name}"): "manage tokens",
     ("GET", "/api/v1/openapi.json"): ANYBODY,
     ("GET", "/docs"): ANYBODY,
     ("GET", "/metrics"): "metrics",
@@ -69,7 +75,10 @@ def test_every_route_of_the_document_is_in_the_table_here(http: Http) -> None:
         for method in item
         if method != "parameters"
     }
-    assert described == {(method, path.partition("?")[0]) for method, path in ROUTES} | PUBLIC
+    assert (
+        described
+        == {(method, path.partition("?")[0]) for method, path in ROUTES} | PUBLIC | TICKETS
+    )
 
 
 @pytest.mark.parametrize(("route", "words"), ROUTES.items(), ids=map(" ".join, ROUTES))

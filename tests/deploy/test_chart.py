@@ -154,7 +154,7 @@ def test_the_gateway_takes_the_settings_as_they_are_meant(
         monkeypatch.setenv(name, value)
     settings = load({}, None)
     assert settings.port == 9123
-    assert settings.auth == values["auth"].get("mode", "tokens")
+    assert settings.auth == (values["auth"].get("mode", "tokens"),)
     for name, value in values.get("settings", {}).items():
         found = getattr(settings, name)
         assert [str(one) for one in found] == value if isinstance(value, list) else found == value

@@ -12,7 +12,7 @@ import pytest
 
 from jetkv_gateway.auth.authenticator import Chain, NoAuth
 from jetkv_gateway.auth.token_file import TokenFile, TokenFileError
-from jetkv_gateway.auth.token_table import Tokens
+from jetkv_gateway.auth.token_logins import TokenLogins
 from jetkv_gateway.auth.tokens import check_name
 from jetkv_gateway.kv.access import ANONYMOUS
 from jetkv_gateway.kv.errors import InvalidArgument, Unauthenticated
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def tokens_of(path: Path) -> Chain:
-    return Chain([Tokens([TokenFile(path)])])
+    return Chain([TokenLogins(TokenFile(path))])
 
 
 def bearer(token: str) -> bytes:

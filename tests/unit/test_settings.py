@@ -121,7 +121,7 @@ def test_a_misspelt_line_of_a_file_is_refused_by_its_name(
         ({"workers": 0}, "workers: Input should be greater than or equal to 1"),
         ({"request_timeout": 0}, "request_timeout: Input should be greater than 0"),
         ({"request_timeout": 61}, "request_timeout: Input should be less than or equal to 60"),
-        ({"auth": "of"}, "auth: Input should be 'off' or 'tokens'"),
+        ({"auth": "of"}, "auth.0: Input should be 'off' or 'tokens'"),
         ({"log_level": "verbose"}, "log_level: String should match pattern "),
         ({"bucket_prefix": "APP."}, "bucket_prefix: String should match pattern "),
         ({"bucket_prefix": "APP_\n"}, "bucket_prefix: String should match pattern "),
@@ -301,7 +301,7 @@ def test_a_bucket_that_cannot_exist_is_refused_by_its_rule(text: str, message: s
     [
         ({}, "choose who may call: --auth off"),
         ({"auth_tokens": "tokens"}, "choose who may call: --auth off"),
-        ({"auth": "tokens"}, "--auth tokens needs --auth-tokens FILE"),
+        ({"auth": "tokens", "token_bucket": False}, "--auth tokens needs --auth-tokens FILE"),
     ],
 )
 def test_somebody_has_to_say_who_may_come_in(flags: dict[str, Any], message: str) -> None:
@@ -310,11 +310,13 @@ def test_somebody_has_to_say_who_may_come_in(flags: dict[str, Any], message: str
     assert str(refused.value).startswith(message)
 
 
-@pytest.mark.parametrize("flags", [{"auth": "off"}, {"auth": "tokens", "auth_tokens": "file"}])
+@pytest.mark.parametrize(
+    "flags", [{"auth": "off"}, {"auth": "tokens"}, {"auth": "tokens", "auth_tokens": "file"}]
+)
 def test_both_answers_will_do(flags: dict[str, Any]) -> None:
     settings = load(flags, None)
     settings.check_auth()
-    assert settings.auth is AuthMode(flags["auth"])
+    assert settings.auth == (AuthMode(flags["auth"]),)
 
 
 # --- NATS

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from jetkv_gateway.auth.token_logins import TokenLogins
 from jetkv_gateway.kv.access import ANONYMOUS, Principal
 from jetkv_gateway.kv.errors import Unauthenticated
 
@@ -124,6 +125,11 @@ class Chain:
 
     def __init__(self, links: Sequence[Link]) -> None:
         self._links = tuple(links)
+
+    @property
+    def tokens(self) -> TokenLogins | None:
+        """The link that knows tokens; None if there is none."""
+        return next((link for link in self._links if isinstance(link, TokenLogins)), None)
 
     @property
     def problem(self) -> str | None:

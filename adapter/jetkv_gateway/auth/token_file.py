@@ -12,9 +12,8 @@ import stat
 from pathlib import Path
 
 from jetkv_gateway.auth.token_table import TokenTable
-from jetkv_gateway.auth.tokens import Token, read_time
+from jetkv_gateway.auth.tokens import Token, grants_of, read_time
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.scopes import parse_scopes
 
 __all__ = ["TokenFile", "TokenFileError"]
 
@@ -50,6 +49,14 @@ class TokenFile:
 
     def find(self, digest: bytes) -> Token | None:
         return self._table.find(digest)
+
+    def named(self, name: str) -> Token | None:
+        """Return a token that has this name."""
+        return self._table.named(name)
+
+    def all_named(self, name: str) -> list[Token]:
+        """Return all tokens that have this name. There may be two while they are changed."""
+        return [token for token in self._table.tokens() if token.name == name]
 
     def tokens(self) -> list[Token]:
         """Return all tokens of the file."""
@@ -91,7 +98,7 @@ def _parse(path: Path) -> TokenTable:
             continue
         try:
             tokens.append(_token(line))
-        except ValueError as error:
+        except (ValueError, InvalidArgument) as error:
             raise TokenFileError(f"{path}, line {number}: {error}") from error
     return TokenTable(tokens)
 
@@ -100,7 +107,7 @@ def _token(line: str) -> Token:
     """Read a line.
 
     Raises:
-        ValueError: it breaks a rule. The text never repeats what could be a token.
+        ValueError, InvalidArgument: it breaks a rule. The text never repeats what could be a token.
     """
     head, *words = line.split()
     match = _HEAD.fullmatch(head)
@@ -116,10 +123,7 @@ def _token(line: str) -> Token:
         raise ValueError(
             f"{match[1]} has no scopes; to let it do everything, as before, write: {full}"
         )
-    try:
-        parse_scopes(scopes)
-    except InvalidArgument as error:
-        raise ValueError(error.message) from error
+    grants_of(tuple(scopes))
     return Token(match[1], bytes.fromhex(match[2]), tuple(scopes), expires_at)
 
 

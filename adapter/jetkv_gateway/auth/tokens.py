@@ -11,25 +11,33 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from zlib import crc32
 
 from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.scopes import parse_scopes
+from jetkv_gateway.kv.scopes import Grants, parse_scopes
 
 __all__ = [
+    "MAX_LIFE_SECONDS",
+    "MAX_RATE",
     "NAME_RULE",
+    "PREFIX",
     "Token",
+    "check_limits",
     "check_name",
     "digest_of",
+    "grants_of",
     "is_misspelt",
     "new_token",
     "read_time",
     "token_line",
 ]
 
-_PREFIX = "jkv_"
+PREFIX = "jkv_"
+MAX_LIFE_SECONDS = 3_153_600_000
+MAX_RATE = 1_000_000
 _RANDOM = 32
 _CHECKSUM = 6
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -50,12 +58,18 @@ class Token:
         digest: the SHA-256 of the token.
         scopes: what it allows, as texts.
         expires_at: in seconds since 1970; None if it does not expire.
+        requests_per_second: the rate that it allows; None without a limit of its own.
+        created_at: RFC 3339; None if nobody knows.
+        used: whether it was used since `TokenUses` looked last.
     """
 
     name: str
     digest: bytes
     scopes: tuple[str, ...]
     expires_at: float | None = None
+    requests_per_second: int | None = None
+    created_at: str | None = None
+    used: bool = False
     _principal: Principal | None = field(default=None, init=False, repr=False)
 
     @property
@@ -64,15 +78,30 @@ class Token:
         found = self._principal
         if found is None:
             found = self._principal = Principal(
-                self.name, "token", parse_scopes(self.scopes), self.digest, self.expires_at
+                self.name,
+                "token",
+                grants_of(self.scopes),
+                self.digest,
+                self.expires_at,
+                self.requests_per_second,
             )
         return found
+
+
+@lru_cache(maxsize=1024)
+def grants_of(scopes: tuple[str, ...]) -> Grants:
+    """Return what scopes allow together. Tokens with the same scopes share the result.
+
+    Raises:
+        InvalidArgument: a scope breaks a rule.
+    """
+    return parse_scopes(scopes)
 
 
 def new_token() -> str:
     """Return a random token."""
     text = "".join([secrets.choice(_ALPHABET) for _ in range(_RANDOM)])
-    return _PREFIX + text + _checksum(text.encode())
+    return PREFIX + text + _checksum(text.encode())
 
 
 def is_misspelt(token: bytes) -> bool:
@@ -81,7 +110,7 @@ def is_misspelt(token: bytes) -> bool:
         return False
     if _FORM.fullmatch(token) is None:
         return True
-    text = token[len(_PREFIX) : -_CHECKSUM]
+    text = token[len(PREFIX) : -_CHECKSUM]
     return token[-_CHECKSUM:] != _checksum(text).encode()
 
 
@@ -108,6 +137,18 @@ def check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise InvalidArgument(NAME_RULE)
     return name
+
+
+def check_limits(expires_in_seconds: int | None, requests_per_second: int | None) -> None:
+    """Check the limits of a new token.
+
+    Raises:
+        InvalidArgument: one is out of its range.
+    """
+    if expires_in_seconds is not None and not 1 <= expires_in_seconds <= MAX_LIFE_SECONDS:
+        raise InvalidArgument(f"expires_in_seconds must be from 1 to {MAX_LIFE_SECONDS}")
+    if requests_per_second is not None and not 1 <= requests_per_second <= MAX_RATE:
+        raise InvalidArgument(f"requests_per_second must be from 1 to {MAX_RATE}")
 
 
 def read_time(text: str) -> float:

@@ -6,8 +6,9 @@ from typing import Any
 import typer
 
 from jetkv_gateway import __version__
-from jetkv_gateway.app import authenticator_for, factory, server_options
+from jetkv_gateway.app import factory, server_options
 from jetkv_gateway.auth.token_file import TokenFileError
+from jetkv_gateway.callers import authenticator_for
 from jetkv_gateway.commands.common import (
     EXIT_INPUT,
     Config,
@@ -49,7 +50,7 @@ def serve(flags: dict[str, Any], config: Config = None) -> None:
                 server_socket,
                 lambda: typer.echo(
                     f"jetkv {__version__} serves {scheme}://{name[0]}:{name[1]}, "
-                    f"auth {settings.auth}, workers {settings.workers}",
+                    f"auth {','.join(settings.auth or ())}, workers {settings.workers}",
                     err=True,
                 ),
                 # A replacement worker starts with the tokens that the main process has read, even

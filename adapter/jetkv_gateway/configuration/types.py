@@ -13,12 +13,13 @@ from jetkv_gateway.http.hosts import allowed_host
 from jetkv_gateway.jetstream.servers import parse_server
 from jetkv_gateway.serving.addresses import TrustedProxies
 
-__all__ = ["Buckets", "Hosts", "NatsUrl", "Origins", "Proxies", "Words"]
+__all__ = ["Buckets", "Hosts", "NatsUrl", "Origins", "Proxies", "Words", "split_words"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/A-Z\s]+")
 
 
-def _split_words(value: object) -> object:
+def split_words(value: object) -> object:
+    """Split a text at commas and spaces, or read it as JSON. Other values stay as they are."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         return json.loads(value)
     return value.replace(",", " ").split() if isinstance(value, str) else value
@@ -55,7 +56,7 @@ def _check_addresses(value: str) -> str:
     return value
 
 
-Words = Annotated[list[str], NoDecode, BeforeValidator(_split_words)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(split_words)]
 """A list; in a variable, commas or spaces separate its items."""
 
 Hosts = Annotated[Words, AfterValidator(_check_hosts)]

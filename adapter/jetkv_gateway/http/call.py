@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
+from jetkv_gateway.auth.authenticator import Pending
 from jetkv_gateway.http.auditing import Subject, report_audit
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.paths import parse_query
@@ -73,6 +74,8 @@ class Call:
         retries: counts the retries of this request.
         route: that answers the request, None until it is known.
         handler: of that route. It takes the `names` that the path holds.
+        principal: who calls.
+        pending: finds that out, if it takes I/O; until then, `principal` may do nothing.
         body_limit: the largest body, in bytes. With 0, the body is read and dropped.
         began: when the head was complete, by `time.perf_counter`.
         streamed: the status of an answer in parts whose end is not reported yet, or 0.
@@ -91,6 +94,7 @@ class Call:
         "names",
         "parameters",
         "path",
+        "pending",
         "principal",
         "query",
         "reason",
@@ -111,6 +115,7 @@ class Call:
         self.reason: str | None = None
         self.subjects: tuple[Subject, ...] = ()
         self.principal = ANONYMOUS
+        self.pending: Pending | None = None
         self.started = False
         self.parameters = _NO_PARAMETERS
         self.retries = Retries()

@@ -11,15 +11,17 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from jetkv_gateway.auth.authenticator import Authenticator
+from jetkv_gateway.auth.authenticator import Authenticator, Pending
+from jetkv_gateway.auth.tickets import Tickets
 from jetkv_gateway.http.asgi import Receive, Scope, Send, run_lifespan, serve_request
 from jetkv_gateway.http.auth import socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Handler
 from jetkv_gateway.http.origins import AllowedOrigins
-from jetkv_gateway.http.paths import bucket_name, key_name
+from jetkv_gateway.http.paths import bucket_name, key_name, plain_name
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.http.ticket_urls import takes_tickets, ticket_url
 from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import (
     GatewayError,
@@ -32,15 +34,22 @@ from jetkv_gateway.kv.errors import (
     Unavailable,
     ValueTooLarge,
 )
-from jetkv_gateway.kv.scopes import FULL
+from jetkv_gateway.kv.scopes import FULL, NOBODY
+from jetkv_gateway.stepping import NEEDS_TASK
 
 __all__ = ["Gateway", "Lifespan", "refuse", "refuse_body"]
 
 _log = logging.getLogger("jetkv.http")
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_DECODE: Mapping[str, Callable[[bytes], str]] = {"bucket": bucket_name, "key": key_name}
+_DECODE: Mapping[str, Callable[[bytes], str]] = {
+    "bucket": bucket_name,
+    "key": key_name,
+    "name": plain_name,
+}
 _KEY = ("bucket", "key")
+_IDENTIFY_SECONDS = 10.0
+_NOT_KNOWN = Principal("not known yet", "none", NOBODY)
 _ONLY_WATCHES = "only …/{bucket}/watch is a WebSocket"
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
@@ -53,6 +62,7 @@ class Gateway:
         handlers: one for each route, by its name.
         body_limits: the largest body in bytes, for each route that takes a body.
         lifespan: opens the gateway's resources at start and closes them at the end.
+        tickets: None if no URL can have one.
         reload: reads files again. The server calls it on a reload.
 
     Attributes:
@@ -67,6 +77,7 @@ class Gateway:
         lifespan: Lifespan,
         origins: AllowedOrigins,
         authenticator: Authenticator,
+        tickets: Tickets | None = None,
         reload: Callable[[], None],
     ) -> None:
         if handlers.keys() != ROUTER.names:
@@ -77,6 +88,7 @@ class Gateway:
         self._body_limits = body_limits
         self._origins = origins
         self._authenticator = authenticator
+        self._tickets = tickets
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,12 +121,7 @@ class Gateway:
             GatewayError: the request is refused.
         """
         if self._authenticator.required and (match is None or not match[0].public):
-            credential = call.headers.get(b"authorization")
-            if call.request.is_websocket:
-                credential = socket_credential(credential, _subprotocols(call))
-            found = self._authenticator.authenticate(credential)
-            assert isinstance(found, Principal), "no kind of credential needs I/O yet"
-            call.principal = found
+            self._identify(call, match)
         if match is None:
             raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
         resource = match[0]
@@ -131,13 +138,60 @@ class Gateway:
             raise NotFound(hint=_ONLY_WATCHES)
         call.route = route
         call.limited = route.limited
-        if route.verb is not None and call.principal.grants is not FULL:
-            call.require(route.verb, *names)
+        if route.verb is not None and call.principal.grants is not FULL and call.pending is None:
+            call.require(route.verb, *(names if resource.of_bucket else ()))
         if call.query:
             call.read_query(route.query, route.repeated)
         if route.body:
             self._limit_body(call, route)
         call.handler = self._handlers[route.name]
+
+    def _identify(self, call: Call, match: Match | None) -> None:
+        """Find out who calls, by a header or by the ticket in a URL.
+
+        Raises:
+            Unauthenticated, Unavailable
+        """
+        credential = call.headers.get(b"authorization")
+        if call.request.is_websocket:
+            credential = socket_credential(credential, _subprotocols(call))
+        if credential is None and b"ticket=" in call.query and match is not None:
+            principal = self._ticket_holder(call, match)
+            if principal is not None:
+                call.principal = principal
+                return
+        found = self._authenticator.authenticate(credential)
+        if type(found) is Principal:
+            call.principal = found
+        else:
+            assert not isinstance(found, Principal), "nobody makes a subclass"
+            call.principal, call.pending = _NOT_KNOWN, found
+
+    def _ticket_holder(self, call: Call, match: Match) -> Principal | None:
+        if self._tickets is None or not takes_tickets(match[0]):
+            return None
+        route = match[0].routes["GET"]
+        url, ticket = ticket_url(call.request.path, match, route, call.query)
+        return None if ticket is None else self._tickets.read(ticket, url)
+
+    async def _admit(self, call: Call, pending: Pending) -> None:
+        """Wait until it is known who calls, and check that the caller may run the call.
+
+        Raises:
+            GatewayError
+        """
+        call.pending = None
+        await NEEDS_TASK
+        try:
+            async with asyncio.timeout(_IDENTIFY_SECONDS):
+                call.principal = await pending.resolve()
+        except TimeoutError:
+            raise Unavailable("nobody can tell now who calls") from None
+        route, match = call.route, call.request.match
+        assert route is not None, "`begin` has found it"
+        assert match is not None, "as above"
+        if route.verb is not None:
+            call.require(route.verb, *(call.names if match[0].of_bucket else ()))
 
     def _limit_body(self, call: Call, route: Route) -> None:
         """Refuse a body that is too large, or has no length, before it arrives.
@@ -173,6 +227,8 @@ class Gateway:
         counted = 0 if call.route.websocket else 1
         self.in_flight += counted
         try:
+            if call.pending is not None:
+                await self._admit(call, call.pending)
             await handler(call, *call.names)
         except asyncio.CancelledError:
             # The server stops and cannot wait any longer. Nothing else cancels a request.

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_bucket
 
-__all__ = ["bucket_name", "key_name", "parse_query"]
+__all__ = ["bucket_name", "key_name", "parse_query", "plain_name"]
 
 
 @lru_cache(maxsize=4096)
@@ -33,6 +33,11 @@ def key_name(raw: bytes) -> str:
         return (unquote_to_bytes(raw) if b"%" in raw else raw).decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument("invalid key: not valid UTF-8") from error
+
+
+def plain_name(raw: bytes) -> str:
+    """Percent-decode a name that has no rule of its own here."""
+    return unquote_to_bytes(raw).decode("utf-8", "replace")
 
 
 def parse_query(

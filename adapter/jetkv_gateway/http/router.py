@@ -1,8 +1,8 @@
 """The rows of the table of routes, and how a path is looked up in it.
 
-A template consists of fixed segments, `{bucket}`, and at its end `{key...}`, which takes all
-remaining bytes, including slashes. Paths are matched as sent, percent-encoded, so an encoded slash
-in a bucket name cannot reach another route.
+A template consists of fixed segments, segments such as `{bucket}`, and at its end `{key...}`, which
+takes all remaining bytes, including slashes. Paths are matched as sent, percent-encoded, so an
+encoded slash in a bucket name cannot reach another route.
 """
 
 import re
@@ -124,9 +124,19 @@ class Resource:
         streamed: whether a route's answer is sent in parts, and the connection must detect that
             nobody reads it.
         parameters: the names of the template's parameters, in order.
+        of_bucket: whether the first of them is a bucket.
     """
 
-    __slots__ = ("allow", "parameters", "public", "routes", "streamed", "template", "unlimited")
+    __slots__ = (
+        "allow",
+        "of_bucket",
+        "parameters",
+        "public",
+        "routes",
+        "streamed",
+        "template",
+        "unlimited",
+    )
 
     def __init__(self, template: str, routes: Iterable[Route]) -> None:
         self.template = template
@@ -142,6 +152,7 @@ class Resource:
         self.unlimited = {"OPTIONS"} | {method for method, route in rows if not route.limited}
         self.streamed = any(route.websocket or route.streamed for _, route in rows)
         self.allow = _allow(self.routes)
+        self.of_bucket = "{bucket}" in template
         self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))
 
 
@@ -212,5 +223,5 @@ def _allow(methods: Iterable[str]) -> str:
 
 def _expression(template: str) -> bytes:
     """Return a regular expression for a template. An empty `{key...}` is a bad key, not a 404."""
-    pattern = re.escape(template).replace(r"\{bucket\}", "([^/]+)")
+    pattern = re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(template))
     return pattern.replace(r"\{key\.\.\.\}", "(.*)").encode()

@@ -11,6 +11,7 @@ from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
 from jetkv_gateway.http.listing_routes import LISTING_ROUTES
 from jetkv_gateway.http.route_parts import BUCKET, BUCKETS, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route, Router
+from jetkv_gateway.http.token_routes import TICKET, TOKEN_NAME, TOKEN_ROUTES
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.keys import MAX_KEY_BYTES
 
@@ -28,7 +29,7 @@ KEY_NAME = Parameter(
     {"pattern": r"^[^\x00-\x1f\x7f]+$", "maxLength": MAX_KEY_BYTES},
     where="path",
 )
-PATH_PARAMETERS = {one.name: one for one in (BUCKET_NAME, KEY_NAME)}
+PATH_PARAMETERS = {one.name: one for one in (BUCKET_NAME, KEY_NAME, TOKEN_NAME)}
 
 _IF_MATCH = Parameter(
     "If-Match",
@@ -239,6 +240,7 @@ ROUTES: tuple[Route, ...] = (
             ),
             _IGNORE_DELETES,
             _META_ONLY,
+            TICKET,
             Parameter("env", "Accepted and ignored"),
         ),
         limited=False,
@@ -268,6 +270,7 @@ ROUTES: tuple[Route, ...] = (
             ),
             _IGNORE_DELETES,
             _META_ONLY,
+            TICKET,
         ),
         limited=False,
         websocket=True,
@@ -345,6 +348,7 @@ ROUTES: tuple[Route, ...] = (
         error_statuses=(404, 409, 503, 504),
     ),
     *AUTH_ROUTES,
+    *TOKEN_ROUTES,
     Route(
         "liveness",
         "GET",

@@ -14,6 +14,14 @@ from jetkv_gateway.http.bucket_schema import (
     BucketOut,
     BucketPatch,
 )
+from jetkv_gateway.http.token_schema import (
+    TicketCreate,
+    TicketOut,
+    TokenCreate,
+    TokenCreated,
+    TokenList,
+    TokenOut,
+)
 from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = [
@@ -204,9 +212,21 @@ MODELS: tuple[type[BaseModel], ...] = (
     KeyList,
     Readiness,
     SweptOut,
+    TicketCreate,
+    TicketOut,
+    TokenCreate,
+    TokenCreated,
+    TokenList,
+    TokenOut,
     WhoAmI,
 )
 """All models that the table of routes refers to."""
 
-READ: tuple[type[BaseModel], ...] = (BucketCreate, BucketPatch, CompactIn)
+READ: tuple[type[BaseModel], ...] = (
+    BucketCreate,
+    BucketPatch,
+    CompactIn,
+    TicketCreate,
+    TokenCreate,
+)
 """Those of them that a request's body is read by."""

@@ -24,16 +24,19 @@ __all__ = [
     "EXPECTED_SUBJECT",
     "MESSAGE_ID",
     "OPERATION",
+    "OWN_BUCKET",
     "REQUEST",
     "ROLLUP",
     "TTL",
     "Naming",
+    "TokenNaming",
     "block_kind",
     "delivery",
     "expired",
     "message_headers",
     "message_kind",
     "read_entry",
+    "subjects_of",
 ]
 
 EXPECTED_STREAM = "Nats-Expected-Stream"
@@ -96,6 +99,51 @@ class Naming:
         """Return the bucket of a stream, or None if the stream has another prefix."""
         start = f"KV_{self.prefix}"
         return stream[len(start) :] if stream.startswith(start) else None
+
+
+TOKENS = "JETKV_TOKENS"
+"""The stream of the gateway's own tokens, followed by `_` and the prefix of its buckets if there is
+one. It does not begin with `KV_`, so no name of a bucket leads to it, whatever the prefix."""
+
+
+class TokenNaming(Naming):
+    """Where the tokens of the gateways with one prefix are: a bucket that is in no list.
+
+    Its subjects begin with `$JETKV.`, where no bucket of the API can republish to, and no write to
+    a bucket goes to.
+    """
+
+    def stream(self, bucket: str) -> str:  # noqa: ARG002 - there is one bucket only
+        return f"{TOKENS}_{self.prefix}" if self.prefix else TOKENS
+
+    def subject(self, bucket: str, tokens: str) -> str:  # noqa: ARG002 - as above
+        return f"{_token_subjects(self.stream(''))}{tokens}"
+
+    def publish_subject(self, bucket: str, tokens: str) -> str:
+        # Servers map only the subjects of KV buckets from a domain. Others pass a leaf node as they
+        # are.
+        return self.subject(bucket, tokens)
+
+    def tokens(self, bucket: str, subject: str) -> str:
+        return subject[len(self.subject(bucket, "")) :]
+
+    def bucket(self, stream: str) -> str | None:
+        return OWN_BUCKET if stream == self.stream("") else None
+
+
+OWN_BUCKET = "tokens"
+"""What the code calls the bucket of a `TokenNaming`."""
+
+
+def subjects_of(stream: str) -> str:
+    """Return the subjects that the stream of a bucket must have."""
+    if stream.startswith(TOKENS):
+        return _token_subjects(stream) + ">"
+    return f"$KV.{stream[3:]}.>"
+
+
+def _token_subjects(stream: str) -> str:
+    return f"$JETKV.tokens.KV_{stream[len(TOKENS) + 1 :]}."
 
 
 def get_last(subject: str) -> bytes:

@@ -63,6 +63,7 @@ class JetStream:
     Args:
         timeout: seconds that one request waits for its reply.
         in_flight_bytes: the limit on bytes that NATS may be sending at the same time.
+        credits: shared with other instances on the same connection; None creates new ones.
 
     Attributes:
         connection: the supervised connection.
@@ -77,13 +78,14 @@ class JetStream:
         naming: Naming,
         timeout: float,
         in_flight_bytes: int = IN_FLIGHT_BYTES,
+        credits: ReadCredits | None = None,
     ) -> None:
         self.connection = connection
         self.naming = naming
         self._api = naming.api
         self._timeout = timeout
         self.retry_timeout = min(timeout, RETRY_TIMEOUT)
-        self.credits = ReadCredits(in_flight_bytes)
+        self.credits = credits or ReadCredits(in_flight_bytes)
         self.read_sizes = ReadSizes(self.credits)
         self._reclaiming: asyncio.Task[None] | None = None
         self._info: dict[str, Any] = {}
@@ -117,6 +119,10 @@ class JetStream:
                 bounds.clear()
             bounds[value_limit] = bound
         return bound
+
+    def sharing(self, naming: Naming) -> "JetStream":
+        """Return one for other names, on the same connection and with the same credit."""
+        return JetStream(self.connection, naming, self._timeout, credits=self.credits)
 
     async def host(self, retries: Retries | None = None) -> Host:
         """Return the server that decides about a new stream.

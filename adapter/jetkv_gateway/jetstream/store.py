@@ -16,23 +16,24 @@ from jetkv_gateway.jetstream.key_lists import KeyList
 from jetkv_gateway.jetstream.listing import JetStreamListings
 from jetkv_gateway.jetstream.pages import JetStreamPages
 from jetkv_gateway.jetstream.shared_runs import SharedRuns
+from jetkv_gateway.jetstream.token_store import JetStreamTokenStore
 from jetkv_gateway.kv.store import Store
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "open_stores"]
 
 _LISTINGS_AT_ONCE = 4
 """They share the event loop with all else."""
 _LISTINGS_WAIT_SECONDS = 5.0
 
 
-def open_store(
+def open_stores(
     connection: Connection,
     naming: Naming,
     *,
     timeout: float,
     in_flight_bytes: int = IN_FLIGHT_BYTES,
-) -> Store:
-    """Return the backend on a connection, which may still be down.
+) -> tuple[Store, JetStreamTokenStore]:
+    """Return the backend on a connection, which may still be down, and the tokens beside it.
 
     Args:
         timeout: seconds that one request to NATS waits for its reply.
@@ -45,7 +46,7 @@ def open_store(
         "listings", at_once=_LISTINGS_AT_ONCE, wait=_LISTINGS_WAIT_SECONDS
     )
     buckets = JetStreamBuckets(js, cache)
-    return Store(
+    store = Store(
         entries=entries,
         batches=JetStreamBatches(js, cache),
         listings=JetStreamListings(js, cache, runs),
@@ -57,3 +58,15 @@ def open_store(
         changes=JetStreamChanges(js, cache),
         health=js,
     )
+    return store, JetStreamTokenStore(js)
+
+
+def open_store(
+    connection: Connection,
+    naming: Naming,
+    *,
+    timeout: float,
+    in_flight_bytes: int = IN_FLIGHT_BYTES,
+) -> Store:
+    """Return the backend alone; see `open_stores`."""
+    return open_stores(connection, naming, timeout=timeout, in_flight_bytes=in_flight_bytes)[0]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.api import Naming, subjects_of
 from jetkv_gateway.jetstream.bucket_warnings import cluster_of, warnings_of
 from jetkv_gateway.jetstream.configs import marker_seconds, read_settings
 from jetkv_gateway.kv.buckets import MAX_HISTORY, BucketInfo
@@ -20,7 +20,7 @@ def unsuitable_reason(config: dict[str, Any]) -> str | None:
             "use the origin bucket, because a mirror stores the keys of its origin"
         )
     subjects = config.get("subjects") or []
-    if subjects != [f"$KV.{name[3:]}.>"]:
+    if subjects != [subjects_of(name)]:
         return f"stream {name} is not a KV bucket: its subjects are {', '.join(subjects) or 'none'}"
     if not 1 <= config.get("max_msgs_per_subject", -1) <= MAX_HISTORY:
         return f"stream {name} is not a KV bucket: its history is not 1 to {MAX_HISTORY}"
@@ -34,7 +34,7 @@ def _moved_keys_reason(config: dict[str, Any]) -> str | None:
     """
     transform = config.get("subject_transform") or {}
     source, target = transform.get("src") or ">", transform.get("dest")
-    if not target or source == target or not overlap(source, f"$KV.{config['name'][3:]}.>"):
+    if not target or source == target or not overlap(source, subjects_of(config["name"])):
         return None
     return (
         f"stream {config['name']} moves keys: its subject_transform stores {source} as {target}, "

@@ -47,6 +47,7 @@ class Verb(StrEnum):
     API_DESCRIPTION = "api description"
     IDENTITY = "identity"
     METRICS = "metrics"
+    TOKENS = "manage tokens"
 
 
 class Extent(Enum):
@@ -56,6 +57,7 @@ class Extent(Enum):
     ANY_KEY = "any key of the bucket"
     ALL_KEYS = "all keys of the bucket"
     NO_BUCKET = "anything"
+    EVERYTHING = "everything: the scope *:*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ NEEDS: Mapping[Verb, Need] = {
     Verb.BUCKET_INFO: Need(_READ, Extent.ANY_KEY),
     Verb.API_DESCRIPTION: Need((), Extent.NO_BUCKET),
     Verb.IDENTITY: Need((), Extent.NO_BUCKET),
+    Verb.TOKENS: Need((), Extent.EVERYTHING),
     Verb.METRICS: Need((ScopeVerb.METRICS,), Extent.NO_BUCKET),
 }
 """The scopes that each verb of a route takes."""
@@ -131,6 +134,8 @@ def is_allowed(
     need = NEEDS[verb]
     if need.extent is _KEY:
         return bucket is not None and grants.allows(need.verbs[0], bucket, key)
+    if need.extent is Extent.EVERYTHING:
+        return grants is FULL
     if not need.verbs:
         return True
     if bucket is None:

@@ -8,10 +8,13 @@
     ├── PermissionDenied       403
     ├── NotFound               404  no such route
     │   ├── BucketNotFound     404
-    │   └── KeyNotFound        404
+    │   ├── KeyNotFound        404
+    │   └── TokenNotFound      404
     ├── MethodNotAllowed       405
     ├── RequestTooSlow         408  a head or body that makes no progress
     ├── BucketExists           409
+    ├── TokenExists            409  the name is in use
+    ├── TokenKept              409  a token that cannot be withdrawn here
     ├── BucketUnsuitable       409  the configuration of the bucket does not allow this
     ├── BucketProtected        409  it cannot be deleted before the protection is removed
     ├── CannotBeChanged        409  NATS cannot change this setting of a bucket
@@ -94,6 +97,9 @@ __all__ = [
     "Resync",
     "RevisionMismatch",
     "SlowConsumer",
+    "TokenExists",
+    "TokenKept",
+    "TokenNotFound",
     "TooManyRequests",
     "Unauthenticated",
     "Unavailable",
@@ -169,6 +175,12 @@ class KeyNotFound(NotFound):
     text = "key not found"
 
 
+class TokenNotFound(NotFound):
+    """Raised when no token has the name."""
+
+    text = "token not found"
+
+
 class WatchEnded(GatewayError):
     """Raised when a watch cannot keep its promises; the reader has to start again."""
 
@@ -211,6 +223,22 @@ class BucketExists(GatewayError):
     status = 409
     code = "already_exists"
     text = "bucket already exists"
+
+
+class TokenExists(GatewayError):
+    """Raised when a token to create has the name of another one."""
+
+    status = 409
+    code = "already_exists"
+    text = "token already exists"
+
+
+class TokenKept(GatewayError):
+    """Raised when a token cannot be withdrawn; the text says why."""
+
+    status = 409
+    code = "failed_precondition"
+    text = "the token cannot be withdrawn"
 
 
 class BucketUnsuitable(GatewayError):

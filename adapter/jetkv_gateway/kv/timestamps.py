@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from functools import lru_cache
 
-__all__ = ["nanoseconds_of", "rfc3339"]
+__all__ = ["nanoseconds_of", "rfc3339", "rfc3339_second"]
 
 _SECOND = 1_000_000_000
 
@@ -14,6 +14,11 @@ def rfc3339(nanoseconds: int) -> str:
     if not rest:
         return _second(seconds) + "Z"
     return f"{_second(seconds)}.{rest:09d}".rstrip("0") + "Z"
+
+
+def rfc3339_second(seconds: float) -> str:
+    """Return a time since 1970 as text, without a fraction."""
+    return _second(int(seconds)) + "Z"
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,95 @@
+"""Builds what finds out who calls, from the settings."""
+
+import asyncio
+from dataclasses import dataclass
+
+from jetkv_gateway.auth.authenticator import Authenticator, Chain, Link, NoAuth
+from jetkv_gateway.auth.tickets import Tickets
+from jetkv_gateway.auth.token_admin import TokenAdmin
+from jetkv_gateway.auth.token_bucket import TokenBucket
+from jetkv_gateway.auth.token_file import TokenFile
+from jetkv_gateway.auth.token_logins import TokenLogins
+from jetkv_gateway.auth.token_uses import TokenUses
+from jetkv_gateway.kv.token_store import TokenStore
+from jetkv_gateway.settings import AuthMode, Settings
+
+__all__ = ["Callers", "authenticator_for"]
+
+
+def authenticator_for(settings: Settings) -> Authenticator:
+    """Return the authenticator that the settings select. It knows no bucket yet.
+
+    Raises:
+        TokenFileError: the token file cannot be used.
+    """
+    links: list[Link] = []
+    if settings.auth is not None and AuthMode.TOKENS in settings.auth:
+        file = None if settings.auth_tokens is None else TokenFile(settings.auth_tokens)
+        links.append(TokenLogins(file))
+    return Chain(links) if links else NoAuth()
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Finds out who calls.
+
+    Attributes:
+        bucket: the tokens in NATS; None if the gateway has none.
+        admin, tickets, uses: None without `bucket`, and `admin` and `uses` if tokens are no kind of
+            credential here.
+    """
+
+    authenticator: Authenticator
+    bucket: TokenBucket | None = None
+    admin: TokenAdmin | None = None
+    tickets: Tickets | None = None
+    uses: TokenUses | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, authenticator: Authenticator, store: TokenStore) -> "Callers":
+        """Join an authenticator with the bucket of tokens."""
+        if not isinstance(authenticator, Chain) or not settings.token_bucket:
+            return cls(authenticator)
+        bucket = TokenBucket(store, settings.token_stale_seconds)
+        logins = authenticator.tokens
+        tickets = Tickets(lambda: bucket.ticket_key, logins)
+        if logins is None:
+            return cls(authenticator, bucket, tickets=tickets)
+        logins.bucket = bucket
+        uses = TokenUses(logins, bucket)
+        admin = TokenAdmin(logins.file, bucket, uses)
+        return cls(authenticator, bucket, admin, tickets, uses)
+
+    @property
+    def issue(self) -> str | None:
+        """Why the gateway cannot tell its callers apart now, in a text that everybody may see.
+
+        If NATS refuses the access to the bucket, and there is a file of tokens, that is a warning
+        only: the gateway works as if there were no bucket.
+        """
+        bucket = self.bucket
+        if bucket is None or not bucket.stale:
+            return None
+        logins = self.authenticator.tokens if isinstance(self.authenticator, Chain) else None
+        if bucket.refused and logins is not None and logins.file is not None:
+            return None
+        return bucket.problem or "the tokens of the bucket have not been read yet"
+
+    @property
+    def problem(self) -> str | None:
+        """Another problem, in a text that everybody may see."""
+        return self.authenticator.problem
+
+    def start(self) -> None:
+        """Follow the tokens until `close`."""
+        for one in (self.bucket, self.uses):
+            if one is not None:
+                one.start()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until the tokens are known, at most `seconds`."""
+        if self.bucket is not None:
+            await self.bucket.wait_loaded(seconds)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(one.close() for one in (self.uses, self.bucket) if one is not None))
