@@ -78,6 +78,7 @@ class Call:
         pending: finds that out, if it takes I/O; until then, `principal` may do nothing.
         body_limit: the largest body, in bytes. With 0, the body is read and dropped.
         began: when the head was complete, by `time.perf_counter`.
+        on_end: called with the arguments of `request_ended` besides that event, or None.
         streamed: the status of an answer in parts whose end is not reported yet, or 0.
         reason: the text of the error that was the answer, or None.
         subjects: what the request is about, for the audit log, if its path does not say so.
@@ -92,6 +93,7 @@ class Call:
         "lines",
         "method",
         "names",
+        "on_end",
         "parameters",
         "path",
         "pending",
@@ -140,9 +142,11 @@ class Call:
             request_id = _NEW_ID % next(_numbers)
         self.request_id = request_id
         self.lines = b"x-request-id: %s\r\n" % request_id
+        self.on_end: RequestEvent | None = None
         began = EVENTS.request_began
         if began is not None:
-            self.lines += began(headers)
+            lines, self.on_end = began(headers)
+            self.lines += lines
         elif b"traceparent" in headers:
             self.lines += echo_traceparent(headers[b"traceparent"])
 
@@ -267,6 +271,8 @@ class Call:
             )
         if EVENTS.audited is not None:
             report_audit(self, status)
+        if self.on_end is not None:
+            self._report(self.on_end, status)
         request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
@@ -310,8 +316,9 @@ class Call:
     def _report_end(self, status: int) -> None:
         if EVENTS.audited is not None:
             report_audit(self, status)
-        if EVENTS.request_ended is not None:
-            self._report(EVENTS.request_ended, status)
+        for event in (EVENTS.request_ended, self.on_end):
+            if event is not None:
+                self._report(event, status)
 
     def _report(self, event: RequestEvent, status: int) -> None:
         match = self.request.match

@@ -32,7 +32,7 @@ from jetkv_gateway.jetstream.request_errors import (
 )
 from jetkv_gateway.jetstream.wire import Violation
 from jetkv_gateway.stepping import Pending
-from jetkv_gateway.telemetry.events import EVENTS
+from jetkv_gateway.telemetry.events import EVENTS, NatsCallEvent
 
 __all__ = [
     "HEADER_RESERVE",
@@ -77,11 +77,11 @@ class Request(Pending[Reply]):
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
 
-    `operation` is the label of metrics; `began` is the time by `time.perf_counter`, or 0; `noted`
-    belongs to the listener of `nats_call_began`.
+    `operation` is the label of metrics; `began` is the time by `time.perf_counter`, or 0; `on_end`
+    is what `nats_call_began` returned.
     """
 
-    __slots__ = ("_mux", "began", "deadline", "noted", "operation", "subject", "token")
+    __slots__ = ("_mux", "began", "deadline", "on_end", "operation", "subject", "token")
 
     def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
         # The body of `Pending.__init__`, inlined to save a call per request.
@@ -94,7 +94,7 @@ class Request(Pending[Reply]):
         self.token: bytes | None = None
         self.began = 0.0
         self.operation = "other"
-        self.noted: object = None
+        self.on_end: NatsCallEvent | None = None
 
     def forgotten(self) -> None:
         self._mux.forget(self)
@@ -173,11 +173,12 @@ class Multiplexer:
         if len(subject) > MAX_SUBJECT:
             raise unsent(PayloadTooLarge)
         request = kind(self, subject, self._loop.time() + timeout)
-        if EVENTS.nats_call_ended is not None:
+        began = EVENTS.nats_call_began
+        if began is not None or EVENTS.nats_call_ended is not None:
             request.began = time.perf_counter()
             request.operation = operation
-            if EVENTS.nats_call_began is not None:
-                request.noted = EVENTS.nats_call_began(operation)
+            if began is not None:
+                request.on_end = began()
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if protocol.full:
@@ -400,10 +401,13 @@ class Multiplexer:
         elif headers and not data and headers.startswith(NO_RESPONDERS):
             _fail(request, NoResponders, ())
         else:
-            ended = EVENTS.nats_call_ended
-            if ended is not None and request.began:
+            if request.began:
                 seconds = time.perf_counter() - request.began
-                ended(request.operation, seconds, None, request.noted)
+                ended = EVENTS.nats_call_ended
+                if ended is not None:
+                    ended(request.operation, seconds, None)
+                if request.on_end is not None:
+                    request.on_end(request.operation, seconds, None)
                 request.began = 0.0
             # `Reply(data, headers)` without a Python call, to save time per request.
             request.end(tuple.__new__(Reply, (data, headers)))
@@ -436,8 +440,10 @@ class Multiplexer:
 
 
 def _fail(request: Request, kind: type[RequestFailed], args: tuple[str, ...]) -> None:
-    if EVENTS.nats_call_ended is not None and request.began:
+    if request.began:
         seconds = time.perf_counter() - request.began
-        EVENTS.nats_call_ended(request.operation, seconds, kind.kind, request.noted)
+        for ended in (EVENTS.nats_call_ended, request.on_end):
+            if ended is not None:
+                ended(request.operation, seconds, kind.kind)
         request.began = 0.0
     request.fail(kind(*args))

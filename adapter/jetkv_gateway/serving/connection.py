@@ -268,10 +268,11 @@ class BaseConnection(asyncio.Protocol):
     ) -> None:
         """Report the end of an incomplete request."""
         match = None if request is None else request.match
-        # The span of a request belongs to the request's context.
+        # The trace that the log names belongs to the request's context.
         run = Context().run if request is None else request.context.run
         names = () if self._call is None else self._call.names
-        for event in (EVENTS.request_failed, EVENTS.request_ended):
+        on_end = None if self._call is None else self._call.on_end
+        for event in (EVENTS.request_failed, EVENTS.request_ended, on_end):
             if event is not None:
                 run(
                     event,

@@ -17,18 +17,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-__all__ = ["EVENTS", "Events", "RequestEvent"]
+__all__ = ["EVENTS", "Events", "NatsCallEvent", "RequestEvent"]
 
 _ASKS = ("request_began", "nats_call_began", "write_context")
 
 RequestEvent = Callable[[str, str | None, int, float, bytes, str | None, str | None], None]
+NatsCallEvent = Callable[[str, float, str | None], None]
 
 
 class Events:
     """The events, each with the arguments that its listeners get.
 
     Attributes:
-        request_began: asks for header lines of the answer: the headers of the request. It comes
+        request_began: asks for header lines of the answer, and for what is called with the
+            arguments of `request_ended` at the end, or None: the headers of the request. It comes
             in the context that the whole request runs in.
         request_ended: an HTTP request was answered: method, route's template or None, status,
             seconds since its head was complete, request id, the reason of an error or None, and
@@ -46,9 +48,10 @@ class Events:
         audit_dropped: records of the audit log were lost: `queue_full` or `write_failed`, and how
             many.
         audit_write_failed: a write of the audit log failed, and is tried again.
-        nats_call_began: asks for an object that `nats_call_ended` gets: the operation.
-        nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, the kind
-            of the failure or None, and what `nats_call_began` returned or None.
+        nats_call_began: asks for what is called with the arguments of `nats_call_ended` at the
+            end, or None.
+        nats_call_ended: a request to NATS got its reply, or failed: operation, seconds, and the
+            kind of the failure or None.
         nats_failed: a request to NATS failed before it was sent, or got an error as its reply: the
             kind.
         nats_reconnected: there is a connection to NATS again.
@@ -93,7 +96,7 @@ class Events:
         "write_context",
     )
 
-    request_began: Callable[[Mapping[bytes, bytes]], bytes] | None
+    request_began: Callable[[Mapping[bytes, bytes]], tuple[bytes, RequestEvent | None]] | None
     request_ended: RequestEvent | None
     request_failed: RequestEvent | None
     request_refused: Callable[[str], None] | None
@@ -101,8 +104,8 @@ class Events:
     audit_dropped: Callable[[str, int], None] | None
     audit_write_failed: Callable[[], None] | None
     handshake_failed: Callable[[str], None] | None
-    nats_call_began: Callable[[str], object] | None
-    nats_call_ended: Callable[[str, float, str | None, object], None] | None
+    nats_call_began: Callable[[], NatsCallEvent | None] | None
+    nats_call_ended: NatsCallEvent | None
     nats_failed: Callable[[str], None] | None
     nats_reconnected: Callable[[], None] | None
     retried: Callable[[int], None] | None

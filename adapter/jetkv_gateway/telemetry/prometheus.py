@@ -239,9 +239,7 @@ class PrometheusListener:
         cells[at + bisect_left(BUCKETS, seconds)] += 1.0
         cells[at + _SUM] += seconds
 
-    def nats_call_ended(
-        self, operation: str, seconds: float, failure: str | None, _call: object
-    ) -> None:
+    def nats_call_ended(self, operation: str, seconds: float, failure: str | None) -> None:
         cells, at = self._cells, self._operations.get(operation, self._other)
         cells[at + bisect_left(BUCKETS, seconds)] += 1.0
         cells[at + _SUM] += seconds

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jetkv_gateway.telemetry.trace_context import CURRENT
+from jetkv_gateway.telemetry.trace_context import current_trace_id
 
 __all__ = ["REQUEST_FIELDS", "RequestLogMode", "request_log"]
 
@@ -88,14 +88,14 @@ def _log_request(
     level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
     if not _log.isEnabledFor(level):
         return
-    trace = CURRENT.get()
+    trace_id = current_trace_id()
     fields = {
         "request_id": request_id.decode("ascii"),
         "method": method or "-",
         "route": route or "-",
         "status": status,
         "milliseconds": round(seconds * 1000, 3),
-        **({} if trace is None else {"trace_id": trace.trace_id.decode("ascii")}),
+        **({} if trace_id is None else {"trace_id": trace_id}),
         **({} if reason is None else {"reason": reason}),
     }
     _log.log(

@@ -11,9 +11,11 @@ request.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from jetkv_gateway.telemetry.events import NatsCallEvent, RequestEvent
 from jetkv_gateway.telemetry.sampling import Sampling
 from jetkv_gateway.telemetry.trace_context import (
     CURRENT,
@@ -22,17 +24,10 @@ from jetkv_gateway.telemetry.trace_context import (
     read_traceparent,
 )
 
-__all__ = ["NatsCall", "Recorder", "SpanData", "TraceListener", "TraceMessages"]
+__all__ = ["Recorded", "Recorder", "SpanData", "TraceListener", "TraceMessages"]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SERVER_ERROR = 500
-
-
-class NatsCall(NamedTuple):
-    """A request to NATS that is under way, as a part of a recorded request."""
-
-    of: TraceContext
-    span_id: bytes
 
 
 @dataclass(slots=True)
@@ -87,26 +82,29 @@ class TraceListener:
         self._on_recorded = on_recorded
         self._random = Random().getrandbits  # noqa: S311 - ids are no secrets
 
-    def request_began(self, headers: Mapping[bytes, bytes]) -> bytes:
-        ids = b"%048x" % self._random(192)
-        trace_id, span_id = ids[:32], ids[32:]
+    def request_began(self, headers: Mapping[bytes, bytes]) -> tuple[bytes, RequestEvent | None]:
         parent = None
         if b"traceparent" in headers:
             parent = read_traceparent(headers[b"traceparent"])
         if parent is None:
-            recorded = self._records(int(trace_id[16:], 16), None)
-            context = TraceContext(trace_id, span_id, recorded)
+            number = self._random(128)
+            recorded = self._records(number, None)
+            traceparent = b"00-%032x-%016x-0%d" % (number, self._random(64), recorded)
         else:
             trace_id = parent.trace_id
             recorded = self._records(int(trace_id[16:], 16), parent.sampled)
-            context = TraceContext(trace_id, span_id, recorded, parent)
-            if recorded:
-                context.trace_state = headers.get(b"tracestate", b"")
+            traceparent = b"00-%b-%016x-0%d" % (trace_id, self._random(64), recorded)
+        lines = b"traceparent: %b\r\n" % traceparent
+        if not recorded:
+            CURRENT.set(traceparent)
+            return lines, None
+        context = TraceContext(traceparent, parent, headers.get(b"tracestate", b""))
         CURRENT.set(context)
-        return b"traceparent: 00-%s-%s-0%d\r\n" % (trace_id, span_id, recorded)
+        return lines, partial(self._end_request, context)
 
-    def request_ended(
+    def _end_request(
         self,
+        context: TraceContext,
         method: str,
         route: str | None,
         status: int,
@@ -115,12 +113,7 @@ class TraceListener:
         reason: str | None,
         _bucket: str | None,
     ) -> None:
-        context = CURRENT.get()
-        if context is None or context.ended:
-            return
         context.ended = True
-        if not context.recorded:
-            return
         now = time.time_ns()
         attributes: dict[str, str | int] = {
             "http.request.method": method if method in _METHODS else "_OTHER",
@@ -135,7 +128,8 @@ class TraceListener:
         if status >= _SERVER_ERROR:
             attributes["error.type"] = str(status)
             error = reason or ""
-        attributes.update(context.notes)
+        if context.notes is not None:
+            attributes.update(context.notes)
         parent = context.parent
         self._record(
             SpanData(
@@ -149,23 +143,21 @@ class TraceListener:
                 now,
                 attributes,
                 error,
-                context.trace_state,
+                b"" if parent is None else context.trace_state,
             )
         )
         if self._on_recorded is not None:
             self._on_recorded(method, route, seconds, context)
 
-    def nats_call_began(self, _operation: str) -> NatsCall | None:
+    def nats_call_began(self) -> NatsCallEvent | None:
         context = CURRENT.get()
-        if context is None or not context.recorded or context.ended:
+        if not isinstance(context, TraceContext) or context.ended:
             return None
-        return NatsCall(context, b"%016x" % self._random(64))
+        return partial(self._end_nats_call, context)
 
-    def nats_call_ended(
-        self, operation: str, seconds: float, failure: str | None, call: object
+    def _end_nats_call(
+        self, context: TraceContext, operation: str, seconds: float, failure: str | None
     ) -> None:
-        if not isinstance(call, NatsCall):
-            return
         now = time.time_ns()
         attributes: dict[str, str | int] = {
             "messaging.system": "nats",
@@ -177,15 +169,15 @@ class TraceListener:
             SpanData(
                 f"nats {operation}",
                 "client",
-                call.of.trace_id,
-                call.span_id,
-                call.of.span_id,
+                context.trace_id,
+                b"%016x" % self._random(64),
+                context.span_id,
                 False,
                 now - int(seconds * 1e9),
                 now,
                 attributes,
                 failure,
-                call.of.trace_state,
+                b"" if context.parent is None else context.trace_state,
             )
         )
 
@@ -206,7 +198,8 @@ class TraceListener:
         links = [write]
         watch = CURRENT.get()
         if watch is not None:
-            links.append(Parent(watch.trace_id, watch.span_id, watch.recorded))
+            named = read_traceparent(watch if isinstance(watch, bytes) else watch.traceparent)
+            links += [named] if named is not None else []
         self._record(
             SpanData(
                 "watch frame",
@@ -224,8 +217,8 @@ class TraceListener:
 
     def _note(self, name: str, value: str | int) -> None:
         context = CURRENT.get()
-        if context is not None and context.recorded:
-            context.notes[name] = value
+        if isinstance(context, TraceContext):
+            context.notes = {**(context.notes or {}), name: value}
 
 
 class TraceMessages:
@@ -233,4 +226,6 @@ class TraceMessages:
 
     def write_context(self) -> bytes | None:
         context = CURRENT.get()
-        return None if context is None or context.ended else context.traceparent
+        if isinstance(context, TraceContext):
+            return None if context.ended else context.traceparent
+        return context
