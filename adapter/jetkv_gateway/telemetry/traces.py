@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from random import Random
+from os import urandom
 from typing import Protocol
 
 from jetkv_gateway.telemetry.events import NatsCallEvent, RequestEvent
@@ -28,6 +28,8 @@ __all__ = ["Recorded", "Recorder", "SpanData", "TraceListener", "TraceMessages"]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SERVER_ERROR = 500
+_MADE = 64
+_IN_LINE = slice(len("traceparent: "), -len("\r\n"))
 
 
 @dataclass(slots=True)
@@ -72,35 +74,68 @@ class TraceListener:
 
     Args:
         on_recorded: called with method, route, seconds and span of each recorded request.
+        in_messages: whether `TraceMessages` listens too.
     """
 
     def __init__(
-        self, recorder: Recorder, sampling: Sampling, on_recorded: Recorded | None = None
+        self,
+        recorder: Recorder,
+        sampling: Sampling,
+        on_recorded: Recorded | None = None,
+        *,
+        in_messages: bool = False,
     ) -> None:
         self._record = recorder.record
         self._records = sampling.records
         self._on_recorded = on_recorded
-        self._random = Random().getrandbits  # noqa: S311 - ids are no secrets
+        self._in_messages = in_messages
+        # Made in advance: one with its sampling at a time would take three times as long.
+        self._made: list[bytes | tuple[bytes, None]] = []
+        self._span_ids: list[bytes] = []
 
     def request_began(self, headers: Mapping[bytes, bytes]) -> tuple[bytes, RequestEvent | None]:
         parent = None
         if b"traceparent" in headers:
             parent = read_traceparent(headers[b"traceparent"])
         if parent is None:
-            number = self._random(128)
-            recorded = self._records(number, None)
-            traceparent = b"00-%032x-%016x-0%d" % (number, self._random(64), recorded)
-        else:
-            trace_id = parent.trace_id
-            recorded = self._records(int(trace_id[16:], 16), parent.sampled)
-            traceparent = b"00-%b-%016x-0%d" % (trace_id, self._random(64), recorded)
+            made = self._made
+            if not made:
+                self._make()
+            one = made.pop()
+            if isinstance(one, bytes):
+                context = TraceContext(one[_IN_LINE], None, b"")
+                CURRENT.set(context)
+                return one, partial(self._end_request, context)
+            if self._in_messages:
+                CURRENT.set(one[0][_IN_LINE])
+            return one
+        trace_id, _, sampled = parent
+        recorded = self._records(int(trace_id[16:], 16), sampled)
+        traceparent = b"00-%b-%b-0%d" % (trace_id, self._new_span_id(), recorded)
         lines = b"traceparent: %b\r\n" % traceparent
-        if not recorded:
+        if recorded:
+            context = TraceContext(traceparent, parent, headers.get(b"tracestate", b""))
+            CURRENT.set(context)
+            return lines, partial(self._end_request, context)
+        if self._in_messages:
             CURRENT.set(traceparent)
-            return lines, None
-        context = TraceContext(traceparent, parent, headers.get(b"tracestate", b""))
-        CURRENT.set(context)
-        return lines, partial(self._end_request, context)
+        return lines, None
+
+    def _make(self) -> None:
+        """Make the lines of the next requests without a parent, bytes for those to record."""
+        digits, records, add = urandom(24 * _MADE).hex().encode(), self._records, self._made.append
+        for at in range(0, len(digits), 48):
+            ids = digits[at : at + 32], digits[at + 32 : at + 48]
+            if records(int(ids[0][16:], 16), None):
+                add(b"traceparent: 00-%b-%b-01\r\n" % ids)
+            else:
+                add((b"traceparent: 00-%b-%b-00\r\n" % ids, None))
+
+    def _new_span_id(self) -> bytes:
+        if not self._span_ids:
+            digits = urandom(8 * _MADE).hex().encode()
+            self._span_ids += [digits[at : at + 16] for at in range(0, len(digits), 16)]
+        return self._span_ids.pop()
 
     def _end_request(
         self,
@@ -170,7 +205,7 @@ class TraceListener:
                 f"nats {operation}",
                 "client",
                 context.trace_id,
-                b"%016x" % self._random(64),
+                self._new_span_id(),
                 context.span_id,
                 False,
                 now - int(seconds * 1e9),
@@ -205,7 +240,7 @@ class TraceListener:
                 "watch frame",
                 "producer",
                 write.trace_id,
-                b"%016x" % self._random(64),
+                self._new_span_id(),
                 write.span_id,
                 True,
                 now,

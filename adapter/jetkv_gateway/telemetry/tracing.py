@@ -95,7 +95,9 @@ class Tracing:
         if sampling.problem:
             _log.warning("%s", sampling.problem)
         self._exports = Exports(exporter, __version__)
-        listeners: list[object] = [TraceListener(self._exports, sampling, self._on_recorded)]
+        listeners: list[object] = [
+            TraceListener(self._exports, sampling, self._on_recorded, in_messages=self._in_messages)
+        ]
         return [*listeners, TraceMessages()] if self._in_messages else listeners
 
     async def close(self) -> None:
