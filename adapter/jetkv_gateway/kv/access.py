@@ -109,6 +109,7 @@ class Principal:
             Empty with auth off.
         expires_at: when the credential expires, in seconds since 1970; None if it does not.
         requests_per_second: the rate that the credential allows; None without a limit of its own.
+        proof: what the credential was checked with, for `auth/` alone.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Principal:
     identity: bytes = b""
     expires_at: float | None = None
     requests_per_second: int | None = None
+    proof: bytes = b""
 
 
 ANONYMOUS = Principal("anonymous", "none", FULL)
