@@ -11,7 +11,7 @@ from jetkv_gateway.auth.token_file import TokenFile
 from jetkv_gateway.auth.token_logins import TokenLogins
 from jetkv_gateway.auth.token_uses import TokenUses
 from jetkv_gateway.kv.token_store import TokenStore
-from jetkv_gateway.settings import AuthMode, Settings
+from jetkv_gateway.settings import AuthMode, Settings, SettingsError
 
 __all__ = ["Callers", "authenticator_for"]
 
@@ -21,12 +21,45 @@ def authenticator_for(settings: Settings) -> Authenticator:
 
     Raises:
         TokenFileError: the token file cannot be used.
+        SettingsError: JWTs are not installed, or their keys cannot be used.
     """
     links: list[Link] = []
     if settings.auth is not None and AuthMode.TOKENS in settings.auth:
         file = None if settings.auth_tokens is None else TokenFile(settings.auth_tokens)
         links.append(TokenLogins(file))
+    if settings.auth is not None and AuthMode.JWT in settings.auth:
+        links.append(_jwt_logins(settings))
     return Chain(links) if links else NoAuth()
+
+
+def _jwt_logins(settings: Settings) -> Link:
+    try:
+        # Only a gateway with JWTs needs what this imports.
+        from jetkv_gateway.auth.jwt_keys import KeyFile, KeyFileError, KeyUrl
+        from jetkv_gateway.auth.jwt_logins import JwtLogins
+        from jetkv_gateway.auth.jwts import JwtRules
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f'--auth jwt needs {error.name}: pip install "jetkv[gateway,jwt]"'
+        ) from error
+    settings.check_jwt()
+    assert settings.jwt_issuer is not None, "checked above"
+    assert settings.jwt_keys is not None, "checked above"
+    rules = JwtRules(
+        settings.jwt_issuer,
+        tuple(settings.jwt_audience),
+        settings.jwt_scopes_claim,
+        settings.jwt_name_claim,
+        settings.jwt_leeway,
+    )
+    file = settings.jwt_key_file
+    if file is None:
+        refresh, stale = settings.jwt_refresh_seconds, settings.jwt_stale_seconds
+        return JwtLogins(rules, KeyUrl(settings.jwt_keys, refresh, stale))
+    try:
+        return JwtLogins(rules, KeyFile(file))
+    except KeyFileError as error:
+        raise SettingsError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +114,8 @@ class Callers:
         return self.authenticator.problem
 
     def start(self) -> None:
-        """Follow the tokens until `close`."""
+        """Follow the tokens and keys until `close`."""
+        self.authenticator.start()
         for one in (self.bucket, self.uses):
             if one is not None:
                 one.start()
@@ -92,4 +126,5 @@ class Callers:
             await self.bucket.wait_loaded(seconds)
 
     async def close(self) -> None:
+        await self.authenticator.close()
         await asyncio.gather(*(one.close() for one in (self.uses, self.bucket) if one is not None))

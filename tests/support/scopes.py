@@ -36,6 +36,10 @@ class ScopesAreTokens:
     def current(self, principal: Principal) -> Principal:
         return principal
 
+    def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
     def authenticate(self, authorization: bytes | None) -> Principal:
         scheme, _, given = (authorization or b"Bearer " + self._default.encode()).partition(b" ")
         if scheme != b"Bearer":

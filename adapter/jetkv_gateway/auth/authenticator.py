@@ -1,5 +1,6 @@
 """How the gateway finds out who calls, whatever kind of credential the caller has."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -65,6 +66,12 @@ class Link(Protocol):
         """
         ...
 
+    def start(self) -> None:
+        """Do what has to be done in the background, until `close`."""
+        ...
+
+    async def close(self) -> None: ...
+
 
 class Authenticator(Protocol):
     """Identifies the caller of a request."""
@@ -101,6 +108,12 @@ class Authenticator(Protocol):
         """As in `Link`, for the caller of an open watch or a long listing."""
         ...
 
+    def start(self) -> None:
+        """As in `Link`."""
+        ...
+
+    async def close(self) -> None: ...
+
 
 class NoAuth:
     """Lets everybody in. A credential is ignored (docs/http-api.md#authentication)."""
@@ -116,6 +129,10 @@ class NoAuth:
 
     def current(self, principal: Principal) -> Principal:
         return principal
+
+    def start(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Chain:
@@ -160,3 +177,10 @@ class Chain:
             if found is not None:
                 return found
         return None
+
+    def start(self) -> None:
+        for link in self._links:
+            link.start()
+
+    async def close(self) -> None:
+        await asyncio.gather(*(link.close() for link in self._links))

@@ -117,6 +117,12 @@ class JwtLogins:
         known = principal.proof in self.keys.keys().fingerprints
         return principal if known else None
 
+    def start(self) -> None:
+        self.keys.start()
+
+    async def close(self) -> None:
+        await self.keys.close()
+
 
 class _UnknownKey(Unauthenticated):
     """No key of the issuer fits."""

@@ -49,14 +49,23 @@ class Key:
 
 
 class KeySet:
-    """The keys of an issuer."""
+    """The keys of an issuer.
 
-    def __init__(self, keys: list[Key]) -> None:
+    Args:
+        content: what they were read from.
+    """
+
+    def __init__(self, keys: list[Key], content: bytes = b"") -> None:
         self._keys = keys
+        self._content = content
         self.fingerprints = frozenset([key.fingerprint for key in keys])
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker gets the keys of the main process, but keys of OpenSSL cannot be sent.
+        return (parse_key_set, (self._content,)) if self._content else (KeySet, ([],))
 
     def find(self, kid: str | None, algorithm: str) -> list[Key]:
         """Return the keys that may have signed a token.
@@ -90,7 +99,7 @@ def parse_key_set(content: bytes) -> KeySet:
     keys = list(_usable(entries))
     if not keys:
         raise KeySetError("it has no public key for RS256, ES256 or EdDSA")
-    return KeySet(keys)
+    return KeySet(keys, content)
 
 
 def _usable(entries: list[Any]) -> Iterator[Key]:

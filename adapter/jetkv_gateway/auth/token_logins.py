@@ -114,3 +114,7 @@ class TokenLogins:
         if token is None or (token.expires_at is not None and token.expires_at <= time()):
             return None
         return token.principal
+
+    def start(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -4,11 +4,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from jetkv_gateway.configuration.about import About, Panel
 from jetkv_gateway.configuration.errors import SettingsError
+from jetkv_gateway.configuration.jwt import JwtSettings
 from jetkv_gateway.configuration.types import split_words
 
 __all__ = ["AccessSettings", "AuthMode"]
@@ -17,6 +18,7 @@ __all__ = ["AccessSettings", "AuthMode"]
 class AuthMode(StrEnum):
     OFF = "off"
     TOKENS = "tokens"
+    JWT = "jwt"
 
 
 def _check_modes(modes: tuple[AuthMode, ...] | None) -> tuple[AuthMode, ...] | None:
@@ -27,7 +29,7 @@ def _check_modes(modes: tuple[AuthMode, ...] | None) -> tuple[AuthMode, ...] | N
     return None if modes is None else tuple(dict.fromkeys(modes))
 
 
-class AccessSettings(BaseModel):
+class AccessSettings(JwtSettings):
     """A part of `Settings`."""
 
     auth: Annotated[
@@ -35,7 +37,7 @@ class AccessSettings(BaseModel):
         NoDecode,
         BeforeValidator(split_words),
         AfterValidator(_check_modes),
-        About(Panel.ACCESS, "Who may call: everybody (off) or tokens. Required."),
+        About(Panel.ACCESS, "Who may call: everybody (off), or tokens, jwt, or both. Required."),
     ] = None
     auth_tokens: Annotated[
         Path | None,
@@ -67,3 +69,5 @@ class AccessSettings(BaseModel):
             )
         if AuthMode.TOKENS in self.auth and self.auth_tokens is None and not self.token_bucket:
             raise SettingsError("--auth tokens needs --auth-tokens FILE or token_bucket")
+        if AuthMode.JWT in self.auth:
+            self.check_jwt()
