@@ -18,6 +18,7 @@ from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.batch import BatchHandlers
 from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
 from jetkv_gateway.http.call import Handler
+from jetkv_gateway.http.caller_limits import CallerLimits, RateLimits
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.health import HealthHandlers
 from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
@@ -58,6 +59,7 @@ __all__ = ["build", "factory", "gateway", "listener_tls", "server_options"]
 
 _log = logging.getLogger("jetkv")
 
+_NO_RATES = RateLimits()
 _START_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
 _WATCHES_A_TURN = 16
@@ -194,6 +196,7 @@ def gateway(
             else None
         ),
         audit=audit,
+        rate_limits=settings.rate_limits(),
     )
 
 
@@ -210,6 +213,7 @@ def build(
     required: Sequence[str] = (),
     tracing: Tracing | None = None,
     audit: AuditLog | None = None,
+    rate_limits: RateLimits = _NO_RATES,
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
@@ -218,6 +222,7 @@ def build(
         required: buckets without which the gateway is not ready.
         tracing: makes traces, or None.
         audit: the audit log, or None if it is off.
+        rate_limits: of the callers.
     """
     if audit is not None:
         listeners = (*listeners, audit)
@@ -297,6 +302,7 @@ def build(
         origins=origins,
         authenticator=authenticator,
         tickets=callers.tickets,
+        limits=CallerLimits(rate_limits),
         reload=files.ask,
     )
     return built

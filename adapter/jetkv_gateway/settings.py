@@ -45,6 +45,7 @@ from jetkv_gateway.configuration.types import (
     Proxies,
     Words,
 )
+from jetkv_gateway.http.caller_limits import RateLimits
 from jetkv_gateway.jetstream.connection import NatsOptions
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES
 from jetkv_gateway.jetstream.servers import Server
@@ -197,6 +198,17 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
     max_watches_per_address: Annotated[
         int, Field(ge=0), About(Panel.LIMITS, "Watches of one client address, 0 = no limit.")
     ] = 2_000
+    max_watches_per_token: Annotated[
+        int, Field(ge=0), About(Panel.LIMITS, "Watches with one token, 0 = no limit.")
+    ] = 0
+    max_requests_per_second_per_address: Annotated[
+        int, Field(ge=0), About(Panel.LIMITS, "Requests a second of one address, 0 = no limit.")
+    ] = 0
+    max_requests_per_second_per_token: Annotated[
+        int,
+        Field(ge=0),
+        About(Panel.LIMITS, "The same with one token that has no rate of its own."),
+    ] = 0
     watch_queue: Annotated[
         int,
         Field(ge=16, le=1_000_000),
@@ -309,7 +321,14 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
         return WatchLimits(
             watches=self.max_watches,
             watches_per_address=self.max_watches_per_address,
+            watches_per_token=self.max_watches_per_token,
             queue=Limits(changes=self.watch_queue, bytes=self.watch_queue_bytes),
+        )
+
+    def rate_limits(self) -> RateLimits:
+        """Return how many requests a second a caller may send."""
+        return RateLimits(
+            self.max_requests_per_second_per_address, self.max_requests_per_second_per_token
         )
 
     def admission_limits(self) -> AdmissionLimits:

@@ -24,6 +24,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_THIS_MACHINE = frozenset({"", "127.0.0.1", "::1"})
 _DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
@@ -71,6 +72,7 @@ class AsgiRequest:
         self.version: str = scope.get("http_version", "1.1")
         client = scope.get("client")
         self.client: str = client[0] if client else ""
+        self.limited = self.client not in _THIS_MACHINE
         self.scheme: str = scope.get("scheme", "http")
         self.body = b""
         self.match = ROUTER.find(self.path)

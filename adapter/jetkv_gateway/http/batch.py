@@ -51,6 +51,8 @@ class BatchHandlers:
         name = idempotency_key(call.headers, call.principal.identity)
         command = read_batch(call.request.body, bucket, name)
         note_subjects(call, _subjects(command))
+        if call.rates:
+            call.charge(len(command.keys if isinstance(command, BatchGet) else command.ops))
         if isinstance(command, BatchGet):
             await self._get(call, command)
             return

@@ -12,6 +12,7 @@ from jetkv_gateway.auth.authenticator import Pending
 from jetkv_gateway.http.auditing import Subject, report_audit
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.paths import parse_query
+from jetkv_gateway.http.rates import Rate
 from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import JSON_BASE, Route
@@ -81,6 +82,7 @@ class Call:
         on_end: called with the arguments of `request_ended` besides that event, or None.
         streamed: the status of an answer in parts whose end is not reported yet, or 0.
         reason: the text of the error that was the answer, or None.
+        rates: the rates that the items of a batch count for.
         subjects: what the request is about, for the audit log, if its path does not say so.
     """
 
@@ -99,6 +101,7 @@ class Call:
         "pending",
         "principal",
         "query",
+        "rates",
         "reason",
         "request",
         "request_id",
@@ -116,6 +119,7 @@ class Call:
         self.streamed = 0
         self.reason: str | None = None
         self.subjects: tuple[Subject, ...] = ()
+        self.rates: tuple[Rate, ...] = ()
         self.principal = ANONYMOUS
         self.pending: Pending | None = None
         self.started = False
@@ -218,6 +222,16 @@ class Call:
         """
         if not self.lines.endswith(_FILTERED_LINE):
             self.lines += _FILTERED_LINE
+
+    def charge(self, requests: int) -> None:
+        """Count the items of a batch for the rates of its caller.
+
+        Raises:
+            TooManyRequests
+        """
+        now = time.perf_counter()
+        for rate in self.rates:
+            rate.take(requests, now)
 
     async def run_while_connected(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of `work`. Cancel it if the client leaves first.

@@ -16,6 +16,7 @@ from jetkv_gateway.auth.tickets import Tickets
 from jetkv_gateway.http.asgi import Receive, Scope, Send, run_lifespan, serve_request
 from jetkv_gateway.http.auth import socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Handler
+from jetkv_gateway.http.caller_limits import CallerLimits
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.paths import bucket_name, key_name, plain_name
 from jetkv_gateway.http.request import Request
@@ -31,6 +32,7 @@ from jetkv_gateway.kv.errors import (
     NotFound,
     OutcomeUnknown,
     TooManyRequests,
+    Unauthenticated,
     Unavailable,
     ValueTooLarge,
 )
@@ -62,6 +64,7 @@ class Gateway:
         handlers: one for each route, by its name.
         body_limits: the largest body in bytes, for each route that takes a body.
         lifespan: opens the gateway's resources at start and closes them at the end.
+        limits: of the callers.
         tickets: None if no URL can have one.
         reload: reads files again. The server calls it on a reload.
 
@@ -78,6 +81,7 @@ class Gateway:
         origins: AllowedOrigins,
         authenticator: Authenticator,
         tickets: Tickets | None = None,
+        limits: CallerLimits,
         reload: Callable[[], None],
     ) -> None:
         if handlers.keys() != ROUTER.names:
@@ -89,6 +93,7 @@ class Gateway:
         self._origins = origins
         self._authenticator = authenticator
         self._tickets = tickets
+        self._limits = limits
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,6 +114,11 @@ class Gateway:
                 self._answer_options(call)
                 return None
             self._resolve(call, request.match)
+        except Unauthenticated as error:
+            if b"authorization" in call.headers or call.request.is_websocket:
+                return call if self._limits.refuse_login(call, error) else None
+            call.fail(error)
+            return None
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             _answer_error(call, error)
             return None
@@ -120,8 +130,13 @@ class Gateway:
         Raises:
             GatewayError: the request is refused.
         """
-        if self._authenticator.required and (match is None or not match[0].public):
+        limits, private = self._limits, match is None or not match[0].public
+        if private and limits.per_address:
+            limits.check_address(call, match)
+        if private and self._authenticator.required:
             self._identify(call, match)
+            if limits.per_token or call.principal.requests_per_second is not None:
+                limits.check_token(call, match)
         if match is None:
             raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
         resource = match[0]
@@ -189,6 +204,7 @@ class Gateway:
             raise Unavailable("nobody can tell now who calls") from None
         route, match = call.route, call.request.match
         assert route is not None, "`begin` has found it"
+        self._limits.check_token(call, match)
         assert match is not None, "as above"
         if route.verb is not None:
             call.require(route.verb, *(call.names if match[0].of_bucket else ()))
@@ -223,13 +239,17 @@ class Gateway:
         """Answer the call that `begin` returned. `call.request.body` must be complete."""
         handler = call.handler
         assert handler is not None, "`begin` has found it"
-        assert call.route is not None, "as above"
-        counted = 0 if call.route.websocket else 1
+        # A refused caller has no route.
+        counted = 0 if call.route is None or call.route.websocket else 1
         self.in_flight += counted
         try:
             if call.pending is not None:
                 await self._admit(call, call.pending)
             await handler(call, *call.names)
+        except Unauthenticated as error:
+            # I/O has told that the credential is wrong.
+            if self._limits.refuse_login(call, error):
+                await self.run(call)
         except asyncio.CancelledError:
             # The server stops and cannot wait any longer. Nothing else cancels a request.
             _answer_error(call, _interruption_error(call))

@@ -58,6 +58,7 @@ class Request(Protocol):
         version: of HTTP, `1.0` or `1.1`.
         client: the caller's address, as trusted proxies report it, or its network if that counts as
             one caller. Empty if there is no address.
+        limited: whether limits by address apply to the caller.
         scheme: `http` or `https`, as the caller used it.
         body: complete and without its framing.
         match: the resource that the table of routes has for the path.
@@ -77,6 +78,8 @@ class Request(Protocol):
     body: bytes
     match: Match | None
 
+    @property
+    def limited(self) -> bool: ...
     @property
     def is_websocket(self) -> bool: ...
     @property

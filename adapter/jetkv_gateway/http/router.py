@@ -73,6 +73,7 @@ class Route:
         page: whether it is a page for people, who may follow links to it.
         steps: whether its handler usually waits for one reply of NATS only, and runs without a
             Task.
+        counts_items: whether each item of its body counts as a request for the caller's rate.
         answers: by status.
         error_statuses: of its errors, besides 400 and 403, and besides 401 unless it is public.
         body: schemas of the request's body, by media type, as in an answer.
@@ -93,6 +94,7 @@ class Route:
     repeatable: bool = False
     page: bool = False
     steps: bool = False
+    counts_items: bool = False
     answers: Mapping[int, Answer] = field(default_factory=dict)
     error_statuses: tuple[int, ...] = ()
     body: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)

@@ -208,6 +208,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=(VALUES,),
         streamed=True,
         repeatable=True,
+        counts_items=True,
         answers={
             200: Answer(
                 "What was read, or what became of each op", {"application/json": BATCH_ANSWER}

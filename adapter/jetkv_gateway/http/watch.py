@@ -85,7 +85,12 @@ class WatchHandlers:
         note_subjects(call, ((verb, bucket, "filter", one, None) for one in filters))
         query = _read(call, bucket)
         sink = make_sink(call)
-        opening = self._hub.watch(query.bucket, query.request, address=call.request.client)
+        opening = self._hub.watch(
+            query.bucket,
+            query.request,
+            address=call.request.client,
+            token=call.principal.identity,
+        )
 
         async def send_all(watch: Watch) -> None:
             async with aclosing(watch.items()) as parts:

@@ -65,7 +65,8 @@ class MergedWatchHandlers:
         async def send_all(watch: MergedWatch) -> None:
             await watch.send_all(send)
 
-        opening = watch_buckets(self._hub, query.requests, address=call.request.client)
+        address, token = call.request.client, call.principal.identity
+        opening = watch_buckets(self._hub, query.requests, address=address, token=token)
         await serve_watch(call, sink, opening, send_all)
 
 

@@ -32,6 +32,7 @@ class _Buffer:
     moved: int
     running: bool
     account: Account | None
+    token: Account | None
 
 
 class BufferedBytes(Generic[H]):
@@ -66,6 +67,7 @@ class BufferedBytes(Generic[H]):
         moved: int = 0,
         running: bool = False,
         account: Account | None = None,
+        token: Account | None = None,
     ) -> bool:
         """Set the number of bytes of a client. 0 removes it.
 
@@ -73,7 +75,8 @@ class BufferedBytes(Generic[H]):
             now: the time, in seconds.
             moved: bytes that the client has sent or read since the last call.
             running: whether its request is running. It then counts, but is not dropped.
-            account: of the caller, or None without a share.
+            account: of the caller's address, or None without a share.
+            token: the account of the caller's token, or None.
 
         Returns:
             Whether clients must be dropped: see `excess`.
@@ -82,11 +85,13 @@ class BufferedBytes(Generic[H]):
         if buffer is None:
             if size <= 0:
                 return False
-            buffer = self._buffers[holder] = _Buffer(0, now, 0, running, account)
+            buffer = self._buffers[holder] = _Buffer(0, now, 0, running, account, token)
         delta = size - buffer.size
         self.total += delta
         if buffer.account is not None:
             buffer.account.buffered += delta
+        if buffer.token is not None:
+            buffer.token.buffered += delta
         if size <= 0:
             del self._buffers[holder]
             return False
@@ -117,14 +122,17 @@ class BufferedBytes(Generic[H]):
         for holder, buffer in sorted(self._buffers.items(), key=_slowest_first):
             if self.total <= total - self._share.total // _ROOM_PART:
                 break
-            if buffer.running or (over_share_only and not self._is_over_share(buffer.account)):
+            if buffer.running or (over_share_only and not self._is_over_share(buffer)):
                 continue
             self.note(holder, 0, buffer.since)
             gone.append(holder)
         return gone
 
-    def _is_over_share(self, account: Account | None) -> bool:
-        return account is not None and account.limited and account.buffered > self._share.own
+    def _is_over_share(self, buffer: _Buffer) -> bool:
+        return any(
+            account is not None and account.limited and account.buffered > self._share.own
+            for account in (buffer.account, buffer.token)
+        )
 
 
 def _slowest_first(item: tuple[H, _Buffer]) -> tuple[float, int]:

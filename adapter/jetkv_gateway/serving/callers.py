@@ -94,4 +94,5 @@ class Callers:
         """Return the account of a token, or None without a token or without a limit."""
         if principal is ANONYMOUS or not account.limited:
             return None
-        return self._accounts.of_token(principal.name)
+        # Names of different kinds of credentials may be equal.
+        return self._accounts.of_token(principal.identity or principal.name)

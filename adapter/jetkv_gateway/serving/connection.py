@@ -199,7 +199,12 @@ class BaseConnection(asyncio.Protocol):
             # A written answer may be aborted. A running request may be applied already.
             running = self._is_running and not self._write_paused
             self.worker.set_buffered(
-                self, size, moved=moved, running=running, account=self.peer.account
+                self,
+                size,
+                moved=moved,
+                running=running,
+                account=self.peer.account,
+                token=self._token,
             )
 
     # --- the end

@@ -140,7 +140,7 @@ class DispatchingConnection(BaseConnection):
             self.transport,
             self._loop,
             ping_seconds=self.worker.ping_seconds,
-            on_buffered=partial(_on_buffered, self.worker, self.peer.account),
+            on_buffered=partial(_on_buffered, self.worker, self.peer.account, self._token),
             on_lost=partial(_on_lost, self.worker, state),
         )
         behind = self._raw.take()
@@ -161,9 +161,14 @@ class DispatchingConnection(BaseConnection):
 
 
 def _on_buffered(
-    worker: WorkerState, account: Account, socket: WebSocket, size: int, moved: int
+    worker: WorkerState,
+    account: Account,
+    token: Account | None,
+    socket: WebSocket,
+    size: int,
+    moved: int,
 ) -> None:
-    worker.set_buffered(socket, size, moved=moved, account=account)
+    worker.set_buffered(socket, size, moved=moved, account=account, token=token)
 
 
 def _on_lost(worker: WorkerState, state: ServerState, socket: WebSocket) -> None:

@@ -75,6 +75,10 @@ class Request:
         self.match = match
 
     @property
+    def limited(self) -> bool:
+        return self.account.limited
+
+    @property
     def draining(self) -> bool:
         return self._connection.worker.draining
 

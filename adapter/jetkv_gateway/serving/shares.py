@@ -11,7 +11,10 @@ tokens from one address nor one token at many addresses can take everything.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 from weakref import WeakValueDictionary
+
+K = TypeVar("K")
 
 __all__ = ["Account", "Accounts", "Share"]
 
@@ -98,7 +101,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self._addresses: WeakValueDictionary[str, Account] = WeakValueDictionary()
-        self._tokens: WeakValueDictionary[str, Account] = WeakValueDictionary()
+        self._tokens: WeakValueDictionary[bytes | str, Account] = WeakValueDictionary()
         self.unlimited = Account("from this machine", limited=False)
 
     def __len__(self) -> int:
@@ -109,12 +112,12 @@ class Accounts:
         known = self._addresses.get(block)
         return known or self._opened(self._addresses, block, "from this address")
 
-    def of_token(self, name: str) -> Account:
-        """Return the account of a token, by its name."""
-        known = self._tokens.get(name)
-        return known or self._opened(self._tokens, name, "with this token")
+    def of_token(self, identity: bytes | str) -> Account:
+        """Return the account of a token, by what identifies it."""
+        known = self._tokens.get(identity)
+        return known or self._opened(self._tokens, identity, "with this token")
 
     @staticmethod
-    def _opened(accounts: WeakValueDictionary[str, Account], key: str, name: str) -> Account:
+    def _opened(accounts: WeakValueDictionary[K, Account], key: K, name: str) -> Account:
         account = accounts[key] = Account(name)
         return account

@@ -105,6 +105,7 @@ class WorkerState:
         moved: int = 0,
         running: bool = False,
         account: Account | None = None,
+        token: Account | None = None,
     ) -> None:
         """Set the buffered bytes of a connection. Drop slow clients if the total is too large.
 
@@ -114,7 +115,10 @@ class WorkerState:
             running: whether a request is running.
         """
         held, loop = self.buffered, asyncio.get_running_loop()
-        if held.note(connection, size, loop.time(), moved=moved, running=running, account=account):
+        now = loop.time()
+        if held.note(
+            connection, size, now, moved=moved, running=running, account=account, token=token
+        ):
             nested, self._dropping = self._dropping, True
             try:
                 for one in held.excess():

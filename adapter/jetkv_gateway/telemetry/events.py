@@ -39,6 +39,7 @@ class Events:
         request_failed: the answer is an error: the arguments of `request_ended`, which comes too.
             It is not for answers that only report a state, such as a 503 of `/ready`.
         request_refused: a request was refused: the reason, such as `unauthenticated`.
+        login_failed: a credential was refused: whether the answer is slowed down.
         handshake_failed: a TLS handshake of a client failed: `protocol`, `timeout`, `gone` (the
             client left), or `no_room` (it ended for the sake of others).
         audited: a request that needs a permission was answered, or a watch ended: `request`,
@@ -79,6 +80,7 @@ class Events:
         "feed_rebuilt",
         "frames_sent",
         "handshake_failed",
+        "login_failed",
         "nats_call_began",
         "nats_call_ended",
         "nats_failed",
@@ -103,6 +105,7 @@ class Events:
     audited: Callable[..., None] | None
     audit_dropped: Callable[[str, int], None] | None
     audit_write_failed: Callable[[], None] | None
+    login_failed: Callable[[bool], None] | None
     handshake_failed: Callable[[str], None] | None
     nats_call_began: Callable[[], NatsCallEvent | None] | None
     nats_call_ended: NatsCallEvent | None

@@ -36,6 +36,7 @@ _REFUSALS = (
     *("protocol", OTHER),
 )
 _HANDSHAKES = ("protocol", "timeout", "gone", "no_room")
+_YES_NO = ("true", "false")
 _LOSSES = ("queue_full", "write_failed")
 _CONFLICTS = ("key_exists", "revision_mismatch", "batch_condition", "idempotency", "bucket_exists")
 _PARTS = ("subject", "headers", "answer", "message", "protocol", OTHER)
@@ -101,6 +102,13 @@ def families(routes: Mapping[str, Mapping[str, Iterable[int]]]) -> list[Family]:
             "TLS handshakes of clients that failed, by the reason",
             ("reason",),
             _each(_HANDSHAKES),
+        ),
+        Family(
+            "jetkv_failed_logins",
+            Kind.COUNTER,
+            "Credentials that were refused, by whether the answer was slowed down",
+            ("slowed",),
+            _each(_YES_NO),
         ),
         Family(
             "jetkv_audit_dropped",
@@ -204,6 +212,7 @@ class PrometheusListener:
         self._in_flight = layout.first("jetkv_http_requests_in_flight")
         self._refusals = _by_label(layout, "jetkv_http_requests_refused")
         self._handshakes = _by_label(layout, "jetkv_tls_handshake_failures")
+        self._logins = _by_label(layout, "jetkv_failed_logins")
         self._losses = _by_label(layout, "jetkv_audit_dropped")
         self._failed_writes = layout.first("jetkv_audit_write_failures")
         self._connected = layout.first("jetkv_nats_connected")
@@ -251,6 +260,9 @@ class PrometheusListener:
 
     def handshake_failed(self, reason: str) -> None:
         self._cells[self._handshakes[reason]] += 1.0
+
+    def login_failed(self, slowed: bool) -> None:
+        self._cells[self._logins["true" if slowed else "false"]] += 1.0
 
     def audit_dropped(self, reason: str, count: int) -> None:
         self._cells[self._losses[reason]] += count

@@ -1,9 +1,11 @@
 """All watches of a worker: a live feed for each bucket, and a session for each watcher."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from jetkv_gateway.kv.errors import (
     BucketDeleted,
@@ -20,6 +22,8 @@ from jetkv_gateway.watch.shared import SharedChanges
 __all__ = ["Hub", "Watch", "WatchLimits"]
 
 
+K = TypeVar("K")
+
 _TRIES = 3
 _FREE_FILTER_BYTES = 1024
 """Bytes of a watch's filters that count towards no limit. Hardly any watch has more."""
@@ -32,12 +36,14 @@ class WatchLimits:
     Attributes:
         watches: open at the same time.
         watches_per_address: open at the same time from one client address.
+        watches_per_token: open at the same time with one token.
         filter_bytes: of all filters together, except the free bytes of each watch.
         queue: limits of the changes that wait for one watcher.
     """
 
     watches: int = 0
     watches_per_address: int = 0
+    watches_per_token: int = 0
     filter_bytes: int = 16 * 1024 * 1024
     queue: Limits = field(default_factory=Limits)
 
@@ -52,7 +58,8 @@ class Hub:
         self._closing: set[asyncio.Task[None]] = set()
         self._count = 0
         self._filter_bytes = 0
-        self._by_address: dict[str, int] = {}
+        self._by_address: Counter[str] = Counter()
+        self._by_token: Counter[bytes] = Counter()
 
     @property
     def watches(self) -> int:
@@ -76,15 +83,19 @@ class Hub:
 
     @asynccontextmanager
     async def watch(
-        self, bucket: str, request: WatchRequest, *, address: str = ""
+        self, bucket: str, request: WatchRequest, *, address: str = "", token: bytes = b""
     ) -> AsyncIterator["Watch"]:
         """Open a watch, which gets every change from now on. Leaving the context ends it.
+
+        Args:
+            address: of the caller.
+            token: identifies the caller's credential; empty without one.
 
         Raises:
             TooManyRequests: a limit is reached.
             GatewayError: the bucket cannot be watched, or not now.
         """
-        with self._admitted(address, request):
+        with self._admitted(address, token, request):
             watch = await self._open(bucket, request)
             try:
                 yield watch
@@ -99,27 +110,29 @@ class Hub:
             await asyncio.wait(self._closing)
 
     @contextmanager
-    def _admitted(self, address: str, request: WatchRequest) -> Iterator[None]:
+    def _admitted(self, address: str, token: bytes, request: WatchRequest) -> Iterator[None]:
         limits = self._limits
         if limits.watches and self._count >= limits.watches:
             raise TooManyRequests("too many watches")
-        of_address = self._by_address.get(address, 0)
+        of_address, of_token = self._by_address[address], self._by_token[token]
         if limits.watches_per_address and of_address >= limits.watches_per_address:
             raise TooManyRequests("too many watches from this address")
+        if token and limits.watches_per_token and of_token >= limits.watches_per_token:
+            raise TooManyRequests("too many watches with this token")
         size = max(0, sum(len(keep.text) for keep in request.filters) - _FREE_FILTER_BYTES)
         if size and limits.filter_bytes and self._filter_bytes + size > limits.filter_bytes:
             raise TooManyRequests("too many watches with long filters")
         self._filter_bytes += size
         self._count += 1
         self._by_address[address] = of_address + 1
+        self._by_token[token] = of_token + 1
         try:
             yield
         finally:
             self._filter_bytes -= size
             self._count -= 1
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
+            _subtract(self._by_address, address)
+            _subtract(self._by_token, token)
 
     async def _open(self, bucket: str, request: WatchRequest) -> "Watch":
         for _ in range(_TRIES):
@@ -258,3 +271,9 @@ class Watch:
             self._news.set_result(None)
         if self._on_end is not None and self.session.state is State.CLOSED:
             self._on_end()
+
+
+def _subtract(counts: Counter[K], key: K) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

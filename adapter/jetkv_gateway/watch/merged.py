@@ -46,12 +46,13 @@ def merged_request(
 
 @asynccontextmanager
 async def watch_buckets(
-    hub: Hub, requests: Mapping[str, WatchRequest], *, address: str = ""
+    hub: Hub, requests: Mapping[str, WatchRequest], *, address: str = "", token: bytes = b""
 ) -> AsyncIterator["MergedWatch"]:
     """Open one watch over several buckets; leaving the context ends it.
 
     Args:
         requests: by bucket.
+        address, token: as in `Hub.watch`.
 
     Raises:
         GatewayError: as `Hub.watch`; `details` names the bucket.
@@ -59,7 +60,7 @@ async def watch_buckets(
     async with AsyncExitStack() as stack:
         watches = {}
         for bucket, request in requests.items():
-            opening = hub.watch(bucket, request, address=address)
+            opening = hub.watch(bucket, request, address=address, token=token)
             try:
                 watches[bucket] = await stack.enter_async_context(opening)
             except GatewayError as error:
