@@ -8,21 +8,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jetkv_gateway.embedded import NatsServer
+from jetkv_gateway.http.routes import ROUTER, ROUTES
+from jetkv_gateway.kv.access import NEEDS
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Http
 from tests.support.scopes import ScopesAreTokens, may
 from tests.support.tokens import new_token, token_line
 
-B = f"{BUCKETS}/b-that-is-not-there"
 NAME = "b-that-is-not-there"
+B = f"{BUCKETS}/{NAME}"
 
-QUESTIONS: dict[tuple[str, str, str | None], tuple[str, str | None]] = {
+Question = tuple[str, str | None]
+"""A verb, and a key; None asks about all keys."""
+
+ALL = ("read", None)
+
+QUESTIONS: dict[tuple[str, str, str | None], Question] = {
     ("GET", f"{B}/keys/user.1", None): ("read", "user.1"),
     ("GET", f"{B}/history/user.1", None): ("read", "user.1"),
+    ("GET", f"{B}/keys", None): ALL,
+    ("GET", f"{B}/keys?limit=2", None): ALL,
+    ("GET", f"{B}/watch", None): ALL,
+    ("GET", f"/api/v1/kv/watch?watch={NAME}", None): ALL,
+    ("GET", B, None): ALL,
     ("PUT", f"{B}/keys/user.1", "v"): ("write", "user.1"),
     ("POST", f"{B}/touch/user.1", None): ("write", "user.1"),
     ("DELETE", f"{B}/keys/user.1", None): ("delete", "user.1"),
     ("DELETE", f"{B}/keys/user.1?purge=true", None): ("delete", "user.1"),
+    ("DELETE", f"{B}/keys?filter=>", None): ("delete", None),
+    ("POST", f"{B}/batch", '{"get":["user.1"]}'): ("read", "user.1"),
     ("POST", f"{B}/batch", '{"ops":[{"op":"put","key":"user.1","text":""}]}'): ("write", "user.1"),
     ("POST", f"{B}/batch", '{"ops":[{"op":"check","key":"user.1","revision":1}]}'): (
         "read",
@@ -30,6 +44,9 @@ QUESTIONS: dict[tuple[str, str, str | None], tuple[str, str | None]] = {
     ),
     ("POST", f"{B}/batch", '{"ops":[{"op":"purge","key":"user.1"}]}'): ("delete", "user.1"),
     ("POST", f"{B}/compact", "{}"): ("delete", None),
+    # No server of the tests can store five copies, so nothing is created.
+    ("POST", BUCKETS, f'{{"name":"{NAME}","replicas":5}}'): ("admin", None),
+    ("PUT", f"{B}?dry_run=true", "{}"): ("admin", None),
     ("PATCH", B, "{}"): ("admin", None),
     ("DELETE", B, None): ("admin", None),
     ("GET", "/metrics", None): ("metrics", None),
@@ -130,7 +147,7 @@ def test_a_question_that_breaks_a_rule_is_400(scoped: Http, question: dict, rule
     assert rule in answer.error
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.sampled_from(SCOPES), min_size=1, max_size=4, unique=True),
     st.sampled_from(list(QUESTIONS)),
@@ -146,6 +163,20 @@ def test_can_says_what_the_request_itself_will_be_told(
     assert said.status == 200
     method, path, body = request
     answer = scoped.request(method, path, body, **may(*scopes))
-    assert said.json["allowed"] == (answer.status != 403)
+    # What shows several keys is refused without any of them, and filtered without some of them.
+    whole = answer.status != 403 and "jetkv-filtered" not in answer.headers
+    assert said.json["allowed"] == whole
     assert ("scope" in said.json) == said.json["allowed"]
     assert ("reason" in said.json) != said.json["allowed"]
+
+
+def test_every_route_that_takes_a_scope_is_asked_about_here() -> None:
+    asked = set()
+    for method, path, _ in QUESTIONS:
+        match = ROUTER.find(path.partition("?")[0].encode())
+        assert match is not None
+        asked.add(match[0].routes[method].name)
+    takes_a_scope = {
+        route.name for route in ROUTES if route.verb is not None and NEEDS[route.verb].verbs
+    }
+    assert asked == takes_a_scope

@@ -308,8 +308,9 @@ class Call:
 
     def fail(self, error: GatewayError) -> None:
         """Answer with an error."""
-        if isinstance(error, PreconditionFailed) and self.principal.grants is not FULL:
-            conceal_revisions(error, self.principal.grants, *self.names)
+        grants = self.principal.grants
+        if isinstance(error, PreconditionFailed) and grants is not FULL and self.names:
+            conceal_revisions(error, grants, *self.names)
         self.reason = error.message
         report_error(error)
         status, lines, body = failure(error, self.request_id)

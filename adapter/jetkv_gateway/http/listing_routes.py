@@ -1,6 +1,6 @@
 """The routes for many keys of a bucket."""
 
-from jetkv_gateway.http.route_parts import BUCKET, FLAG, TEXT, VALUES, json_answer
+from jetkv_gateway.http.route_parts import BUCKET, FILTERED, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route
 from jetkv_gateway.kv.access import Verb
 
@@ -65,6 +65,7 @@ LISTING_ROUTES: tuple[Route, ...] = (
                     },
                     "application/x-ndjson": TEXT,
                 },
+                FILTERED,
             )
         },
         error_statuses=(404, 409, 410, 429, 503, 504),
@@ -89,6 +90,7 @@ LISTING_ROUTES: tuple[Route, ...] = (
             200: Answer(
                 "What was deleted",
                 {"application/json": "SweptOut", "application/x-ndjson": TEXT},
+                FILTERED,
             )
         },
         error_statuses=(404, 409, 429, 503, 504, 507),

@@ -8,8 +8,9 @@ from typing import Any
 
 from jetkv_gateway.http.auth_routes import AUTH_ROUTES
 from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
+from jetkv_gateway.http.bucket_routes import BUCKET_ROUTES
 from jetkv_gateway.http.listing_routes import LISTING_ROUTES
-from jetkv_gateway.http.route_parts import BUCKET, BUCKETS, FLAG, TEXT, VALUES, json_answer
+from jetkv_gateway.http.route_parts import BUCKET, FILTERED, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route, Router
 from jetkv_gateway.http.token_routes import TICKET, TOKEN_NAME, TOKEN_ROUTES
 from jetkv_gateway.kv.access import Verb
@@ -55,12 +56,6 @@ _TTL = Parameter(
     {"pattern": "^([1-9][0-9]{0,9}|never)$"},
     where="header",
 )
-_CHANGE = (
-    Parameter(
-        "dry_run", "Answer as the request would be answered, with 200, and change nothing", FLAG
-    ),
-    Parameter("allow_data_loss", "Change the bucket even if that removes stored data", FLAG),
-)
 _BYTES = {"type": "string", "format": "binary"}
 _ETAG: dict[str, dict[str, Any]] = {
     "ETag": {"schema": TEXT, "description": 'The revision in quotes, such as "7"'}
@@ -90,9 +85,11 @@ _META_ONLY = Parameter("meta_only", "Send sizes instead of values", FLAG)
 
 def _watch_answers(id_is: str) -> dict[int, Answer]:
     return {
-        101: Answer("Frames over a WebSocket"),
+        101: Answer("Frames over a WebSocket", headers=FILTERED),
         200: Answer(
-            f"Frames as server-sent events; the `id` is {id_is}", {"text/event-stream": TEXT}
+            f"Frames as server-sent events; the `id` is {id_is}",
+            {"text/event-stream": TEXT},
+            FILTERED,
         ),
     }
 
@@ -211,7 +208,9 @@ ROUTES: tuple[Route, ...] = (
         counts_items=True,
         answers={
             200: Answer(
-                "What was read, or what became of each op", {"application/json": BATCH_ANSWER}
+                "What was read, or what became of each op",
+                {"application/json": BATCH_ANSWER},
+                FILTERED,
             )
         },
         error_statuses=(404, 409, 412, 413, 429, 501, 503, 504, 507),
@@ -278,76 +277,7 @@ ROUTES: tuple[Route, ...] = (
         answers=_watch_answers("a bookmark"),
         error_statuses=(409, 426, 429, 503, 504),
     ),
-    Route(
-        "create_bucket",
-        "POST",
-        BUCKETS,
-        Verb.CREATE_BUCKET,
-        "Create a bucket. An unknown field is refused with 400.",
-        "Buckets",
-        answers={201: json_answer("The bucket", "BucketOut")},
-        error_statuses=(409, 413, 429, 501, 503, 504, 507),
-        body={"application/json": "BucketCreate"},
-    ),
-    Route(
-        "list_buckets",
-        "GET",
-        BUCKETS,
-        Verb.LIST_BUCKETS,
-        "List all buckets, sorted by name",
-        "Buckets",
-        answers={200: json_answer("The buckets", "BucketList")},
-        error_statuses=(503, 504),
-    ),
-    Route(
-        "get_bucket",
-        "GET",
-        BUCKET,
-        Verb.BUCKET_INFO,
-        "Read the settings and the size of a bucket",
-        "Buckets",
-        answers={200: json_answer("The bucket", "BucketOut")},
-        error_statuses=(404, 409, 503, 504),
-    ),
-    Route(
-        "put_bucket",
-        "PUT",
-        BUCKET,
-        Verb.CHANGE_BUCKET,
-        "Create a bucket, or give the one that exists the settings that are named",
-        "Buckets",
-        parameters=_CHANGE,
-        answers={
-            200: json_answer("The bucket as it is now, and what was changed", "BucketChanged"),
-            201: json_answer("The bucket was created", "BucketChanged"),
-        },
-        error_statuses=(409, 413, 429, 501, 503, 504, 507),
-        body={"application/json": "BucketPatch"},
-    ),
-    Route(
-        "patch_bucket",
-        "PATCH",
-        BUCKET,
-        Verb.CHANGE_BUCKET,
-        "Give a bucket the settings that are named",
-        "Buckets",
-        parameters=_CHANGE,
-        answers={
-            200: json_answer("The bucket as it is now, and what was changed", "BucketChanged")
-        },
-        error_statuses=(404, 409, 413, 429, 501, 503, 504, 507),
-        body={"application/json": "BucketPatch"},
-    ),
-    Route(
-        "delete_bucket",
-        "DELETE",
-        BUCKET,
-        Verb.DELETE_BUCKET,
-        "Delete a bucket with all its keys and their history",
-        "Buckets",
-        answers={204: Answer("Deleted")},
-        error_statuses=(404, 409, 503, 504),
-    ),
+    *BUCKET_ROUTES,
     *AUTH_ROUTES,
     *TOKEN_ROUTES,
     Route(

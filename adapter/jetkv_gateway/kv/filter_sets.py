@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint, literal_prefix
 
-__all__ = ["NOTHING", "any_of", "both", "is_within"]
+__all__ = ["MOST_SUBJECTS", "NOTHING", "any_of", "both", "examples_of", "is_within"]
 
 _ANY, _OF, _BOTH, _AND, _NONE = "\1", "\2", "\3", "\4", "\5"
 """No filter of a caller contains these characters, so the texts of combined filters are unique."""
@@ -17,50 +17,53 @@ _ANY, _OF, _BOTH, _AND, _NONE = "\1", "\2", "\3", "\4", "\5"
 _OTHER = "\0"
 """Stands for whatever a wildcard matches. No key and no literal part of a filter contains it."""
 
+MOST_SUBJECTS = 64
+"""Subjects of a combined filter. The cost of some work in NATS grows with their number."""
+
 NOTHING = Filter(_NONE, ("nothing=2Enothing",), lambda _key: False)
 """Accepts no key. The server needs a subject to filter by: this one is no key's encoding."""
 
 
-def is_within(inner: Filter, outer: Filter) -> bool:
-    """Return whether `outer` accepts every key that `inner` accepts.
+def is_within(examples: Iterable[str], outer: Filter) -> bool:
+    """Return whether `outer` accepts every key that another filter accepts.
 
-    Neither may be a combined filter.
+    Args:
+        examples: of the other filter, as `examples_of` returns them.
     """
-    if outer is EVERYTHING or inner.text == outer.text:
-        return True
-    if inner is EVERYTHING:
-        return False
-    if inner.key is not None:
-        return outer.matches(inner.key)
-    return all(outer.matches(key) for key in _examples(inner, outer.text.count(".") + 2))
+    return all(map(outer.matches, examples))
 
 
-def _examples(accepted: Filter, tokens: int) -> Iterable[str]:
-    """Yield keys that stand for all keys that a filter accepts.
+def examples_of(accepted: Filter, tokens: int) -> tuple[str, ...]:
+    """Return keys that stand for all keys that a filter accepts.
 
-    A filter of the same language accepts all of them only if it accepts every key that `accepted`
-    does: it matches `_OTHER` by a wildcard alone, and `tokens` more tokens by a final `>` or as a
-    prefix alone.
+    Another filter that accepts these accepts all of them: it matches `_OTHER` by a wildcard alone,
+    and so many tokens by a final `>` or as a prefix alone.
+
+    Args:
+        accepted: no combined filter.
+        tokens: more than the other filter has.
     """
+    if accepted.key is not None:
+        return (accepted.key,)
     many = ".".join([_OTHER] * tokens)
+    if accepted is EVERYTHING:
+        return _OTHER, many
     prefix = literal_prefix(accepted)
     if prefix is not None:
-        yield prefix
-        yield prefix + _OTHER
-        yield f"{prefix}{_OTHER}.{many}"
-        return
+        return prefix, prefix + _OTHER, f"{prefix}{_OTHER}.{many}"
     text = accepted.text
-    rest = text.endswith(".>")
-    example = (text[:-1] if rest else text).replace("*", _OTHER)
-    if not rest:
-        yield example
-        return
-    yield example + _OTHER
-    yield example + many
+    if not text.endswith(".>"):
+        return (text.replace("*", _OTHER),)
+    start = text[:-1].replace("*", _OTHER)
+    return start + _OTHER, start + many
 
 
-def both(one: Filter, other: Filter) -> Filter | None:
-    """Return the filter of the keys that both accept, or None if there are certainly none."""
+def both(one: Filter, other: Filter, *, most: int = MOST_SUBJECTS) -> Filter | None:
+    """Return the filter of the keys that both accept, or None if there are certainly none.
+
+    Args:
+        most: the number of its subjects, unless each of the two has more.
+    """
     if one is EVERYTHING or one.text == other.text:
         return other
     if other is EVERYTHING:
@@ -81,10 +84,14 @@ def both(one: Filter, other: Filter) -> Filter | None:
     }
     if not common:
         return None
+    # Both have subjects that do not overlap, so what these have in common does not, either.
+    subjects = tuple(sorted(common))
+    if len(subjects) > most:
+        subjects = min(one.subjects, other.subjects, key=len)
     matches, also = one.matches, other.matches
     return Filter(
         f"{_BOTH}{one.text}{_AND}{other.text}",
-        disjoint(common),
+        subjects,
         lambda key: matches(key) and also(key),
         cost=one.cost + other.cost,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.filter_sets import any_of, both, is_within
+from jetkv_gateway.kv.filter_sets import MOST_SUBJECTS, any_of, both, examples_of, is_within
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter, glob_matches
 
 __all__ = [
@@ -31,9 +31,10 @@ MAX_SCOPES = 100
 
 _MAX_BUCKET = 200
 _MAX_TEXT = 1024
-_KNOWN_BUCKETS = 1024
-"""Buckets whose filters are kept for each verb of a caller."""
-_KNOWN_UNIONS = 64
+_KNOWN_BUCKETS = 64
+"""Buckets whose filters are kept for each verb of a caller. There may be many callers."""
+_KNOWN_UNIONS = 16
+_FEWEST_SUBJECTS = 4
 
 _BUCKET = re.compile(r"[A-Za-z0-9_*-]+")
 _STARS = re.compile(r"\*{2,}")
@@ -246,14 +247,18 @@ class Grants:
             return wanted
         if not granted:
             return None
+        tokens = 2 + max([keep.text.count(".") for keep in (*wanted, *granted)])
+        most = max(_FEWEST_SUBJECTS, MOST_SUBJECTS // len(wanted))
+        parts = [(one, examples_of(one, tokens)) for one in granted]
         left: dict[str, Filter] = {}
         whole = True
         for keep in wanted:
-            if any(is_within(keep, one) for one in granted):
+            examples = examples_of(keep, tokens)
+            if any(is_within(examples, one) for one in granted):
                 left[keep.text] = keep
                 continue
             whole = False
-            for one in self._common(keep, granted):
+            for one in self._common(keep, parts, most):
                 left[one.text] = one
         return wanted if whole else tuple(left.values())
 
@@ -295,21 +300,25 @@ class Grants:
         known[bucket] = granted
         return granted
 
-    def _common(self, wanted: Filter, granted: Sequence[Filter]) -> Iterable[Filter]:
-        """Yield filters of what a wanted filter and the granted ones have in common."""
+    def _common(
+        self, wanted: Filter, granted: Sequence[tuple[Filter, tuple[str, ...]]], most: int
+    ) -> Iterable[Filter]:
+        """Yield filters of what a wanted filter has in common with the granted ones.
+
+        Args:
+            granted: filters, none of which accepts all that is wanted; and their examples.
+            most: subjects of a combined filter.
+        """
         partly = []
-        for one in granted:
-            if is_within(one, wanted):
+        for one, examples in granted:
+            if is_within(examples, wanted):
                 yield one
-            else:
+            elif one.key is None:
                 partly.append(one)
-        common = [(one, found) for one in partly if (found := both(wanted, one)) is not None]
-        if len(common) == 1:
-            yield common[0][1]
-        elif common:
-            # One combined filter instead of many: a caller may send 64 filters, and have 100
-            # scopes.
-            found = both(wanted, self._union(tuple([one for one, _ in common])))
+        # One combined filter instead of many: a caller may send 64 filters, and have 100 scopes.
+        if partly and wanted.key is None:
+            granted_partly = partly[0] if len(partly) == 1 else self._union(tuple(partly))
+            found = both(wanted, granted_partly, most=most)
             if found is not None:
                 yield found
 
