@@ -25,7 +25,6 @@ from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
 from jetkv_gateway.http.identity import IdentityHandlers
 from jetkv_gateway.http.keys import KeyHandlers
 from jetkv_gateway.http.listing import ListingHandlers
-from jetkv_gateway.http.metrics import METRICS
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
@@ -40,15 +39,14 @@ from jetkv_gateway.jetstream.store import open_stores
 from jetkv_gateway.kv.batches import MAX_BODY_BYTES
 from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.store import Store
+from jetkv_gateway.monitoring import Monitoring
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.tls import ListenerFiles, ServerTls
 from jetkv_gateway.settings import Settings, SettingsError
 from jetkv_gateway.telemetry.audit import AuditLog
-from jetkv_gateway.telemetry.events import EVENTS
-from jetkv_gateway.telemetry.request_log import request_log
-from jetkv_gateway.telemetry.sampler import Sampler, State
-from jetkv_gateway.telemetry.tracing import Tracing, TracingUnavailable, check_tracing
+from jetkv_gateway.telemetry.sampler import State
+from jetkv_gateway.telemetry.tracing import TracingUnavailable, check_tracing
 from jetkv_gateway.watch.hub import Hub, WatchLimits
 from jetkv_gateway.watch.pacing import TurnPacer
 
@@ -114,6 +112,7 @@ def server_options(settings: Settings) -> ServerOptions:
         callers=settings.caller_options(),
         connections=settings.max_connections,
         held_bytes=settings.max_held_bytes,
+        metrics=settings.metrics_options(),
         tls=listener_tls(settings),
     )
 
@@ -189,12 +188,7 @@ def gateway(
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
         required=settings.ready_buckets,
-        listeners=request_log(settings.request_log),
-        tracing=(
-            Tracing(in_messages=settings.traces_in_messages, exporter=exporter)
-            if settings.traces
-            else None
-        ),
+        monitoring=Monitoring.of(settings, *([] if audit is None else [audit]), exporter=exporter),
         audit=audit,
         rate_limits=settings.rate_limits(),
     )
@@ -209,44 +203,31 @@ def build(
     origins: AllowedOrigins,
     wanted: list[ConfiguredBucket],
     watch_limits: WatchLimits,
-    listeners: Sequence[object] = (),
+    monitoring: Monitoring,
     required: Sequence[str] = (),
-    tracing: Tracing | None = None,
     audit: AuditLog | None = None,
     rate_limits: RateLimits = _NO_RATES,
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
     Args:
-        listeners: hear of events besides the metrics; see `telemetry.events`.
+        monitoring: listens to the events.
         required: buckets without which the gateway is not ready.
-        tracing: makes traces, or None.
         audit: the audit log, or None if it is off.
         rate_limits: of the callers.
     """
-    if audit is not None:
-        listeners = (*listeners, audit)
     hub = Hub(store.changes, watch_limits)
     authenticator = callers.authenticator
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, callers, hub, required
     )
     pacer = TurnPacer(_WATCHES_A_TURN)
-    listener = METRICS.listener
-    sampler = Sampler(listener, lambda: State(connection.connected, built.in_flight, hub.lag))
-
-    def write_metrics(accept: str) -> tuple[bytes, str]:
-        sampler.sample()
-        return METRICS.write(accept)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        heard = [listener, *listeners, *(tracing.start() if tracing is not None else ())]
-        for one in heard:
-            EVENTS.add(one)
+        monitoring.start(lambda: State(connection.connected, built.in_flight, hub.lag))
         if audit is not None:
             audit.start()
-        sampler.start()
         files.start()
         connection.start()
         callers.start()
@@ -270,13 +251,9 @@ def build(
                     await hub.close()
             await connection.close()
             files.close()
-            await sampler.close()
             if audit is not None:
                 await asyncio.to_thread(audit.close)
-            for one in heard:
-                EVENTS.remove(one)
-            if tracing is not None:
-                await tracing.close()
+            await monitoring.close()
 
     built = Gateway(
         handlers=_handlers(
@@ -284,7 +261,11 @@ def build(
             ListingHandlers(store.listings, store.pages, store.readings, store.bulk_deletes),
             BatchHandlers(store.batches, store.entries),
             BucketHandlers(store.buckets, store.bucket_changes),
-            HealthHandlers(readiness, write_metrics, auth_required=authenticator.required),
+            HealthHandlers(
+                readiness,
+                monitoring.write if monitoring.has_metrics else None,
+                auth_required=authenticator.required,
+            ),
             ApiHandlers(auth_required=authenticator.required),
             IdentityHandlers(),
             TokenHandlers(ROUTER, callers.admin, callers.tickets, required=authenticator.required),

@@ -1,10 +1,12 @@
 """Traces of a gateway as a process: exported over OTLP/HTTP to a receiver on loopback."""
 
+import re
 from collections.abc import Callable
 
 from tests.cli.conftest import Process, Serve
 from tests.cli.workers import both_serve
-from tests.support.http import Bucket
+from tests.support.figures import OPENMETRICS
+from tests.support.http import Bucket, Http
 from tests.support.otlp import receiver
 from tests.support.ports import free_port
 from tests.support.traces import PARENT, TRACE
@@ -41,7 +43,16 @@ def test_the_spans_of_all_workers_arrive_at_the_collector(serve: Serve, bucket: 
         assert len(instances) == 2
         assert collector.headers[0]["x-team"] == "kv"
         assert collector.headers[0]["content-encoding"] == "gzip"
+        shown = [exemplars_of_puts(http) for _ in range(6)]
+        assert shown[0]
+        assert all(one == shown[0] for one in shown), "each worker shows those of all"
         assert process.stop() == 0
+
+
+def exemplars_of_puts(http: Http) -> list[tuple[str, str]]:
+    """Return the bound and the trace of each."""
+    body = http.get("/metrics", accept=OPENMETRICS).body.decode()
+    return re.findall(r'_seconds_bucket\{method="PUT".*?le="(.*?)"\} .* # \{trace_id="(\w+)"', body)
 
 
 def test_a_stop_exports_what_still_waits_and_an_unknown_sampler_is_named(

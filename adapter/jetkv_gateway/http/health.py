@@ -8,6 +8,7 @@ from jetkv_gateway import __version__
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.schema import Capabilities, HealthStatus, Readiness
+from jetkv_gateway.kv.errors import NotFound
 
 __all__ = ["HealthHandlers", "ReadinessCheck"]
 
@@ -31,7 +32,7 @@ class HealthHandlers:
     """The handlers of the routes about the gateway's health."""
 
     def __init__(
-        self, ready: ReadinessCheck, metrics: WriteMetrics, *, auth_required: bool
+        self, ready: ReadinessCheck, metrics: WriteMetrics | None, *, auth_required: bool
     ) -> None:
         self._ready = ready
         self._metrics = metrics
@@ -64,6 +65,8 @@ class HealthHandlers:
         call.answer_json(200, capabilities.json_bytes())
 
     async def metrics(self, call: Call) -> None:
+        if self._metrics is None:
+            raise NotFound(hint="metrics are off by the setting metrics")
         body, content_type = self._metrics(call.headers.get(b"accept", b"").decode("latin-1"))
         line = b"content-type: %s\r\nvary: Accept\r\n" % content_type.encode("ascii")
         call.answer(200, line + isolation_headers(call), body)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jetkv_gateway.http.metrics import MetricsOptions
 from jetkv_gateway.serving.admission import AdmissionLimits
 from jetkv_gateway.serving.callers import CallerOptions
 from jetkv_gateway.telemetry.logs import LogFormat
@@ -50,6 +51,7 @@ class ServerOptions:
         admission: how many requests run and wait.
         callers: how to tell callers apart.
         connections: limit of one worker. None derives it from the limit on open files.
+        metrics: what is counted, or None.
         held_bytes: limit of the bytes that one worker buffers for its clients.
         tls: for connections of clients. None accepts plain connections.
     """
@@ -63,5 +65,6 @@ class ServerOptions:
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     callers: CallerOptions = field(default_factory=CallerOptions)
     connections: int | None = None
+    metrics: MetricsOptions | None = field(default_factory=MetricsOptions)
     held_bytes: int = 32 * 1024 * 1024
     tls: "ServerTls | None" = None

@@ -24,6 +24,7 @@ from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
 from jetkv_gateway.filewatch import FileWatcher
+from jetkv_gateway.http.metrics import metrics_for
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
@@ -148,7 +149,9 @@ class _Supervisor:
         self._refresh = refresh
         self._manager = manager
         self._socket = server_socket
-        self._slots = Slots(options.workers)
+        self._slots = Slots(
+            options.workers, None if options.metrics is None else metrics_for(options.metrics)
+        )
         self._on_started = on_started
         self._started = False
         self._signals = 0

@@ -26,7 +26,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from jetkv_gateway.exits import how_it_ended
-from jetkv_gateway.http.metrics import METRICS
+from jetkv_gateway.http.metrics import Metrics, metrics_for
 from jetkv_gateway.private_apis import PrivateApiMissing, check
 from jetkv_gateway.serving.balance import CELLS, Balance, Cells, clear_slot
 from jetkv_gateway.serving.options import AppFactory, CannotStart, ServerOptions
@@ -68,12 +68,19 @@ _EXIT_UNKNOWN = 255
 
 
 class Slots:
-    """The memory that the workers share, for balancing and metrics, and the slots in use."""
+    """The memory that the workers share, for balancing and metrics, and the slots in use.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        metrics: what workers count, or None.
+    """
+
+    def __init__(self, workers: int, metrics: Metrics | None) -> None:
         context = multiprocessing.get_context("forkserver")
         self.cells: Cells = context.RawArray(ctypes.c_uint32, workers * CELLS)
-        self.counts = context.RawArray(ctypes.c_double, workers * METRICS.cells)
+        self.counts = context.RawArray(
+            ctypes.c_double, workers * (1 if metrics is None else metrics.cells)
+        )
+        self._metrics = metrics
         self._free = set(range(workers))
 
     def take(self) -> int:
@@ -85,7 +92,8 @@ class Slots:
     def give_back(self, slot: int) -> None:
         """Clear and free the slot of a worker that has ended."""
         clear_slot(self.cells, slot)
-        METRICS.clear_gauges(memoryview(self.counts), slot)
+        if self._metrics is not None:
+            self._metrics.clear_gauges(memoryview(self.counts), slot)
         self._free.add(slot)
 
 
@@ -283,7 +291,8 @@ def _worker_main(
     try:
         # Libraries may have been replaced while the gateway runs.
         check()
-        _share_metrics(memoryview(counts), slot)
+        if options.metrics is not None:
+            _share_metrics(metrics_for(options.metrics), memoryview(counts), slot)
         code = serve(server, server_socket)
     except (CannotStart, PrivateApiMissing) as error:
         # The files were valid when the gateway started, but one has changed since. If only this
@@ -293,9 +302,9 @@ def _worker_main(
     sys.exit(STARTUP_FAILURE if code else 0)
 
 
-def _share_metrics(counts: memoryview, slot: int) -> None:
+def _share_metrics(metrics: Metrics, counts: memoryview, slot: int) -> None:
     try:
-        METRICS.share(counts, slot)
+        metrics.share(counts, slot)
     except ValueError as error:
         # The gateway was upgraded while it runs. Serving is worth more than counting.
         _log.warning("%s: this worker counts for itself until the gateway is restarted", error)

@@ -5,7 +5,7 @@ ends, and the worker that takes it over adds to them. So no count of a gateway e
 """
 
 from array import array
-from typing import Protocol, cast
+from typing import Protocol, cast, overload
 
 from jetkv_gateway.telemetry.families import Layout
 
@@ -16,7 +16,10 @@ class Numbers(Protocol):
     """Doubles in memory of this process, or in shared memory."""
 
     def __len__(self) -> int: ...
+    @overload
     def __getitem__(self, at: int, /) -> float: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> "Numbers": ...
     def __setitem__(self, at: int, value: float, /) -> None: ...
     def tolist(self) -> list[float]: ...
 
@@ -30,7 +33,7 @@ class Cells:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self.own: Numbers = array("d", bytes(8 * layout.size))
+        self.own: Numbers = array("d", bytes(8 * layout.whole))
         self._all: list[Numbers] = [self.own]
 
     def share(self, memory: memoryview, slot: int) -> None:
@@ -43,7 +46,7 @@ class Cells:
         Raises:
             ValueError: the memory belongs to another layout.
         """
-        size = self._layout.size
+        size = self._layout.whole
         numbers = memory.cast("B").cast("d")
         if len(numbers) % size or len(numbers) < (slot + 1) * size:
             raise ValueError("the shared memory of the metrics has another size")
@@ -51,8 +54,12 @@ class Cells:
         self.own = self._all[slot]
 
     def read(self) -> list[list[float]]:
-        """Return the cells of each worker."""
-        return [cells.tolist() for cells in self._all]
+        """Return the figures of each worker."""
+        return self.part(0, self._layout.size)
+
+    def part(self, first: int, size: int) -> list[list[float]]:
+        """Return a part of the cells of each worker."""
+        return [cells[first : first + size].tolist() for cells in self._all]
 
 
 def clear_gauges(layout: Layout, memory: memoryview, slot: int) -> None:
@@ -60,4 +67,4 @@ def clear_gauges(layout: Layout, memory: memoryview, slot: int) -> None:
     numbers = cast(Numbers, memory.cast("B").cast("d"))
     for cells in layout.gauges:
         for at in cells:
-            numbers[slot * layout.size + at] = 0.0
+            numbers[slot * layout.whole + at] = 0.0

@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from jetkv_gateway.telemetry.cells import Cells
+from jetkv_gateway.telemetry.exemplars import read_exemplars
 from jetkv_gateway.telemetry.families import BUCKETS, Family, Kind, Layout
 
-__all__ = ["Exposition"]
+__all__ = ["HISTOGRAM", "Exposition"]
+
+HISTOGRAM = "jetkv_http_request_duration_seconds"
+"""The histogram that has exemplars if traces are on."""
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -38,6 +42,9 @@ class Exposition:
         self._cells = cells
         self._info = f"jetkv_build_info{_labels(tuple(info), tuple(info.values()))} 1.0"
         self._created_at = created_at
+        self._exemplars = {
+            layout.cells(HISTOGRAM)[labels]: first for labels, first in layout.exemplars.items()
+        }
         self._series = [
             (family, _written(family, layout.cells(family.name)))
             for family in layout.families.values()
@@ -67,9 +74,14 @@ class Exposition:
                     counts = [*accumulate(totals[at : at + _SUM])]
                     if counts[-1] or not rare:
                         figures = (*counts, counts[-1], totals[at + _SUM])
-                        yield from [
+                        lines = [
                             f"{name}{figure}" for name, figure in zip(names, figures, strict=True)
                         ]
+                        exemplars = self._exemplars.get(at) if openmetrics else None
+                        if exemplars is not None and counts[-1]:
+                            behind = read_exemplars(self._cells, exemplars)
+                            lines[: len(behind)] = map("".join, zip(lines, behind, strict=False))
+                        yield from lines
             elif kind is Kind.COUNTER:
                 yield from _head(
                     name if openmetrics else _ended(name, "total"), "counter", family.help

@@ -7,15 +7,15 @@ from itertools import product
 from jetkv_gateway.telemetry.cells import Cells
 from jetkv_gateway.telemetry.families import BUCKETS, Family, Kind, Layout
 
-__all__ = ["NO_ROUTE", "OTHER", "PrometheusListener", "families"]
+__all__ = ["METHODS", "NO_ROUTE", "OTHER", "STATUSES", "PrometheusListener", "families"]
 
 OTHER = "other"
 NO_ROUTE = "none"
 """The label `route` of a request whose path no route has."""
 
 _SUM = len(BUCKETS) + 1
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
-_STATUSES = (
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
+STATUSES = (
     *("101", "200", "201", "204", "304", "400", "401", "403", "404", "405", "408", "409", "410"),
     *("412", "413", "414", "417", "426", "429", "431", "499", "500", "501", "503", "504", "507"),
     OTHER,
@@ -63,9 +63,9 @@ def families(routes: Mapping[str, Mapping[str, Iterable[int]]]) -> list[Family]:
     # Ordered as the cells of a request are found: by method and route, then by status.
     requests = [
         (method, template, status)
-        for method, template, status in product(_METHODS, templates, _STATUSES)
+        for method, template, status in product(METHODS, templates, STATUSES)
     ]
-    timed = [*product(_METHODS, templates)]
+    timed = [*product(METHODS, templates)]
     often_timed = {(method, template) for method, template, _ in often}
     return [
         Family(
@@ -198,13 +198,13 @@ class PrometheusListener:
 
     def __init__(self, layout: Layout, cells: Cells) -> None:
         self._cells = cells.own
-        self._statuses = {int(s): at for at, s in enumerate(_STATUSES) if s != OTHER}
-        self._other_status = _STATUSES.index(OTHER)
+        self._statuses = {int(s): at for at, s in enumerate(STATUSES) if s != OTHER}
+        self._other_status = STATUSES.index(OTHER)
         counted = layout.cells("jetkv_http_requests")
         timed = layout.cells("jetkv_http_request_duration_seconds")
         self._requests = {
             (method, None if template == NO_ROUTE else template): (
-                counted[method, template, _STATUSES[0]],
+                counted[method, template, STATUSES[0]],
                 at,
             )
             for (method, template), at in timed.items()
