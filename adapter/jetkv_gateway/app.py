@@ -28,6 +28,7 @@ from jetkv_gateway.http.listing import ListingHandlers
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.http.standing import Standing
 from jetkv_gateway.http.token_handlers import BODY_LIMIT as TOKEN_BODY_LIMIT
 from jetkv_gateway.http.token_handlers import TokenHandlers
 from jetkv_gateway.http.watch import WatchHandlers
@@ -218,6 +219,7 @@ def build(
     """
     hub = Hub(store.changes, watch_limits)
     authenticator = callers.authenticator
+    standing = Standing(authenticator) if authenticator.required else None
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, callers, hub, required
     )
@@ -231,6 +233,8 @@ def build(
         files.start()
         connection.start()
         callers.start()
+        if standing is not None:
+            standing.start()
         readiness.start()
         # Objects from the start live until the end, so exclude them from collections.
         gc.collect()
@@ -245,6 +249,8 @@ def build(
         finally:
             await readiness.close()
             await callers.close()
+            if standing is not None:
+                await standing.close()
             with suppress(TimeoutError):
                 # If NATS does not answer, it removes the consumers itself later.
                 async with asyncio.timeout(_CLOSE_SECONDS):
@@ -284,6 +290,7 @@ def build(
         authenticator=authenticator,
         tickets=callers.tickets,
         limits=CallerLimits(rate_limits),
+        standing=standing,
         reload=files.ask,
     )
     return built

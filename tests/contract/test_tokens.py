@@ -9,39 +9,10 @@ import pytest
 
 from jetkv.testing import LocalNats
 from tests.support.gateway import running_gateway
-from tests.support.http import BUCKETS, Answer, Http
+from tests.support.guarded import TOKENS, Guarded
+from tests.support.http import BUCKETS, Http
 from tests.support.tokens import new_token, stored_token, token_line
 from tests.support.waiting import until
-
-TOKENS = "/api/v1/auth/tokens"
-
-
-class Guarded:
-    """Two gateways on one NATS, and a token of a file that may do everything on both."""
-
-    def __init__(self, gateways: list[Http], root: str) -> None:
-        self.gateways = gateways
-        self.root = root
-
-    def ask(
-        self, method: str, path: str, body: object = None, *, token: str | None = None, at: int = 0
-    ) -> Answer:
-        caller = {"Authorization": f"Bearer {token or self.root}"}
-        if isinstance(body, dict):
-            return self.gateways[at].post(path, body, **caller)
-        return self.gateways[at].request(method, path, body, **caller)
-
-    def create(self, name: str, *allow: str, **more: object) -> str:
-        answer = self.ask("POST", TOKENS, {"name": name, "allow": list(allow), **more})
-        assert answer.status == 201, answer
-        token: str = answer.json["token"]
-        return token
-
-    def listed(self, name: str, at: int = 0) -> dict[str, object]:
-        (found,) = [
-            one for one in self.ask("GET", TOKENS, at=at).json["tokens"] if one["name"] == name
-        ]
-        return dict(found)
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,7 @@ class Tickets:
             payload["s"] = principal.grants.texts
             payload["e"] = principal.expires_at
             payload["i"] = _encode(principal.identity)
+            payload["p"] = _encode(principal.proof)
         elif principal.method not in ("token", ANONYMOUS.method):
             raise InvalidArgument("tickets are for callers that have a token or a JWT")
         body = json.dumps(payload, separators=(",", ":")).encode()
@@ -64,7 +65,7 @@ class Tickets:
         return f"{TICKET_PREFIX}{_encode(body)}.{_encode(mac)}"
 
     def read(self, ticket: str, url: bytes) -> Principal:
-        """Return the caller that a ticket was issued to.
+        """Return the caller that a ticket was issued to; `Authenticator.current` says if it may.
 
         Raises:
             Unauthenticated: it is not a ticket for this URL, or its credential is not valid now.
@@ -72,6 +73,8 @@ class Tickets:
         """
         if ticket.startswith(PREFIX):
             raise Unauthenticated(hint="this is a token: a URL must not have one")
+        if not ticket.startswith(TICKET_PREFIX):
+            raise Unauthenticated(hint="this is not a ticket")
         try:
             text, _, signature = ticket[:_LONGEST].removeprefix(TICKET_PREFIX).partition(".")
             body, mac = _decode(text), _decode(signature)
@@ -97,6 +100,7 @@ class Tickets:
                         grants_of(tuple(payload["s"])),
                         _decode(payload["i"]),
                         float(payload["e"]),
+                        proof=_decode(payload["p"]),
                     )
                 ]
             except (ValueError, TypeError, KeyError, InvalidArgument):

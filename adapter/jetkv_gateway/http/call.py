@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetkv_gateway.auth.authenticator import Pending
 from jetkv_gateway.http.auditing import Subject, report_audit
@@ -22,13 +22,19 @@ from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, PreconditionF
 from jetkv_gateway.kv.filter_sets import NOTHING
 from jetkv_gateway.kv.filters import Filter
 from jetkv_gateway.kv.retries import Retries
-from jetkv_gateway.kv.scopes import FULL
+from jetkv_gateway.kv.scopes import FULL, Grants, ScopeVerb
 from jetkv_gateway.telemetry.events import EVENTS, RequestEvent
 from jetkv_gateway.telemetry.trace_context import echo_traceparent
 
 __all__ = ["JSON_LINE", "Call", "ClientGone", "Handler", "new_request_id", "sane_request_id"]
 
+if TYPE_CHECKING:
+    from jetkv_gateway.http.standing import Standing
+
 T = TypeVar("T")
+
+Shown = tuple[ScopeVerb, str, tuple[Filter, ...]]
+"""A verb, a bucket, and the filters of its keys."""
 
 JSON_LINE = b"content-type: application/json\r\n"
 
@@ -77,6 +83,8 @@ class Call:
         handler: of that route. It takes the `names` that the path holds.
         principal: who calls.
         pending: finds that out, if it takes I/O; until then, `principal` may do nothing.
+        standing: ends answers of callers that may not see them any more; None with auth off.
+        shown: what `narrow` has let the caller see.
         body_limit: the largest body, in bytes. With 0, the body is read and dropped.
         began: when the head was complete, by `time.perf_counter`.
         on_end: called with the arguments of `request_ended` besides that event, or None.
@@ -107,6 +115,8 @@ class Call:
         "request_id",
         "retries",
         "route",
+        "shown",
+        "standing",
         "started",
         "streamed",
         "subjects",
@@ -122,6 +132,8 @@ class Call:
         self.rates: tuple[Rate, ...] = ()
         self.principal = ANONYMOUS
         self.pending: Pending | None = None
+        self.standing: Standing | None = None
+        self.shown: tuple[Shown, ...] = ()
         self.started = False
         self.parameters = _NO_PARAMETERS
         self.retries = Retries()
@@ -193,27 +205,40 @@ class Call:
         Raises:
             PermissionDenied: the caller may access no key of the bucket.
         """
-        grants = self.principal.grants
-        if grants is FULL:
-            return wanted
-        left = grants.narrow(NEEDS[verb].verbs[0], bucket, wanted)
-        if left is None:
-            raise denial(verb, bucket)
-        if left is not wanted:
-            self.mark_filtered()
+        grants, needed = self.principal.grants, NEEDS[verb].verbs[0]
+        left = wanted
+        if grants is not FULL:
+            found = grants.narrow(needed, bucket, wanted)
+            if found is None:
+                raise denial(verb, bucket)
+            if found is not wanted:
+                self.mark_filtered()
+            left = found
+        self.shown = (*self.shown, (needed, bucket, left))
         return left or (NOTHING,)
 
     def narrow_one(self, verb: Verb, bucket: str, wanted: Filter) -> Filter:
         """Narrow one filter to one filter, as `narrow` does."""
-        grants = self.principal.grants
-        if grants is FULL:
-            return wanted
-        left = grants.narrow_one(NEEDS[verb].verbs[0], bucket, wanted)
-        if left is None:
-            raise denial(verb, bucket)
-        if left is not wanted:
-            self.mark_filtered()
+        grants, needed = self.principal.grants, NEEDS[verb].verbs[0]
+        left = wanted
+        if grants is not FULL:
+            found = grants.narrow_one(needed, bucket, wanted)
+            if found is None:
+                raise denial(verb, bucket)
+            if found is not wanted:
+                self.mark_filtered()
+            left = found
+        self.shown = (*self.shown, (needed, bucket, () if left is NOTHING else (left,)))
         return left
+
+    def covered_by(self, grants: Grants) -> bool:
+        """Return whether these grants allow all that `narrow` has let the caller see."""
+        if grants is FULL or grants is self.principal.grants:
+            return True
+        return all(
+            not filters or grants.narrow(verb, bucket, filters) is filters
+            for verb, bucket, filters in self.shown
+        )
 
     def mark_filtered(self) -> None:
         """Say in the answer that the caller's scopes do not cover the whole request.

@@ -22,6 +22,7 @@ from jetkv_gateway.http.paths import bucket_name, key_name, plain_name
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
+from jetkv_gateway.http.standing import Standing
 from jetkv_gateway.http.ticket_urls import takes_tickets, ticket_url
 from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import (
@@ -66,6 +67,7 @@ class Gateway:
         lifespan: opens the gateway's resources at start and closes them at the end.
         limits: of the callers.
         tickets: None if no URL can have one.
+        standing: ends long answers; None if credentials never end.
         reload: reads files again. The server calls it on a reload.
 
     Attributes:
@@ -82,6 +84,7 @@ class Gateway:
         authenticator: Authenticator,
         tickets: Tickets | None = None,
         limits: CallerLimits,
+        standing: Standing | None = None,
         reload: Callable[[], None],
     ) -> None:
         if handlers.keys() != ROUTER.names:
@@ -94,6 +97,7 @@ class Gateway:
         self._authenticator = authenticator
         self._tickets = tickets
         self._limits = limits
+        self._standing = standing
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,6 +171,7 @@ class Gateway:
         Raises:
             Unauthenticated, Unavailable
         """
+        call.standing = self._standing
         credential = call.headers.get(b"authorization")
         if call.request.is_websocket:
             credential = socket_credential(credential, _subprotocols(call))
@@ -187,7 +192,14 @@ class Gateway:
             return None
         route = match[0].routes["GET"]
         url, ticket = ticket_url(call.request.path, match, route, call.query)
-        return None if ticket is None else self._tickets.read(ticket, url)
+        if ticket is None:
+            return None
+        principal = self._authenticator.current(self._tickets.read(ticket, url))
+        if principal is None:
+            raise Unauthenticated(
+                hint="the credential that this ticket is of is not valid any more"
+            )
+        return principal
 
     async def _admit(self, call: Call, pending: Pending) -> None:
         """Wait until it is known who calls, and check that the caller may run the call.

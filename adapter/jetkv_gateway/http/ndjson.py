@@ -31,13 +31,21 @@ class Lines:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._denial: GatewayError | None = None
+
+    def deny(self, error: GatewayError) -> None:
+        """Let the next `send` raise an error, since the caller may not see the lines any more."""
+        self._denial = error
 
     async def send(self, lines: bytes) -> None:
         """Send complete lines, then wait until the connection can take more.
 
         Raises:
             ConnectionError: the client is gone.
+            GatewayError: the caller may not see the lines any more.
         """
+        if self._denial is not None:
+            raise self._denial
         if not self._call.started:
             await self._call.begin(200, _LINES)
         await self._call.request.send(lines)
@@ -66,6 +74,7 @@ async def answer_lines(call: Call, make: Callable[[Lines], Awaitable[bytes]]) ->
 
 async def _answer(call: Call, make: Callable[[Lines], Awaitable[bytes]]) -> None:
     lines = Lines(call)
+    hold = None if call.standing is None else call.standing.hold(call, lines.deny)
     try:
         try:
             last = await make(lines)
@@ -79,3 +88,6 @@ async def _answer(call: Call, make: Callable[[Lines], Awaitable[bytes]]) -> None
         await lines.finish(last)
     except ConnectionError:
         raise ClientGone from None
+    finally:
+        if hold is not None:
+            hold.release()

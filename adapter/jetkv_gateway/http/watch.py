@@ -145,8 +145,9 @@ async def serve_watch(
                 # When the server stops, it closes WebSockets itself.
                 stopping = None if call.request.is_websocket else call.request.stopping
                 with _reported(call, sink.transport):
-                    if await _run_watch(watch, sink, send_all(watch), stopping):
-                        await _finish(sink, watch)
+                    told, denial = await _run_watch(call, watch, sink, send_all(watch), stopping)
+                    if told:
+                        await _finish(sink, denial or watch.end)
         except BucketNotFound as error:
             # The error is known before the upgrade. It is sent after it, since clients expect it
             # there.
@@ -168,15 +169,17 @@ def _reported(call: Call, transport: str) -> Iterator[None]:
 
 
 async def _run_watch(
+    call: Call,
     watch: Watched,
     sink: Sink,
     sending: Coroutine[Any, Any, None],
     stopping: asyncio.Event | None,
-) -> bool:
-    """Send changes until the watcher is gone or the watch has ended.
+) -> tuple[bool, GatewayError | None]:
+    """Send changes until the watcher is gone, may not see them any more, or the watch has ended.
 
     Returns:
-        Whether the watcher may still be connected, so that it can be told the reason.
+        Whether the watcher may still be connected, so that it can be told the reason; and why it
+        may not see the changes any more, if that is the reason.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
@@ -185,7 +188,14 @@ async def _run_watch(
         if not ended.done():
             ended.set_result(None)
 
+    denials: list[GatewayError] = []
+
+    def deny(error: GatewayError) -> None:
+        denials.append(error)
+        end()
+
     task = loop.create_task(sending)
+    hold = None if call.standing is None else call.standing.hold(call, deny)
     watch.on_end(end)
     left = asyncio.ensure_future(sink.wait_closed())
     waits: list[asyncio.Future[Any]] = [task, left]
@@ -199,24 +209,26 @@ async def _run_watch(
     try:
         # A single future costs less memory than `asyncio.wait`, and a watch may last for days.
         await ended
-        if watch.closed:
+        if watch.closed and not denials:
             # Changes that are queued may still be sent, unless the watcher has stopped reading.
             await asyncio.wait(
                 {task, left}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
     finally:
+        if hold is not None:
+            hold.release()
         for each in waits:
             each.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
     if not task.cancelled():
         task.result()
-    return left.cancelled()
+    return left.cancelled(), denials[0] if denials else None
 
 
-async def _finish(sink: Sink, watch: Watched) -> None:
+async def _finish(sink: Sink, reason: GatewayError | None) -> None:
     try:
         async with asyncio.timeout(_GRACE_SECONDS):
-            await sink.finish(watch.end)
+            await sink.finish(reason)
     except TimeoutError:
         sink.abort()
         with suppress(TimeoutError):

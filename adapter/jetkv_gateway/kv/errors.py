@@ -152,6 +152,7 @@ class PermissionDenied(GatewayError):
     status = 403
     code = "permission_denied"
     text = "permission denied"
+    close_code = 4403
 
 
 class NotFound(GatewayError):
