@@ -1,6 +1,12 @@
 """Runs the commands that work with data, in this process, against a gateway."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,3 +66,47 @@ class Cli:
         assert ended.code != 0, ended
         (line,) = ended.err.splitlines()
         return ended.code, line
+
+    @contextmanager
+    def running(self, *words: object, **options: Any) -> Iterator["Running"]:
+        """Run a command as a process of its own, such as one that goes on until Ctrl-C."""
+        environment = {**os.environ, **self.environment}
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *map(str, words)],
+            env={name: value for name, value in environment.items() if value is not None},
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+        try:
+            yield Running(process)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+PROGRAM = "from jetkv.cli.main import main; main()"
+SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A command that runs as a process."""
+
+    process: subprocess.Popen[bytes]
+
+    def line(self) -> str:
+        """Return the next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().rstrip("\n")
+
+    def object(self) -> Any:
+        return json.loads(self.line())
+
+    def interrupted(self) -> tuple[int, str]:
+        """Press Ctrl-C; return the exit code and what it says."""
+        self.process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; return the exit code and what it says."""
+        _, err = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, (err or b"").decode()

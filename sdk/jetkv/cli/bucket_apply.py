@@ -56,7 +56,7 @@ def apply(
     losing = [step.bucket for step in plan.open if step.loses]
     if losing and not allow_data_loss:
         raise CommandError(
-            f"{', '.join(losing)}: stored data would be removed; nothing was changed",
+            f"{', '.join(losing)}: this would remove stored data, so nothing was changed",
             Exit.REFUSED,
             hint="--allow-data-loss makes the changes all the same",
         )

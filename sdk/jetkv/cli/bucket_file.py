@@ -102,10 +102,20 @@ def wanted(document: Any) -> Wanted:
         name = one["name"]
         if name in result:
             raise ValueError(f"bucket {name!r} is there twice")
-        result[name] = {
-            key: value for key, value in one.items() if key != "name" and key not in _REPORTED
-        }
+        settings = {str(key): value for key, value in one.items() if key not in _REPORTED}
+        del settings["name"]
+        for setting, value in settings.items():
+            _check_json(value, f"{setting} of bucket {name!r}")
+        result[name] = settings
     return result
+
+
+def _check_json(value: Any, what: str) -> None:
+    # TOML and YAML have dates and infinite numbers, for example.
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} cannot be sent as JSON: {error}") from error
 
 
 def _named(name: Any, given: Any) -> Any:

@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 
 from jetkv import Bucket
 from jetkv._core import listing, requests
-from jetkv._core.answers import check_status, read_document
+from jetkv._core.answers import read_document
 from jetkv._core.fields import array
-from jetkv._core.messages import Kind, Request
+from jetkv._core.messages import Request
 from jetkv._sync.bucket import endpoint_of
 from jetkv.cli.output import Document
-from jetkv.cli.values import BINARY
 from jetkv.errors import RevisionMismatchError
 
 __all__ = ["Selection", "content_type", "entry", "history", "listed"]
@@ -80,34 +79,17 @@ def content_type(bucket: Bucket[bytes], key: str, revision: int) -> tuple[str | 
     """Return the content type of a value or None, and whether the value has a content encoding.
 
     Raises:
-        RevisionMismatchError: the key is at another revision, or has no value.
+        RevisionMismatchError: the key is at another revision.
+        KeyNotFoundError: it has no value.
     """
-    request = Request(
-        "HEAD",
-        requests.get_key(bucket.name, key).target,
-        Kind.READ,
-        f"content type of {key!r} in bucket {bucket.name!r}",
-        {"Accept": BINARY, "If-Match": str(revision)},
-    )
-    answer = endpoint_of(bucket).call(request)
-    # An answer to HEAD has no body that could say what is wrong.
-    if answer.status in (404, 412):
-        raise RevisionMismatchError(f"{key!r} has changed meanwhile", status=answer.status)
-    check_status(answer, request)
-    found = answer.headers.get("content-type")
-    if found == BINARY:
-        found = _listed_type(bucket, key)
-    return found, "content-encoding" in answer.headers
-
-
-def _listed_type(bucket: Bucket[bytes], key: str) -> str | None:
-    """Return the content type in a list: there, a value without one is not shown as bytes."""
+    found = entry(bucket, key, None, eventual=False)
     exact = not (set(key) & {"*", ">"} or key.endswith((".", ":", "/", "-")))
     selection = Selection(filter=key) if exact else Selection(prefix=key)
     # The key sorts before all others that begin with it.
-    found = next(listed(bucket, selection, values=False), {})
-    stored = found.get("content_type")
-    return stored if isinstance(stored, str) and found.get("key") == key else None
+    described = next(listed(bucket, selection, values=False), {})
+    if not found["revision"] == described.get("revision") == revision:
+        raise RevisionMismatchError(f"{key!r} has changed meanwhile")
+    return described.get("content_type"), "content_encoding" in found
 
 
 def _as_json(request: Request) -> Request:

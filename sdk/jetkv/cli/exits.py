@@ -68,6 +68,7 @@ _BY_KIND: Mapping[type[errors.JetKVError], Exit] = {
 
 # The SDK's hints name its calls and arguments. These say the same in terms of commands.
 _HINTS: Mapping[type[errors.JetKVError], str] = {
+    errors.NotFoundError: "check the path in --url, JETKV_URL or the profile",
     errors.AuthenticationError: "set JETKV_TOKEN or JETKV_TOKEN_FILE, or name a --token-file",
     errors.BucketNotFoundError: "`jetkv bucket ls` lists the buckets",
     errors.KeyNotFoundError: "`jetkv kv ls BUCKET` lists the keys",

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from jetkv import TTL, Entry, KeyExistsError, RevisionMismatchError
+from jetkv import TTL, Entry, KeyExistsError, KeyNotFoundError, RevisionMismatchError
 from jetkv.cli import documents, values
 from jetkv.cli.command import BucketName, Key, command
 from jetkv.cli.exits import CommandError, Exit
@@ -64,7 +64,7 @@ def edit(
         try:
             _edit_until_stored(editing, base, path)
         except (CommandError, JetKVError, KeyboardInterrupt):
-            if path.read_bytes() != base.raw:
+            if path.is_file() and path.read_bytes() != base.raw:
                 say(f"your version is kept in {_kept(path)}")
             raise
 
@@ -100,7 +100,7 @@ class _Editing:
                 return _Version(None, None)
             try:
                 kind, encoded = documents.content_type(opened, self.key, entry.revision)
-            except RevisionMismatchError:
+            except (RevisionMismatchError, KeyNotFoundError):
                 continue
             if encoded or not values.is_safe_on_a_terminal(entry.raw):
                 raise CommandError(
@@ -146,9 +146,11 @@ def _edit_until_stored(editing: _Editing, base: _Version, path: Path) -> None:
             session.note("nothing was changed")
             return
         problem = _problem(raw, editing.content_type or base.content_type)
-        question = f"{problem}. [e]dit again, [s]tore it all the same, [q]uit?"
-        if problem is not None and _asked(question, "es") == "e":
-            continue
+        if problem is not None:
+            say(problem)
+            question = "[e]dit again, [s]tore it all the same, [q]uit?"
+            if _asked(question, "es", Exit.USAGE) == "e":
+                continue
         while True:
             try:
                 revision = editing.store(raw, base)
@@ -156,7 +158,9 @@ def _edit_until_stored(editing: _Editing, base: _Version, path: Path) -> None:
                 theirs = editing.current()
                 _show_both(base, theirs, raw)
                 base = theirs
-                choice = _asked("[e]dit yours again, [o]verwrite theirs, [q]uit?", "eo")
+                choice = _asked(
+                    "[e]dit yours again, [o]verwrite theirs, [q]uit?", "eo", Exit.CONFLICT
+                )
                 if choice == "e":
                     break
                 continue
@@ -209,8 +213,13 @@ def _show_both(base: _Version, theirs: _Version, yours: bytes) -> None:
         print(values.shown(line), file=sys.stderr)
 
 
-def _asked(question: str, answers: str) -> str:
+def _asked(question: str, answers: str, unanswered: Exit) -> str:
     """Return the letter that the user chose.
+
+    Args:
+        question: the question, with the letters.
+        answers: the letters, but for `q`.
+        unanswered: the exit code if there is nobody to ask.
 
     Raises:
         CommandError: they chose to quit, or there is nobody to ask.
@@ -224,7 +233,7 @@ def _asked(question: str, answers: str) -> str:
                 raise CommandError("nothing was stored", Exit.DECLINED)
             if answer and answer in answers:
                 return answer
-    raise CommandError("nothing was stored", Exit.CONFLICT)
+    raise CommandError("nothing was stored", unanswered)
 
 
 def _suffix(content_type: str | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 from jetkv.cli.values import shown
 
@@ -173,7 +173,11 @@ class Output:
         from rich.console import Console
 
         width = None if self.on_terminal else _NO_WRAPPING
-        Console(file=_stdout(), width=width, highlight=False).print(table)
+        console = Console(file=sys.stdout, width=width, highlight=False)
+        # Rich would end the program by itself if nobody reads on.
+        with console.capture() as captured:
+            console.print(table)
+        self.raw(captured.get().encode("utf-8", "surrogateescape"))
 
     def _array(self, documents: Iterable[Document]) -> None:
         # Without its last line, an array that was cut off is no JSON.
@@ -183,11 +187,6 @@ class Output:
             self.raw(f"{before}  {text}".encode("utf-8", "surrogateescape"))
             before = ",\n"
         self.line("[]" if before == "[\n" else "\n]")
-
-
-def _stdout() -> IO[str]:
-    sys.stdout.flush()
-    return sys.stdout
 
 
 def _compact(document: Document) -> str:
