@@ -30,8 +30,9 @@ def test_check_warns_of_a_bucket_and_still_works(finish, nats: NatsServer, make_
     bucket = make_bucket(storage="memory")
     code, output = finish("check", "--nats-url", nats.url)
     assert code == 0
-    assert f"warning    {bucket.name}: memory_storage: kept in memory only" in output
-    assert re.search(r"^cluster    none, the server stands alone$", output, re.MULTILINE)
+    warnings = output.partition("\nwarnings\n")[2]
+    assert f"  {bucket.name}: memory_storage: kept in memory only" in warnings
+    assert re.search(r"^  cluster +none, the server stands alone$", output, re.MULTILINE)
     assert output.strip().endswith("works")
 
 
@@ -47,7 +48,7 @@ def test_check_names_buckets_whose_expiry_markers_some_clients_do_not_know(
     assert (made.name in marked) is made.info()["expiry_markers"]
     assert plain.name not in marked
     line = re.search(
-        r"^markers +(.*): a key that expires leaves a marker, which nats-py", output, re.MULTILINE
+        r"^  markers +(.*): a key that expires leaves a marker, which nats-py", output, re.MULTILINE
     )
     assert (made.name in marked) == (line is not None and made.name in line.group(1))
 

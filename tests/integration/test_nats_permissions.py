@@ -59,14 +59,17 @@ async def test_check_names_the_permission_and_does_not_wait_for_it(tmp_path: Pat
     with LocalNats(tmp_path, config=user('subscribe: { deny: ">" }')) as server:
         report = await check(load({"nats_url": server.url, **AS_GATEWAY}, None), patience=60)
     assert report.exit_code == EXIT_UNUSABLE
-    assert "may not subscribe to _INBOX.>: grant it, or set nats_inbox_prefix" in report.missing[0]
+    assert (
+        "may not subscribe to _INBOX.>: grant it, or set nats_inbox_prefix"
+        in report.missing[0].text
+    )
 
 
 async def test_check_names_a_permission_to_publish(tmp_path: Path) -> None:
     with LocalNats(tmp_path, config=user('publish: { deny: ["$JS.API.>"] }')) as server:
         report = await check(load({"nats_url": server.url, **AS_GATEWAY}, None))
     assert report.exit_code == EXIT_UNUSABLE
-    assert "may not publish to $JS.API.INFO" in report.missing[0]
+    assert "may not publish to $JS.API.INFO" in report.missing[0].text
 
 
 async def test_a_permission_that_is_taken_away_meanwhile_is_named_and_missed_until_it_is_back(

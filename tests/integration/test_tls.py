@@ -115,7 +115,7 @@ async def test_check_says_that_tls_is_missing_and_does_not_wait_for_it(nats: Loc
         load({"nats_url": nats.url.replace("nats://", "tls://")}, None), patience=60
     )
     assert report.exit_code == EXIT_UNUSABLE
-    assert NO_TLS in report.missing[0]
+    assert NO_TLS in report.missing[0].text
 
 
 # Where it is offered.
