@@ -7,8 +7,9 @@ bucket that does not exist. A server refuses a publish before anything else, and
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from jetkv_gateway.check.report import Answer, Permission
 from jetkv_gateway.jetstream.api import EXPECTED_STREAM, Naming
@@ -17,11 +18,13 @@ from jetkv_gateway.jetstream.requests import (
     NoResponders,
     NotPermitted,
     RequestFailed,
+    RequestTimeout,
 )
 
 __all__ = ["NEEDS", "Need", "try_permissions"]
 
 _SECONDS = 3.0
+_SILENT_SECONDS = 1.0
 _AT_ONCE = 16
 _MOST_BUCKETS = 16
 
@@ -39,7 +42,7 @@ class Need:
         vital: whether it is needed to read, write, list or watch keys.
         payload: one that changes nothing, whether the bucket exists or not.
         on_buckets: whether the request is harmless for a bucket that exists.
-        silent: whether nobody may answer although everything is in order.
+        answers: who has to answer: JetStream, the stream of a bucket that exists, or nobody.
     """
 
     subject: str
@@ -47,7 +50,7 @@ class Need:
     vital: bool = False
     payload: bytes = b""
     on_buckets: bool = True
-    silent: bool = False
+    answers: Literal["jetstream", "bucket", "nobody"] = "jetstream"
 
 
 # A configuration without a name, or with another one than the subject, is refused.
@@ -57,11 +60,11 @@ NEEDS = (
     Need("INFO", "the gateway is never ready", vital=True),
     Need("STREAM.INFO.KV_*", "requests for a bucket", vital=True),
     Need("STREAM.MSG.GET.KV_*", "reads of keys", vital=True, payload=b"{}"),
-    Need("$KV.*.>", "writes of keys", vital=True, silent=True),
+    Need("$KV.*.>", "writes of keys", vital=True, answers="bucket"),
     Need("CONSUMER.CREATE.KV_*.*", "lists, histories, watches", vital=True, payload=_NO_CONFIG),
-    Need("CONSUMER.MSG.NEXT.KV_*.*", "lists, histories, watches", vital=True, silent=True),
+    Need("CONSUMER.MSG.NEXT.KV_*.*", "lists, histories, watches", vital=True, answers="nobody"),
     Need("CONSUMER.DELETE.KV_*.*", "consumers stay until they time out"),
-    Need("DIRECT.GET.KV_*", "reads by replicas, several keys at one moment", silent=True),
+    Need("DIRECT.GET.KV_*", "reads by replicas, several keys at one moment", answers="nobody"),
     Need("STREAM.LIST", "the list of buckets"),
     Need("STREAM.NAMES", "buckets with republish"),
     Need("STREAM.CREATE.KV_*", "new buckets", payload=_NO_CONFIG),
@@ -72,20 +75,26 @@ NEEDS = (
 
 
 async def try_permissions(
-    mux: Multiplexer, naming: Naming, buckets: Iterable[str]
+    mux: Multiplexer, naming: Naming, existing: Collection[str], wanted: Collection[str]
 ) -> list[tuple[Need, Permission]]:
     """Try each subject that the gateway publishes to. It takes at most a few seconds.
 
     Args:
-        buckets: that exist or that the settings name. Some permissions are for certain buckets.
+        existing: buckets. Some permissions are for certain buckets only.
+        wanted: buckets that the settings name.
     """
     unused = f"jetkv-check-{secrets.token_hex(6)}"
-    names = sorted(set(buckets))[:_MOST_BUCKETS]
+    # The buckets of the settings matter most.
+    names = sorted({*existing, *wanted}, key=lambda name: (name not in wanted, name))
+    names = names[:_MOST_BUCKETS]
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def try_one(need: Need, bucket: str) -> Answer:
         async with places:
-            return await _publish(mux, naming, need, bucket)
+            silent = need.answers == "nobody" or (
+                need.answers == "bucket" and bucket not in existing
+            )
+            return await _publish(mux, naming, need, bucket, silent=silent)
 
     async def try_need(need: Need) -> tuple[Need, Permission]:
         general = await try_one(need, unused)
@@ -108,7 +117,10 @@ def _has_bucket(need: Need) -> bool:
     return _STREAM in need.subject or need.subject.startswith("$KV")
 
 
-async def _publish(mux: Multiplexer, naming: Naming, need: Need, bucket: str) -> Answer:
+async def _publish(
+    mux: Multiplexer, naming: Naming, need: Need, bucket: str, *, silent: bool
+) -> Answer:
+    """Publish. `silent`: nobody has to answer; a refusal comes at once."""
     headers = None
     if need.subject.startswith("$KV"):
         # No stream has this name, so nothing stores the message.
@@ -117,13 +129,17 @@ async def _publish(mux: Multiplexer, naming: Naming, need: Need, bucket: str) ->
     else:
         name = need.subject.replace(_STREAM, naming.stream(bucket))
         subject = naming.api + name.replace("*", "jetkv-check")
+    timeout = _SILENT_SECONDS if silent else _SECONDS
     try:
-        await mux.request(subject, need.payload, headers, timeout=_SECONDS)
+        await mux.request(subject, need.payload, headers, timeout=timeout)
     except NotPermitted:
         return Answer.REFUSED
     except NoResponders:
         # The API of JetStream always answers, unless the account does not import this subject.
-        return Answer.GRANTED if need.silent else Answer.NOBODY
+        return Answer.GRANTED if silent else Answer.NOBODY
+    except RequestTimeout:
+        # Behind a leaf node, no server says that nobody has subscribed.
+        return Answer.GRANTED if silent else Answer.UNKNOWN
     except RequestFailed:
         return Answer.UNKNOWN
     return Answer.GRANTED

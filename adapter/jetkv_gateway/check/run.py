@@ -189,7 +189,7 @@ async def _find_permissions(
     mux: Multiplexer, naming: Naming, settings: Settings, report: Report
 ) -> None:
     wanted = {*(one.spec.name for one in settings.wanted_buckets()), *settings.ready_buckets}
-    for need, permission in await try_permissions(mux, naming, {*report.buckets, *wanted}):
+    for need, permission in await try_permissions(mux, naming, report.buckets, wanted):
         report.permissions.append(permission)
         if permission.complete:
             continue
