@@ -11,6 +11,7 @@ from jetkv.testing import LocalNats
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
+from tests.support.permissions import RESTRICTED, users
 
 _TESTS = Path(__file__).parent
 
@@ -31,8 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNats]:
-    """A shared nats-server, of the version that JETKV_NATS_SERVER names, else the newest."""
-    with LocalNats(tmp_path_factory.mktemp("nats")) as server:
+    """A shared nats-server, of the version that JETKV_NATS_SERVER names, else the newest.
+
+    The gateways of the tests log in with the permissions of deploy/nats/gateway.conf.
+    """
+    config = users(gateway="gateway.conf")
+    with LocalNats(tmp_path_factory.mktemp("nats"), config=config) as server:
+        RESTRICTED.add(server.url)
         yield server
 
 

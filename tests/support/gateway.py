@@ -15,6 +15,7 @@ from jetkv_gateway.auth.authenticator import Authenticator
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.support.http import Bucket, Http
+from tests.support.permissions import AS_GATEWAY, RESTRICTED
 from tests.support.waiting import until
 
 
@@ -39,7 +40,15 @@ def running_gateway(
     too, are then uvicorn's. `loop` is an event loop as uvicorn names it. `tls` is the
     client's, for a gateway with `tls_cert`. `exporter` takes the spans where `traces` is true.
     """
-    flags = {"auth": "off", "host": "127.0.0.1", "port": 0, "log_level": "error", **settings}
+    login = AS_GATEWAY if nats_url in RESTRICTED else {}
+    flags = {
+        "auth": "off",
+        "host": "127.0.0.1",
+        "port": 0,
+        "log_level": "error",
+        **login,
+        **settings,
+    }
     loaded = load({**flags, "nats_url": nats_url}, None)
     config = config_for(
         lambda: make_gateway(loaded, authenticator=authenticator, exporter=exporter),
