@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from jetkv_gateway.http.metrics import Metrics, metrics_for
 from jetkv_gateway.settings import Settings
 from jetkv_gateway.telemetry.events import EVENTS
-from jetkv_gateway.telemetry.request_log import request_log
+from jetkv_gateway.telemetry.request_log import RequestLog, RequestLogOptions
 from jetkv_gateway.telemetry.sampler import Sampler, State
 from jetkv_gateway.telemetry.tracing import Tracing
 
@@ -22,6 +22,7 @@ class Monitoring:
     Args:
         metrics: None switches them off.
         tracing: None switches traces off.
+        requests: what the log has of requests.
         listeners: hear of events besides those; see `telemetry.events`.
     """
 
@@ -29,10 +30,12 @@ class Monitoring:
         self,
         metrics: Metrics | None,
         tracing: Tracing | None = None,
+        requests: RequestLogOptions | None = None,
         listeners: Sequence[object] = (),
     ) -> None:
         self._metrics = metrics
         self._tracing = tracing
+        self._requests = RequestLog(requests or RequestLogOptions())
         self._others = listeners
         self._sampler: Sampler | None = None
         self._heard: list[object] = []
@@ -62,7 +65,7 @@ class Monitoring:
                 on_recorded=None if metrics is None else metrics.exemplars.note,
                 exporter=exporter,
             )
-        return cls(metrics, tracing, [*request_log(settings.request_log), *listeners])
+        return cls(metrics, tracing, settings.request_log_options(), listeners)
 
     @property
     def has_metrics(self) -> bool:
@@ -81,7 +84,7 @@ class Monitoring:
         Args:
             look: returns what goes on now.
         """
-        self._heard = [*self._others]
+        self._heard = [*self._requests.listeners, *self._others]
         if self._tracing is not None:
             self._heard += self._tracing.start()
         if self._metrics is not None:
@@ -98,5 +101,6 @@ class Monitoring:
             await self._sampler.close()
         for one in self._heard:
             EVENTS.remove(one)
+        self._requests.close()
         if self._tracing is not None:
             await self._tracing.close()

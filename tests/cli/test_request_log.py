@@ -1,6 +1,7 @@
 """The lines of the log about requests, by `--request-log` and `--log-format`."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,45 @@ def test_every_line_of_the_log_is_json_with_several_workers_too(
     process = start("serve", *where, "--workers", "2", "--log-format", "json", JETKV_PROT="1")
     process.wait_for("serves http://")
     assert process.stop() == 0
-    others = [
-        line
-        for line in process.output.splitlines()
-        if not line.startswith("{") and "serves http://" not in line
-    ]
-    assert others == []
+    assert [line for line in process.output.splitlines() if not line.startswith("{")] == []
+    for said in ("serves http://", "stopping: ", "stopped"):
+        assert len([line for line in objects(process) if said in line["message"]]) == 1, said
     assert any("JETKV_PROT" in line["message"] for line in objects(process))
+
+
+def test_a_part_of_the_requests_is_logged_and_every_failure(serve: Serve, bucket: Bucket) -> None:
+    process, http = serve("--request-log", "sampled", "--request-log-rate", "0.2")
+    for _ in range(100):
+        http.get("/health", x_request_id="mine-6")
+    http.get("/health", origin="http://evil.example", x_request_id="mine-7")
+    assert process.stop() == 0
+    assert 2 <= len(lines(process, "mine-6")) <= 60
+    assert len(lines(process, "mine-7")) == 1
+
+
+def test_a_storm_of_failures_has_some_lines_and_the_number_of_the_others(
+    serve: Serve, own_nats: LocalNats
+) -> None:
+    own_nats.start()
+    process, http = serve("--bucket", "b", "--request-log-limit", "1", on=own_nats)
+    own_nats.stop()
+    process.wait_for("connection to NATS lost")
+    for _ in range(60):
+        assert http.get("/api/v1/kv/buckets/b/keys/k", x_request_id="mine-8").status == 503
+    # Refusals have a limit of their own.
+    http.get("/health", origin="http://evil.example", x_request_id="mine-9")
+    assert process.stop() == 0
+    said = re.findall(
+        r"(\d+) lines about failed requests were left out .*: 503: (\d+)", process.output
+    )
+    left_out = sum(int(count) for count, _ in said)
+    assert left_out > 20
+    assert len(lines(process, "mine-8")) + left_out == 60
+    assert len(lines(process, "mine-9")) == 1
+
+
+def test_start_and_stop_are_said_once(serve: Serve) -> None:
+    process, _ = serve()
+    assert process.stop() == 0
+    for said in (" serves http://", "INFO jetkv: stopping: ", "INFO jetkv: stopped"):
+        assert process.output.count(said) == 1, said

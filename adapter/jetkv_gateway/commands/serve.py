@@ -1,6 +1,7 @@
 """`jetkv serve`: the gateway for a NATS that exists."""
 
 import functools
+import logging
 from typing import Any
 
 import typer
@@ -21,8 +22,12 @@ from jetkv_gateway.configuration.about import Panel
 from jetkv_gateway.serving.options import CannotStart
 from jetkv_gateway.serving.processes import run
 from jetkv_gateway.serving.server import listen
+from jetkv_gateway.settings import Settings
+from jetkv_gateway.telemetry.logs import JsonFormatter, LogFormat
 
 __all__ = ["serve"]
+
+_log = logging.getLogger("jetkv")
 
 
 @with_settings(*Panel)
@@ -48,10 +53,10 @@ def serve(flags: dict[str, Any], config: Config = None) -> None:
                 factory(settings, authenticator),
                 options,
                 server_socket,
-                lambda: typer.echo(
+                lambda: _say_start(
+                    settings,
                     f"jetkv {__version__} serves {scheme}://{name[0]}:{name[1]}, "
                     f"auth {','.join(settings.auth or ())}, workers {settings.workers}",
-                    err=True,
                 ),
                 # A replacement worker starts with the tokens that the main process has read, even
                 # if the file has become unusable since. Workers log what they read, so the main
@@ -61,3 +66,14 @@ def serve(flags: dict[str, Any], config: Config = None) -> None:
     except (CannotStart, TokenFileError) as error:
         fail(error, EXIT_INPUT)
     raise typer.Exit(code)
+
+
+def _say_start(settings: Settings, text: str) -> None:
+    """Say that the gateway serves, whatever the level of the log is."""
+    if settings.log_format is LogFormat.JSON:
+        typer.echo(
+            JsonFormatter().format(_log.makeRecord("jetkv", logging.INFO, "", 0, text, (), None)),
+            err=True,
+        )
+    else:
+        typer.echo(text, err=True)

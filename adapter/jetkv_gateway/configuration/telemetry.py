@@ -11,7 +11,7 @@ from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.telemetry.audit import AuditKeys
 from jetkv_gateway.telemetry.logs import LogFormat
-from jetkv_gateway.telemetry.request_log import RequestLogMode
+from jetkv_gateway.telemetry.request_log import RequestLogMode, RequestLogOptions
 
 __all__ = ["TelemetrySettings"]
 
@@ -40,6 +40,22 @@ class TelemetrySettings(BaseModel):
     request_log: Annotated[
         RequestLogMode, About(Panel.TELEMETRY, "The requests that the log has a line for.")
     ] = RequestLogMode.ERRORS
+    request_log_rate: Annotated[
+        float,
+        Field(ge=0, le=1),
+        About(
+            Panel.TELEMETRY,
+            "With --request-log sampled, the part of the requests without an error.",
+        ),
+    ] = 0.01
+    request_log_limit: Annotated[
+        float,
+        Field(ge=0, le=1_000_000),
+        About(
+            Panel.TELEMETRY,
+            "Lines a second about failed requests, 0 = no limit. Others are counted.",
+        ),
+    ] = 5.0
     audit_log: Annotated[
         str | None,
         About(Panel.TELEMETRY, "File of the audit log, or - for the standard output."),
@@ -79,3 +95,7 @@ class TelemetrySettings(BaseModel):
         if not self.metrics:
             return None
         return MetricsOptions(tuple(self.metrics_buckets), exemplars=self.traces)
+
+    def request_log_options(self) -> RequestLogOptions:
+        """Return what the log has of requests."""
+        return RequestLogOptions(self.request_log, self.request_log_rate, self.request_log_limit)

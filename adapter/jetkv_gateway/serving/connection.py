@@ -38,10 +38,14 @@ from jetkv_gateway.serving.request import STATUS_LINES, Request
 from jetkv_gateway.serving.shares import Account
 from jetkv_gateway.serving.worker_state import WorkerState
 from jetkv_gateway.telemetry.events import EVENTS
+from jetkv_gateway.telemetry.line_limit import LineLimit
 
 __all__ = ["SMALL", "BaseConnection", "is_watch"]
 
 _log = logging.getLogger("jetkv.http")
+
+# Anybody can send requests that are refused before they are complete.
+_lines = LineLimit(_log, "incomplete requests", per_second=5.0)
 
 SMALL = 16 * 1024
 """Fewer bytes are not counted, unless a request is incomplete. There may be as many incomplete
@@ -260,7 +264,8 @@ class BaseConnection(asyncio.Protocol):
             report_refusal(error)
             self._report_end(request, status, request_id, error.message)
             shown = b"" if request is not None and request.method == "HEAD" else body
-            _log.info("request %s: %s", request_id.decode("ascii"), error.message)
+            if _lines.allows(str(status)):
+                _log.info("request %s: %s", request_id.decode("ascii"), error.message)
             self.transport.write(
                 b"%s%s%sx-request-id: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
                 % (STATUS_LINES[status], self.worker.date, lines, request_id, len(body), shown)

@@ -28,6 +28,7 @@ from jetkv_gateway.http.metrics import metrics_for
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.server import (
     STARTUP_FAILURE,
+    STOPPING,
     GatewayServer,
     config_for,
     serve,
@@ -78,8 +79,11 @@ def run(
 
         if options.workers > 1:
             _ensure_temp_dir()
-            return _Supervisor(app, options, server_socket, ready, refresh, manager).run()
-        return _serve_here(app, options, server_socket, ready, manager, hangup_stops)
+            code = _Supervisor(app, options, server_socket, ready, refresh, manager).run()
+        else:
+            code = _serve_here(app, options, server_socket, ready, manager, hangup_stops)
+        _log.info("stopped")
+        return code
 
 
 def _serve_here(
@@ -252,6 +256,7 @@ class _Supervisor:
 
     def _stop(self, wake_receiver: socket.socket) -> int:
         self._manager.stopping()
+        _log.info(STOPPING)
         # With no worker to accept it, a connection would wait here and then be reset.
         self._socket.close()
         handled = 0

@@ -30,6 +30,7 @@ from jetkv_gateway.telemetry.logs import logging_for
 
 __all__ = [
     "STARTUP_FAILURE",
+    "STOPPING",
     "GatewayServer",
     "config_for",
     "listen",
@@ -38,6 +39,9 @@ __all__ = [
 ]
 
 _log = logging.getLogger("jetkv")
+
+STOPPING = "stopping: requests that run get their answers"
+"""A line of the log, in one process of the gateway."""
 
 _BACKLOG = 4096
 _POLL_SECONDS = 0.02
@@ -220,6 +224,8 @@ class GatewayServer(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         if self._stop_at is None:
             self._stop_at = now + self._delay
+            if self._balance is None:
+                _log.info(STOPPING)
             self._worker.draining = True
             self._on_second()
         return self.force_exit or now >= self._stop_at

@@ -3,10 +3,12 @@
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
+from random import Random
 
+from jetkv_gateway.telemetry.line_limit import LineLimit
 from jetkv_gateway.telemetry.trace_context import current_trace_id
 
-__all__ = ["REQUEST_FIELDS", "RequestLogMode", "request_log"]
+__all__ = ["REQUEST_FIELDS", "RequestLog", "RequestLogMode", "RequestLogOptions"]
 
 _log = logging.getLogger("jetkv.http")
 
@@ -20,12 +22,29 @@ REQUEST_FIELDS = "jetkv_request"
 class RequestLogMode(StrEnum):
     """The requests that the log has a line for.
 
-    `errors` are answers of 500 and more, and refusals of access (401 and 403).
+    `errors` are answers of 500 and more, and refusals of access (401 and 403). `sampled` are these,
+    and a part of the others.
     """
 
     ALL = "all"
+    SAMPLED = "sampled"
     ERRORS = "errors"
     OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLogOptions:
+    """What the log has of requests.
+
+    Attributes:
+        rate: the part of the requests without an error that `sampled` logs, from 0 to 1.
+        limit: lines a second about failed requests, and about refusals of access, 0 for no limit.
+            It does not hold for `all`.
+    """
+
+    mode: RequestLogMode = RequestLogMode.ERRORS
+    rate: float = 0.01
+    limit: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +64,37 @@ class AllRequests:
         _log_request(method, route, status, seconds, request_id, reason)
 
 
-@dataclass(frozen=True, slots=True)
+class SampledRequests:
+    """Logs a part of the requests that `FailedRequests` does not log."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._random = Random().random  # noqa: S311 - nothing depends on who can guess it
+
+    def request_ended(
+        self,
+        method: str,
+        route: str | None,
+        status: int,
+        seconds: float,
+        request_id: bytes,
+        reason: str | None,
+        _bucket: str | None,
+    ) -> None:
+        if self._random() < self._rate and not _is_logged_as_failed(status):
+            _log_request(method, route, status, seconds, request_id, reason)
+
+
 class FailedRequests:
-    """Logs one line for each answer of 500 and more, and for each refusal of access.
+    """Logs a line for each answer of 500 and more, and for each refusal of access, up to a limit.
 
     It does not hear of other requests, so it costs them nothing.
     """
+
+    def __init__(self, limit: float) -> None:
+        # Many refusals must not hide failures, and the other way round.
+        self._failures = LineLimit(_log, "failed requests", limit)
+        self._refusals = LineLimit(_log, "refused requests", limit)
 
     def request_failed(
         self,
@@ -62,15 +106,43 @@ class FailedRequests:
         reason: str | None,
         _bucket: str | None,
     ) -> None:
-        if status >= _SERVER_ERROR or status in _ACCESS_REFUSED:
-            _log_request(method, route, status, seconds, request_id, reason)
+        if _is_logged_as_failed(status):
+            limit = self._failures if status >= _SERVER_ERROR else self._refusals
+            if limit.allows(str(status)):
+                _log_request(method, route, status, seconds, request_id, reason)
+
+    def close(self) -> None:
+        """Say how many lines were left out."""
+        self._failures.close()
+        self._refusals.close()
 
 
-def request_log(mode: RequestLogMode) -> list[object]:
-    """Return the listeners for a mode."""
-    if mode is RequestLogMode.OFF:
-        return []
-    return [AllRequests() if mode is RequestLogMode.ALL else FailedRequests()]
+class RequestLog:
+    """The request log of a gateway.
+
+    Attributes:
+        listeners: of events.
+    """
+
+    def __init__(self, options: RequestLogOptions) -> None:
+        self.listeners: list[object] = []
+        self._failed: FailedRequests | None = None
+        if options.mode is RequestLogMode.ALL:
+            self.listeners = [AllRequests()]
+        elif options.mode is not RequestLogMode.OFF:
+            self._failed = FailedRequests(options.limit)
+            self.listeners = [self._failed]
+        if options.mode is RequestLogMode.SAMPLED:
+            self.listeners.append(SampledRequests(options.rate))
+
+    def close(self) -> None:
+        """Say how many lines were left out."""
+        if self._failed is not None:
+            self._failed.close()
+
+
+def _is_logged_as_failed(status: int) -> bool:
+    return status >= _SERVER_ERROR or status in _ACCESS_REFUSED
 
 
 def _log_request(
