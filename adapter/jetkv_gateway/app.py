@@ -7,11 +7,14 @@ import asyncio
 import functools
 import gc
 import logging
+import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from jetkv_gateway import __version__
 from jetkv_gateway.auth.authenticator import Authenticator
 from jetkv_gateway.callers import Callers, authenticator_for
 from jetkv_gateway.filewatch import FileWatcher
@@ -36,6 +39,7 @@ from jetkv_gateway.http.watch_many import MergedWatchHandlers
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.micro import MicroService, semantic_version
 from jetkv_gateway.jetstream.store import open_stores
 from jetkv_gateway.kv.batches import MAX_BODY_BYTES
 from jetkv_gateway.kv.configured import ConfiguredBucket
@@ -150,6 +154,21 @@ def open_audit_log(settings: Settings) -> AuditLog | None:
         raise SettingsError(text) from error
 
 
+def micro_service(settings: Settings) -> MicroService | None:
+    """Return what shows this worker as a NATS micro service, or None if that is off."""
+    if not settings.nats_service:
+        return None
+    metadata = {
+        "host": socket.gethostname(),
+        "address": f"{settings.host}:{settings.port}",
+        "pid": str(os.getpid()),
+        "workers": str(settings.workers),
+    }
+    if settings.bucket_prefix:
+        metadata["bucket_prefix"] = settings.bucket_prefix
+    return MicroService(semantic_version(__version__), metadata)
+
+
 def gateway(
     settings: Settings,
     *,
@@ -170,7 +189,8 @@ def gateway(
     """
     authenticator = authenticator or authenticator_for(settings)
     audit = open_audit_log(settings)
-    connection = Connection(settings.nats_options())
+    service = micro_service(settings)
+    connection = Connection(settings.nats_options(), service)
     naming = Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain)
     store, token_store = open_stores(
         connection,
@@ -189,7 +209,9 @@ def gateway(
         wanted=settings.wanted_buckets(),
         watch_limits=settings.watch_limits(),
         required=settings.ready_buckets,
-        monitoring=Monitoring.of(settings, *([] if audit is None else [audit]), exporter=exporter),
+        monitoring=Monitoring.of(
+            settings, *(one for one in (audit, service) if one is not None), exporter=exporter
+        ),
         audit=audit,
         rate_limits=settings.rate_limits(),
     )

@@ -264,6 +264,9 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
     nats_domain: Annotated[
         str, Field(pattern="^[A-Za-z0-9_-]*$"), About(Panel.NATS, "JetStream domain.")
     ] = ""
+    nats_service: Annotated[
+        bool, About(Panel.NATS, "Show the gateway to `nats micro ls`, info, stats and ping.")
+    ] = False
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

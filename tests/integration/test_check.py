@@ -30,6 +30,7 @@ ALL_NEEDS = ", ".join(f'"{denied(need)}"' for need in NEEDS)
 USERS = [
     user("all", 'publish: { allow: ["$JS.API.>", "$KV.>"] }, subscribe: { allow: ["_INBOX.>"] }'),
     user("exact", f'publish: {{ allow: [{ALL_NEEDS}] }}, subscribe: {{ allow: ["_INBOX.>"] }}'),
+    user("no_service", 'subscribe: { deny: ["$SRV.>"] }'),
     user("two", 'publish: { deny: ["$KV.>", "$JS.API.STREAM.MSG.GET.>"] }'),
     user(
         "one_bucket",
@@ -112,6 +113,15 @@ def test_the_documents_list_each_subject_that_is_tried() -> None:
     table = page.read_text().partition("### Least privilege")[2].partition("## Tokens")[0]
     listed = re.findall(r"^\| `(\$[^`]+)` \|", table, re.MULTILINE)
     assert listed == [denied(need) for need in NEEDS]
+
+
+async def test_a_user_who_may_not_show_the_gateway_is_told_so_where_that_is_switched_on(
+    server: LocalNats,
+) -> None:
+    report = await checked(server, "no_service", nats_service=True)
+    assert without_features(report) == ["the NATS user may not subscribe to $SRV.>"]
+    assert report.exit_code == EXIT_OK
+    assert without_features(await checked(server, "no_service")) == []
 
 
 async def test_it_says_who_the_gateway_is(server: LocalNats) -> None:

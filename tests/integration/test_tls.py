@@ -174,6 +174,28 @@ async def test_tls_can_begin_before_the_server_says_anything(
     await refuses(secure_url(tls_first), "does the server want TLS first", **settings)
 
 
+async def test_a_nats_context_with_a_handshake_first_and_an_inbox_prefix_works(
+    tls_first: TlsFirstNats,
+    certificates: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contexts = tmp_path / "nats" / "context"
+    contexts.mkdir(parents=True)
+    context = {
+        "url": secure_url(tls_first),
+        "ca": str(certificates.ca),
+        "tls_first": True,
+        "inbox_prefix": "_MINE",
+        "user": "gateway",
+        "password": PASSWORD,
+    }
+    (contexts / "prod.json").write_text(json.dumps(context))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    report = await check(load({"context": "prod"}, None))
+    assert (report.exit_code, report.tls, report.inbox_prefix) == (0, True, "_MINE")
+
+
 async def test_a_server_that_begins_in_plain_text_is_told_from_one_that_begins_with_tls(
     nats: LocalNats,
 ) -> None:

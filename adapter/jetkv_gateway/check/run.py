@@ -16,6 +16,7 @@ from jetkv_gateway.check.report import (
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.capabilities import Capability, Host, since, since_each, too_old
 from jetkv_gateway.jetstream.connection import Connection, FailureKind
+from jetkv_gateway.jetstream.protocol import NatsProtocol
 from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NoResponders,
@@ -43,6 +44,8 @@ _FEATURES = {
 }
 _GUARDS = "`check` of keys that the batch does not write"
 
+_SERVICE = "$SRV"
+
 _LIMITS = {
     "max_storage": ("storage", "writes to buckets on disk"),
     "max_memory": ("memory", "writes to buckets in memory"),
@@ -59,7 +62,8 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
         SettingsError: as `Settings.check_login` and `nats_options`.
     """
     settings.check_login()
-    connection = Connection(settings.nats_options())
+    probe = _ServiceProbe() if settings.nats_service else None
+    connection = Connection(settings.nats_options(), probe)
     connection.start()
     report = Report(
         address=", ".join(server.url for server in settings.nats_servers),
@@ -69,6 +73,11 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
     try:
         if await _connected(connection, patience):
             await _check(connection, settings, report)
+            if probe is not None and probe.may_not:
+                report.miss(
+                    f"the NATS user may not subscribe to {_SERVICE}.>",
+                    "`nats micro`: it does not show the gateway",
+                )
         else:
             kind, reason = connection.failure or (FailureKind.UNREACHABLE, "no answer")
             exit_code, hint = _CONNECTION_ERRORS[kind]
@@ -76,6 +85,21 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
     finally:
         await connection.close()
     return report
+
+
+class _ServiceProbe:
+    """Tries to subscribe as the NATS micro service does, and answers nobody."""
+
+    def __init__(self) -> None:
+        self.may_not = False
+
+    def connected(self, protocol: NatsProtocol) -> None:
+        for verb in ("PING", "INFO", "STATS"):
+            protocol.subscribe(f"{_SERVICE}.{verb}.jetkv-check".encode(), lambda *_: None)
+
+    def refused(self, subject: str) -> bool:
+        self.may_not = self.may_not or subject.startswith(f"{_SERVICE}.")
+        return subject.startswith(f"{_SERVICE}.")
 
 
 async def _check(connection: Connection, settings: Settings, report: Report) -> None:

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import random
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from jetkv_gateway.jetstream.options import NatsOptions, Secrets
+from jetkv_gateway.jetstream.protocol import NatsProtocol
 from jetkv_gateway.jetstream.request_errors import unsent
 from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
@@ -30,7 +31,7 @@ from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.stepping import deadline
 from jetkv_gateway.telemetry.events import EVENTS
 
-__all__ = ["ConnectFailure", "Connection", "FailureKind", "NatsOptions"]
+__all__ = ["ConnectFailure", "Connection", "FailureKind", "NatsOptions", "Service"]
 
 _log = logging.getLogger("jetkv.nats")
 
@@ -47,8 +48,23 @@ _IDLE_CHECKS = 200
 _DEFAULT_MAX_PAYLOAD = 1024 * 1024  # until the first INFO
 
 
+class Service(Protocol):
+    """Something that has subscriptions of its own on the connection, and that is not vital."""
+
+    def connected(self, protocol: NatsProtocol) -> None:
+        """Subscribe on this connection, and no longer on the one before."""
+        ...
+
+    def refused(self, subject: str) -> bool:
+        """Handle that the server refused a subscription. Return whether it was one of these."""
+        ...
+
+
 class Connection:
     """A connection that is replaced whenever it ends. `start()` returns at once.
+
+    Args:
+        service: has its subscriptions on whichever connection there is.
 
     Attributes:
         max_value_bytes: the largest payload that fits with the gateway's headers, by the newest
@@ -56,11 +72,12 @@ class Connection:
         connected_server: the server at the other end; a new object for each connection.
     """
 
-    def __init__(self, options: NatsOptions) -> None:
+    def __init__(self, options: NatsOptions, service: Service | None = None) -> None:
         self._secrets = Secrets(options)
         self._servers = Servers(
             options.servers, certificate_name=options.tls_hostname, secure=options.tls_required
         )
+        self._service = service
         self._current: ServerConnection | None = None
         self._mux: Multiplexer | None = None
         self._connected = asyncio.Event()
@@ -210,6 +227,7 @@ class Connection:
             secure=self._servers.secure,
             on_info=self._learn,
             on_end=self._drop,
+            on_refused=None if self._service is None else self._service.refused,
         )
         opened = False
         try:
@@ -237,6 +255,8 @@ class Connection:
         self.connected_server = server_connection.connected_server
         self._failures.clear()
         self._learn(server_connection)
+        if self._service is not None:
+            self._service.connected(server_connection.protocol)
         self._connected.set()
         if self._was_connected and EVENTS.nats_reconnected is not None:
             EVENTS.nats_reconnected()

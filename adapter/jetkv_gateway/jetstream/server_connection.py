@@ -68,6 +68,8 @@ class ServerConnection:
         secure: whether the server must offer TLS.
         on_info: called when the server sends another INFO.
         on_end: called when the connection cannot be used any more.
+        on_refused: called with the subject of a refused subscription; returns whether the
+            connection can be used without it.
 
     Attributes:
         info: what the server says about itself.
@@ -84,6 +86,7 @@ class ServerConnection:
         secure: bool,
         on_info: Callable[["ServerConnection"], None],
         on_end: Callable[["ServerConnection"], None],
+        on_refused: Callable[[str], bool] | None = None,
     ) -> None:
         self.server = server
         self.protocol = NatsProtocol(self._process_info, self._on_violation, self._finish)
@@ -97,6 +100,7 @@ class ServerConnection:
         self._secure = secure
         self._on_info = on_info
         self._on_end = on_end
+        self._on_refused = on_refused
         self._ended = asyncio.Event()
         self._failure: ConnectFailure | None = None
 
@@ -243,6 +247,8 @@ class ServerConnection:
         if refused.kind != "subscription":
             if self._mux is not None:
                 self._mux.on_violation(refused)
+            return
+        if self._on_refused is not None and self._on_refused(refused.subject):
             return
         # Nothing works without replies, so end this connection; the next attempt may be permitted.
         prefix = self._options.inbox_prefix
