@@ -1,10 +1,10 @@
 """The values that calls about access return."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-__all__ = ["Caller", "Permission", "ScopeVerb"]
+__all__ = ["Caller", "NewToken", "Permission", "ScopeVerb", "TokenInfo"]
 
 ScopeVerb = Literal["read", "write", "delete", "admin", "metrics"]
 
@@ -42,3 +42,40 @@ class Permission:
 
     def __bool__(self) -> bool:
         return self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """What the gateway knows of a token. It does not know the token itself.
+
+    Attributes:
+        name: of the token.
+        scopes: what it allows.
+        source: `bucket` for a token that this API manages, `file` for one of the token file.
+        expired: whether it has expired.
+        created_at, expires_at: in UTC; None if it has none.
+        requests_per_second: the rate that it allows; None without a rate of its own.
+        last_used_at: right to ten minutes; None if it was never used.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    source: str
+    expired: bool
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    requests_per_second: int | None = None
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token that was just created. Store it now: the gateway does not return it again.
+
+    Attributes:
+        token: the secret. It is not in the representation of this object.
+        info: what the gateway knows of it.
+    """
+
+    token: str = field(repr=False)
+    info: TokenInfo

@@ -8,8 +8,11 @@
     ├── PermissionDeniedError      403  the token does not allow this
     ├── NotFoundError              404
     │   ├── BucketNotFoundError
-    │   └── KeyNotFoundError            the key has no value: never written, deleted or expired
+    │   ├── KeyNotFoundError            the key has no value: never written, deleted or expired
+    │   └── TokenNotFoundError
     ├── BucketExistsError          409
+    ├── TokenExistsError           409  the name is in use
+    ├── TokenKeptError             409  the token cannot be withdrawn here
     ├── BucketUnsuitableError      409  the bucket's settings do not allow this
     │   ├── BucketProtectedError        it cannot be deleted
     │   ├── CannotBeChangedError        NATS cannot change such a setting of a bucket
@@ -64,6 +67,9 @@ __all__ = [
     "PermissionDeniedError",
     "PreconditionFailedError",
     "RevisionMismatchError",
+    "TokenExistsError",
+    "TokenKeptError",
+    "TokenNotFoundError",
     "TooManyRequestsError",
     "UnavailableError",
     "UnexpectedAnswerError",
@@ -166,6 +172,22 @@ class BucketNotFoundError(NotFoundError):
 
 class KeyNotFoundError(NotFoundError):
     """Raised if the key has no value: it was never written, was deleted, or has expired."""
+
+
+class TokenNotFoundError(NotFoundError):
+    """Raised if no token has the name."""
+
+
+class TokenExistsError(JetKVError):
+    """Raised if you create a token with the name of another one."""
+
+    default_code = "already_exists"
+
+
+class TokenKeptError(JetKVError):
+    """Raised if a token cannot be withdrawn; the hint says why."""
+
+    default_code = "failed_precondition"
 
 
 class BucketExistsError(JetKVError):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from jetkv._access_models import Caller, Permission, ScopeVerb
+from jetkv._access_models import Caller, NewToken, Permission, ScopeVerb, TokenInfo
 from jetkv._bucket_models import (
     BucketInfo,
     BucketSettings,
@@ -33,6 +33,7 @@ __all__ = [
     "Entry",
     "EntryMeta",
     "KeyPage",
+    "NewToken",
     "NoExpiry",
     "Operation",
     "Permission",
@@ -42,6 +43,7 @@ __all__ = [
     "ScopeVerb",
     "Snapshot",
     "Storage",
+    "TokenInfo",
     "Touched",
     "Update",
 ]

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -122,18 +121,6 @@ def test_check_without_jetstream_is_6(finish, tmp_path: Path) -> None:
         code, output = finish("check", "--nats-url", url)
     assert code == 6
     assert "JetStream" in output
-
-
-def test_a_new_token_and_its_line_belong_together(finish) -> None:
-    code, output = finish("token", "new", "app-1")
-    assert code == 0
-    token = re.search(r"^token  (\S+)$", output, re.MULTILINE)[1]
-    assert f"app-1:{hashlib.sha256(token.encode()).hexdigest()}" in output
-
-
-def test_a_token_needs_a_plain_name(finish) -> None:
-    code, output = finish("token", "new", "a:b")
-    assert (code, output.splitlines()[0].startswith("jetkv: a token's name is")) == (4, True)
 
 
 def test_the_version_is_that_of_the_distribution(finish) -> None:

@@ -147,7 +147,8 @@ def test_an_expired_token_is_refused_and_still_listed(guarded: Guarded) -> None:
 
 def test_a_token_of_the_file_is_withdrawn_there(guarded: Guarded) -> None:
     answer = guarded.ask("DELETE", f"{TOKENS}/root")
-    assert (answer.status, answer.error) == (409, "the token is in the token file")
+    assert (answer.status, answer.error) == (409, "token cannot be withdrawn")
+    assert answer.json["hint"] == "it is in the token file: remove its line there"
 
 
 @pytest.mark.parametrize("name", ["nobody", "a%20b", "%2e%2e", "a%2Fb"])
@@ -193,8 +194,8 @@ def test_the_last_token_that_may_do_everything_cannot_be_withdrawn(without_file:
     guarded.create("short", "*:*", expires_in_seconds=1)
     until(lambda: guarded.listed("short")["expired"], "one is left", 4)
     answer = guarded.ask("DELETE", f"{TOKENS}/root")
-    assert answer.status == 409
-    assert answer.error == "the last token with *:* cannot be withdrawn"
+    assert (answer.status, answer.error) == (409, "token cannot be withdrawn")
+    assert answer.json["hint"] == "it is the last one with *:*: create another one first"
     guarded.create("other", "*:*")
     assert guarded.ask("DELETE", f"{TOKENS}/root").status == 204
 

@@ -151,13 +151,10 @@ class TokenAdmin:
             token = self._bucket.named(name)
             if token is None:
                 if self._file is not None and self._file.named(name) is not None:
-                    raise TokenKept("the token is in the token file", hint="remove its line there")
+                    raise TokenKept(hint="it is in the token file: remove its line there")
                 raise TokenNotFound
             if _is_full(token) and not self._others(token):
-                raise TokenKept(
-                    "the last token with *:* cannot be withdrawn",
-                    hint="create another one with *:* first",
-                )
+                raise TokenKept(hint="it is the last one with *:*: create another one first")
             # Two callers who withdraw the last two at the same time must not both succeed. Only
             # this needs the condition, which any other change breaks.
             last = newest if _is_full(token) else None

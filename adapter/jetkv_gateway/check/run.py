@@ -29,9 +29,9 @@ from jetkv_gateway.kv.errors import BucketNotFound, GatewayError
 from jetkv_gateway.kv.store import Buckets
 from jetkv_gateway.settings import Settings
 
-__all__ = ["check"]
+__all__ = ["CONNECTION_ERRORS", "check", "connected"]
 
-_CONNECTION_ERRORS = {
+CONNECTION_ERRORS = {
     FailureKind.UNREACHABLE: (EXIT_RETRY, "; is NATS running?"),
     FailureKind.UNUSABLE: (EXIT_UNUSABLE, ""),
     FailureKind.LOGIN_REFUSED: (EXIT_AUTH, "; check --nats-user, --nats-creds and so on"),
@@ -71,7 +71,7 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
         remarks=list(settings.warnings),
     )
     try:
-        if await _connected(connection, patience):
+        if await connected(connection, patience):
             await _check(connection, settings, report)
             if probe is not None and probe.may_not:
                 report.miss(
@@ -80,7 +80,7 @@ async def check(settings: Settings, *, patience: float = 5.0) -> Report:
                 )
         else:
             kind, reason = connection.failure or (FailureKind.UNREACHABLE, "no answer")
-            exit_code, hint = _CONNECTION_ERRORS[kind]
+            exit_code, hint = CONNECTION_ERRORS[kind]
             report.fail(exit_code, f"no connection to {report.address}: {reason}{hint}")
     finally:
         await connection.close()
@@ -255,7 +255,7 @@ def _clusters_of_new_buckets(server: dict[str, Any], naming: Naming) -> list[str
     return [server["cluster"]] if server.get("cluster") else []
 
 
-async def _connected(connection: Connection, patience: float) -> bool:
+async def connected(connection: Connection, patience: float) -> bool:
     """Wait for a connection. Do not wait if the error is permanent."""
     deadline = asyncio.get_running_loop().time() + patience
     while asyncio.get_running_loop().time() < deadline:

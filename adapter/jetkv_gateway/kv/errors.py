@@ -235,11 +235,11 @@ class TokenExists(GatewayError):
 
 
 class TokenKept(GatewayError):
-    """Raised when a token cannot be withdrawn; the text says why."""
+    """Raised when a token cannot be withdrawn; the hint says why."""
 
     status = 409
     code = "failed_precondition"
-    text = "the token cannot be withdrawn"
+    text = "token cannot be withdrawn"
 
 
 class BucketUnsuitable(GatewayError):

@@ -14,6 +14,15 @@ from jetkv._core.answers import check_status, decoder, read_bucket, read_buckets
 from jetkv._core.existing_bucket import differences
 from jetkv._core.process import ProcessBound
 from jetkv._core.session_many import ManyWatchSession
+from jetkv._core.tokens import (
+    LIST_TOKENS,
+    create_ticket,
+    create_token,
+    delete_token,
+    read_new_token,
+    read_ticket,
+    read_tokens,
+)
 from jetkv.codec import Codec, codec_for
 from jetkv.errors import BucketExistsError, InvalidArgumentError
 from jetkv.models import (
@@ -22,11 +31,13 @@ from jetkv.models import (
     Caller,
     Change,
     Compression,
+    NewToken,
     Permission,
     Placement,
     Republish,
     ScopeVerb,
     Storage,
+    TokenInfo,
 )
 
 __all__ = ["AsyncKV"]
@@ -201,6 +212,63 @@ class AsyncKV(ProcessBound):
         """
         request = can(verb, bucket, key)
         return read_permission(await self._endpoint.call(request), request)
+
+    async def create_token(
+        self,
+        name: str,
+        allow: Iterable[str],
+        *,
+        expires_in: timedelta | None = None,
+        requests_per_second: int | None = None,
+    ) -> NewToken:
+        """Create a token. You need a token with the scope `*:*`.
+
+        Args:
+            name: 1 to 64 characters of `A-Z a-z 0-9 _ . -`.
+            allow: scopes, such as `read,write:sessions/user.*`.
+            expires_in: whole seconds until it expires; None if it does not.
+            requests_per_second: the rate that it allows; None for no rate of its own.
+
+        Raises:
+            TokenExistsError: the name is in use.
+            InvalidArgumentError: the name, a scope or a limit is invalid.
+            PermissionDeniedError: your token has not the scope `*:*`.
+            OutcomeUnknownError: the token may have been created, but nobody knows it.
+        """
+        request = create_token(
+            name, allow, expires_in=expires_in, requests_per_second=requests_per_second
+        )
+        return read_new_token(await self._endpoint.call(request), request)
+
+    async def tokens(self) -> list[TokenInfo]:
+        """Return all tokens, sorted by name. You need a token with the scope `*:*`."""
+        return read_tokens(await self._endpoint.call(LIST_TOKENS), LIST_TOKENS)
+
+    async def delete_token(self, name: str) -> None:
+        """Withdraw a token, in all gateways. You need a token with the scope `*:*`.
+
+        Raises:
+            TokenNotFoundError: no token has this name.
+            TokenKeptError: it is in the token file, or it is the last one with `*:*`.
+            OutcomeUnknownError: it may have been withdrawn, or may be withdrawn later.
+        """
+        request = delete_token(name)
+        check_status(await self._endpoint.call(request), request, 204)
+
+    async def create_ticket(self, url: str) -> str:
+        """Return a ticket that opens the URL of a watch without a header (docs/access.md#tickets).
+
+        Give it to a page, which adds it to that URL as the parameter `ticket`. It is valid as long
+        as the token of this client.
+
+        Args:
+            url: of the watch, with its query; the scheme and the host do not matter.
+
+        Raises:
+            InvalidArgumentError: it is not the URL of a watch.
+        """
+        request = create_ticket(url)
+        return read_ticket(await self._endpoint.call(request), request)
 
     async def delete_bucket(self, name: str) -> None:
         """Delete a bucket and everything in it.

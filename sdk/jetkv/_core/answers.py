@@ -64,6 +64,9 @@ _BY_TEXT: Mapping[str, type[errors.JetKVError]] = {
     "cursor expired": errors.CursorExpiredError,
     "cannot be changed": errors.CannotBeChangedError,
     "would lose data": errors.WouldLoseDataError,
+    "token not found": errors.TokenNotFoundError,
+    "token already exists": errors.TokenExistsError,
+    "token cannot be withdrawn": errors.TokenKeptError,
 }
 _BY_STATUS: Mapping[int, type[errors.JetKVError]] = {
     400: errors.InvalidArgumentError,
@@ -152,7 +155,7 @@ def error_of(answer: Answer, request: Request) -> errors.JetKVError:
         shown = limit if isinstance(limit, int) else "unknown"
         hint = hint or f"the value has {len(request.body)} bytes, the limit is {shown}"
     if kind is errors.AuthenticationError:
-        hint = hint or "use Client(url, token=…); `jetkv token new NAME` creates a token"
+        hint = hint or "use Client(url, token=…); `jetkv token create NAME` creates a token"
     return kind(
         f"{request.description}: {shortened(body['error'])}",
         hint=shortened(hint) if isinstance(hint, str) else None,
