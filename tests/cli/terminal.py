@@ -19,12 +19,12 @@ _CONTROLLED = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 class Terminal:
     """A command whose standard input, output and error are a terminal."""
 
-    def __init__(self, cli: Cli, words: tuple[object, ...], environment: dict[str, str]) -> None:
+    def __init__(self, cli: Cli, program: list[str], environment: dict[str, str]) -> None:
         self._control, other = pty.openpty()
         self.shown = ""
         merged = {**os.environ, **cli.environment, "TERM": "xterm", "COLUMNS": "120", **environment}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"{_CONTROLLED}; {PROGRAM}", *map(str, words)],
+            program,
             stdin=other,
             stdout=other,
             stderr=other,
@@ -75,7 +75,18 @@ class Terminal:
 @contextmanager
 def terminal(cli: Cli, *words: object, **environment: str) -> Iterator[Terminal]:
     """Run a command on a terminal."""
-    found = Terminal(cli, words, environment)
+    program = [sys.executable, "-c", f"{_CONTROLLED}; {PROGRAM}", *map(str, words)]
+    found = Terminal(cli, program, environment)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@contextmanager
+def shell(cli: Cli, script: str) -> Iterator[Terminal]:
+    """Run a script of bash on a terminal."""
+    found = Terminal(cli, ["bash", "-c", script], {})
     try:
         yield found
     finally:

@@ -82,7 +82,7 @@ def test_buckets_become_what_the_file_says(
     assert Bucket(gateway, "sessions").info()["ttl_seconds"] == 1800
     users = Bucket(gateway, "users").info()
     assert (users["history"], users["description"]) == (2, "people")
-    assert cli("bucket", "apply", file).text == "Nothing to do: 2 buckets as the file says.\n"
+    assert cli("bucket", "apply", file).text == "Nothing to change in 2 buckets.\n"
 
 
 def test_a_dry_run_changes_nothing_and_can_say_that_there_are_changes(cli: Cli, file: Path) -> None:

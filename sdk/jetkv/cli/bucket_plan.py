@@ -165,7 +165,7 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"Not in the file, and left alone: {', '.join(plan.unmanaged)}"
     counts = {action: len(plan.of(action)) for action in Action}
     if not plan.open and not counts[Action.REFUSED]:
-        yield f"Nothing to do: {counted(counts[Action.NONE], 'bucket')} as the file says."
+        yield f"Nothing to change in {counted(counts[Action.NONE], 'bucket')}."
         return
     refused = f", {counts[Action.REFUSED]} refused" if counts[Action.REFUSED] else ""
     yield (

@@ -38,6 +38,7 @@ Filter = Annotated[
         metavar="filter",
         help="Only keys that match: 'user.*' one token between dots, 'user.>' all below, 'user:' a "
         "prefix, or a key.",
+        autocompletion=completion.keys,
     ),
 ]
 Prefix = Annotated[

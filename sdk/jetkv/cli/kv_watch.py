@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from jetkv import Update, WatchLostError
+from jetkv.cli import completion
 from jetkv.cli.command import BucketName, command
 from jetkv.cli.exits import CommandError, Exit
 from jetkv.cli.output import Format
@@ -35,7 +36,11 @@ def watch(
     bucket: BucketName,
     filters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="filter", help="Filters of keys, as in `kv ls`; none for all."),
+        typer.Argument(
+            metavar="filter",
+            help="Filters of keys, as in `kv ls`; none for all.",
+            autocompletion=completion.keys,
+        ),
     ] = None,
     snapshot: Annotated[
         bool, typer.Option("--snapshot", help="Begin with the current values.")

@@ -37,4 +37,4 @@ def run(plugins: Mapping[str, Callable[[], Any]]) -> None:
             'pip install "jetkv[gateway]" for the gateway, "jetkv[gateway,embedded]" for '
             '`jetkv dev`, or "jetkv[cli]" for the commands that work with data'
         )
-    command(plugins)()
+    command(plugins)(prog_name="jetkv")

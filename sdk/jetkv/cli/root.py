@@ -1,5 +1,6 @@
 """The root of the command line: the SDK's own commands, and those of plugins."""
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from jetkv._version import __version__
+from jetkv.cli import completion_scripts
 
 __all__ = ["app", "command"]
 
@@ -78,8 +80,13 @@ def _root(
 ) -> None: ...
 
 
-def command(plugins: Mapping[str, Callable[[], Any]]) -> Callable[[], Any]:
+completion_scripts.register(app)
+
+
+def command(plugins: Mapping[str, Callable[[], Any]]) -> Callable[..., Any]:
     """Return the command line with the commands of plugins; call it to run it."""
+    if completion_scripts.is_asked(os.environ):
+        completion_scripts.prepare()
     root = get_group(app)
     assert isinstance(root, _Root)
     root.plugins = plugins
