@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy test-release check format bench attacks soak test-servers test-server test-peers requirements dist released clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy test-release check format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -114,13 +114,17 @@ bench: $(VENV)/.client ## all figures of docs/benchmarks.md, side by side; QUICK
 attacks: $(VENV)/.client ## what attackers can do to others, row by row; ROW=head, SECONDS=5
 	$(BIN)/python -m tests.attacks $(if $(ROW),--row $(ROW)) $(call given,SECONDS,--seconds)
 
+fuzz: $(VENV)/.client ## search for input that breaks a reader of bytes, by atheris; SECONDS=30 for each
+	$(BIN)/python -m pip install -q -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz $(call given,SECONDS,--seconds)
+
 MINUTES ?= 10
 soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s begins as that run did
 	$(BIN)/python -m tests.cluster --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow deploy sbom dist; do \
+	cd requirements && for name in run dev ironflow deploy sbom fuzz dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 $(VENV)/.dist: requirements/dist.txt | $(BIN)/python
@@ -139,4 +143,4 @@ released: $(VENV)/.dev ## at a release: keep its OpenAPI document and public nam
 	$(BIN)/python -m tools.released
 
 clean: ## remove what the targets above made, but for the data of `make dev`
-	rm -rf $(VENV) dist .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .import_linter_cache

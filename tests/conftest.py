@@ -12,6 +12,7 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import Native, native_client
 from tests.support.permissions import RESTRICTED, users
+from tests.support.secrecy import leaks
 
 _TESTS = Path(__file__).parent
 
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {line.partition("\t")[2]: place for place, line in enumerate(lines)}
     root = _TESTS.parent
     items.sort(key=lambda item: places.get(str(item.path.relative_to(root)), len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_credential_in_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No gateway that the tests have run has written a token to a log or an audit log."""
+    yield
+    assert leaks(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def start(*arguments: str, first: str = "", **environment: str) -> Process:
-        log = tmp_path / f"jetkv-{len(processes)}-{time.monotonic_ns()}.log"
+        command = arguments[0] if arguments else ""
+        log = tmp_path / f"jetkv-{command.strip('-')}-{len(processes)}-{time.monotonic_ns()}.log"
         processes.append(Process(list(arguments), log, environment, first))
         return processes[-1]
 

@@ -72,11 +72,16 @@ class Http:
                 connection.putheader("Content-Length", str(len(data)))
             connection.endheaders(data)
             response = connection.getresponse()
-            return Answer(
+            answer = Answer(
                 response.status,
                 {name.lower(): value for name, value in response.getheaders()},
                 response.read(),
             )
+            if response.status >= 400:
+                credential = sent.get("Authorization", "").removeprefix("Bearer ").encode()
+                # No error repeats a credential.
+                assert len(credential) < 16 or credential not in answer.body, answer
+            return answer
         finally:
             connection.close()
 
