@@ -10,6 +10,7 @@ from jetkv._async.endpoint import AsyncEndpoint
 from jetkv._async.runtime import AsyncSignal, now
 from jetkv._core import requests
 from jetkv._core.answers import read_bucket
+from jetkv._core.log import log_watch_end, log_watch_lost, log_watch_open
 from jetkv._core.messages import Answer, Broken, TransportError
 from jetkv._core.retry import Resend, jitter
 from jetkv._core.session_base import SILENCE_SECONDS, Position, Received, Session, SnapshotEnd
@@ -55,6 +56,7 @@ class AsyncWatchReader(Generic[T]):
         self._session = session
         self._stream: Stream | None = None
         self._attempts = 0
+        self._lost = False
         self._started_at = math.inf
         self._connected_at = math.inf
         self._closing = AsyncSignal()
@@ -124,7 +126,9 @@ class AsyncWatchReader(Generic[T]):
                 raise StopAsyncIteration
             try:
                 await self.step()
-            except JetKVError:
+            except JetKVError as error:
+                if self._session.opened and not self._client_closed:
+                    log_watch_end(self._session.buckets, error)
                 self.close()
                 raise
 
@@ -187,6 +191,9 @@ class AsyncWatchReader(Generic[T]):
         await stream.open(request, timeout, SILENCE_SECONDS)
         if described is None and _is_event_stream(stream.status, stream.headers):
             self._connected_at = now()
+            if self._lost:
+                self._lost = False
+                log_watch_open(self._session.buckets)
             self.filtered = "jetkv-filtered" in stream.headers
             return
         answer = await stream.answer()
@@ -222,6 +229,8 @@ class AsyncWatchReader(Generic[T]):
             not self._session.opened and (too_late or self._attempts >= retry.attempts)
         ):
             raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
+        self._lost = True
+        log_watch_lost(self._session.buckets, verdict.error, delay)
         await self._closing.wait(delay)
 
     def _drop(self) -> None:

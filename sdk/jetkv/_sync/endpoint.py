@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from jetkv._core import requests
 from jetkv._core.address import Address
 from jetkv._core.answers import read_features
+from jetkv._core.log import log_retry
 from jetkv._core.messages import Answer, NoAnswer, Request, TransportError
 from jetkv._core.process import ClosedWithClient
 from jetkv._core.retry import RETRY_HORIZON, Resend, Retry, jitter, judge, read_timeout
@@ -125,6 +126,7 @@ class Endpoint:
                 # An earlier attempt may have been applied. That this one was refused does not
                 # change it, so the unknown outcome is the error to raise.
                 raise (unknown or verdict.error) from cause
+            log_retry(verdict.error, attempt, delay)
             sleep(delay)
 
     def _has_idempotency_keys(self, deadline: float) -> bool:

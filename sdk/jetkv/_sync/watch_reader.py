@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from jetkv._core import requests
 from jetkv._core.answers import read_bucket
+from jetkv._core.log import log_watch_end, log_watch_lost, log_watch_open
 from jetkv._core.messages import Answer, Broken, TransportError
 from jetkv._core.retry import Resend, jitter
 from jetkv._core.session_base import SILENCE_SECONDS, Position, Received, Session, SnapshotEnd
@@ -56,6 +57,7 @@ class WatchReader(Generic[T]):
         self._session = session
         self._stream: Stream | None = None
         self._attempts = 0
+        self._lost = False
         self._started_at = math.inf
         self._connected_at = math.inf
         self._closing = Signal()
@@ -125,7 +127,9 @@ class WatchReader(Generic[T]):
                 raise StopIteration
             try:
                 self.step()
-            except JetKVError:
+            except JetKVError as error:
+                if self._session.opened and not self._client_closed:
+                    log_watch_end(self._session.buckets, error)
                 self.close()
                 raise
 
@@ -188,6 +192,9 @@ class WatchReader(Generic[T]):
         stream.open(request, timeout, SILENCE_SECONDS)
         if described is None and _is_event_stream(stream.status, stream.headers):
             self._connected_at = now()
+            if self._lost:
+                self._lost = False
+                log_watch_open(self._session.buckets)
             self.filtered = "jetkv-filtered" in stream.headers
             return
         answer = stream.answer()
@@ -223,6 +230,8 @@ class WatchReader(Generic[T]):
             not self._session.opened and (too_late or self._attempts >= retry.attempts)
         ):
             raise verdict.error from (outcome if isinstance(outcome, TransportError) else None)
+        self._lost = True
+        log_watch_lost(self._session.buckets, verdict.error, delay)
         self._closing.wait(delay)
 
     def _drop(self) -> None:
