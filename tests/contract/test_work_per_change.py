@@ -23,8 +23,8 @@ from tests.support.watching import watching
 CHANGES = 200
 """A live feed asks for that many at once, and more."""
 
-BOUND_IN_A_BURST = 8
-BOUND_ALONE = 50
+BOUND_IN_A_BURST = 2
+BOUND_ALONE = 48
 """Calls for each change: what was measured last; of one that comes alone a sixth more, since what
 is done once a second counts there."""
 
@@ -77,7 +77,7 @@ async def test_a_change_of_a_burst_is_no_more_calls_than_it_was(
         calls.counting = False
     each = {name: count // CHANGES for name, count in calls.seen.items() if count >= CHANGES}
     print(f"{sum(each.values())} calls: {', '.join(each)}")
-    assert sum(each.values()) > 2, "nothing was counted"
+    assert "feed.py:Feed._take" in each, "nothing was counted"
     assert sum(each.values()) <= BOUND_IN_A_BURST, calls.most(40, CHANGES)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -51,11 +52,27 @@ CONTROLS: list[Control] = [
 ]
 
 
+class _Everyone(dict[bytes, Callable[..., None]]):
+    """A handler for the messages of every subscription, which is told which one it is."""
+
+    def __init__(self, handle: Callable[..., object]) -> None:
+        self._handle = handle
+
+    def get(self, sid: bytes, _default: object = None) -> Callable[..., None]:
+        return lambda *message: self._handle(sid, *message)
+
+
+def _fail(subject: bytes, error: BaseException) -> None:
+    raise error
+
+
 def _reader() -> tuple[WireReader, list[Message], list[Control]]:
     messages: list[Message] = []
     controls: list[Control] = []
     reader = WireReader(
-        lambda *message: messages.append(message), lambda *line: controls.append(line)
+        _Everyone(lambda *message: messages.append(message)),
+        lambda *line: controls.append(line),
+        _fail,
     )
     return reader, messages, controls
 
@@ -71,7 +88,9 @@ def test_messages_and_lines_come_out_as_bytes_in_order() -> None:
     assert _read(STREAM) == (MESSAGES, CONTROLS)
     order: list[bytes] = []
     WireReader(
-        lambda _sid, subject, *_: order.append(subject), lambda verb, _: order.append(verb)
+        _Everyone(lambda _sid, subject, *_: order.append(subject)),
+        lambda verb, _: order.append(verb),
+        _fail,
     ).feed(STREAM)
     assert order[:3] == [b"INFO", b"a.b", b"PING"]
     assert order[-4:] == [b"-ERR", b"c", b"+OK", b"PONG"]
@@ -87,6 +106,35 @@ def test_bytes_one_by_one_come_to_the_same() -> None:
         MESSAGES,
         CONTROLS,
     )
+
+
+def test_a_handler_that_fails_costs_its_own_message_alone() -> None:
+    failed: list[tuple[bytes, str]] = []
+    order: list[bytes] = []
+
+    def handle(_sid: bytes, subject: bytes, *_: bytes) -> None:
+        order.append(subject)
+        raise ValueError(subject.decode("latin-1"))
+
+    reader = WireReader(
+        _Everyone(handle),
+        lambda verb, _: order.append(verb),
+        lambda subject, error: failed.append((subject, str(error))),
+    )
+    reader.feed(STREAM[:-20])
+    reader.feed(STREAM[-20:])
+    assert [subject for subject, _ in failed] == [message[1] for message in MESSAGES]
+    assert order[-3:] == [b"c", b"+OK", b"PONG"]
+
+
+def test_a_message_without_a_handler_is_dropped() -> None:
+    controls: list[bytes] = []
+    for cut in range(1, len(STREAM)):
+        controls.clear()
+        reader = WireReader({}, lambda verb, _: controls.append(verb), _fail)
+        reader.feed(STREAM[:cut])
+        reader.feed(STREAM[cut:])
+        assert controls == [verb for verb, _ in CONTROLS]
 
 
 @pytest.mark.parametrize("line", [b"MSG a b 3 r 1", b"MSG a x 1", b"MSG x 1", b"HMSG a x 0 1"])
@@ -219,7 +267,7 @@ def _ours(pieces: list[bytes]) -> list[object]:
         elif verb != b"+OK":
             told.append((verb, rest.decode().lower()))
 
-    reader = WireReader(lambda *message: told.append(message), obey)
+    reader = WireReader(_Everyone(lambda *message: told.append(message)), obey, _fail)
     for piece in pieces:
         reader.feed(piece)
     return told

@@ -116,7 +116,7 @@ class Feed:
         self._mux = mux
         self._heartbeat = heartbeat
         self._as_of = -inf
-        self._stored_at = 0
+        self._stored_at = b""
         self._credits = credits
         self._catch_up = catch_up
         self._live_credit = self._extra_credit = 0
@@ -205,8 +205,8 @@ class Feed:
             raise Unavailable(f"the feed ended: {self._end}")
         changes, self._arrived = self._arrived, []
         if self._stored_at:
-            self._as_of = max(self._as_of, self.clock + self._stored_at / _SECOND)
-            self._stored_at = 0
+            self._as_of = max(self._as_of, self.clock + _nanoseconds(self._stored_at) / _SECOND)
+            self._stored_at = b""
         batch = FeedBatch(changes, self._reached, self._as_of)
         if self.expired_values is not None:
             return batch._replace(expired=await self.expired_values.take())
@@ -305,8 +305,7 @@ class Feed:
             return
         words = reply.split(b".")
         place = 5 if len(words) == 9 else 7
-        revision, number = int(words[place]), int(words[place + 1])
-        stored_at = int(words[place + 2])
+        revision, number, stored_at = int(words[place]), int(words[place + 1]), words[place + 2]
         if number != self._delivered + 1:
             self._finish("a gap")
             return
@@ -343,9 +342,10 @@ class Feed:
         if lifetime is not None and (ttl is not None or lifetime.max_age != inf) and change.live:
             seconds = lifetime.lasts(ttl)
             if seconds != inf:
-                change.expires_at = rfc3339(stored_at + round(seconds * _SECOND))
+                at = _nanoseconds(stored_at)
+                change.expires_at = rfc3339(at + round(seconds * _SECOND))
                 if self.expired_values is not None:
-                    self.expired_values.note(revision, stored_at, ttl, lifetime)
+                    self.expired_values.note(revision, at, ttl, lifetime)
         self._arrived.append(change)
 
     def _take_status(self, headers: bytes) -> None:
@@ -358,7 +358,7 @@ class Feed:
                 # The consumer has read this far, even if no message matched its filters.
                 looked = value_of(headers, b"Nats-Last-Stream") or b"0"
                 self._reached = max(self._reached, int(looked))
-                self._as_of, self._stored_at = self._loop.time(), 0
+                self._as_of, self._stored_at = self._loop.time(), b""
         elif text == _COMPLETED:
             # Some servers say this behind a batch, whose messages have been counted already.
             return
@@ -400,6 +400,11 @@ class Feed:
                 hint="a limit on the bucket's consumers is too low",
             )
         self._finish(said)
+
+
+def _nanoseconds(text: bytes) -> int:
+    """Return the time in a reply subject. One that is no number, which no server sends, is 0."""
+    return int(text) if text.isdigit() else 0
 
 
 def _kind(headers: bytes, bucket: str) -> tuple[Kind, bool, float | None, str | None]:

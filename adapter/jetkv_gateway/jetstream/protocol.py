@@ -21,7 +21,13 @@ from nats import errors as nats_errors
 from jetkv_gateway.jetstream import wire
 from jetkv_gateway.jetstream.headers import bucket_of
 from jetkv_gateway.jetstream.nats_py import NatsPyConnector
-from jetkv_gateway.jetstream.wire import ProtocolBroken, Violation, WireReader, violation
+from jetkv_gateway.jetstream.wire import (
+    MessageHandler,
+    ProtocolBroken,
+    Violation,
+    WireReader,
+    violation,
+)
 from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import deadline
 
@@ -45,9 +51,6 @@ _CLOSE_SECONDS = 1.0
 _NOT_FATAL = ("permissions violation", "maximum subscriptions exceeded")
 """After these errors the server keeps the connection, and so does the gateway: many requests share
 it."""
-
-MessageHandler = Callable[[bytes, bytes, bytes, bytes], None]
-"""Called with (subject, reply subject, header block, data) of a message."""
 
 
 class NatsProtocol(asyncio.Protocol):
@@ -87,8 +90,8 @@ class NatsProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._connector = NatsPyConnector(self._on_first_info, self._keep_error)
         self._transport: asyncio.Transport | None = None
-        self._reader = WireReader(self._on_message, self._on_line)
         self._handlers: dict[bytes, MessageHandler] = {}
+        self._reader = WireReader(self._handlers, self._on_line, self._on_failure)
         self._subscribed = 0
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
@@ -260,18 +263,11 @@ class NatsProtocol(asyncio.Protocol):
         except ProtocolBroken as error:
             self._lose(error)
 
-    def _on_message(
-        self, sid: bytes, subject: bytes, reply: bytes, headers: bytes, data: bytes
-    ) -> None:
-        handle = self._handlers.get(sid)
-        if handle is None:
-            return  # the subscription was closed a moment ago
-        try:
-            handle(subject, reply, headers, data)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing may end the reading
-            report_unreadable(
-                "message", bucket_of(subject), "the message is skipped", exc_info=True
-            )
+    def _on_failure(self, subject: bytes, error: BaseException) -> None:
+        """Report that a handler has failed. Nothing that it cannot read may end the reading."""
+        if not isinstance(error, (Exception, asyncio.CancelledError)):
+            raise error
+        report_unreadable("message", bucket_of(subject), "the message is skipped", exc_info=True)
 
     def _on_line(self, verb: bytes, rest: bytes) -> None:
         try:

@@ -8,7 +8,8 @@ tell where the next message begins after them.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = [
@@ -44,11 +45,14 @@ _VIOLATION = re.compile(
 )
 _KINDS = {"publish to": "publish", "publish with reply of": "reply"}
 
-MessageHandler = Callable[[bytes, bytes, bytes, bytes, bytes], None]
-"""Called with (subscription id, subject, reply subject, header block, data) of a message."""
+MessageHandler = Callable[[bytes, bytes, bytes, bytes], None]
+"""Called with (subject, reply subject, header block, data) of a message."""
 
 LineHandler = Callable[[bytes, bytes], None]
 """Called with (verb, rest) of any other line: `INFO`, `-ERR`, `+OK`, `PING`, `PONG`."""
+
+FailureHandler = Callable[[bytes, BaseException], None]
+"""Called with the subject of a message, and the error of its handler."""
 
 
 class ProtocolBroken(Exception):
@@ -84,13 +88,22 @@ class WireReader:
     """Parses the server's side of a connection.
 
     Args:
-        on_message: called for each complete message; must not raise.
+        handlers: by subscription id, what to call for each complete message. A message without a
+            handler is dropped.
         on_line: called for each other line with its verb in upper case; must not raise.
+        on_failure: called with the subject of a message and the error that its handler has raised.
+            It raises the error again if the reading must not go on.
     """
 
-    def __init__(self, on_message: MessageHandler, on_line: LineHandler) -> None:
-        self._on_message = on_message
+    def __init__(
+        self,
+        handlers: Mapping[bytes, MessageHandler],
+        on_line: LineHandler,
+        on_failure: FailureHandler,
+    ) -> None:
+        self._handlers = handlers
         self._on_line = on_line
+        self._on_failure = on_failure
         self._kept = bytearray()
         # (subscription id, subject, reply subject, header size, total size) of the incomplete
         # message
@@ -119,7 +132,7 @@ class WireReader:
                 data = bytes(self._kept)
                 self._kept = bytearray()
         place, length = 0, len(data)
-        on_message = self._on_message
+        handlers = self._handlers
         while place < length:
             if message is None:
                 end = data.find(END, place)
@@ -131,7 +144,15 @@ class WireReader:
                 verb = words[0]
                 if verb == b"MSG" or verb == b"HMSG":
                     place = end + 2
-                    sid, subject, reply, header_size, size = _message(words)
+                    if len(words) == 5 and verb == b"MSG":
+                        # What `_message` returns, without a call: every change of a watched bucket
+                        # comes here.
+                        _, subject, sid, reply, text = words
+                        header_size, size = 0, _size(text)
+                        if size < 0:
+                            raise _no_message(words)
+                    else:
+                        sid, subject, reply, header_size, size = _message(words)
                 else:
                     line = data[place:end]
                     place = end + 2
@@ -147,11 +168,16 @@ class WireReader:
                 break
             if data[end] != 13 or data[end + 1] != 10:
                 raise ProtocolBroken(_TOO_LONG)
-            if header_size:
-                split = place + header_size
-                on_message(sid, subject, reply, data[place:split], data[split:end])
-            else:
-                on_message(sid, subject, reply, b"", data[place:end])
+            handle = handlers.get(sid)
+            if handle is not None:
+                try:
+                    if header_size:
+                        split = place + header_size
+                        handle(subject, reply, data[place:split], data[split:end])
+                    else:
+                        handle(subject, reply, b"", data[place:end])
+                except BaseException as error:  # noqa: BLE001 - it is raised again if it must be
+                    self._on_failure(subject, error)
             place = end + 2
             message = None
         self._message = message
@@ -172,7 +198,12 @@ class WireReader:
         self._kept = bytearray()
         if end != END:
             raise ProtocolBroken(_TOO_LONG)
-        self._on_message(sid, subject, reply, headers, data)
+        handle = self._handlers.get(sid)
+        if handle is not None:
+            try:
+                handle(subject, reply, headers, data)
+            except BaseException as error:  # noqa: BLE001 - as in `feed`
+                self._on_failure(subject, error)
         return rest
 
 
@@ -186,15 +217,11 @@ def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
         ProtocolBroken: the line has no size, so the end of the message is unknown.
     """
     count = len(words)
-    header_size = 0
-    try:
-        size = int(words[-1])
-        if words[0] == b"HMSG":
-            header_size = int(words[-2])
-            count -= 1
-    except ValueError as error:
-        raise _no_message(words) from error
-    if not 0 <= header_size <= size <= MAX_MESSAGE:
+    size, header_size = _size(words[-1]), 0
+    if words[0] == b"HMSG":
+        header_size = _size(words[-2])
+        count -= 1
+    if not 0 <= header_size <= size:
         raise _no_message(words)
     if count == 4:
         return words[2], words[1], b"", header_size, size
@@ -205,6 +232,16 @@ def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
     reply = parts.pop() if len(parts) > 2 else b""
     sid = parts.pop() if parts else b""
     return sid, b" ".join(parts), reply, header_size, size
+
+
+@lru_cache(maxsize=1024)
+def _size(text: bytes) -> int:
+    """Return a size in bytes, or -1 if it is none. Values often have the size of the last one."""
+    try:
+        size = int(text)
+    except ValueError:
+        return -1
+    return size if 0 <= size <= MAX_MESSAGE else -1
 
 
 def _no_message(words: list[bytes]) -> ProtocolBroken:

@@ -242,7 +242,7 @@ class Session:
             return taken
         count = size = 0
         for item in self._waiting:
-            more = weight((item,))
+            more = weight((item,)) if isinstance(item, Change) else 0
             if count and size + more > max_bytes:
                 break
             count += 1
@@ -276,9 +276,9 @@ class Session:
         self._kept_bytes = 0
 
 
-def weight(items: Sequence[Item]) -> int:
-    """Return the bytes that items count for in the queue."""
-    return sum([_CHANGE_WEIGHT + len(item.value) for item in items if isinstance(item, Change)])
+def weight(changes: Sequence[Change]) -> int:
+    """Return the bytes that changes count for in the queue."""
+    return _CHANGE_WEIGHT * len(changes) + sum([len(change.value) for change in changes])
 
 
 def _nobody() -> None:
