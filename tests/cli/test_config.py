@@ -62,7 +62,7 @@ def test_config_as_json_has_every_setting_and_no_secret(finish, home: Path, tmp_
     document = json.loads(output)
     assert (code, document["warnings"], document["problems"]) == (0, [], [])
     assert document["settings"].keys() == Settings.model_fields.keys()
-    assert document["settings"]["auth"] == {"value": "off", "source": "flag", "name": "--auth"}
+    assert document["settings"]["auth"] == {"value": ["off"], "source": "flag", "name": "--auth"}
     assert document["settings"]["nats_password"] == {
         "value": "********",
         "source": "flag",

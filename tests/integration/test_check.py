@@ -112,7 +112,46 @@ def test_the_documents_list_each_subject_that_is_tried() -> None:
     page = Path(__file__).parents[2] / "docs" / "configuration.md"
     table = page.read_text().partition("### Least privilege")[2].partition("## Tokens")[0]
     listed = re.findall(r"^\| `(\$[^`]+)` \|", table, re.MULTILINE)
-    assert listed == [denied(need) for need in NEEDS]
+    assert listed == [*(denied(need) for need in NEEDS), "$JETKV.tokens.KV_<prefix>.>"]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNats]:
+    """A server whose users have the permissions of the files in deploy/nats."""
+    files = Path(__file__).parents[2] / "deploy" / "nats"
+    names = ("gateway", "gateway-keys", "gateway-read-only")
+    users = [user(name, (files / f"{name}.conf").read_text()) for name in names]
+    config = f"authorization {{ users: [ {', '.join(users)} ] }}"
+    with LocalNats(tmp_path_factory.mktemp("nats"), config=config) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("name", "effects"),
+    [
+        ("gateway", []),
+        ("gateway-keys", ["buckets with republish", "new buckets", "changes of buckets"]),
+        ("gateway-read-only", ["writes of keys", "new buckets", "deletion of buckets"]),
+    ],
+)
+async def test_the_permissions_that_are_delivered_work_and_what_they_withhold_is_named(
+    deployed: LocalNats, name: str, effects: list[str]
+) -> None:
+    report = await checked(deployed, name, auth="tokens")
+    found = [one.effect for one in report.missing if not one.text.startswith("nats-server ")]
+    assert report.exit_code == EXIT_OK, report.as_table()
+    assert set(effects) <= set(found)
+    assert bool(found) == bool(effects), report.as_table()
+
+
+async def test_permissions_for_tokens_are_named_where_tokens_are_in_nats(
+    server: LocalNats,
+) -> None:
+    report = await checked(server, "exact", auth="tokens")
+    assert without_features(report) == [
+        "the NATS user may not publish to $JETKV.tokens.KV_.>",
+    ]
+    assert without_features(await checked(server, "exact", auth="off")) == []
 
 
 async def test_a_user_who_may_not_show_the_gateway_is_told_so_where_that_is_switched_on(

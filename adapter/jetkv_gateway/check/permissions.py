@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jetkv_gateway.check.report import Answer, Permission
-from jetkv_gateway.jetstream.api import EXPECTED_STREAM, Naming
+from jetkv_gateway.jetstream.api import EXPECTED_STREAM, OWN_BUCKET, Naming, TokenNaming
 from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NoResponders,
@@ -21,7 +21,7 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
 )
 
-__all__ = ["NEEDS", "Need", "try_permissions"]
+__all__ = ["NEEDS", "TOKEN_NEEDS", "Need", "try_permissions", "try_token_permissions"]
 
 _SECONDS = 3.0
 _SILENT_SECONDS = 1.0
@@ -39,7 +39,7 @@ class Need:
         subject: `KV_*` stands for the stream of a bucket. It follows the prefix of the API, unless
             it begins with `$KV`.
         effect: what does not work without it.
-        vital: whether it is needed to read, write, list or watch keys.
+        vital: whether it is needed to read, list or watch keys.
         payload: one that changes nothing, whether the bucket exists or not.
         on_buckets: whether the request is harmless for a bucket that exists.
         answers: who has to answer: JetStream, the stream of a bucket that exists, or nobody.
@@ -60,7 +60,7 @@ NEEDS = (
     Need("INFO", "the gateway is never ready", vital=True),
     Need("STREAM.INFO.KV_*", "requests for a bucket", vital=True),
     Need("STREAM.MSG.GET.KV_*", "reads of keys", vital=True, payload=b"{}"),
-    Need("$KV.*.>", "writes of keys", vital=True, answers="bucket"),
+    Need("$KV.*.>", "writes of keys", answers="bucket"),
     Need("CONSUMER.CREATE.KV_*.*", "lists, histories, watches", vital=True, payload=_NO_CONFIG),
     Need("CONSUMER.MSG.NEXT.KV_*.*", "lists, histories, watches", vital=True, answers="nobody"),
     Need("CONSUMER.DELETE.KV_*.*", "consumers stay until they time out"),
@@ -72,6 +72,29 @@ NEEDS = (
     Need("STREAM.DELETE.KV_*", "deletion of buckets", on_buckets=False),
     Need("STREAM.PURGE.KV_*", "deletion of many keys, compaction", on_buckets=False),
 )
+
+
+_TOKENS = "tokens in NATS"
+
+TOKEN_NEEDS = (
+    Need("STREAM.INFO.KV_*", _TOKENS),
+    Need("CONSUMER.CREATE.KV_*.*", _TOKENS, payload=_NO_CONFIG),
+    Need("CONSUMER.MSG.NEXT.KV_*.*", _TOKENS, answers="nobody"),
+    Need("$KV.*.>", "new tokens, and the time of their last use", answers="nobody"),
+)
+"""For the bucket that the gateway keeps tokens in."""
+
+
+async def try_token_permissions(
+    mux: Multiplexer, naming: TokenNaming
+) -> list[tuple[Need, Permission]]:
+    """Try the subjects for the gateway's own bucket of tokens, as `try_permissions` does."""
+
+    async def try_need(need: Need) -> tuple[Need, Permission]:
+        answer = await _publish(mux, naming, need, OWN_BUCKET, silent=need.answers == "nobody")
+        return need, Permission(_subject(naming, need.subject), need.effect, answer, {})
+
+    return list(await asyncio.gather(*map(try_need, TOKEN_NEEDS)))
 
 
 async def try_permissions(
@@ -107,10 +130,12 @@ async def try_permissions(
 
 
 def _subject(naming: Naming, subject: str) -> str:
-    subject = subject.replace(_STREAM, f"KV_{naming.prefix}*")
-    if not subject.startswith("$KV"):
-        return naming.api + subject
-    return naming.publish_subject("*", ">")
+    if subject.startswith("$KV"):
+        return naming.publish_subject("*", ">")
+    stream = naming.stream("")
+    return naming.api + subject.replace(
+        _STREAM, stream if isinstance(naming, TokenNaming) else f"{stream}*"
+    )
 
 
 def _has_bucket(need: Need) -> bool:

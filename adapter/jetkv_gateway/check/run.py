@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from jetkv_gateway.check.permissions import try_permissions
+from jetkv_gateway.check.permissions import try_permissions, try_token_permissions
 from jetkv_gateway.check.report import (
     EXIT_AUTH,
     EXIT_RETRY,
@@ -13,7 +13,7 @@ from jetkv_gateway.check.report import (
     Answer,
     Report,
 )
-from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.api import Naming, TokenNaming
 from jetkv_gateway.jetstream.capabilities import Capability, Host, since, since_each, too_old
 from jetkv_gateway.jetstream.connection import Connection, FailureKind
 from jetkv_gateway.jetstream.protocol import NatsProtocol
@@ -27,7 +27,7 @@ from jetkv_gateway.jetstream.store import open_store
 from jetkv_gateway.kv.buckets import BucketInfo
 from jetkv_gateway.kv.errors import BucketNotFound, GatewayError
 from jetkv_gateway.kv.store import Buckets
-from jetkv_gateway.settings import Settings
+from jetkv_gateway.settings import AuthMode, Settings
 
 __all__ = ["CONNECTION_ERRORS", "check", "connected"]
 
@@ -116,6 +116,7 @@ async def _check(connection: Connection, settings: Settings, report: Report) -> 
             return
         await _find_buckets(connection, naming, settings, report)
         await _find_permissions(mux, naming, settings, report)
+        await _find_token_permissions(mux, settings, report)
     except RequestFailed as failed:
         report.fail(EXIT_RETRY, f"the connection to NATS was lost: {type(failed).__name__}")
     if report.limits:
@@ -225,6 +226,16 @@ async def _find_permissions(
             report.fail(
                 EXIT_RETRY if unknown else EXIT_UNUSABLE, permission.text, permission.effect
             )
+
+
+async def _find_token_permissions(mux: Multiplexer, settings: Settings, report: Report) -> None:
+    if AuthMode.TOKENS not in (settings.auth or ()) or not settings.token_bucket:
+        return
+    naming = TokenNaming(settings.bucket_prefix, settings.nats_domain)
+    for _, permission in await try_token_permissions(mux, naming):
+        report.permissions.append(permission)
+        if not permission.complete:
+            report.miss(permission.text, permission.effect)
 
 
 def _find_features(connection: Connection, naming: Naming, report: Report) -> None:

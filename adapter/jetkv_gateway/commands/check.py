@@ -17,7 +17,7 @@ from jetkv_gateway.settings import Settings, SettingsError
 __all__ = ["check"]
 
 
-@with_settings(Panel.NATS, Panel.BUCKETS, names=("ready_buckets",))
+@with_settings(Panel.NATS, Panel.BUCKETS, names=("ready_buckets", "auth", "token_bucket"))
 def check(
     flags: dict[str, Any],
     json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
