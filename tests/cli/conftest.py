@@ -1,5 +1,6 @@
 """Running `jetkv` as a user does: as a process."""
 
+import io
 import os
 import re
 import signal
@@ -7,11 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from jetkv.cli.root import command
 from jetkv.testing import LocalNats
+from jetkv_gateway.commands import register
 from tests.cli.data import Cli
 from tests.support.http import Http
 from tests.support.waiting import until
@@ -99,6 +103,29 @@ def finish(start: Callable[..., Process]) -> Callable[..., tuple[int, str]]:
         return code, process.output
 
     return finish
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Run `jetkv` as `finish` does, but in this process: for what neither logs nor serves."""
+
+    def run(*arguments: str, **environment: str) -> tuple[int, str]:
+        output = io.StringIO()
+        jetkv = command({"gateway": lambda: register})
+        with monkeypatch.context() as patch:
+            for name in os.environ.keys() - ENVIRONMENT.keys():
+                patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with (
+                redirect_stdout(output),
+                redirect_stderr(output),
+                pytest.raises(SystemExit) as end,
+            ):
+                jetkv(list(arguments))
+        return end.value.code, output.getvalue()
+
+    return run
 
 
 Serve = Callable[..., tuple[Process, Http]]

@@ -30,11 +30,11 @@ def line(output: str, name: str) -> str:
     return re.sub(" +", " ", found[1])
 
 
-def test_config_shows_each_setting_and_its_source(finish, home: Path, tmp_path: Path) -> None:
+def test_config_shows_each_setting_and_its_source(run, home: Path, tmp_path: Path) -> None:
     write(home, "prod", url="nats://u:in-url@n1:4222", user="ada", password="in-context")
     settings = tmp_path / "jetkv.toml"
     settings.write_text('workers = 3\nauth = "off"\nmax_share = 0.5')
-    code, output = finish(
+    code, output = run(
         *("config", "--config", str(settings), "--context", "prod", "--bucket", "a,history=3"),
         XDG_CONFIG_HOME=str(home),
         JETKV_PORT="9200",
@@ -52,10 +52,10 @@ def test_config_shows_each_setting_and_its_source(finish, home: Path, tmp_path: 
     assert "in-context" not in output
 
 
-def test_config_as_json_has_every_setting_and_no_secret(finish, home: Path, tmp_path: Path) -> None:
+def test_config_as_json_has_every_setting_and_no_secret(run, home: Path, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("in-file")
-    code, output = finish(
+    code, output = run(
         *("config", "--auth", "off", "--nats-user", "a", "--nats-password-file", str(secret)),
         "--json",
     )
@@ -73,9 +73,9 @@ def test_config_as_json_has_every_setting_and_no_secret(finish, home: Path, tmp_
     assert "in-file" not in output
 
 
-def test_config_says_why_serve_would_not_start(finish, home: Path) -> None:
+def test_config_says_why_serve_would_not_start(run, home: Path) -> None:
     write(home, "prod", colour="red")
-    code, output = finish(
+    code, output = run(
         *("config", "--nats-creds", "/none.creds", "--context", "prod"),
         XDG_CONFIG_HOME=str(home),
         JETKV_NAT_URL="x",
@@ -87,12 +87,12 @@ def test_config_says_why_serve_would_not_start(finish, home: Path) -> None:
     assert "warning: colour of the context 'prod' has no effect" in output
 
 
-def test_a_context_is_all_that_check_needs(finish, home: Path, tmp_path: Path) -> None:
+def test_a_context_is_all_that_check_needs(run, home: Path, tmp_path: Path) -> None:
     with Server(tmp_path / "nats", config=PASSWORD) as server:
         write(home, "prod", url=server.url, user="app", password="secret")
         (home / "nats" / "context.txt").write_text("prod")
         where = {"XDG_CONFIG_HOME": str(home)}
-        assert finish("check", "--context", "prod", **where)[0] == 0
-        assert finish("check", JETKV_CONTEXT=".", **where)[0] == 0
-        assert finish("check", "--context", "prod", JETKV_NATS_PASSWORD="no", **where)[0] == 4
-        assert finish("check", "--context", "prod", "--nats-user", "app", **where)[0] == 5
+        assert run("check", "--context", "prod", **where)[0] == 0
+        assert run("check", JETKV_CONTEXT=".", **where)[0] == 0
+        assert run("check", "--context", "prod", JETKV_NATS_PASSWORD="no", **where)[0] == 4
+        assert run("check", "--context", "prod", "--nats-user", "app", **where)[0] == 5

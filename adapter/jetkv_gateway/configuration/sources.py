@@ -100,7 +100,10 @@ class Flags(InitSettingsSource):
         for name, _, about in described(self.settings_cls.model_fields):
             for given in (name, f"{name}_file"):
                 if given in values:
-                    now.taken(Origin("flag", flag_of(given, about)), {name: None})
+                    flag = flag_of(given, about)
+                    if values[given] is False:
+                        flag = f"--no-{flag.removeprefix('--')}"
+                    now.taken(Origin("flag", flag), {name: None})
         return _with_secrets(self.settings_cls, values)
 
 
