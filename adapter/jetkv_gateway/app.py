@@ -203,7 +203,8 @@ def gateway(
         connection=connection,
         callers=Callers.of(settings, authenticator, token_store),
         files=FileWatcher(
-            authenticator.refresh, functools.partial(_reload, settings, authenticator, audit)
+            functools.partial(_look_at_files, authenticator, connection),
+            functools.partial(_reload, settings, authenticator, audit),
         ),
         origins=_origins(settings, authenticator),
         wanted=settings.wanted_buckets(),
@@ -338,6 +339,11 @@ def _handlers(*groups: object) -> dict[str, Handler]:
         for name in ROUTER.names
         if hasattr(group, name)
     }
+
+
+def _look_at_files(authenticator: Authenticator, connection: Connection) -> None:
+    authenticator.refresh()
+    connection.look_at_files()
 
 
 def _reload(settings: Settings, authenticator: Authenticator, audit: AuditLog | None) -> None:

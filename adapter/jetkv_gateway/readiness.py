@@ -146,11 +146,12 @@ class GatewayReadiness:
 
     def warnings(self) -> dict[str, str]:
         """Return other problems, by part."""
-        problem = self._callers.problem
+        problem, files = self._callers.problem, self._connection.files_problem
         troubles = [trouble.message for trouble in self._hub.errors]
         return {
             **{f"bucket {name}": text for name, text in self._different.items()},
             **({"auth": problem} if problem else {}),
+            **({"nats": f"{files}; see the log"} if files else {}),
             **({"watches": _WAITING.format(len(troubles), troubles[0])} if troubles else {}),
         }
 

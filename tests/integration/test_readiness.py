@@ -1,10 +1,14 @@
 """What `/ready` asks NATS, and what it says of buckets."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import nkeys
 import pytest
 
+from jetkv.testing import LocalNats
 from jetkv_gateway import readiness
 from jetkv_gateway.embedded import NatsServer
 from tests.support.cluster import running_cluster
@@ -86,3 +90,27 @@ def test_a_bucket_without_a_leader_is_named(tmp_path_factory: pytest.TempPathFac
             assert http.get("/ready").status == 503
             server.start()
             until(lambda: http.get("/ready").status == 200, "the bucket is back", 30)
+
+
+def test_a_login_file_that_breaks_is_warned_of_before_a_connection_needs_it(
+    tmp_path: Path,
+) -> None:
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    users = f"authorization {{ users = [{{ nkey: {public} }}] }}"
+    file = tmp_path / "gateway.nk"
+    file.write_bytes(seed)
+    with (
+        LocalNats(tmp_path / "nats", config=users) as server,
+        running_gateway(server.url, nats_nkey=file) as http,
+    ):
+        assert http.get("/ready").json["warnings"] == {}
+        file.write_text("nonsense")
+        until(lambda: "nats" in http.get("/ready").json["warnings"], "it is warned of")
+        answer = http.get("/ready")
+        assert answer.status == 200
+        assert answer.json["warnings"]["nats"] == (
+            "cannot use the nkey file for NATS; the last valid content stays in use; see the log"
+        )
+        file.write_bytes(seed)
+        until(lambda: http.get("/ready").json["warnings"] == {}, "it is well again")

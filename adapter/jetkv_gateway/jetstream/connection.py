@@ -150,6 +150,15 @@ class Connection:
         failure = self.failure
         return failure.text if failure is not None else None
 
+    def look_at_files(self) -> None:
+        """Read the files for NATS if they have changed. It blocks, so call it in a thread."""
+        self._secrets.look()
+
+    @property
+    def files_problem(self) -> str | None:
+        """Why the files for NATS cannot be used as they are now, or None; without details."""
+        return self._secrets.problem
+
     @property
     def needs_operator(self) -> bool:
         """Whether all servers failed, and not only because they are unreachable."""

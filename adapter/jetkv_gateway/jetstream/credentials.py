@@ -37,6 +37,9 @@ class Renewed(Generic[T]):
         what: a name of the files, for messages.
         files: the files whose changes count.
         load: reads them; raises `SecretError`, OSError or ssl.SSLError.
+
+    Attributes:
+        problem: why the newest content cannot be used, without its details, or None.
     """
 
     def __init__(self, what: str, files: tuple[Path, ...], load: Callable[[], T]) -> None:
@@ -45,6 +48,7 @@ class Renewed(Generic[T]):
         self._load = load
         self._seen: list[tuple[int, ...]] | None = None
         self._good: T | None = None
+        self.problem: str | None = None
 
     def get(self) -> T:
         """Return the current content, or the last valid one.
@@ -67,6 +71,9 @@ class Renewed(Generic[T]):
             if state != self._seen:
                 _log.warning("%s; the last valid content stays in use", text)
             good = self._good
+            self.problem = f"cannot use {self._what}; the last valid content stays in use"
+        else:
+            self.problem = None
         self._seen = state
         self._good = good
         return good

@@ -1,13 +1,20 @@
 """How to reach NATS: the settings, and the content of the files that they name."""
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nats.aio.client import RawCredentials
 
-from jetkv_gateway.jetstream.credentials import Renewed, TlsFiles, read_credentials, read_nkey
+from jetkv_gateway.jetstream.credentials import (
+    Renewed,
+    SecretError,
+    TlsFiles,
+    read_credentials,
+    read_nkey,
+)
 from jetkv_gateway.jetstream.servers import Server
 
 __all__ = ["NatsOptions", "Secrets"]
@@ -62,6 +69,19 @@ class Secrets:
             self._signing = Renewed(
                 "the nkey file for NATS", (nkey,), lambda: {"nkeys_seed_str": read_nkey(nkey)}
             )
+
+    def look(self) -> None:
+        """Read files that have changed, so that `problem` is known before a connection."""
+        for one in (self._signing, self.tls):
+            if one is not None:
+                with suppress(SecretError):  # the attempts to connect report it
+                    one.get()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the files cannot be used as they are now, without details, or None."""
+        found = [one.problem for one in (self._signing, self.tls) if one is not None]
+        return "; ".join(text for text in found if text) or None
 
     @property
     def signs(self) -> bool:
