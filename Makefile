@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy test-release check format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
+.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy test-release check advisories format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -100,6 +100,16 @@ check: $(VENV)/.dev ## format, lint, types, import rules, sizes of files
 	$(BIN)/ruff check adapter sdk tests tools docs/recipes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory advisories
+
+# Its packages would narrow the choice of ours, so it has an environment of its own.
+$(VENV)/audit/.installed: requirements/audit.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install -q -r requirements/audit.txt
+	@touch $@
+
+advisories: $(VENV)/audit/.installed $(VENV)/.dev ## known vulnerabilities of the pinned packages
+	@$(BIN)/python tools/advisories.py
 
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff check --fix adapter sdk tests tools docs/recipes
@@ -124,7 +134,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow deploy sbom fuzz dist; do \
+	cd requirements && for name in run dev ironflow deploy sbom fuzz audit dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 $(VENV)/.dist: requirements/dist.txt | $(BIN)/python
