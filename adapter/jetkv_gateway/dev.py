@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -34,29 +35,40 @@ _log = logging.getLogger("jetkv")
 _BUCKETS_SECONDS = 15.0
 _CHECK_SECONDS = 0.2
 _MIN_UPTIME_SECONDS = 5.0
+_SYNC_INTERVAL = re.compile(r"always|[1-9][0-9]{0,5}(ms|s|m|h)")
 
 
 def run_dev(
-    settings: Settings, data_dir: Path, nats_port: int | None, say: Callable[[str], None]
+    settings: Settings,
+    data_dir: Path,
+    nats_port: int | None,
+    sync_interval: str,
+    say: Callable[[str], None],
 ) -> int:
     """Serve until a signal arrives or the nats-server fails. Return the exit code.
 
     Args:
         nats_port: of the nats-server. 0 takes a free one. None takes that of the last start if it
             is free.
+        sync_interval: of the nats-server: `always`, or a time such as `2m`.
         say: shows a text to the user.
 
     Raises:
-        CannotStart: an address is in use, a bucket cannot be created, or similar.
+        CannotStart: an address is in use, a bucket cannot be created, an argument is invalid, or
+            similar.
         NatsServerError: nats-server is missing, or does not start.
     """
+    if not _SYNC_INTERVAL.fullmatch(sync_interval):
+        raise SettingsError(
+            f"--sync-interval must be `always` or a time such as 30s or 2m, not {sync_interval!r}"
+        )
     wanted = settings.wanted_buckets()
     options = server_options(settings)
     hint = _Hint(made=os.environ.get(STARTED_BY) == "make dev")
     with (
         listen(settings.host, settings.port, hint.port) as server_socket,
         _data_dir_lock(data_dir),
-        _nats_server(data_dir, nats_port, hint) as (nats, remark),
+        _nats_server(data_dir, nats_port, sync_interval, hint) as (nats, remark),
         _restarted(nats),
     ):
         settings = settings.model_copy(update={"nats_url": nats.url})
@@ -125,7 +137,7 @@ def _data_dir_lock(data_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def _nats_server(
-    data_dir: Path, asked: int | None, hint: _Hint
+    data_dir: Path, asked: int | None, sync_interval: str, hint: _Hint
 ) -> Iterator[tuple[NatsServer, str]]:
     """Run a nats-server. Yield it and a remark about its port."""
     kept = data_dir / "nats-port"
@@ -139,7 +151,8 @@ def _nats_server(
             )
         remark = f"   ({port}, its port so far, is in use)"
         port = 0
-    with NatsServer(data_dir / "nats", port=port) as nats:
+    jetstream = f"sync_interval: {sync_interval}"
+    with NatsServer(data_dir / "nats", port=port, jetstream=jetstream) as nats:
         if not remark and asked != 0:
             kept.write_text(f"{nats.port}\n")
         yield nats, remark

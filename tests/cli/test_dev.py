@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,22 +53,62 @@ def test_dev_serves_and_says_what_to_paste(start) -> None:
     assert re.search(r"nats://127\.0\.0\.1:\d+", dev.output)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_gateway_and_nats_server(start, number: int) -> None:
-    dev = start("dev", "--port", "0")
+def nats_port(dev) -> int:
+    return int(dev.wait_for(r"NATS +nats://127\.0\.0\.1:(\d+)")[1])
+
+
+def of_folder(folder: Path) -> list[str]:
+    """Return the command lines of processes that work in a folder, or name it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            inside = (process / "cwd").readlink().is_relative_to(folder) or str(folder) in command
+            if inside and is_running(int(process.name)):
+                found.append(command)
+    return found
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name
+)
+def test_dev_leaves_no_process_no_port_and_no_file_outside_of_its_folder(
+    start, tmp_path: Path, free_port: int, number: int
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    places = {name: str(elsewhere) for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR")}
+    dev = start("dev", "--port", str(free_port), PYTHONDONTWRITEBYTECODE="1", **places)
     ready(dev.http())
-    nats = nats_pid(dev)
-    assert dev.stop(number) == 0
-    assert not is_running(nats)
+    assert dev.http().put(PATH, "v").status == 200
+    port = nats_port(dev)
+    assert len(of_folder(tmp_path)) == 2
+    code = dev.stop(number)
+    assert code == (-number if number == signal.SIGKILL else 0)
     assert "Traceback" not in dev.output
+    until(lambda: not of_folder(tmp_path), "all its processes have ended")
+    assert list(elsewhere.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {".jetkv", "elsewhere", dev.log.name}
+    assert refuses(port)
+    assert refuses(free_port)
 
 
-def test_a_killed_dev_takes_its_nats_server_along(start) -> None:
-    dev = start("dev", "--port", "0")
-    ready(dev.http())
-    nats = nats_pid(dev)
-    dev.popen.kill()
-    until(lambda: not is_running(nats), "nats-server has ended")
+@pytest.mark.parametrize(
+    ("arguments", "syncs"), [((), "always"), (("--sync-interval", "2m"), "2m")], ids=str
+)
+def test_dev_syncs_each_write_unless_told_otherwise(
+    start, tmp_path: Path, arguments: tuple[str, ...], syncs: str
+) -> None:
+    ready(start("dev", "--port", "0", *arguments).http())
+    settings = (tmp_path / ".jetkv" / "nats" / "nats-server.conf").read_text()
+    assert f"sync_interval: {syncs}" in settings
+
+
+@pytest.mark.parametrize("interval", ["never", "always }"])
+def test_dev_takes_no_interval_that_nats_does_not_know(finish, interval: str) -> None:
+    code, output = finish("dev", "--port", "0", "--sync-interval", interval)
+    assert code == 4
+    assert output.startswith("jetkv: --sync-interval must be `always` or a time such as 30s or 2m")
 
 
 def test_data_is_kept_between_runs(start, tmp_path) -> None:
@@ -167,10 +208,6 @@ def test_a_bucket_that_nats_refuses_ends_dev_with_a_clear_line(finish) -> None:
     assert "Traceback" not in output
 
 
-def nats_port(dev) -> int:
-    return int(dev.wait_for(r"NATS +nats://127\.0\.0\.1:(\d+)")[1])
-
-
 def test_the_port_of_nats_stays_the_same_while_it_is_free(start, tmp_path) -> None:
     folder = str(tmp_path / "data")
 
@@ -255,14 +292,6 @@ def test_a_port_that_is_left_empty_is_the_usual_one() -> None:
     command = made("PORT=", "NATS_PORT=4333")
     assert "--port" not in command
     assert command.rstrip().endswith("--nats-port 4333")
-
-
-def test_a_closed_terminal_ends_dev(start) -> None:
-    dev = start("dev", "--port", "0")
-    ready(dev.http())
-    nats = nats_pid(dev)
-    assert dev.stop(signal.SIGHUP) == 0
-    assert not is_running(nats)
 
 
 def refuses(port: int) -> bool:

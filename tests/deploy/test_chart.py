@@ -19,7 +19,7 @@ CHART = DEPLOY / "helm" / "jetkv"
 Values = dict[str, Any]
 Objects = dict[str, Any]
 KUBERNETES = ["1.27", kubernetes_validate.latest_version()]
-OF_OTHERS = {"HTTPRoute", "ServiceMonitor"}
+OF_OTHERS = {"HTTPRoute", "PrometheusRule", "ServiceMonitor"}
 """Their schemas come with other products, and not with Kubernetes."""
 
 LINE = "app-1:" + "0" * 64 + " *:*"
@@ -67,6 +67,7 @@ ALL: Values = {
         "labels": {"release": "prometheus"},
         "tokenSecret": {"name": "metrics"},
     },
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "serviceAccount": {"annotations": {"a": "b"}},
     "podAnnotations": {"a": "b"},
     "podLabels": {"team": "platform"},
@@ -129,13 +130,22 @@ def test_each_part_is_rendered_when_it_is_asked_for(chart: helm.Chart) -> None:
     always = {"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}
     always |= {"ServiceAccount"}
     assert set(rendered(chart, LEAST)) == always | {"Secret"}
-    assert set(rendered(chart, ALL)) == always | {"HTTPRoute", "Ingress", "ServiceMonitor"}
+    assert set(rendered(chart, ALL)) == (
+        always | {"HTTPRoute", "Ingress", "PrometheusRule", "ServiceMonitor"}
+    )
     none = {name: {"enabled": False} for name in ("networkPolicy", "podDisruptionBudget")}
     assert set(rendered(chart, {**OFF, **none, "serviceAccount": {"create": False}})) == {
         "ConfigMap",
         "Deployment",
         "Service",
     }
+
+
+def test_the_alerts_are_those_of_the_folder_for_prometheus(chart: helm.Chart) -> None:
+    rule = rendered(chart, ALL)["PrometheusRule"]
+    source = (DEPLOY / "monitoring" / "rules" / "jetkv.yml").read_text()
+    assert rule["spec"] == yaml.safe_load(source)
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
 
 
 def test_a_single_pod_has_no_disruption_budget_which_would_block_drains(
@@ -220,7 +230,7 @@ def test_a_change_of_settings_starts_new_pods_and_one_of_tokens_does_not(
         return template["metadata"]["annotations"]["checksum/config"]
 
     assert sums(LEAST) != sums({**LEAST, "buckets": ["a"]})
-    assert sums(LEAST) == sums({"auth": {"tokens": [LINE, "app-2:" + "1" * 64]}})
+    assert sums(LEAST) == sums({"auth": {"tokens": [LINE, LINE.replace("app-1", "app-2")]}})
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,13 @@ def dev(
             "Default: the port of the last start.",
         ),
     ] = None,
+    sync_interval: Annotated[
+        str,
+        typer.Option(
+            help="How often the embedded nats-server syncs its files to disk: `always`, or a time "
+            "such as 2m, which is faster and can lose that much if the machine loses power.",
+        ),
+    ] = "always",
     config: Config = None,
 ) -> None:
     """Run the gateway with its own nats-server, on loopback, without authentication.
@@ -56,7 +63,7 @@ def dev(
     settings = read_settings(flags | fixed, config)
     start_logging(settings)
     try:
-        code = run_dev(settings, data_dir, nats_port, _say)
+        code = run_dev(settings, data_dir, nats_port, sync_interval, _say)
     except (CannotStart, NatsServerError) as error:
         fail(error, EXIT_INPUT)
     raise typer.Exit(code)

@@ -95,7 +95,8 @@ class NatsServer(Process):
             return
         binary = self._binary or find_nats_server()
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="jetkv-nats-") as folder:
+        # In the data folder, so that even a kill at this moment leaves nothing elsewhere.
+        with tempfile.TemporaryDirectory(prefix="ports-", dir=self._data_dir) as folder:
             config = self._data_dir / "nats-server.conf"
             config.write_text(
                 f'listen: "127.0.0.1:{self._port or -1}"\n'
