@@ -18,11 +18,18 @@ import pytest
 from jetkv.testing import LocalNats
 from tests.support.calls import Calls, counted_gateway
 from tests.support.http import Bucket
+from tests.support.tokens import new_token, token_line
 
 REQUESTS = 300
 
 BOUNDS = {"GET": 70, "PUT": 66, "DELETE": 116}
 """Calls for each request: what was measured last, and a twentieth more."""
+
+ACCESS = 10
+"""Calls more for a token of three scopes."""
+
+SCOPES = ("read:other*/x.*", "read,write,delete:work-per-request*/k*", "admin:work-per-request*")
+"""The second one covers the keys; the last one lets the test create its bucket."""
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +39,39 @@ def counted(nats: LocalNats) -> Iterator[tuple[Bucket, Calls]]:
         yield bucket, calls
 
 
+@pytest.fixture(scope="module")
+def counted_with_token(
+    nats: LocalNats, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Bucket, Calls]]:
+    calls, token = Calls(), new_token()
+    file = tmp_path_factory.mktemp("tokens") / "tokens"
+    file.write_text(token_line("ann", token, *SCOPES))
+    settings = {"auth": "tokens", "auth_tokens": file}
+    with counted_gateway(nats.url, calls, "work-per-request-2", token=token, **settings) as bucket:
+        yield bucket, calls
+
+
 @pytest.mark.parametrize("method", list(BOUNDS))
 def test_a_request_is_no_more_work_than_it_was(counted: tuple[Bucket, Calls], method: str) -> None:
-    bucket, calls = counted
+    assert work(*counted, method) <= BOUNDS[method], counted[1].most(60, REQUESTS)
+
+
+@pytest.mark.parametrize("method", list(BOUNDS))
+def test_a_token_of_three_scopes_is_little_more_work(
+    counted_with_token: tuple[Bucket, Calls], method: str
+) -> None:
+    most = BOUNDS[method] + ACCESS
+    bucket, calls = counted_with_token
+    assert work(bucket, calls, method) <= most, calls.most(60, REQUESTS)
+
+
+def work(bucket: Bucket, calls: Calls, method: str) -> float:
+    """Return the calls of one request."""
     client = http.client.HTTPConnection(bucket.http.host, bucket.http.port, timeout=20)
     body = b"v" * 128 if method == "PUT" else None
 
     def ask(number: int) -> None:
-        client.request(method, bucket.key(f"k{number}"), body)
+        client.request(method, bucket.key(f"k{number}"), body, bucket.http.headers)
         answer = client.getresponse()
         answer.read()
         assert answer.status in (200, 204)
@@ -69,4 +101,4 @@ def test_a_request_is_no_more_work_than_it_was(counted: tuple[Bucket, Calls], me
     calls.seen = seen
     print(f"{method}: {each:.1f} calls on Python {sys.version_info.major}.{sys.version_info.minor}")
     assert each > 5, "nothing was counted"
-    assert each <= BOUNDS[method], calls.most(60, REQUESTS)
+    return each

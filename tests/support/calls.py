@@ -34,11 +34,18 @@ class Calls:
 
 
 @contextmanager
-def counted_gateway(nats_url: str, calls: Calls, bucket: str) -> Iterator[Bucket]:
-    """A bucket of a gateway of its own, in a thread whose calls are counted."""
+def counted_gateway(
+    nats_url: str, calls: Calls, bucket: str, *, token: str | None = None, **settings: object
+) -> Iterator[Bucket]:
+    """A bucket of a gateway of its own, in a thread whose calls are counted.
+
+    Every request has the `token`.
+    """
     threading.setprofile(calls)
     try:
-        with running_gateway(nats_url) as gateway:
+        with running_gateway(nats_url, **settings) as gateway:
+            if token is not None:
+                gateway.headers["Authorization"] = f"Bearer {token}"
             threading.setprofile(None)  # type: ignore[arg-type] # as documented
             assert gateway.post(BUCKETS, {"name": bucket}).status == 201
             yield Bucket(gateway, bucket)
