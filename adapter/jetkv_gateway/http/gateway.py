@@ -24,7 +24,7 @@ from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.http.standing import Standing
 from jetkv_gateway.http.ticket_urls import takes_tickets, ticket_url
-from jetkv_gateway.kv.access import Principal
+from jetkv_gateway.kv.access import OF_ONE_KEY, Principal
 from jetkv_gateway.kv.errors import (
     GatewayError,
     InternalError,
@@ -157,8 +157,11 @@ class Gateway:
             raise NotFound(hint=_ONLY_WATCHES)
         call.route = route
         call.limited = route.limited
-        if route.verb is not None and call.principal.grants is not FULL and call.pending is None:
-            call.require(route.verb, *(names if resource.of_bucket else ()))
+        grants = call.principal.grants
+        if grants is not FULL and route.verb is not None and call.pending is None:
+            one_key = OF_ONE_KEY.get(route.verb)
+            if one_key is None or not grants.allows(one_key, *names):
+                call.require(route.verb, *(names if resource.of_bucket else ()))
         if call.query:
             call.read_query(route.query, route.repeated)
         if route.body:

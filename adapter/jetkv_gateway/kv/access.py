@@ -15,6 +15,7 @@ from jetkv_gateway.kv.scopes import FULL, NOBODY, Grants, ScopeVerb
 __all__ = [
     "ANONYMOUS",
     "NEEDS",
+    "OF_ONE_KEY",
     "Extent",
     "Need",
     "Principal",
@@ -95,6 +96,11 @@ NEEDS: Mapping[Verb, Need] = {
     Verb.METRICS: Need((ScopeVerb.METRICS,), Extent.NO_BUCKET),
 }
 """The scopes that each verb of a route takes."""
+
+OF_ONE_KEY: Mapping[Verb, ScopeVerb] = {
+    verb: need.verbs[0] for verb, need in NEEDS.items() if need.extent is Extent.KEY
+}
+"""The scope's verb for each verb that is about one key, for the hot path."""
 
 
 @dataclass(frozen=True, slots=True)
