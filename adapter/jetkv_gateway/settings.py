@@ -269,6 +269,7 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
     ] = False
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _secret_files: dict[str, Path] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
@@ -289,6 +290,10 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
     def origin(self, name: str) -> Origin:
         """Return where a setting comes from."""
         return self._origins.get(name, Origin("default"))
+
+    def secret_file(self, name: str) -> Path | None:
+        """Return the file that a secret comes from, if it comes from one."""
+        return self._secret_files.get(name)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -407,6 +412,7 @@ def load(flags: Mapping[str, Any], config: Path | None) -> Settings:
     finally:
         loading.reset(token)
     settings._origins = now.origins
+    settings._secret_files = now.secret_files
     settings._warnings = tuple(now.warnings)
     return settings
 

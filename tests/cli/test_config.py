@@ -8,6 +8,7 @@ import pytest
 
 from jetkv_gateway.embedded.server import NatsServer as Server
 from jetkv_gateway.settings import Settings
+from tests.docs.test_examples import blocks
 
 PASSWORD = 'authorization { user: "app", password: "secret" }'
 
@@ -96,3 +97,25 @@ def test_a_context_is_all_that_check_needs(run, home: Path, tmp_path: Path) -> N
         assert run("check", JETKV_CONTEXT=".", **where)[0] == 0
         assert run("check", "--context", "prod", JETKV_NATS_PASSWORD="no", **where)[0] == 4
         assert run("check", "--context", "prod", "--nats-user", "app", **where)[0] == 5
+
+
+def test_dev_takes_no_context_since_its_nats_is_its_own(run, home: Path) -> None:
+    # A port that no server can have ends it before it starts.
+    code, output = run("dev", "--port", "70000", JETKV_CONTEXT="none", XDG_CONFIG_HOME=str(home))
+    assert (code, output.startswith("jetkv: port: ")) == (4, True)
+
+
+def test_the_examples_of_the_page_of_configuration_work(
+    run, home: Path, nats: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "configuration.md"
+    (settings,) = blocks(page, "toml")
+    (config,) = [text for text in blocks(page, "sh") if "jetkv config" in text]
+    (check,) = [text for text in blocks(page, "sh") if "--context" in text]
+    monkeypatch.chdir(tmp_path)
+    Path("jetkv.toml").write_text(settings)
+    write(home, "prod", url=nats.url)
+    code, output = run(*config.split()[1:])
+    assert (code, "file jetkv.toml" in output) == (0, True)
+    code, output = run(*check.split()[1:], XDG_CONFIG_HOME=str(home))
+    assert (code, output.splitlines()[0]) == (0, "found")

@@ -115,6 +115,17 @@ def test_the_documents_list_each_subject_that_is_tried() -> None:
     assert listed == [*(denied(need) for need in NEEDS), "$JETKV.tokens.KV_<prefix>.>"]
 
 
+async def test_a_bucket_of_the_settings_that_cannot_be_created_is_named(
+    server: LocalNats,
+) -> None:
+    number = [need.subject for need in NEEDS].index("STREAM.CREATE.KV_*")
+    report = await checked(server, f"without_{number}", buckets=["new"])
+    assert report.exit_code == EXIT_UNUSABLE
+    assert without_features(report) == [
+        "the NATS user may not publish to $JS.API.STREAM.CREATE.KV_*; new cannot be created"
+    ]
+
+
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNats]:
     """A server whose users have the permissions of the files in deploy/nats."""

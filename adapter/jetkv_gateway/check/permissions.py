@@ -52,6 +52,11 @@ class Need:
     on_buckets: bool = True
     answers: Literal["jetstream", "bucket", "nobody"] = "jetstream"
 
+    @property
+    def creates(self) -> bool:
+        """Whether it is for new buckets."""
+        return self.subject.startswith("STREAM.CREATE.")
+
 
 # A configuration without a name, or with another one than the subject, is refused.
 _NO_CONFIG = b"{}"

@@ -213,10 +213,15 @@ async def _find_configured(
 async def _find_permissions(
     mux: Multiplexer, naming: Naming, settings: Settings, report: Report
 ) -> None:
+    to_create = {one.spec.name for one in settings.wanted_buckets()} - set(report.buckets)
     wanted = {*(one.spec.name for one in settings.wanted_buckets()), *settings.ready_buckets}
     for need, permission in await try_permissions(mux, naming, report.buckets, wanted):
         report.permissions.append(permission)
         if permission.complete:
+            continue
+        if need.creates and (refused := to_create - set(permission.granted_for)):
+            text = f"{permission.text}; {', '.join(sorted(refused))} cannot be created"
+            report.fail(EXIT_UNUSABLE, text, "/ready: it stays 503")
             continue
         enough = bool(permission.granted_for) and wanted <= set(permission.granted_for)
         if not need.vital or enough:

@@ -58,6 +58,7 @@ def dev(
         "auth": AuthMode.OFF,
         "cors_origins": [LOOPBACK],
         "loopback_host": True,
+        "context": "",  # its login and TLS are for another NATS
         "buckets": ["demo", *(text for text in flags.get("buckets", ()) if text != "demo")],
     }
     settings = read_settings(flags | fixed, config)

@@ -49,6 +49,10 @@ class NatsSettings(Protocol):
     nats_tls_first: bool
     nats_inbox_prefix: str
 
+    def secret_file(self, name: str) -> Path | None:
+        """Return the file that a secret comes from, if it comes from one."""
+        ...
+
 
 def addresses(value: str) -> list[str]:
     """Return the addresses in a `nats_url`."""
@@ -68,6 +72,8 @@ def files(settings: NatsSettings) -> list[Path]:
         settings.nats_tls_ca,
         settings.nats_tls_cert,
         settings.nats_tls_key,
+        settings.secret_file("nats_password"),
+        settings.secret_file("nats_token"),
     )
     return [path for path in paths if path is not None]
 
@@ -81,13 +87,16 @@ def options(settings: NatsSettings) -> NatsOptions:
     for path in files(settings):
         # Reading a pipe would block.
         if not path.is_file():
-            what = "" if path in (settings.nats_creds, settings.nats_nkey) else _TLS_FILES
+            tls = (settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key)
+            what = _TLS_FILES if path in tls else ""
             raise SettingsError(f"{what}no such file: {path}")
     return NatsOptions(
         servers=tuple(addresses(settings.nats_url)),
         user=settings.nats_user,
         password=_secret(settings.nats_password),
         token=_secret(settings.nats_token),
+        password_file=settings.secret_file("nats_password"),
+        token_file=settings.secret_file("nats_token"),
         credentials=settings.nats_creds,
         nkey_seed=settings.nats_nkey,
         tls=_tls(settings),

@@ -24,6 +24,7 @@ from jetkv_gateway.configuration import nats_context
 from jetkv_gateway.configuration.about import described, flag_of
 from jetkv_gateway.configuration.nats_login import LOGIN, addresses
 from jetkv_gateway.environment import PREFIX, is_service_link
+from jetkv_gateway.jetstream.credentials import SecretError, read_secret
 from jetkv_gateway.jetstream.servers import Login, parse_server
 
 __all__ = [
@@ -37,8 +38,6 @@ __all__ = [
     "names",
     "secrets",
 ]
-
-_MAX_SECRET_BYTES = 64 * 1024
 
 
 def secrets(settings: type[BaseSettings]) -> list[str]:
@@ -75,11 +74,13 @@ class Loading:
         file: the TOML file.
         origins: by setting.
         warnings: lines for the operator.
+        secret_files: the files that secrets come from, by setting.
     """
 
     file: Path | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    secret_files: dict[str, Path] = field(default_factory=dict)
 
     def taken(self, origin: Origin, values: dict[str, Any]) -> dict[str, Any]:
         """Note the origin of settings that no source before had."""
@@ -95,16 +96,17 @@ class Flags(InitSettingsSource):
     """The command line."""
 
     def __call__(self) -> dict[str, Any]:
-        values = super().__call__()
+        given = super().__call__()
+        values = _with_secrets(self.settings_cls, dict(given))
         now = loading.get()
         for name, _, about in described(self.settings_cls.model_fields):
-            for given in (name, f"{name}_file"):
-                if given in values:
-                    flag = flag_of(given, about)
-                    if values[given] is False:
+            for written in (name, f"{name}_file"):
+                if written in given:
+                    flag = flag_of(written, about)
+                    if given[written] is False:
                         flag = f"--no-{flag.removeprefix('--')}"
                     now.taken(Origin("flag", flag), {name: None})
-        return _with_secrets(self.settings_cls, values)
+        return values
 
 
 class Environment(EnvSettingsSource):
@@ -115,14 +117,18 @@ class Environment(EnvSettingsSource):
         # If there is a Service named jetkv, Kubernetes sets JETKV_PORT=tcp://10.0.0.1:9123.
         if is_service_link("JETKV_PORT", str(values.get("port", ""))):
             del values["port"]
-        now = loading.get()
-        for name in values:
-            now.taken(Origin("variable", f"{PREFIX}{name.upper()}"), {name: None})
         for name in secrets(self.settings_cls):
             if file := self.env_vars.get(f"{PREFIX}{name}_file".lower()):
                 values[f"{name}_file"] = file
-                now.taken(Origin("variable", f"{PREFIX}{name.upper()}_FILE"), {name: None})
-        return _with_secrets(self.settings_cls, values)
+        variables = {
+            name.removesuffix("_file") if name not in self.settings_cls.model_fields else name: name
+            for name in values
+        }
+        values = _with_secrets(self.settings_cls, values)
+        now = loading.get()
+        for name, variable in variables.items():
+            now.taken(Origin("variable", f"{PREFIX}{variable.upper()}"), {name: None})
+        return values
 
 
 class TomlFile(TomlConfigSettingsSource):
@@ -176,37 +182,26 @@ def _has_login(given: dict[str, Any]) -> bool:
 
 
 def _with_secrets(settings: type[BaseSettings], values: dict[str, Any]) -> dict[str, Any]:
-    """Replace the names of files by the secrets in them.
+    """Replace the names of files by the secrets in them. Note the files that count.
+
+    Call it before the origins of `values` are noted.
 
     Raises:
         ValueError: a file cannot be used, or a secret is given twice.
     """
+    now = loading.get()
     for name in secrets(settings):
-        file = values.pop(f"{name}_file", None)
-        if file is None:
+        given = values.pop(f"{name}_file", None)
+        if given is None:
             continue
         if name in values:
             raise ValueError(f"give only one of {name} and {name}_file")
-        values[name] = _read_secret(name, Path(file))
+        file = Path(given)
+        try:
+            values[name] = read_secret(file)
+        except (SecretError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ValueError(f"{name}_file: cannot use {file}: {reason}") from error
+        if name not in now.origins:
+            now.secret_files[name] = file
     return values
-
-
-def _read_secret(name: str, file: Path) -> str:
-    try:
-        # Reading a pipe would block.
-        if not file.is_file():
-            raise ValueError(f"{name}_file: no such file: {file}")
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_SECRET_BYTES + 1)
-        text = content.decode()
-    except OSError as error:
-        raise ValueError(f"{name}_file: cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name}_file: {file} is not UTF-8") from error
-    if len(content) > _MAX_SECRET_BYTES:
-        raise ValueError(f"{name}_file: {file} has more than {_MAX_SECRET_BYTES} bytes")
-    # An editor ends the last line; a secret that ends so is not known.
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text:
-        raise ValueError(f"{name}_file: {file} is empty")
-    return text

@@ -15,13 +15,23 @@ from typing import Any, Generic, TypeVar
 
 import nkeys  # type: ignore[import-untyped] # it ships no types
 
-__all__ = ["Renewed", "SecretError", "TlsFiles", "expecting", "read_credentials", "read_nkey"]
+__all__ = [
+    "Renewed",
+    "SecretError",
+    "TlsFiles",
+    "expecting",
+    "read_credentials",
+    "read_nkey",
+    "read_secret",
+]
 
 _log = logging.getLogger("jetkv.nats")
 
 _JWT = re.compile(r"-{3,}BEGIN NATS USER JWT-{3,}\s+(\S+)\s+-{3,}END")
 _DECORATED_SEED = re.compile(r"-{3,}BEGIN USER NKEY SEED-{3,}\s+(\S+)\s+-{3,}END")
 _SEED = re.compile(r"^\s*(S[A-Z2-7]+)\s*$", re.MULTILINE)
+
+_MAX_SECRET_BYTES = 64 * 1024
 
 T = TypeVar("T")
 
@@ -148,6 +158,31 @@ def read_credentials(file: Path) -> str:
         f"-----BEGIN NATS USER JWT-----\n{jwt[1]}\n------END NATS USER JWT------\n"
         f"-----BEGIN USER NKEY SEED-----\n{seed[1]}\n------END USER NKEY SEED------\n"
     )
+
+
+def read_secret(file: Path) -> str:
+    """Return the password or token in a file, without the end of its only line.
+
+    Raises:
+        OSError: the file cannot be read.
+        SecretError: it is empty, too large, or no text.
+    """
+    # Reading a pipe would block.
+    if not file.is_file():
+        raise SecretError("no such file")
+    with file.open("rb") as opened:
+        content = opened.read(_MAX_SECRET_BYTES + 1)
+    if len(content) > _MAX_SECRET_BYTES:
+        raise SecretError(f"it has more than {_MAX_SECRET_BYTES} bytes")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise SecretError("it is not UTF-8") from error
+    # An editor ends the last line; a secret that ends so is not known.
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise SecretError("it is empty")
+    return text
 
 
 def read_nkey(file: Path) -> str:

@@ -171,7 +171,7 @@ def _figures(endpoint: _Endpoint) -> dict[str, Any]:
         "num_requests": endpoint.requests,
         "num_errors": endpoint.errors,
         "last_error": endpoint.last_error,
-        "data": None,  # nats-py expects it
+        "data": {},  # nats-py expects it
         "processing_time": nanoseconds,
         "average_processing_time": nanoseconds // endpoint.requests if endpoint.requests else 0,
     }

@@ -14,6 +14,7 @@ from jetkv_gateway.jetstream.credentials import (
     TlsFiles,
     read_credentials,
     read_nkey,
+    read_secret,
 )
 from jetkv_gateway.jetstream.servers import Server
 
@@ -26,6 +27,8 @@ class NatsOptions:
 
     Attributes:
         servers: addresses, tried in turn. A login in an address counts if no other is given here.
+        password_file, token_file: files, read again for each connection; they win over the values
+            that they had before.
         credentials, nkey_seed: files, read again for each connection.
         tls: files, read again when they change; None for the system's trust store.
         tls_hostname: the name in the certificates, if it is not the host of the address.
@@ -38,6 +41,8 @@ class NatsOptions:
     user: str | None = None
     password: str | None = None
     token: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None
     credentials: Path | None = None
     nkey_seed: Path | None = None
     tls: TlsFiles = field(default_factory=TlsFiles)
@@ -55,8 +60,12 @@ class Secrets:
     options: NatsOptions
     tls: Renewed[ssl.SSLContext] = field(init=False)
     _signing: Renewed[dict[str, Any]] | None = field(init=False, default=None)
+    _password: Renewed[str] | None = field(init=False, default=None)
+    _token: Renewed[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        self._password = _renewed("the password file for NATS", self.options.password_file)
+        self._token = _renewed("the token file for NATS", self.options.token_file)
         self.tls = self.options.tls.renewed()
         creds, nkey = self.options.credentials, self.options.nkey_seed
         if creds is not None:
@@ -72,16 +81,20 @@ class Secrets:
 
     def look(self) -> None:
         """Read files that have changed, so that `problem` is known before a connection."""
-        for one in (self._signing, self.tls):
-            if one is not None:
-                with suppress(SecretError):  # the attempts to connect report it
-                    one.get()
+        for one in self._files:
+            with suppress(SecretError):  # the attempts to connect report it
+                one.get()
 
     @property
     def problem(self) -> str | None:
         """Why the files cannot be used as they are now, without details, or None."""
-        found = [one.problem for one in (self._signing, self.tls) if one is not None]
+        found = [one.problem for one in self._files]
         return "; ".join(text for text in found if text) or None
+
+    @property
+    def _files(self) -> list[Renewed[Any]]:
+        every = (self._signing, self.tls, self._password, self._token)
+        return [one for one in every if one is not None]
 
     @property
     def signs(self) -> bool:
@@ -91,17 +104,22 @@ class Secrets:
     def login(self, server: Server) -> dict[str, Any]:
         """Return nats-py's login arguments for a server; the settings' login takes precedence."""
         options, own = self.options, server.login
+        token = options.token if self._token is None else self._token.get()
         if self._signing is not None:
             signing = self._signing.get()
-            return {**signing, "token": options.token} if options.token else signing
-        if options.token is not None:
-            return {"token": options.token}
+            return {**signing, "token": token} if token else signing
+        if token is not None:
+            return {"token": token}
+        password = options.password if self._password is None else self._password.get()
         user = options.user if options.user is not None else own.user
-        if user is None and options.password is not None:
+        if user is None and password is not None:
             user = own.token  # `user@host` alone is a token, but not beside a password
         if user is not None:
-            password = options.password
             if password is None:
                 password = own.password if options.user is None else ""
             return {"user": user, "password": password or ""}
         return {"token": own.token} if own.token is not None else {}
+
+
+def _renewed(what: str, file: Path | None) -> Renewed[str] | None:
+    return None if file is None else Renewed(what, (file,), lambda: read_secret(file))
