@@ -49,7 +49,7 @@ class AccessSettings(JwtSettings):
     ] = True
     token_stale_seconds: Annotated[
         float,
-        Field(ge=5, le=86400),
+        Field(ge=1, le=86400),
         About(
             Panel.ACCESS,
             "While NATS cannot be read, accept its tokens as they were for so many seconds.",
