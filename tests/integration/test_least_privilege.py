@@ -156,6 +156,12 @@ async def _refusals(server: LocalNats) -> dict[str, str]:
         "$JS.API.STREAM.UPDATE.KV_b": {**copy, "name": "KV_b"},
         "$JS.API.STREAM.RESTORE.COPY": {"config": copy},
     }
+    # A server with a domain takes these, too.
+    requests |= {
+        name.replace("$JS.API.", "$JS.hub.API."): body
+        for name, body in requests.items()
+        if name.startswith("$JS.API.")
+    }
     allowed = {}
     for name, body in requests.items():
         try:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.kv.errors import GatewayError
 from tests.support.cluster import Member, cluster_config, running_cluster
 from tests.support.gateway import running_gateway
 from tests.support.guarded import TOKENS, Guarded
@@ -198,6 +199,22 @@ def test_a_gateway_that_starts_without_nats_is_not_ready_and_tells_tokens_to_wai
 # --- in a cluster
 
 
+async def first_token(url: str) -> str:
+    """Store the first token. JetStream of a new cluster needs some seconds before it answers."""
+    made: list[str] = []
+    names = (f"root{number}" for number in range(100))
+
+    async def store() -> bool:
+        try:
+            made.append(await asyncio.to_thread(stored_token, url, next(names), "*:*"))
+        except GatewayError:
+            return False
+        return True
+
+    await eventually(store, "the cluster keeps a token", 60)
+    return made[0]
+
+
 @pytest.mark.long
 async def test_the_bucket_gets_three_replicas_when_the_cluster_has_three_servers(
     tmp_path: Path,
@@ -205,14 +222,20 @@ async def test_the_bucket_gets_three_replicas_when_the_cluster_has_three_servers
     ports = free_ports(3)
     with ExitStack() as stack:
         members = [
-            Member(tmp_path, f"n{number}", cluster_config(f"n{number}", port, ports), "")
+            # The third one is not known to the others before it joins.
+            Member(
+                tmp_path,
+                f"n{number}",
+                cluster_config(f"n{number}", port, ports if number == 2 else ports[:2]),
+                "",
+            )
             for number, port in enumerate(ports)
         ]
         for member in members[:2]:
             stack.callback(member.stop)
             member.start()
         urls = ",".join(member.url for member in members[:2])
-        root = await asyncio.to_thread(stored_token, urls, "root", "*:*")
+        root = await first_token(urls)
         http = stack.enter_context(running_gateway(urls, auth="tokens"))
         async with native_client(members[0].url) as native:
             assert (await state(native))["num_replicas"] == 1
@@ -244,7 +267,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Member]]:
 async def test_a_change_is_known_in_gateways_on_every_server_of_a_cluster(
     members: list[Member],
 ) -> None:
-    root = await asyncio.to_thread(stored_token, members[0].url, "root", "*:*")
+    root = await first_token(members[0].url)
     with ExitStack() as stack:
         gateways: list[Http] = [
             stack.enter_context(running_gateway(member.url, auth="tokens")) for member in members
