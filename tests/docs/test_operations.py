@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -11,6 +12,7 @@ from jetkv.testing import LocalNats
 from tests.docs.test_examples import ROOT, blocks
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket, Http
+from tests.support.waiting import eventually
 
 PAGE = ROOT / "docs" / "operations.md"
 
@@ -68,6 +70,50 @@ async def test_a_restored_bucket_has_its_keys_revisions_histories_and_settings(
         after = http.get(bucket.path).json
         assert {**after, "created_at": ""} == {**before, "created_at": ""}
         assert bucket.put("a:1", b"4", **{"If-Match": "2"}).json["revision"] == before["values"] + 1
+
+
+async def request(url: str, subject: str, **fields: Any) -> dict[str, Any]:
+    """Ask JetStream, as `nats stream add` and `nats stream info` do."""
+    connection = await nats.connect(url)
+    asked = json.dumps(fields).encode() if fields else b""
+    answer = await connection.request(f"$JS.API.STREAM.{subject}", asked, timeout=10)
+    await connection.close()
+    found: dict[str, Any] = json.loads(answer.data)
+    assert "error" not in found
+    return found
+
+
+async def test_a_mirror_as_the_page_makes_it_becomes_the_bucket(tmp_path: Path) -> None:
+    (taken,) = re.findall(r"del\(([^)]+)\)", PAGE.read_text())
+    less = {field.strip(" .\n") for field in taken.split(",")}
+    with LocalNats(tmp_path) as server, running_gateway(server.url, buckets="b,history=2") as http:
+        bucket = Bucket(http, "b")
+        config = (await request(server.url, "INFO.KV_b"))["config"]
+        mirror = {name: config[name] for name in set(config) - less}
+        mirror |= {"name": "MIRROR_b", "mirror": {"name": "KV_b"}}
+        await request(server.url, "CREATE.MIRROR_b", **mirror)
+        for value in (b"1", b"2", b"3"):
+            bucket.put("a:1", value)
+        bucket.put("gone", b"4")
+        http.request("DELETE", f"{bucket.key('gone')}?purge=true")
+        before = http.get(bucket.path).json
+        history = http.get(f"{bucket.path}/history/a:1").json
+
+        async def followed() -> bool:
+            state = (await request(server.url, "INFO.MIRROR_b"))["state"]
+            return state["last_seq"] == 5
+
+        await eventually(followed, "the mirror has all of it", 20)
+        description, content = await snapshot(server.url, "MIRROR_b")
+        assert http.request("DELETE", bucket.path).status == 204
+        await restore(server.url, "KV_b", {**description, "config": config}, content)
+
+        after = http.get(bucket.path).json
+        # A mirror leaves out of each message which stream it was meant for.
+        differs = {"created_at": "", "bytes": 0}
+        assert {**after, **differs} == {**before, **differs}
+        assert http.get(f"{bucket.path}/history/a:1").json == history
+        assert bucket.put("a:1", b"5", **{"If-Match": "3"}).json["revision"] == 6
 
 
 def test_the_list_of_a_bucket_fills_another_one(
