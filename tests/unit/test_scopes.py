@@ -198,6 +198,39 @@ def test_many_filters_of_many_scopes_stay_few() -> None:
     assert sum(len(keep.subjects) for keep in left) <= 256
 
 
+# --- what was allowed before, under other scopes
+
+
+@given(
+    scope_lists,
+    scope_lists,
+    st.lists(texts, min_size=1, max_size=2),
+    st.lists(keys, max_size=12),
+)
+@example(["read:b/x.y", "read:b/z"], ["read:b/*.*"], [""], ["x.y", "z"])
+def test_what_was_left_is_still_covered_only_if_every_key_of_it_is_allowed(
+    before: list[str], after: list[str], wanted: list[str], some: list[str]
+) -> None:
+    filters = tuple(compile_filter(text) for text in wanted)
+    old, new = parse_scopes(before), parse_scopes(after)
+    many, one = old.narrow(READ, "b", filters), old.narrow_one(READ, "b", any_of(filters))
+    for left in (many or (), (one,) if one is not None else ()):
+        assert old.cover(READ, "b", left)
+        if new.cover(READ, "b", left):
+            shown = [key for key in some if any(keep.matches(key) for keep in left)]
+            assert all(decide(after, READ, "b", key) for key in shown)
+
+
+def test_what_was_left_is_covered_as_long_as_scopes_are_only_added() -> None:
+    old = ["read:b/a.*", "read:b/x*y.>", "read:b/k"]
+    for wanted in ("", "*.1", "a.>", "x*"):
+        left = parse_scopes(old).narrow_one(READ, "b", compile_filter(wanted))
+        assert left is not None
+        assert parse_scopes([*old, "write:b", "read:b/more"]).cover(READ, "b", [left])
+        assert not parse_scopes(["read:b/k", "write:b"]).cover(READ, "b", [left])
+        assert not NOBODY.cover(READ, "b", [left])
+
+
 # --- the language
 
 

@@ -235,10 +235,7 @@ class Call:
         """Return whether these grants allow all that `narrow` has let the caller see."""
         if grants is FULL or grants is self.principal.grants:
             return True
-        return all(
-            not filters or grants.narrow(verb, bucket, filters) is filters
-            for verb, bucket, filters in self.shown
-        )
+        return all(grants.cover(verb, bucket, filters) for verb, bucket, filters in self.shown)
 
     def mark_filtered(self) -> None:
         """Say in the answer that the caller's scopes do not cover the whole request.

@@ -6,10 +6,21 @@ watches are shared between callers by that text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, disjoint, literal_prefix
 
-__all__ = ["MOST_SUBJECTS", "NOTHING", "any_of", "both", "examples_of", "is_within"]
+__all__ = [
+    "MOST_SUBJECTS",
+    "NOTHING",
+    "AllOf",
+    "AnyOf",
+    "any_of",
+    "both",
+    "examples_of",
+    "is_covered",
+    "is_within",
+]
 
 _ANY, _OF, _BOTH, _AND, _NONE = "\1", "\2", "\3", "\4", "\5"
 """No filter of a caller contains these characters, so the texts of combined filters are unique."""
@@ -22,6 +33,38 @@ MOST_SUBJECTS = 64
 
 NOTHING = Filter(_NONE, ("nothing=2Enothing",), lambda _key: False)
 """Accepts no key. The server needs a subject to filter by: this one is no key's encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(Filter):
+    """A filter that accepts what any of its parts accepts."""
+
+    parts: tuple[Filter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf(Filter):
+    """A filter that accepts what all of its parts accept."""
+
+    parts: tuple[Filter, ...] = ()
+
+
+def is_covered(keep: Filter, granted: Sequence[Filter]) -> bool:
+    """Return whether the granted filters accept every key that a filter accepts.
+
+    It may be False although they do, if only several of them together accept all of these keys.
+
+    Args:
+        granted: no combined filters.
+    """
+    if keep is NOTHING:
+        return True
+    if isinstance(keep, AnyOf):
+        return all(is_covered(part, granted) for part in keep.parts)
+    if isinstance(keep, AllOf):
+        return any(is_covered(part, granted) for part in keep.parts)
+    examples = examples_of(keep, 2 + max([one.text.count(".") for one in granted], default=0))
+    return any(is_within(examples, one) for one in granted)
 
 
 def is_within(examples: Iterable[str], outer: Filter) -> bool:
@@ -89,11 +132,12 @@ def both(one: Filter, other: Filter, *, most: int = MOST_SUBJECTS) -> Filter | N
     if len(subjects) > most:
         subjects = min(one.subjects, other.subjects, key=len)
     matches, also = one.matches, other.matches
-    return Filter(
+    return AllOf(
         f"{_BOTH}{one.text}{_AND}{other.text}",
         subjects,
         lambda key: matches(key) and also(key),
         cost=one.cost + other.cost,
+        parts=(one, other),
     )
 
 
@@ -107,11 +151,12 @@ def any_of(filters: Sequence[Filter]) -> Filter:
     different = [named[text] for text in sorted(named)]
     if len(different) == 1:
         return different[0]
-    return Filter(
+    return AnyOf(
         _ANY + _OF.join(keep.text for keep in different),
         disjoint(subject for keep in different for subject in keep.subjects),
         _any_matches(different),
         cost=sum(keep.cost for keep in different),
+        parts=tuple(different),
     )
 
 

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.filter_sets import MOST_SUBJECTS, any_of, both, examples_of, is_within
+from jetkv_gateway.kv.filter_sets import (
+    MOST_SUBJECTS,
+    any_of,
+    both,
+    examples_of,
+    is_covered,
+    is_within,
+)
 from jetkv_gateway.kv.filters import EVERYTHING, Filter, compile_filter, glob_matches
 
 __all__ = [
@@ -247,14 +254,13 @@ class Grants:
             return wanted
         if not granted:
             return None
-        tokens = 2 + max([keep.text.count(".") for keep in (*wanted, *granted)])
+        tokens = 2 + max([keep.text.count(".") for keep in wanted])
         most = max(_FEWEST_SUBJECTS, MOST_SUBJECTS // len(wanted))
         parts = [(one, examples_of(one, tokens)) for one in granted]
         left: dict[str, Filter] = {}
         whole = True
         for keep in wanted:
-            examples = examples_of(keep, tokens)
-            if any(is_within(examples, one) for one in granted):
+            if is_covered(keep, granted):
                 left[keep.text] = keep
                 continue
             whole = False
@@ -275,6 +281,15 @@ class Grants:
         if len(left) == 1:
             return left[0]
         return self._union(left)
+
+    def cover(self, verb: ScopeVerb, bucket: str, filters: Iterable[Filter]) -> bool:
+        """Return whether a verb is allowed on all keys that filters accept.
+
+        Args:
+            filters: also those that `narrow` has returned for other grants.
+        """
+        granted = self._of(verb, bucket)
+        return granted is _ALL or all(is_covered(keep, granted) for keep in filters)
 
     def scope_for(self, verb: ScopeVerb, bucket: str, key: str | None = None) -> Scope | None:
         """Return a scope that allows a verb, asked as `allows` is."""
