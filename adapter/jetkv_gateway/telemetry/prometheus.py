@@ -209,6 +209,7 @@ class PrometheusListener:
             )
             for (method, template), at in timed.items()
         }
+        self._places: dict[tuple[str, str | None, int], tuple[int, int]] = {}
         self._in_flight = layout.first("jetkv_http_requests_in_flight")
         self._refusals = _by_label(layout, "jetkv_http_requests_refused")
         self._handshakes = _by_label(layout, "jetkv_tls_handshake_failures")
@@ -242,11 +243,21 @@ class PrometheusListener:
         _bucket: str | None,
     ) -> None:
         cells = self._cells
-        place = self._requests.get((method, route)) or self._requests[OTHER, route]
-        cells[place[0] + self._statuses.get(status, self._other_status)] += 1.0
+        place = self._places.get((method, route, status)) or self._place(method, route, status)
+        cells[place[0]] += 1.0
         at = place[1]
         cells[at + bisect_left(BUCKETS, seconds)] += 1.0
         cells[at + _SUM] += seconds
+
+    def _place(self, method: str, route: str | None, status: int) -> tuple[int, int]:
+        """Return the cell that counts such requests, and the first one of their times."""
+        found = self._requests.get((method, route))
+        first, times = found or self._requests[OTHER, route]
+        place = first + self._statuses.get(status, self._other_status), times
+        if found is not None and status in self._statuses:
+            # Others are not kept, because clients choose them.
+            self._places[method, route, status] = place
+        return place
 
     def nats_call_ended(self, operation: str, seconds: float, failure: str | None) -> None:
         cells, at = self._cells, self._operations.get(operation, self._other)
