@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ def test_no_alert_fires_while_all_is_well(prometheus: Prometheus) -> None:
     assert prometheus.firing() == set()
 
 
-def test_the_loss_of_nats_is_seen_and_its_return_too(tmp_path: Path) -> None:
+def test_an_alert_fires_its_runbook_finds_the_cause_and_it_ends(tmp_path: Path) -> None:
     with (
         LocalNats(tmp_path / "nats") as nats,
         running_gateway(nats.url, buckets="b") as http,
@@ -157,8 +158,15 @@ def test_the_loss_of_nats_is_seen_and_its_return_too(tmp_path: Path) -> None:
         assert prometheus.firing() == set()
         nats.stop()
         until(lambda: "JetkvNatsAway" in prometheus.firing(), "the alert fires", SECONDS)
-        # The runbook's first step names the cause.
+        # What the runbook says of it, and its three commands.
+        assert Bucket(http, "b").put("k", b"v").status == 503
         assert "not connected" in http.get("/ready").json["issues"]["nats"]
+        jetkv = Path(sys.executable).with_name("jetkv")
+        check = [str(jetkv), "check", "--nats-url", nats.url]
+        found = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+        assert found.returncode != 0
+        assert f"no connection to {nats.url}" in found.stdout
+        assert "jetkv_nats_connected 0" in http.get("/metrics").body.decode()
         nats.start()
         until(lambda: "JetkvNatsAway" not in prometheus.firing(), "it ends", SECONDS)
         assert http.get("/ready").status == 200
