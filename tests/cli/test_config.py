@@ -88,6 +88,19 @@ def test_config_says_why_serve_would_not_start(run, home: Path) -> None:
     assert "warning: colour of the context 'prod' has no effect" in output
 
 
+def test_config_reads_the_files_that_serve_needs(run, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("no line of a token")
+    code, output = run(
+        *("config", "--auth", "tokens", "--auth-tokens", str(tokens)),
+        *("--tls-cert", "/none.pem"),
+    )
+    problems = re.findall(r"^problem: (.*)$", output, re.MULTILINE)
+    assert (code, len(problems)) == (4, 2)
+    assert "/none.pem" in problems[0]
+    assert "line 1" in problems[1]
+
+
 def test_a_context_is_all_that_check_needs(run, home: Path, tmp_path: Path) -> None:
     with Server(tmp_path / "nats", config=PASSWORD) as server:
         write(home, "prod", url=server.url, user="app", password="secret")

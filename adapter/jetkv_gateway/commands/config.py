@@ -1,6 +1,6 @@
 """`jetkv config`: the settings in force, and where each comes from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,11 +8,15 @@ import orjson
 import typer
 from pydantic import BaseModel
 
+from jetkv_gateway.app import server_options
+from jetkv_gateway.auth.token_file import TokenFileError
+from jetkv_gateway.callers import authenticator_for
 from jetkv_gateway.commands.common import EXIT_INPUT, Config, read_settings, remarks
 from jetkv_gateway.commands.options import with_settings
 from jetkv_gateway.configuration.about import About, Panel, described
 from jetkv_gateway.configuration.sources import secrets
-from jetkv_gateway.settings import Settings, SettingsError
+from jetkv_gateway.serving.options import CannotStart
+from jetkv_gateway.settings import Settings
 
 __all__ = ["config"]
 
@@ -49,16 +53,23 @@ def config(
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    for check in (
+    """Yield why `jetkv serve` would not start, as far as files and settings tell."""
+    checks: list[Callable[[], object]] = [
         settings.check_auth,
         settings.check_login,
         settings.bucket_specs,
         settings.check_nats_files,
-    ):
+        lambda: server_options(settings),
+    ]
+    if settings.auth is not None:
+        checks.append(lambda: authenticator_for(settings))
+    found: list[str] = []
+    for check in checks:
         try:
             check()
-        except SettingsError as error:
-            yield str(error)
+        except (CannotStart, TokenFileError) as error:
+            found.append(str(error))
+    yield from dict.fromkeys(found)
 
 
 def _entry(settings: Settings, name: str) -> dict[str, Any]:
