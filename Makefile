@@ -134,7 +134,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow deploy sbom fuzz audit dist; do \
+	cd requirements && for name in run dev ironflow image deploy sbom fuzz audit dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 $(VENV)/.dist: requirements/dist.txt | $(BIN)/python
