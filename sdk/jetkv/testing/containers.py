@@ -224,7 +224,7 @@ class JetKVContainer(ContainerServer):
                 container.with_env("JETKV_ALLOWED_HOSTS", "*")
             container.with_env("JETKV_AUTH", "off").with_kwargs(**hardened)
             return
-        line = f"tests:{hashlib.sha256(self._token.encode()).hexdigest()}"
+        line = f"tests:{hashlib.sha256(self._token.encode()).hexdigest()} *:*"
         container.with_env("JETKV_TEST_TOKEN_LINE", line)
         container.with_env("JETKV_AUTH", "tokens").with_env("JETKV_AUTH_TOKENS", _TOKENS)
         container.with_kwargs(entrypoint=["/bin/sh", "-c", _WRITE_AND_SERVE], **hardened)

@@ -212,7 +212,7 @@ class LocalGateway(_Local):
         settings = dict(self._settings)
         if self._token is not None:
             tokens = self._folder / "tokens"
-            tokens.write_text(f"tests:{hashlib.sha256(self._token.encode()).hexdigest()}\n")
+            tokens.write_text(f"tests:{hashlib.sha256(self._token.encode()).hexdigest()} *:*\n")
             settings["auth_tokens"] = tokens.resolve()
         config = self._folder / "jetkv.toml"
         config.write_text(
