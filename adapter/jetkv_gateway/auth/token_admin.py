@@ -24,6 +24,7 @@ from jetkv_gateway.kv.errors import (
     TokenNotFound,
     Unavailable,
 )
+from jetkv_gateway.kv.quotas import Quota
 from jetkv_gateway.kv.scopes import FULL
 from jetkv_gateway.kv.timestamps import rfc3339_second
 from jetkv_gateway.kv.token_store import TokenStore
@@ -53,6 +54,7 @@ def make_token(
     scopes: Sequence[str],
     expires_in_seconds: int | None,
     requests_per_second: int | None,
+    quota: Quota | None = None,
 ) -> tuple[str, Token]:
     """Return a new token, and its record.
 
@@ -60,7 +62,7 @@ def make_token(
         InvalidArgument: a value breaks a rule.
     """
     check_name(name)
-    check_limits(expires_in_seconds, requests_per_second)
+    check_limits(expires_in_seconds, requests_per_second, quota)
     texts = tuple(dict.fromkeys(scopes))
     grants_of(texts)
     secret, now = new_token(), time()
@@ -70,6 +72,7 @@ def make_token(
         texts,
         expires_at=None if expires_in_seconds is None else float(int(now) + expires_in_seconds),
         requests_per_second=requests_per_second,
+        quota=quota,
         created_at=rfc3339_second(now),
     )
     return secret, token
@@ -105,6 +108,7 @@ class TokenAdmin:
         scopes: Sequence[str],
         expires_in_seconds: int | None,
         requests_per_second: int | None,
+        quota: Quota | None = None,
     ) -> tuple[str, KnownToken]:
         """Create a token. It is returned only here.
 
@@ -112,7 +116,7 @@ class TokenAdmin:
             InvalidArgument: a value breaks a rule.
             TokenExists: the name is in use.
         """
-        secret, token = make_token(name, scopes, expires_in_seconds, requests_per_second)
+        secret, token = make_token(name, scopes, expires_in_seconds, requests_per_second, quota)
         if self._file is not None and self._file.named(name) is not None:
             raise TokenExists
         revision = await store_token(self._bucket.store, token)

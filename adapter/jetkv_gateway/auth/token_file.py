@@ -1,4 +1,4 @@
-"""Tokens of a file: `name:sha256 SCOPE… [expires=RFC 3339]` a line.
+"""Tokens of a file: `name:sha256 SCOPE… [expires=RFC 3339] [rate=N] [buckets=N] [bytes=N]` a line.
 
 The file holds hashes, so reading it gives nobody access. The gateway reads the file again when it
 changes. If the file is then unreadable or malformed, the tokens read before stay in force. `/ready`
@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from jetkv_gateway.auth.token_table import TokenTable
-from jetkv_gateway.auth.tokens import Token, grants_of, read_time
+from jetkv_gateway.auth.tokens import Token, check_limits, grants_of, quota_of, read_time
 from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["TokenFile", "TokenFileError"]
@@ -21,6 +21,8 @@ _log = logging.getLogger("jetkv.auth")
 
 _HEAD = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
 _EXPIRES = "expires="
+_NUMBERS = ("rate", "buckets", "bytes")
+_NUMBER = re.compile(r"(rate|buckets|bytes)=([0-9]{1,16})")
 _MOST_BYTES = 16 * 1024 * 1024
 _PROBLEM = "the token file cannot be used; the tokens read before stay in force; see the log"
 
@@ -113,6 +115,9 @@ def _token(line: str) -> Token:
     match = _HEAD.fullmatch(head)
     if match is None:
         raise ValueError("must be name:sha256 SCOPE…, as `jetkv token new NAME` prints it")
+    options = tuple(f"{name}=" for name in _NUMBERS)
+    numbers = _numbers([word for word in words if word.startswith(options)])
+    words = [word for word in words if not word.startswith(options)]
     scopes = [word for word in words if not word.startswith(_EXPIRES)]
     expiries = [word for word in words if word.startswith(_EXPIRES)]
     if len(expiries) > 1:
@@ -124,7 +129,26 @@ def _token(line: str) -> Token:
             f"{match[1]} has no scopes; to let it do everything, as before, write: {full}"
         )
     grants_of(tuple(scopes))
-    return Token(match[1], bytes.fromhex(match[2]), tuple(scopes), expires_at)
+    quota = quota_of(numbers.get("buckets"), numbers.get("bytes"))
+    check_limits(None, numbers.get("rate"), quota)
+    digest = bytes.fromhex(match[2])
+    return Token(match[1], digest, tuple(scopes), expires_at, numbers.get("rate"), quota)
+
+
+def _numbers(words: list[str]) -> dict[str, int]:
+    """Read `rate=`, `buckets=` and `bytes=`.
+
+    Raises:
+        ValueError: one is not a number, or is given twice.
+    """
+    found: dict[str, int] = {}
+    for word in words:
+        match = _NUMBER.fullmatch(word)
+        if match is None or match[1] in found:
+            name = word.partition("=")[0]
+            raise ValueError(f"{name}= must be one number")
+        found[match[1]] = int(match[2])
+    return found
 
 
 def _read(path: Path) -> str:

@@ -8,7 +8,7 @@ ticket-key   the secret that signs tickets
 import json
 from typing import Any
 
-from jetkv_gateway.auth.tokens import Token, check_name, grants_of
+from jetkv_gateway.auth.tokens import Token, check_name, grants_of, quota_of
 from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["LOGIN", "TICKET_KEY", "USED", "read_record", "write_record"]
@@ -27,6 +27,8 @@ def write_record(token: Token) -> bytes:
         "created_at": token.created_at,
         "expires_at": token.expires_at,
         "requests_per_second": token.requests_per_second,
+        "max_buckets": None if token.quota is None else token.quota.buckets,
+        "max_stored_bytes": None if token.quota is None else token.quota.bytes,
     }
     kept = {name: value for name, value in record.items() if value is not None}
     return json.dumps(kept).encode()
@@ -50,6 +52,7 @@ def read_record(key: str, value: bytes) -> Token:
             scopes,
             expires_at=None if expires_at is None else float(expires_at),
             requests_per_second=None if rate is None else int(rate),
+            quota=quota_of(_number(record, "max_buckets"), _number(record, "max_stored_bytes")),
             created_at=record.get("created_at"),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -61,3 +64,8 @@ def read_record(key: str, value: bytes) -> Token:
 
 
 _DIGEST_BYTES = 32
+
+
+def _number(record: dict[str, Any], name: str) -> int | None:
+    value = record.get(name)
+    return None if value is None else int(value)

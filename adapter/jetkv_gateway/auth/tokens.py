@@ -17,6 +17,7 @@ from zlib import crc32
 
 from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.quotas import Quota
 from jetkv_gateway.kv.scopes import Grants, parse_scopes
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "grants_of",
     "is_misspelt",
     "new_token",
+    "quota_of",
     "read_time",
     "token_line",
 ]
@@ -38,6 +40,8 @@ __all__ = [
 PREFIX = "jkv_"
 MAX_LIFE_SECONDS = 3_153_600_000
 MAX_RATE = 1_000_000
+MAX_BUCKETS = 100_000
+MAX_STORED_BYTES = 2**53 - 1
 _RANDOM = 32
 _CHECKSUM = 6
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -59,6 +63,7 @@ class Token:
         scopes: what it allows, as texts.
         expires_at: in seconds since 1970; None if it does not expire.
         requests_per_second: the rate that it allows; None without a limit of its own.
+        quota: how much its caller may store; None without a limit.
         created_at: RFC 3339; None if nobody knows.
         used: whether it was used since `TokenUses` looked last.
     """
@@ -68,6 +73,7 @@ class Token:
     scopes: tuple[str, ...]
     expires_at: float | None = None
     requests_per_second: int | None = None
+    quota: Quota | None = None
     created_at: str | None = None
     used: bool = False
     _principal: Principal | None = field(default=None, init=False, repr=False)
@@ -84,6 +90,7 @@ class Token:
                 self.digest,
                 self.expires_at,
                 self.requests_per_second,
+                quota=self.quota,
             )
         return found
 
@@ -139,7 +146,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_limits(expires_in_seconds: int | None, requests_per_second: int | None) -> None:
+def check_limits(
+    expires_in_seconds: int | None, requests_per_second: int | None, quota: Quota | None = None
+) -> None:
     """Check the limits of a new token.
 
     Raises:
@@ -149,6 +158,18 @@ def check_limits(expires_in_seconds: int | None, requests_per_second: int | None
         raise InvalidArgument(f"expires_in_seconds must be from 1 to {MAX_LIFE_SECONDS}")
     if requests_per_second is not None and not 1 <= requests_per_second <= MAX_RATE:
         raise InvalidArgument(f"requests_per_second must be from 1 to {MAX_RATE}")
+    if quota is not None:
+        if quota.buckets is not None and not 0 <= quota.buckets <= MAX_BUCKETS:
+            raise InvalidArgument(f"max_buckets must be from 0 to {MAX_BUCKETS}")
+        if quota.bytes is not None and not 0 <= quota.bytes <= MAX_STORED_BYTES:
+            raise InvalidArgument(f"max_stored_bytes must be from 0 to {MAX_STORED_BYTES}")
+
+
+def quota_of(buckets: int | None, stored_bytes: int | None) -> Quota | None:
+    """Return a quota, or None if both are None."""
+    if buckets is None and stored_bytes is None:
+        return None
+    return Quota(buckets, stored_bytes)
 
 
 def read_time(text: str) -> float:

@@ -155,7 +155,7 @@ class BucketPatch(_Patch):
 
     name: Annotated[_NAME | None, Described(description="That of the URL, if you give one")] = None
 
-    def change(self, bucket: str, **how: bool) -> BucketChange:
+    def change(self, bucket: str, **how: Any) -> BucketChange:
         """Return the change of a bucket.
 
         Args:

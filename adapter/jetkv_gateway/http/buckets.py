@@ -1,6 +1,9 @@
 """Handlers of the routes for buckets."""
 
+from dataclasses import replace
+
 from jetkv_gateway.http.auditing import note_subjects
+from jetkv_gateway.http.bucket_quotas import BucketQuotas
 from jetkv_gateway.http.bucket_schema import (
     BucketChanged,
     BucketCreate,
@@ -26,6 +29,7 @@ class BucketHandlers:
     def __init__(self, buckets: Buckets, changes: BucketChanges) -> None:
         self._buckets = buckets
         self._changes = changes
+        self._quotas = BucketQuotas(buckets)
 
     async def create_bucket(self, call: Call) -> None:
         spec = BucketCreate.read(call.request.body).spec()
@@ -33,7 +37,8 @@ class BucketHandlers:
         note_subjects(call, [(verb.value, spec.name, "key", None, None)])
         # Only the body names the bucket, so the permission is checked here.
         call.require(verb, spec.name)
-        info = await self._buckets.create(spec, call.retries)
+        async with self._quotas.checked(call, spec.name, spec.max_bytes, creates=True) as owner:
+            info = await self._buckets.create(replace(spec, owner=owner), call.retries)
         call.answer_json(201, BucketOut.of(info, call.principal.grants).json_bytes())
 
     async def list_buckets(self, call: Call) -> None:
@@ -70,7 +75,9 @@ class BucketHandlers:
             dry_run=dry_run,
             allow_data_loss=call.flag("allow_data_loss"),
         )
-        changed = await self._changes.apply(change, call.retries)
+        max_bytes = change.wanted.get("max_bytes")
+        async with self._quotas.checked(call, bucket, max_bytes, creates=create) as owner:
+            changed = await self._changes.apply(replace(change, owner=owner), call.retries)
         status = 201 if changed.created and not dry_run else 200
         answer = BucketChanged.of_change(changed, call.principal.grants)
         call.answer_json(status, answer.json_bytes())

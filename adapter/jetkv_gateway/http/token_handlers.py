@@ -4,6 +4,7 @@ from time import time
 
 from jetkv_gateway.auth.tickets import Tickets
 from jetkv_gateway.auth.token_admin import TokenAdmin
+from jetkv_gateway.http.auditing import note_subjects
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.router import Router
 from jetkv_gateway.http.ticket_urls import split_url, takes_tickets, ticket_url
@@ -15,6 +16,7 @@ from jetkv_gateway.http.token_schema import (
     TokenList,
     TokenOut,
 )
+from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import InvalidArgument, PermissionDenied, TokenKept
 
 __all__ = ["BODY_LIMIT", "TokenHandlers"]
@@ -48,8 +50,13 @@ class TokenHandlers:
     async def create_token(self, call: Call) -> None:
         tokens = self._admin()
         body = TokenCreate.read(call.request.body)
+        note_subjects(call, [(Verb.TOKENS.value, None, "token", body.name, None)])
         secret, known = await tokens.create(
-            body.name, body.allow, body.expires_in_seconds, body.requests_per_second
+            body.name,
+            body.allow,
+            body.expires_in_seconds,
+            body.requests_per_second,
+            body.quota,
         )
         call.answer_json(201, TokenCreated.of_new(secret, known, time()).json_bytes())
 

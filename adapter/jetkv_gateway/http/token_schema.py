@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Described
 
 from jetkv_gateway.auth.token_admin import KnownToken
+from jetkv_gateway.auth.tokens import quota_of
 from jetkv_gateway.http.answers import AnswerModel
 from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.kv.quotas import Quota
 from jetkv_gateway.kv.timestamps import rfc3339_second
 
 __all__ = [
@@ -63,6 +65,16 @@ class TokenCreate(_Body):
     requests_per_second: Annotated[
         int | None, Described(description="Without it, the token has no rate of its own")
     ] = None
+    max_buckets: Annotated[
+        int | None, Described(description="Buckets that the caller may create")
+    ] = None
+    max_stored_bytes: Annotated[
+        int | None, Described(description="The sum of `max_bytes` of the caller's buckets")
+    ] = None
+
+    @property
+    def quota(self) -> Quota | None:
+        return quota_of(self.max_buckets, self.max_stored_bytes)
 
 
 class TokenOut(AnswerModel):
@@ -77,6 +89,8 @@ class TokenOut(AnswerModel):
     expires_at: str | None = None
     expired: bool
     requests_per_second: int | None = None
+    max_buckets: int | None = None
+    max_stored_bytes: int | None = None
     last_used_at: Annotated[
         str | None, Described(description="Right to ten minutes; absent if it was never used")
     ] = None
@@ -134,5 +148,7 @@ def _fields(known: KnownToken, now: float) -> dict[str, object]:
         "expires_at": None if expires_at is None else rfc3339_second(expires_at),
         "expired": expires_at is not None and expires_at <= now,
         "requests_per_second": token.requests_per_second,
+        "max_buckets": None if token.quota is None else token.quota.buckets,
+        "max_stored_bytes": None if token.quota is None else token.quota.bytes,
         "last_used_at": None if known.last_used is None else rfc3339_second(known.last_used),
     }

@@ -7,7 +7,7 @@ import orjson
 
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
-from jetkv_gateway.jetstream.configs import marked, new_config, read_settings, unmarked
+from jetkv_gateway.jetstream.configs import marked, new_config, owned, read_settings, unmarked
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import nothing_applied
 from jetkv_gateway.jetstream.features import resolved
@@ -47,6 +47,7 @@ class JetStreamBuckets:
         await check_republish(self._js, spec.name, spec.republish, retries)
         await self._require_free(spec.name, retries)
         config = new_config(self._naming, spec.name, await resolved(self._js, spec, retries))
+        config = owned(config, spec.owner)
         stream = self._naming.stream(spec.name)
         info = await self._js.call(
             f"STREAM.CREATE.{stream}",

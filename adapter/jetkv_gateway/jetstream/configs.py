@@ -26,6 +26,8 @@ __all__ = [
     "marked",
     "marker_seconds",
     "new_config",
+    "owned",
+    "owner_of",
     "read_settings",
     "shortest_ttl",
     "stream_value_limit",
@@ -52,6 +54,7 @@ _DEFAULT_WINDOW = 120 * _SECOND
 _CREATION = "jetkv.creation"
 _VALUE_LIMIT = "jetkv.max_value_size"
 _PROTECTED = "jetkv.protected"
+_OWNER = "jetkv.owner"
 _OF_THE_MOMENT = ("_nats.ver", "_nats.level")
 """What the leader adds to each answer. A server that does not know these fields would store them.
 """
@@ -81,6 +84,18 @@ def new_config(naming: Naming, name: str, settings: Mapping[str, Any]) -> dict[s
     for field, write in _WRITE.items():
         write(config, settings[field])
     return config
+
+
+def owned(config: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Return a configuration with the owner of the bucket, or as it is without one."""
+    if not owner:
+        return dict(config)
+    return {**config, "metadata": {**_metadata(config), _OWNER: owner}}
+
+
+def owner_of(config: Mapping[str, Any]) -> str:
+    """Return the owner of a bucket, or an empty text."""
+    return _metadata(config).get(_OWNER, "")
 
 
 def marked(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from jetkv_gateway.jetstream.api import Naming, subjects_of
 from jetkv_gateway.jetstream.bucket_warnings import cluster_of, warnings_of
-from jetkv_gateway.jetstream.configs import marker_seconds, read_settings
+from jetkv_gateway.jetstream.configs import marker_seconds, owner_of, read_settings
 from jetkv_gateway.kv.buckets import MAX_HISTORY, BucketInfo
 from jetkv_gateway.kv.filters import overlap
 
@@ -53,5 +53,6 @@ def bucket_info(naming: Naming, info: dict[str, Any]) -> BucketInfo:
         cluster=cluster_of(info),
         marker_ttl_seconds=marker_seconds(config),
         warnings=warnings_of(info),
+        owner=owner_of(config),
         **read_settings(config),
     )

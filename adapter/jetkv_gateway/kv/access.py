@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from jetkv_gateway.kv.errors import ConditionsFailed, PermissionDenied, PreconditionFailed
+from jetkv_gateway.kv.quotas import Quota
 from jetkv_gateway.kv.scopes import FULL, NOBODY, Grants, ScopeVerb
 
 __all__ = [
@@ -115,6 +116,7 @@ class Principal:
             Empty with auth off.
         expires_at: when the credential expires, in seconds since 1970; None if it does not.
         requests_per_second: the rate that the credential allows; None without a limit of its own.
+        quota: how much the caller may store; None without a limit.
         proof: what the credential was checked with, for `auth/` alone.
     """
 
@@ -125,6 +127,7 @@ class Principal:
     expires_at: float | None = None
     requests_per_second: int | None = None
     proof: bytes = b""
+    quota: Quota | None = None
 
 
 ANONYMOUS = Principal("anonymous", "none", FULL)

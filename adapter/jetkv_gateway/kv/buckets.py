@@ -279,7 +279,8 @@ FIELDS: Mapping[str, Field] = {
 class BucketSpec(BucketSettings):
     """A bucket to create.
 
-    `expiry_markers`, `key_ttl` and `batches` None mean: where the server can.
+    `expiry_markers`, `key_ttl` and `batches` None mean: where the server can. `owner` is the caller
+    whose quota it counts for, or empty.
 
     Raises:
         InvalidBucketName: see `check_bucket`.
@@ -288,6 +289,7 @@ class BucketSpec(BucketSettings):
     """
 
     name: str
+    owner: str = ""
 
     def __post_init__(self) -> None:
         check_bucket(self.name)
@@ -320,6 +322,7 @@ class BucketInfo(BucketSettings):
         created_at: RFC 3339.
         cluster: the name of the NATS cluster that holds the bucket; "" outside a cluster.
         warnings: in a fixed order.
+        owner: the caller whose quota it counts for, or empty.
     """
 
     name: str
@@ -329,3 +332,4 @@ class BucketInfo(BucketSettings):
     marker_ttl_seconds: int
     cluster: str
     warnings: tuple[BucketWarning, ...]
+    owner: str = ""

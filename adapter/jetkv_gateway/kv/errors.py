@@ -43,6 +43,7 @@
     ├── DeadlineExceeded       504  a read without an answer in time; retry
     │   └── OutcomeUnknown     504  a write that may or may not have been applied
     └── BucketFull             507
+        └── QuotaExceeded      507  of the caller
 
 Status, code and text are those of docs/http-api.md#errors. The text of an error is part of the API:
 official clients show it, and some compare it. If the error occurs after a WebSocket's upgrade, the
@@ -93,6 +94,7 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDenied",
     "PreconditionFailed",
+    "QuotaExceeded",
     "RequestTooSlow",
     "Resync",
     "RevisionMismatch",
@@ -438,3 +440,9 @@ class BucketFull(GatewayError):
     status = 507
     code = "failed_precondition"
     text = "bucket is full"
+
+
+class QuotaExceeded(BucketFull):
+    """Raised when a caller's quota does not allow a bucket."""
+
+    text = "quota exceeded"

@@ -57,6 +57,7 @@ class BucketChange:
         create: whether to create the bucket if it does not exist.
         allow_data_loss: whether the change may remove stored data.
         dry_run: whether to change nothing.
+        owner: of a new bucket, as in `BucketSpec`.
 
     Raises:
         InvalidBucketName: see `check_bucket`.
@@ -68,6 +69,7 @@ class BucketChange:
     create: bool = False
     allow_data_loss: bool = False
     dry_run: bool = False
+    owner: str = ""
 
     def __post_init__(self) -> None:
         for name, value in self.wanted.items():
@@ -78,7 +80,7 @@ class BucketChange:
         """The bucket to create if it does not exist."""
         metadata = self.wanted.get("metadata", {})
         kept = {key: text for key, text in metadata.items() if text is not None}
-        return BucketSpec(name=self.name, **{**self.wanted, "metadata": kept})
+        return BucketSpec(name=self.name, owner=self.owner, **{**self.wanted, "metadata": kept})
 
 
 @dataclass(frozen=True, slots=True)
