@@ -66,16 +66,38 @@ def read(reader: HeadReader, raw: bytes) -> Head | tuple[str, str]:
     return head
 
 
+IDS = [
+    b"Idempotency-Key: one",
+    b"Idempotency-Key: two",
+    b"idempotency-key: three",
+    b"Idempotency-Key: o n e",
+    b"Idempotency-Key:one",
+    b"Idempotency-Key: ",
+    b"Idempotency-Key: \xff",
+    b"Idempotency-Key: " + b"i" * 300,
+    b"Idempotency-Key: one\r\nX-B: 1",
+    b"Traceparent: 00-1",
+    b"Traceparent: 00-2",
+    b"X-Request-Id: r1",
+    b"X-Request-Id: r2",
+]
+
+
 @st.composite
 def conversations(draw: st.DrawFn) -> list[bytes]:
     """Heads of one connection, of which many have the same headers."""
     sections = draw(st.lists(SECTIONS, min_size=1, max_size=3))
     with_host = [b"Host: localhost\r\n" + section for section in sections]
+    ids = st.lists(st.sampled_from(IDS), max_size=3).map(
+        lambda some: b"".join(line + b"\r\n" for line in some)
+    )
     heads = st.tuples(
         st.sampled_from(FIRST_LINES[:6]) | st.sampled_from(FIRST_LINES),
+        st.just(b"") | ids,
         st.sampled_from(with_host) | st.sampled_from(sections),
+        st.just(b"") | ids,
     )
-    return [b"%s\r\n%s\r\n" % head for head in draw(st.lists(heads, min_size=2, max_size=8))]
+    return [b"%s\r\n%s%s%s\r\n" % head for head in draw(st.lists(heads, min_size=2, max_size=8))]
 
 
 @given(conversations())
@@ -97,6 +119,45 @@ def test_a_head_that_says_the_same_again_is_not_parsed_again(line: bytes) -> Non
     assert isinstance(again, Head)
     assert again.headers is first.headers
     assert (again.method, again.path, again.query) == ("PUT", b"/b", b"c")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the heads that are parsed from now on."""
+    parsed: list[bytes] = []
+    parse = HeadReader._parse
+
+    def count(reader: HeadReader, raw: bytes) -> Head:
+        parsed.append(raw)
+        return parse(reader, raw)
+
+    monkeypatch.setattr(HeadReader, "_parse", count)
+    return parsed
+
+
+WITH_IDS = (
+    b"PUT /a HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: %b\r\nContent-Length: 3\r\n"
+    b"X-Request-Id: %b\r\n\r\n"
+)
+
+
+def test_a_head_with_other_ids_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, reader = counted(monkeypatch), HeadReader()
+    for ids in ((b"one", b"r1"), (b"another", b"r2"), (b"x" * 255, b"r")):
+        head = read(reader, WITH_IDS % ids)
+        assert isinstance(head, Head)
+        assert (head.headers[b"idempotency-key"], head.headers[b"x-request-id"]) == ids
+        assert head.length == 3
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("unusual", [b"o n e", b"", b"\xff", b"i" * 256, b"1\r\nX-B: 1", b"1\n"])
+def test_a_head_with_an_unusual_id_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, unusual: bytes
+) -> None:
+    parsed, reader = counted(monkeypatch), HeadReader()
+    read(reader, WITH_IDS % (b"one", b"r1"))
+    read(reader, WITH_IDS % (unusual, b"r2"))
+    assert len(parsed) == 2
 
 
 def test_a_large_head_is_not_kept() -> None:

@@ -155,26 +155,36 @@ class Writes:
             GatewayError: nothing was applied.
         """
         names = names_of(self._js.naming, command.bucket)
-        if command.identity is None and command.expected is None:
-            answer = await self._js.publish(
-                names.stream,
-                names.publish_prefix + command.tokens,
-                command.value,
-                _headers_of(names, command),
-                _HOW_TO_CHECK,
-                window,
-            )
-            if "error" in answer:
-                raise await self._explained(command, api_error(answer["error"]), window)
-            plain: int = answer["seq"]
-            return plain
+        headers, identity = _headers_of(names, command), command.identity
+        if identity is not None:
+            headers = with_line(headers, REQUEST, identity.content)
+        first: dict[str, Any] | GatewayError | None = None
+        if command.expected is None:
+            # Nearly every write ends here, without a state. The loop below goes on from its answer.
+            tried, wait = headers, None
+            if identity is not None:
+                tried = with_line(headers, MESSAGE_ID, _message_id(identity, 0))
+                wait = self._js.try_timeout(window)
+            subject, value = names.publish_prefix + command.tokens, command.value
+            try:
+                first = await self._js.publish(
+                    names.stream, subject, value, tried, _HOW_TO_CHECK, window, wait
+                )
+            except (OutcomeUnknown, Unavailable) as error:
+                if identity is None:
+                    raise
+                first = error
+            else:
+                if "error" not in first and (identity is None or not first.get("duplicate")):
+                    stored: int = first["seq"]
+                    return stored
+                if identity is None:
+                    raise await self._explained(command, api_error(first["error"]), window)
         write = _Publish(names, command, limits)
-        has_id = command.identity is not None
-        decision = Decision(Step.SEND, WriteState.of(command.expected, has_id=has_id))
-        headers = _headers_of(names, command)
-        if command.identity is not None:
-            headers = with_line(headers, REQUEST, command.identity.content)
+        decision = Decision(Step.SEND, WriteState.of(command.expected, has_id=identity is not None))
         outcome, failure, last = Outcome.REFUSED, None, None
+        if first is not None:
+            outcome, decision, failure = _judge(decision.state, first)
         holds = not limits.host.can(Capability.DROPS_REFUSED_IDS)
         try:
             while decision.step is not Step.DONE:
@@ -186,7 +196,7 @@ class Writes:
                         outcome, decision, failure = await self._send(write, state, headers, window)
                     case Step.READ_KEY:
                         last = await self.look(write.names, command, window)
-                        key_state = key_state_of(last, command.identity)
+                        key_state = key_state_of(last, identity)
                         decision = after_read(state, outcome, key_state, keeps_refused_ids=holds)
                     case Step.PROBE_ID:
                         tried = write.conditional(headers, state)
@@ -240,15 +250,8 @@ class Writes:
         try:
             answer = await self._publish(write, headers, window, wait)
         except (OutcomeUnknown, Unavailable) as error:
-            sent = isinstance(error, OutcomeUnknown)
-            return Outcome.REFUSED, after_no_answer(state, sent=sent), error
-        outcome, revision = parse_reply(answer)
-        decision = after_answer(state, outcome, revision)
-        return (
-            outcome,
-            decision,
-            api_error(answer["error"]) if decision.step is Step.REFUSE else None,
-        )
+            return _judge(state, error)
+        return _judge(state, answer)
 
     async def last(
         self, names: BucketNames, tokens: str, key: str, window: RetryWindow
@@ -388,6 +391,23 @@ class Writes:
         if outcome is Outcome.REFUSED:
             raise _unknown(write, window)
         return revision or None
+
+
+def _judge(
+    state: WriteState, answer: dict[str, Any] | GatewayError
+) -> tuple[Outcome, Decision, GatewayError | None]:
+    """Return the outcome of a try, the decision, and the error of a refusal.
+
+    Args:
+        answer: the answer, or the error if there is none.
+    """
+    if isinstance(answer, GatewayError):
+        sent = isinstance(answer, OutcomeUnknown)
+        return Outcome.REFUSED, after_no_answer(state, sent=sent), answer
+    outcome, revision = parse_reply(answer)
+    decision = after_answer(state, outcome, revision)
+    failure = api_error(answer["error"]) if decision.step is Step.REFUSE else None
+    return outcome, decision, failure
 
 
 def _message_id(identity: Idempotency, number: int) -> str:

@@ -19,6 +19,7 @@ from jetkv_gateway.kv.errors import (
     InvalidArgument,
     MethodUnknown,
 )
+from jetkv_gateway.serving.varying_heads import VaryingHead, varying_head
 
 __all__ = [
     "CHUNKED",
@@ -88,8 +89,8 @@ class HeadReader:
 
     A client sends nearly the same head each time. So a connection keeps the bytes after the path
     and query of the last head, with the parsed result. A head with the same bytes is not parsed
-    again. The result is the same, since a head that is kept leaves the parser at the start of the
-    next one.
+    again, and neither is one that differs only in ids (`varying_heads.py`). The result is the same,
+    since a head that is kept leaves the parser at the start of the next one.
     """
 
     def __init__(self) -> None:
@@ -99,6 +100,7 @@ class HeadReader:
         self._headers: dict[bytes, bytes] = {}
         self._kept = _NOTHING_KEPT
         self._kept_fields: tuple[dict[bytes, bytes], str, bool, int, bool] = {}, "", False, 0, False
+        self._varying: VaryingHead | None = None
 
     # httptools calls these methods. They do nothing else, since it swallows any exception.
 
@@ -126,10 +128,17 @@ class HeadReader:
             if request is not None:
                 self._waits_for_body = False
                 return tuple.__new__(Head, request + self._kept_fields)
+        elif self._varying is not None and len(raw) <= _MOST_KEPT:
+            # Only the ids differ from those of the last head.
+            found = self._varying.read(raw)
+            request = None if found is None else _plain_request(raw[: found[0]])
+            if found is not None and request is not None:
+                self._waits_for_body = False
+                return tuple.__new__(Head, (*request, found[1], *self._kept_fields[1:]))
         return self._parse(raw)
 
     def _parse(self, raw: bytes) -> Head:
-        self._kept = _NOTHING_KEPT
+        self._kept, self._varying = _NOTHING_KEPT, None
         if len(raw) > _FEW_BYTES and raw.count(b"\n") > MAX_HEAD_LINES + 2:
             check_start(raw, 0, len(raw) - 1)
             raise HeadTooLarge(f"a request has at most {MAX_HEAD_LINES} header lines")
@@ -170,6 +179,7 @@ class HeadReader:
             if len(raw) - start <= _MOST_KEPT:
                 self._kept = raw[start:]
                 self._kept_fields = headers, version, keep_alive, length, expects
+                self._varying = varying_head(self._kept, headers)
         return Head(method, path, query, headers, version, keep_alive, length, expects)
 
     def skip(self, body: bytes | memoryview) -> None:

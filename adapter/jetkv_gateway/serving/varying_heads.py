@@ -1,0 +1,69 @@
+"""Heads that differ from the last one of their connection only in ids. No I/O.
+
+A client sends nearly the same head each time, but some lines hold a new id in each request, such
+as `Idempotency-Key` in every write of the SDK. A head whose other bytes are those of the last one
+needs no parser: an id of visible ASCII neither ends its line nor changes what another line means.
+"""
+
+import re
+from typing import NamedTuple
+
+__all__ = ["VaryingHead", "varying_head"]
+
+_LINE = re.compile(
+    rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
+)
+_ID = re.compile(rb"[!-~]{1,255}").fullmatch
+
+
+class VaryingHead(NamedTuple):
+    """A head, cut at the values that vary.
+
+    Attributes:
+        start: its bytes from the end of the path to the first value.
+        rest: the name of each value in lower case, and the bytes from its end to the next value, or
+            to the end of the head.
+        headers: of the head that was parsed.
+    """
+
+    start: bytes
+    rest: tuple[tuple[bytes, bytes], ...]
+    headers: dict[bytes, bytes]
+
+    def read(self, raw: bytes) -> tuple[int, dict[bytes, bytes]] | None:
+        """Return the size of the request line without its version, and the headers of a head.
+
+        Returns:
+            None if the head differs in other bytes, too, or if an id is unusual.
+        """
+        size = raw.find(self.start)
+        if size < 0:
+            return None
+        at = size + len(self.start)
+        headers = self.headers.copy()
+        for name, behind in self.rest:
+            end = raw.find(b"\r\n", at)
+            value = raw[at:end]
+            if not raw.startswith(behind, end) or _ID(value) is None:
+                return None
+            headers[name] = value
+            at = end + len(behind)
+        return (size, headers) if at == len(raw) else None
+
+
+def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None:
+    """Cut a head that the parser has accepted.
+
+    Args:
+        tail: its bytes from the end of the path.
+        headers: as the parser has read them.
+
+    Returns:
+        None if no value varies, or if one is repeated or unusual.
+    """
+    found = list(_LINE.finditer(tail))
+    if not found or any(headers[one[1].lower()] != one[2] for one in found):
+        return None
+    ends = [one.start(2) for one in found[1:]] + [len(tail)]
+    rest = [(one[1].lower(), tail[one.end() : end]) for one, end in zip(found, ends, strict=True)]
+    return VaryingHead(tail[: found[0].start(2)], tuple(rest), headers)
