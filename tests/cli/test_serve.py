@@ -31,6 +31,19 @@ def test_serve_refuses_to_start_until_somebody_says_who_may_come_in(finish) -> N
     assert output.startswith("jetkv: choose who may call: --auth off (everybody) or --auth tokens")
 
 
+def test_without_tokens_other_machines_are_let_in_only_when_asked_for(finish) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        code, output = finish("serve", "--port", "0", "--auth", "off", "--host", host)
+        assert code == 4
+        assert output.startswith(f"jetkv: with --auth off, everybody who reaches {host} may read")
+        assert "--insecure" in output
+
+
+def test_insecure_lets_a_gateway_without_tokens_listen_on_every_address(serve) -> None:
+    process, _ = serve("--auth", "off", "--insecure", "--host", "127.0.0.1")
+    assert process.stop() == 0
+
+
 def test_tokens_need_a_file_or_the_bucket(finish) -> None:
     code, output = finish("serve", "--port", "0", "--auth", "tokens", "--no-token-bucket")
     assert (code, output) == (4, "jetkv: --auth tokens needs --auth-tokens FILE or token_bucket\n")

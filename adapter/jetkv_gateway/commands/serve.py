@@ -41,6 +41,7 @@ def serve(flags: dict[str, Any], config: Config = None) -> None:
     start_logging(settings)
     try:
         settings.check_auth()
+        settings.check_address(settings.host)
         settings.check_login()
         settings.bucket_specs()
         settings.nats_options()

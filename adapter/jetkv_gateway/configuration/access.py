@@ -1,6 +1,7 @@
 """The settings of who may call."""
 
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,23 @@ class AccessSettings(JwtSettings):
         ),
     ] = 300.0
 
+    insecure: Annotated[
+        bool,
+        About(Panel.ACCESS, "Allow --auth off on an address that other machines reach."),
+    ] = False
+
+    def check_address(self, host: str) -> None:
+        """Check that a gateway for everybody does not listen to other machines by mistake.
+
+        Raises:
+            SettingsError
+        """
+        if self.auth == (AuthMode.OFF,) and not self.insecure and not _is_loopback(host):
+            raise SettingsError(
+                f"with --auth off, everybody who reaches {host} may read and write all buckets: "
+                "use --auth tokens, or add --insecure if something else protects this address"
+            )
+
     def check_auth(self) -> None:
         """Check that the operator has decided who may call.
 
@@ -71,3 +89,10 @@ class AccessSettings(JwtSettings):
             raise SettingsError("--auth tokens needs --auth-tokens FILE or token_bucket")
         if AuthMode.JWT in self.auth:
             self.check_jwt()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
