@@ -9,6 +9,7 @@ another key.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 __all__ = ["Idempotency"]
@@ -44,13 +45,14 @@ class Idempotency:
         ttl: int | None = None,
     ) -> "Idempotency":
         """Return the identity of a write with an idempotency key."""
-        scope = f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}"
-        content = f"{expected}:{len(content_type or '')}:{content_type}:"
-        if content_encoding is not None:
-            content = f"{len(content_encoding)}/{content_encoding}:{content}"
-        if ttl is not None:
-            content = f"ttl {ttl}/{content}"
-        return cls(_digest(scope.encode()), _digest(content.encode() + value))
+        scope = _EMPTY.copy()
+        scope.update(f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}".encode())
+        if expected is None:
+            content = _unconditional(content_type, content_encoding, ttl).copy()
+        else:
+            content = _begun(content_type, content_encoding, ttl, expected)
+        content.update(value)
+        return cls(scope.hexdigest(), content.hexdigest())
 
     @classmethod
     def of_many(cls, name: str, *, bucket: str, parts: Iterable[bytes]) -> "Idempotency":
@@ -69,3 +71,29 @@ class Idempotency:
 
 def _digest(data: bytes) -> str:
     return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+# A copy of a hash that has begun takes less time than a new one.
+_EMPTY = blake2b(digest_size=_DIGEST_BYTES)
+
+
+def _begun(
+    content_type: str | None, content_encoding: str | None, ttl: int | None, expected: int | None
+) -> blake2b:
+    """Return the digest of a content that lacks its value."""
+    content = f"{expected}:{len(content_type or '')}:{content_type}:"
+    if content_encoding is not None:
+        content = f"{len(content_encoding)}/{content_encoding}:{content}"
+    if ttl is not None:
+        content = f"ttl {ttl}/{content}"
+    begun = _EMPTY.copy()
+    begun.update(content.encode())
+    return begun
+
+
+@lru_cache(maxsize=256)
+def _unconditional(
+    content_type: str | None, content_encoding: str | None, ttl: int | None
+) -> blake2b:
+    """Return what `_begun` returns without a condition, to be copied: many writes have it."""
+    return _begun(content_type, content_encoding, ttl, None)
