@@ -1,8 +1,7 @@
 """The callers that have a token, of the file or of the gateway's own bucket."""
 
-from hashlib import sha256
-from time import monotonic, time
-from typing import NamedTuple, Protocol
+from time import time
+from typing import Protocol
 
 from jetkv_gateway.auth.token_file import TokenFile
 from jetkv_gateway.auth.tokens import PREFIX, Token, digest_of, is_misspelt
@@ -12,9 +11,6 @@ from jetkv_gateway.kv.errors import Unauthenticated
 __all__ = ["TokenLogins", "Tokens"]
 
 _OURS = PREFIX.encode()
-_KNOWN_SECONDS = 0.5
-"""Seconds until a token is looked up again, if no token has changed."""
-_MOST_KNOWN = 1024
 
 
 class Tokens(Protocol):
@@ -43,20 +39,6 @@ class Tokens(Protocol):
         ...
 
 
-class _Known(NamedTuple):
-    """A credential that was found to be valid.
-
-    Attributes:
-        version: of all tokens at that time.
-        until: when to look it up again, by the monotonic clock.
-    """
-
-    token: Token
-    principal: Principal
-    version: int
-    until: float
-
-
 class TokenLogins:
     """The callers that have a token (docs/access.md#tokens). A link of a chain.
 
@@ -72,9 +54,6 @@ class TokenLogins:
         self.file = file
         self.bucket: Tokens | None = None
         self.used: list[Token] = []
-        # Most requests come with a credential that came a moment ago. The keys are hashes, so that
-        # no token stays in memory.
-        self._known: dict[bytes, _Known] = {}
 
     @property
     def problem(self) -> str | None:
@@ -90,41 +69,6 @@ class TokenLogins:
             self.file.refresh(force=force, quiet=quiet)
 
     def authenticate(self, authorization: bytes) -> Principal | None:
-        file, bucket = self.file, self.bucket
-        version = 0 if file is None else file.version
-        if bucket is not None:
-            version += bucket.version
-        hashed = sha256(authorization).digest()
-        known = self._known.get(hashed)
-        if (
-            known is not None
-            and known.version == version
-            and known.until > monotonic()
-            and known.token.used
-        ):
-            return known.principal
-        token = self._find(authorization)
-        if token is None:
-            return None
-        if not token.used:
-            token.used = True
-            self.used.append(token)
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        seconds = _KNOWN_SECONDS
-        if token.expires_at is not None:
-            seconds = min(seconds, token.expires_at - time())
-        principal = token.principal
-        self._known[hashed] = _Known(token, principal, version, monotonic() + seconds)
-        return principal
-
-    def _find(self, authorization: bytes) -> Token | None:
-        """Return the token of an `Authorization` header, None if it is another kind of credential.
-
-        Raises:
-            Unauthenticated: the token is refused.
-            Unavailable: nobody can tell now.
-        """
         scheme, _, text = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             return None
@@ -141,7 +85,10 @@ class TokenLogins:
                 raise Unauthenticated(hint="this token is unknown")
         if token.expires_at is not None and token.expires_at <= time():
             raise Unauthenticated(hint="this token has expired")
-        return token
+        if not token.used:
+            token.used = True
+            self.used.append(token)
+        return token.principal
 
     def named(self, name: str) -> list[Principal]:
         """Return the callers of this name whose tokens are valid now.

@@ -19,6 +19,7 @@ from jetkv_gateway.http.call import Call, ClientGone, Handler
 from jetkv_gateway.http.caller_limits import CallerLimits
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.paths import bucket_name, key_name, plain_name
+from jetkv_gateway.http.recent_callers import RecentCallers
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
 from jetkv_gateway.http.routes import ROUTER
@@ -98,6 +99,7 @@ class Gateway:
         self._tickets = tickets
         self._limits = limits
         self._standing = standing
+        self._recent = RecentCallers()
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +140,11 @@ class Gateway:
         if private and limits.per_address:
             limits.check_address(call, match)
         if private and self._authenticator.required:
-            self._identify(call, match)
+            caller = self._recent.find(call.headers.get(b"authorization"))
+            if caller is None:
+                self._identify(call, match)
+            else:
+                call.principal, call.standing = caller, self._standing
             if limits.per_token or call.principal.requests_per_second is not None:
                 limits.check_token(call, match)
         if match is None:
@@ -186,6 +192,8 @@ class Gateway:
         found = self._authenticator.authenticate(credential)
         if type(found) is Principal:
             call.principal = found
+            if credential is not None and not call.request.is_websocket:
+                self._recent.add(credential, found)
         else:
             assert not isinstance(found, Principal), "nobody makes a subclass"
             call.principal, call.pending = _NOT_KNOWN, found
