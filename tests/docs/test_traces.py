@@ -3,8 +3,10 @@
 import re
 
 import pytest
+import yaml
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.settings import Settings
 from tests.docs.test_examples import ROOT, blocks
 from tests.support.gateway import running_gateway
 from tests.support.http import Bucket
@@ -32,3 +34,15 @@ def test_the_variables_of_the_page_record_what_callers_record(
         assert SPAN in {span.parent_span_id.hex() for span in theirs}
         others = {span.trace_id for _, span in collector.spans} - {bytes.fromhex(TRACE)}
         assert len(others) < 20, "one of a hundred is recorded"
+
+
+def test_the_values_of_the_chart_are_known_to_it() -> None:
+    (block,) = blocks(PAGE, "yaml")
+    shown = yaml.safe_load(block)
+    values = yaml.safe_load((ROOT / "deploy" / "helm" / "jetkv" / "values.yaml").read_text())
+    assert set(shown) <= set(values)
+    assert set(shown["networkPolicy"]) <= set(values["networkPolicy"])
+    assert set(shown["settings"]) <= set(Settings.model_fields)
+    in_shell = "".join(blocks(PAGE, "sh"))
+    for variable in shown["extraEnv"]:
+        assert f"export {variable['name']}=" in in_shell
