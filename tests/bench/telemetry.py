@@ -6,6 +6,7 @@ is compared is the processor time of the gateway's thread for each request.
 """
 
 import argparse
+import asyncio
 import itertools
 import os
 import subprocess
@@ -68,8 +69,9 @@ class Cost:
 class Generator:
     """Puts load on a gateway, from a process of its own."""
 
-    def run(self, port: int, call: load.Call, seconds: float) -> float:
-        return load.run(port, call, CONNECTIONS, seconds).rate
+    async def run(self, port: int, call: load.Call, seconds: float) -> float:
+        done = await asyncio.to_thread(load.run, port, call, CONNECTIONS, seconds)
+        return done.rate
 
 
 class Meter:

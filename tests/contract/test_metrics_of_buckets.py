@@ -88,10 +88,10 @@ def test_a_recorded_request_is_an_exemplar_of_its_bucket_where_openmetrics_is_as
         answers = [http.put(bucket.key("k"), "v") for _ in range(20)]
         found = [one for one in exemplars(http) if one[0]["method"] == "PUT"]
         text = http.get("/metrics").body.decode()
-    assert found
-    for labels, trace, seconds, bound in found:
+    # Other gateways of this process count in the same cells.
+    assert {trace for _, trace, _, _ in found} & {traceparent_of(answer)[1] for answer in answers}
+    for labels, _, seconds, bound in found:
         assert labels["route"] == KEY
-        assert trace in {traceparent_of(answer)[1] for answer in answers}
         assert 0 < seconds <= bound
     assert len({labels["le"] for labels, *_ in found}) == len(found), "one for each bucket"
     assert "trace_id" not in text

@@ -110,7 +110,7 @@ def test_a_value_on_a_bound_is_in_its_bucket() -> None:
     cells = Cells(layout)
     listener = PrometheusListener(layout, cells)
     for seconds in (0.001, 0.0011, 60.0):
-        listener.request_ended("GET", "/r", 200, seconds, b"", None, None)
+        listener.request_ended("GET", "/r", 200, seconds, b"", None, ())
     found = lines(layout, cells)
     name = 'jetkv_http_request_duration_seconds_bucket{method="GET",route="/r",le="%s"}'
     assert [found[name % bound] for bound in ("0.0005", "0.001", "0.0025", "10.0", "+Inf")] == [
@@ -125,6 +125,6 @@ def test_a_value_on_a_bound_is_in_its_bucket() -> None:
 def test_a_status_or_a_method_that_nobody_foresaw_is_counted_as_other() -> None:
     layout = Layout(families({"/r": {"GET": (200,)}}))
     cells = Cells(layout)
-    PrometheusListener(layout, cells).request_ended("BREW", "/r", 418, 0.0, b"", None, None)
+    PrometheusListener(layout, cells).request_ended("BREW", "/r", 418, 0.0, b"", None, ())
     name = 'jetkv_http_requests_total{method="other",route="/r",status="other"}'
     assert lines(layout, cells)[name] == "1.0"

@@ -157,14 +157,15 @@ class Call:
         else:
             request_id = _NEW_ID % next(_numbers)
         self.request_id = request_id
-        self.lines = b"x-request-id: %s\r\n" % request_id
         self.on_end: RequestEvent | None = None
         began = EVENTS.request_began
         if began is not None:
             lines, self.on_end = began(headers)
-            self.lines += lines
-        elif b"traceparent" in headers:
-            self.lines += echo_traceparent(headers[b"traceparent"])
+            self.lines = b"x-request-id: %b\r\n%b" % (request_id, lines)
+        else:
+            self.lines = b"x-request-id: %b\r\n" % request_id
+            if b"traceparent" in headers:
+                self.lines += echo_traceparent(headers[b"traceparent"])
 
     def read_query(self, allowed: frozenset[str], repeated: frozenset[str]) -> None:
         """Read the query's parameters. Raises as `parse_query` does."""
@@ -303,7 +304,7 @@ class Call:
                 time.perf_counter() - self.began,
                 self.request_id,
                 self.reason,
-                self.names[0] if self.names else None,
+                self.names,
             )
         if EVENTS.audited is not None:
             report_audit(self, status)
@@ -366,7 +367,7 @@ class Call:
             time.perf_counter() - self.began,
             self.request_id,
             self.reason,
-            self.names[0] if self.names else None,
+            self.names,
         )
 
     def _show_retries(self) -> None:

@@ -280,7 +280,7 @@ class BaseConnection(asyncio.Protocol):
         match = None if request is None else request.match
         # The trace that the log names belongs to the request's context.
         run = Context().run if request is None else request.context.run
-        names = () if self._call is None else self._call.names
+        names: tuple[str, ...] = () if self._call is None else self._call.names
         on_end = None if self._call is None else self._call.on_end
         for event in (EVENTS.request_failed, EVENTS.request_ended, on_end):
             if event is not None:
@@ -292,7 +292,7 @@ class BaseConnection(asyncio.Protocol):
                     0.0 if self._call is None else time.perf_counter() - self._call.began,
                     request_id,
                     reason,
-                    names[0] if names else None,
+                    names,
                 )
 
     def _close_lingering(self) -> None:

@@ -70,10 +70,11 @@ class BucketListener:
         seconds: float,
         _request_id: bytes,
         _reason: str | None,
-        bucket: str | None,
+        names: tuple[str, ...],
     ) -> None:
-        if bucket not in self._buckets or bucket is None or _PARAMETER not in (route or ""):
+        if not names or names[0] not in self._buckets or _PARAMETER not in (route or ""):
             return
+        bucket = names[0]
         if (bucket, method) not in self._seconds:
             method = OTHER
         cells, at = self._cells, self._seconds[bucket, method]

@@ -21,7 +21,7 @@ __all__ = ["EVENTS", "Events", "NatsCallEvent", "RequestEvent"]
 
 _ASKS = ("request_began", "nats_call_began", "write_context")
 
-RequestEvent = Callable[[str, str | None, int, float, bytes, str | None, str | None], None]
+RequestEvent = Callable[[str, str | None, int, float, bytes, str | None, tuple[str, ...]], None]
 NatsCallEvent = Callable[[str, float, str | None], None]
 
 
@@ -34,8 +34,8 @@ class Events:
             in the context that the whole request runs in.
         request_ended: an HTTP request was answered: method, route's template or None, status,
             seconds since its head was complete, request id, the reason of an error or None, and
-            the bucket in its path or None. A watch ends here when its answer begins. The status
-            is 499 if the client left first.
+            the names in its path, such as bucket and key. A watch ends here when its answer
+            begins. The status is 499 if the client left first.
         request_failed: the answer is an error: the arguments of `request_ended`, which comes too.
             It is not for answers that only report a state, such as a 503 of `/ready`.
         request_refused: a request was refused: the reason, such as `unauthenticated`.

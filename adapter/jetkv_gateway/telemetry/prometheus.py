@@ -240,7 +240,7 @@ class PrometheusListener:
         seconds: float,
         _request_id: bytes,
         _reason: str | None,
-        _bucket: str | None,
+        _names: tuple[str, ...],
     ) -> None:
         cells = self._cells
         place = self._places.get((method, route, status)) or self._place(method, route, status)

@@ -59,7 +59,7 @@ class AllRequests:
         seconds: float,
         request_id: bytes,
         reason: str | None,
-        _bucket: str | None,
+        _names: tuple[str, ...],
     ) -> None:
         _log_request(method, route, status, seconds, request_id, reason)
 
@@ -79,7 +79,7 @@ class SampledRequests:
         seconds: float,
         request_id: bytes,
         reason: str | None,
-        _bucket: str | None,
+        _names: tuple[str, ...],
     ) -> None:
         if self._random() < self._rate and not _is_logged_as_failed(status):
             _log_request(method, route, status, seconds, request_id, reason)
@@ -104,7 +104,7 @@ class FailedRequests:
         seconds: float,
         request_id: bytes,
         reason: str | None,
-        _bucket: str | None,
+        _names: tuple[str, ...],
     ) -> None:
         if _is_logged_as_failed(status):
             limit = self._failures if status >= _SERVER_ERROR else self._refusals

@@ -43,6 +43,11 @@ class Sampling:
             return parent_sampled
         return (trace_id & (_IDS - 1)) < self.bound
 
+    @property
+    def bound_digits(self) -> bytes:
+        """A trace without a parent is recorded if the last 16 digits of its id sort before this."""
+        return b"%016x" % self.bound if self.bound < _IDS else b"g"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Sampling":
         """Read `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.

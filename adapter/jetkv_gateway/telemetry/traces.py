@@ -87,6 +87,7 @@ class TraceListener:
     ) -> None:
         self._record = recorder.record
         self._records = sampling.records
+        self._bound = sampling.bound_digits
         self._on_recorded = on_recorded
         self._in_messages = in_messages
         # Made in advance: one with its sampling at a time would take three times as long.
@@ -123,18 +124,18 @@ class TraceListener:
 
     def _make(self) -> None:
         """Make the lines of the next requests without a parent, bytes for those to record."""
-        digits, records, add = urandom(24 * _MADE).hex().encode(), self._records, self._made.append
-        for at in range(0, len(digits), 48):
-            ids = digits[at : at + 32], digits[at + 32 : at + 48]
-            if records(int(ids[0][16:], 16), None):
-                add(b"traceparent: 00-%b-%b-01\r\n" % ids)
-            else:
-                add((b"traceparent: 00-%b-%b-00\r\n" % ids, None))
+        bound = self._bound
+        ids = zip(_random_ids(16), _random_ids(8), strict=True)
+        self._made += [
+            (b"traceparent: 00-%b-%b-00\r\n" % one, None)
+            if one[0][16:] >= bound
+            else b"traceparent: 00-%b-%b-01\r\n" % one
+            for one in ids
+        ]
 
     def _new_span_id(self) -> bytes:
         if not self._span_ids:
-            digits = urandom(8 * _MADE).hex().encode()
-            self._span_ids += [digits[at : at + 16] for at in range(0, len(digits), 16)]
+            self._span_ids += _random_ids(8)
         return self._span_ids.pop()
 
     def _end_request(
@@ -146,7 +147,7 @@ class TraceListener:
         seconds: float,
         request_id: bytes,
         reason: str | None,
-        _bucket: str | None,
+        _names: tuple[str, ...],
     ) -> None:
         context.ended = True
         now = time.time_ns()
@@ -254,6 +255,11 @@ class TraceListener:
         context = CURRENT.get()
         if isinstance(context, TraceContext):
             context.notes = {**(context.notes or {}), name: value}
+
+
+def _random_ids(size: int) -> list[bytes]:
+    """Return ids of so many bytes, in hexadecimal digits."""
+    return urandom(size * _MADE).hex("-", size).encode().split(b"-")
 
 
 class TraceMessages:
