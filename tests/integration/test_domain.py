@@ -7,9 +7,11 @@ import pytest
 
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
+from tests.support.guarded import TOKENS, Guarded
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.native import native_client
 from tests.support.ports import free_ports
+from tests.support.tokens import stored_token
 from tests.support.waiting import until
 from tests.support.watching import updates, watching
 
@@ -122,3 +124,17 @@ async def test_a_watch_works_in_a_domain_with_snapshot_and_what_follows(bucket: 
     assert updates(frames) == [("user:1", "put", 1), ("user:2", "put", 3)]
     # It ends before the second one or after it, as they race.
     assert [frame["type"] for frame in frames[1:]].count("kv_snapshot_end") == 1
+
+
+@pytest.mark.parametrize("at", ["hub", "leaf"])
+def test_tokens_of_a_domain_are_created_and_withdrawn(
+    hub: NatsServer, leaf: NatsServer, at: str
+) -> None:
+    server = {"hub": hub, "leaf": leaf}[at]
+    root = stored_token(server.url, f"root-{at}", "*:*", domain="hub")
+    with running_gateway(server.url, nats_domain="hub", auth="tokens") as http:
+        guarded = Guarded([http], root)
+        token = guarded.create(f"app-{at}", "read:b")
+        assert guarded.ask("GET", BUCKETS, token=token).status == 200
+        assert guarded.ask("DELETE", f"{TOKENS}/app-{at}").status == 204
+        assert guarded.ask("GET", BUCKETS, token=token).status == 401

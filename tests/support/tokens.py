@@ -18,7 +18,7 @@ def token_line(name: str, token: str, *scopes: str, expires: str | None = None) 
     return tokens.token_line(name, token, scopes or ("*:*",), expires)
 
 
-def stored_token(nats_url: str, name: str, *scopes: str) -> str:
+def stored_token(nats_url: str, name: str, *scopes: str, domain: str = "") -> str:
     """Store a token in the gateways' own bucket, as `jetkv token create` does, and return it."""
 
     async def store() -> str:
@@ -26,7 +26,7 @@ def stored_token(nats_url: str, name: str, *scopes: str) -> str:
         connection.start()
         try:
             await connection.wait_connected(10)
-            _, bucket = open_stores(connection, Naming(), timeout=5)
+            _, bucket = open_stores(connection, Naming(domain=domain), timeout=5)
             await bucket.ensure()
             secret, token = make_token(name, scopes, None, None)
             await store_token(bucket, token)
