@@ -292,3 +292,29 @@ async def test_a_change_is_known_in_gateways_on_every_server_of_a_cluster(
                     "it is refused",
                     2,
                 )
+
+
+@pytest.mark.long
+async def test_a_gateway_that_is_cut_off_with_a_minority_stops_to_accept_tokens(
+    tmp_path: Path,
+) -> None:
+    with running_cluster(tmp_path, advertise=False) as members:
+        root = await first_token(members[0].url)
+        settings = {"auth": "tokens", "token_stale_seconds": 4}
+        whoami = "/api/v1/auth/whoami"
+        with running_gateway(members[0].url, **settings) as http:
+            async with native_client(members[0].url) as native:
+
+                async def has_grown() -> bool:
+                    return bool((await state(native))["num_replicas"] == 3)
+
+                await eventually(has_grown, "it has three replicas", 60)
+            assert http.get(whoami, **bearer(root)).status == 200
+            for member in members[1:]:
+                member.pause()
+            try:
+                until(lambda: http.get(whoami, **bearer(root)).status == 503, "it stops", 40)
+            finally:
+                for member in members[1:]:
+                    member.resume()
+            until(lambda: http.get(whoami, **bearer(root)).status == 200, "it works again", 40)

@@ -15,6 +15,7 @@ from jetkv_gateway.auth.tokens import (
     digest_of,
     grants_of,
     new_token,
+    read_time,
 )
 from jetkv_gateway.kv.errors import (
     KeyExists,
@@ -117,7 +118,7 @@ class TokenAdmin:
             TokenExists: the name is in use.
         """
         secret, token = make_token(name, scopes, expires_in_seconds, requests_per_second, quota)
-        if self._file is not None and self._file.named(name) is not None:
+        if self._file is not None and self._file.named(name):
             raise TokenExists
         revision = await store_token(self._bucket.store, token)
         # So that this worker knows the token before its owner does.
@@ -137,9 +138,16 @@ class TokenAdmin:
             *((one, "bucket") for one in self._bucket.tokens()),
         ]
         return [
-            KnownToken(token, source, self._uses.last(token.name))
+            KnownToken(token, source, self._last_use(token))
             for token, source in sorted(found, key=lambda one: (one[0].name, one[1]))
         ]
+
+    def _last_use(self, token: Token) -> float | None:
+        last = self._uses.last(token.name)
+        if last is None or token.created_at is None:
+            return last
+        # An earlier token may have had the same name.
+        return last if last >= int(read_time(token.created_at)) else None
 
     async def withdraw(self, name: str) -> None:
         """Withdraw a token.
@@ -154,7 +162,7 @@ class TokenAdmin:
                 raise Unavailable("the gateway cannot read its tokens now")
             token = self._bucket.named(name)
             if token is None:
-                if self._file is not None and self._file.named(name) is not None:
+                if self._file is not None and self._file.named(name):
                     raise TokenKept(hint="it is in the token file: remove its line there")
                 raise TokenNotFound
             if _is_full(token) and not self._others(token):

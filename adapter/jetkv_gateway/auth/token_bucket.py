@@ -33,6 +33,7 @@ _log = logging.getLogger("jetkv.auth")
 _TICK_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _GROW_SECONDS = 15.0
+_CONFIRM_SECONDS = 5.0
 _TICKET_KEY_BYTES = 32
 _PERMANENT = (PermissionDenied, BucketUnsuitable)
 
@@ -103,13 +104,14 @@ class TokenBucket:
     @property
     def problem(self) -> str | None:
         """Why the bucket cannot be read now, in a text that everybody may see; or None."""
-        if self._trouble is None:
+        if self._trouble is None and not (self._loaded and self._stale):
             return None
+        trouble = self._trouble or "the leader of their stream does not answer"
         if not self._loaded:
-            return f"the tokens of the bucket have not been read yet: {self._trouble}"
+            return f"the tokens of the bucket have not been read yet: {trouble}"
         left = "are refused" if self._stale else "stay in force"
         return (
-            f"the tokens of the bucket cannot be read: {self._trouble}; those read before {left}"
+            f"the tokens of the bucket cannot be read: {trouble}; those read before {left}"
             f" (token_stale_seconds: {self._stale_after:g})"
         )
 
@@ -130,7 +132,7 @@ class TokenBucket:
 
     def named(self, name: str) -> Token | None:
         """Return the token that has this name."""
-        return self._state.table.named(name)
+        return next(iter(self._state.table.named(name)), None)
 
     def tokens(self) -> list[Token]:
         """Return all tokens."""
@@ -144,6 +146,7 @@ class TokenBucket:
         """Follow the bucket until `close`."""
         self._tasks = [
             asyncio.create_task(self._follow(), name="tokens"),
+            asyncio.create_task(self._confirm(), name="newest token"),
             asyncio.create_task(self._watch_age(), name="age of tokens"),
             asyncio.create_task(self._keep_replicas(), name="replicas of tokens"),
         ]
@@ -220,7 +223,6 @@ class TokenBucket:
             changed = state.apply(record) or changed
         self.version += changed
         self._reached = max(self._reached, records.reached)
-        self._as_of = max(self._as_of, records.as_of)
         self._wake()
 
     async def _keep_ticket_key(self) -> None:
@@ -237,6 +239,25 @@ class TokenBucket:
             _log.warning("the tokens of the bucket cannot be read: %s; trying again", error.message)
         self._trouble = text
         self._wake()
+
+    async def _confirm(self) -> None:
+        """Ask the leader regularly whether the feed has delivered everything.
+
+        A feed alone proves nothing: its server may be cut off from the others, and go on saying
+        that nothing has changed.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(_CONFIRM_SECONDS, self._stale_after / 3))
+            if not self._loaded:
+                continue
+            asked = loop.time()
+            try:
+                newest = await self.store.newest()
+                if await self.wait_reached(newest, _CONFIRM_SECONDS):
+                    self._as_of = max(self._as_of, asked)
+            except GatewayError as error:
+                _log.debug("cannot ask for the newest token: %s", error.message)
 
     async def _watch_age(self) -> None:
         loop = asyncio.get_running_loop()

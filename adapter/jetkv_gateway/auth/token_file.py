@@ -52,13 +52,9 @@ class TokenFile:
     def find(self, digest: bytes) -> Token | None:
         return self._table.find(digest)
 
-    def named(self, name: str) -> Token | None:
-        """Return a token that has this name."""
+    def named(self, name: str) -> list[Token]:
+        """Return the tokens that have this name. There may be two while they are changed."""
         return self._table.named(name)
-
-    def all_named(self, name: str) -> list[Token]:
-        """Return all tokens that have this name. There may be two while they are changed."""
-        return [token for token in self._table.tokens() if token.name == name]
 
     def tokens(self) -> list[Token]:
         """Return all tokens of the file."""

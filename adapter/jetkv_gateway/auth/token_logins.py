@@ -96,7 +96,7 @@ class TokenLogins:
         Raises:
             Unavailable: nobody can tell.
         """
-        found = self.file.all_named(name) if self.file is not None else []
+        found = self.file.named(name) if self.file is not None else []
         if not found and self.bucket is not None:
             token = self.bucket.named(name)
             # This also checks that the tokens are not too old.

@@ -17,7 +17,7 @@ class TokenTable:
 
     def __init__(self, tokens: Iterable[Token] = ()) -> None:
         self._by_digest: dict[bytes, Token] = {}
-        self._by_name: dict[str, Token] = {}
+        self._by_name: dict[str, list[Token]] = {}
         for token in tokens:
             self.add(token)
 
@@ -29,9 +29,9 @@ class TokenTable:
         found = self._by_digest.get(digest)
         return found if found is not None and compare_digest(found.digest, digest) else None
 
-    def named(self, name: str) -> Token | None:
-        """Return a token that has this name."""
-        return self._by_name.get(name)
+    def named(self, name: str) -> list[Token]:
+        """Return the tokens that have this name."""
+        return self._by_name.get(name, [])
 
     def tokens(self) -> list[Token]:
         """Return all tokens."""
@@ -39,17 +39,16 @@ class TokenTable:
 
     def add(self, token: Token) -> None:
         self._by_digest[token.digest] = token
-        self._by_name[token.name] = token
+        self._by_name.setdefault(token.name, []).append(token)
 
     def replace(self, token: Token) -> None:
-        """Add a token in place of the one that has its name."""
+        """Add a token in place of those that have its name."""
         self.remove(token.name)
         self.add(token)
 
     def remove(self, name: str) -> bool:
-        """Remove the token that has this name; return whether there was one."""
-        token = self._by_name.pop(name, None)
-        if token is None:
-            return False
-        self._by_digest.pop(token.digest, None)
-        return True
+        """Remove the tokens that have this name; return whether there was one."""
+        removed = self._by_name.pop(name, [])
+        for token in removed:
+            self._by_digest.pop(token.digest, None)
+        return bool(removed)

@@ -21,6 +21,7 @@ _log = logging.getLogger("jetkv.auth")
 _LOOK_SECONDS = 5.0
 _PRECISION_SECONDS = 600.0
 _WRITES_A_LOOK = 50
+_KEPT = 100_000
 
 
 class TokenUses:
@@ -54,6 +55,9 @@ class TokenUses:
             token = used.pop()
             token.used = False
             self._seen[token.name] = now
+        if len(self._seen) > _KEPT:
+            # Most of these tokens are withdrawn by now.
+            self._seen.clear()
 
     async def _run(self) -> None:
         while True:

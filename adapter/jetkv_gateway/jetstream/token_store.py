@@ -134,4 +134,4 @@ class _TokenFeed:
         changes = [
             Record(one.key, one.value if one.live else None, one.revision) for one in batch.changes
         ]
-        return Records(changes, batch.reached, batch.reached >= self._newest, batch.as_of)
+        return Records(changes, batch.reached, batch.reached >= self._newest)

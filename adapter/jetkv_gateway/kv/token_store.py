@@ -25,13 +25,11 @@ class Records(NamedTuple):
         changes: in revision order.
         reached: every change up to this revision has been delivered.
         complete: whether all that was stored when the feed was opened has been delivered.
-        as_of: everything stored before this time of the event loop has been delivered.
     """
 
     changes: list[Record]
     reached: int
     complete: bool
-    as_of: float
 
 
 class TokenFeed(Protocol):
