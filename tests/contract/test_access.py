@@ -8,6 +8,7 @@ import pytest
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
+from tests.support.ports import free_port
 from tests.support.scopes import ScopesAreTokens, may
 from tests.support.tokens import new_token, token_line
 
@@ -135,6 +136,33 @@ def test_a_no_is_said_before_the_bucket_is_looked_at(scoped: Http, bucket: Bucke
     assert told[0] == told[1]
     assert {status for status, _ in told[0]} == {403}
     assert bucket.get("k").value == b"v"
+
+
+def test_a_no_is_said_without_asking_nats() -> None:
+    """So a refusal takes as long whether or not there is such a key or bucket."""
+    authenticator = ScopesAreTokens("read,write,delete:b/mine")
+    nowhere = f"nats://127.0.0.1:{free_port()}"
+    with running_gateway(nowhere, authenticator=authenticator, ready=False) as http:
+        theirs = f"{BUCKETS}/b/keys/theirs"
+        ops = [{"op": "put", "key": "mine", "text": ""}, {"op": "delete", "key": "theirs"}]
+        for answer in (
+            http.get(theirs),
+            http.get(theirs, If_Match="7"),
+            http.get(theirs, If_None_Match='"7"'),
+            http.get(f"{theirs}?revision=7"),
+            http.put(theirs, "v", If_None_Match="*", Idempotency_Key="once"),
+            http.delete(theirs, If_Match="7"),
+            http.get(f"{BUCKETS}/b/history/theirs"),
+            http.post(f"{BUCKETS}/b/batch", {"ops": ops}),
+            http.post(f"{BUCKETS}/other/batch", {"get": ["k"]}),
+            http.post(f"{BUCKETS}/b/compact", {}),
+            http.post(BUCKETS, {"name": "b"}),
+            http.get(f"{BUCKETS}/other/keys", Accept="application/x-ndjson"),
+            http.delete(f"{BUCKETS}/other/keys?filter=>"),
+            http.get("/api/v1/kv/watch?watch=b&watch=other", Accept="text/event-stream"),
+        ):
+            assert answer.status == 403, answer
+        assert http.get(f"{BUCKETS}/b/keys/mine").status == 503
 
 
 def test_a_watch_over_several_buckets_asks_for_each_of_them(scoped: Http, bucket: Bucket) -> None:

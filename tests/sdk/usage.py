@@ -19,12 +19,14 @@ from jetkv import (
     Bucket,
     BucketInfo,
     BucketWarning,
+    Caller,
     Change,
     Client,
     Codec,
     Entry,
     MultiWatch,
     Operation,
+    Permission,
     Placement,
     Republish,
     RevisionMismatchError,
@@ -86,6 +88,10 @@ def buckets(client: Client) -> None:
     assert_type(kv.plan_bucket("b", republish=Republish("copies.>"), placement=Placement()), Change)
     assert_type(kv.buckets(), list[BucketInfo])
     assert_type(kv.bucket_info("b"), BucketInfo)
+    assert_type(info.values, int | None)
+    assert_type(kv.whoami(), Caller)
+    assert_type(kv.can("read", "b", "k"), Permission)
+    assert_type(kv.can("metrics").reason, str | None)
 
 
 def calls(sessions: Bucket[Session]) -> None:
@@ -182,6 +188,8 @@ async def async_buckets(client: AsyncClient) -> None:
     assert_type(await kv.ensure_bucket("b", history=5, protected=True), Change)
     assert_type(await kv.plan_bucket("b", allow_data_loss=True, storage="memory"), Change)
     assert_type(await kv.buckets(), list[BucketInfo])
+    assert_type(await kv.whoami(), Caller)
+    assert_type(await kv.can("delete", "b"), Permission)
 
 
 async def async_calls(sessions: AsyncBucket[Session]) -> None:
