@@ -6,6 +6,7 @@ gateway that stands still for a second keeps all calls of that second waiting, n
 
 import asyncio
 import os
+import ssl
 import time
 from collections import Counter
 from contextlib import suppress
@@ -67,9 +68,15 @@ class Seen:
 class Probe:
     """Asks one gateway: each caller of GETs keeps a connection, all else comes on a new one."""
 
-    def __init__(self, port: int, keys: str) -> None:
+    def __init__(self, port: int, keys: str, tls: bool = False, token: str = "") -> None:
         self._port = port
+        self._tls = ssl.create_default_context() if tls else None
+        if self._tls is not None:
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
         host = b"Host: 127.0.0.1:%d\r\n" % port
+        if token:
+            host += b"Authorization: Bearer %s\r\n" % token.encode()
         path = f"{keys}/probe".encode()
         self._get = b"GET %s HTTP/1.1\r\n%s\r\n" % (path, host)
         self._put = b"PUT %s HTTP/1.1\r\n%sContent-Length: 128\r\nConnection: close\r\n\r\n%s" % (
@@ -122,7 +129,9 @@ class Probe:
             try:
                 async with asyncio.timeout(PATIENCE):
                     if connection is None:
-                        connection = await asyncio.open_connection("127.0.0.1", self._port)
+                        connection = await asyncio.open_connection(
+                            "127.0.0.1", self._port, ssl=self._tls
+                        )
                     outcome = await _exchange(*connection, request)
             except TimeoutError:
                 outcome = "no answer"

@@ -9,8 +9,10 @@ from tests.attacks import answers, comeback
 from tests.attacks.answers import LargeAnswers
 from tests.attacks.attackers import Attacker, Tally
 from tests.attacks.bodies import LARGE, HalfSent
+from tests.attacks.callers import Callers
 from tests.attacks.filters import Globs
 from tests.attacks.frames import Floods
+from tests.attacks.handshakes import Handshakes
 from tests.attacks.heads import Heads
 from tests.attacks.idle import Idle
 from tests.attacks.stand import Stand
@@ -53,6 +55,18 @@ def _caught_up(tally: Tally) -> str:
     return f"{missing} not caught up in {comeback.CAUGHT_UP_SECONDS:.0f} s" if missing else ""
 
 
+def _let_nobody_in(tally: Tally) -> str:
+    wrong = set(tally.outcomes) - {"401", "429"}
+    return f"not all refused: {', '.join(sorted(wrong))}" if wrong else ""
+
+
+def _kept_to_its_rate(tally: Tally) -> str:
+    wrong = set(tally.outcomes) - {"200", "429"}
+    if wrong or not tally.outcomes["429"]:
+        return f"not all 200 and 429: {tally}"
+    return ""
+
+
 @dataclass(frozen=True)
 class Row:
     """One attack.
@@ -65,6 +79,8 @@ class Row:
         judge: looks at what the attackers got.
         processes: how many attack at once.
         seconds: how long; None for what the command line says.
+        tls: whether the gateway has a certificate.
+        tokens: whether callers need a token.
         prepare: is called with the stand before anything is measured; then the gateway restarts.
     """
 
@@ -78,6 +94,8 @@ class Row:
     seconds: float | None = None
     descriptors: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    tls: bool = False
+    tokens: bool = False
     prepare: Callable[[Stand], object] | None = None
 
 
@@ -93,6 +111,29 @@ def _heads(kind: str, title: str, at_once: int) -> Row:
 
 def _frames(kind: str, title: str) -> Row:
     return Row(f"frames-{kind}", title, partial(Floods, kind=kind), memory=8 * MEBIBYTE)
+
+
+def _handshakes(kind: str, title: str, at_once: int) -> Row:
+    return Row(
+        f"tls-{kind}",
+        title,
+        partial(Handshakes, kind=kind, at_once=at_once),
+        # A descriptor is also a place in the memory of TLS.
+        memory=96 * MEBIBYTE,
+        tls=True,
+    )
+
+
+def _callers(name: str, title: str, judge: Judge, *, greedy: bool) -> Row:
+    return Row(
+        name,
+        title,
+        partial(Callers, greedy=greedy),
+        memory=32 * MEBIBYTE,
+        judge=judge,
+        tokens=True,
+        environment={"JETKV_LIMIT_LOOPBACK": "true"},
+    )
 
 
 def _half_sent(name: str, title: str, size: int) -> Row:
@@ -122,6 +163,11 @@ ROWS = [
     _frames("pings", "a watcher that pings and does not read"),
     _half_sent("put-few-bytes", "2,400 half-sent PUTs of a few bytes", 10),
     _half_sent("put-1mb", "2,400 half-sent PUTs of 1 MB", LARGE),
+    _handshakes("silent", "2,000 TLS handshakes that stop in the middle", 2_000),
+    _handshakes("garbage", "what is no TLS, 100 at once", 100),
+    _handshakes("endless", "complete TLS handshakes and nothing else, 10 at once", 10),
+    _callers("wrong-tokens", "wrong tokens, 50 at once", _let_nobody_in, greedy=False),
+    _callers("greedy", "one token over its rate, 50 at once", _kept_to_its_rate, greedy=True),
     Row(
         "silent",
         "300 silent connections at 256 descriptors",

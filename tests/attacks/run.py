@@ -81,8 +81,15 @@ def run(row: Row, seconds: float, progress: Callable[[str], None]) -> Found:
     seconds = row.seconds or seconds
     with ExitStack() as stack:
         progress("starts")
-        on = stack.enter_context(stand(descriptors=row.descriptors, environment=row.environment))
-        probe = stack.enter_context(child(Probe, on.port, KEYS))
+        on = stack.enter_context(
+            stand(
+                descriptors=row.descriptors,
+                environment=row.environment,
+                tls=row.tls,
+                tokens=row.tokens,
+            )
+        )
+        probe = stack.enter_context(child(Probe, on.port, KEYS, row.tls, on.token))
         attackers = [
             stack.enter_context(child(row.attacker, on.port, number, row.processes))
             for number in range(row.processes)

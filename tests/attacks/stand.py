@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -13,13 +14,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from jetkv_gateway.embedded import NatsServer
 from tests.support.http import BUCKETS
 from tests.support.ports import free_port
+from tests.support.tls import Certificates
+from tests.support.tokens import new_token, token_line
 
 MEMORY = Path("/dev/shm")
 BUCKET = "attacked"
+WELL_BEHAVED, GREEDY = new_token(), new_token()
+"""The tokens of a stand with tokens. The second one is for attackers, and has a rate."""
+GREEDY_RATE = 100
 KEYS = f"{BUCKETS}/{BUCKET}/keys"
 WATCH = f"{BUCKETS}/{BUCKET}/watch"
 
@@ -33,11 +40,33 @@ class Stand:
     Args:
         descriptors: what the gateway may have open; None for what this process may.
         environment: settings of the gateway, as `JETKV_…`.
+        tls: whether the gateway has a certificate.
+        tokens: whether callers need a token.
     """
 
     def __init__(
-        self, folder: Path, *, descriptors: int | None = None, environment: dict[str, str]
+        self,
+        folder: Path,
+        *,
+        descriptors: int | None = None,
+        environment: dict[str, str],
+        tls: bool = False,
+        tokens: bool = False,
     ) -> None:
+        self.tls = ssl.create_default_context() if tls else None
+        self.token = WELL_BEHAVED if tokens else ""
+        environment = dict(environment)
+        if self.tls is not None:
+            cert, key = Certificates(folder).issue("127.0.0.1")
+            environment |= {"JETKV_TLS_CERT": str(cert), "JETKV_TLS_KEY": str(key)}
+            self.tls.check_hostname = False
+            self.tls.verify_mode = ssl.CERT_NONE
+        self._auth = ["--auth", "off"]
+        if tokens:
+            file = folder / "tokens"
+            lines = [token_line("probe", WELL_BEHAVED), token_line("greedy", GREEDY)]
+            file.write_text(f"{lines[0]}\n{lines[1]} rate={GREEDY_RATE}\n")
+            self._auth = ["--auth", "tokens", "--auth-tokens", str(file)]
         self._descriptors = descriptors
         self._environment = environment
         self._log = folder / "gateway.log"
@@ -69,7 +98,14 @@ class Stand:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'' if self.tls is None else 's'}://127.0.0.1:{self.port}"
+
+    def _open(self, request: urllib.request.Request | str, seconds: float) -> Any:
+        if isinstance(request, str):
+            request = urllib.request.Request(request)
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        return urllib.request.urlopen(request, timeout=seconds, context=self.tls)
 
     @property
     def running(self) -> bool:
@@ -77,7 +113,7 @@ class Stand:
 
     def start_gateway(self, *, ready: bool = True) -> None:
         """Start it on the stand's port; with `ready`, return once it serves."""
-        command = [sys.executable, "-m", "jetkv_gateway", "serve", "--auth", "off"]
+        command = [sys.executable, "-m", "jetkv_gateway", "serve", *self._auth]
         command += ["--port", str(self.port), "--nats-url", self.nats.url, "--bucket", BUCKET]
         with self._log.open("ab") as log:
             self._gateway = subprocess.Popen(
@@ -102,7 +138,7 @@ class Stand:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/ready", timeout=2):
+            with self._open(f"{self.url}/ready", 2):
                 return True
         except OSError:
             return False
@@ -125,7 +161,7 @@ class Stand:
         """Put one value; its revision."""
         path = f"{BUCKETS}/{bucket}/keys/{key}"
         request = urllib.request.Request(f"{self.url}{path}", data=value, method="PUT")
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with self._open(request, 20) as answer:
             revision: int = json.loads(answer.read())["revision"]
         return revision
 
@@ -133,13 +169,13 @@ class Stand:
         """Make a bucket."""
         document = json.dumps({"name": bucket, **settings}).encode()
         request = urllib.request.Request(f"{self.url}{BUCKETS}", data=document, method="POST")
-        with urllib.request.urlopen(request, timeout=20):
+        with self._open(request, 20):
             pass
 
     def is_well(self) -> bool:
         """Whether it answers now, within five seconds."""
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+            with self._open(f"{self.url}/health", 5):
                 return True
         except OSError:
             return False
@@ -179,7 +215,7 @@ class Stand:
 
     def reconnects(self) -> int:
         """How often the gateway that runs now had to reconnect to NATS."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+        with self._open(f"{self.url}/metrics", 10) as answer:
             text = answer.read().decode()
         for line in text.splitlines():
             if line.startswith("jetkv_nats_reconnects_total "):
@@ -207,13 +243,20 @@ class Stand:
 
 @contextmanager
 def stand(
-    *, descriptors: int | None = None, environment: dict[str, str] | None = None
+    *,
+    descriptors: int | None = None,
+    environment: dict[str, str] | None = None,
+    tls: bool = False,
+    tokens: bool = False,
 ) -> Iterator[Stand]:
     """Run a fresh nats-server and gateway until the block ends; their data is gone then."""
     where = MEMORY if MEMORY.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="jetkv-attacks-", dir=where))
     try:
-        with Stand(folder, descriptors=descriptors, environment=environment or {}) as made:
+        settings = environment or {}
+        with Stand(
+            folder, descriptors=descriptors, environment=settings, tls=tls, tokens=tokens
+        ) as made:
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,12 +16,14 @@ from tests.attacks import answers, comeback
 from tests.attacks.answers import LargeAnswers
 from tests.attacks.attackers import Attacker, Tally
 from tests.attacks.bodies import LARGE, HalfSent
+from tests.attacks.callers import Callers
 from tests.attacks.filters import Globs
 from tests.attacks.frames import FLOODS, Floods
+from tests.attacks.handshakes import KINDS, Handshakes
 from tests.attacks.heads import Heads
 from tests.attacks.idle import Idle
 from tests.attacks.probe import Probe, Seen
-from tests.attacks.stand import KEYS, Stand, stand
+from tests.attacks.stand import GREEDY_RATE, KEYS, Stand, stand
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.long
@@ -42,7 +44,7 @@ def attack(on: Stand, attacker: Attacker, seconds: float = SECONDS) -> tuple[Tal
     """Attack; return what the attacker got, what others saw, and by how much memory grew."""
 
     async def both() -> tuple[Tally, Seen]:
-        probe = Probe(on.port, KEYS)
+        probe = Probe(on.port, KEYS, on.tls is not None, on.token)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(probe.watch(seconds))
             tally = await attacker.attack(seconds)
@@ -154,3 +156,35 @@ def test_watches_that_all_come_back_after_a_restart_are_all_caught_up() -> None:
         tally, seen, _ = attack(attacked, watches, seconds=comeback.CAUGHT_UP_SECONDS)
         assert tally.outcomes["caught up"] == 300
         assert_served(seen)
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[Stand]:
+    """A gateway with a certificate."""
+    with stand(tls=True) as made:
+        made.put("probe", b"v")
+        yield made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_handshakes_take_nothing_from_others(encrypted: Stand, kind: str) -> None:
+    at_once = 1_000 if kind == "silent" else 20
+    tally, seen, grown = attack(
+        encrypted, Handshakes(encrypted.port, 0, 1, kind=kind, at_once=at_once)
+    )
+    assert tally.outcomes.total() > 0
+    assert_served(seen)
+    assert grown < 96 * MEBIBYTE
+
+
+@pytest.mark.parametrize("greedy", [False, True], ids=["wrong tokens", "one over its rate"])
+def test_callers_that_are_refused_take_nothing_from_others(greedy: bool) -> None:
+    with stand(tokens=True, environment={"JETKV_LIMIT_LOOPBACK": "true"}) as guarded:
+        guarded.put("probe", b"v")
+        tally, seen, grown = attack(guarded, Callers(guarded.port, 0, 1, greedy=greedy))
+        assert_served(seen)
+        if greedy:
+            assert tally.outcomes["200"] <= GREEDY_RATE * (SECONDS + 2)
+        else:
+            assert set(tally.outcomes) <= {"401", "429"}
+        assert grown < 48 * MEBIBYTE

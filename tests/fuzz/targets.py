@@ -108,12 +108,26 @@ def bodies(data: bytes) -> None:
         read_batch(data, "b", "id")
 
 
+class _Everyone(dict[bytes, Callable[..., None]]):
+    """A handler for the messages of every subscription."""
+
+    def __init__(self, said: list[object]) -> None:
+        self._said = said
+
+    def get(self, sid: bytes, _default: object = None) -> Callable[..., None]:
+        return lambda *one: self._said.append((sid, *one))
+
+
+def _raise(_subject: bytes, error: BaseException) -> None:
+    raise error
+
+
 def wire(data: bytes) -> None:
     """The stream at once, and byte by byte, says the same."""
 
     def told(pieces: list[bytes]) -> tuple[list[object], bool]:
         said: list[object] = []
-        reader = WireReader(lambda *one: said.append(one), lambda *one: said.append(one))
+        reader = WireReader(_Everyone(said), lambda *one: said.append(one), _raise)
         try:
             for piece in pieces:
                 reader.feed(piece)
