@@ -126,6 +126,19 @@ def test_a_yes_names_a_scope_and_a_no_says_why(scoped: Http) -> None:
     }
 
 
+@pytest.mark.parametrize("bucket", ["*", "b", None])
+def test_metrics_are_of_no_bucket_and_no_key(scoped: Http, bucket: str | None) -> None:
+    question = {"verb": "metrics", "key": "k"} | ({} if bucket is None else {"bucket": bucket})
+    assert can(scoped, "metrics:*", **question).json == {"allowed": True, "scope": "metrics:*"}
+    assert can(scoped, "*:b", **question).json["allowed"] is False
+
+
+def test_a_bucket_is_administered_whatever_the_key(scoped: Http) -> None:
+    question = {"verb": "admin", "bucket": "b", "key": "k"}
+    assert can(scoped, "admin:b", **question).json == {"allowed": True, "scope": "admin:b"}
+    assert can(scoped, "*:b/k", **question).json["allowed"] is False
+
+
 @pytest.mark.parametrize(
     ("question", "rule"),
     [
@@ -136,8 +149,6 @@ def test_a_yes_names_a_scope_and_a_no_says_why(scoped: Http) -> None:
         ({"verb": "read", "bucket": "*"}, "invalid bucket name"),
         ({"verb": "read", "bucket": "b", "key": ""}, "invalid key: empty"),
         ({"verb": "read", "bucket": "b", "key": "a\n"}, "control characters"),
-        ({"verb": "admin", "bucket": "b", "key": "k"}, "admin is not about keys"),
-        ({"verb": "metrics", "bucket": "b"}, "metrics are not about one bucket"),
         ({"verb": "read", "bucket": "b", "token": "x"}, "unknown query parameter 'token'"),
     ],
 )

@@ -46,17 +46,15 @@ def _can(grants: Grants, verb: ScopeVerb, bucket: str | None, key: str | None) -
         InvalidArgument: the question breaks a rule of scopes.
     """
     if key is not None:
-        if verb in (ScopeVerb.ADMIN, ScopeVerb.METRICS):
-            raise InvalidArgument(f"{verb} is not about keys: leave out query parameter 'key'")
         check_text(key, "key")
-    if verb is ScopeVerb.METRICS:
-        if bucket not in (None, "*"):
-            raise InvalidArgument("metrics are not about one bucket", hint="bucket=*")
+    if verb is ScopeVerb.METRICS and bucket in (None, "*"):
         bucket = "*"
     elif bucket is None:
         raise InvalidArgument("query parameter 'bucket' is missing")
     else:
         check_bucket(bucket)
+    if verb in (ScopeVerb.ADMIN, ScopeVerb.METRICS):
+        key = None  # these are about all keys
     scope = grants.scope_for(verb, bucket, key)
     if scope is not None:
         return CanOut(allowed=True, scope=scope.text)
