@@ -1,5 +1,6 @@
 """Tokens and tickets by the SDK."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,3 +99,22 @@ async def test_a_ticket_is_a_text_for_the_url_of_a_watch(
         assert answer.status == 200
         with pytest.raises(InvalidArgumentError):
             await client.kv().create_ticket("/api/v1/kv/buckets/b/keys")
+
+
+async def test_a_watch_whose_token_is_withdrawn_ends_with_an_error(
+    guarded: tuple[Http, str], make: MakeClient
+) -> None:
+    http, root = guarded
+    name = f"watcher-{make.__name__}"
+    async with make(http.url, token=root) as admin:
+        made = await admin.kv().create_token(name, ["read:b"])
+        async with (
+            make(http.url, token=made.token) as client,
+            client.kv().bucket("b").watch() as watch,
+        ):
+            await admin.kv().bucket("b").put("k", "v")
+            assert (await watch.__anext__()).key == "k"
+            await admin.kv().delete_token(name)
+            async with asyncio.timeout(10):
+                with pytest.raises(AuthenticationError):
+                    await watch.__anext__()
