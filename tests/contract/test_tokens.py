@@ -113,7 +113,7 @@ def test_only_a_token_that_may_do_everything_manages_tokens(
     assert {answer.error for answer in answers} == {"permission denied: manage tokens"}
 
 
-def test_a_withdrawn_token_is_refused_at_once_and_elsewhere_within_two_seconds(
+def test_a_withdrawn_token_is_refused_in_every_gateway_within_two_seconds(
     guarded: Guarded,
 ) -> None:
     token = guarded.create("gone", "read:b")
@@ -129,7 +129,7 @@ def test_a_name_can_be_used_again_and_the_old_token_stays_withdrawn(guarded: Gua
     old = guarded.create("again", "read:b")
     guarded.ask("DELETE", f"{TOKENS}/again")
     new = guarded.create("again", "read:b")
-    assert guarded.ask("GET", BUCKETS, token=old).status == 401
+    until(lambda: guarded.ask("GET", BUCKETS, token=old).status == 401, "it is refused", 2)
     assert guarded.ask("GET", BUCKETS, token=new).status == 200
 
 
