@@ -144,15 +144,19 @@ class WireReader:
                 verb = words[0]
                 if verb == b"MSG" or verb == b"HMSG":
                     place = end + 2
-                    if len(words) == 5 and verb == b"MSG":
-                        # What `_message` returns, without a call: every change of a watched bucket
-                        # comes here.
+                    # What `_message` returns, without a call: every change of a watched bucket and
+                    # every acknowledgement comes here.
+                    count = len(words)
+                    if count == 5 and verb == b"MSG":
                         _, subject, sid, reply, text = words
                         header_size, size = 0, _size(text)
-                        if size < 0:
-                            raise _no_message(words)
+                    elif count == 4 and verb == b"MSG":
+                        _, subject, sid, text = words
+                        reply, header_size, size = b"", 0, _size(text)
                     else:
                         sid, subject, reply, header_size, size = _message(words)
+                    if size < 0:
+                        raise _no_message(words)
                 else:
                     line = data[place:end]
                     place = end + 2
