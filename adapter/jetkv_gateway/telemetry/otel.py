@@ -69,19 +69,17 @@ class Exports:
             status = Status(StatusCode.ERROR, span.error or None)
         self._take(
             ReadableSpan(
-                span.name,
-                SpanContext(trace_id, int(span.span_id, 16), False, _SAMPLED, state),
-                parent,
-                self._resource,
-                span.attributes,
-                (),
-                [_link(one) for one in span.links],
-                _KINDS[span.kind],
-                None,
-                status,
-                span.began,
-                span.ended,
-                self._scope,
+                name=span.name,
+                context=SpanContext(trace_id, int(span.span_id, 16), False, _SAMPLED, state),
+                parent=parent,
+                resource=self._resource,
+                attributes=span.attributes,
+                links=[_link(one) for one in span.links],
+                kind=_KINDS[span.kind],
+                status=status,
+                start_time=span.began,
+                end_time=span.ended,
+                instrumentation_scope=self._scope,
             )
         )
 
