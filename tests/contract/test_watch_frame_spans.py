@@ -125,3 +125,17 @@ async def test_a_frame_is_not_recorded_if_its_write_is_not(
             traced = await asyncio.to_thread(http.put, bucket.key("k"), "v", traceparent=PARENT)
             await watcher.take(2)
     assert len(spans.named("watch frame")) == len(frames_of(spans, traced)) == 1
+
+
+async def test_a_value_of_a_snapshot_has_no_span_and_a_change_after_a_bookmark_has_one(
+    nats: LocalNats, bucket: Bucket
+) -> None:
+    with tracing_gateway(nats.url, traces_in_messages=True) as (http, spans):
+        old = await asyncio.to_thread(http.put, bucket.key("old"), "v")
+        async with watching(http, bucket.name, "?snapshot=true") as watcher:
+            await watcher.until(lambda frame: frame["type"] == "kv_snapshot_end")
+        new = await asyncio.to_thread(http.put, bucket.key("new"), "v")
+        async with watching(http, bucket.name, f"?resume_after={old.json['revision']}") as watcher:
+            await watcher.next()
+    assert frames_of(spans, old) == []
+    assert len(frames_of(spans, new)) == 1

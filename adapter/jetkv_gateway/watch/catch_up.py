@@ -14,7 +14,7 @@ since only a gap between revisions shows a loss.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from jetkv_gateway.kv.errors import (
@@ -255,7 +255,11 @@ class CatchUp:
                     present = change.live and change.revision not in expired
                     shown = present or change.revision > absent_through
                     if shown and session.matches(change.key):
-                        session.add_past(change)
+                        past = change
+                        if change.traceparent is not None and change.revision <= absent_through:
+                            # It may have been written long ago, in a trace that is over.
+                            past = replace(change, traceparent=None)
+                        session.add_past(past)
                     tests += session.cost
                     if tests > _TESTS_PER_TURN:
                         tests = 0
