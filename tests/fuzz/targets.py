@@ -205,6 +205,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"HMSG c 9 12 12\r\nNATS/1.0\r\n\r\n\r\n",
         b"-ERR 'Permissions Violation for Publish to \"S\"'\r\n",
         b"MSG a 1 99999999999999999999\r\n",
+        b"HMSG\r\n",
     ),
     "messages": (
         b"NATS/1.0\r\nKV-Operation: DEL\r\n\r\n",

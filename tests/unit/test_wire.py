@@ -330,3 +330,10 @@ def test_a_message_is_sent_as_nats_py_sends_it(
 def test_a_header_is_one_line_whatever_it_holds() -> None:
     block = write_headers({"A": "1\r\nB: 2\n", "C": "3"})
     assert read_headers(block) == {"A": "1  B: 2", "C": "3"}
+
+
+@pytest.mark.parametrize("line", [b"MSG\r\n", b"HMSG\r\n", b"HMSG 5\r\n"])
+def test_a_message_without_a_size_ends_the_connection(line: bytes) -> None:
+    reader, _, _ = _reader()
+    with pytest.raises(ProtocolBroken):
+        reader.feed(line)

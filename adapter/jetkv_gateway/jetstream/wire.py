@@ -223,7 +223,7 @@ def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
     count = len(words)
     size, header_size = _size(words[-1]), 0
     if words[0] == b"HMSG":
-        header_size = _size(words[-2])
+        header_size = _size(words[-2]) if count > 1 else -1
         count -= 1
     if not 0 <= header_size <= size:
         raise _no_message(words)
