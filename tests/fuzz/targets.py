@@ -148,14 +148,32 @@ def messages(data: bytes) -> None:
     read_several(data, stream_line_of("KV_b"))
 
 
+_WITH_ID = b"GET /a HTTP/1.1\r\nHost: a\r\nIdempotency-Key: %b\r\nX-Request-Id: r\r\n\r\n"
+
+
 def heads(data: bytes) -> None:
-    reader = HeadReader()
+    reader, another = HeadReader(), HeadReader()
     try:
         with suppress(GatewayError):
             head = reader.read(data + b"\r\n\r\n")
             assert head.length is None or head.length >= -1
+        # What is kept of the head before changes nothing of what a head is.
+        raw = _WITH_ID % data
+        if raw.find(b"\r\n\r\n") == len(raw) - 4:
+            another.read(_WITH_ID % b"i")
+            fresh = HeadReader()
+            assert _read(another, raw) == _read(fresh, raw)
+            fresh.close()
     finally:
         reader.close()
+        another.close()
+
+
+def _read(reader: HeadReader, raw: bytes) -> object:
+    try:
+        return reader.read(raw)
+    except GatewayError as error:
+        return error.message
 
 
 def proxies(data: bytes) -> None:
