@@ -72,6 +72,15 @@ def test_a_secret_is_read_from_a_file(run, tmp_path: Path) -> None:
         assert run(*login, "--config", str(settings))[0] == 0
 
 
+def test_a_login_in_an_address_of_the_command_line_is_warned_of(finish) -> None:
+    address = "nats://gateway:topsecret@127.0.0.1:1"
+    _, output = finish("serve", "--auth", "off", "--nats-creds", "/none", "--nats-url", address)
+    assert "can read the login in --nats-url" in output
+    assert "topsecret" not in output
+    _, output = finish("serve", "--auth", "off", "--nats-creds", "/none", JETKV_NATS_URL=address)
+    assert "can read the login" not in output
+
+
 def test_a_secret_is_no_flag(run) -> None:
     code, output = run("check", "--nats-password", "p")
     assert code == 2

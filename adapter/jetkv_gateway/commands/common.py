@@ -20,6 +20,10 @@ __all__ = ["EXIT_INPUT", "Config", "fail", "read_settings", "remarks", "start_lo
 _log = logging.getLogger("jetkv")
 
 _EXIT_FAILED = 1
+_SHOWN = (
+    "everybody on this machine can read the login in --nats-url in the list of processes; use the "
+    "variable JETKV_NATS_URL or nats_password_file"
+)
 
 Config = Annotated[
     Path | None,
@@ -36,9 +40,15 @@ def fail(error: object, code: int) -> NoReturn:
 def read_settings(flags: dict[str, Any], config: Path | None) -> Settings:
     """Return the settings, or end the program with the reason why there are none."""
     try:
-        return load(flags, config)
+        settings = load(flags, config)
     except SettingsError as error:
         fail(error, EXIT_INPUT)
+    if "nats_url" in flags and any(
+        server.login.password or server.login.token for server in settings.nats_servers
+    ):
+        # There is no flag for a secret, but an address may contain one.
+        typer.echo(f"warning: {_SHOWN}", err=True)
+    return settings
 
 
 def start_logging(settings: Settings) -> None:
