@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from jetkv.testing import LocalNats
 from tests.support.calls import Calls, counted_gateway
@@ -27,6 +28,9 @@ BOUNDS = {"GET": 70, "PUT": 66, "DELETE": 116}
 
 ACCESS = 2
 """Calls more for a token of three scopes."""
+
+TRACES = 2
+"""Calls more with traces on, if the request is not recorded."""
 
 SCOPES = ("read:other*/x.*", "read,write,delete:work-per-request*/k*", "admin:work-per-request*")
 """The second one covers the keys; the last one lets the test create its bucket."""
@@ -51,6 +55,18 @@ def counted_with_token(
         yield bucket, calls
 
 
+@pytest.fixture(scope="module")
+def counted_with_traces(nats: LocalNats) -> Iterator[tuple[Bucket, Calls]]:
+    calls, exporter = Calls(), InMemorySpanExporter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+        # The other gateways of this process count the same requests already.
+        settings = {"traces": True, "metrics": False, "exporter": exporter}
+        gateway = counted_gateway(nats.url, calls, "work-per-request-3", **settings)
+        with gateway as bucket:
+            yield bucket, calls
+
+
 @pytest.mark.parametrize("method", list(BOUNDS))
 def test_a_request_is_no_more_work_than_it_was(counted: tuple[Bucket, Calls], method: str) -> None:
     assert work(*counted, method) <= BOUNDS[method], counted[1].most(60, REQUESTS)
@@ -62,6 +78,15 @@ def test_a_token_of_three_scopes_is_little_more_work(
 ) -> None:
     most = BOUNDS[method] + ACCESS
     bucket, calls = counted_with_token
+    assert work(bucket, calls, method) <= most, calls.most(60, REQUESTS)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_request_that_is_not_recorded_in_a_trace_is_little_more_work(
+    counted_with_traces: tuple[Bucket, Calls], method: str
+) -> None:
+    most = BOUNDS[method] + TRACES
+    bucket, calls = counted_with_traces
     assert work(bucket, calls, method) <= most, calls.most(60, REQUESTS)
 
 
