@@ -15,27 +15,22 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from jetkv_gateway import __version__
-from jetkv_gateway.auth.authenticator import Authenticator
+from jetkv_gateway.auth.authenticator import Authenticator, Chain
 from jetkv_gateway.callers import Callers, authenticator_for
 from jetkv_gateway.filewatch import FileWatcher
-from jetkv_gateway.http.batch import BatchHandlers
-from jetkv_gateway.http.buckets import BODY_LIMIT, BucketHandlers
-from jetkv_gateway.http.call import Handler
+from jetkv_gateway.http.buckets import BODY_LIMIT
 from jetkv_gateway.http.caller_limits import CallerLimits, RateLimits
 from jetkv_gateway.http.gateway import Gateway
+from jetkv_gateway.http.handler_groups import data_handlers, handlers_of
 from jetkv_gateway.http.health import HealthHandlers
 from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
 from jetkv_gateway.http.identity import IdentityHandlers
-from jetkv_gateway.http.keys import KeyHandlers
-from jetkv_gateway.http.listing import ListingHandlers
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.http.standing import Standing
 from jetkv_gateway.http.token_handlers import BODY_LIMIT as TOKEN_BODY_LIMIT
 from jetkv_gateway.http.token_handlers import TokenHandlers
-from jetkv_gateway.http.watch import WatchHandlers
-from jetkv_gateway.http.watch_many import MergedWatchHandlers
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.client import RETRY_SECONDS
 from jetkv_gateway.jetstream.connection import Connection
@@ -44,6 +39,7 @@ from jetkv_gateway.jetstream.store import open_stores
 from jetkv_gateway.kv.batches import MAX_BODY_BYTES
 from jetkv_gateway.kv.configured import ConfiguredBucket
 from jetkv_gateway.kv.store import Store
+from jetkv_gateway.login_pool import LoginPool, PoolOptions
 from jetkv_gateway.monitoring import Monitoring
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
@@ -188,6 +184,8 @@ def gateway(
         TracingUnavailable: traces are on, and cannot be exported.
     """
     authenticator = authenticator or authenticator_for(settings)
+    pacer = TurnPacer(_WATCHES_A_TURN)
+    pool = _login_pool(settings, authenticator, pacer)
     audit = open_audit_log(settings)
     service = micro_service(settings)
     connection = Connection(settings.nats_options(), service)
@@ -202,6 +200,8 @@ def gateway(
         store,
         connection=connection,
         callers=Callers.of(settings, authenticator, token_store),
+        pool=pool,
+        pacer=pacer,
         files=FileWatcher(
             functools.partial(_look_at_files, authenticator, connection),
             functools.partial(_reload, settings, authenticator, audit),
@@ -223,6 +223,8 @@ def build(
     *,
     connection: Connection,
     callers: Callers,
+    pool: LoginPool | None = None,
+    pacer: TurnPacer,
     files: FileWatcher,
     origins: AllowedOrigins,
     wanted: list[ConfiguredBucket],
@@ -236,6 +238,8 @@ def build(
 
     Args:
         monitoring: listens to the events.
+        pool: the connections of callers with logins of NATS, or None.
+        pacer: paces the start of watches.
         required: buckets without which the gateway is not ready.
         audit: the audit log, or None if it is off.
         rate_limits: of the callers.
@@ -246,7 +250,7 @@ def build(
     readiness = GatewayReadiness(
         connection, store.health, store.buckets, wanted, callers, hub, required
     )
-    pacer = TurnPacer(_WATCHES_A_TURN)
+    required_auth = authenticator.required
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -285,22 +289,19 @@ def build(
             await monitoring.close()
 
     built = Gateway(
-        handlers=_handlers(
-            KeyHandlers(store.entries),
-            ListingHandlers(store.listings, store.pages, store.readings, store.bulk_deletes),
-            BatchHandlers(store.batches, store.entries),
-            BucketHandlers(store.buckets, store.bucket_changes),
-            HealthHandlers(
-                readiness,
-                monitoring.write if monitoring.has_metrics else None,
-                auth_required=authenticator.required,
+        handlers={
+            **data_handlers(store, hub, pacer),
+            **handlers_of(
+                HealthHandlers(
+                    readiness,
+                    monitoring.write if monitoring.has_metrics else None,
+                    auth_required=required_auth,
+                ),
+                ApiHandlers(auth_required=required_auth),
+                IdentityHandlers(),
+                TokenHandlers(ROUTER, callers.admin, callers.tickets, required=required_auth),
             ),
-            ApiHandlers(auth_required=authenticator.required),
-            IdentityHandlers(),
-            TokenHandlers(ROUTER, callers.admin, callers.tickets, required=authenticator.required),
-            WatchHandlers(hub, pacer),
-            MergedWatchHandlers(hub, pacer),
-        ),
+        },
         body_limits={
             "put_entry": functools.partial(getattr, connection, "max_value_bytes"),
             **dict.fromkeys(("create_bucket", "put_bucket", "patch_bucket"), lambda: BODY_LIMIT),
@@ -311,6 +312,7 @@ def build(
         lifespan=lifespan,
         origins=origins,
         authenticator=authenticator,
+        backends=pool.handlers_of if pool is not None else None,
         tickets=callers.tickets,
         limits=CallerLimits(rate_limits),
         standing=standing,
@@ -331,14 +333,23 @@ def _origins(settings: Settings, authenticator: Authenticator) -> AllowedOrigins
     return AllowedOrigins(frozenset(settings.cors_origins), hosts)
 
 
-def _handlers(*groups: object) -> dict[str, Handler]:
-    """Return the handler of each route. It has the route's name."""
-    return {
-        name: getattr(group, name)
-        for group in groups
-        for name in ROUTER.names
-        if hasattr(group, name)
-    }
+def _login_pool(
+    settings: Settings, authenticator: Authenticator, pacer: TurnPacer
+) -> LoginPool | None:
+    """Return the connections of callers with logins of NATS, or None if there are no such."""
+    logins = authenticator.nats if isinstance(authenticator, Chain) else None
+    if logins is None:
+        return None
+    options = PoolOptions(
+        nats=settings.nats_options(),
+        naming=Naming(prefix=settings.bucket_prefix, domain=settings.nats_domain),
+        timeout=settings.request_timeout,
+        watches=settings.watch_limits(),
+        most=settings.max_nats_logins,
+        idle=settings.nats_login_idle_seconds,
+    )
+    logins.pool = LoginPool(options, lambda store, hub: data_handlers(store, hub, pacer))
+    return logins.pool
 
 
 def _look_at_files(authenticator: Authenticator, connection: Connection) -> None:

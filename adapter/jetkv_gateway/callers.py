@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from jetkv_gateway.auth.authenticator import Authenticator, Chain, Link, NoAuth
+from jetkv_gateway.auth.nats_logins import NatsLogins
 from jetkv_gateway.auth.tickets import Tickets
 from jetkv_gateway.auth.token_admin import TokenAdmin
 from jetkv_gateway.auth.token_bucket import TokenBucket
@@ -29,6 +30,9 @@ def authenticator_for(settings: Settings) -> Authenticator:
         links.append(TokenLogins(file))
     if settings.auth is not None and AuthMode.JWT in settings.auth:
         links.append(_jwt_logins(settings))
+    if settings.auth is not None and AuthMode.NATS in settings.auth:
+        # It takes any text that no link before it knows.
+        links.append(NatsLogins())
     return Chain(links) if links else NoAuth()
 
 

@@ -37,24 +37,42 @@ def _base64(data: bytes) -> str:
 
 
 class Operator:
-    """An operator with one account. Its server has no JetStream, which would need another one."""
+    """An operator with one account, and another one for the system where `jetstream` is on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, jetstream: bool = False) -> None:
         operator = _Key(nkeys.PREFIX_BYTE_OPERATOR)
         self._account = _Key(nkeys.PREFIX_BYTE_ACCOUNT)
         limits = dict.fromkeys(
             ("subs", "data", "payload", "imports", "exports", "conn", "leaf"), _UNLIMITED
         )
+        stored = ("mem_storage", "disk_storage", "streams", "consumer")
+        kept = dict.fromkeys(stored, _UNLIMITED) if jetstream else {}
         account = operator.sign(
             self._account.public,
             "A",
-            {"type": "account", "limits": {**limits, "wildcards": True}},
+            {"type": "account", "limits": {**limits, **kept, "wildcards": True}},
         )
         self.config = (
             f"operator: {operator.sign(operator.public, 'O', {'type': 'operator'})}\n"
             f"resolver: MEMORY\nresolver_preload: {{ {self._account.public}: {account} }}\n"
-            "jetstream: disabled\n"
         )
+        if not jetstream:
+            self.config += "jetstream: disabled\n"
+            return
+        system = _Key(nkeys.PREFIX_BYTE_ACCOUNT)
+        signed = operator.sign(
+            system.public, "SYS", {"type": "account", "limits": {**limits, "wildcards": True}}
+        )
+        self.config = self.config.replace(
+            "resolver_preload: {", f"resolver_preload: {{ {system.public}: {signed},"
+        )
+        self.config += f"system_account: {system.public}\n"
+
+    def bearer(self, name: str) -> str:
+        """Return the JWT of a new user, which needs no signature."""
+        user = _Key(nkeys.PREFIX_BYTE_USER)
+        nats = {"type": "user", "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
+        return self._account.sign(user.public, name, {**nats, "bearer_token": True})
 
     def credentials(self, name: str = "gateway") -> str:
         """Return a credentials file for a new user, as `nsc` writes it."""

@@ -121,7 +121,7 @@ def test_a_misspelt_line_of_a_file_is_refused_by_its_name(
         ({"workers": 0}, "workers: Input should be greater than or equal to 1"),
         ({"request_timeout": 0}, "request_timeout: Input should be greater than 0"),
         ({"request_timeout": 61}, "request_timeout: Input should be less than or equal to 60"),
-        ({"auth": "of"}, "auth.0: Input should be 'off', 'tokens' or 'jwt'"),
+        ({"auth": "of"}, "auth.0: Input should be 'off', 'tokens', 'jwt' or 'nats'"),
         ({"log_level": "verbose"}, "log_level: String should match pattern "),
         ({"bucket_prefix": "APP."}, "bucket_prefix: String should match pattern "),
         ({"bucket_prefix": "APP_\n"}, "bucket_prefix: String should match pattern "),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from jetkv_gateway.auth.nats_logins import NatsLogins
 from jetkv_gateway.auth.token_logins import TokenLogins
 from jetkv_gateway.kv.access import ANONYMOUS, Principal
 from jetkv_gateway.kv.errors import Unauthenticated
@@ -147,6 +148,11 @@ class Chain:
     def tokens(self) -> TokenLogins | None:
         """The link that knows tokens; None if there is none."""
         return next((link for link in self._links if isinstance(link, TokenLogins)), None)
+
+    @property
+    def nats(self) -> NatsLogins | None:
+        """The link that knows logins of NATS; None if there is none."""
+        return next((link for link in self._links if isinstance(link, NatsLogins)), None)
 
     @property
     def problem(self) -> str | None:

@@ -91,8 +91,10 @@ class Tickets:
         """Return the callers that a payload may mean. Only the signature tells whether it does."""
         if method == "token" and isinstance(name, str) and self._logins is not None:
             return self._logins.named(name)
-        if method == "jwt" and payload.get("e", 0) > time():
+        if method == "jwt":
             try:
+                if not float(payload["e"]) > time():
+                    return []
                 return [
                     Principal(
                         str(name),

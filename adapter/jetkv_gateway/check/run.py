@@ -34,6 +34,7 @@ __all__ = ["CONNECTION_ERRORS", "check", "connected"]
 CONNECTION_ERRORS = {
     FailureKind.UNREACHABLE: (EXIT_RETRY, "; is NATS running?"),
     FailureKind.UNUSABLE: (EXIT_UNUSABLE, ""),
+    FailureKind.REPLIES_REFUSED: (EXIT_UNUSABLE, ""),
     FailureKind.LOGIN_REFUSED: (EXIT_AUTH, "; check --nats-user, --nats-creds and so on"),
 }
 

@@ -20,6 +20,7 @@ class AuthMode(StrEnum):
     OFF = "off"
     TOKENS = "tokens"
     JWT = "jwt"
+    NATS = "nats"
 
 
 def _check_modes(modes: tuple[AuthMode, ...] | None) -> tuple[AuthMode, ...] | None:
@@ -38,7 +39,10 @@ class AccessSettings(JwtSettings):
         NoDecode,
         BeforeValidator(split_words),
         AfterValidator(_check_modes),
-        About(Panel.ACCESS, "Who may call: everybody (off), or tokens, jwt, or both. Required."),
+        About(
+            Panel.ACCESS,
+            "Who may call: everybody (off), or those with tokens, jwt, nats, or several. Required.",
+        ),
     ] = None
     auth_tokens: Annotated[
         Path | None,
@@ -73,6 +77,17 @@ class AccessSettings(JwtSettings):
                 f"with --auth off, everybody who reaches {host} may read and write all buckets: "
                 "use --auth tokens, or add --insecure if something else protects this address"
             )
+
+    max_nats_logins: Annotated[
+        int,
+        Field(ge=1, le=10_000),
+        About(Panel.ACCESS, "With --auth nats: connections of callers that a worker keeps."),
+    ] = 64
+    nats_login_idle_seconds: Annotated[
+        float,
+        Field(ge=1, le=86400),
+        About(Panel.ACCESS, "Seconds after which such a connection ends if nothing uses it."),
+    ] = 60.0
 
     def check_auth(self) -> None:
         """Check that the operator has decided who may call.

@@ -67,6 +67,8 @@ class Gateway:
         body_limits: the largest body in bytes, for each route that takes a body.
         lifespan: opens the gateway's resources at start and closes them at the end.
         limits: of the callers.
+        backends: returns the handlers on the connection of a caller that presents a login of NATS;
+            None if none can.
         tickets: None if no URL can have one.
         standing: ends long answers; None if credentials never end.
         reload: reads files again. The server calls it on a reload.
@@ -83,6 +85,7 @@ class Gateway:
         lifespan: Lifespan,
         origins: AllowedOrigins,
         authenticator: Authenticator,
+        backends: Callable[[Principal], Mapping[str, Handler]] | None = None,
         tickets: Tickets | None = None,
         limits: CallerLimits,
         standing: Standing | None = None,
@@ -96,6 +99,7 @@ class Gateway:
         self._body_limits = body_limits
         self._origins = origins
         self._authenticator = authenticator
+        self._backends = backends
         self._tickets = tickets
         self._limits = limits
         self._standing = standing
@@ -173,6 +177,8 @@ class Gateway:
         if route.body:
             self._limit_body(call, route)
         call.handler = self._handlers[route.name]
+        if self._backends is not None and call.pending is None:
+            self._choose_backend(call, route)
 
     def _identify(self, call: Call, match: Match | None) -> None:
         """Find out who calls, by a header or by the ticket in a URL.
@@ -192,7 +198,9 @@ class Gateway:
         found = self._authenticator.authenticate(credential)
         if type(found) is Principal:
             call.principal = found
-            if credential is not None and not call.request.is_websocket:
+            # The pool has to see each use of a login of NATS.
+            remember = self._backends is None and not call.request.is_websocket
+            if remember and credential is not None:
                 self._recent.add(credential, found)
         else:
             assert not isinstance(found, Principal), "nobody makes a subclass"
@@ -231,6 +239,18 @@ class Gateway:
         assert match is not None, "as above"
         if route.verb is not None:
             call.require(route.verb, *(call.names if match[0].of_bucket else ()))
+        if self._backends is not None:
+            self._choose_backend(call, route)
+
+    def _choose_backend(self, call: Call, route: Route) -> None:
+        """Let the call run on the caller's own connection to NATS, if it has one.
+
+        Raises:
+            Unavailable: the connection was closed a moment ago.
+        """
+        assert self._backends is not None, "the caller has checked it"
+        if call.principal.method == "nats":
+            call.handler = self._backends(call.principal).get(route.name, call.handler)
 
     def _limit_body(self, call: Call, route: Route) -> None:
         """Refuse a body that is too large, or has no length, before it arrives.
@@ -268,6 +288,8 @@ class Gateway:
         try:
             if call.pending is not None:
                 await self._admit(call, call.pending)
+                handler = call.handler
+                assert handler is not None, "as above"
             await handler(call, *call.names)
         except Unauthenticated as error:
             # I/O has told that the credential is wrong.

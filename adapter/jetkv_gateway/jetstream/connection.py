@@ -43,6 +43,7 @@ _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 0.25
 _STABLE_SECONDS = 1.0
 _FLUSH_SECONDS = 1.0
+_SETTLE_SECONDS = 0.02
 _IDLE_CHECK_SECONDS = 0.05
 _IDLE_CHECKS = 200
 _DEFAULT_MAX_PAYLOAD = 1024 * 1024  # until the first INFO
@@ -78,6 +79,7 @@ class Connection:
             options.servers, certificate_name=options.tls_hostname, secure=options.tls_required
         )
         self._service = service
+        self._quiet = options.of_caller
         self._current: ServerConnection | None = None
         self._mux: Multiplexer | None = None
         self._connected = asyncio.Event()
@@ -119,6 +121,18 @@ class Connection:
             async with deadline(timeout):
                 await self._connected.wait()
         return self._mux is not None
+
+    async def wait_settled(self, timeout: float) -> bool:
+        """Wait for a connection, or until it is certain that there will be none.
+
+        Returns:
+            Whether there is one.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while not self.connected and not self.needs_operator and loop.time() < end:
+            await self.wait_connected(_SETTLE_SECONDS)
+        return self.connected
 
     @property
     def connected(self) -> bool:
@@ -245,7 +259,7 @@ class Connection:
         except ConnectFailed as failed:
             if race.is_set():
                 return None
-            if self._failures.get(server) != failed.failure:
+            if self._failures.get(server) != failed.failure and not self._quiet:
                 _log.warning("cannot reach NATS at %s: %s", server.url, failed.failure.text)
             self._failures[server] = failed.failure
         finally:
@@ -269,8 +283,9 @@ class Connection:
         self._connected.set()
         if self._was_connected and EVENTS.nats_reconnected is not None:
             EVENTS.nats_reconnected()
-        self._was_connected = True
-        _log.info("connected to NATS at %s", server_connection.server.url)
+        self._was_connected = not self._quiet
+        if not self._quiet:
+            _log.info("connected to NATS at %s", server_connection.server.url)
 
     def _learn(self, server_connection: ServerConnection) -> None:
         """Process what a server says about itself and its cluster, at first and later."""
@@ -291,7 +306,8 @@ class Connection:
         try:
             await server_connection.end()
             if server_connection.leaving and not server_connection.ended:
-                _log.info("NATS at %s is about to stop", server_connection.server.url)
+                if not self._quiet:
+                    _log.info("NATS at %s is about to stop", server_connection.server.url)
                 other = await self._move(server_connection)
                 if other is not None:
                     task = asyncio.create_task(self._leave(server_connection), name="nats-leaving")
@@ -300,7 +316,8 @@ class Connection:
                     return other
             if server_connection.server in self._servers:
                 self._failures[server_connection.server] = server_connection.failure
-            _log.warning("connection to NATS lost: %s", server_connection.failure.text)
+            if not self._quiet:
+                _log.warning("connection to NATS lost: %s", server_connection.failure.text)
         finally:
             if self._current is server_connection or self._current is None:
                 await asyncio.shield(server_connection.close())

@@ -13,7 +13,7 @@ import orjson
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.names import BucketNames
-from jetkv_gateway.jetstream.requests import Multiplexer, NotPermitted, RequestFailed
+from jetkv_gateway.jetstream.requests import Multiplexer, RequestFailed
 from jetkv_gateway.kv.errors import GatewayError
 
 __all__ = ["Consumer"]
@@ -103,7 +103,7 @@ class Consumer:
     @property
     def denied(self) -> GatewayError:
         """The error to raise after `on_denied`."""
-        return request_error(NotPermitted(self._any_next + "*"), None)
+        return request_error(self._mux.not_permitted(self._any_next + "*"), None)
 
     async def remove(self, timeout: float) -> None:
         """Remove the consumer.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jetkv_gateway.jetstream.request_errors import LoginNotPermitted
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
     NoResponders,
@@ -21,6 +22,7 @@ from jetkv_gateway.jetstream.requests import (
     RequestTimeout,
     Unreadable,
 )
+from jetkv_gateway.jetstream.subject_meanings import meaning_of
 from jetkv_gateway.kv import errors as kv
 
 __all__ = [
@@ -264,6 +266,11 @@ def request_error(failed: RequestFailed, check: str | None) -> kv.GatewayError:
             return kv.Unavailable(str(failed) or "not connected to NATS")
         case NoResponders():
             return kv.Unavailable("JetStream has no leader for this, or is not enabled")
+        case LoginNotPermitted():
+            return kv.PermissionDenied(
+                f"permission denied: {meaning_of(str(failed))}",
+                hint="NATS does not let this login do it: ask who runs NATS",
+            )
         case NotPermitted():
             return kv.PermissionDenied(
                 f"permission denied: the gateway's NATS user may not publish to {failed}",

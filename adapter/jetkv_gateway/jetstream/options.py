@@ -27,6 +27,7 @@ class NatsOptions:
 
     Attributes:
         servers: addresses, tried in turn. A login in an address counts if no other is given here.
+        jwt: a login that needs no signature (`bearer_token`).
         password_file, token_file: files, read again for each connection; they win over the values
             that they had before.
         credentials, nkey_seed: files, read again for each connection.
@@ -35,12 +36,14 @@ class NatsOptions:
         tls_first: whether TLS starts before the server sends anything.
         tls_required: whether addresses without `tls://` require TLS too.
         inbox_prefix: of the subjects for replies.
+        of_caller: whether the login is that of a caller, one of many, and not the gateway's.
     """
 
     servers: tuple[str, ...]
     user: str | None = None
-    password: str | None = None
-    token: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    jwt: str | None = field(default=None, repr=False)
     password_file: Path | None = None
     token_file: Path | None = None
     credentials: Path | None = None
@@ -51,6 +54,7 @@ class NatsOptions:
     tls_required: bool = False
     inbox_prefix: str = "_INBOX"
     name: str = "jetkv"
+    of_caller: bool = False
 
 
 @dataclass(slots=True)
@@ -108,6 +112,9 @@ class Secrets:
         if self._signing is not None:
             signing = self._signing.get()
             return {**signing, "token": token} if token else signing
+        if options.jwt is not None:
+            jwt = options.jwt.encode()
+            return {"user_jwt_cb": lambda: jwt, "signature_cb": lambda _nonce: b""}
         if token is not None:
             return {"token": token}
         password = options.password if self._password is None else self._password.get()

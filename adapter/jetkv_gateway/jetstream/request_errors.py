@@ -4,6 +4,7 @@ from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = [
     "ConnectionLost",
+    "LoginNotPermitted",
     "NoResponders",
     "NotConnected",
     "NotPermitted",
@@ -47,6 +48,10 @@ class NotPermitted(RequestFailed):
     """The server refused the publish. Not applied."""
 
     kind = "not_permitted"
+
+
+class LoginNotPermitted(NotPermitted):
+    """As above, on the connection of a caller with a login of NATS."""
 
 
 class RequestTimeout(RequestFailed):

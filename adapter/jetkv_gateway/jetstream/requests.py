@@ -39,7 +39,6 @@ __all__ = [
     "MAX_SUBJECT",
     "ConnectionLost",
     "Inbox",
-    "MessageHandler",
     "Multiplexer",
     "NoResponders",
     "NotConnected",
@@ -102,6 +101,8 @@ class Request(Pending[Reply]):
 
 class Multiplexer:
     """Requests on one connection. Create it with `await Multiplexer.open(protocol, prefix)`."""
+
+    not_permitted: type[NotPermitted] = NotPermitted
 
     def __init__(self, protocol: NatsProtocol, prefix: str) -> None:
         self._protocol = protocol
@@ -361,7 +362,7 @@ class Multiplexer:
         if refused.kind == "reply" and refused.subject.encode().startswith(self._inbox):
             request = self._waiters.pop(refused.subject.encode()[self._cut :], None)
             if request is not None:
-                _fail(request, NotPermitted, (request.subject.decode(),))
+                _fail(request, self.not_permitted, (request.subject.decode(),))
         elif refused.kind == "publish":
             on_denied = self._on_denied.get(refused.subject)
             if on_denied is not None:
@@ -391,7 +392,7 @@ class Multiplexer:
                 for request in waiting[subject]:
                     assert request.token is not None, "it was sent"
                     del self._waiters[request.token]
-                    self._fail_soon(request, NotPermitted, text)
+                    self._fail_soon(request, self.not_permitted, text)
 
     def _take(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
         token = subject[self._cut :]

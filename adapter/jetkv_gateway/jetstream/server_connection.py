@@ -18,6 +18,7 @@ from nats import errors as nats_errors
 from jetkv_gateway.jetstream.credentials import SecretError, expecting
 from jetkv_gateway.jetstream.options import Secrets
 from jetkv_gateway.jetstream.protocol import NatsProtocol
+from jetkv_gateway.jetstream.request_errors import LoginNotPermitted
 from jetkv_gateway.jetstream.requests import ConnectionLost, Multiplexer
 from jetkv_gateway.jetstream.servers import Server
 from jetkv_gateway.jetstream.standalone import ConnectedServer
@@ -43,7 +44,10 @@ class FailureKind(IntEnum):
     UNUSABLE = 1
     """The server answers, but the gateway cannot use it as configured."""
 
-    LOGIN_REFUSED = 2
+    REPLIES_REFUSED = 2
+    """The login is right, but it may not receive replies."""
+
+    LOGIN_REFUSED = 3
 
 
 class ConnectFailure(NamedTuple):
@@ -134,6 +138,8 @@ class ServerConnection:
                 # multiplexer is open, which checks the same for replies.
                 link.unsubscribe(link.subscribe(f"{prefix}.probe".encode(), lambda *_: None))
                 mux = await Multiplexer.open(link, prefix)
+                if self._options.of_caller:
+                    mux.not_permitted = LoginNotPermitted
                 self.version = link.version
         except Exception as error:
             failure = self._failure or self._failure_of(error)
@@ -253,7 +259,7 @@ class ServerConnection:
         # Nothing works without replies, so end this connection; the next attempt may be permitted.
         prefix = self._options.inbox_prefix
         self._failure = ConnectFailure(
-            FailureKind.UNUSABLE,
+            FailureKind.REPLIES_REFUSED,
             f"the gateway's NATS user may not subscribe to {prefix}.>: grant it, or set "
             "nats_inbox_prefix to what it may subscribe to",
         )
