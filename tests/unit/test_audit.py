@@ -167,6 +167,20 @@ def test_a_full_disk_is_counted_and_logged_and_stops_nothing(
     assert caplog.text.count("No space left") == 1
 
 
+def test_the_lines_of_a_batch_count_each_where_many_wait(
+    losses: Losses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AuditWriter, "MOST", 10)
+    log = AuditLog(AuditOptions("/dev/full"))
+    batch = tuple(("write", "b", "key", f"k{number}", None) for number in range(8))
+    for _ in range(3):
+        log.audited("request", "app", "token", "10.0.0.1", batch, 200, b"id")
+    report(log)
+    report(log)
+    report(log)
+    assert losses.dropped == [("queue_full", 8), ("queue_full", 8), ("queue_full", 1)]
+
+
 def test_what_waited_for_space_is_written_when_there_is_some(
     file: Path, losses: Losses, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,8 @@ class AuditLog:
             subjects = tuple([one for one in subjects if one[0] not in _READS])
             if not subjects:
                 return
-        self._put((time(), event, name, method, address, subjects, status, request_id))
+        record = (time(), event, name, method, address, subjects, status, request_id)
+        self._put(record, len(subjects))
 
     def _lines(self, record: _Record) -> Iterable[bytes]:
         """Encode a record, as a line for each of its subjects. It runs in the writer's thread."""

@@ -48,13 +48,15 @@ class AuditWriter(Generic[T]):
     """
 
     MOST = 16_384
-    """Records that may wait."""
+    """Lines that may wait. A batch has up to 1,000, each with a key of up to 512 bytes."""
 
     def __init__(self, target: str, encode: Callable[[T], Iterable[bytes]]) -> None:
         self._target = target
         self._encode = encode
         self._most_bytes = _MOST_BYTES_STDOUT if target == _STDOUT else _MOST_BYTES
-        self._queue: deque[T] = deque()
+        self._queue: deque[tuple[T, int]] = deque()
+        # Each is written by one thread only, so the difference is right without a lock.
+        self._taken = self._done = 0
         self._wake = threading.Event()
         self._ended = False
         self._deadline = float("inf")
@@ -70,14 +72,19 @@ class AuditWriter(Generic[T]):
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, record: T) -> None:
-        """Take a record, or drop it if too many wait."""
-        if len(self._queue) >= self.MOST:
-            self._dropped += 1
+    def put(self, record: T, lines: int = 1) -> None:
+        """Take a record, or drop it if too many lines wait.
+
+        Args:
+            lines: that the record has.
+        """
+        if self._queue and self._taken - self._done + lines > self.MOST:
+            self._dropped += lines
             if EVENTS.audit_dropped is not None:
-                EVENTS.audit_dropped("queue_full", 1)
+                EVENTS.audit_dropped("queue_full", lines)
             return
-        self._queue.append(record)
+        self._taken += lines
+        self._queue.append((record, lines))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -113,9 +120,10 @@ class AuditWriter(Generic[T]):
             except Exception:  # noqa: BLE001 - an error must not end the thread
                 _log.exception("the audit log failed")
         if self._queue:
-            _log.error("the audit log lost %d records at the stop", len(self._queue))
+            left = self._taken - self._done
+            _log.error("the audit log lost %d records at the stop", left)
             if EVENTS.audit_dropped is not None:
-                EVENTS.audit_dropped("write_failed", len(self._queue))
+                EVENTS.audit_dropped("write_failed", left)
 
     def _write_all(self) -> None:
         self._follow_rename()
@@ -126,7 +134,7 @@ class AuditWriter(Generic[T]):
             lines: list[bytes] = []
             size = records = 0
             while records < len(self._queue) and size < self._most_bytes:
-                for line in self._encode(self._queue[records]):
+                for line in self._encode(self._queue[records][0]):
                     if lines and size + len(line) > self._most_bytes:
                         if not self._write(lines):
                             return
@@ -137,7 +145,7 @@ class AuditWriter(Generic[T]):
             if not self._write(lines):
                 return
             for _ in range(records):
-                self._queue.popleft()
+                self._done += self._queue.popleft()[1]
 
     def _write(self, lines: list[bytes]) -> bool:
         """Write whole lines, and try again until that works. Return False if the gateway ends."""
