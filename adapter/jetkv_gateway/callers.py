@@ -101,21 +101,27 @@ class Callers:
     def issue(self) -> str | None:
         """Why the gateway cannot tell its callers apart now, in a text that everybody may see.
 
-        If NATS refuses the access to the bucket, and there is a file of tokens, that is a warning
-        only: the gateway works as if there were no bucket.
+        Without tokens, the bucket is for tickets alone. If NATS refuses the access to it, and there
+        is a file of tokens, the gateway works as if there were no bucket. Both are warnings only.
         """
-        bucket = self.bucket
-        if bucket is None or not bucket.stale:
+        bucket, logins = self.bucket, self._logins
+        if bucket is None or not bucket.stale or logins is None:
             return None
-        logins = self.authenticator.tokens if isinstance(self.authenticator, Chain) else None
-        if bucket.refused and logins is not None and logins.file is not None:
+        if bucket.refused and logins.file is not None:
             return None
         return bucket.problem or "the tokens of the bucket have not been read yet"
 
     @property
     def problem(self) -> str | None:
         """Another problem, in a text that everybody may see."""
-        return self.authenticator.problem
+        if self.bucket is None or self._logins is not None:
+            return self.authenticator.problem
+        problems = [one for one in (self.authenticator.problem, self.bucket.problem) if one]
+        return "; ".join(problems) or None
+
+    @property
+    def _logins(self) -> TokenLogins | None:
+        return self.authenticator.tokens if isinstance(self.authenticator, Chain) else None
 
     def start(self) -> None:
         """Follow the tokens and keys until `close`."""

@@ -206,3 +206,16 @@ def test_the_example_is_a_configuration_that_a_server_takes() -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_gateway_that_only_reads_has_tokens_before_there_is_a_key_for_tickets(
+    tmp_path: Path,
+) -> None:
+    with LocalNats(tmp_path / "nats", config=users(**USERS)) as server:
+        token = stored_token(server.url, "caller", "read:b")
+        with gateway_as(server, "reader", auth="tokens") as http:
+            bearer = {"Authorization": f"Bearer {token}"}
+            assert http.get("/api/v1/auth/whoami", **bearer).status == 200
+            body = '{"url":"/api/v1/kv/buckets/b/watch"}'
+            answer = http.request("POST", "/api/v1/auth/tickets", body, **bearer)
+            assert (answer.status, answer.json["code"]) == (503, "unavailable")

@@ -10,6 +10,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -26,7 +27,7 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.token_store import Record, TokenFeed, TokenStore
 
-__all__ = ["TokenBucket"]
+__all__ = ["TokenBucket", "make_ticket_key"]
 
 _log = logging.getLogger("jetkv.auth")
 
@@ -67,6 +68,16 @@ class _State:
             self.ticket_key = value
             return True
         return False
+
+
+async def make_ticket_key(store: TokenStore) -> None:
+    """Create the secret that signs tickets, unless there is one.
+
+    Raises:
+        GatewayError: it cannot be created.
+    """
+    with suppress(KeyExists):
+        await store.create(TICKET_KEY, secrets.token_bytes(_TICKET_KEY_BYTES))
 
 
 class TokenBucket:
@@ -228,9 +239,11 @@ class TokenBucket:
     async def _keep_ticket_key(self) -> None:
         if self._state.ticket_key is None:
             try:
-                await self.store.create(TICKET_KEY, secrets.token_bytes(_TICKET_KEY_BYTES))
-            except KeyExists:
-                return  # another worker was faster, and the feed delivers its key
+                await make_ticket_key(self.store)
+            except GatewayError as error:
+                # A gateway that only reads has tokens all the same. It has tickets once another
+                # one, or `jetkv token create`, has made the key.
+                _log.warning("there are no tickets yet: %s", error.message)
 
     def _note(self, error: GatewayError) -> None:
         self.refused = isinstance(error, _PERMANENT)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from jetkv import Client, JetKVError, TokenInfo
 from jetkv_gateway.auth.token_admin import make_token, store_token
-from jetkv_gateway.auth.token_bucket import TokenBucket
+from jetkv_gateway.auth.token_bucket import TokenBucket, make_ticket_key
 from jetkv_gateway.auth.token_records import LOGIN
 from jetkv_gateway.auth.tokens import Token, check_name
 from jetkv_gateway.check import EXIT_INPUT
@@ -142,6 +142,7 @@ class _Nats:
 
         async def store(bucket: TokenStore) -> None:
             await bucket.ensure()
+            await make_ticket_key(bucket)
             await store_token(bucket, token)
 
         self._run(store)
