@@ -55,6 +55,8 @@ class TokenInfo:
         expired: whether it has expired.
         created_at, expires_at: in UTC; None if it has none.
         requests_per_second: the rate that it allows; None without a rate of its own.
+        max_buckets: buckets that its caller may create; None without a limit.
+        max_stored_bytes: bytes that these may have; None without a limit.
         last_used_at: right to ten minutes; None if it was never used.
     """
 
@@ -65,6 +67,8 @@ class TokenInfo:
     created_at: datetime | None = None
     expires_at: datetime | None = None
     requests_per_second: int | None = None
+    max_buckets: int | None = None
+    max_stored_bytes: int | None = None
     last_used_at: datetime | None = None
 
 

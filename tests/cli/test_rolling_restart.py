@@ -17,7 +17,7 @@ import pytest
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.app import factory, server_options
-from jetkv_gateway.http.auth import NoAuth
+from jetkv_gateway.auth.authenticator import NoAuth
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.cli.conftest import START_SECONDS, Process

@@ -11,7 +11,7 @@ import pytest
 
 from jetkv.testing import LocalNats
 from jetkv_gateway.app import factory, server_options
-from jetkv_gateway.http.auth import NoAuth
+from jetkv_gateway.auth.authenticator import NoAuth
 from jetkv_gateway.serving.processes import _SAME_SIGNAL_SECONDS
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.serving.worker import SILENCE_SECONDS

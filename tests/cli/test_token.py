@@ -42,7 +42,8 @@ def test_the_first_token_is_made_over_nats_and_the_next_ones_by_the_gateway(
 
     code, secret = over(
         "create", "app", "--allow", "read:b", "--allow", "write:b/x.*", "--expires", "90d",
-        "--rate", "100", "--url", http.url, JETKV_TOKEN=root,
+        "--rate", "100", "--max-buckets", "3", "--max-stored-bytes", "1000",
+        "--url", http.url, JETKV_TOKEN=root,
     )  # fmt: skip
     assert code == 0
     for _ in range(8):
@@ -59,6 +60,7 @@ def test_the_first_token_is_made_over_nats_and_the_next_ones_by_the_gateway(
         shown = json.loads(output)
         assert shown["scopes"] == ["read:b", "write:b/x.*"]
         assert (shown["requests_per_second"], shown["expired"]) == (100, False)
+        assert (shown["max_buckets"], shown["max_stored_bytes"]) == (3, 1000)
         code, output = over("list", *place)
         assert [line.split("\t")[0] for line in output.splitlines()] == ["app", "root"]
         assert secret not in output

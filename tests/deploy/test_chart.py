@@ -236,7 +236,6 @@ def test_a_change_of_settings_starts_new_pods_and_one_of_tokens_does_not(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "auth.mode tokens needs"),
         ({**LEAST, "replicas": 3}, "replicas"),
         ({"auth": {"tokens": ["app-1"]}}, "tokens"),
         ({**LEAST, "nats": {"urls": ["nats:4222"]}}, "urls"),

@@ -1,7 +1,7 @@
 """The clock that all connections of a server share."""
 
 from jetkv_gateway.app import factory, server_options
-from jetkv_gateway.http.auth import NoAuth
+from jetkv_gateway.auth.authenticator import NoAuth
 from jetkv_gateway.serving.server import GatewayServer, config_for
 from jetkv_gateway.settings import load
 

@@ -12,6 +12,7 @@ from jetkv_gateway.auth.tokens import new_token, token_line
 from jetkv_gateway.commands.common import EXIT_INPUT, Config, fail, read_settings
 from jetkv_gateway.commands.options import with_settings
 from jetkv_gateway.commands.token_places import (
+    Limits,
     Place,
     PlaceError,
     TokenRow,
@@ -63,6 +64,12 @@ def create(
         str | None, typer.Option(help="Time until it expires, such as 90d, 12h or 30m.")
     ] = None,
     rate: Annotated[int | None, typer.Option(help="Requests per second that it allows.")] = None,
+    max_buckets: Annotated[
+        int | None, typer.Option(help="Buckets that its caller may create.")
+    ] = None,
+    max_stored_bytes: Annotated[
+        int | None, typer.Option(help="Bytes that these buckets may have.")
+    ] = None,
     url: _Url = None,
     token_file: _TokenFile = None,
     config: Config = None,
@@ -76,7 +83,8 @@ def create(
     except ValueError as error:
         fail(error, EXIT_INPUT)
     with _place(flags, config, url, token_file) as place:
-        secret = place.create(name, allow, seconds, rate)
+        limits = Limits(seconds, rate, max_buckets, max_stored_bytes)
+        secret = place.create(name, allow, limits)
     typer.echo(secret)
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import time
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jetkv import Client, JetKVError, TokenInfo
 from jetkv_gateway.auth.token_admin import make_token, store_token
 from jetkv_gateway.auth.token_bucket import TokenBucket, make_ticket_key
 from jetkv_gateway.auth.token_records import LOGIN
-from jetkv_gateway.auth.tokens import Token, check_name
+from jetkv_gateway.auth.tokens import Token, check_name, quota_of
 from jetkv_gateway.check import EXIT_INPUT
 from jetkv_gateway.check.run import CONNECTION_ERRORS, connected
 from jetkv_gateway.jetstream.api import Naming
@@ -26,7 +26,7 @@ from jetkv_gateway.kv.timestamps import rfc3339_second
 from jetkv_gateway.kv.token_store import TokenStore
 from jetkv_gateway.settings import Settings
 
-__all__ = ["Place", "PlaceError", "TokenRow", "place_of", "seconds_of"]
+__all__ = ["Limits", "Place", "PlaceError", "TokenRow", "place_of", "seconds_of"]
 
 T = TypeVar("T")
 
@@ -59,6 +59,8 @@ class TokenRow:
     created_at: str | None
     expires_at: str | None
     requests_per_second: int | None
+    max_buckets: int | None
+    max_stored_bytes: int | None
     last_used_at: str | None
 
     @property
@@ -79,12 +81,25 @@ class TokenRow:
         return {name: value for name, value in found.items() if value is not None}
 
 
+class Limits(NamedTuple):
+    """The limits of a new token. None means no limit.
+
+    Attributes:
+        expires_in: seconds until it expires.
+        rate: requests per second.
+        buckets, stored_bytes: its quota.
+    """
+
+    expires_in: int | None
+    rate: int | None
+    buckets: int | None
+    stored_bytes: int | None
+
+
 class Place(Protocol):
     """Where the tokens are."""
 
-    def create(
-        self, name: str, scopes: Sequence[str], expires_in: int | None, rate: int | None
-    ) -> str:
+    def create(self, name: str, scopes: Sequence[str], limits: "Limits") -> str:
         """Create a token, and return it."""
         ...
 
@@ -135,10 +150,9 @@ class _Nats:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def create(
-        self, name: str, scopes: Sequence[str], expires_in: int | None, rate: int | None
-    ) -> str:
-        secret, token = make_token(name, scopes, expires_in, rate)
+    def create(self, name: str, scopes: Sequence[str], limits: "Limits") -> str:
+        quota = quota_of(limits.buckets, limits.stored_bytes)
+        secret, token = make_token(name, scopes, limits.expires_in, limits.rate, quota)
 
         async def store(bucket: TokenStore) -> None:
             await bucket.ensure()
@@ -199,11 +213,16 @@ class _Gateway:
     def __init__(self, client: Client) -> None:
         self._kv = client.kv()
 
-    def create(
-        self, name: str, scopes: Sequence[str], expires_in: int | None, rate: int | None
-    ) -> str:
-        after = None if expires_in is None else timedelta(seconds=expires_in)
-        made = self._kv.create_token(name, scopes, expires_in=after, requests_per_second=rate)
+    def create(self, name: str, scopes: Sequence[str], limits: "Limits") -> str:
+        seconds = limits.expires_in
+        made = self._kv.create_token(
+            name,
+            scopes,
+            expires_in=None if seconds is None else timedelta(seconds=seconds),
+            requests_per_second=limits.rate,
+            max_buckets=limits.buckets,
+            max_stored_bytes=limits.stored_bytes,
+        )
         return made.token
 
     def tokens(self) -> list[TokenRow]:
@@ -240,6 +259,8 @@ def _row(token: Token, last_used: float | None) -> TokenRow:
         token.created_at,
         None if expires_at is None else rfc3339_second(expires_at),
         token.requests_per_second,
+        None if token.quota is None else token.quota.buckets,
+        None if token.quota is None else token.quota.bytes,
         None if last_used is None else rfc3339_second(last_used),
     )
 
@@ -256,5 +277,7 @@ def _row_of(info: TokenInfo) -> TokenRow:
         text(info.created_at),
         text(info.expires_at),
         info.requests_per_second,
+        info.max_buckets,
+        info.max_stored_bytes,
         text(info.last_used_at),
     )

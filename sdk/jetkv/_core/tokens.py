@@ -36,6 +36,8 @@ def create_token(
     *,
     expires_in: timedelta | None,
     requests_per_second: int | None,
+    max_buckets: int | None,
+    max_stored_bytes: int | None,
 ) -> Request:
     """Return the request that creates a token.
 
@@ -53,8 +55,12 @@ def create_token(
         if seconds != int(seconds):
             raise InvalidArgumentError("expires_in must be whole seconds")
         document["expires_in_seconds"] = int(seconds)
-    if requests_per_second is not None:
-        document["requests_per_second"] = requests_per_second
+    limits = {
+        "requests_per_second": requests_per_second,
+        "max_buckets": max_buckets,
+        "max_stored_bytes": max_stored_bytes,
+    }
+    document |= {name: limit for name, limit in limits.items() if limit is not None}
     return Request(
         "POST",
         _TOKENS,
@@ -115,7 +121,6 @@ def read_ticket(answer: Answer, request: Request) -> str:
 def _token(document: Any) -> TokenInfo:
     if not isinstance(document, dict):
         raise fields.FieldError("a token must be a JSON object")
-    rate = document.get("requests_per_second")
     return TokenInfo(
         fields.string(document, "name"),
         tuple(fields.strings(document, "scopes")),
@@ -123,9 +128,16 @@ def _token(document: Any) -> TokenInfo:
         document.get("expired") is True,
         _time(document, "created_at"),
         expiry_of(document),
-        rate if type(rate) is int else None,
+        _number(document, "requests_per_second"),
+        _number(document, "max_buckets"),
+        _number(document, "max_stored_bytes"),
         _time(document, "last_used_at"),
     )
+
+
+def _number(document: dict[str, Any], name: str) -> int | None:
+    found = document.get(name)
+    return found if type(found) is int else None
 
 
 def _time(document: dict[str, Any], name: str) -> datetime | None:

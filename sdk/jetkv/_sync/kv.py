@@ -219,6 +219,8 @@ class KV(ProcessBound):
         *,
         expires_in: timedelta | None = None,
         requests_per_second: int | None = None,
+        max_buckets: int | None = None,
+        max_stored_bytes: int | None = None,
     ) -> NewToken:
         """Create a token. You need a token with the scope `*:*`.
 
@@ -227,6 +229,8 @@ class KV(ProcessBound):
             allow: scopes, such as `read,write:sessions/user.*`.
             expires_in: whole seconds until it expires; None if it does not.
             requests_per_second: the rate that it allows; None for no rate of its own.
+            max_buckets: buckets that its caller may create; None for no limit.
+            max_stored_bytes: bytes that these may have; None for no limit.
 
         Raises:
             TokenExistsError: the name is in use.
@@ -235,7 +239,12 @@ class KV(ProcessBound):
             OutcomeUnknownError: the token may have been created, but nobody knows it.
         """
         request = create_token(
-            name, allow, expires_in=expires_in, requests_per_second=requests_per_second
+            name,
+            allow,
+            expires_in=expires_in,
+            requests_per_second=requests_per_second,
+            max_buckets=max_buckets,
+            max_stored_bytes=max_stored_bytes,
         )
         return read_new_token(self._endpoint.call(request), request)
 

@@ -48,8 +48,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.auth.existingSecret }}
 {{- else if .Values.auth.tokens -}}
 {{ include "jetkv.fullname" . }}-tokens
-{{- else -}}
-{{- fail "auth.mode tokens needs auth.existingSecret or auth.tokens" }}
 {{- end }}
 {{- end }}
 {{- end }}
