@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from jetkv.cli import key_stream
 from tests.cli.data import Cli
+from tests.support.gateway import running_gateway
 from tests.support.http import Bucket
+from tests.support.scripted import http, scripted
+from tests.support.tokens import new_token, token_line
 
 
 @pytest.mark.parametrize("value", [b"", b"a", b"a\n", bytes(range(256)), b'{"a": 1}\r\n\n'])
@@ -66,6 +70,60 @@ def test_ls_goes_on_over_many_pages(cli: Cli, bucket: Bucket) -> None:
     assert [one["key"] for one in cli("kv", "ls", bucket.name, "-o", "ndjson").objects] == keys
     found = cli("kv", "ls", bucket.name, "--values", "--json").json
     assert [(one["key"], one["value"]) for one in found] == [(key, key) for key in keys]
+
+
+def test_a_stream_has_every_key_in_the_order_of_revisions(cli: Cli, bucket: Bucket) -> None:
+    for key in ("b.2", "b.1", "a"):
+        bucket.put(key, key)
+    assert cli("kv", "ls", bucket.name, "--stream").lines == ["b.2", "b.1", "a"]
+    assert cli("kv", "ls", bucket.name, "b.*", "--stream").lines == ["b.2", "b.1"]
+    found = cli("kv", "ls", bucket.name, "--prefix", "b.", "--stream", "--values", "--json").json
+    assert [(one["key"], one["value"]) for one in found] == [("b.2", "b.2"), ("b.1", "b.1")]
+    assert "size" in cli("kv", "ls", bucket.name, "--stream", "-o", "ndjson").objects[0]
+    assert cli.fails("kv", "ls", "nowhere", "--stream")[0] == 10
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ('{"key":"a"}\n', 13),
+        ('{"key":"a"}\n{"type":"error","message":"NATS is away","code":"unavailable"}\n', 13),
+        ('{"key":"a"}\n{"type":"error","message":"gone","code":"bucket_deleted"}\n', 17),
+        ('{"key":"a"}\n<html>\n', 16),
+    ],
+)
+def test_a_stream_that_is_cut_off_is_not_taken_for_the_whole(lines: str, code: int) -> None:
+    with scripted(http(200, lines, kind="application/x-ndjson")) as server:
+        ended = Cli(server.url).try_("kv", "ls", "b", "--stream")
+    assert (ended.code, ended.lines) == (code, ["a"])
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_a_token_that_sees_a_part_is_told_so(cli: Cli, bucket: Bucket, nats, tmp_path) -> None:
+    for key in ("a.1", "b.1"):
+        bucket.put(key, b"v")
+    token, tokens = new_token(), tmp_path / "tokens"
+    tokens.write_text(token_line("some", token, f"read:{bucket.name}/a.>"))
+    with running_gateway(nats.url, auth="tokens", auth_tokens=tokens) as gateway:
+        cli.environment |= {"JETKV_URL": gateway.url, "JETKV_TOKEN": token}
+        for words in ((), ("--stream",), ("-o", "json"), ("-o", "json", "--stream")):
+            ended = cli("kv", "ls", bucket.name, *words)
+            assert "a.1" in ended.text
+            assert "b.1" not in ended.text
+            assert ended.err.count("may not read all of these keys") == 1
+        assert cli("kv", "ls", bucket.name, "--quiet").err == ""
+
+
+def test_a_list_that_is_too_long_to_sort_comes_by_revision(
+    cli: Cli, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("c", "b", "a"):
+        bucket.put(key, key)
+    assert [one["key"] for one in cli("kv", "ls", bucket.name, "--json").json] == ["a", "b", "c"]
+    monkeypatch.setattr(key_stream, "FEW", 2)
+    ended = cli("kv", "ls", bucket.name, "--json")
+    assert [one["key"] for one in ended.json] == ["c", "b", "a"]
+    assert "order of revisions" in ended.err
 
 
 def test_a_table_has_all_of_a_long_key_when_it_is_piped(cli: Cli, bucket: Bucket) -> None:

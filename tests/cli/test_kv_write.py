@@ -95,6 +95,10 @@ def test_a_ttl_is_kept_and_touched(cli: Cli, bucket: Bucket) -> None:
     assert cli("kv", "touch", bucket.name, "k", "--ttl", "never", "-o", "table").text.endswith(
         "does not expire\n"
     )
+    assert cli.fails("kv", "put", bucket.name, "k", "v", "--ttl", "0")[0] == 2
+    cli("kv", "put", bucket.name, "plain", "v")
+    code, line = cli.fails("kv", "touch", bucket.name, "plain")
+    assert (code, line.endswith("name one with --ttl")) == (15, True)
     code, line = cli.fails("kv", "put", bucket.name, "k", "v", "--ttl", "soon")
     assert (code, "1h30m or 7d, or never" in line) == (2, True)
 
@@ -130,7 +134,13 @@ def test_rm_of_many_counts_first(cli: Cli, bucket: Bucket) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("k", "--prefix", "a"), ("--prefix", "a", "--filter", "b"), ("a", "b", "--revision", "1")],
+    [
+        (),
+        ("--prefix", ""),
+        ("k", "--prefix", "a"),
+        ("--prefix", "a", "--filter", "b"),
+        ("a", "b", "--revision", "1"),
+    ],
 )
 def test_rm_refuses_what_it_could_misunderstand(
     cli: Cli, bucket: Bucket, words: tuple[str, ...]

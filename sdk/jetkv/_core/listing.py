@@ -21,11 +21,11 @@ __all__ = [
     "compact",
     "delete_many",
     "list_page",
-    "next_cursor",
     "read_compacted",
     "read_entry_page",
     "read_key_page",
     "read_meta_page",
+    "stream_lines",
 ]
 
 T = TypeVar("T")
@@ -43,11 +43,8 @@ def list_page(
     limit: int,
     cursor: str | None,
     include: str = "keys",
-    values: str = "base64",
 ) -> Request:
     """Return the request for one page.
-
-    `values` is the form of the values, if they are included.
 
     Raises:
         InvalidArgumentError: both a filter and a prefix were given, one of them is no text, or the
@@ -63,11 +60,32 @@ def list_page(
     if include != "keys":
         query["include"] = include
     if include == "values":
-        query["values"] = values
+        query["values"] = "base64"
     if cursor is not None:
         query["cursor"] = checked_text(cursor, "cursor")
     target = f"{bucket_path(bucket)}/keys?{urlencode(query)}"
     return Request("GET", target, Kind.READ, f"listing of bucket {bucket!r}", large=True)
+
+
+def stream_lines(
+    bucket: str, filter: str | None, prefix: str | None, include: str, values: str = "json"
+) -> Request:
+    """Return the request for a list as JSON lines.
+
+    Raises:
+        InvalidArgumentError: both a filter and a prefix were given, or one of them is no text.
+    """
+    query = {**_selection(filter, prefix), "include": include}
+    if include == "values":
+        query["values"] = values
+    return Request(
+        "GET",
+        f"{bucket_path(bucket)}/keys?{urlencode(query)}",
+        Kind.READ,
+        f"listing of bucket {bucket!r}",
+        {"Accept": "application/x-ndjson"},
+        large=True,
+    )
 
 
 def delete_many(
@@ -132,7 +150,7 @@ def _selection(filter: str | None, prefix: str | None) -> dict[str, str]:
     return {} if filter is None else {"filter": checked_text(filter, "filter")}
 
 
-def next_cursor(document: dict[str, Any]) -> str | None:
+def _next_cursor(document: dict[str, Any]) -> str | None:
     return fields.string(document, "next_cursor") if "next_cursor" in document else None
 
 
@@ -141,7 +159,7 @@ def read_key_page(answer: Answer, request: Request) -> KeyPage:
         answer,
         request,
         lambda document: KeyPage(
-            tuple(fields.strings(document, "keys")), next_cursor(document), is_filtered(answer)
+            tuple(fields.strings(document, "keys")), _next_cursor(document), is_filtered(answer)
         ),
     )
 
@@ -165,7 +183,7 @@ def _read_page(
         request,
         lambda document: (
             [read(item) for item in fields.array(document, "entries")],
-            next_cursor(document),
+            _next_cursor(document),
         ),
     )
 

@@ -90,7 +90,7 @@ def _shared(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="Seconds for each call, retries included. Default: 10.",
+            help="Seconds for each call, retries included. Default: 10, for a list 60.",
             rich_help_panel="Connection",
         ),
     ] = None,

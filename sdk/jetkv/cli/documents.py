@@ -5,20 +5,21 @@ what a value is (docs/http-api.md#values), and what a newer gateway adds is pass
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jetkv import Bucket
 from jetkv._core import listing, requests
+from jetkv._core.access import is_filtered
 from jetkv._core.answers import read_document
 from jetkv._core.fields import array
-from jetkv._core.messages import Request
+from jetkv._core.messages import Answer, Request
 from jetkv._sync.bucket import endpoint_of
 from jetkv.cli.output import Document
 from jetkv.errors import RevisionMismatchError
 
-__all__ = ["Selection", "content_type", "entry", "history", "listed"]
+__all__ = ["Hidden", "Selection", "content_type", "entry", "history"]
 
 T = TypeVar("T")
 
@@ -29,6 +30,28 @@ class Selection:
 
     filter: str | None = None
     prefix: str | None = None
+
+
+class Hidden:
+    """Tells once that a caller may not read all keys of a list.
+
+    Args:
+        tell: is called with the text.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._told = False
+
+    def check(self, answer: Answer) -> None:
+        """Look at an answer with keys."""
+        if is_filtered(answer):
+            self.tell()
+
+    def tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._tell("your token may not read all of these keys; the others are left out")
 
 
 def entry(bucket: Bucket[bytes], key: str, revision: int | None, *, eventual: bool) -> Document:
@@ -50,31 +73,6 @@ def history(bucket: Bucket[bytes], key: str) -> list[Document]:
     return _read(bucket, _as_json(requests.get_history(bucket.name, key)), _entries)
 
 
-def listed(bucket: Bucket[bytes], selection: Selection, *, values: bool) -> Iterator[Document]:
-    """Yield the entries of the keys, sorted, page by page; with `size` in place of values.
-
-    Raises:
-        JetKVError: the errors of `Bucket.entries`.
-    """
-    cursor: str | None = None
-    while True:
-        request = listing.list_page(
-            bucket.name,
-            selection.filter,
-            selection.prefix,
-            limit=listing.MAX_PAGE_OF_VALUES,
-            cursor=cursor,
-            include="values" if values else "meta",
-            values="json",
-        )
-        found, cursor = _read(
-            bucket, request, lambda page: (_entries(page), listing.next_cursor(page))
-        )
-        yield from found
-        if cursor is None:
-            return
-
-
 def content_type(bucket: Bucket[bytes], key: str, revision: int) -> tuple[str | None, bool]:
     """Return the content type of a value or None, and whether the value has a content encoding.
 
@@ -84,9 +82,16 @@ def content_type(bucket: Bucket[bytes], key: str, revision: int) -> tuple[str | 
     """
     found = entry(bucket, key, None, eventual=False)
     exact = not (set(key) & {"*", ">"} or key.endswith((".", ":", "/", "-")))
-    selection = Selection(filter=key) if exact else Selection(prefix=key)
     # The key sorts before all others that begin with it.
-    described = next(listed(bucket, selection, values=False), {})
+    page = listing.list_page(
+        bucket.name,
+        key if exact else None,
+        None if exact else key,
+        limit=1,
+        cursor=None,
+        include="meta",
+    )
+    described = next(iter(_read(bucket, page, _entries)), {})
     if not found["revision"] == described.get("revision") == revision:
         raise RevisionMismatchError(f"{key!r} has changed meanwhile")
     return described.get("content_type"), "content_encoding" in found

@@ -54,6 +54,7 @@ _BY_KIND: Mapping[type[errors.JetKVError], Exit] = {
     errors.PermissionDeniedError: Exit.DENIED,
     errors.NotFoundError: Exit.NOT_FOUND,
     errors.BucketExistsError: Exit.CONFLICT,
+    errors.TokenExistsError: Exit.CONFLICT,
     errors.PreconditionFailedError: Exit.CONFLICT,
     errors.BucketUnsuitableError: Exit.REFUSED,
     errors.ValueTooLargeError: Exit.REFUSED,
@@ -78,12 +79,15 @@ _HINTS: Mapping[type[errors.JetKVError], str] = {
     errors.BucketProtectedError: "`jetkv bucket set NAME --no-protected` allows it",
     errors.WouldLoseDataError: "--allow-data-loss makes the change all the same",
     errors.CursorExpiredError: "the bucket was deleted, or created again, meanwhile: start again",
-    errors.DeadlineExceededError: "try again, or give it more time with --timeout",
+    errors.DeadlineExceededError: "try again, or give it more time with --timeout; `kv ls "
+    "--stream` suits large buckets",
     errors.OutcomeUnknownError: "it may have been applied, or may be applied later: read it again "
     "before you repeat the command",
     errors.UnexpectedAnswerError: "check --url, JETKV_URL or the profile: it must be the address "
     "of a gateway, such as http://localhost:9123",
 }
+_OPTIONS = {"JetKV-TTL-Seconds": "--ttl"}
+"""What the gateway's errors name, and what it is here."""
 _UNREACHABLE = "check --url, JETKV_URL or the profile, and whether the gateway runs"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -109,6 +113,8 @@ def line_of(error: Exception) -> str:
         message = str(error)
         hint = error.hint if isinstance(error, CommandError) else None
     line = f"{message}; {hint}" if hint else message
+    for name, option in _OPTIONS.items():
+        line = line.replace(name, option)
     # An answer may hold anything, and a terminal would obey its control characters.
     return _CONTROL.sub(" ", line).strip()
 

@@ -1,19 +1,27 @@
 """`jetkv kv get`, `ls` and `history`."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
+from jetkv import Bucket
 from jetkv.cli import documents
 from jetkv.cli.command import BucketName, Filter, Key, Prefix, command
+from jetkv.cli.documents import Hidden, Selection
 from jetkv.cli.exits import CommandError, Exit
+from jetkv.cli.key_stream import sorted_if_few, streamed
 from jetkv.cli.output import Column, Document, Format
 from jetkv.cli.session import Session
 from jetkv.cli.values import age, is_safe_on_a_terminal, size
 from jetkv.models import parse_time
 
 __all__ = ["register"]
+
+
+_LIST_SECONDS = 60.0
+"""For the first page of a list, the gateway has to find and sort all keys."""
 
 
 def register(app: typer.Typer) -> None:
@@ -65,16 +73,24 @@ def ls(
     values: Annotated[
         bool, typer.Option("--values", help="With the values, in -o json, ndjson and table.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="As the gateway finds them, by revision and not sorted: for large buckets.",
+        ),
+    ] = False,
 ) -> None:
     """List the keys that have a value, sorted; one a line when piped."""
     if filter is not None and prefix is not None:
         raise CommandError("either a filter or --prefix, not both", Exit.USAGE)
+    session.timeout = _LIST_SECONDS
     opened = session.bucket(bucket)
-    selection = documents.Selection(filter, prefix)
+    selection = Selection(filter, prefix)
+    hidden = documents.Hidden(session.note)
     if session.output.chosen() is Format.VALUE:
-        for page in opened.pages(filter, prefix=prefix, limit=10_000):
-            for key in page.keys:
-                session.output.line(key)
+        for key in _keys(opened, selection, hidden, stream=stream):
+            session.output.line(key)
         return
     columns = [
         Column("KEY", _field("key")),
@@ -86,9 +102,24 @@ def ls(
     ]
     if values:
         columns[2:4] = [Column("VALUE", _text_of)]
-    session.output.many(
-        documents.listed(opened, selection, values=values), columns, lambda one: str(one["key"])
-    )
+    include = "values" if values else "meta"
+    found = streamed(opened, selection, hidden, include=include)
+    if not stream:
+        found = sorted_if_few(found, session.note)
+    session.output.many(found, columns, lambda one: str(one["key"]))
+
+
+def _keys(
+    bucket: Bucket[bytes], selection: Selection, hidden: Hidden, *, stream: bool
+) -> Iterator[str]:
+    if stream:
+        for document in streamed(bucket, selection, hidden, include="keys"):
+            yield str(document["key"])
+        return
+    for page in bucket.pages(selection.filter, prefix=selection.prefix, limit=10_000):
+        if page.filtered:
+            hidden.tell()
+        yield from page.keys
 
 
 def history(session: Session, bucket: BucketName, key: Key) -> None:

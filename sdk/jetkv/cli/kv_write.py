@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -178,9 +179,12 @@ def parsed_ttl(text: str | None) -> TTL | None:
         CommandError: it is none.
     """
     try:
-        return None if text is None else values.ttl(text)
+        found = None if text is None else values.ttl(text)
     except ValueError as error:
         raise CommandError(f"--ttl: {error}, or never", Exit.USAGE) from error
+    if found == timedelta():
+        raise CommandError("--ttl must be 1s or more, or never", Exit.USAGE)
+    return found
 
 
 def _value(
@@ -244,6 +248,10 @@ def _delete(
     purging: bool,
 ) -> None:
     many = [one for one in (selection.filter, selection.prefix) if one is not None]
+    if "" in many:
+        raise CommandError(
+            "an empty --prefix or --filter", Exit.USAGE, hint="--filter '>' is every key"
+        )
     if bool(keys) == bool(many) or len(many) > 1:
         raise CommandError("name keys, or give one of --prefix and --filter", Exit.USAGE)
     if revision is not None and len(keys) != 1:

@@ -80,7 +80,10 @@ class Output:
         """Print documents as they come."""
         match self.chosen(piped):
             case Format.TABLE:
-                self._tables(iter(documents), columns)
+                if self.on_terminal:
+                    self._tables(documents, columns)
+                else:
+                    self._columns(documents, columns)
             case Format.JSON:
                 self._array(documents)
             case Format.NDJSON:
@@ -168,6 +171,21 @@ class Output:
                 table.add_row(*(Text(shown(column.show(document))) for column in columns))
             self._print(table)
             first = False
+
+    def _columns(self, documents: Iterable[Document], columns: Sequence[Column]) -> None:
+        """Print rows for a pipe: as `_tables`, but a hundred times faster and never cut."""
+        rest, widths = iter(documents), [len(column.header) for column in columns]
+        rows = [[column.header for column in columns]]
+        while chunk := list(islice(rest, _ROWS)):
+            rows += [[shown(column.show(one)) for column in columns] for one in chunk]
+            widths = [max(widths[i], *(len(row[i]) for row in rows)) for i in range(len(columns))]
+            for row in rows:
+                cells = (
+                    text.rjust(width) if column.right else text.ljust(width)
+                    for column, text, width in zip(columns, row, widths, strict=True)
+                )
+                self.line("  ".join(cells).rstrip())
+            rows = []
 
     def _print(self, table: Any) -> None:
         from rich.console import Console

@@ -43,14 +43,14 @@ class Connection:
     Attributes:
         url: its address.
         token: the token to send, or None.
-        timeout: seconds for one call.
+        timeout: seconds for one call; None for the default of the command.
         ssl_context: for https with an own certificate authority, or None.
         profile: the name of the profile that it comes from, or None.
     """
 
     url: str
     token: str | None = field(default=None, repr=False)
-    timeout: float = 10.0
+    timeout: float | None = None
     ssl_context: ssl.SSLContext | None = None
     profile: str | None = None
 
@@ -97,7 +97,7 @@ def connection(
     return Connection(
         address,
         token,
-        timeout=timeout if timeout is not None else float(chosen.get("timeout", 10.0)),
+        timeout=timeout if timeout is not None else chosen.get("timeout"),
         ssl_context=_trusting(chosen["ca_file"]) if "ca_file" in chosen else None,
         profile=name if chosen else None,
     )

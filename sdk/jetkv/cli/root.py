@@ -15,7 +15,7 @@ from jetkv.cli import completion_scripts
 __all__ = ["app", "command"]
 
 
-GROUPS = {"bucket": "jetkv.cli.bucket", "kv": "jetkv.cli.kv"}
+GROUPS = {"kv": "jetkv.cli.kv", "bucket": "jetkv.cli.bucket"}
 """The module of each group, whose `app` has the commands. It is imported when its group is asked
 for: `jetkv serve` needs no client."""
 
@@ -36,7 +36,7 @@ class _Root(TyperGroup):
         for name in GROUPS:
             self._import(name)
         self._load()
-        return super().list_commands(ctx)
+        return [*GROUPS, *(name for name in super().list_commands(ctx) if name not in GROUPS)]
 
     def _import(self, name: str) -> None:
         if name not in self.commands:

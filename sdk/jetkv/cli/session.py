@@ -28,11 +28,13 @@ class Session:
     Attributes:
         connect: returns how to reach the gateway; it is called when the command needs it.
         output: prints the results.
+        timeout: seconds for one call, unless a flag or the profile says something else.
         writing: what may have been applied if the command is interrupted now, or "".
     """
 
     connect: Callable[[], Connection]
     output: Output
+    timeout: float = 10.0
     writing: str = ""
     _client: Client | None = field(default=None, repr=False)
 
@@ -49,7 +51,7 @@ class Session:
             self._client = Client(
                 found.url,
                 token=found.token,
-                timeout=found.timeout,
+                timeout=self.timeout if found.timeout is None else found.timeout,
                 ssl_context=found.ssl_context,
             )
         return self._client
