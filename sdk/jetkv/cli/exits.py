@@ -55,6 +55,7 @@ _BY_KIND: Mapping[type[errors.JetKVError], Exit] = {
     errors.NotFoundError: Exit.NOT_FOUND,
     errors.BucketExistsError: Exit.CONFLICT,
     errors.TokenExistsError: Exit.CONFLICT,
+    errors.TokenKeptError: Exit.REFUSED,
     errors.PreconditionFailedError: Exit.CONFLICT,
     errors.BucketUnsuitableError: Exit.REFUSED,
     errors.ValueTooLargeError: Exit.REFUSED,
