@@ -1,5 +1,6 @@
 """What one caller may do in a second, and what refused credentials cost it."""
 
+import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,6 +139,13 @@ def test_one_token_has_a_limited_number_of_watches(nats: LocalNats, tokens: Path
 # --- refused credentials
 
 
+def slowed(http: Http) -> float:
+    """How many answers to wrong credentials a gateway has delayed."""
+    name = 'jetkv_failed_logins_total{slowed="true"} '
+    lines = http.get("/metrics", Authorization=f"Bearer {ROOT}").body.decode().splitlines()
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
 @pytest.fixture
 def guarded(nats: LocalNats, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Http]:
     """A gateway that delays from the second refused credential on."""
@@ -156,9 +164,7 @@ def guess(http: Http) -> Answer:
 def test_wrong_credentials_are_answered_later_and_counted(guarded: Http) -> None:
     answers = [guess(guarded) for _ in range(2)]
     assert [answer.status for answer in answers] == [401, 401]
-    root = Http(guarded.host, guarded.port, Authorization=f"Bearer {ROOT}")
-    lines = root.get("/metrics").body.decode()
-    assert 'jetkv_failed_logins_total{slowed="true"} 1' in lines
+    assert slowed(guarded) == 1
 
 
 def test_a_right_credential_from_the_same_address_is_not_delayed(guarded: Http) -> None:
@@ -188,3 +194,24 @@ def test_more_wrong_credentials_at_a_time_than_are_delayed_are_refused(
         statuses = [one.status for one in pool.map(lambda _: guess(guarded), range(8))]
     assert 429 in statuses
     assert 401 in statuses
+
+
+def test_logins_that_nats_refuses_are_answered_later_too(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetkv_gateway.http.failed_logins._FREE", 1)
+    config = "authorization { users: [{ user: gateway, password: p }] }"
+    settings = {
+        "auth": "tokens,nats",
+        "auth_tokens": tokens,
+        "nats_user": "gateway",
+        "nats_password": "p",
+    }
+    with (
+        LocalNats(tmp_path, config=config) as server,
+        running_gateway(server.url, limit_loopback=True, **settings) as http,
+    ):
+        wrong = base64.b64encode(b"gateway:wrong").decode()
+        answers = [http.get(BUCKETS, Authorization=f"Basic {wrong}") for _ in range(2)]
+        assert [answer.status for answer in answers] == [401, 401]
+        assert slowed(http) == 1
