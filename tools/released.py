@@ -19,7 +19,7 @@ import jetkv
 import jetkv.recipes
 import jetkv.testing
 from jetkv_gateway import __version__
-from jetkv_gateway.http.metrics import METRICS
+from jetkv_gateway.http.metrics import MetricsOptions, metrics_for
 from jetkv_gateway.http.openapi import openapi_document
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.settings import Settings
@@ -46,7 +46,7 @@ def public_names() -> dict[str, list[str]]:
 
 
 def _metrics() -> str:
-    return METRICS.write()[0].decode()
+    return metrics_for(MetricsOptions()).write()[0].decode()
 
 
 def _below(error: type[GatewayError]) -> Iterator[type[GatewayError]]:
