@@ -160,8 +160,11 @@ class Call:
         self.on_end: RequestEvent | None = None
         began = EVENTS.request_began
         if began is not None:
-            lines, self.on_end = began(headers)
+            continued = EVENTS.request_continued if b"traceparent" in headers else None
+            lines, start = began() if continued is None else continued(headers)
             self.lines = b"x-request-id: %b\r\n%b" % (request_id, lines)
+            if start is not None:
+                self.on_end = start()
         else:
             self.lines = b"x-request-id: %b\r\n" % request_id
             if b"traceparent" in headers:

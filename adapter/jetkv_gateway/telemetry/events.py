@@ -17,21 +17,23 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-__all__ = ["EVENTS", "Events", "NatsCallEvent", "RequestEvent"]
+__all__ = ["EVENTS", "Events", "NatsCallEvent", "RequestEvent", "StartOfRequest"]
 
-_ASKS = ("request_began", "nats_call_began", "write_context")
+_ASKS = ("request_began", "request_continued", "nats_call_began", "write_context")
 
 RequestEvent = Callable[[str, str | None, int, float, bytes, str | None, tuple[str, ...]], None]
 NatsCallEvent = Callable[[str, float, str | None], None]
+StartOfRequest = Callable[[], RequestEvent | None]
 
 
 class Events:
     """The events, each with the arguments that its listeners get.
 
     Attributes:
-        request_began: asks for header lines of the answer, and for what is called with the
-            arguments of `request_ended` at the end, or None: the headers of the request. It comes
-            in the context that the whole request runs in.
+        request_began: asks for header lines of the answer, and for a function or None. It is called
+            at once, in the context that the whole request runs in, and returns what is called with
+            the arguments of `request_ended` at the end, or None.
+        request_continued: the same for a request with a `traceparent`: its headers.
         request_ended: an HTTP request was answered: method, route's template or None, status,
             seconds since its head was complete, request id, the reason of an error or None, and
             the names in its path, such as bucket and key. A watch ends here when its answer
@@ -87,6 +89,7 @@ class Events:
         "nats_reconnected",
         "outcome_unknown",
         "request_began",
+        "request_continued",
         "request_ended",
         "request_failed",
         "request_refused",
@@ -98,7 +101,8 @@ class Events:
         "write_context",
     )
 
-    request_began: Callable[[Mapping[bytes, bytes]], tuple[bytes, RequestEvent | None]] | None
+    request_began: Callable[[], tuple[bytes, StartOfRequest | None]] | None
+    request_continued: Callable[[Mapping[bytes, bytes]], tuple[bytes, StartOfRequest | None]] | None
     request_ended: RequestEvent | None
     request_failed: RequestEvent | None
     request_refused: Callable[[str], None] | None

@@ -44,17 +44,18 @@ class TraceContext:
         traceparent: names the span.
         parent: the caller's span, or None.
         trace_state: the caller's `tracestate`, as sent.
-        ended: whether the request has its answer. What goes on after that is no part of the span.
+        ended_at: when the request had its answer, in nanoseconds since 1970, or 0. What begins
+            after that is no part of the span.
         notes: attributes that events have added to the span, or None.
     """
 
-    __slots__ = ("ended", "notes", "parent", "trace_state", "traceparent")
+    __slots__ = ("ended_at", "notes", "parent", "trace_state", "traceparent")
 
     def __init__(self, traceparent: bytes, parent: Parent | None, trace_state: bytes) -> None:
         self.traceparent = traceparent
         self.parent = parent
         self.trace_state = trace_state
-        self.ended = False
+        self.ended_at = 0
         self.notes: dict[str, str | int] | None = None
 
     @property

@@ -10,12 +10,14 @@ request.
 
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from os import urandom
 from typing import Protocol
 
-from jetkv_gateway.telemetry.events import NatsCallEvent, RequestEvent
+from jetkv_gateway.telemetry.events import NatsCallEvent, RequestEvent, StartOfRequest
 from jetkv_gateway.telemetry.sampling import Sampling
 from jetkv_gateway.telemetry.trace_context import (
     CURRENT,
@@ -29,7 +31,9 @@ __all__ = ["Recorded", "Recorder", "SpanData", "TraceListener", "TraceMessages"]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SERVER_ERROR = 500
 _MADE = 64
-_IN_LINE = slice(len("traceparent: "), -len("\r\n"))
+
+_ON_NATS_CALL: ContextVar[NatsCallEvent | None] = ContextVar("jetkv_nats_call", default=None)
+"""Ends the span of a request to NATS, None if the present request is not recorded."""
 
 
 @dataclass(slots=True)
@@ -90,48 +94,49 @@ class TraceListener:
         self._bound = sampling.bound_digits
         self._on_recorded = on_recorded
         self._in_messages = in_messages
-        # Made in advance: one with its sampling at a time would take three times as long.
-        self._made: list[bytes | tuple[bytes, None]] = []
         self._span_ids: list[bytes] = []
+        # Both are called for each request, so they are functions in C: to hand out what was made in
+        # advance, and to look up what `_start` has set.
+        self.request_began = chain.from_iterable(iter(self._make, [])).__next__
+        self.nats_call_began = _ON_NATS_CALL.get
 
-    def request_began(self, headers: Mapping[bytes, bytes]) -> tuple[bytes, RequestEvent | None]:
-        parent = None
-        if b"traceparent" in headers:
-            parent = read_traceparent(headers[b"traceparent"])
+    def request_continued(
+        self, headers: Mapping[bytes, bytes]
+    ) -> tuple[bytes, StartOfRequest | None]:
+        parent = read_traceparent(headers[b"traceparent"])
         if parent is None:
-            made = self._made
-            if not made:
-                self._make()
-            one = made.pop()
-            if isinstance(one, bytes):
-                context = TraceContext(one[_IN_LINE], None, b"")
-                CURRENT.set(context)
-                return one, partial(self._end_request, context)
-            if self._in_messages:
-                CURRENT.set(one[0][_IN_LINE])
-            return one
+            return self.request_began()
         trace_id, _, sampled = parent
         recorded = self._records(int(trace_id[16:], 16), sampled)
         traceparent = b"00-%b-%b-0%d" % (trace_id, self._new_span_id(), recorded)
         lines = b"traceparent: %b\r\n" % traceparent
         if recorded:
-            context = TraceContext(traceparent, parent, headers.get(b"tracestate", b""))
-            CURRENT.set(context)
-            return lines, partial(self._end_request, context)
-        if self._in_messages:
-            CURRENT.set(traceparent)
-        return lines, None
+            state = headers.get(b"tracestate", b"")
+            return lines, partial(self._start, traceparent, parent, state)
+        return lines, partial(_keep, traceparent) if self._in_messages else None
 
-    def _make(self) -> None:
-        """Make the lines of the next requests without a parent, bytes for those to record."""
-        bound = self._bound
-        ids = zip(_random_ids(16), _random_ids(8), strict=True)
-        self._made += [
-            (b"traceparent: 00-%b-%b-00\r\n" % one, None)
-            if one[0][16:] >= bound
-            else b"traceparent: 00-%b-%b-01\r\n" % one
-            for one in ids
-        ]
+    def _make(self) -> list[tuple[bytes, StartOfRequest | None]]:
+        """Make what the next requests without a parent get."""
+        bound, kept = self._bound, self._in_messages
+        made: list[tuple[bytes, StartOfRequest | None]] = []
+        for ids in zip(_random_ids(16), _random_ids(8), strict=True):
+            if ids[0][16:] < bound:
+                traceparent = b"00-%b-%b-01" % ids
+                start: StartOfRequest = partial(self._start, traceparent, None, b"")
+                made.append((b"traceparent: %b\r\n" % traceparent, start))
+            elif kept:
+                traceparent = b"00-%b-%b-00" % ids
+                made.append((b"traceparent: %b\r\n" % traceparent, partial(_keep, traceparent)))
+            else:
+                made.append((b"traceparent: 00-%b-%b-00\r\n" % ids, None))
+        return made
+
+    def _start(self, traceparent: bytes, parent: Parent | None, state: bytes) -> RequestEvent:
+        """Begin a span, in the context of its request. Return what ends it."""
+        context = TraceContext(traceparent, parent, state)
+        CURRENT.set(context)
+        _ON_NATS_CALL.set(partial(self._end_nats_call, context))
+        return partial(self._end_request, context)
 
     def _new_span_id(self) -> bytes:
         if not self._span_ids:
@@ -149,8 +154,7 @@ class TraceListener:
         reason: str | None,
         _names: tuple[str, ...],
     ) -> None:
-        context.ended = True
-        now = time.time_ns()
+        now = context.ended_at = time.time_ns()
         attributes: dict[str, str | int] = {
             "http.request.method": method if method in _METHODS else "_OTHER",
             "http.response.status_code": status,
@@ -185,16 +189,13 @@ class TraceListener:
         if self._on_recorded is not None:
             self._on_recorded(method, route, seconds, context)
 
-    def nats_call_began(self) -> NatsCallEvent | None:
-        context = CURRENT.get()
-        if not isinstance(context, TraceContext) or context.ended:
-            return None
-        return partial(self._end_nats_call, context)
-
     def _end_nats_call(
         self, context: TraceContext, operation: str, seconds: float, failure: str | None
     ) -> None:
         now = time.time_ns()
+        began = now - int(seconds * 1e9)
+        if context.ended_at and began > context.ended_at:
+            return  # a task that the request has left behind, such as a feed
         attributes: dict[str, str | int] = {
             "messaging.system": "nats",
             "messaging.operation.name": operation,
@@ -209,7 +210,7 @@ class TraceListener:
                 self._new_span_id(),
                 context.span_id,
                 False,
-                now - int(seconds * 1e9),
+                began,
                 now,
                 attributes,
                 failure,
@@ -257,6 +258,11 @@ class TraceListener:
             context.notes = {**(context.notes or {}), name: value}
 
 
+def _keep(traceparent: bytes) -> None:
+    """Keep the `traceparent` of a request that is not recorded, for its messages."""
+    CURRENT.set(traceparent)
+
+
 def _random_ids(size: int) -> list[bytes]:
     """Return ids of so many bytes, in hexadecimal digits."""
     return urandom(size * _MADE).hex("-", size).encode().split(b"-")
@@ -268,5 +274,5 @@ class TraceMessages:
     def write_context(self) -> bytes | None:
         context = CURRENT.get()
         if isinstance(context, TraceContext):
-            return None if context.ended else context.traceparent
+            return None if context.ended_at else context.traceparent
         return context
