@@ -4,13 +4,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from jetkv_gateway.jetstream.api import EXPECTED_REVISION, MESSAGE_ID, REQUEST, message_headers
-from jetkv_gateway.jetstream.decisions import KeyState, Outcome
-from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES
-from jetkv_gateway.kv.errors import IdempotencyConflict
+from jetkv_gateway.jetstream.decisions import (
+    Decision,
+    KeyState,
+    Outcome,
+    Step,
+    WriteState,
+    after_answer,
+    after_no_answer,
+)
+from jetkv_gateway.jetstream.errors import IN_PROCESS, MISMATCHES, api_error
+from jetkv_gateway.kv.errors import GatewayError, IdempotencyConflict, OutcomeUnknown
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import Entry
 
-__all__ = ["LastMessage", "key_state_of", "parse_reply"]
+__all__ = ["LastMessage", "judge", "key_state_of", "parse_reply"]
 
 
 @dataclass(slots=True)
@@ -65,3 +73,20 @@ def key_state_of(last: LastMessage | None, identity: Idempotency | None) -> KeyS
         return KeyState()
     is_this_write = identity is not None and last.made_by(identity)
     return KeyState(last.entry.revision, last.entry.live, is_this_write)
+
+
+def judge(
+    state: WriteState, answer: dict[str, Any] | GatewayError
+) -> tuple[Outcome, Decision, GatewayError | None]:
+    """Return the outcome of a try, the decision, and the error of a refusal.
+
+    Args:
+        answer: the answer, or the error if there is none.
+    """
+    if isinstance(answer, GatewayError):
+        sent = isinstance(answer, OutcomeUnknown)
+        return Outcome.REFUSED, after_no_answer(state, sent=sent), answer
+    outcome, revision = parse_reply(answer)
+    decision = after_answer(state, outcome, revision)
+    failure = api_error(answer["error"]) if decision.step is Step.REFUSE else None
+    return outcome, decision, failure

@@ -20,16 +20,12 @@ with "duplicate". See also docs/nats.md.
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from jetkv_gateway.jetstream.api import (
-    CONTENT_ENCODING,
-    CONTENT_TYPE,
     EXPECTED_REVISION,
     EXPECTED_STREAM,
     MESSAGE_ID,
-    OPERATION,
     REQUEST,
     ROLLUP,
     TTL,
@@ -47,8 +43,6 @@ from jetkv_gateway.jetstream.decisions import (
     OutOfTime,
     Step,
     WriteState,
-    after_answer,
-    after_no_answer,
     after_probe,
     after_read,
 )
@@ -56,8 +50,9 @@ from jetkv_gateway.jetstream.errors import MISMATCHES, api_error
 from jetkv_gateway.jetstream.headers import with_line, write_headers
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.replica_versions import can_probe
-from jetkv_gateway.jetstream.write_replies import LastMessage, key_state_of, parse_reply
-from jetkv_gateway.kv.commands import Delete, Put, Touch, Write
+from jetkv_gateway.jetstream.write_replies import LastMessage, judge, key_state_of, parse_reply
+from jetkv_gateway.jetstream.written_headers import headers_of, with_first_id
+from jetkv_gateway.kv.commands import Touch, Write
 from jetkv_gateway.kv.errors import (
     GatewayError,
     IdempotencyConflict,
@@ -71,7 +66,6 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import MAX_REVISION, MUST_NOT_EXIST, Operation
-from jetkv_gateway.kv.ttl import written_ttl
 
 __all__ = ["Writes"]
 
@@ -107,37 +101,6 @@ class _Publish:
         return with_line(headers, EXPECTED_REVISION, str(state.sent))
 
 
-def _headers_of(names: BucketNames, command: Write) -> bytes:
-    """Return the headers that are the same for many writes; see `_shared_headers`."""
-    operation = None
-    if isinstance(command, Delete):
-        operation = "PURGE" if command.purge else "DEL"
-    block = _shared_headers(names.stream, command.content_type, command.content_encoding, operation)
-    if isinstance(command, Put):
-        if command.ttl is not None:
-            block = with_line(block, TTL, written_ttl(command.ttl))
-        if command.rolls_up:
-            block = with_line(block, ROLLUP, "sub")
-    return block
-
-
-@lru_cache(maxsize=4096)
-def _shared_headers(
-    stream: str, content_type: str | None, content_encoding: str | None, operation: str | None
-) -> bytes:
-    """Return the headers that many writes have in common; most writes have no others."""
-    headers = {EXPECTED_STREAM: stream}
-    if content_type is not None:
-        headers[CONTENT_TYPE] = content_type
-    if content_encoding is not None:
-        headers[CONTENT_ENCODING] = content_encoding
-    if operation is not None:
-        headers[OPERATION] = operation
-    if operation == "PURGE":
-        headers[ROLLUP] = "sub"
-    return write_headers(headers)
-
-
 class Writes:
     """Writes to the buckets of one account."""
 
@@ -155,15 +118,13 @@ class Writes:
             GatewayError: nothing was applied.
         """
         names = names_of(self._js.naming, command.bucket)
-        headers, identity = _headers_of(names, command), command.identity
-        if identity is not None:
-            headers = with_line(headers, REQUEST, identity.content)
+        headers, identity = headers_of(names, command), command.identity
         first: dict[str, Any] | GatewayError | None = None
         if command.expected is None:
             # Nearly every write ends here, without a state. The loop below goes on from its answer.
             tried, wait = headers, None
             if identity is not None:
-                tried = with_line(headers, MESSAGE_ID, _message_id(identity, 0))
+                tried = with_first_id(headers, identity)
                 wait = self._js.try_timeout(window)
             subject, value = names.publish_prefix + command.tokens, command.value
             try:
@@ -181,10 +142,12 @@ class Writes:
                 if identity is None:
                     raise await self._explained(command, api_error(first["error"]), window)
         write = _Publish(names, command, limits)
+        if identity is not None:
+            headers = with_line(headers, REQUEST, identity.content)
         decision = Decision(Step.SEND, WriteState.of(command.expected, has_id=identity is not None))
         outcome, failure, last = Outcome.REFUSED, None, None
         if first is not None:
-            outcome, decision, failure = _judge(decision.state, first)
+            outcome, decision, failure = judge(decision.state, first)
         holds = not limits.host.can(Capability.DROPS_REFUSED_IDS)
         try:
             while decision.step is not Step.DONE:
@@ -250,8 +213,8 @@ class Writes:
         try:
             answer = await self._publish(write, headers, window, wait)
         except (OutcomeUnknown, Unavailable) as error:
-            return _judge(state, error)
-        return _judge(state, answer)
+            return judge(state, error)
+        return judge(state, answer)
 
     async def last(
         self, names: BucketNames, tokens: str, key: str, window: RetryWindow
@@ -391,23 +354,6 @@ class Writes:
         if outcome is Outcome.REFUSED:
             raise _unknown(write, window)
         return revision or None
-
-
-def _judge(
-    state: WriteState, answer: dict[str, Any] | GatewayError
-) -> tuple[Outcome, Decision, GatewayError | None]:
-    """Return the outcome of a try, the decision, and the error of a refusal.
-
-    Args:
-        answer: the answer, or the error if there is none.
-    """
-    if isinstance(answer, GatewayError):
-        sent = isinstance(answer, OutcomeUnknown)
-        return Outcome.REFUSED, after_no_answer(state, sent=sent), answer
-    outcome, revision = parse_reply(answer)
-    decision = after_answer(state, outcome, revision)
-    failure = api_error(answer["error"]) if decision.step is Step.REFUSE else None
-    return outcome, decision, failure
 
 
 def _message_id(identity: Idempotency, number: int) -> str:
