@@ -153,4 +153,4 @@ released: $(VENV)/.dev ## at a release: keep its OpenAPI document and public nam
 	$(BIN)/python -m tools.released
 
 clean: ## remove what the targets above made, but for the data of `make dev`
-	rm -rf $(VENV) dist .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .import_linter_cache
+	rm -rf $(VENV) .venv-* dist .cluster-failures .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .import_linter_cache
