@@ -6,6 +6,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.permissions import FOLDER, permissions, users
 from tests.support.tokens import new_token, stored_token, token_line
+from tests.support.waiting import soon
 
 USERS = {
     "gateway": "gateway.conf",
@@ -173,11 +175,15 @@ async def _refusals(server: LocalNats) -> dict[str, str]:
         await client.subscribe(name)
         requests[name] = {}
     await client.flush()
-    await asyncio.sleep(0)
-    # What a request without an answer was refused for.
-    for name in requests.keys() - allowed.keys():
-        if not any(f'"{name.lower()}"' in one for one in refusals):
-            allowed[name] = "no refusal"
+
+    def unrefused() -> set[str]:
+        unanswered = requests.keys() - allowed.keys()
+        return {name for name in unanswered if not any(f'"{name.lower()}"' in r for r in refusals)}
+
+    # The client reports a refusal some time after it has got it.
+    with suppress(AssertionError):
+        await soon(lambda: not unrefused(), "everything is refused")
+    allowed.update(dict.fromkeys(unrefused(), "no refusal"))
     await client.close()
     return allowed
 

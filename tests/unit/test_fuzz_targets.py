@@ -28,7 +28,7 @@ def test_examples_are_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_random_bytes_are_read_or_refused(name: str) -> None:
-    @settings(max_examples=100)
+    @settings(max_examples=50)
     @given(st.binary(max_size=300))
     def check(data: bytes) -> None:
         TARGETS[name](data)
@@ -38,7 +38,7 @@ def test_random_bytes_are_read_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_examples_are_read_or_refused(name: str) -> None:
-    @settings(max_examples=100)
+    @settings(max_examples=50)
     @given(damaged(SEEDS[name]))
     def check(data: bytes) -> None:
         TARGETS[name](data)
