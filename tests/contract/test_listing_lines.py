@@ -43,9 +43,18 @@ def test_include_says_what_a_line_has(bucket: Bucket) -> None:
     bucket.put("k", "four", Content_Type="text/plain")
     shown = bucket.get("k").json
     assert lines(bucket, "include=keys")[0] == {"key": "k"}
-    assert lines(bucket, "include=values")[0] == shown
+    assert lines(bucket, "include=values")[0] == {**shown, "content_type": "text/plain"}
     meta = {name: shown[name] for name in ("key", "revision", "created_at", "operation")}
     assert lines(bucket)[0] == {**meta, "size": 4, "content_type": "text/plain"}
+
+
+@pytest.mark.parametrize("include", ["values", "history", "values&values=json"])
+def test_a_line_with_a_value_says_what_the_value_is(bucket: Bucket, include: str) -> None:
+    bucket.put("plain", "x", Content_Type="text/plain")
+    bucket.put("packed", "x", Content_Type="application/json", Content_Encoding="gzip")
+    plain, packed, _ = lines(bucket, f"include={include}")
+    assert (plain["content_type"], "content_encoding" in plain) == ("text/plain", False)
+    assert (packed["content_type"], packed["content_encoding"]) == ("application/json", "gzip")
 
 
 def test_a_history_has_every_stored_revision_with_its_operation(make_bucket) -> None:

@@ -138,12 +138,26 @@ def _progress_json(progress: BulkDeleteProgress, kind: str | None) -> bytes:
 def _lines(part: Sequence[KeyMeta] | Sequence[Entry], include: Include, view: View) -> bytes:
     if include is Include.KEYS:
         return b"".join([b'{"key":%b}\n' % orjson.dumps(item.key) for item in part])
-    lines = [_item_json(item, view) for item in part]
+    lines = [_described(item, view) for item in part]
     if view is View.JSON and include is not Include.META:
         # JSON values are sent as stored. A line break in one is white space, since in a string it
         # would be escaped.
         lines = [line.translate(_SPACES) for line in lines]
     return b"\n".join(lines) + b"\n"
+
+
+def _described(item: str | KeyMeta | Entry, view: View) -> bytes:
+    """Return an item with the content type and encoding of its value, where these are known."""
+    line = _item_json(item, view)
+    if not isinstance(item, Entry):
+        return line
+    more = b""
+    if item.content_type is not None:
+        more = b',"content_type":' + orjson.dumps(item.content_type)
+    # With JSON values, the entry has it already.
+    if item.content_encoding is not None and view is not View.JSON:
+        more += b',"content_encoding":' + orjson.dumps(item.content_encoding)
+    return b"%b%b}" % (line[:-1], more) if more else line
 
 
 def _item_json(item: str | KeyMeta | Entry, view: View) -> bytes:

@@ -100,6 +100,9 @@ class EntryOut(AnswerModel):
     content_encoding: Annotated[
         str | None, Described(description="The Content-Encoding of the PUT, such as gzip")
     ] = None
+    content_type: Annotated[
+        str | None, Described(description="The Content-Type of the PUT; in JSON lines only")
+    ] = None
     expires_at: Annotated[
         str | None,
         Described(description="When the value expires, in RFC 3339; absent if it does not"),

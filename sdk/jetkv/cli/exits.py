@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from jetkv import errors
+from jetkv.transfer.problems import FileDamagedError
 
 __all__ = ["CommandError", "Exit", "exit_of", "line_of"]
 
@@ -49,6 +50,7 @@ class CommandError(Exception):
 
 
 _BY_KIND: Mapping[type[errors.JetKVError], Exit] = {
+    FileDamagedError: Exit.LOCAL,
     errors.InvalidArgumentError: Exit.USAGE,
     errors.AuthenticationError: Exit.DENIED,
     errors.PermissionDeniedError: Exit.DENIED,

@@ -19,6 +19,9 @@ GROUPS = {"kv": "jetkv.cli.kv", "bucket": "jetkv.cli.bucket"}
 """The module of each group, whose `app` has the commands. It is imported when its group is asked
 for: `jetkv serve` needs no client."""
 
+COMMANDS = dict.fromkeys(("copy", "export", "import"), "jetkv.cli.transfer")
+"""The same for commands that are in no group."""
+
 
 class _Root(TyperGroup):
     """Loads groups when they are asked for, and plugins when a command is in none of these."""
@@ -26,20 +29,23 @@ class _Root(TyperGroup):
     plugins: Mapping[str, Callable[[], Any]] = {}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in GROUPS:
+        if cmd_name in GROUPS or cmd_name in COMMANDS:
             self._import(cmd_name)
         elif cmd_name not in self.commands:
             self._load()
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        for name in GROUPS:
+        for name in (*GROUPS, *COMMANDS):
             self._import(name)
         self._load()
         return [*GROUPS, *(name for name in super().list_commands(ctx) if name not in GROUPS)]
 
     def _import(self, name: str) -> None:
-        if name not in self.commands:
+        if name in COMMANDS:
+            group = get_group(import_module(COMMANDS[name]).app)
+            self.commands.setdefault(name, group.commands[name])
+        elif name not in self.commands:
             self.commands[name] = get_group(import_module(GROUPS[name]).app)
             self.commands[name].name = name
 
