@@ -44,7 +44,7 @@ class JwtLogins:
         self.keys = keys
         self._rules = rules
         self._known: OrderedDict[bytes, Principal] = OrderedDict()
-        self._known_version = keys.version
+        self._known_of = keys.version
 
     @property
     def problem(self) -> str | None:
@@ -62,9 +62,9 @@ class JwtLogins:
         token = token.strip()
         if scheme.lower() != b"bearer" or _FORM.fullmatch(token) is None:
             return None
-        if self._known_version != self.keys.version:
+        if self._known_of != (of := self.keys.version):
             self._known.clear()
-            self._known_version = self.keys.version
+            self._known_of = of
         digest = sha256(token).digest()
         known = self._known.get(digest)
         if known is not None and not _expired(known):

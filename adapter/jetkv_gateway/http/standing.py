@@ -69,7 +69,7 @@ class Standing:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
-        self._version = authenticator.version
+        self._seen = authenticator.version
         self._groups: dict[Principal, _Group] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -101,8 +101,8 @@ class Standing:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            before, self._version = self._version, self._authenticator.version
-            changed, now = self._version != before, time()
+            before, self._seen = self._seen, self._authenticator.version
+            changed, now = self._seen != before, time()
             for principal, group in list(self._groups.items()):
                 if not group.holds:
                     del self._groups[principal]

@@ -84,8 +84,8 @@ def read_traceparent(value: bytes) -> Parent | None:
     found = _read(value)
     if found is None:
         return None
-    version, trace_id, span_id, flags, more = found.groups()
-    if more is not None and version == b"00":
+    edition, trace_id, span_id, flags, more = found.groups()
+    if more is not None and edition == b"00":
         return None
     # `Parent(…)` without a Python call, because callers may send one with each request.
     return tuple.__new__(Parent, (trace_id, span_id, flags[1] in _ODD))
