@@ -27,6 +27,7 @@ from jetkv_gateway.http.hosts import ANY_HOST, AllowedHosts
 from jetkv_gateway.http.identity import IdentityHandlers
 from jetkv_gateway.http.openapi import ApiHandlers
 from jetkv_gateway.http.origins import AllowedOrigins
+from jetkv_gateway.http.route_parts import KV
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.http.standing import Standing
 from jetkv_gateway.http.token_handlers import BODY_LIMIT as TOKEN_BODY_LIMIT
@@ -162,7 +163,7 @@ def micro_service(settings: Settings) -> MicroService | None:
     }
     if settings.bucket_prefix:
         metadata["bucket_prefix"] = settings.bucket_prefix
-    return MicroService(semantic_version(__version__), metadata)
+    return MicroService(semantic_version(__version__), metadata, counted=KV)
 
 
 def gateway(

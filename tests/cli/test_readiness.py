@@ -190,4 +190,4 @@ def test_check_names_a_misspelt_variable_too(
 ) -> None:
     code, output = finish("check", "--nats-url", nats.url, JETKV_NATS_DOMIAN="hub")
     assert code == 0
-    assert "warning    JETKV_NATS_DOMIAN is no setting and does nothing; did you" in output
+    assert "JETKV_NATS_DOMIAN is no setting and does nothing; did you" in output

@@ -112,7 +112,7 @@ def test_in_the_line_callers_take_turns(own_nats: LocalNats) -> None:
 def tokens(tmp_path: Path) -> Path:
     path = tmp_path / "tokens"
     names = ("one", "two")
-    path.write_text("".join(f"{n}:{hashlib.sha256(n.encode()).hexdigest()}\n" for n in names))
+    path.write_text("".join(f"{n}:{hashlib.sha256(n.encode()).hexdigest()} *:*\n" for n in names))
     return path
 
 

@@ -214,7 +214,7 @@ async def test_it_compares_the_buckets_of_the_settings(nats: LocalNats, make_buc
     assert report.exit_code == EXIT_OK
     required = await check(load({"nats_url": nats.url, "ready_buckets": ["check-new"]}, None))
     assert required.exit_code == EXIT_UNUSABLE
-    assert required.missing[0].effect == "/ready: it stays 503"
+    assert required.missing[0].effect == "readiness: /ready stays 503"
 
 
 ACCOUNTS = """

@@ -245,6 +245,7 @@ SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     of_gateway.DeadlineExceeded(): errors.DeadlineExceededError,
     of_gateway.OutcomeUnknown("get the key"): errors.OutcomeUnknownError,
     of_gateway.BucketFull(): errors.BucketFullError,
+    of_gateway.QuotaExceeded(): errors.BucketFullError,
 }
 IN_FRAMES_ONLY = set(tree(of_gateway.WatchEnded))
 """Errors that a watch shows in a frame, and no answer has."""

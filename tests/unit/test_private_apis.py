@@ -173,12 +173,15 @@ def own_names(paths: list[Path]) -> set[str]:
 
 def foreign_names(path: Path, own: set[str]) -> Iterator[str]:
     """Private names that a module uses, and nobody here has given; by attribute or as a text."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    # The end of a longer text is no name.
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
         name = ""
         if isinstance(node, ast.Attribute):
             name = node.attr
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            name = node.value
+            name = "" if id(node) in parts else node.value
         if is_private(name) and name not in own and name not in DOCUMENTED:
             yield name
 

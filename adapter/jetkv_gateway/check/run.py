@@ -203,7 +203,7 @@ async def _find_configured(
                 report.remarks.append(f"bucket {name}: does not exist; `jetkv serve` creates it")
             else:
                 text = f"the bucket {name}, which ready_buckets names"
-                report.fail(EXIT_UNUSABLE, text, "/ready: it stays 503")
+                report.fail(EXIT_UNUSABLE, text, "readiness: /ready stays 503")
         except GatewayError as error:
             if error.code != "permission_denied":
                 report.miss(f"the bucket {name}: {error.message}", "requests for this bucket")
@@ -222,7 +222,7 @@ async def _find_permissions(
             continue
         if need.creates and (refused := to_create - set(permission.granted_for)):
             text = f"{permission.text}; {', '.join(sorted(refused))} cannot be created"
-            report.fail(EXIT_UNUSABLE, text, "/ready: it stays 503")
+            report.fail(EXIT_UNUSABLE, text, "readiness: /ready stays 503")
             continue
         enough = bool(permission.granted_for) and wanted <= set(permission.granted_for)
         if not need.vital or enough:

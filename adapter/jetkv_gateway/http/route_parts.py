@@ -4,10 +4,11 @@ from typing import Any
 
 from jetkv_gateway.http.router import Answer, Parameter
 
-__all__ = ["AUTH", "BUCKET", "BUCKETS", "FILTERED", "FLAG", "TEXT", "VALUES", "json_answer"]
+__all__ = ["AUTH", "BUCKET", "BUCKETS", "FILTERED", "FLAG", "KV", "TEXT", "VALUES", "json_answer"]
 
 AUTH = "/api/v1/auth"
-BUCKETS = "/api/v1/kv/buckets"
+KV = "/api/v1/kv"
+BUCKETS = f"{KV}/buckets"
 BUCKET = f"{BUCKETS}/{{bucket}}"
 FLAG = {"enum": ["true", "false"]}
 TEXT = {"type": "string"}

@@ -27,7 +27,6 @@ _log = logging.getLogger("jetkv.nats")
 _NAME = "jetkv"
 _DESCRIPTION = "Key-value buckets over HTTP"
 _VERBS = ("PING", "INFO", "STATS")
-_COUNTED = "/api/v1/kv"
 _READS = ("GET", "HEAD")
 _BILLION = 1_000_000_000
 
@@ -69,10 +68,12 @@ class MicroService:
     Attributes:
         version: a semantic version.
         metadata: what tells this instance from others.
+        counted: requests of paths that begin so are counted.
     """
 
     version: str
     metadata: Mapping[str, str]
+    counted: str
     id: str = field(default_factory=lambda: token_hex(11).upper())
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _reads: _Endpoint = field(default_factory=lambda: _Endpoint("read", "GET, HEAD"))
@@ -94,7 +95,7 @@ class MicroService:
         _bucket: str | None,
     ) -> None:
         """Count a request."""
-        if route is None or not route.startswith(_COUNTED):
+        if route is None or not route.startswith(self.counted):
             return
         endpoint = self._reads if method in _READS else self._writes
         endpoint.requests += 1

@@ -195,7 +195,9 @@ class HttpConnection(DispatchingConnection):
             callers = self.worker.callers
             caller, request.account = callers.forwarded(self.peer, headers, self.scheme)
             request.client, request.scheme = caller
-        whole = length == len(behind)  # nearly always, and then nothing is buffered
+        # Nearly always, and then nothing is buffered. Who waits for 100 Continue is answered as if
+        # the body had not come yet, whether it came with the head or not.
+        whole = length == len(behind) and not self._expects
         if behind and not whole:
             self._raw += behind
         if length and not whole:
