@@ -7,6 +7,7 @@ delayed: callers behind one address could otherwise lock each other out.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 __all__ = ["FailedLogins"]
 
@@ -82,8 +83,10 @@ class FailedLogins:
             for address, one in self._addresses.items()
             if one.delayed or _remaining(one, now) > 0
         }
-        while len(self._addresses) >= _MOST:
-            del self._addresses[next(iter(self._addresses))]
+        if len(self._addresses) >= _MOST:
+            # An eighth at a time, so that not each new address causes a sweep.
+            for address in list(islice(self._addresses, _MOST // 8)):
+                del self._addresses[address]
         self._sweep_at = max(_FIRST_SWEEP, min(2 * len(self._addresses), _MOST))
 
 
