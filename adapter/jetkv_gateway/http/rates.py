@@ -8,6 +8,7 @@ debts, and keep locks or a timer for each caller, which costs more than a GET ma
 """
 
 from collections.abc import Hashable
+from itertools import islice
 from math import ceil
 
 from jetkv_gateway.kv.errors import TooManyRequests
@@ -93,6 +94,8 @@ class Rates:
     def _sweep(self, now: float) -> None:
         """Forget callers whose burst is whole, since a new rate would be the same."""
         self._rates = {caller: one for caller, one in self._rates.items() if one.full_at > now}
-        while len(self._rates) >= _MOST:
-            del self._rates[next(iter(self._rates))]
+        if len(self._rates) >= _MOST:
+            # An eighth at a time, so that not each new caller causes a sweep.
+            for caller in list(islice(self._rates, _MOST // 8)):
+                del self._rates[caller]
         self._sweep_at = max(_FIRST_SWEEP, min(2 * len(self._rates), _MOST))
