@@ -1,7 +1,9 @@
 """`jetkv export`, `import` and `copy`."""
 
 import gzip
+import io
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from jetkv import Client
+from jetkv.cli.meter import Meter
 from tests.cli.data import Cli
 from tests.support.http import Bucket
 
@@ -49,7 +53,7 @@ def filled(bucket: Bucket) -> Bucket:
     return bucket
 
 
-@pytest.mark.parametrize("name", ["all.ndjson", "all.ndjson.gz"])
+@pytest.mark.parametrize("name", ["all.ndjson", "all.ndjson.gz", "all.ndjson.zst"])
 def test_a_bucket_comes_back_byte_for_byte_with_its_content_types(
     cli: Cli, make_bucket: Make, tmp_path: Path, name: str
 ) -> None:
@@ -150,12 +154,16 @@ def test_a_file_that_was_cut_or_edited_is_refused_before_the_first_write(
     assert target.keys() == []
 
 
-def test_a_packed_file_that_was_cut_is_refused(cli: Cli, make_bucket: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+@pytest.mark.parametrize("change", [lambda whole: whole[:-500], lambda whole: b"x" + whole[1:]])
+def test_a_packed_file_that_was_cut_or_damaged_is_refused(
+    cli: Cli, make_bucket: Make, tmp_path: Path, ending: str, change: Callable[[bytes], bytes]
+) -> None:
     source, target = filled(make_bucket()), make_bucket()
-    whole = tmp_path / "f.gz"
+    whole = tmp_path / f"f.{ending}"
     cli("export", source.name, whole)
-    cut = tmp_path / "cut.gz"
-    cut.write_bytes(whole.read_bytes()[:-500])
+    cut = tmp_path / f"cut.{ending}"
+    cut.write_bytes(change(whole.read_bytes()))
     assert cli.fails("import", target.name, cut)[0] == 19
     assert target.keys() == []
 
@@ -356,6 +364,7 @@ def test_a_copy_may_go_to_another_gateway(cli: Cli, make_bucket: Make) -> None:
     cli("copy", source.name, target.name, "--to-url", cli.environment["JETKV_URL"])
     assert values(target) == {"k": b"v"}
     assert cli.fails("copy", source.name, source.name)[0] == 2
+    assert cli.fails("copy", source.name, target.name, "--to-token-file", "t")[0] == 2
     assert cli.fails("copy", source.name, "no-such-bucket")[0] == 10
 
 
@@ -376,3 +385,41 @@ def test_a_key_that_was_written_during_the_export_ends_with_its_newest_value(
         target = make_bucket()
         cli("import", target.name, file, "--on-conflict", policy, "--verify")
         assert values(target) == {"k": b"second"}
+
+
+def test_what_cannot_be_read_twice_is_not_imported(
+    cli: Cli, make_bucket: Make, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, line = cli.fails("import", make_bucket().name, tmp_path / "pipe")
+    assert (code, "is no file" in line) == (2, True)
+    assert cli.fails("import", make_bucket().name, tmp_path / "nowhere")[0] == 19
+
+
+def test_the_token_of_the_source_does_not_go_to_another_gateway(
+    cli: Cli, make_bucket: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = make_bucket(), make_bucket()
+    tokens = []
+
+    def connect(url: str, **options: Any) -> Client:
+        tokens.append(options["token"])
+        return Client(url, **options)
+
+    monkeypatch.setattr("jetkv.cli.session.Client", connect)
+    monkeypatch.setenv("JETKV_TOKEN", "secret")
+    cli("copy", source.name, target.name, "--to-url", cli.environment["JETKV_URL"])
+    assert sorted(map(str, tokens)) == ["None", "secret"]
+
+
+def test_a_terminal_shows_how_far_a_transfer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setattr("jetkv.cli.meter._SECONDS", 0)
+    with Meter("entries", 400, quiet=False) as meter:
+        meter(100)
+        meter(200)
+    assert " 50%  200 entries, " in shown.getvalue()
+    assert " a second, " in shown.getvalue()
+    assert shown.getvalue().endswith("\r\x1b[K")

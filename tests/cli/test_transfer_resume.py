@@ -118,9 +118,10 @@ def test_an_import_goes_on_as_it_began_or_not_at_all(
     cli("export", source.name, file)
     patch = stop(1)
     try:
-        cli.fails("import", target.name, file, "--workers", "1")
+        _, line = cli.fails("import", target.name, file, "--workers", "1")
     finally:
         patch.undo()
+    assert "1,500 entries were written before, and the same command goes on" in line
     code, line = cli.fails("import", target.name, file, "--on-conflict", "skip")
     assert (code, "its policy was 'fail'" in line) == (2, True)
     state = tmp_path / f"f.{target.name}.import-state"

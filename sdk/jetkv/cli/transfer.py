@@ -19,6 +19,7 @@ from jetkv.cli.transfer_options import (
     OnConflict,
     TtlOption,
     Workers,
+    breaking_off,
     entries,
     of_file,
     told,
@@ -27,7 +28,7 @@ from jetkv.transfer.copy import copy
 from jetkv.transfer.export import export
 from jetkv.transfer.files import new_file
 from jetkv.transfer.load import Import
-from jetkv.transfer.policy import Policy, Ttl
+from jetkv.transfer.policy import Counts, Policy, Ttl
 from jetkv.transfer.source import Selection
 
 __all__ = ["app"]
@@ -98,6 +99,12 @@ def import_(
     """Write the keys of a file to a bucket. If it was interrupted, it goes on."""
     quiet = session.output.quiet
     opened = session.bucket(bucket)
+    if file.exists() and not file.is_file():
+        raise CommandError(
+            f"{file} is no file, so it cannot be checked before the first write",
+            Exit.USAGE,
+            hint="keep the export in a file",
+        )
     with of_file(file):
         found = Import.prepare(file, opened, on_conflict, ttl)
         total = found.checked.end.count
@@ -118,8 +125,9 @@ def import_(
             )
             session.output.done(document, text, str(seen.missing))
             return
-        session.writing = "a part of it, and the same command goes on from there; it"
-        with Meter("entries", total, quiet=quiet) as meter:
+        session.writing = "a part of the import (the same command goes on from there)"
+        goes_on = "and the same command goes on from there"
+        with Meter("entries", total, quiet=quiet) as meter, breaking_off(found.counts, goes_on):
             counts = found.run(workers, meter)
         session.writing = ""
         if found.resumed:
@@ -175,8 +183,12 @@ def copy_(
     try:
         session.writing = "a part of the copy"
         total = source.info().values if filter is prefix is None else None
-        with Meter("entries", total, quiet=session.output.quiet) as meter:
-            counts = copy(source, selection, other.bucket(target), on_conflict, ttl, workers, meter)
+        counts = Counts()
+        repeat = "and the same command leaves out what is the same by then"
+        quiet = session.output.quiet
+        with Meter("entries", total, quiet=quiet) as meter, breaking_off(counts, repeat):
+            to = other.bucket(target)
+            copy(source, selection, to, on_conflict, ttl, workers, counts, meter)
         session.writing = ""
     finally:
         if elsewhere:
@@ -187,9 +199,15 @@ def copy_(
 def _elsewhere(
     session: Session, url: str | None, profile: str | None, token_file: Path | None
 ) -> Session:
+    # A token of the environment belongs to the source, and goes nowhere else.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("JETKV_TOKEN", "JETKV_TOKEN_FILE")
+    }
     return Session(
         lambda: connection(
-            os.environ,
+            environment,
             url=url,
             profile=profile,
             token_file=token_file,

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from jetkv.cli.exits import CommandError, Exit
+from jetkv.cli.exits import CommandError, Exit, exit_of, line_of
 from jetkv.cli.session import Session
+from jetkv.errors import JetKVError
 from jetkv.transfer.policy import Counts, Policy, Ttl
 from jetkv.transfer.problems import FileDamagedError
 
@@ -18,6 +19,7 @@ __all__ = [
     "OnConflict",
     "TtlOption",
     "Workers",
+    "breaking_off",
     "entries",
     "of_file",
     "told",
@@ -56,6 +58,20 @@ def of_file(path: Path) -> Iterator[None]:
         yield
     except FileDamagedError as error:
         raise CommandError(f"{path}: {error.message}", Exit.LOCAL, hint=error.hint) from error
+
+
+@contextmanager
+def breaking_off(counts: Counts, what_next: str) -> Iterator[None]:
+    """Have errors say how much was written before them."""
+    try:
+        yield
+    except (JetKVError, OSError) as error:
+        if isinstance(error, FileDamagedError) or not counts.written:
+            raise
+        code = Exit.LOCAL if isinstance(error, OSError) else exit_of(error)
+        raise CommandError(
+            f"{line_of(error)}; {entries(counts.written)} were written before, {what_next}", code
+        ) from error
 
 
 def entries(count: int) -> str:

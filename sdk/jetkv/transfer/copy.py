@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jetkv import Bucket
 from jetkv._sync.bucket import endpoint_of
 from jetkv.errors import UnexpectedAnswerError
-from jetkv.transfer.format import item_of
+from jetkv.transfer.format import Item, item_of
 from jetkv.transfer.policy import Counts, Load, Policy, Rules, Ttl, require
 from jetkv.transfer.revisions import Revisions
 from jetkv.transfer.source import Selection, reading
@@ -22,9 +22,10 @@ def copy(
     policy: Policy,
     ttl: Ttl,
     workers: int,
+    counts: Counts,
     progress: Callable[[int], None] = lambda _count: None,
-) -> Counts:
-    """Write the entries of one bucket to another one, and return what became of them.
+) -> None:
+    """Write the entries of one bucket to another one.
 
     Args:
         source: the bucket to read.
@@ -33,6 +34,7 @@ def copy(
         policy: what to do with a key that has another value.
         ttl: how long values that expire live.
         workers: how many batches may be in flight.
+        counts: gets what became of the entries, also after an error.
         progress: is called with the number of entries so far.
 
     Raises:
@@ -49,19 +51,23 @@ def copy(
         return Writer(endpoint_of(target), to_info, rules, ours, stopped)
 
     done = 0
-    with (
-        reading(endpoint_of(source), selection) as entries,
-        Workers(workers, make) as running,
-    ):
-        for lines in entries.lines():
-            for line in lines:
-                try:
-                    running.add(item_of(line))
-                except ValueError as error:
-                    raise UnexpectedAnswerError(
-                        f"{selection.request().description}: {error}", hint="check the address"
-                    ) from error
-            done += len(lines)
-            progress(done)
-        running.finish()
-    return running.counts
+    running = Workers(workers, make)
+    try:
+        with reading(endpoint_of(source), selection) as entries, running:
+            for lines in entries.lines():
+                for line in lines:
+                    running.add(_item(line, selection))
+                done += len(lines)
+                progress(done)
+            running.finish()
+    finally:
+        counts.add(running.counts)
+
+
+def _item(line: bytes, selection: Selection) -> Item:
+    try:
+        return item_of(line)
+    except ValueError as error:
+        raise UnexpectedAnswerError(
+            f"{selection.request().description}: {error}", hint="check the address"
+        ) from error

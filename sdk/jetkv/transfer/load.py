@@ -1,7 +1,7 @@
 """Writes the entries of an export to a bucket, and goes on where it broke off."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Import:
         checked: what the file is.
         target: what the bucket is.
         resumed: whether it is the rest of a broken import.
+        counts: what became of the entries, also after an error.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Import:
     checked: Checked
     target: BucketInfo
     resumed: bool = False
+    counts: Counts = field(default_factory=Counts)
 
     @classmethod
     def prepare(cls, path: Path, bucket: Bucket[bytes], policy: Policy, ttl: Ttl) -> "Import":
@@ -96,11 +98,12 @@ class Import:
             begun = any(done.count for done in state.done)
             if self.policy is Policy.FAIL and not begun and self.target.values != 0:
                 self._refuse_conflicts(progress)
-            counts = self._run(state, progress)
+            self.counts.add(state.counts)
+            self._run(state, progress)
             state.remove()
         finally:
             state.close()
-        return counts
+        return self.counts
 
     def _refuse_conflicts(self, progress: Callable[[int], None]) -> None:
         found = self.survey(progress)
@@ -112,7 +115,7 @@ class Import:
                 hint="choose --on-conflict skip, overwrite or if-newer",
             )
 
-    def _run(self, state: State, progress: Callable[[int], None]) -> Counts:
+    def _run(self, state: State, progress: Callable[[int], None]) -> None:
         before = [Counts() for _ in state.done]
 
         def record(worker: int, count: int, writer: Writer) -> None:
@@ -134,24 +137,26 @@ class Import:
         count = len(state.done)
         skip = [done.count for done in state.done]
         done = sum(skip)
-        with Workers(
+        workers = Workers(
             count,
             lambda stopped: self._writer(state.ours, stopped),
             record,
             settle=self._settle(state) if state.resumed else None,
-        ) as running:
-            for item in self._items():
-                number = worker_of(item["key"], count)
-                if skip[number]:
-                    skip[number] -= 1
-                    continue
-                running.add(item)
-                done += 1
-                if done % 256 == 0:
-                    progress(done)
-            running.finish()
-            state.counts.add(running.counts)
-        return state.counts
+        )
+        try:
+            with workers:
+                for item in self._items():
+                    number = worker_of(item["key"], count)
+                    if skip[number]:
+                        skip[number] -= 1
+                        continue
+                    workers.add(item)
+                    done += 1
+                    if done % 256 == 0:
+                        progress(done)
+                workers.finish()
+        finally:
+            self.counts.add(workers.counts)
 
     def _settle(self, state: State) -> Callable[[int, Writer, list[Item]], list[Item]]:
         def settle(number: int, writer: Writer, batch: list[Item]) -> list[Item]:
