@@ -20,12 +20,12 @@ from jetkv_gateway.embedded import NatsServer
 from tests.support.http import BUCKETS
 from tests.support.ports import free_port
 from tests.support.tls import Certificates
-from tests.support.tokens import new_token, token_line
+from tests.support.tokens import token_line
 
 MEMORY = Path("/dev/shm")
 BUCKET = "attacked"
-WELL_BEHAVED, GREEDY = new_token(), new_token()
-"""The tokens of a stand with tokens. The second one is for attackers, and has a rate."""
+WELL_BEHAVED, GREEDY = "token-of-the-well-behaved-client", "token-of-a-greedy-client"
+"""The tokens of a stand with tokens, the same in each process. The second one has a rate."""
 GREEDY_RATE = 100
 KEYS = f"{BUCKETS}/{BUCKET}/keys"
 WATCH = f"{BUCKETS}/{BUCKET}/watch"
