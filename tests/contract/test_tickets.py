@@ -1,6 +1,8 @@
 """Tickets: they open one URL for a page, which cannot send a header there (docs/access.md)."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +55,12 @@ def ticket_for(guarded: Guarded, token: str, url: str) -> str:
     assert answer.status == 201, answer
     ticket: str = answer.json["ticket"]
     return ticket
+
+
+def made_up(payload: object) -> str:
+    """A ticket with a payload of somebody else, whose signature is 24 zero bytes."""
+    body = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode()
+    return f"jkt_{body}.{'A' * 32}"
 
 
 def opened(http: Http, url: str, ticket: str) -> Answer:
@@ -146,6 +154,14 @@ def test_a_damaged_or_made_up_ticket_is_401(guarded: Started) -> None:
         quote("jkt_\x00é"),
         "jkt_e30." + mac,
         "jkt_bnVsbA." + mac,
+        made_up({"m": "jwt", "n": "x", "e": "soon"}),
+        made_up({"m": "jwt", "n": "x", "e": 10**400, "s": ["*:*"], "i": "", "p": ""}),
+        made_up({"m": "jwt", "n": "x", "e": 2e9, "s": [["*:*"]], "i": "", "p": ""}),
+        made_up({"m": "jwt", "n": "x", "e": 2e9, "s": ["*:*"], "i": 5, "p": ""}),
+        made_up({"m": "jwt", "n": "x", "e": 2e9, "s": ["*:*"], "i": "", "p": ""}),
+        made_up({"m": "token", "n": ["root"]}),
+        made_up({"m": "none", "n": "anonymous"}),
+        "jkt_" + "W1tb" * 1900 + "." + mac,
         "jkt_" + "A" * 9000,
     ):
         assert opened(guarded.gateways[0], WATCH, wrong).status == 401, wrong

@@ -80,7 +80,7 @@ class Tickets:
             body, mac = _decode(text), _decode(signature)
             payload = json.loads(body)
             method, name = payload["m"], payload["n"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unauthenticated(hint="this is not a ticket") from error
         for candidate in self._candidates(payload, method, name):
             if hmac.compare_digest(self._mac(body, candidate.identity, url), mac):
@@ -105,7 +105,7 @@ class Tickets:
                         proof=_decode(payload["p"]),
                     )
                 ]
-            except (ValueError, TypeError, KeyError, InvalidArgument):
+            except (ValueError, TypeError, KeyError, OverflowError, InvalidArgument):
                 return []
         return []
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
-from jetkv_gateway.auth.token_records import LOGIN, TICKET_KEY, USED, read_record
+from jetkv_gateway.auth.token_records import LOGIN, TICKET_KEY, USED, check_moment, read_record
 from jetkv_gateway.auth.token_table import TokenTable
 from jetkv_gateway.auth.tokens import Token
 from jetkv_gateway.kv.errors import (
@@ -300,7 +300,7 @@ class TokenBucket:
 
 def _number(value: bytes | None) -> float:
     try:
-        return float(value or b"0")
+        return check_moment(float(value or b"0"))
     except ValueError:
         return 0.0
 

@@ -11,7 +11,7 @@ from typing import Any
 from jetkv_gateway.auth.tokens import Token, check_name, grants_of, quota_of
 from jetkv_gateway.kv.errors import InvalidArgument
 
-__all__ = ["LOGIN", "TICKET_KEY", "USED", "read_record", "write_record"]
+__all__ = ["LOGIN", "TICKET_KEY", "USED", "check_moment", "read_record", "write_record"]
 
 LOGIN = "token."
 USED = "used."
@@ -55,7 +55,9 @@ def read_record(key: str, value: bytes) -> Token:
             quota=quota_of(_number(record, "max_buckets"), _number(record, "max_stored_bytes")),
             created_at=record.get("created_at"),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if expires_at is not None:
+            check_moment(token.expires_at or 0.0)
+    except _DAMAGED as error:
         raise InvalidArgument(f"the record of token {name} is damaged: {error}") from error
     if len(digest) != _DIGEST_BYTES:
         raise InvalidArgument(f"the record of token {name} is damaged: its hash has another length")
@@ -64,6 +66,21 @@ def read_record(key: str, value: bytes) -> Token:
 
 
 _DIGEST_BYTES = 32
+_LAST_MOMENT = 253_402_300_799.0
+"""The end of the year 9999, in seconds since 1970."""
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What a record of somebody else may cause."""
+
+
+def check_moment(seconds: float) -> float:
+    """Return a time if it can be shown.
+
+    Raises:
+        ValueError: it is not a number, or lies before 1970 or after the year 9999.
+    """
+    if not 0 <= seconds <= _LAST_MOMENT:
+        raise ValueError(f"{seconds!r} is no time")
+    return seconds
 
 
 def _number(record: dict[str, Any], name: str) -> int | None:
