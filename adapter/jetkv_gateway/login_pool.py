@@ -29,6 +29,8 @@ _LOGIN_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _AT_ONCE = 8
 """Logins at the same time."""
+_MOST_OPENING = 1024
+"""Logins that wait for their turn. They go on when their callers leave."""
 _CHECKED_SECONDS = 60.0
 _IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 1.5
@@ -145,6 +147,8 @@ class LoginPool:
     async def open(self, login: NatsLogin) -> Principal:
         opening = self._opening.get(login.identity)
         if opening is None:
+            if len(self._opening) >= _MOST_OPENING:
+                raise TooManyRequests("too many logins of NATS at the same time")
             opening = asyncio.create_task(self._open(login), name="login at NATS")
             self._opening[login.identity] = opening
             opening.add_done_callback(lambda _: self._opening.pop(login.identity, None))
@@ -167,10 +171,16 @@ class LoginPool:
             backend = self._backends.get(login.identity)
             if backend is not None and not _is_refused(backend.connection):
                 return backend.principal
-            self._make_room()
+            self._unused()
             await self._check_server()
             connection = await self._connect(login)
             self._drop(login.identity)
+            try:
+                # Not before NATS has accepted the login, or wrong ones would end those of others.
+                self._make_room()
+            except TooManyRequests:
+                await asyncio.shield(connection.close())
+                raise
             self._backends[login.identity] = self._backend(login, connection)
             return login.principal
 
@@ -226,12 +236,22 @@ class LoginPool:
         Raises:
             TooManyRequests: all are in use.
         """
+        identity = self._unused()
+        if identity is not None:
+            self._drop(identity)
+
+    def _unused(self) -> bytes | None:
+        """Return the login that was unused for longest if there are too many, else None.
+
+        Raises:
+            TooManyRequests: all are in use.
+        """
         if len(self._backends) + len(self._closing) < self._options.most:
-            return
+            return None
         unused = [(one.used_at, key) for key, one in self._backends.items() if not one.users]
         if not unused:
             raise TooManyRequests("too many logins of NATS at the same time")
-        self._drop(min(unused)[1])
+        return min(unused)[1]
 
     def _drop(self, identity: bytes) -> None:
         backend = self._backends.pop(identity, None)

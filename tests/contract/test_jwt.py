@@ -107,6 +107,7 @@ def test_strangers_do_not_make_the_gateway_ask_for_keys_again_and_again(guarded:
     [
         ({}, "--auth jwt needs jwt_issuer, jwt_audience, jwt_keys"),
         ({"jwt_keys": "http://example.org/keys"}, "use https"),
+        ({"jwt_keys": "https://[example.org/keys"}, "this is no address"),
         ({"jwt_keys": "https://user:secret@example.org/keys"}, "has no login"),
         ({"jwt_leeway": 11}, "jwt_leeway"),
     ],

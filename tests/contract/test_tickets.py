@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.auth.tokens import grants_of
 from tests.support.gateway import running_gateway
 from tests.support.guarded import TOKENS, Guarded
 from tests.support.http import BUCKETS, Answer, Bucket, Http
@@ -165,6 +166,17 @@ def test_a_damaged_or_made_up_ticket_is_401(guarded: Started) -> None:
         "jkt_" + "A" * 9000,
     ):
         assert opened(guarded.gateways[0], WATCH, wrong).status == 401, wrong
+
+
+def test_nothing_is_kept_of_the_scopes_of_a_made_up_ticket(guarded: Started) -> None:
+    before = grants_of.cache_info().misses
+    for number in range(3):
+        scopes = [f"read:made-up-{number}/a{one}.*" for one in range(50)]
+        payload = {"m": "jwt", "n": "x", "e": 9e9, "s": scopes, "i": "", "p": ""}
+        text = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode()
+        answer = opened(guarded.gateways[0], WATCH, f"jkt_{text}.{'A' * 32}")
+        assert answer.status == 401, answer
+    assert grants_of.cache_info().misses == before
 
 
 @pytest.mark.parametrize("name", ["ticket", "token", "access_token", "auth", "authorization"])

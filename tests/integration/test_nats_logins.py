@@ -14,6 +14,7 @@ from jetkv.testing import LocalNats
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Http
 from tests.support.jwt import Operator
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from tests.support.watching import watching
 
@@ -164,6 +165,30 @@ def test_an_unused_connection_ends_and_comes_back(server: LocalNats) -> None:
             assert http.get(WHOAMI, **IN_B).status == 200
         for login in (IN_A, IN_B):
             assert http.get(f"{BUCKETS}/none", **login).status == 404
+
+
+def test_a_wrong_login_ends_no_connection_of_others(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    config = f'{CONFIG}\nhttp: "127.0.0.1:{port}"'
+    monitor = Http("127.0.0.1", port)
+
+    def connection() -> int:
+        found = monitor.get("/connz?auth=true").json["connections"]
+        (cid,) = [one["cid"] for one in found if one["authorized_user"] == "alice"]
+        return int(cid)
+
+    with (
+        LocalNats(tmp_path / "nats", config=config) as server,
+        running_gateway(
+            server.url, auth="nats", nats_user="gateway", nats_password="gw", max_nats_logins=1
+        ) as http,
+    ):
+        assert http.get(WHOAMI, **IN_A).status == 200
+        before = connection()
+        for number in range(3):
+            assert http.get(WHOAMI, **basic("alice", f"wrong {number}")).status == 401
+        assert http.get(WHOAMI, **IN_A).status == 200
+        assert connection() == before
 
 
 def test_a_token_of_nats_is_a_login(tmp_path: Path) -> None:

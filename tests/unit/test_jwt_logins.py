@@ -337,3 +337,11 @@ def test_keys_that_are_too_old_are_not_in_force(monkeypatch: pytest.MonkeyPatch)
         await keys.close()
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("seconds", [int(time.time()) * 1000, 253_402_300_800, 10**30])
+def test_an_expiry_in_milliseconds_or_after_all_calendars_is_refused(
+    logins: JwtLogins, issuer: Issuer, seconds: int
+) -> None:
+    token = issuer.token("ec", "read:b", exp=seconds)
+    assert refusal(logins, token) == "the exp of this JWT must be in seconds"

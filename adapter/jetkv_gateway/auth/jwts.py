@@ -19,6 +19,9 @@ __all__ = ["MAX_LEEWAY_SECONDS", "JwtRules", "read_header", "verify"]
 MAX_LEEWAY_SECONDS = 10.0
 
 _MAX_NAME = 200
+_LAST_TIME = 253_402_300_799.0
+"""The end of the year 9999. An `exp` in milliseconds by mistake is later, and would never end."""
+
 _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (jwt.ExpiredSignatureError, "this JWT has expired"),
     (jwt.ImmatureSignatureError, "this JWT is not valid yet"),
@@ -86,6 +89,8 @@ def verify(token: bytes, key: Key, rules: JwtRules) -> Principal:
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
         hint = next((text for kind, text in _REFUSALS if isinstance(error, kind)), None)
         raise Unauthenticated(hint=hint or "this JWT cannot be used") from None
+    if expires_at > _LAST_TIME:
+        raise Unauthenticated(hint="the exp of this JWT must be in seconds")
     name = _name(claims, rules.name_claim)
     return Principal(
         name,

@@ -80,34 +80,17 @@ class Tickets:
             body, mac = _decode(text), _decode(signature)
             payload = json.loads(body)
             method, name = payload["m"], payload["n"]
+            identity = _decode(payload["i"]) if method == "jwt" else b""
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unauthenticated(hint="this is not a ticket") from error
-        for candidate in self._candidates(payload, method, name):
-            if hmac.compare_digest(self._mac(body, candidate.identity, url), mac):
-                return candidate
-        raise Unauthenticated(hint=_UNKNOWN)
-
-    def _candidates(self, payload: dict[str, Any], method: object, name: object) -> list[Principal]:
-        """Return the callers that a payload may mean. Only the signature tells whether it does."""
         if method == "token" and isinstance(name, str) and self._logins is not None:
-            return self._logins.named(name)
-        if method == "jwt":
-            try:
-                if not float(payload["e"]) > time():
-                    return []
-                return [
-                    Principal(
-                        str(name),
-                        "jwt",
-                        grants_of(tuple(payload["s"])),
-                        _decode(payload["i"]),
-                        float(payload["e"]),
-                        proof=_decode(payload["p"]),
-                    )
-                ]
-            except (ValueError, TypeError, KeyError, OverflowError, InvalidArgument):
-                return []
-        return []
+            for candidate in self._logins.named(name):
+                if hmac.compare_digest(self._mac(body, candidate.identity, url), mac):
+                    return candidate
+        # Nothing of a payload is used before its signature is checked: anybody can send one.
+        if method == "jwt" and hmac.compare_digest(self._mac(body, identity, url), mac):
+            return _jwt_caller(payload, identity)
+        raise Unauthenticated(hint=_UNKNOWN)
 
     def _mac(self, body: bytes, identity: bytes, url: bytes) -> bytes:
         key = self._key()
@@ -115,6 +98,23 @@ class Tickets:
             raise Unavailable("the gateway cannot read its tokens now")
         parts = [sha256(part).digest() for part in (body, identity, url)]
         return hmac.digest(key, _PURPOSE + b"".join(parts), "sha256")[:_MAC_BYTES]
+
+
+def _jwt_caller(payload: dict[str, Any], identity: bytes) -> Principal:
+    """Return the caller that a signed payload has.
+
+    Raises:
+        Unauthenticated: its JWT has expired, or this version does not know its scopes.
+    """
+    expires_at = float(payload["e"])
+    if expires_at <= time():
+        raise Unauthenticated(hint=_UNKNOWN)
+    try:
+        grants = grants_of(tuple(payload["s"]))
+    except InvalidArgument as error:
+        raise Unauthenticated(hint=_UNKNOWN) from error
+    proof = _decode(payload["p"])
+    return Principal(payload["n"], "jwt", grants, identity, expires_at, proof=proof)
 
 
 def _encode(data: bytes) -> str:

@@ -8,7 +8,7 @@ ticket-key   the secret that signs tickets
 import json
 from typing import Any
 
-from jetkv_gateway.auth.tokens import Token, check_name, grants_of, quota_of
+from jetkv_gateway.auth.tokens import Token, check_name, grants_of, quota_of, read_time
 from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["LOGIN", "TICKET_KEY", "USED", "check_moment", "read_record", "write_record"]
@@ -57,6 +57,8 @@ def read_record(key: str, value: bytes) -> Token:
         )
         if expires_at is not None:
             check_moment(token.expires_at or 0.0)
+        if token.created_at is not None:
+            read_time(token.created_at)
     except _DAMAGED as error:
         raise InvalidArgument(f"the record of token {name} is damaged: {error}") from error
     if len(digest) != _DIGEST_BYTES:

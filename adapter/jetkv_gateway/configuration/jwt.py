@@ -25,7 +25,10 @@ def _check_keys(value: str | None) -> str | None:
         return value
     try:
         parts = urlsplit(value)
-        host = parts.hostname or ""
+    except ValueError:
+        raise ValueError("this is no address") from None
+    host = parts.hostname or ""
+    try:
         loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         loopback = False
