@@ -108,6 +108,30 @@ def test_a_history_comes_back_with_its_deletes(cli: Cli, make_bucket: Make, tmp_
     assert target.keys() == source.keys() == ["again", "once"]
 
 
+def test_a_history_of_a_key_with_another_value_is_left_out_or_replaces_it(
+    cli: Cli, make_bucket: Make, tmp_path: Path
+) -> None:
+    source = make_bucket(history=3)
+    for value in "123":
+        source.put("taken", value)
+        source.put("free", value)
+    source.put("gone", "x")
+    source.delete("gone")
+    cli("export", source.name, tmp_path / "f", "--history")
+    for policy, first in (("skip", []), ("overwrite", ["MQ==", "Mg==", "Mw=="])):
+        target = make_bucket(history=3)
+        target.put("taken", "other")
+        target.put("gone", "other")
+        cli("import", target.name, tmp_path / "f", "--on-conflict", policy)
+        assert steps(target, "free") == steps(source, "free")
+        values = [value for _, value in steps(target, "taken")]
+        assert values == (first or ["b3RoZXI="])
+        assert (target.get("gone").status == 404) == (policy == "overwrite")
+    refused = make_bucket(history=3)
+    refused.put("gone", "other")
+    assert cli.fails("import", refused.name, tmp_path / "f")[0] == 11
+
+
 def steps(bucket: Bucket, key: str) -> list[tuple[str, str]]:
     return [(one["operation"], one["value"]) for one in bucket.history(key).json["entries"]]
 

@@ -1,16 +1,19 @@
 """`jetkv import` that was killed, and goes on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jetkv.testing import LocalNats
 from jetkv.transfer.state import State
 from tests.cli.data import Cli, Running
-from tests.support.http import Bucket
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket
 from tests.support.waiting import until
 
 Make = Callable[..., Bucket]
@@ -47,7 +50,7 @@ def has_written(running: Running, state: Path, batches: int) -> bool:
     return state.exists() and state.read_bytes().count(b"\n") >= batches
 
 
-def test_an_import_that_is_killed_again_and_again_ends_as_one_that_was_not(
+def test_an_import_that_is_killed_and_interrupted_ends_as_one_that_was_not(
     cli: Cli, make_bucket: Make, tmp_path: Path
 ) -> None:
     source, target = make_bucket(), make_bucket(history=3)
@@ -59,6 +62,12 @@ def test_an_import_that_is_killed_again_and_again_ends_as_one_that_was_not(
     for kill in range(2):
         with cli.running(*words) as running:
             until(partial(has_written, running, state, 2 + kill), "the import writes", 30)
+            if kill == 1:
+                code, said = running.interrupted()
+                assert (code, said.count("the same command goes on from there")) in {
+                    (130, 1),
+                    (0, 0),
+                }
     ended = cli(*words, "-o", "json").json
     assert ended["written"] + ended["unchanged"] == KEYS
     assert revisions(target) == revisions(source)
@@ -143,3 +152,35 @@ def test_two_imports_of_one_file_into_one_bucket_do_not_run_at_once(
         fcntl.flock(held, fcntl.LOCK_EX)
         code, line = cli.fails("import", target.name, file)
     assert (code, "runs already" in line) == (2, True)
+
+
+@pytest.fixture
+def importing() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.mark.long
+def test_an_import_waits_for_a_gateway_that_restarts(
+    nats: LocalNats, tmp_path: Path, importing: ExitStack
+) -> None:
+    with running_gateway(nats.url) as http:
+        for name in ("restart-from", "restart-to"):
+            assert http.post(BUCKETS, {"name": name, "history": 2}).status == 201
+        source = Bucket(http, "restart-from")
+        fill(source, keys=20_000)
+        cli = Cli(http.url)
+        file = tmp_path / "f"
+        cli("export", source.name, file)
+        state = tmp_path / "f.restart-to.import-state"
+        running = importing.enter_context(
+            cli.running("import", "restart-to", file, "--workers", "2")
+        )
+        until(partial(has_written, running, state, 3), "the import writes", 30)
+    assert running.process.poll() is None
+    with running_gateway(nats.url, port=http.port) as http:
+        assert running.ended()[0] == 0
+        target = Bucket(http, "restart-to")
+        assert revisions(target) == revisions(Bucket(http, "restart-from"))
+        for name in ("restart-from", "restart-to"):
+            http.delete(f"{BUCKETS}/{name}")

@@ -8,6 +8,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from jetkv.cli import completion
 from jetkv.cli.command import BucketName, DryRun, Prefix, Yes, command
 from jetkv.cli.exits import CommandError, Exit
 from jetkv.cli.meter import Meter
@@ -154,7 +155,12 @@ def _verify(session: Session, found: Import) -> None:
 def copy_(
     session: Session,
     bucket: BucketName,
-    target: Annotated[str, typer.Argument(help="The bucket to write to. It has to exist.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="The bucket to write to. It has to exist.", autocompletion=completion.buckets
+        ),
+    ],
     to_url: Annotated[
         str | None, typer.Option(help="The gateway of the target. Default: the same one.")
     ] = None,
