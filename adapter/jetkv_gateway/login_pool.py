@@ -31,6 +31,9 @@ _AT_ONCE = 8
 """Logins at the same time."""
 _MOST_OPENING = 1024
 """Logins that wait for their turn. They go on when their callers leave."""
+_LONG_LOGIN = 3000
+"""Bytes of a login that may exceed the server's `max_control_line`, which is 4096 by default. The
+server may cut such a connection before its reason arrives."""
 _CHECKED_SECONDS = 60.0
 _IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 1.5
@@ -151,9 +154,15 @@ class LoginPool:
                 raise TooManyRequests("too many logins of NATS at the same time")
             opening = asyncio.create_task(self._open(login), name="login at NATS")
             self._opening[login.identity] = opening
-            opening.add_done_callback(lambda _: self._opening.pop(login.identity, None))
+            opening.add_done_callback(lambda task: self._opened(login.identity, task))
         # It goes on if this caller leaves, since others may wait for it.
         return await asyncio.shield(opening)
+
+    def _opened(self, identity: bytes, task: asyncio.Task[Principal]) -> None:
+        del self._opening[identity]
+        if not task.cancelled():
+            # All of its callers may have left, and nobody else asks why it failed.
+            task.exception()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._look(), name="logins at NATS")
@@ -193,7 +202,7 @@ class LoginPool:
         connection = Connection(self._options.of(login))
         connection.start()
         try:
-            await _settled(connection)
+            await _settled(connection, patient=login.size < _LONG_LOGIN)
         except BaseException:
             await asyncio.shield(connection.close())
             raise
@@ -273,15 +282,18 @@ class LoginPool:
                     self._drop(identity)
 
 
-async def _settled(connection: Connection) -> None:
+async def _settled(connection: Connection, *, patient: bool) -> None:
     """Wait until a new connection is open.
+
+    Args:
+        patient: whether to try again while NATS cannot be reached.
 
     Raises:
         Unauthenticated: NATS refuses the login.
         PermissionDenied: the login may not receive replies.
         Unavailable: NATS does not answer.
     """
-    if await connection.wait_settled(_LOGIN_SECONDS):
+    if await connection.wait_settled(_LOGIN_SECONDS, patient=patient):
         return
     failure = connection.failure
     if failure is not None and failure.kind is FailureKind.LOGIN_REFUSED:

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import signal
+import socket
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +61,19 @@ def http(server: LocalNats) -> Iterator[Http]:
         server.url, auth="nats", nats_user="gateway", nats_password="gw", buckets="b"
     ) as http:
         yield http
+
+
+def with_another_end(jwt: str) -> str:
+    """The same JWT, whose last letter differs in the bits that no byte of the signature has."""
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    return jwt[:-1] + letters[letters.index(jwt[-1]) ^ 1]
+
+
+def leave(http: Http, login: dict[str, str]) -> None:
+    """Send a request, and close the connection at once."""
+    with socket.create_connection((http.host, http.port)) as connection:
+        head = f"GET {WHOAMI} HTTP/1.1\r\nHost: h\r\nAuthorization: {login['Authorization']}"
+        connection.sendall(f"{head}\r\n\r\n".encode())
 
 
 def change_password(server: LocalNats, config: Path) -> None:
@@ -191,6 +207,17 @@ def test_a_wrong_login_ends_no_connection_of_others(tmp_path: Path) -> None:
         assert connection() == before
 
 
+def test_logins_that_are_too_long_keep_nobody_from_logging_in(
+    server: LocalNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_gateway(server.url, auth="nats", nats_user="gateway", nats_password="gw") as http:
+        for number in range(24):
+            leave(http, basic("x" * 5000, str(number)))
+        assert http.get(WHOAMI, **IN_A).status == 200
+    gc.collect()
+    assert not [one.message for one in caplog.records if one.name == "asyncio"]
+
+
 def test_a_token_of_nats_is_a_login(tmp_path: Path) -> None:
     with (
         LocalNats(tmp_path / "nats", config="authorization { token: s3cret }") as server,
@@ -208,9 +235,12 @@ def test_a_jwt_that_needs_no_signature_is_a_login(tmp_path: Path) -> None:
         LocalNats(tmp_path / "nats", config=operator.config) as server,
         running_gateway(server.url, auth="nats", nats_creds=creds) as http,
     ):
-        answer = http.get(WHOAMI, Authorization=f"Bearer {operator.bearer('carol')}")
+        bearer = operator.bearer("carol")
+        answer = http.get(WHOAMI, Authorization=f"Bearer {bearer}")
         assert (answer.status, answer.json["name"]) == (200, "carol")
         assert http.get(WHOAMI, Authorization=f"Bearer {other.bearer('carol')}").status == 401
+        # NATS takes it with other last bits, too, as if it were another login.
+        assert http.get(WHOAMI, Authorization=f"Bearer {with_another_end(bearer)}").status == 401
         # This one needs a signature, which nobody can send over HTTP.
         signed = operator.credentials("dave").splitlines()[1]
         assert http.get(WHOAMI, Authorization=f"Bearer {signed}").status == 401

@@ -122,8 +122,12 @@ class Connection:
                 await self._connected.wait()
         return self._mux is not None
 
-    async def wait_settled(self, timeout: float) -> bool:
+    async def wait_settled(self, timeout: float, *, patient: bool = True) -> bool:
         """Wait for a connection, or until it is certain that there will be none.
+
+        Args:
+            timeout: in seconds.
+            patient: whether to try again when no server could be reached.
 
         Returns:
             Whether there is one.
@@ -131,6 +135,8 @@ class Connection:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         while not self.connected and not self.needs_operator and loop.time() < end:
+            if not patient and len(self._failures) >= len(self._servers):
+                break
             await self.wait_connected(_SETTLE_SECONDS)
         return self.connected
 

@@ -30,7 +30,9 @@ _CHECK_SECONDS = 0.1
 _QUIET_CHECKS = 10
 _PING_SECONDS = 1.0
 
-_LOGIN_WORDS = ("authorization", "authentication", "credentials", "nkeys")
+_LOGIN_WORDS = ("authorization", "authentication", "credentials", "nkeys", "control line")
+"""A login that exceeds the server's `max_control_line` cannot become right, either."""
+
 _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
