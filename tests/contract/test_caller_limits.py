@@ -168,6 +168,13 @@ def test_wrong_credentials_are_answered_later_and_counted(guarded: Http) -> None
     assert slowed(guarded) == before + 1
 
 
+def test_a_wrong_credential_is_refused_however_late_its_body_comes(
+    guarded: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetkv_gateway.http.gateway._LOOK_AGAIN_SECONDS", 0.0)
+    assert [guess(guarded).status for _ in range(2)] == [401, 401]
+
+
 def test_a_right_credential_from_the_same_address_is_not_delayed(guarded: Http) -> None:
     for _ in range(2):
         guess(guarded)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 from jetkv.testing import LocalNats
 from tests.support.gateway import running_gateway
 from tests.support.guarded import TOKENS, Guarded
-from tests.support.http import BUCKETS, Bucket
+from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.tokens import new_token, token_line
 from tests.support.waiting import eventually, until
 from tests.support.watching import Frame, streaming, watching
 
+WHOAMI = "/api/v1/auth/whoami"
 GONE = "permission denied: the credential is withdrawn or has expired"
 LESS = "permission denied: the credential does not cover this any more"
 SOON = 4
@@ -227,3 +229,37 @@ async def test_a_long_listing_ends_with_an_error_line(guarded: WithFile) -> None
     last = json.loads(lines[-1])
     assert (last["type"], last["code"]) == ("error", "permission_denied")
     assert len(lines) < 2700
+
+
+@asynccontextmanager
+async def slow_put(http: Http, path: str, token: str) -> AsyncIterator[socket.socket]:
+    """A PUT whose head the gateway has checked, and whose body of two bytes is still to come."""
+    with await asyncio.to_thread(
+        socket.create_connection, (http.host, http.port), 10
+    ) as connection:
+        head = f"PUT {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+        connection.sendall(f"{head}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert (await asyncio.to_thread(connection.recv, 100)).startswith(b"HTTP/1.1 100 ")
+        yield connection
+
+
+@pytest.mark.parametrize(("left", "status"), [((), 401), (("read:b",), 403), (("write:b",), 200)])
+async def test_a_body_that_comes_after_the_end_of_its_token_is_not_stored(
+    guarded: WithFile, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...], status: int
+) -> None:
+    monkeypatch.setattr("jetkv_gateway.http.gateway._LOOK_AGAIN_SECONDS", 0.0)
+    token, path = new_token(), f"{BUCKETS}/b/keys/late-{status}"
+    guarded.allow(token, "read,write:b")
+    await guarded.known(token)
+    async with slow_put(guarded.gateways[0], path, token) as connection:
+        guarded.allow(token, *left)
+
+        async def is_changed() -> bool:
+            answer = await asyncio.to_thread(guarded.ask, "GET", WHOAMI, token=token)
+            return answer.status == 401 if not left else answer.json["scopes"] == list(left)
+
+        await eventually(is_changed, "the gateway knows it")
+        connection.sendall(b"vv")
+        answer = await asyncio.to_thread(connection.recv, 1000)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert guarded.ask("GET", path).status == (200 if status == 200 else 404)

@@ -84,7 +84,7 @@ class CallerLimits:
                 await call.run_while_connected(asyncio.sleep(seconds))
             call.fail(refusal)
 
-        call.handler, call.names, call.route = answer, (), None
+        call.handler, call.names, call.route, call.standing = answer, (), None, None
         # It waits without a place among the requests in flight.
         call.limited = False
         return True

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from time import perf_counter
 
 from jetkv_gateway.auth.authenticator import Authenticator, Pending
 from jetkv_gateway.auth.tickets import Tickets
@@ -53,6 +54,7 @@ _DECODE: Mapping[str, Callable[[bytes], str]] = {
 }
 _KEY = ("bucket", "key")
 _IDENTIFY_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 1.0
 _NOT_KNOWN = Principal("not known yet", "none", NOBODY)
 _ONLY_WATCHES = "only …/{bucket}/watch is a WebSocket"
 
@@ -233,14 +235,27 @@ class Gateway:
                 call.principal = await pending.resolve()
         except TimeoutError:
             raise Unavailable("nobody can tell now who calls") from None
-        route, match = call.route, call.request.match
+        route = call.route
         assert route is not None, "`begin` has found it"
-        self._limits.check_token(call, match)
-        assert match is not None, "as above"
-        if route.verb is not None:
-            call.require(route.verb, *(call.names if match[0].of_bucket else ()))
+        self._limits.check_token(call, call.request.match)
+        _require(call, route)
         if self._backends is not None:
             self._choose_backend(call, route)
+
+    def _look_again(self, call: Call) -> None:
+        """Check once more who calls, since a body or a place took its time to come.
+
+        Otherwise, a withdrawn credential could still write with a body that arrives slowly.
+
+        Raises:
+            GatewayError
+        """
+        current = self._authenticator.current(call.principal)
+        if current is None:
+            raise Unauthenticated(hint="this credential is withdrawn or has expired")
+        call.principal = current
+        assert call.route is not None, "`begin` has found it"
+        _require(call, call.route)
 
     def _choose_backend(self, call: Call, route: Route) -> None:
         """Let the call run on the caller's own connection to NATS, if it has one.
@@ -290,6 +305,8 @@ class Gateway:
                 await self._admit(call, call.pending)
                 handler = call.handler
                 assert handler is not None, "as above"
+            elif call.standing is not None and perf_counter() - call.began > _LOOK_AGAIN_SECONDS:
+                self._look_again(call)
             await handler(call, *call.names)
         except Unauthenticated as error:
             # I/O has told that the credential is wrong.
@@ -318,6 +335,14 @@ def refuse(call: Call, error: TooManyRequests | None = None) -> None:
 def refuse_body(call: Call) -> None:
     """Answer a call whose body is too large."""
     call.fail(ValueTooLarge(call.body_limit))
+
+
+def _require(call: Call, route: Route) -> None:
+    """Check that the caller may run a route. Raises PermissionDenied."""
+    match = call.request.match
+    assert match is not None, "it has a route"
+    if route.verb is not None:
+        call.require(route.verb, *(call.names if match[0].of_bucket else ()))
 
 
 def _subprotocols(call: Call) -> list[str]:
