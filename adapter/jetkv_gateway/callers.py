@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from jetkv_gateway.auth.authenticator import Authenticator, Chain, Link, NoAuth
+from jetkv_gateway.auth.kept_file import FileError
 from jetkv_gateway.auth.nats_logins import NatsLogins
 from jetkv_gateway.auth.tickets import Tickets
 from jetkv_gateway.auth.token_admin import TokenAdmin
@@ -39,7 +40,7 @@ def authenticator_for(settings: Settings) -> Authenticator:
 def _jwt_logins(settings: Settings) -> Link:
     try:
         # Only a gateway with JWTs needs what this imports.
-        from jetkv_gateway.auth.jwt_keys import KeyFile, KeyFileError, KeyUrl
+        from jetkv_gateway.auth.jwt_keys import KeyFile, KeyUrl
         from jetkv_gateway.auth.jwt_logins import JwtLogins
         from jetkv_gateway.auth.jwts import JwtRules
     except ModuleNotFoundError as error:
@@ -62,7 +63,7 @@ def _jwt_logins(settings: Settings) -> Link:
         return JwtLogins(rules, KeyUrl(settings.jwt_keys, refresh, stale))
     try:
         return JwtLogins(rules, KeyFile(file))
-    except KeyFileError as error:
+    except FileError as error:
         raise SettingsError(str(error)) from error
 
 

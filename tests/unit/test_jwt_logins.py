@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from jetkv_gateway.auth.jwt_keys import KeyFile, KeyFileError, KeyUrl
+from jetkv_gateway.auth.jwt_keys import KeyFile, KeyUrl
 from jetkv_gateway.auth.jwt_logins import JwtLogins
 from jetkv_gateway.auth.jwts import JwtRules
+from jetkv_gateway.auth.kept_file import FileError
 from jetkv_gateway.auth.key_set import KeySetError, parse_key_set
 from jetkv_gateway.kv.access import Principal
 from jetkv_gateway.kv.errors import Unauthenticated, Unavailable
@@ -235,7 +236,7 @@ def test_a_file_that_breaks_keeps_the_keys_read_before(tmp_path: Path) -> None:
 
 
 def test_a_file_without_keys_is_refused_at_start(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         KeyFile(tmp_path / "none.json")
 
 

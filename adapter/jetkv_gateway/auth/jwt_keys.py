@@ -10,10 +10,11 @@ from typing import Protocol
 
 import aiohttp
 
+from jetkv_gateway.auth.kept_file import FileError, KeptFile
 from jetkv_gateway.auth.key_set import MAX_BYTES, KeySet, KeySetError, parse_key_set
 from jetkv_gateway.kv.errors import Unavailable
 
-__all__ = ["KeyFile", "KeyFileError", "KeySource", "KeyUrl"]
+__all__ = ["KeyFile", "KeySource", "KeyUrl"]
 
 _log = logging.getLogger("jetkv.auth")
 
@@ -64,34 +65,30 @@ class KeySource(Protocol):
     async def close(self) -> None: ...
 
 
-class KeyFileError(Exception):
-    """Raised at start if the file of keys cannot be used. The text says why."""
-
-
 class KeyFile:
     """A key set in a file, which is read again when it changes.
 
     Raises:
-        KeyFileError: the file cannot be used.
+        FileError: the file cannot be used.
     """
 
     may_ask = False
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = self._stat()
-        self._trouble: str | None = None
-        self.version = 0
-        self._keys = self._read()
+        self._file = KeptFile(path, _read, "keys for JWTs")
+
+    @property
+    def version(self) -> int:
+        return self._file.version
 
     @property
     def problem(self) -> str | None:
-        if self._trouble is None:
+        if not self._file.failed:
             return None
         return "the file of keys for JWTs cannot be used; those read before stay in force"
 
     def keys(self) -> KeySet:
-        return self._keys
+        return self._file.content
 
     async def ask(self) -> None: ...
 
@@ -100,43 +97,20 @@ class KeyFile:
     async def close(self) -> None: ...
 
     def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
-        stamp = self._stat()
-        if stamp == self._stamp and self._trouble is None and not force:
-            return
-        self._stamp = stamp
-        before = self._trouble
-        try:
-            keys = self._read()
-        except KeyFileError as error:
-            self._trouble = f"{error}; the keys read before stay in force"
-            if force or self._trouble != before:
-                _log.log(logging.DEBUG if quiet else logging.ERROR, "%s", self._trouble)
-            return
-        self._trouble = None
-        if keys.fingerprints != self._keys.fingerprints:
-            self.version += 1
-        self._keys = keys
-        level = logging.DEBUG if quiet else logging.INFO
-        _log.log(level, "read %d keys for JWTs from %s", len(keys), self._path)
+        self._file.refresh(force=force, quiet=quiet)
 
-    def _read(self) -> KeySet:
-        try:
-            # Reading a pipe would block.
-            if not self._path.is_file():
-                raise KeyFileError(f"cannot use the keys {self._path}: no such file")
-            with self._path.open("rb") as file:
-                return parse_key_set(file.read(MAX_BYTES + 1))
-        except OSError as error:
-            raise KeyFileError(f"cannot read the keys {self._path}: {error.strerror}") from error
-        except KeySetError as error:
-            raise KeyFileError(f"cannot use the keys {self._path}: {error}") from error
 
-    def _stat(self) -> tuple[int, ...] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+def _read(path: Path) -> KeySet:
+    try:
+        # Reading a pipe would block.
+        if not path.is_file():
+            raise FileError(f"cannot use the keys {path}: no such file")
+        with path.open("rb") as file:
+            return parse_key_set(file.read(MAX_BYTES + 1))
+    except OSError as error:
+        raise FileError(f"cannot read the keys {path}: {error.strerror}") from error
+    except KeySetError as error:
+        raise FileError(f"cannot use the keys {path}: {error}") from error
 
 
 class KeyUrl:

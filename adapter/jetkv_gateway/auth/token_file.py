@@ -1,23 +1,19 @@
 """Tokens of a file: `name:sha256 SCOPE… [expires=RFC 3339] [rate=N] [buckets=N] [bytes=N]` a line.
 
-The file holds hashes, so reading it gives nobody access. The gateway reads the file again when it
-changes. If the file is then unreadable or malformed, the tokens read before stay in force. `/ready`
-reports the problem in a text that everybody may see; the log has the details.
+The file holds hashes, so reading it gives nobody access.
 """
 
-import logging
 import os
 import re
 import stat
 from pathlib import Path
 
+from jetkv_gateway.auth.kept_file import FileError, KeptFile
 from jetkv_gateway.auth.token_table import TokenTable
 from jetkv_gateway.auth.tokens import Token, check_limits, grants_of, quota_of, read_time
 from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = ["TokenFile", "TokenFileError"]
-
-_log = logging.getLogger("jetkv.auth")
 
 _HEAD = re.compile(r"([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
 _EXPIRES = "expires="
@@ -27,7 +23,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 _PROBLEM = "the token file cannot be used; the tokens read before stay in force; see the log"
 
 
-class TokenFileError(Exception):
+class TokenFileError(FileError):
     """Raised at start if the token file cannot be used. The text says why."""
 
 
@@ -39,53 +35,29 @@ class TokenFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = self._stat()
-        self._table = _parse(path)
-        self._trouble: str | None = None
-        self.version = 0
+        self._file = KeptFile(path, _parse, "tokens")
+
+    @property
+    def version(self) -> int:
+        return self._file.version
 
     @property
     def problem(self) -> str | None:
-        return _PROBLEM if self._trouble else None
+        return _PROBLEM if self._file.failed else None
 
     def find(self, digest: bytes) -> Token | None:
-        return self._table.find(digest)
+        return self._file.content.find(digest)
 
     def named(self, name: str) -> list[Token]:
         """Return the tokens that have this name. There may be two while they are changed."""
-        return self._table.named(name)
+        return self._file.content.named(name)
 
     def tokens(self) -> list[Token]:
         """Return all tokens of the file."""
-        return self._table.tokens()
+        return self._file.content.tokens()
 
     def refresh(self, *, force: bool = False, quiet: bool = False) -> None:
-        stamp = self._stat()
-        # A failed read is repeated, since its cause may have been a lack of file descriptors.
-        if stamp == self._stamp and self._trouble is None and not force:
-            return
-        self._stamp = stamp
-        before = self._trouble
-        try:
-            self._table = _parse(self._path)
-        except TokenFileError as error:
-            self._trouble = f"{error}; the tokens read before stay in force"
-            if force or self._trouble != before:
-                _log.log(logging.DEBUG if quiet else logging.ERROR, "%s", self._trouble)
-        else:
-            self._trouble = None
-            self.version += 1
-            level = logging.DEBUG if quiet else logging.INFO
-            _log.log(level, "read %d tokens from %s", len(self._table), self._path)
-
-    def _stat(self) -> tuple[int, ...] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        # `st_ctime_ns` also changes with the permissions, which may be why a read failed.
-        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+        self._file.refresh(force=force, quiet=quiet)
 
 
 def _parse(path: Path) -> TokenTable:
