@@ -340,7 +340,11 @@ def test_keys_that_are_too_old_are_not_in_force(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("seconds", [int(time.time()) * 1000, 253_402_300_800, 10**30])
+@pytest.mark.parametrize(
+    "seconds",
+    [int(time.time()) * 1000, 253_402_300_800, 10**30],
+    ids=["milliseconds", "the year 10000", "more than a float holds"],
+)
 def test_an_expiry_in_milliseconds_or_after_all_calendars_is_refused(
     logins: JwtLogins, issuer: Issuer, seconds: int
 ) -> None:
