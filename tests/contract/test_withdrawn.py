@@ -3,13 +3,20 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.http.standing import Hold
+from jetkv_gateway.jetstream.bulk_deletes import JetStreamBulkDeletes
+from jetkv_gateway.kv.access import Principal
+from jetkv_gateway.kv.commands import DeleteKeys
+from jetkv_gateway.kv.retries import Retries
+from jetkv_gateway.kv.store import BulkDeleteProgress
 from tests.support.gateway import running_gateway
 from tests.support.guarded import TOKENS, Guarded
 from tests.support.http import BUCKETS, Bucket, Http
@@ -263,3 +270,43 @@ async def test_a_body_that_comes_after_the_end_of_its_token_is_not_stored(
         answer = await asyncio.to_thread(connection.recv, 1000)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert guarded.ask("GET", path).status == (200 if status == 200 else 404)
+
+
+async def test_a_deletion_of_many_keys_stops_with_its_token(
+    guarded: WithFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket(guarded.client(guarded.root), "other")
+    ops = [{"op": "put", "key": f"many.{number}", "text": "x"} for number in range(1000)]
+    assert bucket.http.post(f"{bucket.path}/batch", {"atomic": False, "ops": ops}).status == 200
+    token = guarded.create("deleter", "delete:other/many.*")
+    begun, may_go_on = threading.Event(), threading.Event()
+    delete_keys = JetStreamBulkDeletes.delete_keys
+
+    async def delete_with_a_pause(
+        self: JetStreamBulkDeletes, command: DeleteKeys, retries: Retries
+    ) -> AsyncGenerator[BulkDeleteProgress, None]:
+        async with aclosing(delete_keys(self, command, retries)) as steps:
+            async for progress in steps:
+                yield progress
+                begun.set()
+                await asyncio.to_thread(may_go_on.wait, 10)
+
+    monkeypatch.setattr(JetStreamBulkDeletes, "delete_keys", delete_with_a_pause)
+    denied = threading.Event()
+    review = Hold.review
+
+    def noted(hold: Hold, current: Principal | None) -> None:
+        review(hold, current)
+        if current is None:
+            denied.set()
+
+    monkeypatch.setattr(Hold, "review", noted)
+    path = f"{bucket.path}/keys?filter=many.*"
+    deletion = asyncio.create_task(asyncio.to_thread(guarded.ask, "DELETE", path, token=token))
+    assert await asyncio.to_thread(begun.wait, 10)
+    guarded.ask("DELETE", f"{TOKENS}/deleter")
+    assert await asyncio.to_thread(denied.wait, 10)
+    may_go_on.set()
+    answer = await deletion
+    assert (answer.status, answer.error) == (403, GONE)
+    assert answer.json["details"]["matched"] <= 1000

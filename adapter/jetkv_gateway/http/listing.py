@@ -18,6 +18,7 @@ from jetkv_gateway.http.preconditions import refuse_conditions
 from jetkv_gateway.http.views import View, entry_json, meta_json
 from jetkv_gateway.kv.commands import DeleteKeys, Include, ListKeys, ListPage, ReadKeys
 from jetkv_gateway.kv.cursors import write_cursor
+from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.model import Entry, KeyMeta
 from jetkv_gateway.kv.store import BulkDeleteProgress, BulkDeletes, Listings, Pages, Readings
 
@@ -108,16 +109,40 @@ class ListingHandlers:
         if wants_lines(call):
             await answer_lines(call, lambda lines: self._delete(call, command, lines))
         else:
-            body = await call.run_while_connected(self._delete(call, command, None))
+            body = await call.run_while_connected(self._delete_while_allowed(call, command))
             call.answer_json(200, body)
 
-    async def _delete(self, call: Call, command: DeleteKeys, lines: Lines | None) -> bytes:
-        """Delete keys. Return the last line, or the answer if the client wants no lines."""
+    async def _delete_while_allowed(self, call: Call, command: DeleteKeys) -> bytes:
+        """As `_delete`, until the caller may not delete these keys any more."""
+        if call.standing is None:
+            return await self._delete(call, command, None)
+        denials: list[GatewayError] = []
+        hold = call.standing.hold(call, denials.append)
+        try:
+            return await self._delete(call, command, None, denials)
+        finally:
+            hold.release()
+
+    async def _delete(
+        self,
+        call: Call,
+        command: DeleteKeys,
+        lines: Lines | None,
+        denials: Sequence[GatewayError] = (),
+    ) -> bytes:
+        """Delete keys. Return the last line, or the answer if the client wants no lines.
+
+        Args:
+            denials: has an error as soon as the deletion has to stop.
+        """
         loop = asyncio.get_running_loop()
         told = loop.time()
         progress = BulkDeleteProgress(0, 0, 0)
         async with aclosing(self._bulk_deletes.delete_keys(command, call.retries)) as steps:
             async for progress in steps:
+                if denials:
+                    denials[0].details = progress._asdict()
+                    raise denials[0]
                 if lines is not None and loop.time() - told >= _PROGRESS_SECONDS:
                     told = loop.time()
                     await lines.send(_progress_json(progress, "progress") + b"\n")
