@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -272,6 +272,43 @@ async def test_a_body_that_comes_after_the_end_of_its_token_is_not_stored(
     assert guarded.ask("GET", path).status == (200 if status == 200 else 404)
 
 
+def note_denials(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return an event that is set when a long answer learns that its token is gone."""
+    denied, review = threading.Event(), Hold.review
+
+    def noted(hold: Hold, current: Principal | None) -> None:
+        review(hold, current)
+        if current is None:
+            denied.set()
+
+    monkeypatch.setattr(Hold, "review", noted)
+    return denied
+
+
+async def test_a_long_history_breaks_off_when_its_token_is_withdrawn(
+    guarded: WithFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert guarded.ask("POST", BUCKETS, {"name": "old", "history": 40}).status == 201
+    bucket = Bucket(guarded.client(guarded.root), "old")
+    for _ in range(40):
+        assert bucket.put("k", b"x" * 400_000).status == 200
+    token = guarded.create("historian", "read:old")
+    denied = note_denials(monkeypatch)
+    address = guarded.gateways[0].host, guarded.gateways[0].port
+    with await asyncio.to_thread(socket.create_connection, address, 10) as connection:
+        head = f"GET {bucket.path}/history/k HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}"
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        body = await asyncio.to_thread(connection.recv, 1000)
+        assert body.startswith(b"HTTP/1.1 200 ")
+        guarded.ask("DELETE", f"{TOKENS}/historian")
+        assert await asyncio.to_thread(denied.wait, 10)
+        with suppress(ConnectionError):
+            while part := await asyncio.to_thread(connection.recv, 2**20):
+                body += part
+    assert not body.endswith(b"0\r\n\r\n")
+    assert body.count(b'"revision"') < 40
+
+
 async def test_a_deletion_of_many_keys_stops_with_its_token(
     guarded: WithFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,15 +329,7 @@ async def test_a_deletion_of_many_keys_stops_with_its_token(
                 await asyncio.to_thread(may_go_on.wait, 10)
 
     monkeypatch.setattr(JetStreamBulkDeletes, "delete_keys", delete_with_a_pause)
-    denied = threading.Event()
-    review = Hold.review
-
-    def noted(hold: Hold, current: Principal | None) -> None:
-        review(hold, current)
-        if current is None:
-            denied.set()
-
-    monkeypatch.setattr(Hold, "review", noted)
+    denied = note_denials(monkeypatch)
     path = f"{bucket.path}/keys?filter=many.*"
     deletion = asyncio.create_task(asyncio.to_thread(guarded.ask, "DELETE", path, token=token))
     assert await asyncio.to_thread(begun.wait, 10)

@@ -31,6 +31,11 @@ class HistoryAnswer:
         self._view = view
         self._unsent = bytearray(b'{"entries":[')
         self._started = False
+        self._denial: GatewayError | None = None
+
+    def _deny(self, error: GatewayError) -> None:
+        """Let the next part raise an error, since the caller may not see it any more."""
+        self._denial = error
 
     async def send(self) -> None:
         """Send the history.
@@ -39,7 +44,13 @@ class HistoryAnswer:
             GatewayError: it failed before anything was sent.
             ClientGone: the client left, or its connection was cut.
         """
-        await self._call.run_while_connected(self._answer())
+        standing = self._call.standing
+        hold = None if standing is None else standing.hold(self._call, self._deny)
+        try:
+            await self._call.run_while_connected(self._answer())
+        finally:
+            if hold is not None:
+                hold.release()
 
     async def _answer(self) -> None:
         try:
@@ -68,6 +79,8 @@ class HistoryAnswer:
         """Send the buffered part if it is large enough."""
         if len(self._unsent) < _PIECE:
             return
+        if self._denial is not None:
+            raise self._denial
         if not self._started:
             self._started = True
             await self._call.begin(200, JSON_LINE)
