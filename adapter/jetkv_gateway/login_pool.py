@@ -31,9 +31,6 @@ _AT_ONCE = 8
 """Logins at the same time."""
 _MOST_OPENING = 1024
 """Logins that wait for their turn. They go on when their callers leave."""
-_LONG_LOGIN = 3000
-"""Bytes of a login that may exceed the server's `max_control_line`, which is 4096 by default. The
-server may cut such a connection before its reason arrives."""
 _CHECKED_SECONDS = 60.0
 _IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 1.5
@@ -202,7 +199,7 @@ class LoginPool:
         connection = Connection(self._options.of(login))
         connection.start()
         try:
-            await _settled(connection, patient=login.size < _LONG_LOGIN)
+            await _settled(connection)
         except BaseException:
             await asyncio.shield(connection.close())
             raise
@@ -282,18 +279,15 @@ class LoginPool:
                     self._drop(identity)
 
 
-async def _settled(connection: Connection, *, patient: bool) -> None:
+async def _settled(connection: Connection) -> None:
     """Wait until a new connection is open.
-
-    Args:
-        patient: whether to try again while NATS cannot be reached.
 
     Raises:
         Unauthenticated: NATS refuses the login.
         PermissionDenied: the login may not receive replies.
         Unavailable: NATS does not answer.
     """
-    if await connection.wait_settled(_LOGIN_SECONDS, patient=patient):
+    if await connection.wait_tried(_LOGIN_SECONDS):
         return
     failure = connection.failure
     if failure is not None and failure.kind is FailureKind.LOGIN_REFUSED:

@@ -218,6 +218,19 @@ def test_logins_that_are_too_long_keep_nobody_from_logging_in(
     assert not [one.message for one in caplog.records if one.name == "asyncio"]
 
 
+def test_an_account_at_its_limit_keeps_no_other_from_logging_in(tmp_path: Path) -> None:
+    users = ", ".join(f"{{ user: c{number}, password: c }}" for number in range(25))
+    full = f"C {{ jetstream: enabled, limits {{ max_connections: 1 }}, users: [ {users} ] }}"
+    with (
+        LocalNats(tmp_path / "nats", config=CONFIG.replace("  B {", f"  {full}\n  B {{")) as server,
+        running_gateway(server.url, auth="nats", nats_user="gateway", nats_password="gw") as http,
+    ):
+        assert http.get(WHOAMI, **basic("c24", "c")).status == 200
+        for number in range(24):
+            leave(http, basic(f"c{number}", "c"))
+        assert http.get(WHOAMI, **IN_B).status == 200
+
+
 def test_a_token_of_nats_is_a_login(tmp_path: Path) -> None:
     with (
         LocalNats(tmp_path / "nats", config="authorization { token: s3cret }") as server,

@@ -43,12 +43,6 @@ class NatsLogin:
     jwt: str | None = field(default=None, repr=False)
 
     @property
-    def size(self) -> int:
-        """About how many bytes it takes on the wire, as JSON."""
-        texts = (self.user, self.password, self.token, self.jwt)
-        return sum(len(json.dumps(text)) for text in texts if text is not None)
-
-    @property
     def principal(self) -> Principal:
         """The caller that has this login."""
         return Principal(self.name, "nats", _GRANTS, self.identity)

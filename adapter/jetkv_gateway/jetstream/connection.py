@@ -122,20 +122,22 @@ class Connection:
                 await self._connected.wait()
         return self._mux is not None
 
-    async def wait_settled(self, timeout: float, *, patient: bool = True) -> bool:
-        """Wait for a connection, or until it is certain that there will be none.
+    async def wait_tried(self, timeout: float) -> bool:
+        """Wait for a connection, or until every server has failed once.
+
+        Nobody waits for more: a server may end the connection of one caller again and again, such
+        as for a limit of its account, and the places for logins are few.
 
         Args:
             timeout: in seconds.
-            patient: whether to try again when no server could be reached.
 
         Returns:
-            Whether there is one.
+            Whether there is a connection.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while not self.connected and not self.needs_operator and loop.time() < end:
-            if not patient and len(self._failures) >= len(self._servers):
+        while not self.connected and loop.time() < end:
+            if len(self._failures) >= len(self._servers):
                 break
             await self.wait_connected(_SETTLE_SECONDS)
         return self.connected
