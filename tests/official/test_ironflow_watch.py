@@ -234,6 +234,24 @@ async def test_a_client_with_a_token_watches(
         assert await watch.take(1) == [("k", "put", b"1", revision)]
 
 
+async def test_a_client_with_a_scoped_token_sees_what_its_scope_covers(
+    nats: NatsServer, tmp_path, bucket: Bucket, watching: Watching
+) -> None:
+    token, file = new_token(), tmp_path / "tokens"
+    file.write_text(token_line("app", token, f"read,write:{bucket.name}/user.*"))
+    with running_gateway(nats.url, auth="tokens", auth_tokens=file) as http:
+        client = IronflowClient(server_url=http.url, api_key=token)
+        async with watching(client, bucket.name) as watch:
+            await put_raw(bucket, "secret.1", b"1")
+            revision = await put(client, bucket, "user.1", 1)
+            assert await watch.take(1) == [("user.1", "put", b"1", revision)]
+        listed = await asyncio.to_thread(client.kv_list_buckets_keys, bucket.name)
+        assert listed["keys"] == ["user.1"]
+        with pytest.raises(IronflowError, match="permission denied: write in bucket") as error:
+            await put(client, bucket, "secret.1", 2)
+        assert error.value.status_code == 403
+
+
 @pytest.mark.parametrize("api_key", [None, "jetkv_wrong"])
 async def test_a_client_without_a_good_token_gets_a_401(
     tokens: tuple[Http, str], bucket: Bucket, api_key: str | None, monkeypatch
