@@ -270,13 +270,19 @@ class LoginPool:
         """Close what is unused, or not valid any more."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            now = monotonic()
-            for identity, one in list(self._backends.items()):
-                if _is_refused(one.connection):
-                    self._drop(identity)
-                    self.version += 1
-                elif not one.users and now - one.used_at > self._options.idle:
-                    self._drop(identity)
+            try:
+                self._sweep()
+            except Exception:  # noqa: BLE001 - else logins that NATS refuses stay
+                _log.exception("the connections of callers are looked at again")
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        for identity, one in list(self._backends.items()):
+            if _is_refused(one.connection):
+                self._drop(identity)
+                self.version += 1
+            elif not one.users and now - one.used_at > self._options.idle:
+                self._drop(identity)
 
 
 async def _settled(connection: Connection) -> None:

@@ -69,7 +69,7 @@ class Standing:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
-        self._seen = authenticator.version
+        self._seen: int | None = authenticator.version
         self._groups: dict[Principal, _Group] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -91,7 +91,6 @@ class Standing:
     def start(self) -> None:
         """Look regularly until `close`."""
         self._task = asyncio.create_task(self._run(), name="standing")
-        self._task.add_done_callback(_log_defect)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -101,16 +100,23 @@ class Standing:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            before, self._seen = self._seen, self._authenticator.version
-            changed, now = self._seen != before, time()
-            for principal, group in list(self._groups.items()):
-                if not group.holds:
-                    del self._groups[principal]
-                elif changed or (group.expires_at is not None and group.expires_at <= now):
-                    holds = list(group.holds)
-                    for start in range(0, len(holds), _ENDS_A_TURN):
-                        self._ask(principal, group, holds[start : start + _ENDS_A_TURN])
-                        await asyncio.sleep(0)
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - else withdrawn credentials keep their watches
+                _log.exception("credentials of open watches are asked about again")
+                self._seen = None
+
+    async def _look(self) -> None:
+        before, self._seen = self._seen, self._authenticator.version
+        changed, now = self._seen != before, time()
+        for principal, group in list(self._groups.items()):
+            if not group.holds:
+                del self._groups[principal]
+            elif changed or (group.expires_at is not None and group.expires_at <= now):
+                holds = list(group.holds)
+                for start in range(0, len(holds), _ENDS_A_TURN):
+                    self._ask(principal, group, holds[start : start + _ENDS_A_TURN])
+                    await asyncio.sleep(0)
 
     def _ask(self, principal: Principal, group: _Group, holds: list[Hold]) -> None:
         try:
@@ -123,8 +129,3 @@ class Standing:
             group.expires_at = current.expires_at
         for hold in holds:
             hold.review(current)
-
-
-def _log_defect(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("withdrawn credentials no longer end watches", exc_info=error)
