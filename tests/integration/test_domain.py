@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from jetkv.testing import LocalNats
 from jetkv_gateway.embedded import NatsServer
 from tests.support.gateway import running_gateway
 from tests.support.guarded import TOKENS, Guarded
@@ -104,8 +106,11 @@ async def test_no_listing_leaves_a_consumer_behind_in_a_domain(
         assert (await native.state(bucket.name))["consumer_count"] == 0
 
 
-def test_a_domain_that_does_not_exist_is_not_ready(nats: NatsServer) -> None:
-    with running_gateway(nats.url, ready=False, nats_domain="nowhere") as http:
+def test_a_domain_that_does_not_exist_is_not_ready(tmp_path: Path) -> None:
+    with (
+        LocalNats(tmp_path) as nats,
+        running_gateway(nats.url, ready=False, nats_domain="nowhere") as http,
+    ):
 
         def issue() -> str:
             text: str = http.get("/ready").json["issues"].get("jetstream", "")
@@ -137,4 +142,7 @@ def test_tokens_of_a_domain_are_created_and_withdrawn(
         token = guarded.create(f"app-{at}", "read:b")
         assert guarded.ask("GET", BUCKETS, token=token).status == 200
         assert guarded.ask("DELETE", f"{TOKENS}/app-{at}").status == 204
-        assert guarded.ask("GET", BUCKETS, token=token).status == 401
+        until(
+            lambda: guarded.ask("GET", BUCKETS, token=token).status == 401,
+            "the token is withdrawn",
+        )

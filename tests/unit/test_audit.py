@@ -150,7 +150,10 @@ def test_after_a_rename_lines_go_to_a_new_file(
 def test_a_full_disk_is_counted_and_logged_and_stops_nothing(
     losses: Losses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("jetkv"), "propagate", True)
+    # A logger of its own: other tests may have left a handler at that of the gateway.
+    logger = logging.Logger("jetkv")
+    logger.addHandler(caplog.handler)
+    monkeypatch.setattr("jetkv_gateway.telemetry.audit_writer._log", logger)
     monkeypatch.setattr("jetkv_gateway.telemetry.audit_writer._RETRY_SECONDS", 0.02)
     monkeypatch.setattr(AuditWriter, "MOST", 10)
     log = AuditLog(AuditOptions("/dev/full"))

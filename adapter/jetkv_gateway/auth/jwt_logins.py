@@ -75,12 +75,9 @@ class JwtLogins:
         kid, algorithm = read_header(token)
         if algorithm == _OF_NATS:
             return None
-        try:
-            return self._check(token, kid, algorithm)
-        except (_UnknownKey, Unavailable):
-            if self.keys.may_ask:
-                return _Pending(self, token)
-            raise
+        if self.keys.may_ask and not self._has_key(kid, algorithm):
+            return _Pending(self, token)
+        return self._check(token, kid, algorithm)
 
     def check(self, token: bytes) -> Principal:
         """Return the caller that a JWT names.
@@ -90,6 +87,12 @@ class JwtLogins:
             Unavailable: there are no keys to check it with.
         """
         return self._check(token, *read_header(token))
+
+    def _has_key(self, kid: str | None, algorithm: str) -> bool:
+        try:
+            return bool(self.keys.keys().find(kid, algorithm))
+        except Unavailable:
+            return False
 
     def _check(self, token: bytes, kid: str | None, algorithm: str) -> Principal:
         principal = self._verified(token, kid, algorithm)
@@ -101,7 +104,9 @@ class JwtLogins:
     def _verified(self, token: bytes, kid: str | None, algorithm: str) -> Principal:
         keys = self.keys.keys().find(kid, algorithm)
         if not keys:
-            raise _UnknownKey(hint="this JWT is signed with a key or an algorithm that is unknown")
+            raise Unauthenticated(
+                hint="this JWT is signed with a key or an algorithm that is unknown"
+            )
         refused: Unauthenticated | None = None
         for key in keys:
             try:
@@ -122,10 +127,6 @@ class JwtLogins:
 
     async def close(self) -> None:
         await self.keys.close()
-
-
-class _UnknownKey(Unauthenticated):
-    """No key of the issuer fits."""
 
 
 def _expired(principal: Principal) -> bool:

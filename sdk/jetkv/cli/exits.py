@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from jetkv import errors
-from jetkv.transfer.problems import FileDamagedError
 
 __all__ = ["CommandError", "Exit", "exit_of", "line_of"]
 
@@ -50,7 +49,6 @@ class CommandError(Exception):
 
 
 _BY_KIND: Mapping[type[errors.JetKVError], Exit] = {
-    FileDamagedError: Exit.LOCAL,
     errors.InvalidArgumentError: Exit.USAGE,
     errors.AuthenticationError: Exit.DENIED,
     errors.PermissionDeniedError: Exit.DENIED,

@@ -66,7 +66,7 @@ def breaking_off(counts: Counts, what_next: str) -> Iterator[None]:
     try:
         yield
     except (JetKVError, OSError) as error:
-        if isinstance(error, FileDamagedError) or not counts.written:
+        if not counts.written:
             raise
         code = Exit.LOCAL if isinstance(error, OSError) else exit_of(error)
         raise CommandError(

@@ -38,8 +38,8 @@ def copy(
         progress: is called with the number of entries so far.
 
     Raises:
-        TargetConflictError: a key has another value, with the policy `fail`.
-        TargetUnsuitableError: the target cannot take it.
+        PreconditionFailedError: a key has another value, with the policy `fail`.
+        BucketUnsuitableError: the target cannot take it.
         JetKVError: a gateway does not answer, or refuses.
     """
     from_info, to_info = source.info(), target.info()

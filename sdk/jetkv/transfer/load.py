@@ -7,11 +7,12 @@ from pathlib import Path
 
 from jetkv import Bucket
 from jetkv._sync.bucket import endpoint_of
+from jetkv.errors import PreconditionFailedError
 from jetkv.models import BucketInfo, format_time
 from jetkv.transfer.files import Checked, check, lines_of
 from jetkv.transfer.format import Item, item_of
 from jetkv.transfer.policy import Counts, Load, Policy, Rules, Ttl, require
-from jetkv.transfer.problems import FileDamagedError, TargetConflictError
+from jetkv.transfer.problems import FileDamagedError
 from jetkv.transfer.revisions import Revisions
 from jetkv.transfer.settle import left_of
 from jetkv.transfer.source import newest_revision
@@ -55,7 +56,7 @@ class Import:
 
         Raises:
             FileDamagedError: the file is no whole export.
-            TargetUnsuitableError: the bucket cannot take it.
+            BucketUnsuitableError: the bucket cannot take it.
             JetKVError: the gateway does not answer, or refuses.
             OSError: the file cannot be read.
         """
@@ -80,7 +81,7 @@ class Import:
             progress: is called with the number of entries so far.
 
         Raises:
-            TargetConflictError: a key has another value, with the policy `fail`.
+            PreconditionFailedError: a key has another value, with the policy `fail`.
             FileDamagedError: the file was changed meanwhile.
             InvalidArgumentError: the state file belongs to another import.
             JetKVError: the gateway does not answer, or refuses. The next run goes on from here.
@@ -109,7 +110,7 @@ class Import:
         found = self.survey(progress)
         if found.differ:
             state_file(self.path, self.bucket.name).unlink()
-            raise TargetConflictError(
+            raise PreconditionFailedError(
                 f"{found.differ:,} of the keys have another value in bucket {self.bucket.name!r}, "
                 f"such as {found.example!r}; nothing was written",
                 hint="choose --on-conflict skip, overwrite or if-newer",

@@ -7,9 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from jetkv.errors import BucketUnsuitableError
 from jetkv.models import BucketInfo, Entry, parse_time
 from jetkv.transfer.format import Item
-from jetkv.transfer.problems import TargetUnsuitableError
 
 __all__ = ["Counts", "Load", "Policy", "Rules", "Ttl", "Verdict", "require", "same_value"]
 
@@ -87,18 +87,18 @@ def require(target: BucketInfo, load: Load, ttl: Ttl) -> None:
     """Check that a bucket can take what is to be written.
 
     Raises:
-        TargetUnsuitableError: its settings do not allow it. The text says what to do.
+        BucketUnsuitableError: its settings do not allow it. The text says what to do.
     """
     name = target.name
     if load.from_history > target.history:
-        raise TargetUnsuitableError(
+        raise BucketUnsuitableError(
             f"{name} keeps {target.history} revisions of a key, and up to {load.from_history} come",
             hint=f"`jetkv bucket set {name} --history {load.from_history}`, or leave out --history "
             "where you export or copy",
         )
     limit = target.max_value_size
     if load.largest is not None and limit is not None and load.largest > limit:
-        raise TargetUnsuitableError(
+        raise BucketUnsuitableError(
             f"{name} takes values of up to {limit:,} bytes, and the largest has {load.largest:,}",
             hint=f"`jetkv bucket set {name} --max-value-size {load.largest}`",
         )
@@ -106,12 +106,12 @@ def require(target: BucketInfo, load: Load, ttl: Ttl) -> None:
     if ttl is Ttl.DROP or not own_ttls:
         return
     if not target.key_ttl:
-        raise TargetUnsuitableError(
+        raise BucketUnsuitableError(
             f"values in {name} cannot have a TTL of their own",
             hint="--ttl drop gives them the TTL of the bucket",
         )
     if target.history > 1:
-        raise TargetUnsuitableError(
+        raise BucketUnsuitableError(
             f"{name} keeps a history, so values in it cannot have a TTL of their own",
             hint="--ttl drop gives them the TTL of the bucket; or use a bucket with a history of 1",
         )

@@ -1,17 +1,17 @@
-"""The errors of exports, imports and copies."""
+"""What can be wrong with a file of an export."""
 
-from jetkv.errors import BucketUnsuitableError, JetKVError, PreconditionFailedError
-
-__all__ = ["FileDamagedError", "TargetConflictError", "TargetUnsuitableError"]
+__all__ = ["FileDamagedError"]
 
 
-class FileDamagedError(JetKVError):
-    """Raised for a file that is no whole export: cut off, edited, or something else."""
+class FileDamagedError(Exception):
+    """Raised for a file that is no whole export: cut off, edited, or something else.
 
+    Attributes:
+        message: what is wrong.
+        hint: what to do, or None.
+    """
 
-class TargetUnsuitableError(BucketUnsuitableError):
-    """Raised for a bucket whose settings cannot take what is to be written."""
-
-
-class TargetConflictError(PreconditionFailedError):
-    """Raised for a key that has another value already, with the policy `fail`."""
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from jetkv._sync.endpoint import Endpoint
-from jetkv.errors import UnavailableError
+from jetkv.errors import PreconditionFailedError, UnavailableError
 from jetkv.models import BucketInfo, Entry
 from jetkv.transfer.batch import Batch, Op
 from jetkv.transfer.format import Item
 from jetkv.transfer.policy import Counts, Policy, Rules, Verdict
-from jetkv.transfer.problems import TargetConflictError
 from jetkv.transfer.revisions import Revisions, runs_of
 
 __all__ = ["Writer"]
@@ -52,7 +51,7 @@ class Writer:
         """Write entries, those of one key in order.
 
         Raises:
-            TargetConflictError: a key has another value, with the policy `fail`.
+            PreconditionFailedError: a key has another value, with the policy `fail`.
             JetKVError: the gateway does not answer, or refuses.
         """
         now = datetime.now(UTC)
@@ -145,7 +144,7 @@ class Writer:
 
     def _count(self, verdict: Verdict, item: Item) -> None:
         if verdict is Verdict.CONFLICT:
-            raise TargetConflictError(
+            raise PreconditionFailedError(
                 f"{item['key']!r} in bucket {self._bucket!r} has another value",
                 hint="choose --on-conflict skip, overwrite or if-newer",
             )
