@@ -4,12 +4,15 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Serve
 from tests.cli.workers import both_serve
 from tests.support.http import Bucket
 from tests.support.waiting import until
 
 
+@pytest.mark.long
 def test_two_workers_write_whole_lines_to_one_file_and_open_it_again(
     serve: Serve, tmp_path: Path, bucket: Bucket
 ) -> None:

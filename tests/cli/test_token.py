@@ -32,6 +32,7 @@ def over(own_nats: LocalNats):
     return run_over
 
 
+@pytest.mark.long
 def test_the_first_token_is_made_over_nats_and_the_next_ones_by_the_gateway(
     over, serve, own_nats: LocalNats, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 
+import pytest
+
 from tests.cli.conftest import Process, Serve
 from tests.cli.workers import both_serve
 from tests.support.figures import OPENMETRICS
@@ -13,6 +15,7 @@ from tests.support.traces import PARENT, TRACE
 from tests.support.waiting import until
 
 
+@pytest.mark.long
 def test_the_spans_of_all_workers_arrive_at_the_collector(serve: Serve, bucket: Bucket) -> None:
     with receiver() as collector:
         process, http = serve(
@@ -74,6 +77,7 @@ def test_a_stop_exports_what_still_waits_and_an_unknown_sampler_is_named(
         assert resource["service.name"] == "jetkv"
 
 
+@pytest.mark.long
 def test_a_collector_that_is_away_disturbs_no_request_and_no_stop(
     serve: Serve, bucket: Bucket
 ) -> None:

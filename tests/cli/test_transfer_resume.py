@@ -50,6 +50,7 @@ def has_written(running: Running, state: Path, batches: int) -> bool:
     return state.exists() and state.read_bytes().count(b"\n") >= batches
 
 
+@pytest.mark.long
 def test_an_import_that_is_killed_and_interrupted_ends_as_one_that_was_not(
     cli: Cli, make_bucket: Make, tmp_path: Path
 ) -> None:

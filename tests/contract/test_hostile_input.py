@@ -191,6 +191,7 @@ def resident(process: Process) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
+@pytest.mark.long
 def test_no_request_is_more_than_the_gateway_can_answer(hostile: Hostile) -> None:
     assert not {"500", "502"} & hostile.statuses.keys(), hostile.statuses
     assert {"200", "400", "401", "403", "404", "405"} <= hostile.statuses.keys()

@@ -188,6 +188,7 @@ async def _refusals(server: LocalNats) -> dict[str, str]:
     return allowed
 
 
+@pytest.mark.long
 async def test_no_other_user_gets_at_the_tokens_of_the_gateway(server: LocalNats) -> None:
     await asyncio.to_thread(stored_token, server.url, "first", "*:*")
     assert await _refusals(server) == {}

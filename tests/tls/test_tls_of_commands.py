@@ -28,6 +28,7 @@ def variables(files: tuple[Path, Path]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.long
 def test_sighup_brings_a_new_certificate_and_drops_nothing(
     start, nats: LocalNats, authority: Certificates, files, tmp_path: Path, workers: str
 ) -> None:
