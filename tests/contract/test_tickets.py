@@ -256,7 +256,10 @@ def test_tickets_survive_a_restart_of_all_gateways(tmp_path: Path) -> None:
     file.write_text(token_line("app", token))
     settings = {"auth": "tokens", "auth_tokens": file, "buckets": "b"}
     with LocalNats(tmp_path / "nats") as nats:
+        # With a file of tokens, a gateway is ready before it has read the key of the tickets.
         with running_gateway(nats.url, **settings) as http:
-            ticket = ticket_for(Guarded([http], token), token, WATCH)
+            guarded = Guarded([http], token)
+            until(lambda: ask_ticket(guarded, token, WATCH).status == 201, "there is a key")
+            ticket = ticket_for(guarded, token, WATCH)
         with running_gateway(nats.url, **settings) as http:
-            assert opened(http, WATCH, ticket).status == 200
+            until(lambda: opened(http, WATCH, ticket).status == 200, "the ticket opens the watch")

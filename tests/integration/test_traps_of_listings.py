@@ -41,6 +41,8 @@ async def _write_without_end(native: Native, bucket: str) -> None:
 async def test_trap_3_listings_are_complete_while_others_write(
     native: Native, make_bucket, history: int
 ) -> None:
+    if history > 1 and native.version < (2, 11):
+        pytest.skip("this load can stop JetStream of nats-server 2.10 (docs/nats.md#consumers)")
     bucket = make_bucket(history=history)
     await _fill(native, bucket.name, STABLE)
     writer = asyncio.create_task(_write_without_end(native, bucket.name))
