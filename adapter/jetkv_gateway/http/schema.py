@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 from pydantic import Field as Described
 
 from jetkv_gateway.http.answers import AnswerModel
@@ -14,6 +14,7 @@ from jetkv_gateway.http.bucket_schema import (
     BucketOut,
     BucketPatch,
 )
+from jetkv_gateway.http.strict_body import StrictBody
 from jetkv_gateway.http.token_schema import (
     TicketCreate,
     TicketOut,
@@ -22,7 +23,6 @@ from jetkv_gateway.http.token_schema import (
     TokenList,
     TokenOut,
 )
-from jetkv_gateway.kv.errors import InvalidArgument
 
 __all__ = [
     "ERROR_DESCRIPTIONS",
@@ -139,34 +139,12 @@ class SweptOut(AnswerModel):
     revision: Annotated[int, Described(description="Of the newest tombstone, if there is one")]
 
 
-class CompactIn(BaseModel):
+class CompactIn(StrictBody):
     """Which tombstones to remove."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     older_than_seconds: Annotated[
         int, Described(ge=0, le=_MAX_SECONDS, description="Since the delete, at least")
     ] = 0
-
-    @classmethod
-    def read(cls, body: bytes) -> "CompactIn":
-        """Read a request's body.
-
-        Raises:
-            InvalidArgument: the text names the field and the rule.
-        """
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            field = ".".join(str(part)[:100] for part in first["loc"])
-            if first["type"] == "json_invalid":
-                raise InvalidArgument(f"invalid JSON: {first['msg']}") from error
-            if first["type"] == "extra_forbidden":
-                raise InvalidArgument(
-                    f"unknown field {field!r}", hint="known fields: older_than_seconds"
-                ) from error
-            raise InvalidArgument(f"invalid {field or 'body'}: {first['msg']}") from error
 
 
 class Compacted(AnswerModel):

@@ -1,14 +1,13 @@
 """Models of the JSON of tokens and tickets."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Described
 
 from jetkv_gateway.auth.token_admin import KnownToken
 from jetkv_gateway.auth.tokens import quota_of
 from jetkv_gateway.http.answers import AnswerModel
-from jetkv_gateway.kv.errors import InvalidArgument
+from jetkv_gateway.http.strict_body import StrictBody
 from jetkv_gateway.kv.quotas import Quota
 from jetkv_gateway.kv.timestamps import rfc3339_second
 
@@ -23,35 +22,8 @@ __all__ = [
 
 _MAX_URL = 16 * 1024
 
-Read = TypeVar("Read", bound="_Body")
 
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    @classmethod
-    def read(cls: type[Read], body: bytes) -> Read:
-        """Read a request's body.
-
-        Raises:
-            InvalidArgument: the text names the field and the rule.
-        """
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            field = ".".join(str(part)[:100] for part in first["loc"])
-            if first["type"] == "json_invalid":
-                raise InvalidArgument(f"invalid JSON: {first['msg']}") from error
-            if first["type"] == "extra_forbidden":
-                known = ", ".join(cls.model_fields)
-                raise InvalidArgument(
-                    f"unknown field {field!r}", hint=f"known fields: {known}"
-                ) from error
-            raise InvalidArgument(f"invalid {field or 'body'}: {first['msg']}") from error
-
-
-class TokenCreate(_Body):
+class TokenCreate(StrictBody):
     """A token to create."""
 
     name: Annotated[str, Described(description="1 to 64 of A-Z a-z 0-9 _ . -", examples=["app-1"])]
@@ -121,7 +93,7 @@ class TokenList(AnswerModel):
     count: int
 
 
-class TicketCreate(_Body):
+class TicketCreate(StrictBody):
     """What a ticket is for."""
 
     url: Annotated[
