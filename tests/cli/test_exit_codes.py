@@ -47,6 +47,22 @@ def test_what_a_server_says_becomes_a_code_and_a_line(step: Step, code: int, say
     assert (found, says in line) == (code, True), line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("kv", "get", "b"), "missing argument 'key'; see `jetkv kv get --help`"),
+        (("kv", "gett", "b", "k"), "no such command 'gett'"),
+        (("bucket", "ls", "--all"), "no such option: --all"),
+        (("--verbose",), "no such option: --verbose"),
+        (("kv", "get", "b", "k", "-o", "xml"), "'xml' is not one of"),
+        (("bucket", "ls", "--timeout", "long"), "'--timeout'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(cli: Cli, arguments: tuple[str, ...], says: str) -> None:
+    code, line = cli.fails(*arguments)
+    assert (code, says in line) == (Exit.USAGE, True), line
+
+
 def test_nobody_at_the_address_is_unavailable(cli: Cli) -> None:
     cli.environment["JETKV_URL"] = f"http://127.0.0.1:{free_port()}"
     code, line = cli.fails("kv", "get", "b", "k")

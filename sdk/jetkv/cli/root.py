@@ -1,7 +1,8 @@
 """The root of the command line: the SDK's own commands, and those of plugins."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from jetkv.cli import completion_scripts
 
 __all__ = ["app", "command"]
 
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""What typer raises for a wrong command line. It has no public name of its own."""
 
 GROUPS = {"kv": "jetkv.cli.kv", "bucket": "jetkv.cli.bucket"}
 """The module of each group, whose `app` has the commands. It is imported when its group is asked
@@ -27,6 +30,14 @@ class _Root(TyperGroup):
     """Loads groups when they are asked for, and plugins when a command is in none of these."""
 
     plugins: Mapping[str, Callable[[], Any]] = {}
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _one_line():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _one_line():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in GROUPS or cmd_name in COMMANDS:
@@ -57,6 +68,23 @@ class _Root(TyperGroup):
             load()(added)
             for name, one in get_group(added).commands.items():
                 self.commands.setdefault(name, one)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Print a wrong command line as one line, as every other error."""
+    try:
+        yield
+    except _UsageError as error:
+        from jetkv.cli.exits import Exit
+        from jetkv.cli.session import say  # `jetkv serve` needs no client
+
+        text = error.format_message().replace("Value error, ", "")
+        if "\n" in text:
+            raise  # `jetkv` without a command: the text is its help
+        asked = error.ctx.command_path if error.ctx else "jetkv"
+        say(f"{text[:1].lower()}{text[1:].rstrip('.')}; see `{asked} --help`")
+        raise typer.Exit(Exit.USAGE) from None
 
 
 def _nothing() -> None: ...
