@@ -32,6 +32,10 @@
     ├── LockError                       errors of `jetkv.recipes.Lock` and `Election`
     │   ├── LockTimeoutError            another holder held the lock all the time
     │   └── LockLostError               the lock is no longer held
+    ├── EvaluationError                 a flag has no value; `error_code` is OpenFeature's
+    │   ├── FlagParseError              what is stored is not a flag
+    │   ├── InvalidContextError         the context is not an object, or its targeting key not text
+    │   └── TargetingKeyMissingError    the flag is on for a part of the users; say for whom you ask
     ├── UnexpectedAnswerError           the answer does not come from a jetkv gateway
     └── GatewayError               500  a defect of the gateway; its log has the request id
 
@@ -54,8 +58,11 @@ __all__ = [
     "ConditionsFailedError",
     "CursorExpiredError",
     "DeadlineExceededError",
+    "EvaluationError",
+    "FlagParseError",
     "GatewayError",
     "InvalidArgumentError",
+    "InvalidContextError",
     "JetKVError",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -67,6 +74,7 @@ __all__ = [
     "PermissionDeniedError",
     "PreconditionFailedError",
     "RevisionMismatchError",
+    "TargetingKeyMissingError",
     "TokenExistsError",
     "TokenKeptError",
     "TokenNotFoundError",
@@ -377,6 +385,39 @@ class LockTimeoutError(LockError):
 
 class LockLostError(LockError):
     """Raised if the lock is no longer held: stop the work that it protects."""
+
+
+class EvaluationError(JetKVError):
+    """Raised if a feature flag cannot be evaluated; the text says what to change.
+
+    Attributes:
+        error_code: OpenFeature's code, such as `PARSE_ERROR`
+            (https://openfeature.dev/specification/types#error-code).
+    """
+
+    default_error_code: ClassVar[str] = "GENERAL"
+
+    def __init__(self, message: str, *, error_code: str | None = None, **rest: Any) -> None:
+        self.error_code = error_code or self.default_error_code
+        super().__init__(message, code=rest.pop("code", None) or self.error_code.lower(), **rest)
+
+
+class FlagParseError(EvaluationError):
+    """Raised if what is stored under a flag's key is not a flag."""
+
+    default_error_code = "PARSE_ERROR"
+
+
+class InvalidContextError(EvaluationError):
+    """Raised if a context is not an object, or its targeting key is not text."""
+
+    default_error_code = "INVALID_CONTEXT"
+
+
+class TargetingKeyMissingError(EvaluationError):
+    """Raised if a flag is on for a part of the users, and the context has no targeting key."""
+
+    default_error_code = "TARGETING_KEY_MISSING"
 
 
 class UnexpectedAnswerError(JetKVError):

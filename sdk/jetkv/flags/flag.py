@@ -1,0 +1,104 @@
+"""Flags, parsed once for each change, and evaluated for each context."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from jetkv.errors import FlagParseError
+from jetkv.flags.context import NOBODY, EvaluationContext
+from jetkv.flags.evaluation import ABSENT, Evaluation, Reason
+from jetkv.flags.rollout import Rollout
+
+__all__ = ["Flag", "evaluate", "parse_flag"]
+
+Rule = Callable[[EvaluationContext], Evaluation]
+
+# Two of these make a definition of flagd; one alone may be a field of some other object.
+_FLAGD_MEMBERS = frozenset({"state", "variants", "defaultVariant", "targeting"})
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag that can be evaluated any number of times, from any thread.
+
+    Attributes:
+        name: the flag's key.
+        value: the stored value.
+        constant: the result for every context; None if it depends on the context.
+        rule: how it depends on the context; None for a constant.
+    """
+
+    name: str
+    value: Any
+    constant: Evaluation | None
+    rule: Rule | None = None
+
+
+def parse_flag(name: str, value: Any) -> Flag:
+    """Return the flag that a value stands for.
+
+    Args:
+        name: the flag's key, which is part of what decides a rollout.
+        value: the stored bytes, or JSON as Python has it.
+
+    Raises:
+        FlagParseError: the value is not a flag; the text says why.
+    """
+    parsed = _json(value) if isinstance(value, bytes) else value
+    if parsed is None:
+        return Flag(name, parsed, Evaluation(ABSENT, "", Reason.DEFAULT))
+    if isinstance(parsed, bool):
+        return Flag(name, parsed, Evaluation(parsed, "on" if parsed else "off", Reason.STATIC))
+    if isinstance(parsed, dict):
+        if len(parsed.keys() & _FLAGD_MEMBERS) > 1:
+            raise FlagParseError("definitions of flagd cannot be read yet")
+        if "enabled" in parsed:
+            rollout = Rollout.of(name, parsed)
+            constant = rollout.constant
+            return Flag(name, parsed, constant, rollout if constant is None else None)
+    return Flag(name, parsed, Evaluation(parsed, "static", Reason.STATIC))
+
+
+def evaluate(flag: Flag, context: EvaluationContext = NOBODY) -> Evaluation:
+    """Return the value of a flag for a context.
+
+    Raises:
+        TargetingKeyMissingError: the flag is on for a part of the users, and the context has no
+            targeting key.
+        EvaluationError: the flag's targeting fails for this context; `error_code` is OpenFeature's.
+    """
+    if flag.constant is not None:
+        return flag.constant
+    assert flag.rule is not None
+    return flag.rule(context)
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        text = raw.decode()
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        # Only an escape can bring in half of a surrogate pair, which no answer could have in UTF-8.
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError as error:
+        raise FlagParseError("the value of the flag is not valid UTF-8") from error
+    except RecursionError as error:
+        raise FlagParseError("the value of the flag is nested too deeply") from error
+    except ValueError as error:
+        raise FlagParseError(
+            f"the value of the flag is not JSON: {error}", hint='text needs quotes: "dark"'
+        ) from error
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
