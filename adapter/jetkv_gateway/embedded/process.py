@@ -1,14 +1,24 @@
 """A server as a local process that can be stopped, killed and paused."""
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
 from jetkv_gateway.exits import how_it_ended
 
-__all__ = ["Process"]
+__all__ = ["Process", "die_with_parent"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process with its parent, however that ends. Only Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Process:

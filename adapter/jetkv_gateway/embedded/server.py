@@ -1,10 +1,8 @@
 """Starts, stops, pauses and kills a nats-server with JetStream on loopback."""
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,12 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from jetkv_gateway.embedded.process import Process
+from jetkv_gateway.embedded.process import Process, die_with_parent
 
 __all__ = ["NatsServer", "NatsServerError", "find_nats_server"]
 
 _START_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 class NatsServerError(Exception):
@@ -110,7 +107,7 @@ class NatsServer(Process):
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=die_with_parent,
                     # The gateway handles Ctrl-C: it stops first, then this server.
                     start_new_session=True,
                 )
@@ -141,8 +138,3 @@ class NatsServer(Process):
     def __enter__(self) -> "NatsServer":
         self.start()
         return self
-
-
-def _die_with_parent() -> None:
-    """Let the kernel end this process with its parent, however that ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

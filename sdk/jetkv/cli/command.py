@@ -68,7 +68,8 @@ def _shared(
     url: Annotated[
         str | None,
         typer.Option(
-            help="Address of the gateway. Default: JETKV_URL, a profile, or http://localhost:9123.",
+            help="Address of the gateway, or of NATS (nats://…). Default: JETKV_URL, a profile, or "
+            "http://localhost:9123.",
             rich_help_panel="Connection",
         ),
     ] = None,

@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from jetkv import Client, Retry
-from jetkv.cli.exits import CommandError
+from jetkv.cli.exits import CommandError, Exit
+from jetkv.cli.native import is_nats
 from jetkv.cli.profiles import connection, profile_names
 from jetkv.errors import JetKVError
 
@@ -61,6 +62,8 @@ def _client(params: dict[str, Any]) -> Iterator[Client]:
         profile=params.get("profile"),
         token_file=None if token_file is None else Path(token_file),
     )
+    if is_nats(found.url):
+        raise CommandError("a gateway takes too long to start", Exit.USAGE)
     with Client(
         found.url,
         token=found.token,

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from jetkv import KV, Bucket, Client
 from jetkv._sync.bucket import endpoint_of
 from jetkv._sync.endpoint import Endpoint
 from jetkv.cli.exits import CommandError, Exit
+from jetkv.cli.native import is_nats, private_gateway
 from jetkv.cli.output import Output
 from jetkv.cli.profiles import Connection
 
@@ -37,6 +39,7 @@ class Session:
     timeout: float = 10.0
     writing: str = ""
     _client: Client | None = field(default=None, repr=False)
+    _open: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
     def client(self) -> Client:
@@ -48,11 +51,16 @@ class Session:
         """
         if self._client is None:
             found = self.connect()
-            self._client = Client(
-                found.url,
-                token=found.token,
-                timeout=self.timeout if found.timeout is None else found.timeout,
-                ssl_context=found.ssl_context,
+            url, token = found.url, found.token
+            if is_nats(url):
+                url, token = self._open.enter_context(private_gateway(url))
+            self._client = self._open.enter_context(
+                Client(
+                    url,
+                    token=token,
+                    timeout=self.timeout if found.timeout is None else found.timeout,
+                    ssl_context=found.ssl_context,
+                )
             )
         return self._client
 
@@ -92,8 +100,7 @@ class Session:
             raise CommandError("nothing was changed", Exit.DECLINED)
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._open.close()
 
 
 def leave_a_broken_pipe() -> None:
