@@ -64,7 +64,7 @@ test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package ch
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
 	$(call tier,$(ALONE) tests/containers)
 
-test-deploy: $(VENV)/.deploy ## the files of deploy/ (Debian's packages systemd and prometheus)
+test-deploy: $(VENV)/.deploy ## the files of deploy/ (Debian's packages systemd, prometheus and caddy)
 	$(call tier,$(ALONE) tests/deploy)
 
 test-release: $(VENV)/.deploy ## what `make dist` makes: installed and used on this Python and the newest one

@@ -1,7 +1,8 @@
 """What stands in `deploy/`, looked at with the tools of those who run it.
 
 These tests run only where they are asked for by path, `make test-deploy`, since they need packages
-of Debian, systemd and prometheus, and what requirements/deploy.txt names. `.ci/run` installs both.
+of Debian, systemd, prometheus and caddy, and what requirements/deploy.txt names. `.ci/run` installs
+both.
 """
 
 from pathlib import Path
