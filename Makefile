@@ -34,6 +34,10 @@ $(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
 	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt
 	@touch $@
 
+$(VENV)/.browser: requirements/browser.txt $(VENV)/.client
+	@$(BIN)/python -m pip install -q -r requirements/browser.txt
+	@touch $@
+
 $(VENV)/.deploy: requirements/deploy.txt $(VENV)/.client
 	@$(BIN)/python -m pip install -q -r requirements/deploy.txt
 	@touch $@
@@ -58,7 +62,7 @@ test: $(VENV)/.client ## the tests, on the newest nats-server; under eight minut
 test-long: $(VENV)/.client ## faults on a cluster, upgrades, restarts under load, attacks and storms
 	$(call tier,$(PYTEST) -m long)
 
-test-browser: $(VENV)/.client ## watch in headless Chromium (Debian's package chromium)
+test-browser: $(VENV)/.browser ## the console and watches in headless Chromium (Debian's package chromium)
 	$(call tier,$(ALONE) tests/browser)
 
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
@@ -134,7 +138,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow image deploy sbom fuzz audit dist; do \
+	cd requirements && for name in run dev ironflow browser image deploy sbom fuzz audit dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 $(VENV)/.dist: requirements/dist.txt | $(BIN)/python

@@ -20,6 +20,7 @@ from jetkv_gateway.callers import Callers, authenticator_for
 from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.buckets import BODY_LIMIT
 from jetkv_gateway.http.caller_limits import CallerLimits, RateLimits
+from jetkv_gateway.http.console.handlers import ConsoleHandlers
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.handler_groups import data_handlers, handlers_of
 from jetkv_gateway.http.health import HealthHandlers
@@ -216,6 +217,7 @@ def gateway(
         ),
         audit=audit,
         rate_limits=settings.rate_limits(),
+        console=settings.console,
     )
 
 
@@ -234,6 +236,7 @@ def build(
     required: Sequence[str] = (),
     audit: AuditLog | None = None,
     rate_limits: RateLimits = _NO_RATES,
+    console: bool = True,
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
@@ -244,6 +247,7 @@ def build(
         required: buckets without which the gateway is not ready.
         audit: the audit log, or None if it is off.
         rate_limits: of the callers.
+        console: whether it serves the console.
     """
     hub = Hub(store.changes, watch_limits)
     authenticator = callers.authenticator
@@ -300,6 +304,7 @@ def build(
                 ),
                 ApiHandlers(auth_required=required_auth),
                 IdentityHandlers(),
+                ConsoleHandlers(on=console),
                 TokenHandlers(ROUTER, callers.admin, callers.tickets, required=required_auth),
             ),
         },

@@ -95,6 +95,10 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
         About(Panel.SERVING, "Seconds to go on serving after SIGTERM while /ready answers 503."),
     ] = 0.0
 
+    console: Annotated[
+        bool, About(Panel.SERVING, "Serve the console, a page in the browser, at /console.")
+    ] = True
+
     tls_cert: Annotated[
         Path | None, About(Panel.SERVING, "Certificate of the gateway: serve HTTPS.")
     ] = None

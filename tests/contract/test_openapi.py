@@ -66,6 +66,8 @@ def document(http: Http) -> dict[str, Any]:
         ("get", "/api/v1/capabilities", "200 400 403"),
         ("get", DOCUMENT, "200 400 401 403"),
         ("get", "/docs", "200 400 401 403"),
+        ("get", "/console", "200 304 400 403 404"),
+        ("get", "/console/{file}", "200 304 400 403 404"),
     ],
 )
 def test_a_route_is_listed_with_every_status_it_answers(
@@ -142,7 +144,14 @@ def test_with_tokens_all_but_the_public_routes_want_one(nats: NatsServer, tmp_pa
         for operation in item.values()
         if "security" in operation and operation["security"] == []
     }
-    assert open_to_all == {"/health", "/ready", "/api/v1/capabilities"}
+    assert open_to_all == {
+        "/health",
+        "/ready",
+        "/api/v1/capabilities",
+        "/console",
+        "/console/",
+        "/console/{file}",
+    }
 
 
 # --- its page
@@ -214,6 +223,9 @@ OPERATIONS = [
     ("GET", "/ready"),
     ("GET", "/api/v1/capabilities"),
     ("GET", "/docs"),
+    ("GET", "/console"),
+    ("GET", "/console/"),
+    ("GET", "/console/{file}"),
 ]
 WITH_PARAMETERS = [route for route in OPERATIONS if "{" in route[1] or route[0] == "POST"]
 

@@ -435,6 +435,8 @@ def test_an_allowed_page_of_another_site_is_let_in(open_to_app: Http) -> None:
         ("raw", "sandbox; default-src 'none'"),
         ("/metrics", "sandbox; default-src 'none'"),
         ("/docs", "default-src 'none'; "),
+        ("/console", "default-src 'none'; "),
+        ("/console/app.js", "default-src 'none'; "),
     ],
 )
 def test_what_is_no_json_runs_nothing_and_is_nobodys_to_embed(

@@ -27,6 +27,8 @@ PATHS = [
     "/api/v1/capabilities",
     "/api/v1/openapi.json",
     "/docs",
+    "/console",
+    "/console/app.js",
     "/metrics",
     "/nowhere",
     BUCKETS,

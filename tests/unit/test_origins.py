@@ -481,7 +481,7 @@ def test_what_a_page_of_another_site_embeds_or_links_to_is_refused(
     assert error.message == "permission denied: the request comes from a page of another site"
 
 
-@pytest.mark.parametrize("path", [b"/docs", b"/json/docs"])
+@pytest.mark.parametrize("path", [b"/docs", b"/json/docs", b"/console", b"/console/"])
 def test_a_link_of_another_site_may_open_a_page_of_the_gateways(path: bytes) -> None:
     NOBODY.check(fetched(b"cross-site", b"navigate", b"document", path=path))
 

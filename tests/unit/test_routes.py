@@ -14,7 +14,14 @@ from jetkv_gateway.http.schema import ERROR_DESCRIPTIONS, MODELS
 from jetkv_gateway.kv.access import Verb
 
 SOURCES = Path(jetkv_gateway.__file__).parent
-PUBLIC = {"/health", "/ready", "/api/v1/capabilities"}
+PUBLIC = {
+    "/health",
+    "/ready",
+    "/api/v1/capabilities",
+    "/console",
+    "/console/",
+    "/console/{file}",
+}
 
 rows = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 
@@ -84,7 +91,7 @@ def test_every_parameter_of_a_template_is_described() -> None:
 def test_no_path_stands_outside_the_table() -> None:
     """A path that code compares with by itself is a route without verb, limit or description."""
     literal = re.compile(
-        r"""["'](/(?:api|json|health|ready|metrics|docs|keys|watch|history)\b.*?)["']"""
+        r"""["'](/(?:api|json|health|ready|metrics|docs|console|keys|watch|history)\b.*?)["']"""
     )
     found = {
         f"{path.relative_to(SOURCES)}: {text}"

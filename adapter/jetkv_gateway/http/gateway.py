@@ -51,6 +51,7 @@ _DECODE: Mapping[str, Callable[[bytes], str]] = {
     "bucket": bucket_name,
     "key": key_name,
     "name": plain_name,
+    "file": plain_name,
 }
 _KEY = ("bucket", "key")
 _IDENTIFY_SECONDS = 10.0

@@ -4,9 +4,21 @@ from typing import Any
 
 from jetkv_gateway.http.router import Answer, Parameter
 
-__all__ = ["AUTH", "BUCKET", "BUCKETS", "FILTERED", "FLAG", "KV", "TEXT", "VALUES", "json_answer"]
+__all__ = [
+    "AUTH",
+    "BUCKET",
+    "BUCKETS",
+    "CONSOLE",
+    "FILTERED",
+    "FLAG",
+    "KV",
+    "TEXT",
+    "VALUES",
+    "json_answer",
+]
 
 AUTH = "/api/v1/auth"
+CONSOLE = "/console"
 KV = "/api/v1/kv"
 BUCKETS = f"{KV}/buckets"
 BUCKET = f"{BUCKETS}/{{bucket}}"

@@ -9,6 +9,7 @@ from typing import Any
 from jetkv_gateway.http.auth_routes import AUTH_ROUTES
 from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
 from jetkv_gateway.http.bucket_routes import BUCKET_ROUTES
+from jetkv_gateway.http.console.routes import CONSOLE_FILE, CONSOLE_ROUTES
 from jetkv_gateway.http.listing_routes import LISTING_ROUTES
 from jetkv_gateway.http.route_parts import BUCKET, FILTERED, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route, Router
@@ -30,7 +31,7 @@ KEY_NAME = Parameter(
     {"pattern": r"^[^\x00-\x1f\x7f]+$", "maxLength": MAX_KEY_BYTES},
     where="path",
 )
-PATH_PARAMETERS = {one.name: one for one in (BUCKET_NAME, KEY_NAME, TOKEN_NAME)}
+PATH_PARAMETERS = {one.name: one for one in (BUCKET_NAME, KEY_NAME, TOKEN_NAME, CONSOLE_FILE)}
 
 _IF_MATCH = Parameter(
     "If-Match",
@@ -280,6 +281,7 @@ ROUTES: tuple[Route, ...] = (
     *BUCKET_ROUTES,
     *AUTH_ROUTES,
     *TOKEN_ROUTES,
+    *CONSOLE_ROUTES,
     Route(
         "liveness",
         "GET",

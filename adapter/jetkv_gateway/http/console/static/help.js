@@ -1,0 +1,39 @@
+/** The help: which keys do what. */
+
+import { h } from "./dom.js";
+import { session } from "./session.js";
+import { shortcuts } from "./shortcuts.js";
+
+/** Lines that views add for keys that they handle themselves. @type {[string, string][]} */
+const IN_LISTS = [
+  ["↑ ↓", "Move in a list or tree"],
+  ["→ ←", "Open or close a group"],
+  ["Enter", "Open a group or a key"],
+  ["Page Up, Page Down, Home, End", "Move further"],
+  ["Esc", "Close a dialog"],
+];
+
+/** @param {string} title @param {[string, string][]} rows */
+function table(title, rows) {
+  return h("section", null, h("h3", null, title),
+    h("dl", { class: "keys-help" },
+      rows.map(([keys, label]) => h("div", null, h("dt", null, keys.split(" ").map((one) => (one.length < 8 ? h("kbd", null, one) : `${one} `))), h("dd", null, label)))));
+}
+
+export function showHelp() {
+  if (document.querySelector("dialog[open]")) return;
+  const rows = (/** @type {import("./shortcuts.js").Shortcut[]} */ some) => some.map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "help", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
+    h("h2", { id: "help-title" }, "Help"),
+    h("div", { class: "columns" },
+      shortcuts.local.length ? table("On this page", rows(shortcuts.local)) : null,
+      table("Everywhere", rows(shortcuts.global)),
+      table("Lists", IN_LISTS)),
+    h("label", { class: "check" },
+      h("input", { type: "checkbox", checked: shortcuts.on, onchange: (/** @type {any} */ event) => (shortcuts.on = event.target.checked) }),
+      " Single keys work as shortcuts"),
+    h("p", { class: "quiet" }, `jetkv ${session.version}. The console uses the HTTP API with your own credential, and talks to nothing but this gateway.`),
+    h("form", { method: "dialog", class: "actions" }, h("button", { autofocus: true }, "Close"))));
+  document.body.append(dialog);
+  dialog.showModal();
+}
