@@ -15,6 +15,9 @@ __all__ = ["Flag", "evaluate", "parse_flag"]
 
 Rule = Callable[[EvaluationContext], Evaluation]
 
+# Levels of JSON: what every encoder can write, and no recursion of Python fails on.
+_MAX_DEPTH = 128
+
 # Two of these make a definition of flagd; one alone may be a field of some other object.
 _FLAGD_MEMBERS = frozenset({"state", "variants", "defaultVariant", "targeting"})
 
@@ -47,13 +50,15 @@ def parse_flag(name: str, value: Any) -> Flag:
         FlagParseError: the value is not a flag; the text says why.
     """
     parsed = _json(value) if isinstance(value, bytes) else value
+    if isinstance(parsed, dict | list):
+        _check_depth(parsed)
     if parsed is None:
         return Flag(name, parsed, Evaluation(ABSENT, "", Reason.DEFAULT))
     if isinstance(parsed, bool):
         return Flag(name, parsed, Evaluation(parsed, "on" if parsed else "off", Reason.STATIC))
     if isinstance(parsed, dict):
         if len(parsed.keys() & _FLAGD_MEMBERS) > 1:
-            raise FlagParseError("definitions of flagd cannot be read yet")
+            return _flagd(name, parsed)
         if "enabled" in parsed:
             rollout = Rollout.of(name, parsed)
             constant = rollout.constant
@@ -75,6 +80,20 @@ def evaluate(flag: Flag, context: EvaluationContext = NOBODY) -> Evaluation:
     return flag.rule(context)
 
 
+def _flagd(name: str, value: dict[str, Any]) -> Flag:
+    try:
+        from jetkv.flags import flagd
+    except ImportError as error:
+        raise FlagParseError(
+            "the flag is a definition of flagd, and a package for it is missing",
+            hint='pip install "jetkv[flags]"',
+        ) from error
+    found = flagd.constant_or_targeting(name, value)
+    if isinstance(found, Evaluation):
+        return Flag(name, value, found)
+    return Flag(name, value, None, found)
+
+
 def _json(raw: bytes) -> Any:
     try:
         text = raw.decode()
@@ -91,6 +110,16 @@ def _json(raw: bytes) -> Any:
             f"the value of the flag is not JSON: {error}", hint='text needs quotes: "dark"'
         ) from error
     return value
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise FlagParseError(f"the value of the flag is nested deeper than {_MAX_DEPTH} levels")
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
 
 
 def _no_constant(name: str) -> NoReturn:
