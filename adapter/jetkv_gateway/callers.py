@@ -1,4 +1,4 @@
-"""Builds what finds out who calls, from the settings."""
+"""Builds what finds out who the caller is, from the settings."""
 
 import asyncio
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def _jwt_logins(settings: Settings) -> Link:
 
 @dataclass(frozen=True, slots=True)
 class Callers:
-    """Finds out who calls.
+    """Finds out who the caller is.
 
     Attributes:
         bucket: the tokens in NATS; None if the gateway has none.

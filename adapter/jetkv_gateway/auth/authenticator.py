@@ -1,4 +1,4 @@
-"""How the gateway finds out who calls, whatever kind of credential the caller has."""
+"""How the gateway finds out who the caller is, whatever kind of credential the caller has."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ class Pending(Protocol):
     """A caller that is known only after I/O, such as a login at NATS."""
 
     async def resolve(self) -> Principal:
-        """Find out who calls. The caller of this method sets the deadline.
+        """Find out who the caller is. The caller of this method sets the deadline.
 
         Raises:
-            GatewayError: `Unauthenticated`, or `Unavailable` if nobody can tell now.
+            GatewayError: `Unauthenticated`, or `Unavailable` if it cannot be checked now.
         """
         ...
 
@@ -53,7 +53,7 @@ class Link(Protocol):
 
         Raises:
             Unauthenticated: it is this kind of credential, and it is refused.
-            Unavailable: nobody can tell now.
+            Unavailable: it cannot be checked now.
         """
         ...
 
@@ -101,7 +101,7 @@ class Authenticator(Protocol):
 
         Raises:
             Unauthenticated
-            Unavailable: nobody can tell now.
+            Unavailable: it cannot be checked now.
         """
         ...
 

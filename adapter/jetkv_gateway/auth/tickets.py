@@ -69,7 +69,7 @@ class Tickets:
 
         Raises:
             Unauthenticated: it is not a ticket for this URL, or its credential is not valid now.
-            Unavailable: nobody can tell now.
+            Unavailable: it cannot be checked now.
         """
         if ticket.startswith(PREFIX):
             raise Unauthenticated(hint="this is a token: a URL must not have one")

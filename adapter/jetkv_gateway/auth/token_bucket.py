@@ -109,7 +109,7 @@ class TokenBucket:
 
     @property
     def stale(self) -> bool:
-        """Whether nobody can tell now which tokens are valid."""
+        """Whether it cannot be known now which tokens are valid."""
         return self._stale
 
     @property

@@ -81,7 +81,7 @@ class Call:
         retries: counts the retries of this request.
         route: that answers the request, None until it is known.
         handler: of that route. It takes the `names` that the path holds.
-        principal: who calls.
+        principal: the caller.
         pending: finds that out, if it takes I/O; until then, `principal` may do nothing.
         standing: ends answers of callers that may not see them any more; None with auth off.
         shown: what `narrow` has let the caller see.

@@ -184,7 +184,7 @@ class Gateway:
             self._choose_backend(call, route)
 
     def _identify(self, call: Call, match: Match | None) -> None:
-        """Find out who calls, by a header or by the ticket in a URL.
+        """Find out who the caller is, by a header or by the ticket in a URL.
 
         Raises:
             Unauthenticated, Unavailable
@@ -224,7 +224,7 @@ class Gateway:
         return principal
 
     async def _admit(self, call: Call, pending: Pending) -> None:
-        """Wait until it is known who calls, and check that the caller may run the call.
+        """Wait until it is known who the caller is, and check that the caller may run the call.
 
         Raises:
             GatewayError
@@ -235,7 +235,7 @@ class Gateway:
             async with asyncio.timeout(_IDENTIFY_SECONDS):
                 call.principal = await pending.resolve()
         except TimeoutError:
-            raise Unavailable("nobody can tell now who calls") from None
+            raise Unavailable("the credentials cannot be checked now") from None
         route = call.route
         assert route is not None, "`begin` has found it"
         self._limits.check_token(call, call.request.match)
@@ -244,7 +244,7 @@ class Gateway:
             self._choose_backend(call, route)
 
     def _look_again(self, call: Call) -> None:
-        """Check once more who calls, since a body or a place took its time to come.
+        """Check once more who the caller is, since a body or a place took its time to come.
 
         Otherwise, a withdrawn credential could still write with a body that arrives slowly.
 
