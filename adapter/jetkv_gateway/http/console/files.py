@@ -1,17 +1,21 @@
 """The files of the console, read once and ready to be sent."""
 
 import gzip
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-__all__ = ["FOLDER_PAGE", "PAGE", "StaticFile", "load_files"]
+__all__ = ["FOLDER_PAGE", "PAGE", "StaticFile", "load_files", "without_notes"]
 
 PAGE = "index.html"
 FOLDER_PAGE = "/"
 """The name of the page under the path that ends with a slash."""
+
+_NOTES = re.compile(rb"/\*\*.*?\*/|^[ \t]*//[^\n]*$", re.DOTALL | re.MULTILINE)
+_INDENT = re.compile(rb"^[ \t]+", re.MULTILINE)
 
 _TYPES = {
     "html": b"text/html; charset=utf-8",
@@ -53,10 +57,21 @@ def load_files() -> Mapping[str, StaticFile]:
     return dict(_read())
 
 
+def without_notes(name: str, body: bytes) -> bytes:
+    """Return a script without its comments and indentation, which are for people.
+
+    Each line keeps its number, so that an error names the line of the file.
+    """
+    if not name.endswith(".js"):
+        return body
+    lines = _NOTES.sub(lambda note: b"\n" * note[0].count(b"\n"), body)
+    return _INDENT.sub(b"", lines)
+
+
 def _read() -> Iterator[tuple[str, StaticFile]]:
     for one in files(__package__).joinpath("static").iterdir():
         if one.name.rpartition(".")[2] in _TYPES:
-            yield one.name, StaticFile.of(one.name, one.read_bytes())
+            yield one.name, StaticFile.of(one.name, without_notes(one.name, one.read_bytes()))
         if one.name == PAGE:
             # Its links are relative, so that they work behind a proxy that adds a path.
             body = one.read_bytes().replace(b'"console/', b'"')

@@ -1,12 +1,179 @@
-/** The settings of a bucket. */
+/** The settings of a bucket: to look at, and to change after a look at the plan. */
 
-import { api, paths } from "./api.js";
+import { ApiError, api, paths } from "./api.js";
+import { BucketFields, FIELDS, shownValue } from "./bucket_fields.js";
+import { showExport } from "./bulk.js";
+import { actions, confirm, field, form, openDialog, Problem } from "./dialog.js";
 import { fill, h } from "./dom.js";
+import { count, counted, duration, size, timestamp } from "./format.js";
+import { links, router } from "./router.js";
+import { session } from "./session.js";
 
-/** @type {(main: HTMLElement, place: import("./router.js").Place, context: import("./app.js").Context) => Promise<import("./app.js").View>} */
+/** @typedef {import("./bucket_fields.js").Settings} Settings */
+/** @typedef {import("./app.js").Context} Context */
+
+/** @type {(main: HTMLElement, place: import("./router.js").Place, context: Context) => Promise<import("./app.js").View>} */
 export async function show(main, place, context) {
-  context.title(`Settings of ${place.bucket}`);
-  const { body } = await api.get(paths.bucket(place.bucket), { signal: context.signal });
-  fill(main, h("h1", null, `Settings of ${place.bucket}`), h("pre", { tabindex: "0" }, JSON.stringify(body, null, 2)));
+  const { bucket } = place;
+  const { signal } = context;
+  context.title(`Settings of ${bucket}`);
+  const [{ body }, admin, mayRead, mayDelete] = await Promise.all([
+    api.get(paths.bucket(bucket), { signal }), session.can("admin", bucket), session.can("read", bucket), session.can("delete", bucket),
+  ]);
+  const button = (/** @type {string} */ text, /** @type {() => void} */ run, kind = "") => h("button", { type: "button", class: kind, onclick: run }, text);
+  const fact = (/** @type {string} */ name, /** @type {string} */ value) => h("div", null, h("dt", null, name), h("dd", null, value));
+  main.classList.add("settings");
+  fill(main,
+    h("header", { class: "entry-head" }, h("h1", null, `Settings of ${bucket}`),
+      h("div", { class: "actions" },
+        mayRead || session.mayTouch("read", bucket) ? button("Export…", () => showExport(bucket, {}, context)) : null,
+        mayDelete && button("Remove tombstones…", () => compact(bucket, context)),
+        admin && !body.protected && button("Delete bucket…", () => removeBucket(bucket, body.values, context), "danger")),
+      h("dl", { class: "facts" },
+        body.values === undefined ? null : fact("Stored messages", count(body.values)), body.bytes === undefined ? null : fact("Size", size(body.bytes)),
+        fact("Created", timestamp(body.created_at)), body.marker_ttl_seconds ? fact("Expiry markers stay", duration(body.marker_ttl_seconds)) : null,
+        fact("Storage", body.storage))),
+    (body.warnings ?? []).map((/** @type {any} */ one) => h("p", { class: "notice" }, h("strong", null, one.code.replaceAll("_", " ")), `: ${one.message}`)),
+    admin ? changeForm(bucket, body, context) : readOnly(body));
   return {};
+}
+
+/** @param {Settings} info */
+function readOnly(info) {
+  return h("section", null, h("p", { class: "note" }, "You may look at these settings, and not change them."),
+    h("dl", { class: "facts" }, FIELDS.map(({ name, label }) => h("div", null, h("dt", null, label), h("dd", null, shownValue(name, info[name]))))));
+}
+
+/** @param {string} bucket @param {Settings} info @param {Context} context */
+function changeForm(bucket, info, context) {
+  const fields = new BucketFields(info);
+  const problem = new Problem();
+  const see = async () => {
+    problem.clear();
+    try {
+      const wanted = fields.changes();
+      if (!Object.keys(wanted).length) return problem.show("You have changed nothing.");
+      const changed = await showPlan(`Change ${bucket}?`, info, (query) => api.patch(paths.bucket(bucket), { json: wanted, query }));
+      if (!changed) return;
+      context.say(`Changed: ${changed.changed.join(", ")}`);
+      context.reload();
+    } catch (error) {
+      problem.say(error);
+    }
+  };
+  return form(see, fields.element, problem.element, actions(h("button", { class: "primary" }, "See what would change…")));
+}
+
+/**
+ * Show what a change would do, and make it if the user says so.
+ *
+ * @param {string} title
+ * @param {Settings | null} now null for a new bucket
+ * @param {(query: Record<string, boolean | undefined>) => Promise<{body: any}>} send
+ * @param {(query: Record<string, boolean | undefined>) => Promise<{body: any}>} [make] in place of `send`
+ * @returns {Promise<any>} the bucket as it is now; null if nothing was done
+ * @throws {ApiError} it cannot be done
+ */
+async function showPlan(title, now, send, make = send) {
+  /** @type {Record<string, {current: any, wanted: any}> | null} */
+  let losses = null;
+  let plan = null;
+  try {
+    plan = (await send({ dry_run: true })).body;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.message !== "would lose data") throw error;
+    losses = error.details;
+    plan = (await send({ dry_run: true, allow_data_loss: true })).body;
+  }
+  return openDialog(title, (close) => {
+    const problem = new Problem();
+    const agree = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", onchange: () => (apply.disabled = !agree.checked) }));
+    const apply = /** @type {HTMLButtonElement} */ (h("button", { type: "submit", class: losses ? "danger" : "primary", disabled: losses !== null }, now ? "Change it" : "Create it"));
+    const run = async () => {
+      apply.disabled = true;
+      try {
+        close((await make({ allow_data_loss: losses ? true : undefined })).body);
+      } catch (error) {
+        problem.say(error);
+        apply.disabled = false;
+      }
+    };
+    const label = (/** @type {string} */ name) => FIELDS.find((one) => one.name === name)?.label ?? name;
+    const row = (/** @type {string} */ name) => h("tr", null, h("th", { scope: "row" }, label(name)),
+      now && h("td", null, shownValue(name, now[name])), h("td", null, shownValue(name, plan[name])),
+      losses && h("td", null, losses[name] ? h("strong", { class: "warning" }, "removes stored data") : ""));
+    const names = now ? plan.changed : FIELDS.map(({ name }) => name);
+    return [form(run,
+      names.length ? h("table", { class: "plan" },
+        h("thead", null, h("tr", null, ["Setting", ...(now ? ["Now", "Then"] : ["Value"]), ...(losses ? ["Effect"] : [])].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", null, names.map(row))) : h("p", null, "There is nothing to change: the bucket is like this already."),
+      losses ? h("label", { class: "check" }, agree, " Remove the stored data that does not fit. It cannot be brought back.") : null,
+      problem.element,
+      actions(h("button", { type: "button", "data-focus": true, onclick: () => close(null) }, "Cancel"), names.length ? apply : null))];
+  }, { wide: true });
+}
+
+/** Whether the caller may create some bucket. */
+export function mayCreateBuckets() {
+  return (session.caller?.scopes ?? []).some((scope) => {
+    const [verbs, where] = scope.split(/:(.*)/s);
+    return !where.includes("/") && /(^|,)(\*|admin)(,|$)/.test(verbs);
+  });
+}
+
+/** Ask for a new bucket, and create it. @param {Context} context */
+export async function showNewBucket(context) {
+  const name = /** @type {HTMLInputElement} */ (h("input", { required: true, pattern: "[A-Za-z0-9_\\-]{1,200}", maxlength: 200, autocomplete: "off", spellcheck: "false", "data-focus": true }));
+  const fields = new BucketFields(null);
+  const made = await openDialog("New bucket", (close) => {
+    const problem = new Problem();
+    const see = async () => {
+      problem.clear();
+      try {
+        const wanted = fields.changes();
+        const bucket = name.value;
+        const found = await showPlan(`Create ${bucket}?`, null,
+          async (query) => {
+            const answer = await api.put(paths.bucket(bucket), { json: wanted, query });
+            if (answer.body.created !== true) throw new Error(`The bucket ${bucket} exists already`);
+            return answer;
+          },
+          () => api.post(paths.buckets, { json: { ...wanted, name: bucket } }));
+        if (found) close(found.name);
+      } catch (error) {
+        problem.say(error);
+      }
+    };
+    return [form(see, field("Name", name, "Letters, digits, _ and -. It cannot be changed later."), fields.element, problem.element,
+      actions(h("button", { type: "button", onclick: () => close(null) }, "Cancel"), h("button", { class: "primary" }, "See what would be created…")))];
+  }, { wide: true });
+  if (!made) return;
+  context.say(`Created ${made}`);
+  router.go(links.keys(made));
+}
+
+/** @param {string} bucket @param {Context} context */
+async function compact(bucket, context) {
+  const text = "A deleted key leaves a tombstone. This removes those that nothing else of the key is stored with, and never a value. A watcher that was away for a while does not learn of those deletes.";
+  if (!(await confirm("Remove tombstones?", { text: [h("p", null, text)], action: "Remove them" }))) return;
+  try {
+    const { body } = await api.post(paths.compact(bucket), { json: {}, seconds: 600 });
+    context.say(`Removed ${counted(body.removed, "tombstone")}`);
+    context.reload();
+  } catch (error) {
+    context.fail(error);
+  }
+}
+
+/** @param {string} bucket @param {number | undefined} values @param {Context} context */
+async function removeBucket(bucket, values, context) {
+  const text = [h("p", null, "The bucket is deleted with everything in it", values === undefined ? "" : `: ${counted(values, "stored message")}`, ". It cannot be brought back. An export keeps a copy.")];
+  if (!(await confirm(`Delete the bucket ${bucket}?`, { text, action: "Delete bucket", type: bucket }))) return;
+  try {
+    await api.delete(paths.bucket(bucket));
+    context.say(`Deleted ${bucket}`);
+    router.go(links.buckets());
+  } catch (error) {
+    context.fail(error);
+  }
 }

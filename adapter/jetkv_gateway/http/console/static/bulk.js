@@ -1,0 +1,206 @@
+/** Work on many keys: deleting them after a count, and downloading an export. */
+
+import { api, paths } from "./api.js";
+import { saveFile } from "./clipboard.js";
+import { actions, field, form, openDialog, Problem } from "./dialog.js";
+import { fill, h } from "./dom.js";
+import { ExportFile } from "./export_file.js";
+import { count, counted, size } from "./format.js";
+
+/** @typedef {import("./app.js").Context} Context */
+/** @typedef {{filter?: string, prefix?: string}} Selection */
+
+/** Keys that are named before they are deleted. */
+const NAMED = 10;
+/** Bytes of a file that are handed to the browser at a time, which keeps them on the disk. */
+const PART = 8 * 1024 * 1024;
+
+/**
+ * @param {Selection} selection
+ * @returns {{element: HTMLElement, read: () => Selection}}
+ */
+function chooser({ filter = "", prefix = "" }) {
+  const input = /** @type {HTMLInputElement} */ (h("input", { value: filter || prefix, autocomplete: "off", spellcheck: "false", "data-focus": true }));
+  const kind = /** @type {HTMLSelectElement} */ (h("select", { "aria-label": "Which keys" },
+    h("option", { value: "prefix", selected: !filter }, "Keys that start with"), h("option", { value: "filter", selected: Boolean(filter) }, "Keys that match the filter")));
+  const row = field("Keys", input, "Leave it empty for all keys of the bucket.");
+  row.insertBefore(kind, input);
+  const read = () => (input.value ? { [kind.value]: input.value } : {});
+  return { element: row, read };
+}
+
+/** @param {() => void} stop @param {string} text */
+function cancel(stop, text = "Cancel") {
+  return h("button", { type: "button", onclick: stop }, text);
+}
+
+/**
+ * Delete many keys: count them, name some, ask, and show how far it is.
+ *
+ * @param {string} bucket
+ * @param {Selection} selection
+ * @param {Context} context
+ */
+export function showDeleteMany(bucket, selection, context) {
+  return openDialog(`Delete many keys of ${bucket}`, (close) => {
+    const which = chooser(selection);
+    const purge = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
+    const problem = new Problem();
+    const found = h("div", { "aria-live": "polite" });
+    const stop = new AbortController();
+    const parameters = () => {
+      const chosen = which.read();
+      return { ...(chosen.prefix || chosen.filter ? chosen : { filter: ">" }), purge: purge.checked || undefined };
+    };
+
+    async function tally() {
+      problem.clear();
+      fill(found, h("p", null, "Counting…"));
+      const query = parameters();
+      try {
+        const { body } = await api.delete(paths.keys(bucket), { query: { ...query, dry_run: true }, seconds: 300, signal: stop.signal });
+        const { filter, prefix } = query;
+        const some = await api.get(paths.keys(bucket), { query: { filter, prefix, limit: NAMED }, signal: stop.signal }).catch(() => null);
+        ask(query, body.matched, some?.body.keys ?? []);
+      } catch (error) {
+        fill(found);
+        if (!stop.signal.aborted) problem.say(error);
+      }
+    }
+
+    function ask(/** @type {any} */ query, /** @type {number} */ matched, /** @type {string[]} */ keys) {
+      if (!matched) return fill(found, h("p", { class: "notice" }, "No key matches. There is nothing to delete."));
+      const word = String(matched);
+      const go = /** @type {HTMLButtonElement} */ (h("button", { type: "submit", class: "danger", disabled: true }, `Delete ${counted(matched, "key")}`));
+      const typed = /** @type {HTMLInputElement} */ (h("input", { autocomplete: "off", inputmode: "numeric", oninput: () => (go.disabled = typed.value.trim() !== word) }));
+      fill(found, form(() => run(query, matched),
+        h("p", null, h("strong", null, counted(matched, "key")), matched === 1 ? " matches:" : " match, such as these:"),
+        h("ul", { class: "names" }, keys.map((key) => h("li", null, h("code", null, h("bdi", null, key))))),
+        h("p", { class: "note" }, "Keys that are written from now on stay."),
+        field(`Type ${word} to delete them`, typed), go));
+      typed.focus();
+    }
+
+    async function run(/** @type {any} */ query, /** @type {number} */ matched) {
+      problem.clear();
+      const bar = h("progress", { max: matched, value: 0, "aria-label": "Deleted keys" });
+      const text = h("p", null, "Deleting…");
+      fill(found, bar, text, h("p", { class: "note" }, "If you close this, the deletion stops where it is."));
+      try {
+        for await (const lines of api.lines(paths.keys(bucket), { method: "DELETE", query, signal: stop.signal })) {
+          const { type, deleted, matched: all } = lines.at(-1);
+          /** @type {HTMLProgressElement} */ (bar).value = deleted;
+          text.textContent = `${count(deleted)} of ${count(all)} deleted`;
+          if (type === "end") {
+            context.say(`Deleted ${counted(deleted, "key")}`);
+            close(null);
+          }
+        }
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        fill(found);
+        problem.say(error);
+      } finally {
+        context.reload();
+      }
+    }
+
+    const first = form(tally, which.element, h("label", { class: "check" }, purge, " Delete their histories, too"),
+      actions(cancel(() => close(null), "Close"), h("button", { class: "primary" }, "Count them")));
+    first.addEventListener("input", () => fill(found));
+    setTimeout(() => first.closest("dialog")?.addEventListener("close", () => stop.abort()));
+    return [first, found, problem.element];
+  });
+}
+
+/**
+ * Download the keys of a bucket as a file that `jetkv import` reads.
+ *
+ * @param {string} bucket
+ * @param {Selection} selection
+ * @param {Context} context
+ */
+export function showExport(bucket, selection, context) {
+  return openDialog(`Export ${bucket}`, (close) => {
+    const which = chooser(selection);
+    const history = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
+    const pack = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", checked: "CompressionStream" in window, disabled: !("CompressionStream" in window) }));
+    const problem = new Problem();
+    const state = h("p", { "aria-live": "polite" });
+    const stop = new AbortController();
+    const start = /** @type {HTMLButtonElement} */ (h("button", { class: "primary" }, "Download"));
+    async function run() {
+      problem.clear();
+      start.disabled = true;
+      try {
+        const file = await download(bucket, { ...which.read(), history: history.checked, pack: pack.checked }, stop.signal,
+          (entries, bytes) => (state.textContent = `${counted(entries, "entry", "entries")}, ${size(bytes)}`));
+        context.say(`Exported ${counted(file.count, "entry", "entries")}${file.partial ? ". Keys that you may not read are missing" : ""}`);
+        close(null);
+      } catch (error) {
+        if (!stop.signal.aborted) problem.say(error);
+      } finally {
+        start.disabled = false;
+      }
+    }
+    setTimeout(() => state.closest("dialog")?.addEventListener("close", () => stop.abort()));
+    return [form(run, which.element,
+      h("label", { class: "check" }, history, " All stored revisions, and tombstones"), h("label", { class: "check" }, pack, " Compressed (.gz)"),
+      h("p", { class: "note" }, "The file is one for `jetkv import`. It has a checksum in its last line."),
+      state, problem.element, actions(cancel(() => close(null)), start))];
+  });
+}
+
+/**
+ * @param {string} bucket
+ * @param {Selection & {history: boolean, pack: boolean}} what
+ * @param {AbortSignal} signal
+ * @param {(entries: number, bytes: number) => void} progress
+ */
+async function download(bucket, { history, pack, ...selection }, signal, progress) {
+  const info = (await api.get(paths.bucket(bucket), { signal })).body;
+  // A get of any key tells the newest revision.
+  const { revision } = (await api.post(paths.batch(bucket), { json: { get: ["-"] }, signal })).body;
+  const query = { ...selection, include: history ? "history" : "values", values: "base64" };
+  const { headers, body } = await api.get(paths.keys(bucket), { query, signal, as: "stream", seconds: 120, headers: { Accept: "application/x-ndjson" } });
+  const partial = headers.has("jetkv-filtered");
+  const settings = { history: info.history, ...(info.ttl_seconds ? { ttl_seconds: info.ttl_seconds } : {}) };
+  const file = new ExportFile({ bucket, history, revision, settings, ...selection, ...(partial ? { partial } : {}) });
+  let bytes = 0;
+  const made = new TransformStream({
+    start: (controller) => controller.enqueue(file.start()),
+    transform(chunk, controller) {
+      for (const part of file.add(chunk)) controller.enqueue(part);
+      progress(file.count, (bytes += chunk.length));
+    },
+    flush() {
+      if (!file.ended) throw new Error("the listing was cut short");
+    },
+  });
+  const stream = body.pipeThrough(made);
+  const parts = await collect(pack ? stream.pipeThrough(new CompressionStream("gzip")) : stream);
+  saveFile(parts, `${bucket}.ndjson${pack ? ".gz" : ""}`);
+  return { count: file.count, partial };
+}
+
+/** @param {ReadableStream<Uint8Array>} stream */
+async function collect(stream) {
+  /** @type {Blob[]} */
+  const parts = [];
+  /** @type {Uint8Array[]} */
+  let some = [];
+  let bytes = 0;
+  const reader = stream.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (value) {
+      some.push(value);
+      bytes += value.length;
+    }
+    if (bytes > PART || (done && bytes)) {
+      parts.push(new Blob(some));
+      [some, bytes] = [[], 0];
+    }
+    if (done) return parts;
+  }
+}

@@ -1,0 +1,168 @@
+/** Dialogs that keep the focus, close with Escape, and give it back to where it was. */
+
+import { append, fill, h } from "./dom.js";
+
+/** @typedef {import("./dom.js").Child} Child */
+
+let number = 0;
+
+/**
+ * Open a dialog, and wait until it is closed.
+ *
+ * @template T
+ * @param {string} title
+ * @param {(close: (result: T | null) => void) => Child[]} build makes what is in it
+ * @param {{wide?: boolean, guard?: () => boolean}} [options] Escape closes it only if `guard` returns
+ *   true
+ * @returns {Promise<T | null>} what it was closed with; null if it was left
+ */
+export function openDialog(title, build, { wide = false, guard = () => true } = {}) {
+  number += 1;
+  const id = `dialog-${number}`;
+  const element = /** @type {HTMLDialogElement} */ (
+    h("dialog", { class: wide ? "wide" : "", "aria-labelledby": id })
+  );
+  return new Promise((resolve) => {
+    /** @type {T | null} */
+    let outcome = null;
+    const close = (/** @type {T | null} */ result) => {
+      outcome = result;
+      element.close();
+    };
+    append(element, [h("h2", { id }, title), ...build(close)]);
+    element.addEventListener("cancel", (event) => {
+      if (!guard()) event.preventDefault();
+    });
+    const leave = () => element.close();
+    window.addEventListener("hashchange", leave);
+    element.addEventListener("close", () => {
+      window.removeEventListener("hashchange", leave);
+      element.remove();
+      resolve(outcome);
+    });
+    document.body.append(element);
+    element.showModal();
+    const first = element.querySelector("[data-focus]");
+    if (first instanceof HTMLElement) first.focus();
+  });
+}
+
+/**
+ * A row of buttons at the end of a dialog. The last one is what most people want.
+ *
+ * @param {...Child} buttons
+ */
+export function actions(...buttons) {
+  return h("div", { class: "actions" }, buttons);
+}
+
+/**
+ * A form whose way to send it is a function.
+ *
+ * @param {(submitter: HTMLElement | null) => void} send
+ * @param {...Child} children
+ */
+export function form(send, ...children) {
+  return h(
+    "form",
+    {
+      onsubmit: (/** @type {SubmitEvent} */ event) => {
+        event.preventDefault();
+        send(event.submitter);
+      },
+      onkeydown: (/** @type {KeyboardEvent} */ event) => {
+        const save = (event.ctrlKey || event.metaKey) && (event.key === "Enter" || event.key === "s");
+        if (!save) return;
+        event.preventDefault();
+        /** @type {HTMLFormElement} */ (event.currentTarget).requestSubmit();
+      },
+    },
+    children,
+  );
+}
+
+/**
+ * A label with its control, and a note that belongs to it.
+ *
+ * @param {string} label
+ * @param {HTMLElement} control
+ * @param {Child} [note]
+ */
+export function field(label, control, note) {
+  number += 1;
+  control.id ||= `field-${number}`;
+  if (note) control.setAttribute("aria-describedby", `${control.id}-note`);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: control.id }, label),
+    control,
+    note ? h("p", { class: "note", id: `${control.id}-note` }, note) : null,
+  );
+}
+
+/** A place for what went wrong, which screen readers read out. */
+export class Problem {
+  element = h("div", { role: "alert", class: "problem", hidden: true });
+
+  /** @param {...Child} what */
+  show(...what) {
+    fill(this.element, ...what);
+    this.element.hidden = false;
+    this.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {unknown} error */
+  say(error) {
+    this.show(...words(error));
+  }
+
+  clear() {
+    fill(this.element);
+    this.element.hidden = true;
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {Child[]} what went wrong, and what to do
+ */
+export function words(error) {
+  const { message, hint, status } = /** @type {import("./api.js").ApiError} */ (error);
+  const unknown = status === 504 || status === 0 ? " It may have been applied all the same: look before you try again." : "";
+  return [h("strong", null, `${message}.`), hint ? ` ${hint[0].toUpperCase()}${hint.slice(1)}.` : "", unknown];
+}
+
+/**
+ * Ask before something that cannot be undone.
+ *
+ * @param {string} title
+ * @param {{text: Child[], action: string, type?: string}} what `type` has to be typed before `action`
+ * @returns {Promise<boolean>}
+ */
+export async function confirm(title, { text, action, type }) {
+  const answer = await openDialog(title, (close) => {
+    const button = /** @type {HTMLButtonElement} */ (
+      h("button", { type: "submit", class: "danger", disabled: type !== undefined }, action)
+    );
+    const input = /** @type {HTMLInputElement} */ (
+      h("input", {
+        autocomplete: "off",
+        spellcheck: "false",
+        "data-focus": true,
+        oninput: () => {
+          button.disabled = input.value !== type;
+        },
+      })
+    );
+    return [
+      form(
+        () => close(true),
+        h("div", { class: "stack" }, text),
+        type === undefined ? null : field(`Type ${type} to go on`, input),
+        actions(h("button", { type: "button", onclick: () => close(null) }, "Cancel"), button),
+      ),
+    ];
+  });
+  return answer === true;
+}
