@@ -49,7 +49,7 @@ def report_audit(call: "Call", status: int, *, ended: bool = False) -> None:
     event = "request"
     if ended:
         event = "watch_end"
-    elif route is not None and route.websocket and status < _FIRST_ERROR:
+    elif route is not None and route.endless and status < _FIRST_ERROR:
         event = "watch_open"
     known = status != _UNAUTHENTICATED
     principal = call.principal

@@ -299,7 +299,7 @@ class Gateway:
         handler = call.handler
         assert handler is not None, "`begin` has found it"
         # A refused caller has no route.
-        counted = 0 if call.route is None or call.route.websocket else 1
+        counted = 0 if call.route is None or call.route.endless else 1
         self.in_flight += counted
         try:
             if call.pending is not None:

@@ -66,7 +66,8 @@ class Route:
         limited: whether it counts as a request in flight. Watches and listings have their own
             limits; waiting for those must not fill this limit.
         documents_head: whether HEAD is documented. Every GET route answers HEAD.
-        websocket: whether it also accepts a WebSocket, and its answer has no end.
+        endless: whether its answer has no end.
+        websocket: whether it also accepts a WebSocket.
         scans: whether it is slow in NATS, and stops when the client leaves.
         streamed: whether its answer is sent in parts, and can break off.
         repeatable: whether it honours `Idempotency-Key`.
@@ -74,6 +75,8 @@ class Route:
         steps: whether its handler usually waits for one reply of NATS only, and runs without a
             Task.
         counts_items: whether each item of its body counts as a request for the caller's rate.
+        evaluates: whether it is about the evaluation of flags, and its errors have the fields of
+            OFREP, too.
         answers: by status.
         error_statuses: of its errors, besides 400 and 403, and besides 401 unless it is public.
         body: schemas of the request's body, by media type, as in an answer.
@@ -88,6 +91,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     limited: bool = True
     documents_head: bool = False
+    endless: bool = False
     websocket: bool = False
     scans: bool = False
     streamed: bool = False
@@ -95,6 +99,7 @@ class Route:
     page: bool = False
     steps: bool = False
     counts_items: bool = False
+    evaluates: bool = False
     answers: Mapping[int, Answer] = field(default_factory=dict)
     error_statuses: tuple[int, ...] = ()
     body: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
@@ -127,10 +132,12 @@ class Resource:
             nobody reads it.
         parameters: the names of the template's parameters, in order.
         of_bucket: whether the first of them is a bucket.
+        evaluates: whether its routes evaluate flags.
     """
 
     __slots__ = (
         "allow",
+        "evaluates",
         "of_bucket",
         "parameters",
         "public",
@@ -152,7 +159,8 @@ class Resource:
         rows = self.routes.items()
         self.public = all(route.public for _, route in rows)
         self.unlimited = {"OPTIONS"} | {method for method, route in rows if not route.limited}
-        self.streamed = any(route.websocket or route.streamed for _, route in rows)
+        self.streamed = any(route.endless or route.streamed for _, route in rows)
+        self.evaluates = any(route.evaluates for _, route in rows)
         self.allow = _allow(self.routes)
         self.of_bucket = "{bucket}" in template
         self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))

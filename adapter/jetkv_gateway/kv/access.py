@@ -41,6 +41,9 @@ class Verb(StrEnum):
     DELETE_KEYS = "delete keys"
     COMPACT = "compact"
     WATCH = "watch"
+    EVALUATE = "evaluate flags"
+    """This is checked for any bucket first, then for the bucket of flags."""
+
     LIST_BUCKETS = "list buckets"
     CREATE_BUCKET = "create bucket"
     CHANGE_BUCKET = "change bucket"
@@ -86,6 +89,7 @@ NEEDS: Mapping[Verb, Need] = {
     Verb.DELETE_KEYS: Need(_DELETE, Extent.ANY_KEY),
     Verb.COMPACT: Need(_DELETE, Extent.ALL_KEYS),
     Verb.WATCH: Need(_READ, Extent.ANY_KEY),
+    Verb.EVALUATE: Need(_READ, Extent.ANY_KEY),
     Verb.LIST_BUCKETS: Need((), Extent.NO_BUCKET),
     Verb.CREATE_BUCKET: Need(_ADMIN, Extent.ALL_KEYS),
     Verb.CHANGE_BUCKET: Need(_ADMIN, Extent.ALL_KEYS),

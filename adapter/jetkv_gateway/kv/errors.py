@@ -4,6 +4,8 @@
     ├── InvalidArgument        400  a part of the request breaks a rule
     │   ├── InvalidBucketName  400
     │   └── InvalidHandshake   400  of a WebSocket; the answer names the supported version
+    ├── EvaluationFailed       400  of a feature flag; `error_code` is OpenFeature's
+    │   └── FlagNotFound       404
     ├── Unauthenticated        401
     ├── PermissionDenied       403
     ├── NotFound               404  no such route
@@ -54,6 +56,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jetkv_gateway.kv.error_root import GatewayError
+from jetkv_gateway.kv.flag_errors import EvaluationFailed, FlagNotFound
 from jetkv_gateway.kv.http_errors import (
     CodingUnsupported,
     ExpectationFailed,
@@ -64,6 +67,7 @@ from jetkv_gateway.kv.http_errors import (
     UpgradeRequired,
     UrlTooLong,
 )
+from jetkv_gateway.kv.watch_errors import BucketDeleted, Resync, SlowConsumer, WatchEnded
 
 __all__ = [
     "AnswerTooLarge",
@@ -78,7 +82,9 @@ __all__ = [
     "ConditionsFailed",
     "CursorExpired",
     "DeadlineExceeded",
+    "EvaluationFailed",
     "ExpectationFailed",
+    "FlagNotFound",
     "GatewayError",
     "HeadTooLarge",
     "IdempotencyConflict",
@@ -182,42 +188,6 @@ class TokenNotFound(NotFound):
     """Raised when no token has the name."""
 
     text = "token not found"
-
-
-class WatchEnded(GatewayError):
-    """Raised when a watch cannot keep its promises; the reader has to start again."""
-
-    text = "the watch ended"
-
-
-class BucketDeleted(WatchEnded):
-    """Raised when the watched bucket was deleted, even if there is a new one of the same name."""
-
-    status = 410
-    code = "bucket_deleted"
-    text = "bucket deleted"
-    close_code = 4410
-
-
-class Resync(WatchEnded):
-    """Raised when changes may be missing between a revision and now (docs/watch.md)."""
-
-    status = 409
-    code = "resync"
-    text = "resync"
-    close_code = 4409
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"resync: {reason}")
-
-
-class SlowConsumer(WatchEnded):
-    """Raised when a reader is so slow that its queue is full. It can resume where it stopped."""
-
-    status = 429
-    code = "slow_consumer"
-    text = "slow consumer"
-    close_code = 1013
 
 
 class BucketExists(GatewayError):

@@ -422,4 +422,4 @@ class BaseConnection(asyncio.Protocol):
 
 def is_watch(call: Call) -> bool:
     """Return whether a call's answer has no end."""
-    return call.route is not None and call.route.websocket
+    return call.route is not None and call.route.endless

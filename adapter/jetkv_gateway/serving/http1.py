@@ -92,7 +92,7 @@ class HttpConnection(DispatchingConnection):
         if call.limited and self.worker.admission.cancel(request):
             # The client has probably left, so others get its place in the queue.
             request.context.run(refuse, call)
-        elif call.route is not None and call.route.websocket:
+        elif call.route is not None and call.route.endless:
             return False
         elif call.route is not None and call.route.scans:
             self._loop.call_later(_LISTING_SECONDS, self._drop_listing, request)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -56,6 +56,7 @@ class Hub:
         self._limits = limits
         self._live_feeds: dict[str, LiveFeed] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._to_close: list[Callable[[], Awaitable[None]]] = []
         self._count = 0
         self._filter_bytes = 0
         self._by_address: Counter[str] = Counter()
@@ -95,22 +96,45 @@ class Hub:
             TooManyRequests: a limit is reached.
             GatewayError: the bucket cannot be watched, or not now.
         """
-        with self._admitted(address, token, request):
-            watch = await self._open(bucket, request)
-            try:
+        with self.admitted(request, address=address, token=token):
+            async with self.open(bucket, request) as watch:
                 yield watch
-            finally:
-                self._leave(watch)
+
+    @asynccontextmanager
+    async def open(self, bucket: str, request: WatchRequest) -> AsyncIterator["Watch"]:
+        """Open a watch that counts towards no limit: of the gateway, or of an admitted caller.
+
+        Raises:
+            GatewayError: the bucket cannot be watched, or not now.
+        """
+        watch = await self._open(bucket, request)
+        try:
+            yield watch
+        finally:
+            self._leave(watch)
+
+    def close_first(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call `close` before the feeds are removed."""
+        self._to_close.append(close)
 
     async def close(self) -> None:
         """Remove all feeds."""
+        for close in self._to_close:
+            await close()
         for live_feed in list(self._live_feeds.values()):
             self._retire(live_feed)
         while self._closing:
             await asyncio.wait(self._closing)
 
     @contextmanager
-    def _admitted(self, address: str, token: bytes, request: WatchRequest) -> Iterator[None]:
+    def admitted(
+        self, request: WatchRequest, *, address: str = "", token: bytes = b""
+    ) -> Iterator[None]:
+        """Count a watch of a caller. The arguments are those of `watch`.
+
+        Raises:
+            TooManyRequests: a limit is reached.
+        """
         limits = self._limits
         if limits.watches and self._count >= limits.watches:
             raise TooManyRequests("too many watches")
