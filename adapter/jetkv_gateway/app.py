@@ -21,6 +21,8 @@ from jetkv_gateway.filewatch import FileWatcher
 from jetkv_gateway.http.buckets import BODY_LIMIT
 from jetkv_gateway.http.caller_limits import CallerLimits, RateLimits
 from jetkv_gateway.http.console.handlers import ConsoleHandlers
+from jetkv_gateway.http.flags import BODY_LIMIT as FLAG_BODY_LIMIT
+from jetkv_gateway.http.flags import FlagOptions
 from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.handler_groups import data_handlers, handlers_of
 from jetkv_gateway.http.health import HealthHandlers
@@ -46,7 +48,7 @@ from jetkv_gateway.monitoring import Monitoring
 from jetkv_gateway.readiness import GatewayReadiness
 from jetkv_gateway.serving.options import AppFactory, ServerOptions
 from jetkv_gateway.serving.tls import ListenerFiles, ServerTls
-from jetkv_gateway.settings import Settings, SettingsError
+from jetkv_gateway.settings import FLAGS_BUCKET, Settings, SettingsError
 from jetkv_gateway.telemetry.audit import AuditLog
 from jetkv_gateway.telemetry.sampler import State
 from jetkv_gateway.telemetry.tracing import TracingUnavailable, check_tracing
@@ -218,6 +220,7 @@ def gateway(
         audit=audit,
         rate_limits=settings.rate_limits(),
         console=settings.console,
+        flags_bucket=settings.flags_bucket,
     )
 
 
@@ -237,6 +240,7 @@ def build(
     audit: AuditLog | None = None,
     rate_limits: RateLimits = _NO_RATES,
     console: bool = True,
+    flags_bucket: str = FLAGS_BUCKET,
 ) -> Gateway:
     """Join the parts. The `wanted` buckets must exist while NATS is available.
 
@@ -248,6 +252,7 @@ def build(
         audit: the audit log, or None if it is off.
         rate_limits: of the callers.
         console: whether it serves the console.
+        flags_bucket: the bucket that has the feature flags.
     """
     hub = Hub(store.changes, watch_limits)
     authenticator = callers.authenticator
@@ -295,7 +300,9 @@ def build(
 
     built = Gateway(
         handlers={
-            **data_handlers(store, hub, pacer),
+            **data_handlers(
+                store, hub, pacer, FlagOptions(flags_bucket, callers.tickets, required_auth)
+            ),
             **handlers_of(
                 HealthHandlers(
                     readiness,
@@ -314,6 +321,7 @@ def build(
             "compact_bucket": lambda: BODY_LIMIT,
             **dict.fromkeys(("create_token", "create_ticket"), lambda: TOKEN_BODY_LIMIT),
             "batch": lambda: MAX_BODY_BYTES,
+            **dict.fromkeys(("evaluate_flag", "evaluate_flags"), lambda: FLAG_BODY_LIMIT),
         },
         lifespan=lifespan,
         origins=origins,
@@ -354,7 +362,9 @@ def _login_pool(
         most=settings.max_nats_logins,
         idle=settings.nats_login_idle_seconds,
     )
-    logins.pool = LoginPool(options, lambda store, hub: data_handlers(store, hub, pacer))
+    # Nobody gets tickets for a login of NATS.
+    flags = FlagOptions(settings.flags_bucket, tickets=None, required=True)
+    logins.pool = LoginPool(options, lambda store, hub: data_handlers(store, hub, pacer, flags))
     return logins.pool
 
 

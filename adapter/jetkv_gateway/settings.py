@@ -59,9 +59,11 @@ from jetkv_gateway.telemetry.audit import AuditOptions
 from jetkv_gateway.watch.hub import WatchLimits
 from jetkv_gateway.watch.session import Limits
 
-__all__ = ["AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
+__all__ = ["FLAGS_BUCKET", "AuthMode", "BucketSetting", "Settings", "SettingsError", "load"]
 
 _MIB = 1024 * 1024
+
+FLAGS_BUCKET = "feature-flags"
 
 _INBOX_PREFIX = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 
@@ -156,6 +158,12 @@ class Settings(AccessSettings, TelemetrySettings, BaseSettings):
         Field(pattern="^[A-Za-z0-9_-]{0,40}$"),
         About(Panel.BUCKETS, "Prefix of stream names: KV_<prefix><bucket>.", default="none"),
     ] = ""
+
+    flags_bucket: Annotated[
+        str,
+        Field(pattern="^[A-Za-z0-9_-]{1,200}$"),
+        About(Panel.BUCKETS, "Bucket whose values are feature flags, for OpenFeature."),
+    ] = FLAGS_BUCKET
 
     max_connections: Annotated[
         Annotated[int, Field(ge=1)] | None,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from jetkv_gateway.embedded import NatsServer
+from tests.support.flags import FLAGS
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Bucket, Http
 from tests.support.ports import free_port
@@ -57,6 +58,9 @@ ROUTES: dict[tuple[str, str], str | None] = {
     ("GET", "/api/v1/openapi.json"): ANYBODY,
     ("GET", "/docs"): ANYBODY,
     ("GET", "/metrics"): "metrics",
+    ("POST", FLAGS): "read",
+    ("POST", f"{FLAGS}/{{key}}"): "read",
+    ("GET", "/ofrep/v1/events"): "read",
 }
 """Each route, and what a caller without any scope is told."""
 

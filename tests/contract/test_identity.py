@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.routes import ROUTER, ROUTES
 from jetkv_gateway.kv.access import NEEDS
+from tests.support.flags import FLAGS
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Answer, Http
 from tests.support.scopes import ScopesAreTokens, may
@@ -49,6 +50,9 @@ QUESTIONS: dict[tuple[str, str, str | None], Question] = {
     ("PUT", f"{B}?dry_run=true", "{}"): ("admin", None),
     ("PATCH", B, "{}"): ("admin", None),
     ("DELETE", B, None): ("admin", None),
+    ("POST", f"{FLAGS}/user.1", "{}"): ("read", "user.1"),
+    ("POST", FLAGS, "{}"): ALL,
+    ("HEAD", "/ofrep/v1/events", None): ALL,
     ("GET", "/metrics", None): ("metrics", None),
 }
 """Requests, and the question that has the same answer."""
@@ -72,7 +76,7 @@ SCOPES = [
 
 @pytest.fixture(scope="module")
 def scoped(nats: NatsServer) -> Iterator[Http]:
-    with running_gateway(nats.url, authenticator=ScopesAreTokens()) as http:
+    with running_gateway(nats.url, authenticator=ScopesAreTokens(), flags_bucket=NAME) as http:
         yield http
 
 

@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from jetkv_gateway.embedded import NatsServer
 from jetkv_gateway.http.schema import READ
+from tests.support.flags import FLAGS
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.tokens import new_token, token_line
@@ -68,6 +69,9 @@ def document(http: Http) -> dict[str, Any]:
         ("get", "/docs", "200 400 401 403"),
         ("get", "/console", "200 304 400 403 404"),
         ("get", "/console/{file}", "200 304 400 403 404"),
+        ("post", FLAGS, "200 304 400 401 403 409 413 429 501 503 504"),
+        ("post", f"{FLAGS}/{{key}}", "200 400 401 403 404 409 413 429 501 503 504"),
+        ("get", "/ofrep/v1/events", "200 400 401 403 409 429 503 504"),
     ],
 )
 def test_a_route_is_listed_with_every_status_it_answers(
@@ -226,6 +230,8 @@ OPERATIONS = [
     ("GET", "/console"),
     ("GET", "/console/"),
     ("GET", "/console/{file}"),
+    ("POST", FLAGS),
+    ("POST", f"{FLAGS}/{{key}}"),
 ]
 WITH_PARAMETERS = [route for route in OPERATIONS if "{" in route[1] or route[0] == "POST"]
 

@@ -179,12 +179,19 @@ class EventStream:
 async def streaming(
     http: Http, bucket: str, query: str = "", **headers: str
 ) -> AsyncIterator[EventStream]:
+    """Ask for the event stream of a bucket; header names are given with underscores for dashes."""
+    async with streaming_url(http, watch_path(bucket, query), **headers) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def streaming_url(http: Http, path: str, **headers: str) -> AsyncIterator[EventStream]:
     """Ask for an event stream; header names are given with underscores for dashes."""
     reader, writer = await asyncio.open_connection(http.host, http.port, limit=2**24)
     try:
         sent = {"Host": f"{http.host}:{http.port}", "Accept": "text/event-stream", **http.headers}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        lines = [f"GET {http.base}{watch_path(bucket, query)} HTTP/1.1"]
+        lines = [f"GET {http.base}{path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in sent.items()]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         async with asyncio.timeout(SECONDS):

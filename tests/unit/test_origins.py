@@ -129,7 +129,7 @@ def test_an_allowed_page_comes_in_and_may_read_the_answer() -> None:
         b"access-control-allow-origin": b"https://app.example",
         b"access-control-expose-headers": (
             b"Content-Encoding, ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, "
-            b"JetKV-Consistency, JetKV-Filtered, JetKV-Retries, traceparent"
+            b"JetKV-Consistency, JetKV-Filtered, JetKV-Retries, JetKV-Stale, traceparent"
         ),
         b"vary": b"Origin",
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from jetkv_gateway.flags.follower import FlagFollower
 from jetkv_gateway.http.auditing import Subject, note_subjects
 from jetkv_gateway.http.call import JSON_LINE, Call, ClientGone
 from jetkv_gateway.http.preconditions import idempotency_key, refuse_conditions
@@ -41,9 +42,10 @@ _SEND_SECONDS = 30.0
 class BatchHandlers:
     """The handlers of the routes for batches."""
 
-    def __init__(self, batches: Batches, entries: Entries) -> None:
+    def __init__(self, batches: Batches, entries: Entries, flags: FlagFollower) -> None:
         self._batches = batches
         self._entries = entries
+        self._flags = flags
 
     async def batch(self, call: Call, bucket: str) -> None:
         hint = "an op has a 'revision' of its own"
@@ -63,6 +65,8 @@ class BatchHandlers:
                 for op in command.ops:
                     call.require(_verb(op), bucket, op.key)
             applied = await self._batches.apply(command, call.retries)
+            if bucket == self._flags.bucket:
+                self._flags.wrote(applied.revision)
             results = b",".join([b'{"revision":%d}' % one for one in applied.revisions])
             call.answer_json(200, b'{"results":[%b],"revision":%d}' % (results, applied.revision))
             return
@@ -137,6 +141,8 @@ class BatchHandlers:
                 conceal_revisions(error, call.principal.grants, op.bucket, op.key)
             failed = {"status": error.status, "error": error.message, "code": error.code}
             return failed if error.details is None else {**failed, "details": error.details}
+        if op.bucket == self._flags.bucket:
+            self._flags.wrote(revision)
         return {"status": 200, "revision": revision}
 
 

@@ -339,7 +339,9 @@ class Call:
             conceal_revisions(error, grants, *self.names)
         self.reason = error.message
         report_error(error)
-        status, lines, body = failure(error, self.request_id)
+        match = self.request.match
+        flag = self.names if match is not None and match[0].evaluates else None
+        status, lines, body = failure(error, self.request_id, flag)
         if EVENTS.request_failed is not None:
             self._report(EVENTS.request_failed, status)
         self.answer(status, lines, body)

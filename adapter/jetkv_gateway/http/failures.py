@@ -1,18 +1,21 @@
 """Turns errors into answers of one format (docs/http-api.md#errors)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from jetkv_gateway.kv.errors import (
+    EvaluationFailed,
     GatewayError,
     InvalidHandshake,
     MethodNotAllowed,
+    PermissionDenied,
     Unauthenticated,
     UpgradeRequired,
 )
 
-__all__ = ["Failure", "failure", "failure_frame", "failure_line"]
+__all__ = ["Failure", "failure", "failure_frame", "failure_line", "flag_failure"]
 
 
 class Failure(NamedTuple):
@@ -28,8 +31,13 @@ class Failure(NamedTuple):
     body: bytes
 
 
-def failure(error: GatewayError, request_id: bytes) -> Failure:
-    """Return the answer for an error."""
+def failure(error: GatewayError, request_id: bytes, flag: Sequence[str] | None = None) -> Failure:
+    """Return the answer for an error.
+
+    Args:
+        flag: of an evaluation, the name of the flag, or nothing for all flags. The answer then has
+            the fields of OFREP, too (docs/flags.md#errors).
+    """
     body: dict[str, Any] = {
         "error": error.message,
         "code": error.code,
@@ -37,6 +45,10 @@ def failure(error: GatewayError, request_id: bytes) -> Failure:
         "request_id": request_id.decode("ascii"),
     }
     lines = b"content-type: application/json\r\n"
+    if flag is not None:
+        # A refusal of access names no key.
+        refused = isinstance(error, Unauthenticated | PermissionDenied)
+        body |= flag_failure(error, *(() if refused else flag))
     if error.hint:
         body["hint"] = error.hint
     if error.details:
@@ -53,6 +65,18 @@ def failure(error: GatewayError, request_id: bytes) -> Failure:
     if isinstance(error, UpgradeRequired):
         lines += b"upgrade: websocket\r\nconnection: upgrade\r\n"
     return Failure(error.status, lines, orjson.dumps(body))
+
+
+def flag_failure(error: GatewayError, flag: str | None = None) -> dict[str, str]:
+    """Return an error of an evaluation as OFREP has it.
+
+    Args:
+        flag: the name of the flag, or None for all flags.
+    """
+    code = error.error_code if isinstance(error, EvaluationFailed) else "GENERAL"
+    details = error.message if error.hint is None else f"{error.message}: {error.hint}"
+    fields = {"errorCode": code, "errorDetails": details}
+    return fields if flag is None else {"key": flag, **fields}
 
 
 def failure_frame(error: GatewayError) -> bytes:

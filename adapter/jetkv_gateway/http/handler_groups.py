@@ -1,8 +1,10 @@
 """The handlers of the routes, by the names of the routes."""
 
+from jetkv_gateway.flags.follower import FlagFollower
 from jetkv_gateway.http.batch import BatchHandlers
 from jetkv_gateway.http.buckets import BucketHandlers
 from jetkv_gateway.http.call import Handler
+from jetkv_gateway.http.flags import FlagHandlers, FlagOptions
 from jetkv_gateway.http.keys import KeyHandlers
 from jetkv_gateway.http.listing import ListingHandlers
 from jetkv_gateway.http.routes import ROUTER
@@ -15,15 +17,19 @@ from jetkv_gateway.watch.pacing import TurnPacer
 __all__ = ["data_handlers", "handlers_of"]
 
 
-def data_handlers(store: Store, hub: Hub, pacer: TurnPacer) -> dict[str, Handler]:
-    """Return the handlers of the routes to buckets and keys, on one connection to NATS."""
+def data_handlers(
+    store: Store, hub: Hub, pacer: TurnPacer, options: FlagOptions
+) -> dict[str, Handler]:
+    """Return the handlers of the routes to buckets, keys and flags, on one connection to NATS."""
+    flags = FlagFollower(hub, options.bucket)
     return handlers_of(
-        KeyHandlers(store.entries),
-        ListingHandlers(store.listings, store.pages, store.readings, store.bulk_deletes),
-        BatchHandlers(store.batches, store.entries),
+        KeyHandlers(store.entries, flags),
+        ListingHandlers(store.listings, store.pages, store.readings, store.bulk_deletes, flags),
+        BatchHandlers(store.batches, store.entries, flags),
         BucketHandlers(store.buckets, store.bucket_changes),
         WatchHandlers(hub, pacer),
         MergedWatchHandlers(hub, pacer),
+        FlagHandlers(flags, hub, pacer, options),
     )
 
 

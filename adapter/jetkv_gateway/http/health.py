@@ -58,7 +58,7 @@ class HealthHandlers:
     async def capabilities(self, call: Call) -> None:
         capabilities = Capabilities(
             transports=["http", "websocket", "sse"],
-            features=["kv", "watch", "idempotency"],
+            features=["kv", "watch", "idempotency", "ofrep"],
             version=__version__,
             auth_required=self._auth_required,
         )

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import orjson
 
+from jetkv_gateway.flags.follower import FlagFollower
 from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
 from jetkv_gateway.http.origins import isolation_headers
@@ -55,8 +56,9 @@ _newest = lru_cache(maxsize=4096)(Get.of)
 class KeyHandlers:
     """Handlers of the rows below `/api/v1/kv/buckets/{bucket}` that are about one key."""
 
-    def __init__(self, entries: Entries) -> None:
+    def __init__(self, entries: Entries, flags: FlagFollower) -> None:
         self._entries = entries
+        self._flags = flags
 
     async def get_entry(self, call: Call, bucket: str, key: str) -> None:
         headers = call.headers
@@ -125,6 +127,8 @@ class KeyHandlers:
         except OutcomeUnknown as error:
             _add_check_hint(error, call)
             raise
+        if bucket == self._flags.bucket:
+            self._flags.wrote(revision)
         call.answer(200, _WRITE_LINES % revision, b'{"revision":%d}' % revision)
 
     async def touch_entry(self, call: Call, bucket: str, key: str) -> None:
@@ -163,10 +167,12 @@ class KeyHandlers:
             idempotency_key=idempotency_key(call.headers, call.principal.identity),
         )
         try:
-            await self._entries.delete(command, call.retries)
+            revision = await self._entries.delete(command, call.retries)
         except OutcomeUnknown as error:
             _add_check_hint(error, call)
             raise
+        if bucket == self._flags.bucket:
+            self._flags.wrote(revision)
         call.answer(204, b"", b"")
 
     async def get_history(self, call: Call, bucket: str, key: str) -> None:

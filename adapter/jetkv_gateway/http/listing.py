@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 import orjson
 
+from jetkv_gateway.flags.follower import FlagFollower
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.listing_query import (
     compact_command,
@@ -41,12 +42,18 @@ class ListingHandlers:
     """Handlers of `/api/v1/kv/buckets/{bucket}/keys` and of `…/compact`."""
 
     def __init__(
-        self, listings: Listings, pages: Pages, readings: Readings, bulk_deletes: BulkDeletes
+        self,
+        listings: Listings,
+        pages: Pages,
+        readings: Readings,
+        bulk_deletes: BulkDeletes,
+        flags: FlagFollower,
     ) -> None:
         self._listings = listings
         self._pages = pages
         self._readings = readings
         self._bulk_deletes = bulk_deletes
+        self._flags = flags
         self._turn = asyncio.Semaphore(1)
 
     async def list_keys(self, call: Call, bucket: str) -> None:
@@ -146,6 +153,8 @@ class ListingHandlers:
                 if lines is not None and loop.time() - told >= _PROGRESS_SECONDS:
                     told = loop.time()
                     await lines.send(_progress_json(progress, "progress") + b"\n")
+        if progress.deleted and command.bucket == self._flags.bucket:
+            self._flags.wrote(progress.revision)
         return _progress_json(progress, None if lines is None else "end")
 
     async def compact_bucket(self, call: Call, bucket: str) -> None:

@@ -33,7 +33,7 @@ _REQUEST_HEADERS = (
 )
 _ANSWER_HEADERS = (
     b"Content-Encoding, ETag, Last-Modified, Retry-After, WWW-Authenticate, X-Request-Id, "
-    b"JetKV-Consistency, JetKV-Filtered, JetKV-Retries, traceparent"
+    b"JetKV-Consistency, JetKV-Filtered, JetKV-Retries, JetKV-Stale, traceparent"
 )
 _ALLOWED_LINES = b"%s: %%s\r\naccess-control-expose-headers: %s\r\nvary: Origin\r\n" % (
     _ALLOW_ORIGIN,

@@ -12,6 +12,7 @@ __all__ = [
     "FILTERED",
     "FLAG",
     "KV",
+    "OFREP",
     "TEXT",
     "VALUES",
     "json_answer",
@@ -20,6 +21,7 @@ __all__ = [
 AUTH = "/api/v1/auth"
 CONSOLE = "/console"
 KV = "/api/v1/kv"
+OFREP = "/ofrep/v1"
 BUCKETS = f"{KV}/buckets"
 BUCKET = f"{BUCKETS}/{{bucket}}"
 FLAG = {"enum": ["true", "false"]}

@@ -10,6 +10,7 @@ from jetkv_gateway.http.auth_routes import AUTH_ROUTES
 from jetkv_gateway.http.batch_schema import BATCH_ANSWER, BATCH_BODY
 from jetkv_gateway.http.bucket_routes import BUCKET_ROUTES
 from jetkv_gateway.http.console.routes import CONSOLE_FILE, CONSOLE_ROUTES
+from jetkv_gateway.http.flag_routes import FLAG_ROUTES
 from jetkv_gateway.http.listing_routes import LISTING_ROUTES
 from jetkv_gateway.http.route_parts import BUCKET, FILTERED, FLAG, TEXT, VALUES, json_answer
 from jetkv_gateway.http.router import Answer, Parameter, Route, Router
@@ -245,6 +246,7 @@ ROUTES: tuple[Route, ...] = (
             Parameter("env", "Accepted and ignored"),
         ),
         limited=False,
+        endless=True,
         websocket=True,
         answers=_watch_answers("the revision"),
         error_statuses=(409, 426, 429, 503, 504),
@@ -274,6 +276,7 @@ ROUTES: tuple[Route, ...] = (
             TICKET,
         ),
         limited=False,
+        endless=True,
         websocket=True,
         answers=_watch_answers("a bookmark"),
         error_statuses=(409, 426, 429, 503, 504),
@@ -282,6 +285,7 @@ ROUTES: tuple[Route, ...] = (
     *AUTH_ROUTES,
     *TOKEN_ROUTES,
     *CONSOLE_ROUTES,
+    *FLAG_ROUTES,
     Route(
         "liveness",
         "GET",

@@ -73,6 +73,15 @@ class Error(AnswerModel):
     hint: str | None = None
     details: dict[str, Any] | None = None
     retry_after: int | None = None
+    errorCode: Annotated[  # noqa: N815 - OFREP names it
+        str | None, Described(description="Of an evaluation of flags: OpenFeature's error code")
+    ] = None
+    errorDetails: Annotated[  # noqa: N815 - as above
+        str | None, Described(description="Of an evaluation of flags: what went wrong")
+    ] = None
+    key: Annotated[str | None, Described(description="Of an evaluation of one flag: its name")] = (
+        None
+    )
 
 
 _MAX_SECONDS = (2**63 - 1) // 10**9

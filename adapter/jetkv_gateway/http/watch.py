@@ -20,7 +20,15 @@ from jetkv_gateway.watch.catch_up import WatchRequest
 from jetkv_gateway.watch.hub import Hub, Watch
 from jetkv_gateway.watch.pacing import TurnPacer
 
-__all__ = ["MAX_FILTERS", "WatchHandlers", "make_sink", "serve_watch", "wait_turn", "wants_events"]
+__all__ = [
+    "MAX_FILTERS",
+    "WatchHandlers",
+    "make_sink",
+    "read_revision",
+    "serve_watch",
+    "wait_turn",
+    "wants_events",
+]
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)")
@@ -248,13 +256,13 @@ def _read(call: Call, bucket: str) -> _WatchQuery:
         raise InvalidArgument(f"query parameter 'key' is given over {MAX_FILTERS} times")
     keys = dict.fromkeys(given)
     snapshot = call.flag("snapshot")
-    resume_after = _revision(call.parameter("resume_after"), "query parameter 'resume_after'")
+    resume_after = read_revision(call.parameter("resume_after"), "query parameter 'resume_after'")
     if snapshot and resume_after is not None:
         raise InvalidArgument("either snapshot=true or resume_after, not both")
     last_event = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
     if last_event is not None and wants_events(call):
         # A browser that reconnects repeats its URL, so this revision is the newer one.
-        resume_after = _revision(last_event, "header Last-Event-ID")
+        resume_after = read_revision(last_event, "header Last-Event-ID")
     else:
         last_event = None
     filters = tuple([compile_filter(key) for key in keys]) or (EVERYTHING,)
@@ -273,7 +281,12 @@ def _read(call: Call, bucket: str) -> _WatchQuery:
     )
 
 
-def _revision(text: str | None, part: str) -> int | None:
+def read_revision(text: str | None, part: str) -> int | None:
+    """Return a revision, or None without a text.
+
+    Raises:
+        InvalidArgument: it is not one; `part` names it.
+    """
     if text is None:
         return None
     if _REVISION.fullmatch(text) is None:
