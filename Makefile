@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-containers test-deploy test-release check advisories format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
+.PHONY: help setup dev test test-long test-all test-browser test-openfeature test-containers test-deploy test-release check advisories format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,8 +30,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@$(BIN)/python -m pip install -q -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.client: requirements/ironflow.txt $(VENV)/.dev
-	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt
+$(VENV)/.client: requirements/ironflow.txt requirements/openfeature.txt $(VENV)/.dev
+	@$(BIN)/python -m pip install -q -r requirements/ironflow.txt -r requirements/openfeature.txt
 	@touch $@
 
 $(VENV)/.browser: requirements/browser.txt $(VENV)/.client
@@ -65,6 +65,9 @@ test-long: $(VENV)/.client ## faults on a cluster, upgrades, restarts under load
 test-browser: $(VENV)/.browser ## the console and watches in headless Chromium (Debian's package chromium)
 	$(call tier,$(ALONE) tests/browser)
 
+test-openfeature: $(VENV)/.client ## OpenFeature's JavaScript providers (Debian's packages npm and chromium)
+	$(call tier,$(ALONE) tests/openfeature)
+
 test-containers: $(VENV)/.client ## the image and the test kit's containers, on a Docker engine
 	$(call tier,$(ALONE) tests/containers)
 
@@ -86,7 +89,7 @@ test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
 test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
 	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 1 --no-bar)
 
-TIERS = test test-long test-browser test-containers test-deploy test-release test-servers test-peers
+TIERS = test test-long test-browser test-openfeature test-containers test-deploy test-release test-servers test-peers
 test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium, Docker and systemd
 	@times=; failed=; \
 	for tier in $(TIERS); do \
@@ -138,7 +141,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow browser image deploy sbom fuzz audit dist; do \
+	cd requirements && for name in run dev ironflow openfeature browser image deploy sbom fuzz audit dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 $(VENV)/.dist: requirements/dist.txt | $(BIN)/python

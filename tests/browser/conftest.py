@@ -79,6 +79,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = ""
+        self.modules: Path | None = None
         self.told: queue.SimpleQueue[Told] = queue.SimpleQueue()
 
 
@@ -90,6 +91,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send("text/html", (HERE / "page.html").read_bytes())
         elif self.path == "/script.js":
             self._send("text/javascript", self.server.script.encode())
+        elif self.path.startswith("/modules/") and self.server.modules is not None:
+            self._send_module(self.server.modules / self.path.removeprefix("/modules/"))
+        else:
+            self.send_error(404)
+
+    def _send_module(self, file: Path) -> None:
+        if file.suffix == ".js" and file.is_file():
+            self._send("text/javascript", file.read_bytes())
         else:
             self.send_error(404)
 
@@ -121,7 +130,8 @@ def chromium() -> str:
 def open_page(chromium: str, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Open a page that watches; its origin is not the gateway's.
 
-    A `script` runs at its end, with `asked` (its query) and `tell` at hand.
+    A `script` runs at its end, with `asked` (its query) and `tell` at hand. `modules` is a folder
+    whose files it may import from `/modules/`.
     """
     with _Server() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -129,8 +139,8 @@ def open_page(chromium: str, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         log = tmp_path / "chromium.log"
         processes: list[subprocess.Popen] = []
 
-        def start(script: str = "", **query: object) -> Page:
-            server.script = script
+        def start(script: str = "", modules: Path | None = None, **query: object) -> Page:
+            server.script, server.modules = script, modules
             url = f"http://127.0.0.1:{server.server_port}/page?{urlencode(query, doseq=True)}"
             with log.open("wb") as output:
                 processes.append(
