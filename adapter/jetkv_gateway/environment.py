@@ -30,6 +30,7 @@ _OTHERS = frozenset(
         "JETKV_TOKEN",
         "JETKV_TOKEN_FILE",
         "JETKV_PROFILE",
+        "JETKV_MCP_BEARER_TOKEN",
     }
 )
 

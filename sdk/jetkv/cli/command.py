@@ -113,10 +113,16 @@ def _shared(
 
 
 _SHARED = inspect.signature(_shared).parameters
+_OF_THE_OUTPUT = ("output", "json", "quiet")
 
 
 def command(
-    app: typer.Typer, name: str, options: Callable[..., Any] | None = None, **settings: Any
+    app: typer.Typer,
+    name: str,
+    options: Callable[..., Any] | None = None,
+    *,
+    prints: bool = True,
+    **settings: Any,
 ) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
     """Register a function as a command.
 
@@ -128,6 +134,7 @@ def command(
         name: the name of the command.
         options: a function whose parameters are further options. The command gets its result as the
             argument `options`.
+        prints: whether it prints data, and so has the options of the output.
         settings: further arguments of `typer.Typer.command`.
     """
 
@@ -137,14 +144,17 @@ def command(
         call: Callable[..., None] = function
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         more = {} if options is None else inspect.signature(options, eval_str=True).parameters
+        common = {
+            name: one for name, one in _SHARED.items() if prints or name not in _OF_THE_OUTPUT
+        }
         parameters = [
             one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for one in (*own, *more.values(), *_SHARED.values())
+            for one in (*own, *more.values(), *common.values())
             if one.name != "options"
         ]
 
         def run(**values: Any) -> None:
-            shared = {name: values.pop(name) for name in _SHARED}
+            shared = {name: values.pop(name, one.default) for name, one in _SHARED.items()}
             given = {name: values.pop(name) for name in more}
 
             def body(session: Session) -> None:

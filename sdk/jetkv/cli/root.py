@@ -22,7 +22,10 @@ GROUPS = {"kv": "jetkv.cli.kv", "bucket": "jetkv.cli.bucket"}
 """The module of each group, whose `app` has the commands. It is imported when its group is asked
 for: `jetkv serve` needs no client."""
 
-COMMANDS = dict.fromkeys(("copy", "export", "import"), "jetkv.cli.transfer")
+COMMANDS = {
+    **dict.fromkeys(("copy", "export", "import"), "jetkv.cli.transfer"),
+    "mcp": "jetkv.cli.mcp",
+}
 """The same for commands that are in no group."""
 
 

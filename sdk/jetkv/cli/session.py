@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jetkv import KV, Bucket, Client
 from jetkv._sync.bucket import endpoint_of
@@ -50,19 +50,28 @@ class Session:
             InvalidArgumentError: the address cannot be used.
         """
         if self._client is None:
-            found = self.connect()
-            url, token = found.url, found.token
-            if is_nats(url):
-                url, token = self._open.enter_context(private_gateway(url))
+            found = self.reach()
             self._client = self._open.enter_context(
                 Client(
-                    url,
-                    token=token,
+                    found.url,
+                    token=found.token,
                     timeout=self.timeout if found.timeout is None else found.timeout,
                     ssl_context=found.ssl_context,
                 )
             )
         return self._client
+
+    def reach(self) -> Connection:
+        """Return how to reach the gateway. It starts one for an address of NATS.
+
+        Raises:
+            CommandError: the flags or a profile cannot be used.
+        """
+        found = self.connect()
+        if not is_nats(found.url):
+            return found
+        url, token = self._open.enter_context(private_gateway(found.url))
+        return replace(found, url=url, token=token)
 
     @property
     def kv(self) -> KV:
