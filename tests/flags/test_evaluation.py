@@ -1,8 +1,12 @@
 """The evaluation of flags, by the table that the SDK and the gateway share."""
 
+import hashlib
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jetkv.flags import (
     ABSENT,
@@ -11,7 +15,9 @@ from jetkv.flags import (
     EvaluationError,
     Flag,
     InvalidContextError,
+    TargetingKeyMissingError,
     evaluate,
+    flag_of,
     parse_flag,
 )
 from tests.support.flag_cases import FlagCase, flag_cases, same_json
@@ -54,8 +60,51 @@ def test_a_context_has_its_key_apart_from_its_attributes() -> None:
     assert context == EvaluationContext("ada", {"country": "NZ"})
 
 
+def is_on_by_the_rule(name: str, value: Any, user: str | None) -> bool:
+    """The rule of docs/recipes.md, by itself."""
+    if not isinstance(value, dict):
+        return value is True
+    if value.get("enabled") is not True:
+        return False
+    if user is None:
+        return value.get("rollout", 1) >= 1
+    digest = hashlib.sha256(f"{name}:{user}".encode()).digest()
+    return value.get("rollout", 1) >= 1 or (
+        int.from_bytes(digest[:8], "big") / 2**64 < value["rollout"]
+    )
+
+
+ROLLOUTS = st.floats(0, 1) | st.sampled_from([0, 1, 0.1, 0.5])
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+USERS = st.text(st.characters(codec="utf-8"), max_size=20)
+VALUES = st.sampled_from([True, False, None, 0, 1, "true", [True], {}]) | st.fixed_dictionaries(
+    {"enabled": st.booleans()}, optional={"rollout": ROLLOUTS, "note": st.text(max_size=3)}
+)
+
+
+@given(name=NAMES, value=VALUES, user=st.none() | USERS)
+def test_who_has_a_flag_is_a_simple_rule(name: str, value: Any, user: str | None) -> None:
+    try:
+        found = evaluate(parse_flag(name, json.dumps(value).encode()), EvaluationContext(user))
+        on = found.value is True
+    except TargetingKeyMissingError:
+        assert user is None
+        on = False
+    assert on is is_on_by_the_rule(name, value, user)
+
+
+@given(name=NAMES, users=st.lists(USERS), rollouts=st.lists(ROLLOUTS, min_size=2).map(sorted))
+def test_who_is_in_is_in_at_every_larger_rollout(
+    name: str, users: list[str], rollouts: list[float]
+) -> None:
+    flags = [flag_of(name, {"enabled": True, "rollout": rollout}) for rollout in rollouts]
+    for user in users:
+        answers = [evaluate(flag, EvaluationContext(user)).value for flag in flags]
+        assert answers == sorted(answers)
+
+
 def on_for(rollout: float) -> set[str]:
-    flag = parse_flag("new", {"enabled": True, "rollout": rollout})
+    flag = flag_of("new", {"enabled": True, "rollout": rollout})
     users = map(str, range(1000))
     return {user for user in users if evaluate(flag, EvaluationContext(user)).value}
 

@@ -21,6 +21,7 @@ from jetkv.flags import (
     EvaluationError,
     FlagParseError,
     evaluate,
+    flag_of,
     parse_flag,
 )
 from tests.support.flag_cases import same_json
@@ -149,14 +150,14 @@ def test_nothing_is_printed_or_logged(capfd, caplog) -> None:
 
 def test_metadata_of_a_definition_is_in_its_evaluations() -> None:
     for rule in (None, {"if": [True, "b"]}):
-        flag = parse_flag("flag", definition(rule, metadata={"team": "web", "version": 2}))
+        flag = flag_of("flag", definition(rule, metadata={"team": "web", "version": 2}))
         assert evaluate(flag).metadata == {"team": "web", "version": 2}
 
 
 def test_parsing_leaves_the_definition_as_it_is() -> None:
     value = definition({"if": [True, "b"]})
     before = json.dumps(value)
-    assert json.dumps(parse_flag("flag", value).value) == before == json.dumps(value)
+    assert json.dumps(flag_of("flag", value).value) == before == json.dumps(value)
 
 
 def test_without_the_package_a_definition_is_an_error_that_names_the_extra() -> None:
@@ -166,7 +167,7 @@ sys.modules["openfeature"] = None
 from jetkv.flags import FlagParseError, evaluate, parse_flag
 print(evaluate(parse_flag("flag", b'{"enabled": true}')).value)
 try:
-    parse_flag("flag", b'{"state": "ENABLED", "variants": {"on": true}}')
+    evaluate(parse_flag("flag", b'{"state": "ENABLED", "variants": {"on": true}}'))
 except FlagParseError as error:
     print(error.error_code, error)
 """
@@ -291,9 +292,9 @@ MEMBERS = {
     context=JSON | st.dictionaries(st.text(max_size=5), JSON) | CONTEXTS,
 )
 def test_any_json_is_evaluated_or_one_of_our_errors(value: Any, context: Any) -> None:
-    for stored in (value, json.dumps(value).encode()):
+    for parse, stored in ((flag_of, value), (parse_flag, json.dumps(value).encode())):
         try:
-            flag = parse_flag("flag", stored)
+            flag = parse("flag", stored)
             found = evaluate(flag, EvaluationContext.of(context))
         except EvaluationError as error:
             ErrorCode(error.error_code)

@@ -20,7 +20,7 @@ from jetkv.errors import (
 )
 from jetkv.flags.context import NOBODY, EvaluationContext
 from jetkv.flags.evaluation import ABSENT, Absent, ErrorCode, Evaluation, Reason
-from jetkv.flags.flag import Flag, evaluate, parse_flag
+from jetkv.flags.flag import Flag, evaluate, flag_of, parse_flag
 
 __all__ = [
     "ABSENT",
@@ -36,5 +36,6 @@ __all__ = [
     "Reason",
     "TargetingKeyMissingError",
     "evaluate",
+    "flag_of",
     "parse_flag",
 ]

@@ -49,9 +49,13 @@ class Evaluation:
         variant: the name of the value, such as `on`; empty if the value is absent.
         reason: why it is this value.
         metadata: what the definition of the flag says about it.
+        error_code, error_details: why the flag has no value, from `jetkv.recipes.Flags`, which
+            raises nothing; None and empty otherwise.
     """
 
     value: Any
     variant: str
     reason: Reason
     metadata: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    error_code: ErrorCode | None = None
+    error_details: str = ""

@@ -11,7 +11,7 @@ from jetkv.flags.context import NOBODY, EvaluationContext
 from jetkv.flags.evaluation import ABSENT, Evaluation, Reason
 from jetkv.flags.rollout import Rollout
 
-__all__ = ["Flag", "evaluate", "parse_flag"]
+__all__ = ["Flag", "evaluate", "flag_of", "parse_flag"]
 
 Rule = Callable[[EvaluationContext], Evaluation]
 
@@ -39,31 +39,39 @@ class Flag:
     rule: Rule | None = None
 
 
-def parse_flag(name: str, value: Any) -> Flag:
-    """Return the flag that a value stands for.
+def parse_flag(name: str, raw: bytes) -> Flag:
+    """Return the flag that stored bytes stand for.
 
     Args:
         name: the flag's key, which is part of what decides a rollout.
-        value: the stored bytes, or JSON as Python has it.
+        raw: the stored bytes.
+
+    Raises:
+        FlagParseError: the bytes are not a flag; the text says why.
+    """
+    return flag_of(name, _json(raw))
+
+
+def flag_of(name: str, value: Any) -> Flag:
+    """Return the flag that a value stands for, which is JSON as Python has it.
 
     Raises:
         FlagParseError: the value is not a flag; the text says why.
     """
-    parsed = _json(value) if isinstance(value, bytes) else value
-    if isinstance(parsed, dict | list):
-        _check_depth(parsed)
-    if parsed is None:
-        return Flag(name, parsed, Evaluation(ABSENT, "", Reason.DEFAULT))
-    if isinstance(parsed, bool):
-        return Flag(name, parsed, Evaluation(parsed, "on" if parsed else "off", Reason.STATIC))
-    if isinstance(parsed, dict):
-        if len(parsed.keys() & _FLAGD_MEMBERS) > 1:
-            return _flagd(name, parsed)
-        if "enabled" in parsed:
-            rollout = Rollout.of(name, parsed)
+    if isinstance(value, dict | list):
+        _check_depth(value)
+    if value is None:
+        return Flag(name, value, Evaluation(ABSENT, "", Reason.DEFAULT))
+    if isinstance(value, bool):
+        return Flag(name, value, Evaluation(value, "on" if value else "off", Reason.STATIC))
+    if isinstance(value, dict):
+        if len(value.keys() & _FLAGD_MEMBERS) > 1:
+            return _flagd(name, value)
+        if "enabled" in value:
+            rollout = Rollout.of(name, value)
             constant = rollout.constant
-            return Flag(name, parsed, constant, rollout if constant is None else None)
-    return Flag(name, parsed, Evaluation(parsed, "static", Reason.STATIC))
+            return Flag(name, value, constant, rollout if constant is None else None)
+    return Flag(name, value, Evaluation(value, "static", Reason.STATIC))
 
 
 def evaluate(flag: Flag, context: EvaluationContext = NOBODY) -> Evaluation:
@@ -72,6 +80,7 @@ def evaluate(flag: Flag, context: EvaluationContext = NOBODY) -> Evaluation:
     Raises:
         TargetingKeyMissingError: the flag is on for a part of the users, and the context has no
             targeting key.
+        FlagParseError: the flag is a definition of flagd, and the extra `flags` is not installed.
         EvaluationError: the flag's targeting fails for this context; `error_code` is OpenFeature's.
     """
     if flag.constant is not None:
@@ -83,15 +92,19 @@ def evaluate(flag: Flag, context: EvaluationContext = NOBODY) -> Evaluation:
 def _flagd(name: str, value: dict[str, Any]) -> Flag:
     try:
         from jetkv.flags import flagd
-    except ImportError as error:
-        raise FlagParseError(
-            "the flag is a definition of flagd, and a package for it is missing",
-            hint='pip install "jetkv[flags]"',
-        ) from error
+    except ImportError:
+        return Flag(name, value, None, _without_package)
     found = flagd.constant_or_targeting(name, value)
     if isinstance(found, Evaluation):
         return Flag(name, value, found)
     return Flag(name, value, None, found)
+
+
+def _without_package(_context: EvaluationContext) -> NoReturn:
+    raise FlagParseError(
+        "the flag is a definition of flagd, and a package for it is missing",
+        hint='pip install "jetkv[flags]"',
+    )
 
 
 def _json(raw: bytes) -> Any:

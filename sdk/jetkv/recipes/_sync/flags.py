@@ -1,7 +1,6 @@
 # Made from sdk/jetkv/recipes/_async/flags.py by `make format`. Edit that file.
 """Feature flags that keep themselves up to date."""
 
-import copy
 import logging
 import math
 import os
@@ -16,16 +15,24 @@ from jetkv._core.session import SnapshotEnd, WatchSession
 from jetkv._sync.bucket import Bucket, endpoint_of
 from jetkv._sync.runtime import Background, Signal, now, resolve
 from jetkv._sync.watch_reader import WatchReader
-from jetkv.codec import JSON
+from jetkv.codec import codec_for
 from jetkv.errors import (
     ClientClosedError,
+    FlagParseError,
     InvalidArgumentError,
     JetKVError,
-    ValueDecodeError,
     WatchLostError,
 )
+from jetkv.flags import Evaluation, Flag, parse_flag
 from jetkv.models import Operation, Update
-from jetkv.recipes._flags import check_flag, is_on
+from jetkv.recipes._flags import (
+    Unreadable,
+    changed,
+    default_flags,
+    evaluation,
+    is_on,
+    stored_value,
+)
 from jetkv.recipes._sync.view import bucket_view, checked_bucket
 
 __all__ = ["Flags"]
@@ -43,7 +50,8 @@ _LONG_BACK_OFF = Retry(first_delay=0.1, longest_delay=15.0)
 # A restart of the gateway is shorter, and is not logged.
 _OUTAGE_SECONDS = 3.0
 _OUTAGE = "outage"
-_MISSING: Any = object()
+# So that a value is read as the gateway reads it when it evaluates a flag.
+_BYTES = codec_for(bytes)
 
 
 class Flags(ProcessBound):
@@ -53,9 +61,11 @@ class Flags(ProcessBound):
         with flags:
             if flags.enabled("dark-mode", user="ada"):
                 ...
+            color = flags.evaluate("color", "grey", user="ada", attributes={"plan": "pro"}).value
 
     A flag is a key with a JSON value: `true`, `{"enabled": true}`, `{"enabled": true, "rollout":
-    0.5}` (on for half of the users), or any other value for `get`.
+    0.5}` (on for half of the users), a definition of flagd with targeting (extra `flags`), or any
+    other value. The gateway gives the same results over OpenFeature's protocol.
 
     You can rely on:
         - `start` never stops your program from starting. If the gateway answers, all flags are
@@ -100,19 +110,14 @@ class Flags(ProcessBound):
         filter: str | None = None,
         on_change: OnChange | None = None,
     ) -> None:
-        self._defaults = dict(defaults or {})
-        for name, value in self._defaults.items():
-            try:
-                check_flag(value)
-            except ValueError as error:
-                raise InvalidArgumentError(f"default of flag {name!r}: {error}") from error
+        self._defaults = default_flags(defaults or {})
         if filter is not None and not isinstance(filter, str):
             raise InvalidArgumentError(f"a filter must be text, not {filter!r}")
         # One attempt each, so that the first failure is known at once. `_follow` tries again.
-        self._bucket = bucket_view(checked_bucket(bucket, self), JSON, attempts=1)
+        self._bucket = bucket_view(checked_bucket(bucket, self), _BYTES, attempts=1)
         self._filters = () if filter is None else (filter,)
         self._on_change = on_change
-        self._flags: Mapping[str, Any] = {}
+        self._flags: Mapping[str, Flag | Unreadable] = {}
         self._heard_at: float | None = None
         self._watch: WatchReader[Any] | None = None
         self._started = False
@@ -130,24 +135,46 @@ class Flags(ProcessBound):
     def get(self, name: str, default: Any = None) -> Any:
         """Return a copy of a flag's value: the stored one, else its default, else `default`."""
         self._after_fork()
-        value = self._flags.get(name, _MISSING)
-        if value is _MISSING:
-            value = self._defaults.get(name, default)
-        return copy.deepcopy(value) if isinstance(value, dict | list) else value
+        return stored_value(self._flags, self._defaults, name, default)
 
-    def enabled(self, name: str, user: str | None = None) -> bool:
-        """Return whether a flag is on: its value is `true`, or an object whose `enabled` is true.
+    def enabled(
+        self,
+        name: str,
+        user: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Return whether a flag is on: whether it is `true` for the user.
 
         Args:
             name: the flag's name. A flag that is neither stored nor has a default is off.
             user: the user, for a flag with a rollout. Without a user, a flag that is on for a part
                 of the users is off.
+            attributes: what else is known about the user, for a flag with targeting.
         """
         self._after_fork()
-        value = self._flags.get(name, _MISSING)
-        if value is _MISSING:
-            value = self._defaults.get(name)
-        return is_on(name, value, user)
+        return is_on(self._flags, self._defaults, name, user, attributes)
+
+    def evaluate(
+        self,
+        name: str,
+        default: Any = None,
+        *,
+        user: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Evaluation:
+        """Return a flag's value for a user, its variant, and the reason, in OpenFeature's terms.
+
+        It raises nothing. If there is no value, the result has the flag's default, or else
+        `default`. `error_code` then tells whether something is wrong (docs/recipes.md).
+
+        Args:
+            name: the flag's name.
+            default: the value if the flag gives none.
+            user: the user: OpenFeature's targeting key.
+            attributes: what else is known about the user, for a flag with targeting.
+        """
+        self._after_fork()
+        return evaluation(self._flags, self._defaults, name, default, user, attributes)
 
     @property
     def stale(self) -> float:
@@ -282,7 +309,7 @@ class Flags(ProcessBound):
         session = WatchSession(
             self._bucket.name,
             self._filters,
-            decoder(JSON, self._bucket.name),
+            decoder(_BYTES, self._bucket.name),
             snapshot=True,
             resume_after=None,
             ignore_deletes=False,
@@ -323,7 +350,7 @@ class Flags(ProcessBound):
 
     def _read(self, watch: WatchReader[Any]) -> None:
         """Follow one watch step by step, to know when the gateway was last heard from."""
-        snapshot: dict[str, Any] = {}
+        snapshot: dict[str, Flag | Unreadable] = {}
         down_since = math.inf
         while not self._closing.is_set():
             watch.step()
@@ -348,19 +375,30 @@ class Flags(ProcessBound):
                 if self._logged:
                     self._log_loaded()
 
-    def _collect(self, snapshot: dict[str, Any], update: Update[Any]) -> None:
-        value = self._value(update)
-        if value is _MISSING:
-            snapshot.pop(update.key, None)
-        else:
-            snapshot[update.key] = value
+    def _collect(self, flags: dict[str, Flag | Unreadable], update: Update[Any]) -> None:
+        """Put the flag of an update among the flags, or take it away."""
+        if update.operation is not Operation.PUT:
+            flags.pop(update.key, None)
+            return
+        try:
+            flags[update.key] = parse_flag(update.key, update.value)
+        except FlagParseError as error:
+            log.warning(
+                "flag %r in bucket %r at revision %d is not valid, so the last valid one stays: %s",
+                update.key,
+                self._bucket.name,
+                update.revision,
+                error,
+            )
+            last = self._flags.get(update.key)
+            flags[update.key] = last if isinstance(last, Flag) else Unreadable(str(error))
 
     def _change(self, update: Update[Any]) -> None:
         flags = dict(self._flags)
         self._collect(flags, update)
         self._replace(flags)
 
-    def _replace(self, flags: dict[str, Any]) -> None:
+    def _replace(self, flags: dict[str, Flag | Unreadable]) -> None:
         # A new mapping each time, so that other threads see either the old or the new flags.
         before, self._flags = self._flags, flags
         with self._guard:
@@ -374,31 +412,8 @@ class Flags(ProcessBound):
         if self._on_change is None or silent:
             return
         for name in sorted(before.keys() | flags.keys()):
-            default = self._defaults.get(name, _MISSING)
-            if _differ(before.get(name, default), flags.get(name, default)):
+            if changed(before, flags, self._defaults, name):
                 try:
                     resolve(self._on_change(name, self.get(name)))
                 except Exception:  # The caller's function may raise anything.
                     log.exception("on_change of flag %r", name)
-
-    def _value(self, update: Update[Any]) -> Any:
-        """Return the flag's value after an update; `_MISSING` if the flag is deleted."""
-        if update.operation is not Operation.PUT:
-            return _MISSING
-        try:
-            check_flag(update.value)
-        except (ValueDecodeError, ValueError) as error:
-            log.warning(
-                "flag %r in bucket %r at revision %d is not valid, so the last valid one stays: %s",
-                update.key,
-                self._bucket.name,
-                update.revision,
-                error,
-            )
-            return self._flags.get(update.key, _MISSING)
-        return update.value
-
-
-def _differ(one: Any, other: Any) -> bool:
-    # In Python True == 1, but as flags they differ.
-    return type(one) is not type(other) or one != other
