@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-long test-all test-browser test-openfeature test-containers test-deploy test-release check advisories format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
+.PHONY: help setup dev test test-long test-all test-browser test-openfeature test-containers test-deploy test-release test-integrations check advisories format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,10 @@ $(VENV)/.browser: requirements/browser.txt $(VENV)/.client
 
 $(VENV)/.deploy: requirements/deploy.txt $(VENV)/.client
 	@$(BIN)/python -m pip install -q -r requirements/deploy.txt
+	@touch $@
+
+$(VENV)/.integrations: requirements/integrations.txt $(VENV)/.client
+	@$(BIN)/python -m pip install -q -r requirements/integrations.txt
 	@touch $@
 
 # From the command line only: the environment may have a PORT for something else.
@@ -77,6 +81,9 @@ test-deploy: $(VENV)/.deploy ## the files of deploy/ (Debian's packages systemd,
 test-release: $(VENV)/.deploy ## what `make dist` makes: installed and used on this Python and the newest one
 	$(call tier,$(ALONE) tests/release)
 
+test-integrations: $(VENV)/.integrations ## the adapters for other libraries, and those libraries' own tests
+	$(call tier,$(ALONE) tests/integrations)
+
 test-python: $(VENV)/.client # the tests that a Python may break, on the one of VENV
 	$(call tier,$(PYTEST) -m "not long" tests/unit tests/contract tests/watch tests/sdk)
 
@@ -89,7 +96,7 @@ test-server: $(VENV)/.client # the same on the one that JETKV_NATS_SERVER names
 test-peers: $(VENV)/.client ## each server of the benchmarks starts and answers; no bar has to be met
 	$(call tier,$(BIN)/python -m tests.bench --quick --rounds 1 --seconds 1 --no-bar)
 
-TIERS = test test-long test-browser test-openfeature test-containers test-deploy test-release test-servers test-peers
+TIERS = test test-long test-browser test-openfeature test-containers test-deploy test-release test-integrations test-servers test-peers
 test-all: $(VENV)/.client ## all of these, to the end, and their times; needs Chromium, Docker and systemd
 	@times=; failed=; \
 	for tier in $(TIERS); do \
@@ -141,7 +148,7 @@ soak: $(VENV)/.client ## faults on a cluster, as long as MINUTES says; SEED=s be
 
 requirements: $(VENV)/.dev ## pin again what pyproject.toml and requirements/*.in ask for
 	$(BIN)/python -m pip install -q uv
-	cd requirements && for name in run dev ironflow openfeature browser image deploy sbom fuzz audit dist; do \
+	cd requirements && for name in run dev ironflow integrations openfeature browser image deploy sbom fuzz audit dist; do \
 	  ../$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q --upgrade $$name.in -o $$name.txt; done
 
 $(VENV)/.dist: requirements/dist.txt | $(BIN)/python
