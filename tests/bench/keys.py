@@ -26,6 +26,7 @@ Scenario = tuple[str, int, int]
 ALL = [
     *product(OPERATIONS, CONNECTIONS, SIZES),
     ("PUT once", 32, 128),
+    ("FLAG", 32, 128),
 ]
 BAR = [
     ("PUT", 1, 128),
@@ -33,6 +34,7 @@ BAR = [
     ("PUT", 32, 128),
     ("GET", 32, 128),
     ("PUT once", 32, 128),
+    ("FLAG", 32, 128),
     ("GET", 32, 16 * 1024),
 ]
 """What the table of ratios needs."""
@@ -109,6 +111,9 @@ def measure(
     with ExitStack() as stack:
         nats = stack.enter_context(NatsServer(folder / "nats"))
         started = servers(stack, nats.url, folder, quick=quick)
+        for server in started:
+            if server.name == "gateway":
+                server.fill_flags()
         stores = {server.store: server for server in reversed(started)}
         for number, (size, some) in product(range(rounds), by_size):
             for server in stores.values():
@@ -116,13 +121,19 @@ def measure(
             for scenario in some:
                 progress(f"round {number + 1} of {rounds}: {name_of(scenario)}")
                 for server in started:
-                    if scenario[0] in OPERATIONS or server.name == "gateway":
+                    if _takes(server, scenario[0]):
                         _one(figures[scenario][server.name], server, scenario, seconds)
                 if scenario[0] in OPERATIONS and scenario[1] == 1:
                     result, cpu = native.run(nats.url, scenario[0], size, seconds)
                     figures[scenario]["nats-py"].results.append(result)
                     figures[scenario]["nats-py"].cpu.append(cpu)
     return figures
+
+
+def _takes(server: peers.Peer, operation: str) -> bool:
+    if operation == "FLAG":
+        return server.evaluate is not None
+    return operation in OPERATIONS or server.name == "gateway"
 
 
 def _one(series: Series, server: peers.Peer, scenario: Scenario, seconds: float) -> None:
@@ -141,6 +152,8 @@ def name_of(scenario: Scenario) -> str:
         amount = "1 MiB"
     if operation == "PUT once":
         operation = "PUT with an id"
+    if operation == "FLAG":
+        return f"evaluation of a flag, {connections} connections"
     return f"{operation} {amount}, {connections} connection{'s' if connections > 1 else ''}"
 
 

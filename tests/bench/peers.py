@@ -20,6 +20,13 @@ from tests.bench.apps import BUCKET
 from tests.bench.load import Call, expand, keys
 from tests.support.ports import free_port
 
+FLAGS = "feature-flags"
+EVALUATE = Call(
+    "POST",
+    "/ofrep/v1/evaluate/flags/%KEY%",
+    '{"context":{"targetingKey":"user-4711","plan":"pro","country":"NZ"}}',
+)
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,6 +42,9 @@ class Peer:
     wrap: str = "%VALUE%"
     put_method: str = "PUT"
     base64: bool = False
+    evaluate: Call | None = None
+    """The evaluation of a flag; None where nothing like it is measured."""
+
     store: str = "nats"
     """Where it keeps its values: benches that share one find the values of the others."""
 
@@ -42,6 +52,9 @@ class Peer:
         """Return the call; the operation `PUT once` is a PUT with an id of its own each."""
         if operation == "GET":
             return self.get
+        if operation == "FLAG":
+            assert self.evaluate is not None, "only such servers are asked"
+            return self.evaluate
         value = "v" * size
         if self.base64:
             value = b64encode(value.encode()).decode()
@@ -55,9 +68,12 @@ class Peer:
         Raises:
             OSError: the server refuses one.
         """
+        self._send(expand(self.call("PUT", size), keys(size)))
+
+    def _send(self, calls: list[Call]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            for call in expand(self.call("PUT", size), keys(size)):
+            for call in calls:
                 connection.request(call.method, call.path, call.body.encode())
                 answer = connection.getresponse()
                 if answer.status != 200:
@@ -65,6 +81,15 @@ class Peer:
                 answer.read()
         finally:
             connection.close()
+
+    def fill_flags(self) -> None:
+        """Store a flag with a rollout under each key.
+
+        Raises:
+            OSError: the server refuses one.
+        """
+        path = f"/api/v1/kv/buckets/{FLAGS}/keys/%KEY%"
+        self._send(expand(Call("PUT", path, '{"enabled":true,"rollout":0.5}')))
 
     def cpu_seconds(self) -> float:
         """User and system time used by the process so far."""
@@ -134,11 +159,11 @@ def process(command: list[str], port: int, **environment: str) -> Iterator[int]:
 def gateway(nats_url: str, **environment: str) -> Iterator[Peer]:
     port = free_port()
     command = [sys.executable, "-m", "jetkv_gateway", "serve", "--auth", "off"]
-    command += ["--port", str(port), "--nats-url", nats_url, "--bucket", BUCKET]
+    command += ["--port", str(port), "--nats-url", nats_url, "--bucket", BUCKET, "--bucket", FLAGS]
     with process(command, port, **environment) as pid:
         path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
         _await_ready(f"http://127.0.0.1:{port}/ready")
-        yield Peer("gateway", port, pid, path, Call("GET", path))
+        yield Peer("gateway", port, pid, path, Call("GET", path), evaluate=EVALUATE)
 
 
 @contextmanager
@@ -150,7 +175,8 @@ def uvicorn_app(name: str, nats_url: str, *flags: str) -> Iterator[Peer]:
     command += ["--log-level", "error", "--loop", "uvloop", "--http", "httptools", *flags]
     with process(command, port, BENCH_NATS=nats_url) as pid:
         path = f"/api/v1/kv/buckets/{BUCKET}/keys/%KEY%"
-        yield Peer(name, port, pid, path, Call("GET", path))
+        evaluate = EVALUATE if name == "nothing" else None
+        yield Peer(name, port, pid, path, Call("GET", path), evaluate=evaluate)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class Ratio:
 def ratios(figures: keys.Figures, frames: fanout.Figures) -> list[Ratio]:
     """Return all lines."""
     put, get = ("PUT", 32, 128), ("GET", 32, 128)
+    flag = ("FLAG", 32, 128)
     larger, once = ("GET", 32, 16 * 1024), ("PUT once", 32, 128)
 
     def rate(scenario: Scenario, peer: str) -> float | None:
@@ -59,6 +60,7 @@ def ratios(figures: keys.Figures, frames: fanout.Figures) -> list[Ratio]:
         Ratio("PUT / floor (`floors/steps.py`)", 0.70, 0.85, rate(put, "steps")),
         Ratio("GET / floor with direct reads", 0.70, 0.85, rate(get, "steps, direct")),
         Ratio("PUT / uvicorn doing nothing", 0.75, 0.90, rate(put, "nothing")),
+        Ratio("evaluation of a flag / uvicorn doing nothing", 0.60, None, rate(flag, "nothing")),
         Ratio("PUT / etcd's JSON gateway", 2.5, 3.2, rate(put, "etcd")),
         Ratio("GET / etcd's JSON gateway", 2.8, 3.8, rate(get, "etcd")),
         Ratio("GET 16 KiB / etcd's JSON gateway", 1.6, 2.2, rate(larger, "etcd")),

@@ -30,6 +30,8 @@ MAX_FLAGS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_FLAG_BYTES = 256 * 1024
 _PLACE_PARTS = 2
+_SHOWN = 2
+"""Evaluations of a flag whose JSON is kept."""
 
 
 class Place(NamedTuple):
@@ -74,7 +76,7 @@ class NamedFlag:
         answer: its evaluation as JSON, if that is the same for every context.
     """
 
-    __slots__ = ("_failure", "_flag", "answer", "expires_at", "name", "size")
+    __slots__ = ("_failure", "_flag", "_shown", "answer", "expires_at", "name", "size")
 
     def __init__(self, change: Change) -> None:
         self.name = change.key
@@ -85,6 +87,7 @@ class NamedFlag:
         self.answer: bytes | None = None
         self._flag: Flag | None = None
         self._failure: tuple[str, str, str | None] | None = None
+        self._shown: list[tuple[Evaluation, bytes]] = []
         try:
             if self.size > MAX_FLAG_BYTES:
                 raise FlagParseError(f"the value of the flag is over {MAX_FLAG_BYTES} bytes")
@@ -108,9 +111,17 @@ class NamedFlag:
             assert self._failure is not None, "it has one of the three"
             raise _failed(self._failure)
         try:
-            return _as_json(self.name, evaluate(self._flag, context))
+            found = evaluate(self._flag, context)
+            for evaluation, shown in self._shown:
+                if evaluation is found:
+                    return shown
+            answer = _as_json(self.name, found)
         except EvaluationError as error:
             raise _failed(_parts(error)) from None
+        if len(self._shown) < _SHOWN:
+            # The two evaluations of a rollout are always the same objects.
+            self._shown.append((found, answer))
+        return answer
 
 
 class FlagTable:

@@ -1,5 +1,6 @@
 """Reads the body of an evaluation, and the conditions of one (docs/flags.md). Pure."""
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -12,16 +13,23 @@ __all__ = ["BODY_LIMIT", "context_digest_input", "read_context", "still_matches"
 BODY_LIMIT = 64 * 1024
 """The largest body, in bytes."""
 
+_SHORT = 512
+"""Bytes of a body that is cached."""
+
 _DEEPEST = 64
 _HINT = 'send an object, such as {"context": {"targetingKey": "ada"}}'
 
 
 def read_context(body: bytes) -> EvaluationContext:
-    """Return the context that a body has.
+    """Return the context that a body has. Short ones are cached: one user has many flags.
 
     Raises:
         EvaluationFailed: it has none that can be used.
     """
+    return _cached(body) if len(body) <= _SHORT else _read(body)
+
+
+def _read(body: bytes) -> EvaluationContext:
     try:
         document = orjson.loads(body)
     except ValueError as error:
@@ -38,6 +46,9 @@ def read_context(body: bytes) -> EvaluationContext:
         raise EvaluationFailed(
             error.message, error_code=str(error.error_code), hint=error.hint
         ) from None
+
+
+_cached = lru_cache(maxsize=1024)(_read)
 
 
 def context_digest_input(context: EvaluationContext) -> bytes:

@@ -54,6 +54,7 @@ _DECODE: Mapping[str, Callable[[bytes], str]] = {
     "file": plain_name,
 }
 _KEY = ("bucket", "key")
+_FLAG = ("key",)
 _IDENTIFY_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 1.0
 _NOT_KNOWN = Principal("not known yet", "none", NOBODY)
@@ -160,6 +161,8 @@ class Gateway:
         if resource.parameters == _KEY:
             raw = match[1]
             names: tuple[str, ...] = (bucket_name(raw[0]), key_name(raw[1]))
+        elif resource.parameters == _FLAG:
+            names = (key_name(match[1][0]),)
         else:
             names = _decode_names(match)
         call.names = names
