@@ -5,6 +5,7 @@ ends, and the worker that takes it over adds to them. So no count of a gateway e
 """
 
 from array import array
+from collections.abc import Callable
 from typing import Protocol, cast, overload
 
 from jetkv_gateway.telemetry.families import Layout
@@ -29,12 +30,14 @@ class Cells:
 
     Attributes:
         own: the cells of this worker. The first one tells whether it runs.
+        settle: called before the cells are read, to count what this worker has not counted yet.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.own: Numbers = array("d", bytes(8 * layout.whole))
         self._all: list[Numbers] = [self.own]
+        self.settle: Callable[[], None] | None = None
 
     def share(self, memory: memoryview, slot: int) -> None:
         """Use shared memory from now on. Call it before anything is counted.
@@ -55,6 +58,8 @@ class Cells:
 
     def read(self) -> list[list[float]]:
         """Return the figures of each worker."""
+        if self.settle is not None:
+            self.settle()
         return self.part(0, self._layout.size)
 
     def part(self, first: int, size: int) -> list[list[float]]:

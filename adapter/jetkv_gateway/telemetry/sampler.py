@@ -39,16 +39,21 @@ class Sampler:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        self._listener.call_soon = asyncio.get_running_loop().call_soon
         self._task = asyncio.create_task(self._run(), name="metrics")
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        # The event loop ends, and the listener may go on for another gateway in this process.
+        self._listener.call_soon = None
+        self._listener.settle()
         self._listener.set_gauges(connected=False, in_flight=0, watch_lag=0, loop_lag=0.0)
 
     def sample(self) -> None:
         """Set the gauges now."""
+        self._listener.settle()
         state = self._look()
         self._listener.set_gauges(
             connected=state.connected,
