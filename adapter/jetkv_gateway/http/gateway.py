@@ -19,7 +19,7 @@ from jetkv_gateway.http.auth import socket_credential
 from jetkv_gateway.http.call import Call, ClientGone, Handler
 from jetkv_gateway.http.caller_limits import CallerLimits
 from jetkv_gateway.http.origins import AllowedOrigins
-from jetkv_gateway.http.paths import bucket_name, key_name, plain_name
+from jetkv_gateway.http.paths import decode_names
 from jetkv_gateway.http.recent_callers import RecentCallers
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.http.router import Match, Route
@@ -47,14 +47,6 @@ __all__ = ["Gateway", "Lifespan", "refuse", "refuse_body"]
 _log = logging.getLogger("jetkv.http")
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_DECODE: Mapping[str, Callable[[bytes], str]] = {
-    "bucket": bucket_name,
-    "key": key_name,
-    "name": plain_name,
-    "file": plain_name,
-}
-_KEY = ("bucket", "key")
-_FLAG = ("key",)
 _IDENTIFY_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 1.0
 _NOT_KNOWN = Principal("not known yet", "none", NOBODY)
@@ -108,6 +100,7 @@ class Gateway:
         self._limits = limits
         self._standing = standing
         self._recent = RecentCallers()
+        self._looks_at_callers = authenticator.required or limits.per_address > 0
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,27 +137,13 @@ class Gateway:
         Raises:
             GatewayError: the request is refused.
         """
-        limits, private = self._limits, match is None or not match[0].public
-        if private and limits.per_address:
-            limits.check_address(call, match)
-        if private and self._authenticator.required:
-            caller = self._recent.find(call.headers.get(b"authorization"))
-            if caller is None:
-                self._identify(call, match)
-            else:
-                call.principal, call.standing = caller, self._standing
-            if limits.per_token or call.principal.requests_per_second is not None:
-                limits.check_token(call, match)
+        if self._looks_at_callers and (match is None or not match[0].public):
+            self._look_at_caller(call, match)
         if match is None:
             raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
-        resource = match[0]
-        if resource.parameters == _KEY:
-            raw = match[1]
-            names: tuple[str, ...] = (bucket_name(raw[0]), key_name(raw[1]))
-        elif resource.parameters == _FLAG:
-            names = (key_name(match[1][0]),)
-        else:
-            names = _decode_names(match)
+        resource, raw, names = match
+        if names is None:
+            names = decode_names(resource.parameters, raw)
         call.names = names
         route = resource.routes.get(call.method)
         if route is None:
@@ -185,6 +164,24 @@ class Gateway:
         call.handler = self._handlers[route.name]
         if self._backends is not None and call.pending is None:
             self._choose_backend(call, route)
+
+    def _look_at_caller(self, call: Call, match: Match | None) -> None:
+        """Find out who the caller is, and count the request for its rates.
+
+        Raises:
+            Unauthenticated, Unavailable, TooManyRequests
+        """
+        limits = self._limits
+        if limits.per_address:
+            limits.check_address(call, match)
+        if self._authenticator.required:
+            caller = self._recent.find(call.headers.get(b"authorization"))
+            if caller is None:
+                self._identify(call, match)
+            else:
+                call.principal, call.standing = caller, self._standing
+            if limits.per_token or call.principal.requests_per_second is not None:
+                limits.check_token(call, match)
 
     def _identify(self, call: Call, match: Match | None) -> None:
         """Find out who the caller is, by a header or by the ticket in a URL.
@@ -352,16 +349,6 @@ def _require(call: Call, route: Route) -> None:
 def _subprotocols(call: Call) -> list[str]:
     offered = call.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
     return [one.strip() for one in offered.split(",")]
-
-
-def _decode_names(match: Match) -> tuple[str, ...]:
-    """Return the decoded names in a path.
-
-    Raises:
-        InvalidBucketName, InvalidArgument: a name breaks its rule.
-    """
-    resource, raw = match
-    return tuple([_DECODE[name](held) for name, held in zip(resource.parameters, raw, strict=True)])
 
 
 def _interruption_error(call: Call) -> Exception:

@@ -43,6 +43,7 @@ _READ_LINES = (
     b'etag: "%d"\r\nlast-modified: %s\r\ncache-control: no-cache\r\nvary: Accept\r\n'
     b"jetkv-consistency: %s\r\n"
 )
+_READ_JSON_LINES = _READ_LINES + JSON_LINE
 _WRITE_LINES = JSON_LINE + b'etag: "%d"\r\n'
 _RAW_LINE = b"content-type: %s\r\n"
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
@@ -78,22 +79,19 @@ class KeyHandlers:
         if condition is not None and condition != entry.revision:
             raise RevisionMismatch(entry.revision)
         revision = entry.revision
-        lines = _READ_LINES % (
-            revision,
-            http_date(entry.created_at),
-            _CONSISTENCY[entry.consistency],
-        )
+        told = revision, http_date(entry.created_at), _CONSISTENCY[entry.consistency]
         if b"if-none-match" in headers and not_modified(headers, revision):
-            call.answer(304, lines, b"")
+            call.answer(304, _READ_LINES % told, b"")
             return
         if view is _RAW:
+            lines = _READ_LINES % told
             lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
             lines += isolation_headers(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
             body = entry.value
         else:
-            lines += JSON_LINE
+            lines = _READ_JSON_LINES % told
             body = entry_json(entry, view)
         del entry  # free a large value before its answer is sent
         call.answer(200, lines, body)

@@ -4,13 +4,14 @@ A name is percent-decoded once, after routing. So a key may contain slashes, dot
 and an encoded slash in a bucket name cannot reach another route.
 """
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.keys import check_bucket
 
-__all__ = ["bucket_name", "key_name", "parse_query", "plain_name"]
+__all__ = ["bucket_name", "decode_names", "key_name", "parse_query", "plain_name"]
 
 
 @lru_cache(maxsize=4096)
@@ -38,6 +39,27 @@ def key_name(raw: bytes) -> str:
 def plain_name(raw: bytes) -> str:
     """Percent-decode a name that has no rule of its own here."""
     return unquote_to_bytes(raw).decode("utf-8", "replace")
+
+
+_DECODE: Mapping[str, Callable[[bytes], str]] = {
+    "bucket": bucket_name,
+    "key": key_name,
+    "name": plain_name,
+    "file": plain_name,
+}
+
+
+def decode_names(parameters: tuple[str, ...], raw: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Return the decoded names in a path.
+
+    Args:
+        parameters: the names of the template's parameters.
+        raw: their values in the path.
+
+    Raises:
+        InvalidBucketName, InvalidArgument: a name breaks its rule.
+    """
+    return tuple([_DECODE[name](held) for name, held in zip(parameters, raw, strict=True)])
 
 
 def parse_query(

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from jetkv_gateway.http.paths import decode_names
 from jetkv_gateway.kv.access import Verb
+from jetkv_gateway.kv.errors import GatewayError
 
 __all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router"]
 
@@ -166,8 +168,11 @@ class Resource:
         self.parameters = tuple(re.findall(r"\{(\w+)(?:\.\.\.)?\}", template))
 
 
-Match = tuple[Resource, tuple[bytes, ...]]
-"""The resource of a path, and the values of its parameters, percent-encoded."""
+Match = tuple[Resource, tuple[bytes, ...], tuple[str, ...] | None]
+"""The resource of a path, the values of its parameters, percent-encoded, and the same decoded.
+
+The last one is None if a name breaks its rule: then `paths.decode_names` raises the error.
+"""
 
 
 class Router:
@@ -185,8 +190,8 @@ class Router:
         self.names = {route.name for some in rows.values() for route in some}
         self.resources = [Resource(template, some) for template, some in rows.items()]
         self.allow = _allow({method for one in self.resources for method in one.routes})
-        self._fixed = {
-            one.template.encode(): (one, ()) for one in self.resources if not one.parameters
+        self._fixed: dict[bytes, Match] = {
+            one.template.encode(): (one, (), ()) for one in self.resources if not one.parameters
         }
         # Single keys come first, since they are requested most, and no other template matches their
         # paths.
@@ -221,9 +226,13 @@ class Router:
             return None
         # The group of the whole template is the last one to close.
         resource, groups = self._groups[found.lastindex or 0]
-        if len(groups) == 1:
-            return resource, (found[groups[0]],)
-        return resource, found.group(*groups)
+        raw = (found[groups[0]],) if len(groups) == 1 else found.group(*groups)
+        try:
+            names = decode_names(resource.parameters, raw)
+        except GatewayError:
+            # The caller has to be checked before it is told that a name is wrong.
+            return resource, raw, None
+        return resource, raw, names
 
 
 def _allow(methods: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ def ticket_url(path: bytes, match: Match, route: Route, query: bytes) -> tuple[b
     Raises:
         InvalidBucketName, InvalidArgument: the query or the bucket breaks a rule.
     """
-    resource, raw = match
+    resource, raw, _ = match
     parameters = parse_query(query, route.query, route.repeated)
     ticket = parameters.pop(TICKET_PARAMETER, [None])[0]
     form = [
