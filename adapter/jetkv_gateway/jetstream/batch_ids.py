@@ -158,7 +158,7 @@ class BatchIds:
         headers = {EXPECTED_STREAM: names.stream, MESSAGE_ID: message_id, **probe}
         answer = await self._js.publish(
             names.stream,
-            names.publish_prefix + tokens,
+            (names.publish_prefix + tokens).encode(),
             b"",
             write_headers(headers),
             _HOW_TO_CHECK,

@@ -133,8 +133,11 @@ class BucketCache:
         bound = js.max_answer_bytes(limits.value_limit, direct=direct)
         return js.read_sizes.credit(names.subject_prefix, bound, subject, limits.average_size)
 
-    def known_limits(self, name: str) -> WriteLimits | None:
+    def known_limits(self, name: str, now: float | None = None) -> WriteLimits | None:
         """Return a bucket's cached limits, None if there are none.
+
+        Args:
+            now: the time of the event loop, for a caller that has it.
 
         Limits older than a few seconds are returned at once and refreshed in the background. A
         write must not wait for the refresh: while the leader is away, the wait would make it slower
@@ -144,7 +147,7 @@ class BucketCache:
         if limits is not None:
             # A new connection may lead to another server, so check direct reads again.
             here = self._js.connection.connected_server
-            if limits.until < self._loop.time() or (
+            if limits.until < (self._loop.time() if now is None else now) or (
                 here.standalone and here is not limits.connected_server
             ):
                 self._refresh(name)

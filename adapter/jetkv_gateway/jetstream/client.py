@@ -313,7 +313,7 @@ class JetStream:
     async def publish(
         self,
         stream: str,
-        subject: str,
+        subject: bytes,
         payload: bytes,
         headers: bytes,
         check: str,
@@ -341,7 +341,7 @@ class JetStream:
         while True:
             try:
                 message = await self.connection.mux.ask(
-                    subject.encode(), payload, headers, timeout=wait, operation="publish"
+                    subject, payload, headers, timeout=wait, operation="publish"
                 )
                 answer = read_answer(message, stream)
                 if "error" not in answer and type(answer.get("seq")) is not int:

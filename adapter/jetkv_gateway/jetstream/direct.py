@@ -16,7 +16,7 @@ from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.credits import CreditRequest
 from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.headers import read_direct, read_direct_of, status
-from jetkv_gateway.jetstream.names import BucketNames
+from jetkv_gateway.jetstream.names import KeyNames
 from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
@@ -79,8 +79,7 @@ class DirectReads:
 
     async def read(
         self,
-        names: BucketNames,
-        subject: str,
+        names: KeyNames,
         key: str,
         query: bytes,
         credit: CreditRequest,
@@ -102,7 +101,7 @@ class DirectReads:
             GatewayError: the connection broke while the read was in flight, and there is no other
                 one.
         """
-        js, pool, stream = self._js, credit.pool, names.stream
+        js, pool, stream = self._js, credit.pool, names.bucket.stream
         taken, waited = pool.try_acquire(credit.amount), False
         if not taken:
             taken, waited = await js.acquire_credit(credit, window, None), True
@@ -112,7 +111,7 @@ class DirectReads:
             if (
                 waited
                 and direct_server is not None
-                and not self.usable(stream, subject, direct_server)
+                and not self.usable(stream, names.subject, direct_server)
             ):
                 return None
             timeout = (
@@ -121,7 +120,7 @@ class DirectReads:
                 else min(_REPLICA_TIMEOUT, js.retry_timeout)
             )
             reply = await js.connection.mux.ask(
-                names.direct, query, timeout=timeout, operation="direct_get"
+                names.bucket.direct, query, timeout=timeout, operation="direct_get"
             )
         except (RequestTimeout, asyncio.CancelledError) as late:
             js.abandon(pool, taken)
@@ -140,7 +139,7 @@ class DirectReads:
             self._failed(stream, direct_server)
             return None
         else:
-            return self._judge(reply, names, subject, key, credit, direct_server)
+            return self._judge(reply, names, key, credit, direct_server)
         finally:
             if taken:
                 pool.release(taken, epoch)
@@ -156,8 +155,7 @@ class DirectReads:
     def _judge(
         self,
         reply: tuple[bytes, bytes],
-        names: BucketNames,
-        subject: str,
+        names: KeyNames,
         key: str,
         credit: CreditRequest,
         direct_server: ConnectedServer | None,
@@ -165,16 +163,18 @@ class DirectReads:
         data, block = reply
         if len(data) > SMALL:
             self._js.read_sizes.record_large(credit, self._loop.time())
-        where, stream = subject.encode(), names.stream_name
-        found = read_direct_of(block, stream, where) or read_direct(block, stream)
+        subject, bucket = names.subject_bytes, names.bucket
+        found = read_direct_of(block, names.direct, subject)
+        if found is None:
+            found = read_direct(block, bucket.stream_name)
         if found is None:
             if status(block).code != _NOT_FOUND:
-                self._failed(names.stream, direct_server)
+                self._failed(bucket.stream, direct_server)
             return None
         if direct_server is not None and direct_server.backoff.streams:
-            direct_server.backoff.worked(names.stream)
+            direct_server.backoff.worked(bucket.stream)
         stored, told, sequence, time = found
-        if told != where:
+        if told != subject:
             return None
         operation, content_type, coding = block_kind(stored)
         who = Consistency.EVENTUAL if direct_server is None else _STRONG

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from jetkv_gateway.jetstream.api import (
-    get_last,
     get_next,
     get_sequence,
     read_entry,
@@ -13,7 +12,8 @@ from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.names import BucketNames, names_of
+from jetkv_gateway.jetstream.names import BucketNames, key_names_of, names_of
+from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.ttl import Touches, check_ttl
 from jetkv_gateway.jetstream.writes import Writes
 from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch, Touched
@@ -51,23 +51,21 @@ class JetStreamEntries:
 
     async def get(self, command: Get, retries: Retries) -> Entry:
         bucket, key, tokens, revision, consistency = command
-        names = names_of(self._naming, bucket)
-        subject = names.subject_prefix + tokens
+        key_names = key_names_of(self._naming, bucket, tokens)
+        names, subject = key_names.bucket, key_names.subject
         newest = subject if revision is None else None
-        query = get_last(subject) if revision is None else get_sequence(revision)
+        query = key_names.newest if revision is None else get_sequence(revision)
         window = RetryWindow(retries, self._loop)
         js, buckets = self._js, self._buckets
         strong = consistency is _STRONG
-        limits = buckets.known_limits(bucket)
+        limits = buckets.known_limits(bucket, window.began)
         direct_server = limits.direct_server if limits is not None and strong else None
         found = None
         if not strong or (
             direct_server is not None and self._direct.usable(names.stream, subject, direct_server)
         ):
             credit = buckets.credit(names, newest, direct=True)
-            found = await self._direct.read(
-                names, subject, key, query, credit, window, direct_server
-            )
+            found = await self._direct.read(key_names, key, query, credit, window, direct_server)
         entry: Entry | None
         headers: bytes | str | None = None
         if found is not None:
@@ -84,7 +82,7 @@ class JetStreamEntries:
                 self._direct.record_absence(subject, there=entry is not None)
         if revision is None:
             size = len(entry.data) if entry is not None else 0
-            js.read_sizes.record(names.subject_prefix, subject, size, self._loop.time())
+            js.read_sizes.record(names.subject_prefix, subject, size, window.began)
         if entry is None or entry.operation is not _PUT:
             await buckets.limits(bucket, window)
             raise KeyNotFound
@@ -119,11 +117,13 @@ class JetStreamEntries:
         window = RetryWindow(retries, self._loop)
         try:
             buckets = self._buckets
-            limits = buckets.known_limits(bucket) or await buckets.fresh_limits(bucket, window)
-            names = names_of(self._naming, bucket)
-            self._js.read_sizes.record_write(
-                names.subject_prefix, names.subject_prefix + command.tokens, len(value) * 4 // 3
-            )
+            limits = buckets.known_limits(bucket, window.began)
+            if limits is None:
+                limits = await buckets.fresh_limits(bucket, window)
+            if len(value) > SMALL // 2:
+                prefix = names_of(self._naming, bucket).subject_prefix
+                size = len(value) * 4 // 3
+                self._js.read_sizes.record_write(prefix, prefix + command.tokens, size)
             if limits.value_limit is not None and len(value) > limits.value_limit:
                 await self._check_size(bucket, len(value), window)
             if command.ttl is not None:

@@ -25,8 +25,10 @@ class MultiGet(Request):
 
     __slots__ = ("final", "replies")
 
-    def __init__(self, mux: Multiplexer, subject: bytes, deadline: float) -> None:
-        super().__init__(mux, subject, deadline)
+    def __init__(
+        self, mux: Multiplexer, subject: bytes, deadline: float, operation: str, began: float
+    ) -> None:
+        super().__init__(mux, subject, deadline, operation, began)
         self.replies: list[Reply] = []
         self.final: End | None = None
 

@@ -82,7 +82,9 @@ class Request(Pending[Reply]):
 
     __slots__ = ("_mux", "began", "deadline", "on_end", "operation", "subject", "token")
 
-    def __init__(self, mux: "Multiplexer", subject: bytes, deadline: float) -> None:
+    def __init__(
+        self, mux: "Multiplexer", subject: bytes, deadline: float, operation: str, began: float
+    ) -> None:
         # The body of `Pending.__init__`, inlined to save a call per request.
         self.done = False
         self.resume = None
@@ -90,9 +92,9 @@ class Request(Pending[Reply]):
         self._mux = mux
         self.subject = subject
         self.deadline = deadline
+        self.operation = operation
+        self.began = began
         self.token: bytes | None = None
-        self.began = 0.0
-        self.operation = "other"
         self.on_end: NatsCallEvent | None = None
 
     def forgotten(self) -> None:
@@ -173,13 +175,10 @@ class Multiplexer:
             raise unsent(PayloadTooLarge, protocol.max_value_bytes)
         if len(subject) > MAX_SUBJECT:
             raise unsent(PayloadTooLarge)
-        request = kind(self, subject, self._loop.time() + timeout)
+        request = kind(self, subject, self._loop.time() + timeout, operation, time.perf_counter())
         began = EVENTS.nats_call_began
-        if began is not None or EVENTS.nats_call_ended is not None:
-            request.began = time.perf_counter()
-            request.operation = operation
-            if began is not None:
-                request.on_end = began()
+        if began is not None:
+            request.on_end = began()
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if protocol.full:

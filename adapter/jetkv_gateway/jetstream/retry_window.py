@@ -22,16 +22,19 @@ class RetryWindow:
     Args:
         retries: counts the retries.
         loop: the running loop; None looks it up, which costs a system call before Python 3.12.
+
+    Attributes:
+        began: the time of the event loop when the request began.
     """
 
-    __slots__ = ("_end", "_loop", "_pause", "_retries")
+    __slots__ = ("_loop", "_pause", "_retries", "began")
 
     def __init__(
         self, retries: Retries | None = None, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self._retries = retries
-        self._loop = loop or asyncio.get_running_loop()
-        self._end = self._loop.time() + RETRY_SECONDS
+        self._loop = loop = loop or asyncio.get_running_loop()
+        self.began = loop.time()
         self._pause = _FIRST_PAUSE
 
     @property
@@ -42,11 +45,11 @@ class RetryWindow:
     @property
     def left(self) -> float:
         """Seconds in which another try may begin."""
-        return self._end - self._loop.time()
+        return self.began + RETRY_SECONDS - self._loop.time()
 
     def restart(self) -> None:
         """Start the window again from now."""
-        self._end = self._loop.time() + RETRY_SECONDS
+        self.began = self._loop.time()
 
     async def pause(self) -> bool:
         """Wait before another try; return False at once if there is no time for one."""

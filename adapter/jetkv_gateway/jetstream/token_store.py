@@ -104,7 +104,7 @@ class JetStreamTokenStore:
             headers[EXPECTED_NEWEST] = str(last)
         answer = await self._js.publish(
             names.stream,
-            names.publish_prefix + encode(key),
+            (names.publish_prefix + encode(key)).encode(),
             b"",
             write_headers(headers),
             _CHECK,

@@ -144,18 +144,24 @@ class WireReader:
                 verb = words[0]
                 if verb == b"MSG" or verb == b"HMSG":
                     place = end + 2
-                    # What `_message` returns, without a call: every change of a watched bucket and
-                    # every acknowledgement comes here.
+                    # What `_message` returns, without a call: every message comes here.
                     count = len(words)
-                    if count == 5 and verb == b"MSG":
-                        _, subject, sid, reply, text = words
-                        header_size, size = 0, _size(text)
-                    elif count == 4 and verb == b"MSG":
+                    if count == 4 and verb == b"MSG":
                         _, subject, sid, text = words
                         reply, header_size, size = b"", 0, _size(text)
+                    elif count == 5:
+                        if verb == b"MSG":
+                            _, subject, sid, reply, text = words
+                            header_size, size = 0, _size(text)
+                        else:
+                            _, subject, sid, head, text = words
+                            reply, header_size, size = b"", _size(head), _size(text)
+                    elif count == 6 and verb == b"HMSG":
+                        _, subject, sid, reply, head, text = words
+                        header_size, size = _size(head), _size(text)
                     else:
                         sid, subject, reply, header_size, size = _message(words)
-                    if size < 0:
+                    if not 0 <= header_size <= size:
                         raise _no_message(words)
                 else:
                     line = data[place:end]

@@ -48,7 +48,7 @@ from jetkv_gateway.jetstream.decisions import (
 )
 from jetkv_gateway.jetstream.errors import MISMATCHES, api_error
 from jetkv_gateway.jetstream.headers import with_line, write_headers
-from jetkv_gateway.jetstream.names import BucketNames, names_of
+from jetkv_gateway.jetstream.names import BucketNames, key_names_of
 from jetkv_gateway.jetstream.replica_versions import can_probe
 from jetkv_gateway.jetstream.write_replies import LastMessage, judge, key_state_of, parse_reply
 from jetkv_gateway.jetstream.written_headers import headers_of, with_first_id
@@ -86,6 +86,7 @@ class _Publish:
     """A command, and what the gateway knows about its bucket."""
 
     names: BucketNames
+    subject: bytes
     command: Write
     limits: WriteLimits
 
@@ -117,7 +118,8 @@ class Writes:
             OutcomeUnknown: no answer came, or none that settles the outcome.
             GatewayError: nothing was applied.
         """
-        names = names_of(self._js.naming, command.bucket)
+        key_names = key_names_of(self._js.naming, command.bucket, command.tokens)
+        names, subject = key_names.bucket, key_names.publish
         headers, identity = headers_of(names, command), command.identity
         first: dict[str, Any] | GatewayError | None = None
         if command.expected is None:
@@ -126,10 +128,9 @@ class Writes:
             if identity is not None:
                 tried = with_first_id(headers, identity)
                 wait = self._js.try_timeout(window)
-            subject, value = names.publish_prefix + command.tokens, command.value
             try:
                 first = await self._js.publish(
-                    names.stream, subject, value, tried, _HOW_TO_CHECK, window, wait
+                    names.stream, subject, command.value, tried, _HOW_TO_CHECK, window, wait
                 )
             except (OutcomeUnknown, Unavailable) as error:
                 if identity is None:
@@ -141,7 +142,7 @@ class Writes:
                     return stored
                 if identity is None:
                     raise await self._explained(command, api_error(first["error"]), window)
-        write = _Publish(names, command, limits)
+        write = _Publish(names, subject, command, limits)
         if identity is not None:
             headers = with_line(headers, REQUEST, identity.content)
         decision = Decision(Step.SEND, WriteState.of(command.expected, has_id=identity is not None))
@@ -243,10 +244,9 @@ class Writes:
         window: RetryWindow,
         timeout: float | None = None,
     ) -> Coroutine[Any, Any, dict[str, Any]]:
-        names = write.names
-        subject = names.publish_prefix + write.command.tokens
+        stream, value = write.names.stream, write.command.value
         return self._js.publish(
-            names.stream, subject, write.command.value, headers, _HOW_TO_CHECK, window, timeout
+            stream, write.subject, value, headers, _HOW_TO_CHECK, window, timeout
         )
 
     async def _explained(
@@ -307,7 +307,7 @@ class Writes:
         try:
             answer = await self._js.publish(
                 write.names.stream,
-                write.names.publish_prefix + write.command.tokens,
+                write.subject,
                 b"",
                 write_headers(
                     {EXPECTED_STREAM: write.names.stream, MESSAGE_ID: message_id, **probe}
