@@ -20,12 +20,14 @@ class Run:
         self.tasks: set[Any] = set()
         self.ends = 0
         self.stalls = 0
-        self.steps = Stepper(coroutine, Context(), self.tasks, self._end, self._stall, self)
+        self.steps = Stepper(coroutine, Context(), self.tasks, self, self)
 
-    def _end(self, _: "Run") -> None:
+    def on_done(self, of: "Run") -> None:
+        assert of is self
         self.ends += 1
 
-    def _stall(self, _: "Run") -> None:
+    def on_stall(self, of: "Run") -> None:
+        assert of is self
         self.stalls += 1
 
     async def begin(self) -> None:

@@ -40,6 +40,10 @@ class Admission:
     """The admission of a worker, in its event loop.
 
     Call `try_enter` or `wait`, and `release` after each admitted request.
+
+    Attributes:
+        try_enter: as in `AdmissionQueue`.
+        leave: as `release`, but if it returns True, call `admit_waiting`.
     """
 
     def __init__(self, limits: AdmissionLimits) -> None:
@@ -51,6 +55,7 @@ class Admission:
         self._renewing = False
         self._closed = False
         self.try_enter = self._queue.try_enter
+        self.leave = self._queue.release
 
     @property
     def running(self) -> int:
@@ -103,7 +108,11 @@ class Admission:
     def release(self, request: Request) -> None:
         """End an admitted request, if it was admitted, and admit the next one."""
         if self._queue.release(request):
-            self._admit_waiting(asyncio.get_running_loop().time())
+            self.admit_waiting()
+
+    def admit_waiting(self) -> None:
+        """Admit the next requests, as far as there is room."""
+        self._admit_waiting(asyncio.get_running_loop().time())
 
     def stall(self, request: Request) -> None:
         """Give the place of a request that is only waiting to the next request."""

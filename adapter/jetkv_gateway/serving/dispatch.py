@@ -66,14 +66,20 @@ class DispatchingConnection(BaseConnection):
         if self._is_buffered:
             self._update_buffered()
         if call.route is not None and call.route.steps:
-            done, stalls = self._finished, self.worker.admission.stall
-            Stepper(running, request.context, tasks, done, stalls, request).step()
+            Stepper(running, request.context, tasks, self, request).step()
         else:
-            done = partial(self._finished, request)
+            done = partial(self.on_done, request)
             self._task = start_task(running, request.context, tasks, done)
 
-    def _finished(self, request: Request) -> None:
-        self.worker.admission.release(request)
+    def on_stall(self, request: Request) -> None:
+        """Handle that a request starts to wait for other requests."""
+        self.worker.admission.stall(request)
+
+    def on_done(self, request: Request) -> None:
+        """Handle that a request's handler has ended, in any way."""
+        admission = self.worker.admission
+        if admission.leave(request):
+            admission.admit_waiting()
         if self._running is request:
             self._running = None
             if self._is_buffered:

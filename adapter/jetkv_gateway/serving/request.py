@@ -98,7 +98,7 @@ class Request:
         close = _CLOSE if connection.is_last_answer(self) else b""
         start, date = STATUS_LINES[status], connection.worker.date
         if len(body) < _LARGE:
-            connection.transport.write(b"%s%s%s%s\r\n%s" % (start, date, lines, close, body))
+            connection.transport.write(b"".join((start, date, lines, close, b"\r\n", body)))
         else:
             connection.transport.write(b"%s%s%s%s\r\n" % (start, date, lines, close))
             # A view avoids a second copy of the bytes that the kernel does not take now.

@@ -10,17 +10,30 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, NeedsTask, Pending
 
-__all__ = ["Stepper", "start_task"]
+__all__ = ["Owner", "Stepper", "start_task"]
 
 _log = logging.getLogger("jetkv.http")
 
 T = TypeVar("T")
+Of = TypeVar("Of", contravariant=True)
 
 Tasks = set[asyncio.Task[None]]
+
+
+class Owner(Protocol[Of]):
+    """Is told what becomes of a coroutine."""
+
+    def on_done(self, of: Of, /) -> None:
+        """Handle that the coroutine has ended, in any way."""
+        ...
+
+    def on_stall(self, of: Of, /) -> None:
+        """Handle that the coroutine starts to wait for other requests."""
+        ...
 
 
 class Stepper(Generic[T]):
@@ -30,27 +43,24 @@ class Stepper(Generic[T]):
         coroutine: must handle its own errors.
         context: the context that the coroutine runs in.
         tasks: the server's tasks. It waits for them when it stops.
-        on_done: called with `of` when the coroutine has ended, in any way.
-        on_stall: called with `of` when the coroutine starts to wait for other requests.
+        owner: its methods are called with `of`.
         of: the request that the coroutine runs.
     """
 
-    __slots__ = ("_context", "_coroutine", "_of", "_on_done", "_on_stall", "_tasks")
+    __slots__ = ("_context", "_coroutine", "_of", "_owner", "_tasks")
 
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, None],
         context: Context,
         tasks: Tasks,
-        on_done: Callable[[T], None],
-        on_stall: Callable[[T], None],
+        owner: Owner[T],
         of: T,
     ) -> None:
         self._coroutine = coroutine
         self._context = context
         self._tasks = tasks
-        self._on_done = on_done
-        self._on_stall = on_stall
+        self._owner = owner
         self._of = of
 
     def step(self) -> None:
@@ -59,7 +69,7 @@ class Stepper(Generic[T]):
             awaited = self._context.run(self._coroutine.send, None)
         except StopIteration:
             self._tasks.discard(self)
-            self._on_done(self._of)
+            self._owner.on_done(self._of)
         except BaseException as error:  # noqa: BLE001 - no caller could handle it
             self._fail(error)
         else:
@@ -75,7 +85,7 @@ class Stepper(Generic[T]):
             awaited = self._context.run(self._coroutine.throw, asyncio.CancelledError())
         except StopIteration:
             self._tasks.discard(self)
-            self._on_done(self._of)
+            self._owner.on_done(self._of)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
         else:
@@ -86,14 +96,14 @@ class Stepper(Generic[T]):
     def _become_task(self, awaited: Any) -> None:
         self._tasks.discard(self)
         rest = _in_task(self._coroutine, awaited)
-        start_task(rest, self._context, self._tasks, partial(self._on_done, self._of))
+        start_task(rest, self._context, self._tasks, partial(self._owner.on_done, self._of))
         if awaited is WAITS_FOR_ROOM:
-            self._on_stall(self._of)
+            self._owner.on_stall(self._of)
 
     def _fail(self, error: BaseException) -> None:
         self._tasks.discard(self)
         _log.error("a request broke off", exc_info=error)
-        self._on_done(self._of)
+        self._owner.on_done(self._of)
 
 
 def start_task(
@@ -102,7 +112,12 @@ def start_task(
     tasks: Tasks,
     on_done: Callable[[], None],
 ) -> asyncio.Task[None]:
-    """Run a coroutine as a Task, and return the Task. The arguments are those of `Stepper`."""
+    """Run a coroutine as a Task, and return the Task.
+
+    Args:
+        coroutine, context, tasks: as for a `Stepper`.
+        on_done: called when the coroutine has ended, in any way.
+    """
 
     def end(task: asyncio.Task[None]) -> None:
         tasks.discard(task)
