@@ -13,7 +13,8 @@ __all__ = ["VaryingHead", "varying_head"]
 _LINE = re.compile(
     rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
 )
-_ID = re.compile(rb"[!-~]{1,255}").fullmatch
+_LONGEST = 255
+_VISIBLE = bytes(range(0x21, 0x7F))
 
 
 class VaryingHead(NamedTuple):
@@ -36,15 +37,21 @@ class VaryingHead(NamedTuple):
         Returns:
             None if the head differs in other bytes, too, or if an id is unusual.
         """
-        size = raw.find(self.start)
+        start, rest, known = self
+        size = raw.find(start)
         if size < 0:
             return None
-        at = size + len(self.start)
-        headers = self.headers.copy()
-        for name, behind in self.rest:
+        at = size + len(start)
+        headers = known.copy()
+        for name, behind in rest:
             end = raw.find(b"\r\n", at)
             value = raw[at:end]
-            if not raw.startswith(behind, end) or _ID(value) is None:
+            # What is left without the visible characters does not belong into an id.
+            if (
+                not raw.startswith(behind, end)
+                or not 0 < len(value) <= _LONGEST
+                or value.translate(None, _VISIBLE)
+            ):
                 return None
             headers[name] = value
             at = end + len(behind)
