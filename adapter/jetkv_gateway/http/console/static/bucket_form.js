@@ -3,7 +3,7 @@
 import { ApiError, api, paths } from "./api.js";
 import { BucketFields, FIELDS, shownValue } from "./bucket_fields.js";
 import { showExport } from "./bulk.js";
-import { actions, confirm, field, form, openDialog, Problem } from "./dialog.js";
+import { actions, ask, button, confirm, field, form, Problem } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { count, counted, duration, size, timestamp } from "./format.js";
 import { links, router } from "./router.js";
@@ -20,7 +20,6 @@ export async function show(main, place, context) {
   const [{ body }, admin, mayRead, mayDelete] = await Promise.all([
     api.get(paths.bucket(bucket), { signal }), session.can("admin", bucket), session.can("read", bucket), session.can("delete", bucket),
   ]);
-  const button = (/** @type {string} */ text, /** @type {() => void} */ run, kind = "") => h("button", { type: "button", class: kind, onclick: run }, text);
   const fact = (/** @type {string} */ name, /** @type {string} */ value) => h("div", null, h("dt", null, name), h("dd", null, value));
   main.classList.add("settings");
   fill(main,
@@ -85,32 +84,24 @@ async function showPlan(title, now, send, make = send) {
     losses = error.details;
     plan = (await send({ dry_run: true, allow_data_loss: true })).body;
   }
-  return openDialog(title, (close) => {
-    const problem = new Problem();
-    const agree = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", onchange: () => (apply.disabled = !agree.checked) }));
-    const apply = /** @type {HTMLButtonElement} */ (h("button", { type: "submit", class: losses ? "danger" : "primary", disabled: losses !== null }, now ? "Change it" : "Create it"));
-    const run = async () => {
-      apply.disabled = true;
-      try {
-        close((await make({ allow_data_loss: losses ? true : undefined })).body);
-      } catch (error) {
-        problem.say(error);
-        apply.disabled = false;
-      }
-    };
-    const label = (/** @type {string} */ name) => FIELDS.find((one) => one.name === name)?.label ?? name;
-    const row = (/** @type {string} */ name) => h("tr", null, h("th", { scope: "row" }, label(name)),
-      now && h("td", null, shownValue(name, now[name])), h("td", null, shownValue(name, plan[name])),
-      losses && h("td", null, losses[name] ? h("strong", { class: "warning" }, "removes stored data") : ""));
-    const names = now ? plan.changed : FIELDS.map(({ name }) => name);
-    return [form(run,
+  const names = now ? plan.changed : FIELDS.map(({ name }) => name);
+  const row = (/** @type {string} */ name) => h("tr", null, h("th", { scope: "row" }, FIELDS.find((one) => one.name === name)?.label ?? name),
+    now && h("td", null, shownValue(name, now[name])), h("td", null, shownValue(name, plan[name])),
+    losses && h("td", null, losses[name] ? h("strong", { class: "warning" }, "removes stored data") : ""));
+  return ask(title, (submit) => {
+    const agree = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", onchange: () => (submit.disabled = !agree.checked) }));
+    submit.disabled = losses !== null;
+    submit.hidden = !names.length;
+    return [
       names.length ? h("table", { class: "plan" },
         h("thead", null, h("tr", null, ["Setting", ...(now ? ["Now", "Then"] : ["Value"]), ...(losses ? ["Effect"] : [])].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", null, names.map(row))) : h("p", null, "There is nothing to change: the bucket is like this already."),
       losses ? h("label", { class: "check" }, agree, " Remove the stored data that does not fit. It cannot be brought back.") : null,
-      problem.element,
-      actions(h("button", { type: "button", "data-focus": true, onclick: () => close(null) }, "Cancel"), names.length ? apply : null))];
-  }, { wide: true });
+    ];
+  }, {
+    action: now ? "Change it" : "Create it", kind: losses ? "danger" : "primary", wide: true,
+    run: async () => (await make({ allow_data_loss: losses ? true : undefined })).body,
+  });
 }
 
 /** Whether the caller may create some bucket. */
@@ -125,28 +116,21 @@ export function mayCreateBuckets() {
 export async function showNewBucket(context) {
   const name = /** @type {HTMLInputElement} */ (h("input", { required: true, pattern: "[A-Za-z0-9_\\-]{1,200}", maxlength: 200, autocomplete: "off", spellcheck: "false", "data-focus": true }));
   const fields = new BucketFields(null);
-  const made = await openDialog("New bucket", (close) => {
-    const problem = new Problem();
-    const see = async () => {
-      problem.clear();
-      try {
-        const wanted = fields.changes();
-        const bucket = name.value;
-        const found = await showPlan(`Create ${bucket}?`, null,
-          async (query) => {
-            const answer = await api.put(paths.bucket(bucket), { json: wanted, query });
-            if (answer.body.created !== true) throw new Error(`The bucket ${bucket} exists already`);
-            return answer;
-          },
-          () => api.post(paths.buckets, { json: { ...wanted, name: bucket } }));
-        if (found) close(found.name);
-      } catch (error) {
-        problem.say(error);
-      }
-    };
-    return [form(see, field("Name", name, "Letters, digits, _ and -. It cannot be changed later."), fields.element, problem.element,
-      actions(h("button", { type: "button", onclick: () => close(null) }, "Cancel"), h("button", { class: "primary" }, "See what would be created…")))];
-  }, { wide: true });
+  const made = await ask("New bucket", () => [field("Name", name, "Letters, digits, _ and -. It cannot be changed later."), fields.element], {
+    action: "See what would be created…", wide: true,
+    run: async () => {
+      const wanted = fields.changes();
+      const bucket = name.value;
+      const found = await showPlan(`Create ${bucket}?`, null,
+        async (query) => {
+          const answer = await api.put(paths.bucket(bucket), { json: wanted, query });
+          if (answer.body.created !== true) throw new Error(`The bucket ${bucket} exists already`);
+          return answer;
+        },
+        () => api.post(paths.buckets, { json: { ...wanted, name: bucket } }));
+      return found?.name;
+    },
+  });
   if (!made) return;
   context.say(`Created ${made}`);
   router.go(links.keys(made));
@@ -155,7 +139,7 @@ export async function showNewBucket(context) {
 /** @param {string} bucket @param {Context} context */
 async function compact(bucket, context) {
   const text = "A deleted key leaves a tombstone. This removes those that nothing else of the key is stored with, and never a value. A watcher that was away for a while does not learn of those deletes.";
-  if (!(await confirm("Remove tombstones?", { text: [h("p", null, text)], action: "Remove them" }))) return;
+  if (!(await confirm("Remove tombstones?", [h("p", null, text)], "Remove them"))) return;
   try {
     const { body } = await api.post(paths.compact(bucket), { json: {}, seconds: 600 });
     context.say(`Removed ${counted(body.removed, "tombstone")}`);
@@ -168,7 +152,7 @@ async function compact(bucket, context) {
 /** @param {string} bucket @param {number | undefined} values @param {Context} context */
 async function removeBucket(bucket, values, context) {
   const text = [h("p", null, "The bucket is deleted with everything in it", values === undefined ? "" : `: ${counted(values, "stored message")}`, ". It cannot be brought back. An export keeps a copy.")];
-  if (!(await confirm(`Delete the bucket ${bucket}?`, { text, action: "Delete bucket", type: bucket }))) return;
+  if (!(await confirm(`Delete the bucket ${bucket}?`, text, "Delete bucket", bucket))) return;
   try {
     await api.delete(paths.bucket(bucket));
     context.say(`Deleted ${bucket}`);

@@ -2,7 +2,7 @@
 
 import { api, paths } from "./api.js";
 import { saveFile } from "./clipboard.js";
-import { actions, field, form, openDialog, Problem } from "./dialog.js";
+import { actions, ask, button, field, form, openDialog, Problem, typed } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { ExportFile } from "./export_file.js";
 import { count, counted, size } from "./format.js";
@@ -29,11 +29,6 @@ function chooser({ filter = "", prefix = "" }) {
   return { element: row, read };
 }
 
-/** @param {() => void} stop @param {string} text */
-function cancel(stop, text = "Cancel") {
-  return h("button", { type: "button", onclick: stop }, text);
-}
-
 /**
  * Delete many keys: count them, name some, ask, and show how far it is.
  *
@@ -41,13 +36,13 @@ function cancel(stop, text = "Cancel") {
  * @param {Selection} selection
  * @param {Context} context
  */
-export function showDeleteMany(bucket, selection, context) {
-  return openDialog(`Delete many keys of ${bucket}`, (close) => {
+export async function showDeleteMany(bucket, selection, context) {
+  const stop = new AbortController();
+  await openDialog(`Delete many keys of ${bucket}`, (close) => {
     const which = chooser(selection);
     const purge = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
     const problem = new Problem();
     const found = h("div", { "aria-live": "polite" });
-    const stop = new AbortController();
     const parameters = () => {
       const chosen = which.read();
       return { ...(chosen.prefix || chosen.filter ? chosen : { filter: ">" }), purge: purge.checked || undefined };
@@ -61,24 +56,23 @@ export function showDeleteMany(bucket, selection, context) {
         const { body } = await api.delete(paths.keys(bucket), { query: { ...query, dry_run: true }, seconds: 300, signal: stop.signal });
         const { filter, prefix } = query;
         const some = await api.get(paths.keys(bucket), { query: { filter, prefix, limit: NAMED }, signal: stop.signal }).catch(() => null);
-        ask(query, body.matched, some?.body.keys ?? []);
+        offer(query, body.matched, some?.body.keys ?? []);
       } catch (error) {
         fill(found);
         if (!stop.signal.aborted) problem.say(error);
       }
     }
 
-    function ask(/** @type {any} */ query, /** @type {number} */ matched, /** @type {string[]} */ keys) {
+    function offer(/** @type {any} */ query, /** @type {number} */ matched, /** @type {string[]} */ keys) {
       if (!matched) return fill(found, h("p", { class: "notice" }, "No key matches. There is nothing to delete."));
-      const word = String(matched);
-      const go = /** @type {HTMLButtonElement} */ (h("button", { type: "submit", class: "danger", disabled: true }, `Delete ${counted(matched, "key")}`));
-      const typed = /** @type {HTMLInputElement} */ (h("input", { autocomplete: "off", inputmode: "numeric", oninput: () => (go.disabled = typed.value.trim() !== word) }));
+      const go = /** @type {HTMLButtonElement} */ (h("button", { class: "danger" }, `Delete ${counted(matched, "key")}`));
+      const word = typed(String(matched), "to delete them", go);
       fill(found, form(() => run(query, matched),
         h("p", null, h("strong", null, counted(matched, "key")), matched === 1 ? " matches:" : " match, such as these:"),
         h("ul", { class: "names" }, keys.map((key) => h("li", null, h("code", null, h("bdi", null, key))))),
         h("p", { class: "note" }, "Keys that are written from now on stay."),
-        field(`Type ${word} to delete them`, typed), go));
-      typed.focus();
+        word, go));
+      word.querySelector("input")?.focus();
     }
 
     async function run(/** @type {any} */ query, /** @type {number} */ matched) {
@@ -106,11 +100,11 @@ export function showDeleteMany(bucket, selection, context) {
     }
 
     const first = form(tally, which.element, h("label", { class: "check" }, purge, " Delete their histories, too"),
-      actions(cancel(() => close(null), "Close"), h("button", { class: "primary" }, "Count them")));
+      actions(button("Close", () => close(null)), h("button", { class: "primary" }, "Count them")));
     first.addEventListener("input", () => fill(found));
-    setTimeout(() => first.closest("dialog")?.addEventListener("close", () => stop.abort()));
     return [first, found, problem.element];
   });
+  stop.abort();
 }
 
 /**
@@ -120,35 +114,22 @@ export function showDeleteMany(bucket, selection, context) {
  * @param {Selection} selection
  * @param {Context} context
  */
-export function showExport(bucket, selection, context) {
-  return openDialog(`Export ${bucket}`, (close) => {
-    const which = chooser(selection);
-    const history = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
-    const pack = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", checked: "CompressionStream" in window, disabled: !("CompressionStream" in window) }));
-    const problem = new Problem();
-    const state = h("p", { "aria-live": "polite" });
-    const stop = new AbortController();
-    const start = /** @type {HTMLButtonElement} */ (h("button", { class: "primary" }, "Download"));
-    async function run() {
-      problem.clear();
-      start.disabled = true;
-      try {
-        const file = await download(bucket, { ...which.read(), history: history.checked, pack: pack.checked }, stop.signal,
-          (entries, bytes) => (state.textContent = `${counted(entries, "entry", "entries")}, ${size(bytes)}`));
-        context.say(`Exported ${counted(file.count, "entry", "entries")}${file.partial ? ". Keys that you may not read are missing" : ""}`);
-        close(null);
-      } catch (error) {
-        if (!stop.signal.aborted) problem.say(error);
-      } finally {
-        start.disabled = false;
-      }
-    }
-    setTimeout(() => state.closest("dialog")?.addEventListener("close", () => stop.abort()));
-    return [form(run, which.element,
-      h("label", { class: "check" }, history, " All stored revisions, and tombstones"), h("label", { class: "check" }, pack, " Compressed (.gz)"),
-      h("p", { class: "note" }, "The file is one for `jetkv import`. It has a checksum in its last line."),
-      state, problem.element, actions(cancel(() => close(null)), start))];
+export async function showExport(bucket, selection, context) {
+  const which = chooser(selection);
+  const history = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
+  const packs = "CompressionStream" in window;
+  const pack = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", checked: packs, disabled: !packs }));
+  const state = h("p", { "aria-live": "polite" });
+  const stop = new AbortController();
+  const file = await ask(`Export ${bucket}`, () => [which.element,
+    h("label", { class: "check" }, history, " All stored revisions, and tombstones"), h("label", { class: "check" }, pack, " Compressed (.gz)"),
+    h("p", { class: "note" }, "The file is one for `jetkv import`. It has a checksum in its last line."), state], {
+    action: "Download",
+    run: () => download(bucket, { ...which.read(), history: history.checked, pack: pack.checked }, stop.signal,
+      (entries, bytes) => (state.textContent = `${counted(entries, "entry", "entries")}, ${size(bytes)}`)),
   });
+  stop.abort();
+  if (file) context.say(`Exported ${counted(file.count, "entry", "entries")}${file.partial ? ". Keys that you may not read are missing" : ""}`);
 }
 
 /**

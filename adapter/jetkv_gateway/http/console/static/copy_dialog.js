@@ -2,7 +2,7 @@
 
 import { copyText } from "./clipboard.js";
 import { copyAs, LANGUAGES } from "./copy_as.js";
-import { actions, openDialog } from "./dialog.js";
+import { actions, button, openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { session } from "./session.js";
 
@@ -34,7 +34,7 @@ export function showCopyDialog(subject, allowed, say) {
     const choice = (/** @type {[string, string][]} */ names, /** @type {string} */ label, /** @type {(name: any) => void} */ choose) =>
       h("div", { class: "segments", role: "group", "aria-label": label },
         names.map(([name, text]) =>
-          h("button", { type: "button", value: name, onclick: () => { choose(name); draw(); } }, text)));
+          button(text, () => { choose(name); draw(); }, "", { value: name })));
     const bar = h("div", { class: "toolbar" },
       choice(LANGUAGES, "Language", (name) => (language = name)),
       choice(possible, "What it does", (name) => (action = name)));
@@ -48,8 +48,8 @@ export function showCopyDialog(subject, allowed, say) {
       bar,
       shown,
       session.authRequired ? h("p", { class: "note" }, "Put your token into JETKV_TOKEN. The console copies no token.") : null,
-      actions(h("button", { type: "button", onclick: () => close(null) }, "Close"),
-        h("button", { type: "button", class: "primary", "data-focus": true, onclick: copy }, "Copy")),
+      actions(button("Close", () => close(null)),
+        button("Copy", copy, "primary", { "data-focus": true })),
     ];
   }, { wide: true });
 }

@@ -12,11 +12,10 @@ let number = 0;
  * @template T
  * @param {string} title
  * @param {(close: (result: T | null) => void) => Child[]} build makes what is in it
- * @param {{wide?: boolean, guard?: () => boolean}} [options] Escape closes it only if `guard` returns
- *   true
+ * @param {{wide?: boolean}} [options]
  * @returns {Promise<T | null>} what it was closed with; null if it was left
  */
-export function openDialog(title, build, { wide = false, guard = () => true } = {}) {
+export function openDialog(title, build, { wide = false } = {}) {
   number += 1;
   const id = `dialog-${number}`;
   const element = /** @type {HTMLDialogElement} */ (
@@ -30,9 +29,6 @@ export function openDialog(title, build, { wide = false, guard = () => true } = 
       element.close();
     };
     append(element, [h("h2", { id }, title), ...build(close)]);
-    element.addEventListener("cancel", (event) => {
-      if (!guard()) event.preventDefault();
-    });
     const leave = () => element.close();
     window.addEventListener("hashchange", leave);
     element.addEventListener("close", () => {
@@ -59,7 +55,7 @@ export function actions(...buttons) {
 /**
  * A form whose way to send it is a function.
  *
- * @param {(submitter: HTMLElement | null) => void} send
+ * @param {() => void} send
  * @param {...Child} children
  */
 export function form(send, ...children) {
@@ -68,7 +64,7 @@ export function form(send, ...children) {
     {
       onsubmit: (/** @type {SubmitEvent} */ event) => {
         event.preventDefault();
-        send(event.submitter);
+        send();
       },
       onkeydown: (/** @type {KeyboardEvent} */ event) => {
         const save = (event.ctrlKey || event.metaKey) && (event.key === "Enter" || event.key === "s");
@@ -134,35 +130,72 @@ export function words(error) {
 }
 
 /**
+ * A button that is not the one of a form.
+ *
+ * @param {string} text
+ * @param {() => void} run
+ * @param {string} [kind]
+ * @param {Record<string, any>} [more] attributes
+ */
+export function button(text, run, kind = "", more) {
+  return h("button", { type: "button", class: kind, onclick: run, ...more }, text);
+}
+
+/**
+ * Ask for something, and do it. The dialog stays open as long as it does not succeed.
+ *
+ * @template T
+ * @param {string} title
+ * @param {(submit: HTMLButtonElement) => Child[]} content
+ * @param {{action: string, run: () => T | Promise<T>, kind?: string, wide?: boolean}} how `run` does it;
+ *   undefined leaves the dialog open
+ * @returns {Promise<T | null>} what `run` returned; null if the user left
+ */
+export function ask(title, content, { action, run, kind = "primary", wide }) {
+  return openDialog(title, (close) => {
+    const problem = new Problem();
+    const submit = /** @type {HTMLButtonElement} */ (h("button", { class: kind }, action));
+    const send = async () => {
+      problem.clear();
+      submit.disabled = true;
+      try {
+        const result = await run();
+        if (result !== undefined) close(result);
+      } catch (error) {
+        problem.say(error);
+      } finally {
+        submit.disabled = false;
+      }
+    };
+    return [form(send, content(submit), problem.element, actions(button("Cancel", () => close(null)), submit))];
+  }, { wide });
+}
+
+/**
  * Ask before something that cannot be undone.
  *
  * @param {string} title
- * @param {{text: Child[], action: string, type?: string}} what `type` has to be typed before `action`
- * @returns {Promise<boolean>}
+ * @param {Child[]} text
+ * @param {string} action
+ * @param {string} [type] what has to be typed before `action`
+ * @returns {Promise<true | null>}
  */
-export async function confirm(title, { text, action, type }) {
-  const answer = await openDialog(title, (close) => {
-    const button = /** @type {HTMLButtonElement} */ (
-      h("button", { type: "submit", class: "danger", disabled: type !== undefined }, action)
-    );
-    const input = /** @type {HTMLInputElement} */ (
-      h("input", {
-        autocomplete: "off",
-        spellcheck: "false",
-        "data-focus": true,
-        oninput: () => {
-          button.disabled = input.value !== type;
-        },
-      })
-    );
-    return [
-      form(
-        () => close(true),
-        h("div", { class: "stack" }, text),
-        type === undefined ? null : field(`Type ${type} to go on`, input),
-        actions(h("button", { type: "button", onclick: () => close(null) }, "Cancel"), button),
-      ),
-    ];
-  });
-  return answer === true;
+export function confirm(title, text, action, type) {
+  return ask(title, (submit) => [h("div", { class: "stack" }, text), type === undefined ? null : typed(type, "to go on", submit)],
+    { action, kind: "danger", run: () => /** @type {const} */ (true) });
+}
+
+/**
+ * A field in which a word has to be typed before a button works.
+ *
+ * @param {string} word
+ * @param {string} purpose
+ * @param {HTMLButtonElement} submit
+ */
+export function typed(word, purpose, submit) {
+  submit.disabled = true;
+  const input = /** @type {HTMLInputElement} */ (
+    h("input", { autocomplete: "off", spellcheck: "false", "data-focus": true, oninput: () => (submit.disabled = input.value.trim() !== word) })
+  );
+  return field(`Type ${word} ${purpose}`, input);
 }

@@ -1,6 +1,6 @@
 /** A form for a value, its content type and its TTL. It writes nothing itself. */
 
-import { Problem, actions, field, form } from "./dialog.js";
+import { actions, button, field, form, Problem } from "./dialog.js";
 import { debounced, h } from "./dom.js";
 import { exactDuration, parseDuration } from "./durations.js";
 import { size } from "./format.js";
@@ -22,7 +22,6 @@ const UTF8 = new TextEncoder();
  * @property {number} bucketTtl seconds; 0 if the bucket has none
  * @property {(draft: Draft) => Promise<void>} save
  * @property {() => void} leave
- * @property {string} [label] of the button
  */
 
 export class Editor {
@@ -49,16 +48,15 @@ export class Editor {
   base = () => 0;
   #ttl = /** @type {HTMLSelectElement} */ (h("select", { onchange: () => this.#showTtl() }));
   #ttlText = /** @type {HTMLInputElement} */ (h("input", { "aria-label": "Time to live", placeholder: "30s, 5m, 2h, 7d", size: 14, hidden: true }));
-  #save = /** @type {HTMLButtonElement} */ (h("button", { type: "submit", class: "primary" }));
-  #format = h("button", { type: "button", class: "small", onclick: () => this.#rewrite("  ") }, "Format JSON");
-  #compact = h("button", { type: "button", class: "small", onclick: () => this.#rewrite("") }, "On one line");
+  #save = /** @type {HTMLButtonElement} */ (h("button", { class: "primary" }, "Save"));
+  #format = button("Format JSON", () => this.#rewrite("  "), "small");
+  #compact = button("On one line", () => this.#rewrite(""), "small");
 
   /** @param {EditorOptions} options */
   constructor(options) {
     this.#options = options;
     this.#typed = !options.isNew;
     this.#type.value = options.contentType;
-    this.#save.textContent = options.label ?? "Save";
     this.#load(options.bytes);
     this.#first = this.#area.value;
     this.#offerTtl();
@@ -69,13 +67,13 @@ export class Editor {
       () => this.#send(),
       h("datalist", { id: "content-types" }, TYPES.map((value) => h("option", { value }))),
       h("div", { class: "toolbar" }, this.#format, this.#compact,
-        h("button", { type: "button", class: "small", onclick: () => file.click() }, "Take a file…"), file, this.#hint),
+        button("Take a file…", () => file.click(), "small"), file, this.#hint),
       this.#area,
       h("div", { class: "fields" },
         field("Content type", this.#type),
         options.ttls ? h("div", { class: "field" }, field("Expires", this.#ttl), this.#ttlText) : null),
       this.#problem.element,
-      actions(h("button", { type: "button", onclick: options.leave }, "Cancel"), this.#save),
+      actions(button("Cancel", options.leave), this.#save),
     );
     this.element.classList.add("editor");
     this.#look();

@@ -3,7 +3,7 @@
 import { ApiError, api, paths } from "./api.js";
 import { copyText, saveFile } from "./clipboard.js";
 import { showCopyDialog } from "./copy_dialog.js";
-import { actions, confirm, field, form, openDialog, Problem } from "./dialog.js";
+import { ask, button, confirm, field } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { exactDuration, parseDuration } from "./durations.js";
 import { Editor } from "./editor.js";
@@ -185,11 +185,11 @@ class EntryView {
     } else if (!this.#entry) {
       fill(this.#body, h("div", { class: "empty-state" },
         h("p", null, this.#rev ? `Revision ${this.#rev} of this key is not stored any more.` : "This key has no value. It may have been deleted, or have expired."),
-        this.#may.write && !this.#rev ? h("button", { type: "button", class: "primary", onclick: () => this.#edit() }, "Create it") : null));
+        this.#may.write && !this.#rev ? button("Create it", () => this.#edit(), "primary") : null));
     } else if (this.#entry.bytes === null) {
       fill(this.#body, h("div", { class: "empty-state" },
         h("p", null, `This value has ${size(this.#entry.size)}. It is not read unless you ask for it.`),
-        h("button", { type: "button", onclick: () => this.#read(true).then(() => this.#draw()).catch(this.#context.fail) }, "Read it")));
+        button("Read it", () => this.#read(true).then(() => this.#draw()).catch(this.#context.fail))));
     } else {
       this.#panel.show(this.#entry.bytes);
       if (this.#body.firstChild !== this.#panel.element) fill(this.#body, this.#panel.element);
@@ -198,7 +198,6 @@ class EntryView {
 
   #drawTools() {
     const entry = this.#entry;
-    const button = (/** @type {string} */ text, /** @type {() => void} */ run, kind = "") => h("button", { type: "button", class: kind, onclick: run }, text);
     const newest = !this.#rev;
     // While a form is open, it has the buttons.
     if (this.#editor) return fill(this.#tools);
@@ -234,7 +233,7 @@ class EntryView {
     if (this.#rev && entry) {
       this.#tell(`This is revision ${this.#rev}${this.#newest > this.#rev ? `; the newest is ${this.#newest}` : ""}. `,
         h("a", { href: links.entry(this.#bucket, this.#key) }, "Show the newest"), " ",
-        this.#may.write ? h("button", { type: "button", class: "small", onclick: () => this.#restore(entry) }, "Restore…") : null);
+        this.#may.write ? button("Restore…", () => this.#restore(entry), "small") : null);
     } else if (entry?.contentEncoding) {
       this.#tell(`The value is stored with the content encoding ${entry.contentEncoding}. You see the stored bytes.`);
     } else {
@@ -278,21 +277,17 @@ class EntryView {
 
   async #touch() {
     const ttl = this.#ttl();
-    const done = await openDialog(this.#entry?.expiresAt ? "Renew the time to live" : "Let the value expire", (close) => {
-      const problem = new Problem();
-      const input = /** @type {HTMLInputElement} */ (h("input", { value: ttl ? exactDuration(ttl) : "", placeholder: "30s, 5m, 2h, 7d", "data-focus": true }));
-      const send = async () => {
+    const input = /** @type {HTMLInputElement} */ (h("input", { value: ttl ? exactDuration(ttl) : "", placeholder: "30s, 5m, 2h, 7d", "data-focus": true }));
+    const done = await ask(this.#entry?.expiresAt ? "Renew the time to live" : "Let the value expire", () => [
+      field("The value expires after", input, "From now on. The value itself stays as it is. “never” is possible, too."),
+      this.#settings.history > 1 ? h("p", { class: "notice" }, "This bucket keeps a history. A time to live removes the older revisions of this key.") : null,
+    ], {
+      action: "Renew",
+      run: () => {
         const seconds = input.value.trim() === "never" ? "never" : parseDuration(input.value);
-        if (!seconds) return problem.show("Write a time such as 30s, 5m, 2h or 7d.");
-        try {
-          close(await touch(this.#bucket, this.#key, seconds));
-        } catch (error) {
-          problem.say(error);
-        }
-      };
-      return [form(send, field("The value expires after", input, "From now on. The value itself stays as it is. “never” is possible, too."),
-        this.#settings.history > 1 ? h("p", { class: "notice" }, "This bucket keeps a history. A time to live removes the older revisions of this key.") : null,
-        problem.element, actions(h("button", { type: "button", onclick: () => close(null) }, "Cancel"), h("button", { class: "primary" }, "Renew")))];
+        if (!seconds) throw new Error("Write a time such as 30s, 5m, 2h or 7d");
+        return touch(this.#bucket, this.#key, seconds);
+      },
     });
     if (done) this.#reread();
   }
@@ -308,12 +303,10 @@ class EntryView {
     if (!entry || this.#rev) return;
     const purge = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
     const kept = this.#settings.history > 1;
-    const sure = await confirm("Delete this key?", {
-      action: "Delete",
-      text: [h("p", null, h("code", null, h("bdi", null, this.#key)), ` is deleted if it is still at revision ${entry.revision}.`,
+    const sure = await confirm("Delete this key?", [
+      h("p", null, h("code", null, h("bdi", null, this.#key)), ` is deleted if it is still at revision ${entry.revision}.`,
         kept ? " Its history stays, so you can restore it." : " This bucket keeps no history, so its value is gone."),
-      kept ? h("label", { class: "check" }, purge, " Delete its history, too") : null],
-    });
+      kept ? h("label", { class: "check" }, purge, " Delete its history, too") : null], "Delete");
     if (!sure) return;
     try {
       await remove(this.#bucket, this.#key, { revision: entry.revision, purge: purge.checked });
@@ -376,8 +369,7 @@ class EntryView {
 
   async #leaveEditor(sure = false) {
     if (!sure && this.#editor?.dirty) {
-      sure = await confirm("Drop your changes?", { text: ["What you typed is not stored."], action: "Drop them" });
-      if (!sure) return;
+      if (!(await confirm("Drop your changes?", ["What you typed is not stored."], "Drop them"))) return;
     }
     this.#editor = null;
     fill(this.#notice);

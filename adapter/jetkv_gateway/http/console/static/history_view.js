@@ -1,7 +1,7 @@
 /** The stored revisions of a key: to look at, to compare, and to restore. */
 
 import { diffView } from "./diff_view.js";
-import { actions, openDialog, Problem } from "./dialog.js";
+import { ask, button } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { relative, size } from "./format.js";
 import { history, read, write } from "./entries.js";
@@ -64,9 +64,9 @@ export async function historyPanel({ bucket, key, compared, kept, mayWrite, sign
       h("td", null, DONE[entry.operation], " ", timeOf(entry.createdAt)),
       h("td", { class: "right" }, entry.operation === "put" ? size(entry.size) : ""),
       h("td", { class: "right" },
-        before ? h("button", { type: "button", class: "small", onclick: () => choose(before.revision, entry.revision) }, "What changed") : null,
+        before ? button("What changed", () => choose(before.revision, entry.revision), "small") : null,
         mayWrite && !current && entry.operation === "put"
-          ? h("button", { type: "button", class: "small", onclick: () => restore(bucket, key, entry, entries[0], restored, say) }, "Restore…") : null));
+          ? button("Restore…", () => restore(bucket, key, entry, entries[0], restored, say), "small") : null));
   };
   const list = h("table", { class: "history" },
     h("thead", null, h("tr", null, ["From", "To", "Revision", "When", "Size", "Actions"].map((name) => h("th", { scope: "col", class: name === "Size" ? "right" : "" }, name)))),
@@ -90,27 +90,17 @@ export async function historyPanel({ bucket, key, compared, kept, mayWrite, sign
  * @param {(text: string) => void} say
  */
 export async function restore(bucket, key, old, current, done, say) {
-  const revision = await openDialog(`Restore revision ${old.revision}?`, (close) => {
-    const problem = new Problem();
-    const button = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "primary", "data-focus": true, onclick: run }, "Restore"));
-    async function run() {
-      button.disabled = true;
-      try {
-        // With its content type, which a history does not say.
-        const { bytes, contentType, contentEncoding } = await read(bucket, key, { revision: old.revision, large: true });
-        close(await write(bucket, key, { bytes: bytes ?? NOTHING, contentType, contentEncoding, revision: current.revision }));
-      } catch (error) {
-        problem.say(error);
-        button.disabled = false;
-      }
-    }
-    return [
-      h("p", null, `The value of revision ${old.revision}, ${relative(old.createdAt)}, is written again as a new revision. It is written only if revision ${current.revision} is still the newest.`),
-      current.operation === "put" && old.bytes && current.bytes ? diffView(current.bytes, old.bytes) : null,
-      problem.element,
-      actions(h("button", { type: "button", onclick: () => close(null) }, "Cancel"), button),
-    ];
-  }, { wide: true });
+  const revision = await ask(`Restore revision ${old.revision}?`, () => [
+    h("p", null, `The value of revision ${old.revision}, ${relative(old.createdAt)}, is written again as a new revision. It is written only if revision ${current.revision} is still the newest.`),
+    current.operation === "put" && old.bytes && current.bytes ? diffView(current.bytes, old.bytes) : null,
+  ], {
+    action: "Restore", wide: true,
+    run: async () => {
+      // With its content type, which a history does not say.
+      const { bytes, contentType, contentEncoding } = await read(bucket, key, { revision: old.revision, large: true });
+      return write(bucket, key, { bytes: bytes ?? NOTHING, contentType, contentEncoding, revision: current.revision });
+    },
+  });
   if (!revision) return;
   say(`Restored as revision ${revision}`);
   done();

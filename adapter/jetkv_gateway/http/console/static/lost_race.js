@@ -1,7 +1,7 @@
 /** What to do if somebody else has written a key meanwhile. */
 
 import { diffView } from "./diff_view.js";
-import { actions, openDialog } from "./dialog.js";
+import { actions, button, openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { relative, size } from "./format.js";
 import { decodeText, describe, hexDump, visible } from "./values.js";
@@ -20,7 +20,7 @@ export function askLostRace(theirs, mine) {
   const title = theirs ? "Somebody else has changed this key" : "Somebody else has deleted this key";
   return openDialog(title, (close) => {
     const choose = (/** @type {"mine" | "theirs" | "edit"} */ choice, /** @type {string} */ text, kind = "") =>
-      h("button", { type: "button", class: kind, "data-focus": choice === "edit", onclick: () => close(choice) }, text);
+      button(text, () => close(choice), kind, { "data-focus": choice === "edit" });
     const version = (/** @type {string} */ name, /** @type {string} */ about, /** @type {Uint8Array | null} */ bytes) =>
       h("section", { "aria-label": name }, h("h3", null, name), h("p", { class: "note" }, about), h("pre", { tabindex: 0 }, bytes && shown(bytes)));
     return [

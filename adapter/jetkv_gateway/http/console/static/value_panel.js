@@ -1,5 +1,6 @@
 /** Shows a value as JSON, text or bytes, and finds text in it. */
 
+import { button } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { TextView } from "./text_view.js";
 import { describe, hexDump, visible } from "./values.js";
@@ -34,7 +35,7 @@ export class ValuePanel {
 
   constructor() {
     const step = (/** @type {1 | -1} */ way, /** @type {string} */ sign, /** @type {string} */ label) =>
-      h("button", { type: "button", class: "small", "aria-label": label, title: label, onclick: () => this.#go(way) }, sign);
+      button(sign, () => this.#go(way), "small", { "aria-label": label, title: label });
     const wrap = h("input", {
       type: "checkbox",
       checked: true,
@@ -76,7 +77,7 @@ export class ValuePanel {
     fill(
       this.#shapes,
       possible.map(([name, label]) =>
-        h("button", { type: "button", "aria-pressed": name === shown, onclick: () => this.#choose(name) }, label),
+        button(label, () => this.#choose(name), "", { "aria-pressed": name === shown }),
       ),
     );
     const shownText = { json: () => json ?? "", text: () => visible(text ?? ""), bytes: () => hexDump(this.#bytes) };
