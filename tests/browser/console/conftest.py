@@ -67,12 +67,8 @@ def seen() -> Seen:
 
 
 @pytest.fixture
-def open_console(
-    browser: Browser, http: Http, make_bucket: Callable[..., Bucket], seen: Seen
-) -> Iterator[OpenConsole]:
+def open_console(browser: Browser, http: Http, seen: Seen) -> Iterator[OpenConsole]:
     """Open the console at a place, such as `#/b/demo`.
-
-    It needs the fixture that makes buckets, so that a page is gone before its bucket is.
 
     `at` is another gateway than the shared one, `theme` is `light` or `dark`, `size` is the width
     and the height, and `token` signs in.

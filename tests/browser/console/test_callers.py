@@ -23,6 +23,10 @@ class Guarded:
         self.admin = Http(http.host, http.port, Authorization=f"Bearer {tokens['admin']}")
         self.bucket = Bucket(self.admin, "shop")
 
+    def bearer(self, name: str) -> str:
+        """Return what the console keeps of a caller."""
+        return f"Bearer {self.tokens[name]}"
+
     def without(self, name: str) -> None:
         """Take a token away."""
         lines = self.file.read_text().splitlines(keepends=True)
@@ -57,7 +61,7 @@ def guarded(nats: LocalNats, tmp_path: Path) -> Iterator[Guarded]:
 def test_a_caller_who_may_only_read_sees_no_button_that_changes_something(
     open_console: OpenConsole, guarded: Guarded
 ) -> None:
-    page = open_console("#/b/shop/k/cat.1", at=guarded.http, token=guarded.tokens["reader"])
+    page = open_console("#/b/shop/k/cat.1", at=guarded.http, token=guarded.bearer("reader"))
     expect(page.get_by_role("region", name="Value")).to_have_text("value")
     for name in ("Edit", "Renew…", "Expire…", "Delete…"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
@@ -74,7 +78,7 @@ def test_a_caller_who_may_only_read_sees_no_button_that_changes_something(
 def test_a_caller_who_may_only_read_sees_settings_and_no_form(
     open_console: OpenConsole, guarded: Guarded
 ) -> None:
-    page = open_console("#/b/shop/settings", at=guarded.http, token=guarded.tokens["reader"])
+    page = open_console("#/b/shop/settings", at=guarded.http, token=guarded.bearer("reader"))
     expect(page.get_by_text("You may look at these settings")).to_be_visible()
     expect(page.locator("main")).to_contain_text("Revisions kept of each key")
     expect(page.get_by_role("textbox")).to_have_count(0)
@@ -87,7 +91,7 @@ def test_a_caller_who_may_only_read_sees_settings_and_no_form(
 def test_a_caller_who_may_write_and_not_delete_has_a_form_and_no_delete(
     open_console: OpenConsole, guarded: Guarded
 ) -> None:
-    page = open_console("#/b/shop/k/cat.1", at=guarded.http, token=guarded.tokens["writer"])
+    page = open_console("#/b/shop/k/cat.1", at=guarded.http, token=guarded.bearer("writer"))
     expect(page.get_by_role("button", name="Edit")).to_be_visible()
     expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
     page.close()
@@ -97,7 +101,7 @@ def test_a_key_outside_the_scopes_is_refused_in_words(
     open_console: OpenConsole, guarded: Guarded, seen: Seen
 ) -> None:
     seen.expected.append("403")
-    page = open_console("#/b/shop/k/dog", at=guarded.http, token=guarded.tokens["cats"])
+    page = open_console("#/b/shop/k/dog", at=guarded.http, token=guarded.bearer("cats"))
     expect(page.get_by_role("alert").filter(has_text="permission denied")).to_be_visible()
     page.close()
 
@@ -106,7 +110,7 @@ def test_a_token_that_ends_leads_back_to_the_same_place_with_what_was_typed(
     open_console: OpenConsole, guarded: Guarded, seen: Seen
 ) -> None:
     seen.expected += ["401", "403"]
-    page = open_console("#/b/shop/k/cat.1", at=guarded.http, token=guarded.tokens["writer"])
+    page = open_console("#/b/shop/k/cat.1", at=guarded.http, token=guarded.bearer("writer"))
     page.get_by_role("button", name="Edit").click()
     page.get_by_role("textbox", name="Value").fill("typed")
     guarded.without("writer")
@@ -127,7 +131,7 @@ def test_an_export_of_a_part_says_that_it_is_one(
     open_console: OpenConsole, guarded: Guarded, tmp_path: Path
 ) -> None:
     guarded.bucket.put("dog", "x")
-    page = open_console("#/b/shop/settings", at=guarded.http, token=guarded.tokens["cats"])
+    page = open_console("#/b/shop/settings", at=guarded.http, token=guarded.bearer("cats"))
     page.get_by_role("button", name="Export…").click()
     page.get_by_label("Compressed").uncheck()
     with page.expect_download() as found:
