@@ -6,9 +6,10 @@ gateway only, and nothing went wrong.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.http import Bucket, Http
 
@@ -67,13 +68,31 @@ def seen() -> Seen:
 
 
 @pytest.fixture
-def open_console(browser: Browser, http: Http, seen: Seen) -> Iterator[OpenConsole]:
+def contexts() -> Iterator[list[BrowserContext]]:
+    """The windows of this test, to be closed at its end."""
+    opened: list[BrowserContext] = []
+    yield opened
+    while opened:
+        opened.pop().close()
+
+
+@pytest.fixture
+def make_bucket(make_bucket: Any, contexts: list[BrowserContext]) -> Iterator[Any]:
+    """As everywhere, but no page sees how the buckets go at the end."""
+    yield make_bucket
+    while contexts:
+        contexts.pop().close()
+
+
+@pytest.fixture
+def open_console(
+    browser: Browser, http: Http, seen: Seen, contexts: list[BrowserContext]
+) -> Iterator[OpenConsole]:
     """Open the console at a place, such as `#/b/demo`.
 
     `at` is another gateway than the shared one, `theme` is `light` or `dark`, `size` is the width
     and the height, and `token` signs in.
     """
-    contexts = []
     allowed = {http.url}
 
     def start(
@@ -99,17 +118,21 @@ def open_console(browser: Browser, http: Http, seen: Seen) -> Iterator[OpenConso
         page.on("pageerror", lambda error: seen.problems.append(str(error)))
         page.on(
             "console",
-            lambda line: seen.problems.append(line.text) if line.type == "error" else None,
+            lambda line: (
+                seen.problems.append(f"{line.text} {line.location['url']}")
+                if line.type == "error"
+                else None
+            ),
         )
-        if token is not None:
-            page.goto(f"{gateway.url}/console/icon.svg")
-            page.evaluate("token => sessionStorage.setItem('jetkv.credential', token)", token)
         page.goto(f"{gateway.url}{path}{place}")
+        if token is not None:
+            page.evaluate("token => sessionStorage.setItem('jetkv.credential', token)", token)
+            page.reload()
         return page
 
     yield start
-    for context in contexts:
-        context.close()
+    while contexts:
+        contexts.pop().close()
     foreign = [
         url
         for url in seen.requests

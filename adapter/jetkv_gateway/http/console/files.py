@@ -15,7 +15,12 @@ FOLDER_PAGE = "/"
 """The name of the page under the path that ends with a slash."""
 
 _NOTES = re.compile(rb"/\*\*.*?\*/|^[ \t]*//[^\n]*$", re.DOTALL | re.MULTILINE)
-_INDENT = re.compile(rb"^[ \t]+", re.MULTILINE)
+_EDGES = re.compile(rb"\s*\n\s*")
+_QUOTED = rb""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`"""
+_TEXTS = re.compile(_QUOTED)
+_GAPS = re.compile(rb"(" + _QUOTED + rb")|[ ]*([=<>!&|?:,;{}()\[\]*%]+)[ ]*")
+_JOINED = (b"{", b"(", b"[", b",", b";", b"=>", b"&&", b"||")
+_CSS_GAPS = re.compile(rb"\s*([{};,])\s*|(?<=:)\s+")
 
 _TYPES = {
     "html": b"text/html; charset=utf-8",
@@ -58,14 +63,28 @@ def load_files() -> Mapping[str, StaticFile]:
 
 
 def without_notes(name: str, body: bytes) -> bytes:
-    """Return a script without its comments and indentation, which are for people.
+    """Return a script or a style without what is for people: comments, indentation, wide spaces.
 
-    Each line keeps its number, so that an error names the line of the file.
+    Names stay, and a line break where it may mean something.
     """
+    if name.endswith(".css"):
+        return _CSS_GAPS.sub(rb"\1", body)
     if not name.endswith(".js"):
         return body
-    lines = _NOTES.sub(lambda note: b"\n" * note[0].count(b"\n"), body)
-    return _INDENT.sub(b"", lines)
+    lines = _EDGES.sub(b"\n", _NOTES.sub(b"", body)).strip().split(b"\n")
+    return b"".join(map(_without_gaps, lines))
+
+
+def _without_gaps(line: bytes) -> bytes:
+    """Return a line of a script without the spaces around signs, and the line break after some.
+
+    A line stays as it is if it may have a pattern, a comment, or a template in a template.
+    """
+    outside = _TEXTS.sub(b"", line)
+    if b"/" in outside or b"`" in outside:
+        return line + b"\n"
+    short = _GAPS.sub(lambda found: found[1] or found[2], line)
+    return short if short.endswith(_JOINED) else short + b"\n"
 
 
 def _read() -> Iterator[tuple[str, StaticFile]]:

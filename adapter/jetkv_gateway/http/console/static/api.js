@@ -33,6 +33,8 @@ export class ApiError extends Error {
  * @property {"json" | "bytes" | "stream"} [as] what the answer's body becomes; JSON by default
  * @property {AbortSignal} [signal]
  * @property {number} [seconds] to wait for the head of the answer; 30 by default
+ * @property {string} [method] of `lines`; GET by default
+ * @property {(headers: Headers) => void} [head] called with the headers of `lines`
  */
 
 /** @typedef {{status: number, headers: Headers, body: any}} Answer */
@@ -113,7 +115,8 @@ async function errorOf(/** @type {Response} */ response) {
  */
 async function* lines(path, options = {}) {
   const headers = { Accept: "application/x-ndjson", ...options.headers };
-  const { body } = await request(options.method ?? "GET", path, { seconds: 120, ...options, headers, as: "stream" });
+  const { body, headers: given } = await request(options.method ?? "GET", path, { seconds: 120, ...options, headers, as: "stream" });
+  options.head?.(given);
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
@@ -154,6 +157,8 @@ function keyName(/** @type {string} */ key) {
 export const paths = {
   buckets: KV,
   watch: "/api/v1/kv/watch",
+  whoami: "/api/v1/auth/whoami",
+  can: "/api/v1/auth/can",
   bucket: (/** @type {string} */ bucket) => `${KV}/${name(bucket)}`,
   keys: (/** @type {string} */ bucket) => `${KV}/${name(bucket)}/keys`,
   key: (/** @type {string} */ bucket, /** @type {string} */ key) => `${KV}/${name(bucket)}/keys/${keyName(key)}`,
@@ -182,11 +187,11 @@ export const api = {
     session.authRequired = body.auth_required;
     session.version = body.version;
     if (session.authRequired && !session.credential) return null;
-    const caller = (await request("GET", "/api/v1/auth/whoami")).body;
+    const caller = (await request("GET", paths.whoami)).body;
     session.is(caller);
     return caller;
   },
 };
 
 session.ask = async (verb, bucket, key) =>
-  (await request("GET", "/api/v1/auth/can", { query: { verb, bucket, key } })).body.allowed;
+  (await request("GET", paths.can, { query: { verb, bucket, key } })).body.allowed;

@@ -155,5 +155,8 @@ session.addEventListener("refused", () => {
   shell.say("Your credential is not valid any more: sign in again", "error");
   reload();
 });
+session.addEventListener("change", () => {
+  if (!session.signedIn) reload();
+});
 window.addEventListener("hashchange", reload);
 start();

@@ -9,7 +9,8 @@ const IN_LISTS = [
   ["↑ ↓", "Move in a list or tree"],
   ["→ ←", "Open or close a group"],
   ["Enter", "Open a group or a key"],
-  ["Page Up, Page Down, Home, End", "Move further"],
+  ["PgUp PgDn", "Move by a page"],
+  ["Home End", "Move to the first or last row"],
   ["Esc", "Close a dialog"],
 ];
 
@@ -17,7 +18,7 @@ const IN_LISTS = [
 function table(title, rows) {
   return h("section", null, h("h3", null, title),
     h("dl", { class: "keys-help" },
-      rows.map(([keys, label]) => h("div", null, h("dt", null, keys.split(" ").map((one) => (one.length < 8 ? h("kbd", null, one) : `${one} `))), h("dd", null, label)))));
+      rows.map(([keys, label]) => h("div", null, h("dt", null, keys.split(" ").map((one) => h("kbd", null, one))), h("dd", null, label)))));
 }
 
 export function showHelp() {

@@ -18,7 +18,8 @@ function withQuery(/** @type {string} */ path, /** @type {Record<string, any>} *
 
 /** Addresses of places. Names are encoded here, so any key works. */
 export const links = {
-  buckets: () => "#/",
+  /** @param {Record<string, any>} [query] */
+  buckets: (query) => withQuery("#/", query),
   me: () => "#/me",
   /** @param {string} bucket @param {Record<string, any>} [query] */
   keys: (bucket, query) => withQuery(`#/b/${encode(bucket)}`, query),

@@ -113,7 +113,7 @@ function drawLive() {
   const { state, paused, waiting, more } = live;
   const shown = state === "off" ? "idle" : paused ? "paused" : state;
   const texts = {
-    idle: paused ? "Paused" : "Live",
+    idle: paused ? "Paused" : "Idle",
     live: "Live",
     connecting: "Connecting",
     reconnecting: "Reconnecting",
