@@ -6,10 +6,14 @@ exception is not, and neither is a result that contradicts itself.
 
 from collections.abc import Callable
 from contextlib import suppress
+from json import loads
 
+from jetkv.flags import EvaluationContext
 from jetkv_gateway.auth.tokens import is_misspelt
+from jetkv_gateway.flags.table import FlagTable, place_of
 from jetkv_gateway.http.auth import socket_credential
 from jetkv_gateway.http.bucket_schema import BucketCreate, BucketPatch
+from jetkv_gateway.http.flag_context import context_digest_input, read_context
 from jetkv_gateway.http.paths import bucket_name, key_name, parse_query, plain_name
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.http.token_schema import TicketCreate, TokenCreate
@@ -29,6 +33,7 @@ from jetkv_gateway.kv.cursors import CursorScope, read_cursor, write_cursor
 from jetkv_gateway.kv.errors import GatewayError
 from jetkv_gateway.kv.filters import compile_filter, compile_prefix, covers
 from jetkv_gateway.kv.keys import decode, encode
+from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.kv.scopes import ScopeVerb, parse_scope, parse_scopes
 from jetkv_gateway.serving.heads import HeadReader
 from jetkv_gateway.serving.proxy_protocol import Told, proxy_header
@@ -106,6 +111,25 @@ def bodies(data: bytes) -> None:
         read_batch(data, "b", None)
     with suppress(GatewayError):
         read_batch(data, "b", "id")
+
+
+def contexts(data: bytes) -> None:
+    with suppress(GatewayError):
+        context = read_context(data)
+        assert context_digest_input(context) == context_digest_input(read_context(data))
+    place = place_of(data.decode(errors="replace"))
+    assert place is None or place_of(place.text) == place
+
+
+def flags(data: bytes) -> None:
+    """A flag that is stored, and its evaluation, disturb no other flag."""
+    table = FlagTable()
+    table.apply(Change("new", data, 1, Operation.PUT))
+    table.apply(Change("on", b"true", 2, Operation.PUT))
+    for flag in table.all(0.0):
+        with suppress(GatewayError):
+            assert loads(flag.evaluate(EvaluationContext("ada")))["key"] == flag.name
+    assert table.flags["on"].answer is not None
 
 
 class _Everyone(dict[bytes, Callable[..., None]]):
@@ -201,7 +225,7 @@ TARGETS: dict[str, Target] = {
     one.__name__: one
     for one in (
         *(path, query, keys, filters, scopes, bodies),
-        *(wire, messages, heads, proxies, places, credentials),
+        *(wire, messages, heads, proxies, places, credentials, contexts, flags),
     )
 }
 
@@ -216,6 +240,19 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b'{"get":["a"]}',
         b'{"ops":[{"op":"put","key":"k","text":"v"}],"atomic":false}',
         b'{"name":"n","allow":["read:b"]}',
+        b"[" * 2000,
+    ),
+    "contexts": (
+        b'{"context":{"targetingKey":"ada","plan":{"a":[1.5]}}}',
+        b'{"context":{"targetingKey":null}}',
+        b"[" * 2000,
+        b"18ec91e260ce1fae-7",
+    ),
+    "flags": (
+        b'{"enabled":true,"rollout":0.5}',
+        b'{"state":"ENABLED","variants":{"a":1},"defaultVariant":"a"}',
+        b'{"state":"ENABLED","variants":{"a":1},"defaultVariant":"a","targeting":{"if":[1,"a"]}}',
+        b"10.0",
         b"[" * 2000,
     ),
     "wire": (

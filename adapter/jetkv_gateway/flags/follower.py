@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.3
 _REFUSED_SECONDS = 5.0
 _UNASKED_SECONDS = 60.0
 """Without a bucket, nobody looks for it after so many seconds without an evaluation."""
-_PARSED_A_TURN = 100
+_TURN_SECONDS = 0.005
 
 
 class FlagFollower:
@@ -174,7 +174,7 @@ class FlagFollower:
             created_at = watch.live_feed.created_at
             assert created_at is not None, "the watch is open"
             table = FlagTable(nanoseconds_of(created_at), created_at)
-            parsed = 0
+            began = monotonic()
             try:
                 async with aclosing(watch.items()) as parts:
                     async for items in parts:
@@ -184,9 +184,9 @@ class FlagFollower:
                                 self._load(table, watch)
                             else:
                                 table.apply(item)
-                            parsed += 1
-                            if parsed % _PARSED_A_TURN == 0:
+                            if monotonic() - began > _TURN_SECONDS:
                                 await asyncio.sleep(0)
+                                began = monotonic()
                         if self._table is table:
                             self._move()
             finally:

@@ -54,8 +54,10 @@ def failure(error: GatewayError, request_id: bytes, flag: Sequence[str] | None =
     if error.details:
         body["details"] = error.details
     if error.retry_after is not None:
-        body["retry_after"] = error.retry_after
-        lines += b"retry-after: %d\r\n" % error.retry_after
+        # Providers of OFREP take 0 for no time at all.
+        seconds = error.retry_after if flag is None else max(1, error.retry_after)
+        body["retry_after"] = seconds
+        lines += b"retry-after: %d\r\n" % seconds
     if isinstance(error, Unauthenticated):
         lines += b"www-authenticate: Bearer\r\n"
     if isinstance(error, InvalidHandshake):
