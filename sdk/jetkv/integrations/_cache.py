@@ -1,0 +1,236 @@
+"""What a cache does with a bucket, as steps (see `_steps`), in bytes."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from itertools import count
+from typing import NamedTuple
+
+from jetkv._core.retry import CONTENTION, jitter
+from jetkv._core.ttls import MAX_SECONDS
+from jetkv.errors import (
+    JetKVError,
+    KeyExistsError,
+    KeyNotFoundError,
+    RevisionMismatchError,
+    ValueTooLargeError,
+)
+from jetkv.integrations._batches import (
+    MAX_GET,
+    Op,
+    batches,
+    delete_op,
+    put_op,
+    read_results,
+    request,
+)
+from jetkv.integrations._steps import Hands, Steps
+from jetkv.models import NEVER, TTL
+
+__all__ = [
+    "Stored",
+    "add",
+    "clear",
+    "delete",
+    "exists",
+    "get",
+    "get_many",
+    "remove",
+    "replace",
+    "touch",
+    "ttl_of",
+    "write",
+]
+
+log = logging.getLogger("jetkv.integrations")
+
+_ATTEMPTS = 100
+"""Of a change, if other writers of the key are faster each time: about 15 seconds."""
+
+
+class Stored(NamedTuple):
+    """A value as it is stored."""
+
+    raw: bytes
+    content_type: str
+
+
+def ttl_of(timeout: float | None) -> TTL:
+    """Return the TTL for a timeout in seconds: rounded up, and 0 if no time is left."""
+    if timeout is None or timeout > MAX_SECONDS:
+        return NEVER
+    return max(0, math.ceil(timeout))
+
+
+def get(key: str) -> Steps:
+    """Return the bytes of a key, or None."""
+    hands = yield
+    found = yield hands.bucket().get_or_none(key)
+    return None if found is None else found.raw
+
+
+def exists(key: str) -> Steps:
+    """Return whether a key has a value."""
+    hands = yield
+    return (yield hands.bucket().exists(key))
+
+
+def get_many(keys: Iterable[str]) -> Steps:
+    """Return the bytes of the keys that have a value, by key."""
+    hands = yield
+    found: dict[str, bytes] = {}
+    wanted = list(dict.fromkeys(keys))
+    for start in range(0, len(wanted), MAX_GET):
+        some = wanted[start : start + MAX_GET]
+        try:
+            entries = (yield hands.bucket().get_many(some)).values()
+        except ValueTooLargeError:
+            # All together they are too large for one answer.
+            entries = []
+            for key in some:
+                entry = yield hands.bucket().get_or_none(key)
+                entries += [] if entry is None else [entry]
+        found.update({entry.key: entry.raw for entry in entries})
+    return found
+
+
+def add(key: str, value: Stored, ttl: TTL) -> Steps:
+    """Store a value if the key has none; return whether the key had none, and the value fits."""
+    hands = yield
+    if ttl == 0:
+        return not (yield hands.bucket().exists(key))
+    try:
+        yield hands.bucket(value.content_type).create(key, value.raw, ttl=ttl)
+    except KeyExistsError:
+        return False
+    except ValueTooLargeError as error:
+        _log_too_large(key, error)
+        return False
+    return True
+
+
+def write(values: Mapping[str, Stored], ttl: TTL) -> Steps:
+    """Store values; with a TTL of 0 delete them.
+
+    Returns:
+        The keys whose values are too large. They have no value now.
+    """
+    if ttl == 0:
+        yield from delete(values)
+        return []
+    hands = yield
+    results: list[int | JetKVError]
+    if len(values) == 1:
+        # Without base64, and with a larger limit.
+        ((key, (raw, content_type)),) = values.items()
+        try:
+            results = [(yield hands.bucket(content_type).put(key, raw, ttl=ttl))]
+        except ValueTooLargeError as error:
+            results = [error]
+    else:
+        ops = [put_op(key, *value, ttl) for key, value in values.items()]
+        results = yield from _apply(hands, ops)
+    refused: list[str] = []
+    for key, result in zip(values, results, strict=True):
+        if isinstance(result, ValueTooLargeError):
+            # As in memcached, an old value does not stay in place of the new one.
+            _log_too_large(key, result)
+            yield hands.bucket().delete(key)
+            refused.append(key)
+        elif isinstance(result, JetKVError):
+            raise result
+    return refused
+
+
+def delete(keys: Iterable[str]) -> Steps:
+    """Delete keys."""
+    hands = yield
+    results = yield from _apply(hands, [delete_op(key) for key in keys])
+    for result in results:
+        if isinstance(result, JetKVError):
+            raise result
+
+
+def _apply(hands: Hands, ops: list[Op]) -> Steps:
+    results: list[int | JetKVError] = []
+    for some in batches(ops):
+        sent = request(hands.name, some)
+        results += read_results((yield hands.call(sent)), sent, some)
+    return results
+
+
+def touch(key: str, ttl: TTL) -> Steps:
+    """Give a value another TTL, with a TTL of 0 delete it; return whether there is a value."""
+    if ttl == 0:
+        return (yield from remove(key))
+    hands = yield
+    try:
+        yield hands.bucket().touch(key, ttl)
+    except KeyNotFoundError:
+        return False
+    return True
+
+
+def remove(key: str) -> Steps:
+    """Delete a key; return whether it had a value. Of several callers, one gets True."""
+    return (yield from _change(key, None))
+
+
+def replace(key: str, fn: Callable[[bytes], Stored]) -> Steps:
+    """Replace a value by the result of a function, which may be called several times.
+
+    It expires when the old one would have, to a second by this machine's clock.
+
+    Returns:
+        Whether the key had a value.
+    """
+    return (yield from _change(key, fn))
+
+
+def _change(key: str, fn: Callable[[bytes], Stored] | None) -> Steps:
+    hands = yield
+    for attempt in count(1):
+        found = yield hands.bucket().get_or_none(key)
+        if found is None:
+            return False
+        try:
+            if fn is None:
+                yield hands.bucket().delete(key, revision=found.revision)
+            else:
+                raw, content_type = fn(found.raw)
+                bucket, ttl = hands.bucket(content_type), _ttl_left(found.expires_at)
+                yield bucket.update(key, raw, found.revision, ttl=ttl)
+        except RevisionMismatchError:
+            if attempt == _ATTEMPTS:
+                raise
+            yield hands.sleep(CONTENTION.delay(attempt, 0.0, jitter()))
+        else:
+            return True
+    raise AssertionError("the last attempt returns or raises")
+
+
+def clear() -> Steps:
+    """Delete all keys of the bucket."""
+    hands = yield
+    yield hands.bucket().delete_many(">", purge=True)
+    # The values are gone. What stays if this fails takes room, and no more.
+    with suppress(JetKVError):
+        yield hands.bucket().compact()
+
+
+def _ttl_left(expires_at: datetime | None) -> TTL:
+    """Return the TTL of a value that takes the place of another one.
+
+    It ends in the second that begins at the last full second before the old end. So a thousand
+    changes do not move the end further than one.
+    """
+    if expires_at is None:
+        return NEVER
+    return max(1, math.ceil(math.floor(expires_at.timestamp()) - time.time()))
+
+
+def _log_too_large(key: str, error: ValueTooLargeError) -> None:
+    log.warning("the value of %r is not cached: %s", key, error)

@@ -1,0 +1,171 @@
+"""Methods in two forms, sync and async, from one list of steps."""
+
+import functools
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from jetkv._async.bucket import endpoint_of as async_endpoint_of
+from jetkv._async.runtime import sleep as async_sleep
+from jetkv._sync.bucket import endpoint_of
+from jetkv._sync.runtime import sleep
+from jetkv.errors import BucketFullError, BucketNotFoundError, JetKVError
+from jetkv.integrations._places import Place
+from jetkv.integrations._values import JSON_TYPE, Raw
+from jetkv.recipes._outage import is_outage
+
+__all__ = ["Hands", "Steps", "Stepwise", "both"]
+
+log = logging.getLogger("jetkv.integrations")
+
+Steps = Generator[Any, Any, Any]
+"""Calls of a bucket, in order.
+
+The first `yield` gets `Hands`. From then on, `yield hands.bucket().get(key)` has the entry, be the
+bucket that of a sync client, which returns it, or that of an async one, which is awaited.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What steps call: all of it sync, or all of it async.
+
+    Attributes:
+        name: the bucket's name.
+        of_type: makes the bucket's handle, of a codec.
+        call: sends a request.
+        sleep: waits some seconds.
+    """
+
+    name: str
+    of_type: Callable[[Raw], Any]
+    call: Callable[[Any], Any]
+    sleep: Callable[[float], Any]
+
+    def bucket(self, content_type: str = JSON_TYPE) -> Any:
+        """Return the bucket. What it stores has this content type."""
+        return self.of_type(Raw(content_type))
+
+
+class Stepwise:
+    """Base of a class with methods of `both`.
+
+    Args:
+        place: the bucket.
+        ignores_outages: whether a method returns what it would with an empty bucket, if the gateway
+            is away or the bucket is full.
+    """
+
+    def __init__(self, place: Place, *, ignores_outages: bool) -> None:
+        self.place = place
+        self._ignores_outages = ignores_outages
+
+    def hands(self) -> Hands:
+        """Return what steps call in a method that is not async."""
+        kv, name = self.place.kv, self.place.name
+        endpoint = endpoint_of(kv.bucket(name))
+        return Hands(name, functools.partial(kv.bucket, name), endpoint.call, sleep)
+
+    async def async_hands(self) -> Hands:
+        """Return what steps call in an async method."""
+        kv, name = await self.place.async_kv(), self.place.name
+        endpoint = async_endpoint_of(kv.bucket(name))
+        return Hands(name, functools.partial(kv.bucket, name), endpoint.call, async_sleep)
+
+    def should_try(self) -> bool:
+        """Return whether to call the gateway now. Call `worked` or `ignores` afterwards."""
+        return not self._ignores_outages or self.place.cool_down.should_try()
+
+    def worked(self) -> None:
+        self.place.cool_down.worked()
+
+    def ignores(self, error: Exception) -> bool:
+        """Return whether an error is to be ignored, and is logged."""
+        if isinstance(error, JetKVError) and is_outage(error):
+            self.place.cool_down.failed()
+        else:
+            self.place.cool_down.worked()
+            if not isinstance(error, BucketFullError):
+                return False
+        if self._ignores_outages:
+            log.warning("bucket %r is not used now: %s", self.place.name, error)
+        return self._ignores_outages
+
+
+def both(steps: Callable[..., Steps], away: Callable[..., Any]) -> tuple[Any, Any]:
+    """Return a method and its asynchronous twin. A bucket that is missing is created.
+
+    Args:
+        steps: takes the arguments of the method. If the bucket is missing, it runs twice.
+        away: takes the same, and returns the result of the method while an outage is ignored.
+    """
+
+    @functools.wraps(steps)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        how: Stepwise = self.stepwise
+        if not how.should_try():
+            return away(self, *args, **kwargs)
+        hands = how.hands()
+        try:
+            try:
+                result = _run(steps(self, *args, **kwargs), hands)
+            except BucketNotFoundError:
+                if not how.place.create():
+                    raise
+                result = _run(steps(self, *args, **kwargs), hands)
+        except Exception as error:
+            if not how.ignores(error):
+                raise
+            return away(self, *args, **kwargs)
+        how.worked()
+        return result
+
+    @functools.wraps(steps)
+    async def async_method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        how: Stepwise = self.stepwise
+        if not how.should_try():
+            return away(self, *args, **kwargs)
+        hands = await how.async_hands()
+        try:
+            try:
+                result = await _arun(steps(self, *args, **kwargs), hands)
+            except BucketNotFoundError:
+                if not await how.place.acreate():
+                    raise
+                result = await _arun(steps(self, *args, **kwargs), hands)
+        except Exception as error:
+            if not how.ignores(error):
+                raise
+            return away(self, *args, **kwargs)
+        how.worked()
+        return result
+
+    name = steps.__name__.removeprefix("_")
+    method.__name__, async_method.__name__ = name, f"a{name}"
+    return method, async_method
+
+
+def _run(steps: Steps, hands: Hands) -> Any:
+    next(steps)
+    result: Any = hands
+    while True:
+        try:
+            result = steps.send(result)
+        except StopIteration as end:
+            return end.value
+
+
+async def _arun(steps: Steps, hands: Hands) -> Any:
+    next(steps)
+    go_on: Callable[[Any], Any] = steps.send
+    result: Any = hands
+    while True:
+        try:
+            call = go_on(result)
+        except StopIteration as end:
+            return end.value
+        try:
+            go_on, result = steps.send, await call
+        except JetKVError as error:
+            go_on, result = steps.throw, error
