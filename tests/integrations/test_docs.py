@@ -21,7 +21,7 @@ def own_buckets(http: Http) -> Iterator[None]:
 
     def remove() -> None:
         with Client(http.url) as client:
-            for name in ("cache", "sessions"):
+            for name in ("cache", "key-value", "mcp", "sessions"):
                 with suppress(BucketNotFoundError):
                     client.kv().delete_bucket(name)
 
@@ -66,3 +66,21 @@ def test_a_session_of_flask_is_json_in_the_bucket(http: Http, client: Client) ->
     assert entry.value == {"_permanent": True, "user": "ada"}
     assert entry.expires_at is not None
     assert (entry.expires_at - entry.created_at).days == 31
+
+
+@pytest.mark.usefixtures("own_buckets")
+def test_the_store_of_py_key_value_works_again_on_the_data_of_its_first_run(http: Http) -> None:
+    run("py-key-value", http.url)
+    run("py-key-value", http.url)
+
+
+@pytest.mark.usefixtures("own_buckets")
+async def test_fastmcp_keeps_its_answers_in_the_bucket(http: Http, client: Client) -> None:
+    from fastmcp import Client as McpClient
+
+    names = run("FastMCP", http.url)
+    async with McpClient(names["mcp"]) as session:
+        assert (await session.call_tool("forecast", {"city": "Bergen"})).data == {"celsius": 20.5}
+    assert client.kv().bucket("mcp").keys("tools/")
+    assert await names["auth"].get_client("nobody") is None
+    await names["store"].close()

@@ -21,7 +21,7 @@ Op = dict[str, Any]
 
 MAX_GET = 1_000
 _MAX_OPS = 1_000
-_MAX_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 768 * 1024
 """Of values in base64; a body may have 8 MiB. A larger value has a batch of its own."""
 
 

@@ -11,48 +11,20 @@ Flask-Session takes such a cache as `SESSION_CACHELIB`; for Flask-Caching, see
 
 import datetime as dt
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from cachelib.base import BaseCache
-from cachelib.serializers import BaseSerializer, JSONSerializer
+from cachelib.serializers import BaseSerializer
 
 from jetkv._sync.client import Client
 from jetkv.errors import InvalidArgumentError, JetKVError
+from jetkv.integrations._cachelib_serializer import JetKVSerializer, content_type
 from jetkv.integrations._keys import stored_key
-from jetkv.integrations._soft import OnError, Soft, log
-from jetkv.integrations._store import Store
-from jetkv.integrations._values import (
-    JSON_TYPE,
-    PICKLE_TYPE,
-    UNPICKLING_ERRORS,
-    dumps,
-    is_pickle,
-    loads,
-)
+from jetkv.integrations._soft import OnError, Soft
+from jetkv.integrations._sync.store import Store
 
 __all__ = ["JetKVCache", "JetKVSerializer"]
-
-
-class JetKVSerializer(BaseSerializer):
-    """JSON where that keeps a value as it is, so that any client can read it; else a pickle."""
-
-    def dumps(self, value: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
-        """Return the bytes of a value.
-
-        Raises:
-            pickle.PicklingError, TypeError, AttributeError: the value cannot be pickled.
-        """
-        return dumps(value, protocol)
-
-    def loads(self, bvalue: bytes) -> Any:
-        """Return the value of bytes; None if they are not readable."""
-        try:
-            return loads(bvalue)
-        except UNPICKLING_ERRORS as error:
-            log.warning("a value is not readable, and counts as missing: %s", type(error).__name__)
-            return None
 
 
 class JetKVCache(BaseCache):
@@ -142,7 +114,9 @@ class JetKVCache(BaseCache):
         dumped = [(key, self.serializer.dumps(value)) for key, value in mapping.items()]
         keys = [key for key, raw in dumped if raw is not None]
         values = [
-            (self._key(key), raw, self._content_type(raw)) for key, raw in dumped if raw is not None
+            (self._key(key), raw, content_type(self.serializer, raw))
+            for key, raw in dumped
+            if raw is not None
         ]
         results = self._soft.run(lambda: self._store.put_many(values, seconds), _no_results())
         return _without_errors(keys, results)
@@ -179,7 +153,7 @@ class JetKVCache(BaseCache):
             total = value + delta
             return self.serializer.dumps(total) or b""
 
-        media = self._content_type(b"0")
+        media = content_type(self.serializer, b"0")
         seconds = self._seconds(None)
         done = self._soft.run(
             lambda: self._store.change(self._key(key), added, media, seconds), b""
@@ -201,7 +175,7 @@ class JetKVCache(BaseCache):
         raw = self.serializer.dumps(value)
         if raw is None:  # The serializers of cachelib have logged why.
             return False
-        media = self._content_type(raw)
+        media = content_type(self.serializer, raw)
         return self._soft.run(lambda: store(self._key(key), raw, media, seconds), False)
 
     def _prefix(self) -> str:
@@ -214,12 +188,6 @@ class JetKVCache(BaseCache):
         given = self.default_timeout if timeout is None else timeout
         seconds = given.total_seconds() if isinstance(given, dt.timedelta) else given
         return math.ceil(seconds) or None
-
-    def _content_type(self, raw: bytes) -> str:
-        if is_pickle(raw):
-            return PICKLE_TYPE
-        json = isinstance(self.serializer, JetKVSerializer | JSONSerializer)
-        return JSON_TYPE if json else "application/octet-stream"
 
 
 def _no_results() -> list[int | JetKVError]:

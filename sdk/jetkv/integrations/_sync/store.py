@@ -1,7 +1,7 @@
-"""A bucket as caches use it: bytes under any key, each with a time to live. It is synchronous."""
+# Made from sdk/jetkv/integrations/_async/store.py by `make format`. Edit that file.
+"""A bucket as caches and stores use it: bytes under any key, each with a time to live."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +11,7 @@ from jetkv._core.process import ProcessBound
 from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.bucket import endpoint_of
 from jetkv._sync.client import Client
+from jetkv._sync.runtime import now, sleep
 from jetkv.errors import (
     BucketNotFoundError,
     JetKVError,
@@ -34,7 +35,7 @@ _CONTENTION_SECONDS = 30.0
 
 
 class Store(ProcessBound):
-    """One bucket. It is created when it is missing. Threads may share a store.
+    """One bucket. It is created when it is missing. Threads may share a sync store.
 
     Seconds are the time to live of a value; None is for ever.
 
@@ -46,11 +47,10 @@ class Store(ProcessBound):
 
     def __init__(self, client: Client, bucket: str, *, quick: bool = False) -> None:
         self._kv = client.kv()
-        made = self._kv.bucket(bucket, Raw(JSON_TYPE))
-        self._bucket = made
+        self._bucket = self._kv.bucket(bucket, Raw(JSON_TYPE))
         if quick:
             self._bucket = bucket_view(
-                made, made.codec, timeout=_QUICK_SECONDS, attempts=_QUICK_ATTEMPTS
+                self._bucket, Raw(JSON_TYPE), timeout=_QUICK_SECONDS, attempts=_QUICK_ATTEMPTS
             )
         self.name = bucket
         self.endpoint = endpoint_of(self._bucket)
@@ -70,17 +70,23 @@ class Store(ProcessBound):
             found.update(self._some(wanted[start : start + _batches.MAX_GET]))
         return found
 
+    def keys(self, prefix: str, limit: int) -> Sequence[str]:
+        """Return the first keys that have a value and start with a prefix."""
+        return self._made(partial(self._page, prefix, limit))
+
     def put(self, key: str, raw: bytes, content_type: str, seconds: int | None) -> bool:
         """Store a value; return True."""
         bucket = bucket_view(self._bucket, Raw(content_type))
-        self._made(lambda: bucket.put(key, raw, ttl=self._ttl(seconds)))
+        ttl = self._ttl(seconds)
+        self._made(lambda: bucket.put(key, raw, ttl=ttl))
         return True
 
     def create(self, key: str, raw: bytes, content_type: str, seconds: int | None) -> bool:
         """Store a value if the key has none; return whether it was stored."""
         bucket = bucket_view(self._bucket, Raw(content_type))
+        ttl = self._ttl(seconds)
         try:
-            self._made(lambda: bucket.create(key, raw, ttl=self._ttl(seconds)))
+            self._made(lambda: bucket.create(key, raw, ttl=ttl))
         except KeyExistsError:
             return False
         return True
@@ -89,8 +95,8 @@ class Store(ProcessBound):
         self, values: Iterable[tuple[str, bytes, str]], seconds: int | None
     ) -> list[int | JetKVError]:
         """Store keys, bytes and content types; return for each a revision or an error."""
-        ttl = self._made(lambda: self._ttl(seconds))
-        return self._apply([_batches.put_op(*value, ttl) for value in values])
+        ttl = self._ttl(seconds)
+        return self._apply(_batches.put_op(*value, ttl) for value in values)
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether it had a value."""
@@ -101,7 +107,7 @@ class Store(ProcessBound):
 
     def delete_many(self, keys: Iterable[str]) -> list[int | JetKVError]:
         """Delete keys; return for each a revision, 0 if it had no value, or an error."""
-        return self._apply([_batches.delete_op(key) for key in keys])
+        return self._apply(_batches.delete_op(key) for key in keys)
 
     def clear(self, prefix: str) -> bool:
         """Delete every key with a prefix, or all keys if it is empty; return True."""
@@ -124,25 +130,30 @@ class Store(ProcessBound):
             RevisionMismatchError, KeyExistsError: another writer was faster each time.
         """
         bucket = bucket_view(self._bucket, Raw(content_type))
-        deadline = time.monotonic() + _CONTENTION_SECONDS
+        deadline = now() + _CONTENTION_SECONDS
         attempt = 0
         while True:
             attempt += 1
             found = self.get(key)
             raw = fn(None if found is None else found.value)
+            ttl = self._ttl(seconds if found is None else _seconds_left(found))
             try:
                 if found is None:
-                    bucket.create(key, raw, ttl=self._ttl(seconds))
+                    bucket.create(key, raw, ttl=ttl)
                 else:
-                    ttl = self._ttl(_seconds_left(found))
                     bucket.update(key, raw, found.revision, ttl=ttl)
             except (KeyExistsError, RevisionMismatchError):
                 delay = CONTENTION.delay(attempt, 0.0, jitter())
-                if time.monotonic() + delay >= deadline:
+                if now() + delay >= deadline:
                     raise
-                time.sleep(delay)
+                sleep(delay)
                 continue
             return raw
+
+    def _page(self, prefix: str, limit: int) -> Sequence[str]:
+        for page in self._bucket.pages(prefix=prefix, limit=limit):
+            return page.keys
+        return ()
 
     def _some(self, keys: Sequence[str]) -> dict[str, bytes]:
         try:
@@ -167,7 +178,7 @@ class Store(ProcessBound):
 
     def _ttl(self, seconds: int | None) -> TTL | None:
         if self._info is None:
-            self._info = self._bucket.info()
+            self._info = self._made(self._bucket.info)
         return _batches.ttl_for(self._info, seconds)
 
     def _made(self, work: Callable[[], R]) -> R:

@@ -1,0 +1,1 @@
+"""The async recipes. `make format` makes `_sync` from them."""

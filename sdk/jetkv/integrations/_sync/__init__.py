@@ -1,0 +1,1 @@
+"""The sync recipes, made from `_async`."""
