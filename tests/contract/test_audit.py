@@ -10,6 +10,7 @@ import pytest
 from websockets.sync.client import connect
 
 from jetkv.testing import LocalNats
+from tests.support.flags import FLAGS
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket, Http
 from tests.support.tokens import new_token, token_line
@@ -126,6 +127,18 @@ def test_a_batch_is_there_with_each_of_its_keys_and_their_outcomes(
         ("write", "batch-1", 200),
         ("write", "batch-2", 412),
         ("delete", "batch-3", 200),
+    ]
+
+
+def test_an_evaluation_is_there_with_the_bucket_of_flags(audited: Audited, request_id: str) -> None:
+    audited.owner.post(f"{FLAGS}/web/new", {}, X_Request_Id=request_id)
+    audited.owner.post(FLAGS, {}, X_Request_Id=request_id)
+    audited.owner.request("HEAD", "/ofrep/v1/events", X_Request_Id=request_id)
+    lines = audited.lines(request_id, 3)
+    assert brief(lines, "event", "verb", "bucket", "key", "status") == [
+        ("request", "evaluate flags", "feature-flags", "web/new", 404),
+        ("request", "evaluate flags", "feature-flags", None, 200),
+        ("watch_open", "evaluate flags", "feature-flags", None, 200),
     ]
 
 

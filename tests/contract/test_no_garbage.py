@@ -4,12 +4,13 @@ Whatever ends without a cycle is freed at once. A cycle of a request's own would
 collector walks through all objects there are, a thousand requests later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from jetkv.testing import LocalNats
+from tests.support.flags import FLAGS, FlagGateways, flag_gateways
 from tests.support.garbage import garbage
 from tests.support.gateway import running_gateway
 from tests.support.http import BUCKETS, Bucket
@@ -75,12 +76,32 @@ REQUESTS = {
     "health": ("GET", "/health", [], b"", 200),
     "ready": ("GET", "/ready", [], b"", 200),
     "OPTIONS": ("OPTIONS", "{key}", [], b"", 204),
+    "a flag": ("POST", "{flags}/on", ["Content-Length: 2"], b"{}", 200),
+    "a flag that is not there": ("POST", "{flags}/none", ["Content-Length: 2"], b"{}", 404),
+    "a flag that is broken": ("POST", "{flags}/broken", ["Content-Length: 2"], b"{}", 400),
+    "a flag for nobody": ("POST", "{flags}/half", ["Content-Length: 2"], b"{}", 400),
+    "a flag without a context": ("POST", "{flags}/on", ["Content-Length: 2"], b"[]", 400),
+    "all flags": ("POST", "{flags}", ["Content-Length: 2"], b"{}", 200),
 }
+FLAG_VALUES = {"on": "true", "half": '{"enabled":true,"rollout":0.5}', "broken": "{"}
+
+
+@pytest.fixture(scope="module")
+def flags(nats: LocalNats) -> Iterator[FlagGateways]:
+    with flag_gateways(nats.url) as started:
+        started.create_bucket()
+        for name, value in FLAG_VALUES.items():
+            started.bucket.put(name, value)
+        yield started
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_leaves_nothing_to_the_collector(bucket: Bucket, name: str) -> None:
+def test_a_request_leaves_nothing_to_the_collector(
+    bucket: Bucket, name: str, request: pytest.FixtureRequest
+) -> None:
     method, path, lines, body, status = REQUESTS[name]
+    if "{flags}" in path:
+        bucket = request.getfixturevalue("flags").bucket
     bucket.put("k", "value")
     path = path.format(
         key=bucket.key("k"),
@@ -88,6 +109,7 @@ def test_a_request_leaves_nothing_to_the_collector(bucket: Bucket, name: str) ->
         keys=f"{bucket.path}/keys",
         history=f"{bucket.path}/history/k",
         bucket=bucket.path,
+        flags=FLAGS,
     )
     with Wire(bucket.http) as wire:
 

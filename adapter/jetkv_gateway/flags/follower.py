@@ -123,6 +123,8 @@ class FlagFollower:
         return self._table is not None and self._table.place >= place
 
     async def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        if done():
+            return True
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not done():

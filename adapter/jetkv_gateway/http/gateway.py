@@ -355,7 +355,7 @@ def _interruption_error(call: Call) -> Exception:
     """Return the error for a request that a stop of the server interrupts."""
     if call.started:
         return ClientGone()
-    if call.method in _READS:
+    if call.method in _READS or (call.route is not None and call.route.evaluates):
         return Unavailable("the gateway stops", retry_after=1)
     return OutcomeUnknown(
         "the gateway stopped before NATS answered: read the key to see its current value",

@@ -22,7 +22,7 @@ __all__ = ["AuditKeys", "AuditLog", "AuditOptions"]
 _READS = frozenset(
     {
         *("read", "list keys", "watch", "list buckets", "bucket info"),
-        *("api description", "identity", "metrics"),
+        *("api description", "identity", "metrics", "evaluate flags"),
     }
 )
 _REFUSED = frozenset({401, 403})
