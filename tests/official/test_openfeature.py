@@ -161,7 +161,8 @@ def test_a_caller_over_its_rate_pauses_as_retry_after_says(nats: LocalNats, tmp_
 def test_the_python_of_the_page_prints_what_the_flag_is(
     nats: LocalNats, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "OFREPProvider" in block)
     with running_gateway(nats.url, flags_bucket="flags-of-the-page") as http:
         http.post(BUCKETS, {"name": "flags-of-the-page"})
         Bucket(http, "flags-of-the-page").put("dark-mode", '{"enabled":true,"rollout":0.5}')
