@@ -43,6 +43,18 @@ def cache_factory(request, key_prefix, bucket):
 
 class TestJetKVCache(CommonTests, ClearTests, HasTests, DeleteManyWithPrefixTests, SerializerTests):
     test_callable_key = ForRedis.test_callable_key
+
+
+class TestTimeAndThreads:
+    """What cachelib asks of the cache in memory alone. Once is enough, since it takes long."""
+
+    @pytest.fixture(autouse=True)
+    def cache_factory(self, request, bucket):
+        def factory(self, **options):
+            return JetKVCache(CLIENT, bucket, key_prefix=f"{uuid.uuid4().hex}:", **options)
+
+        request.cls.cache_factory = factory
+
     test_add_on_expired_key_succeeds = ForThreads.test_add_on_expired_key_succeeds
     test_has_on_expired_key_returns_false = ForThreads.test_has_on_expired_key_returns_false
     test_delete_nonexistent_returns_false = ForThreads.test_delete_nonexistent_returns_false
