@@ -4,7 +4,7 @@ import { ApiError, api, paths } from "./api.js";
 import { BucketFields, FIELDS, shownValue } from "./bucket_fields.js";
 import { showExport } from "./bulk.js";
 import { actions, ask, button, confirm, field, form, Problem } from "./dialog.js";
-import { fill, h } from "./dom.js";
+import { debounced, fill, h } from "./dom.js";
 import { count, counted, duration, size, timestamp } from "./format.js";
 import { links, router } from "./router.js";
 import { session } from "./session.js";
@@ -17,10 +17,19 @@ export async function show(main, place, context) {
   const { bucket } = place;
   const { signal } = context;
   context.title(`Settings of ${bucket}`);
+  await context.follow([{ bucket }]);
   const [{ body }, admin, mayRead, mayDelete] = await Promise.all([
     api.get(paths.bucket(bucket), { signal }), session.can("admin", bucket), session.can("read", bucket), session.can("delete", bucket),
   ]);
+  const facts = h("dl", { class: "facts" });
   const fact = (/** @type {string} */ name, /** @type {string} */ value) => h("div", null, h("dt", null, name), h("dd", null, value));
+  const draw = (/** @type {Settings} */ info) => fill(facts,
+    info.values === undefined ? null : fact("Stored messages", count(info.values)), info.bytes === undefined ? null : fact("Size", size(info.bytes)),
+    fact("Created", timestamp(info.created_at)), info.marker_ttl_seconds ? fact("Expiry markers stay", duration(info.marker_ttl_seconds)) : null,
+    fact("Storage", info.storage));
+  // The form stays as it is: somebody may be filling it in.
+  const again = debounced(1000, () => api.get(paths.bucket(bucket), { signal }).then((answer) => draw(answer.body)).catch(() => {}));
+  draw(body);
   main.classList.add("settings");
   fill(main,
     h("header", { class: "entry-head" }, h("h1", null, `Settings of ${bucket}`),
@@ -28,13 +37,10 @@ export async function show(main, place, context) {
         mayRead || session.mayTouch("read", bucket) ? button("Export…", () => showExport(bucket, {}, context)) : null,
         mayDelete && button("Remove tombstones…", () => compact(bucket, context)),
         admin && !body.protected && button("Delete bucket…", () => removeBucket(bucket, body.values, context), "danger")),
-      h("dl", { class: "facts" },
-        body.values === undefined ? null : fact("Stored messages", count(body.values)), body.bytes === undefined ? null : fact("Size", size(body.bytes)),
-        fact("Created", timestamp(body.created_at)), body.marker_ttl_seconds ? fact("Expiry markers stay", duration(body.marker_ttl_seconds)) : null,
-        fact("Storage", body.storage))),
+      facts),
     (body.warnings ?? []).map((/** @type {any} */ one) => h("p", { class: "notice" }, h("strong", null, one.code.replaceAll("_", " ")), `: ${one.message}`)),
     admin ? changeForm(bucket, body, context) : readOnly(body));
-  return {};
+  return { update: again, refresh: again, close: again.cancel };
 }
 
 /** @param {Settings} info */

@@ -68,36 +68,47 @@ function gap(skipped) {
 /** @param {import("./diff.js").Row[]} rows */
 function pairs(rows) {
   const elements = [];
-  for (let at = 0; at < rows.length; at += 1) {
+  for (let at = 0; at < rows.length; ) {
     let end = at;
     while (rows[end]?.op === "-") end += 1;
-    const removed = rows.slice(at, end);
     let last = end;
     while (rows[last]?.op === "+") last += 1;
-    const added = rows.slice(end, last);
-    if (!removed.length && !added.length) {
-      elements.push(line(rows[at], null));
-      continue;
-    }
-    elements.push(...removed.map((row, place) => line(row, added[place]?.text ?? null)));
-    elements.push(...added.map((row, place) => line(row, removed[place]?.text ?? null)));
-    at = last - 1;
+    const [removed, added] = [rows.slice(at, end), rows.slice(end, last)];
+    if (last === at) elements.push(line(rows[last++], null));
+    elements.push(...removed.map((row) => line(row, alike(row, added))), ...added.map((row) => line(row, alike(row, removed))));
+    at = last;
   }
   return elements;
 }
 
-/** @param {import("./diff.js").Row} row @param {string | null} other the line that it replaces, or that replaces it */
-function line({ op, text, a, b }, other) {
+/**
+ * Return how a line and the most similar one of others begin and end alike; null if none is similar.
+ *
+ * @param {import("./diff.js").Row} row
+ * @param {import("./diff.js").Row[]} others
+ */
+function alike({ text }, others) {
+  let best = null;
+  let most = text.trim().length / 3;
+  for (const other of others.slice(0, 50)) {
+    const ends = commonEnds(text, other.text);
+    const same = text.slice(0, ends.start).trim().length + ends.end;
+    if (same > most) [best, most] = [ends, same];
+  }
+  return best;
+}
+
+/** @param {import("./diff.js").Row} row @param {{start: number, end: number} | null} ends what it shares with the line in whose place it is */
+function line({ op, text, a, b }, ends) {
   const kind = { " ": "", "-": "removed", "+": "added" }[op];
-  const { start, end } = other === null ? { start: 0, end: 0 } : commonEnds(text, other);
+  const { start, end } = ends ?? { start: 0, end: 0 };
   const changed = text.slice(start, text.length - end);
-  const first = text.slice(Math.max(0, start - AROUND), start);
-  const final = text.slice(text.length - end, text.length - end + AROUND);
-  const marked = other !== null && start + end > 0 && changed ? h("mark", null, cut(changed)) : cut(changed);
   return h("tr", { class: kind },
     h("td", { class: "number" }, a || ""), h("td", { class: "number" }, b || ""),
     h("td", { class: "sign" }, kind ? h("span", { "aria-label": kind }, op) : ""),
-    h("td", null, start > AROUND ? "…" : "", first, marked, final, end > AROUND ? "…" : ""));
+    h("td", null, start > AROUND ? "…" : "", text.slice(Math.max(0, start - AROUND), start),
+      ends && changed ? h("mark", null, cut(changed)) : cut(changed),
+      end ? text.slice(-end).slice(0, AROUND) : "", end > AROUND ? "…" : ""));
 }
 
 /** @param {string} text */
