@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.browser.console.conftest import OpenConsole, Seen
-from tests.support.http import Bucket
+from tests.support.http import BUCKETS, Bucket, Http
 
 
 def see_plan(page: Page) -> None:
@@ -132,3 +132,37 @@ def test_tombstones_are_removed_and_counted(open_console: OpenConsole, bucket: B
     page.get_by_role("button", name="Remove tombstones…").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove them").click()
     expect(page.get_by_role("status").filter(has_text="Removed 1 tombstone")).to_be_visible()
+
+
+def test_a_bucket_is_created_after_a_look_at_what_it_would_be(
+    open_console: OpenConsole, http: Http, bucket_name: str
+) -> None:
+    page = open_console()
+    page.get_by_role("button", name="New bucket").click()
+    dialog = page.get_by_role("dialog", name="New bucket")
+    dialog.get_by_label("Name").fill(bucket_name)
+    dialog.get_by_label("Revisions kept of each key").fill("5")
+    dialog.get_by_label("Largest value").fill("64 KiB")
+    dialog.get_by_role("button", name="See what would be created…").click()
+    plan = page.get_by_role("dialog", name=f"Create {bucket_name}?")
+    expect(plan.get_by_role("row", name="Largest value")).to_contain_text("64.0 KiB")
+    expect(plan.get_by_role("row", name="Expiry markers")).to_contain_text("on")
+    assert http.get(f"{BUCKETS}/{bucket_name}").status == 404
+    plan.get_by_role("button", name="Create it").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(bucket_name)
+    info = http.get(f"{BUCKETS}/{bucket_name}").json
+    assert (info["history"], info["max_value_size"]) == (5, 65_536)
+    page.close()
+    http.delete(f"{BUCKETS}/{bucket_name}")
+
+
+def test_a_new_bucket_never_takes_the_place_of_another_one(
+    open_console: OpenConsole, bucket: Bucket
+) -> None:
+    page = open_console()
+    page.get_by_role("button", name="New bucket").click()
+    page.get_by_label("Name").fill(bucket.name)
+    page.get_by_label("Revisions kept of each key").fill("9")
+    page.get_by_role("button", name="See what would be created…").click()
+    expect(page.get_by_role("alert").filter(has_text="exists already")).to_be_visible()
+    assert bucket.info()["history"] == 1

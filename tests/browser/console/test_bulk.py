@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.console.conftest import OpenConsole
+from tests.browser.console.conftest import OpenConsole, Seen
 from tests.support.http import Bucket
 
 
@@ -107,3 +107,54 @@ def test_an_empty_bucket_has_an_export(
     page = open_console(f"#/b/{bucket.name}/settings")
     open_dialog(page, "Export…", bucket)
     imported(download(page, tmp_path), make_bucket())
+
+
+def test_keys_are_counted_before_they_are_deleted(
+    open_console: OpenConsole, bucket: Bucket
+) -> None:
+    for n in range(12):
+        bucket.put(f"cat.{n}", "x")
+    bucket.put("dog", "x")
+    page = open_console(f"#/b/{bucket.name}")
+    open_dialog(page, "Delete many…", bucket)
+    page.get_by_label("Keys", exact=True).fill("cat.")
+    page.get_by_role("button", name="Count them").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("12 keys match")
+    expect(dialog.get_by_role("listitem")).to_have_count(10)
+    assert len(bucket.keys()) == 13
+    delete = dialog.get_by_role("button", name="Delete 12 keys")
+    expect(delete).to_be_disabled()
+    dialog.get_by_label("Type 12 to delete them").fill("11")
+    expect(delete).to_be_disabled()
+    dialog.get_by_label("Type 12 to delete them").fill("12")
+    delete.click()
+    expect(page.get_by_role("status").filter(has_text="Deleted 12 keys")).to_be_visible()
+    assert bucket.keys() == ["dog"]
+
+
+def test_another_selection_wants_another_count(open_console: OpenConsole, bucket: Bucket) -> None:
+    bucket.put("cat", "x")
+    page = open_console(f"#/b/{bucket.name}")
+    open_dialog(page, "Delete many…", bucket)
+    page.get_by_label("Keys", exact=True).fill("cat")
+    page.get_by_role("button", name="Count them").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Delete 1 key")).to_be_visible()
+    page.get_by_label("Keys", exact=True).fill("")
+    expect(dialog.get_by_role("button", name="Delete 1 key")).to_have_count(0)
+    page.get_by_label("Keys", exact=True).fill("cow")
+    page.get_by_role("button", name="Count them").click()
+    expect(dialog).to_contain_text("No key matches")
+
+
+def test_a_filter_that_is_wrong_is_refused_with_the_reason(
+    open_console: OpenConsole, bucket: Bucket, seen: Seen
+) -> None:
+    seen.expected.append("400")
+    page = open_console(f"#/b/{bucket.name}")
+    open_dialog(page, "Delete many…", bucket)
+    page.get_by_role("dialog").get_by_label("Which keys").select_option("filter")
+    page.get_by_label("Keys", exact=True).fill("a.>.b")
+    page.get_by_role("button", name="Count them").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("filter")
