@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.support.http import Bucket, Http
 
-_ARGUMENTS = [
+ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",
@@ -56,7 +56,7 @@ OpenConsole = Callable[..., Page]
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         browser.close()
 
