@@ -18,8 +18,10 @@ Rule = Callable[[EvaluationContext], Evaluation]
 # Levels of JSON: what every encoder can write, and no recursion of Python fails on.
 _MAX_DEPTH = 128
 
-# Two of these make a definition of flagd; one alone may be a field of some other object.
+# Two of these make a definition of flagd; one alone may be a field of some other object, but for a
+# state that is one of flagd's.
 _FLAGD_MEMBERS = frozenset({"state", "variants", "defaultVariant", "targeting"})
+_FLAGD_STATES = ("ENABLED", "DISABLED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def flag_of(name: str, value: Any) -> Flag:
     if isinstance(value, bool):
         return Flag(name, value, Evaluation(value, "on" if value else "off", Reason.STATIC))
     if isinstance(value, dict):
-        if len(value.keys() & _FLAGD_MEMBERS) > 1:
+        if len(value.keys() & _FLAGD_MEMBERS) > 1 or value.get("state") in _FLAGD_STATES:
             return _flagd(name, value)
         if "enabled" in value:
             rollout = Rollout.of(name, value)

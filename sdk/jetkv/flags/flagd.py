@@ -37,8 +37,12 @@ class Targeting:
 
     def __init__(self, name: str, definition: Definition, rule: Any, nodes: int) -> None:
         self._name = name
-        self._variants = definition.variants
-        self._metadata = definition.metadata or {}
+        # The same objects each time, so that callers can keep what they make of them.
+        self._evaluations = {
+            variant: Evaluation(value, variant, Reason.TARGETING_MATCH, definition.metadata or {})
+            for variant, value in definition.variants.items()
+            if value is not None
+        }
         self._default = _default(definition, Reason.DEFAULT)
         self._rule = rule
         self._nodes = nodes
@@ -47,10 +51,10 @@ class Targeting:
         variant = self._variant(context)
         if variant is None:
             return self._default
-        value = self._variants.get(variant)
-        if value is None:
+        evaluation = self._evaluations.get(variant)
+        if evaluation is None:
             raise self._failed(f"it gives the variant {variant[:60]!r}, which has no value")
-        return Evaluation(value, variant, Reason.TARGETING_MATCH, self._metadata)
+        return evaluation
 
     def _variant(self, context: EvaluationContext) -> str | None:
         data = {
