@@ -16,7 +16,14 @@ import zipfile
 from pathlib import Path
 
 VERSIONS = ("2.10.25", "2.11.11", "2.12.8", "2.14.6")
-SUITES = ["tests/integration", "tests/contract", "tests/watch", "tests/sdk", "tests/recipes"]
+SUITES = [
+    "tests/integration",
+    "tests/contract",
+    "tests/watch",
+    "tests/sdk",
+    "tests/recipes",
+    "tests/flags",
+]
 PARALLEL = ["-q", "--no-header", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -175,3 +175,18 @@ def test_a_stream_is_named_only_where_evaluations_are(flags: FlagGateways) -> No
     assert stream["type"] == "sse"
     assert stream["inactivityDelaySec"] == 120
     assert stream["endpoint"]["requestUri"].startswith("/ofrep/v1/")
+
+
+@pytest.mark.parametrize("protocol", ["h11", "httptools"])
+async def test_another_asgi_server_serves_flags_and_their_stream(
+    nats: LocalNats, protocol: str
+) -> None:
+    with flag_gateways(nats.url, protocol=protocol) as flags:
+        await asyncio.to_thread(flags.create_bucket)
+        await within(flags.bucket.put, "on", "1")
+        assert (await within(flags.one, "on")).json["value"] == 1
+        url = stream_url(await within(flags.all))
+        async with flag_events(flags.gateways[0], url) as stream:
+            await within(flags.bucket.put, "on", "2")
+            await told(stream)
+            assert stream.last_id == "2"

@@ -220,7 +220,8 @@ class FlagFollower:
 
     def _fail(self, error: GatewayError) -> None:
         if self._error is None:
-            _log.info("flags of bucket %s: %s", self.bucket, error.message)
+            level = logging.INFO if error.retryable else logging.WARNING
+            _log.log(level, "flags of bucket %s: %s", self.bucket, error.message)
         self._error = error
         if not error.retryable:
             self._table = self.current = None
