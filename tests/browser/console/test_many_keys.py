@@ -1,0 +1,116 @@
+"""A bucket of many keys: the page answers while it reads them, and shows a few rows of them."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from jetkv.testing import LocalNats
+from tests.browser.console.conftest import OpenConsole
+from tests.support.gateway import running_gateway
+from tests.support.http import BUCKETS, Bucket, Http
+from tests.support.native import native_client
+
+KEYS = 200_000
+GROUPS = 1000
+AT_ONCE = 2000
+LONGEST_MS = 200
+SECONDS = 180
+
+WATCH_TASKS = """
+window.longTasks = [];
+new PerformanceObserver((list) => {
+  for (const task of list.getEntries()) window.longTasks.push(Math.round(task.duration));
+}).observe({ type: "longtask", buffered: true });
+"""
+
+
+async def write_many(nats_url: str, bucket: str, keys: int) -> None:
+    """Write keys as fast as the server takes them: messages without an answer for each."""
+    async with native_client(nats_url) as native:
+        for start in range(0, keys, AT_ONCE):
+            for n in range(start, min(keys, start + AT_ONCE)):
+                key = f"user.{n * 7919 % GROUPS}.{n}"
+                await native.client.publish(f"$KV.{bucket}.{key}", b"%d" % n)
+            await native.settled()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Http]:
+    """A gateway with a bucket `many`."""
+    with LocalNats(tmp_path_factory.mktemp("many")) as nats, running_gateway(nats.url) as http:
+        assert http.post(BUCKETS, {"name": "many"}).status == 201
+        with ThreadPoolExecutor(1) as thread:  # a loop of Playwright's runs in this one
+            thread.submit(asyncio.run, write_many(nats.url, "many", KEYS)).result()
+        deadline = time.monotonic() + 60
+        while Bucket(http, "many").info()["values"] < KEYS:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield http
+
+
+def watch_tasks(page: Page) -> None:
+    page.add_init_script(WATCH_TASKS)
+    page.reload()
+
+
+def longest_task(page: Page) -> int:
+    found: int = page.evaluate("Math.max(0, ...window.longTasks)")
+    return found
+
+
+def test_many_keys_are_read_without_a_pause_of_the_page(
+    open_console: OpenConsole, many: Http
+) -> None:
+    page = open_console("#/b/many", at=many)
+    watch_tasks(page)
+    # The tree can be used while keys are read.
+    group = page.locator(".row.group").first
+    expect(group).to_contain_text("user.")
+    group.click()
+    expect(page.locator(".row.group").nth(1)).to_be_visible()
+    state = page.get_by_role("status").filter(has_text="keys")
+    expect(state).to_have_text(re.compile(r"^200,000 keys"), timeout=SECONDS * 1000)
+    expect(page.locator(".row.group").first).to_contain_text("200,000 keys")
+    assert longest_task(page) < LONGEST_MS
+    assert page.evaluate("document.querySelectorAll('*').length") < 3000
+
+
+def test_a_list_of_many_keys_is_scrolled_and_paged_without_a_pause(
+    open_console: OpenConsole, many: Http
+) -> None:
+    page = open_console("#/b/many?view=list", at=many)
+    watch_tasks(page)
+    state = page.get_by_role("status").filter(has_text="keys")
+    expect(state).to_have_text(re.compile(r"^200,000 keys"), timeout=SECONDS * 1000)
+    keys = sorted(f"user.{n * 7919 % GROUPS}.{n}" for n in range(KEYS))
+    page.keyboard.press("l")
+    page.keyboard.press("End")
+    expect(page.locator(".rows .row").last).to_contain_text(keys[-1])
+    page.keyboard.press("Home")
+    expect(page.locator(".rows .row").first).to_contain_text(keys[0])
+    for part in (0.25, 0.5, 0.75):
+        page.locator(".list").evaluate(
+            "(list, part) => { list.scrollTop = list.scrollHeight * part }", part
+        )
+        range_text = page.locator(".range")
+        expect(range_text).to_have_text(re.compile(f"^Rows {round(part * 200)},"))
+    # The sizes of the rows in sight come when the scrolling stops.
+    expect(page.locator(".rows .row .size").nth(8)).to_have_text(re.compile("^[1-6] B$"))
+    # A change is shown in place.
+    Bucket(many, "many").put("user.0.!", "x")
+    page.keyboard.press("Home")
+    expect(page.locator(".range")).to_have_text(re.compile("of 200,001$"))
+    Bucket(many, "many").delete("user.0.!")
+    expect(page.locator(".range")).to_have_text(re.compile("of 200,000$"))
+    assert longest_task(page) < LONGEST_MS
+
+
+def test_a_prefix_narrows_many_keys(open_console: OpenConsole, many: Http) -> None:
+    page = open_console("#/b/many?prefix=user.12.", at=many)
+    state = page.get_by_role("status").filter(has_text="key")
+    expect(state).to_have_text(re.compile(r"^200 keys"), timeout=60_000)
