@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.console.conftest import OpenConsole
 from tests.support.http import Bucket
+from tests.support.waiting import until
 
 PLACES: dict[str, Callable[[str], str]] = {
     "buckets": lambda bucket: "#/",
@@ -53,7 +54,7 @@ def filled(make_bucket) -> Bucket:
 def settle(page: Page) -> None:
     """Wait until the view is there, and nothing moves any more."""
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    page.wait_for_function("document.getAnimations().length === 0")
+    until(lambda: page.evaluate("document.getAnimations().length === 0"), "nothing moves")
 
 
 def violations(page: Page) -> list[str]:
