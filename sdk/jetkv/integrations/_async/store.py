@@ -193,7 +193,7 @@ def _seconds_left(entry: Entry[bytes]) -> int | None:
     """Return in how many seconds a value expires, at least 1; None for never."""
     if entry.expires_at is None:
         return None
-    # By this machine's clock. It may be wrong, but no value lives longer than it was meant to.
+    # By this machine's clock. However wrong it is, one change adds no more than the value had.
     left = (entry.expires_at - datetime.now(UTC)).total_seconds()
     longest = (entry.expires_at - entry.created_at).total_seconds()
     return max(1, math.ceil(min(left, longest)))
