@@ -16,6 +16,7 @@ from asgiref.sync import async_to_sync
 from jetkv import (
     AuthenticationError,
     BucketNotFoundError,
+    BucketUnsuitableError,
     Client,
     InvalidArgumentError,
     UnavailableError,
@@ -241,6 +242,36 @@ def test_a_bucket_that_is_missing_is_created_as_the_options_say(make: Make, stor
     found = stored.http.get(stored.path).json
     assert (found["storage"], found["description"]) == ("memory", "pages")
     assert (found["history"], found["key_ttl"], found["expiry_markers"]) == (1, True, False)
+
+
+@pytest.mark.parametrize("through", ["set", "add", "touch", "set_many"])
+def test_a_bucket_whose_values_expire_earlier_is_an_error(
+    make_bucket: Callable[..., Bucket], through: str
+) -> None:
+    bucket = make_bucket(ttl_seconds=60)
+    cache = JetKVCache(f"{bucket.http.url}/{bucket.name}", {"TIMEOUT": 60})
+    cache.set("a", 1)
+    arguments = {"set": ("b", 1, 61), "touch": ("a", 61), "set_many": ({"b": 1, "c": 1}, 61)}
+    with pytest.raises(BucketUnsuitableError, match="expire after 0:01:00"):
+        getattr(cache, through)(*arguments.get(through, ("b", 1, 61)))
+    assert cache.incr("a") == 2
+    assert abs((seconds_left(bucket, "a") or 0) - 60) < 1.5
+    cache.set("a", 1, 30)
+    cache.touch("a", None)
+    cache.set("b", 1, None)
+    assert (seconds_left(bucket, "a"), seconds_left(bucket, "b")) == (None, None)
+
+
+def test_without_a_timeout_a_bucket_needs_no_ttls_of_values(
+    make_bucket: Callable[..., Bucket],
+) -> None:
+    bucket = make_bucket(key_ttl=False, expiry_markers=False)
+    cache = JetKVCache(f"{bucket.http.url}/{bucket.name}", {"TIMEOUT": None})
+    cache.set_many({"a": 1, "b": 2})
+    assert cache.incr("a") == 2
+    assert (cache.touch("a"), cache.touch("missing")) == (True, False)
+    with pytest.raises(BucketUnsuitableError):
+        cache.set("a", 1, 10)
 
 
 def test_a_bucket_is_not_created_if_the_options_forbid_it(make: Make) -> None:

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from itertools import count
 from typing import NamedTuple
 
@@ -26,9 +25,10 @@ from jetkv.integrations._batches import (
     put_op,
     read_results,
     request,
+    ttl_for,
 )
 from jetkv.integrations._steps import Hands, Steps
-from jetkv.models import NEVER, TTL
+from jetkv.models import NEVER, Entry
 
 __all__ = [
     "Stored",
@@ -38,10 +38,11 @@ __all__ = [
     "exists",
     "get",
     "get_many",
+    "put",
     "remove",
     "replace",
     "touch",
-    "ttl_of",
+    "whole_seconds",
     "write",
 ]
 
@@ -58,10 +59,10 @@ class Stored(NamedTuple):
     content_type: str
 
 
-def ttl_of(timeout: float | None) -> TTL:
-    """Return the TTL for a timeout in seconds: rounded up, and 0 if no time is left."""
+def whole_seconds(timeout: float | None) -> int | None:
+    """Return a timeout in whole seconds: rounded up, 0 if no time is left, None for never."""
     if timeout is None or timeout > MAX_SECONDS:
-        return NEVER
+        return None
     return max(0, math.ceil(timeout))
 
 
@@ -97,11 +98,23 @@ def get_many(keys: Iterable[str]) -> Steps:
     return found
 
 
-def add(key: str, value: Stored, ttl: TTL) -> Steps:
+def put(key: str, value: Stored, seconds: int | None) -> Steps:
+    """Store a value, however large it is for the bucket; return None.
+
+    Raises:
+        ValueTooLargeError: it is too large; what was stored before stays.
+    """
+    hands = yield
+    ttl = yield from _ttl(hands, seconds)
+    yield hands.bucket(value.content_type).put(key, value.raw, ttl=ttl)
+
+
+def add(key: str, value: Stored, seconds: int | None) -> Steps:
     """Store a value if the key has none; return whether the key had none, and the value fits."""
     hands = yield
-    if ttl == 0:
+    if seconds == 0:
         return not (yield hands.bucket().exists(key))
+    ttl = yield from _ttl(hands, seconds)
     try:
         yield hands.bucket(value.content_type).create(key, value.raw, ttl=ttl)
     except KeyExistsError:
@@ -112,16 +125,17 @@ def add(key: str, value: Stored, ttl: TTL) -> Steps:
     return True
 
 
-def write(values: Mapping[str, Stored], ttl: TTL) -> Steps:
-    """Store values; with a TTL of 0 delete them.
+def write(values: Mapping[str, Stored], seconds: int | None) -> Steps:
+    """Store values; for 0 seconds delete them.
 
     Returns:
         The keys whose values are too large. They have no value now.
     """
-    if ttl == 0:
+    if seconds == 0:
         yield from delete(values)
         return []
     hands = yield
+    ttl = yield from _ttl(hands, seconds)
     results: list[int | JetKVError]
     if len(values) == 1:
         # Without base64, and with a larger limit.
@@ -162,11 +176,18 @@ def _apply(hands: Hands, ops: list[Op]) -> Steps:
     return results
 
 
-def touch(key: str, ttl: TTL) -> Steps:
-    """Give a value another TTL, with a TTL of 0 delete it; return whether there is a value."""
-    if ttl == 0:
+def touch(key: str, seconds: int | None) -> Steps:
+    """Give a value another TTL, for 0 seconds delete it; return whether there was a value."""
+    if seconds == 0:
         return (yield from remove(key))
     hands = yield
+    ttl = yield from _ttl(hands, seconds)
+    if ttl is None and not hands.infos[hands.name].key_ttl:
+        # No value has a TTL of its own, so there is none to change.
+        return (yield hands.bucket().exists(key))
+    if seconds is None:
+        # Without a TTL in the request, the value would keep its own.
+        ttl = NEVER
     try:
         yield hands.bucket().touch(key, ttl)
     except KeyNotFoundError:
@@ -201,7 +222,7 @@ def _change(key: str, fn: Callable[[bytes], Stored] | None) -> Steps:
                 yield hands.bucket().delete(key, revision=found.revision)
             else:
                 raw, content_type = fn(found.raw)
-                bucket, ttl = hands.bucket(content_type), _ttl_left(found.expires_at)
+                bucket, ttl = hands.bucket(content_type), (yield from _ttl(hands, _left(found)))
                 yield bucket.update(key, raw, found.revision, ttl=ttl)
         except RevisionMismatchError:
             if attempt == _ATTEMPTS:
@@ -221,15 +242,30 @@ def clear() -> Steps:
         yield hands.bucket().compact()
 
 
-def _ttl_left(expires_at: datetime | None) -> TTL:
-    """Return the TTL of a value that takes the place of another one.
+def _ttl(hands: Hands, seconds: int | None) -> Steps:
+    """Return the TTL to send.
+
+    Raises:
+        BucketUnsuitableError: the bucket cannot keep a value for as long.
+    """
+    info = hands.infos.get(hands.name)
+    if info is None:
+        info = hands.infos[hands.name] = yield hands.bucket().info()
+    return ttl_for(info, seconds)
+
+
+def _left(entry: Entry[bytes]) -> int | None:
+    """Return the seconds that the value which takes the place of another one has to live.
 
     It ends in the second that begins at the last full second before the old end. So a thousand
     changes do not move the end further than one.
     """
-    if expires_at is None:
-        return NEVER
-    return max(1, math.ceil(math.floor(expires_at.timestamp()) - time.time()))
+    if entry.expires_at is None:
+        return None
+    left = math.ceil(math.floor(entry.expires_at.timestamp()) - time.time())
+    # This machine's clock may be wrong.
+    longest = math.ceil((entry.expires_at - entry.created_at).total_seconds())
+    return max(1, min(left, longest))
 
 
 def _log_too_large(key: str, error: ValueTooLargeError) -> None:

@@ -10,6 +10,7 @@ from jetkv._async.kv import AsyncKV
 from jetkv._sync.client import Client
 from jetkv._sync.kv import KV
 from jetkv.errors import InvalidArgumentError
+from jetkv.models import BucketInfo
 from jetkv.recipes._outage import CoolDown
 
 __all__ = ["Place"]
@@ -22,6 +23,7 @@ class _Gateway:
     Attributes:
         client: for all threads. A forked child may go on using it.
         async_clients: one for each event loop, and what closes it at the end of the loop.
+        infos: the buckets that were described, by name; their TTLs decide on those of values.
         cool_down: decides which calls try a gateway that was away.
     """
 
@@ -29,6 +31,7 @@ class _Gateway:
     async_clients: dict[
         asyncio.AbstractEventLoop, tuple[AsyncClient, AsyncGenerator[None, None]]
     ] = field(default_factory=dict)
+    infos: dict[str, BucketInfo] = field(default_factory=dict)
     cool_down: CoolDown = field(default_factory=CoolDown)
 
 
@@ -45,6 +48,7 @@ class Place:
 
     Attributes:
         name: the bucket's name.
+        infos: the buckets of the gateway that were described, by name.
         cool_down: of the gateway; for callers that ignore an outage.
 
     Raises:
@@ -72,7 +76,7 @@ class Place:
             raise InvalidArgumentError(f"an option of the client is invalid: {error}") from error
         # Two threads may make one at the same time: a client without connections costs nothing.
         self._gateway = found or _gateways.setdefault(shared, _Gateway(self._client()))
-        self.cool_down = self._gateway.cool_down
+        self.infos, self.cool_down = self._gateway.infos, self._gateway.cool_down
 
     def _client(self) -> Client:
         try:
@@ -93,7 +97,7 @@ class Place:
         """Create the bucket, if the place has settings for it; return whether it has."""
         if self._settings is None:
             return False
-        self.kv.create_bucket(self.name, exist_ok=True, **self._settings)
+        self.infos[self.name] = self.kv.create_bucket(self.name, exist_ok=True, **self._settings)
         return True
 
     async def acreate(self) -> bool:
@@ -101,7 +105,8 @@ class Place:
         if self._settings is None:
             return False
         kv = await self.async_kv()
-        await kv.create_bucket(self.name, exist_ok=True, **self._settings)
+        found = await kv.create_bucket(self.name, exist_ok=True, **self._settings)
+        self.infos[self.name] = found
         return True
 
     async def _async_client(self) -> AsyncClient:

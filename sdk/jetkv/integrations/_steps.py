@@ -13,6 +13,7 @@ from jetkv._sync.runtime import sleep
 from jetkv.errors import BucketFullError, BucketNotFoundError, JetKVError
 from jetkv.integrations._places import Place
 from jetkv.integrations._values import JSON_TYPE, Raw
+from jetkv.models import BucketInfo
 from jetkv.recipes._outage import is_outage
 
 __all__ = ["Hands", "Steps", "Stepwise", "both"]
@@ -33,12 +34,14 @@ class Hands:
 
     Attributes:
         name: the bucket's name.
+        infos: the buckets that were described, by name.
         of_type: makes the bucket's handle, of a codec.
         call: sends a request.
         sleep: waits some seconds.
     """
 
     name: str
+    infos: dict[str, BucketInfo]
     of_type: Callable[[Raw], Any]
     call: Callable[[Any], Any]
     sleep: Callable[[float], Any]
@@ -61,17 +64,35 @@ class Stepwise:
         self.place = place
         self._ignores_outages = ignores_outages
 
-    def hands(self) -> Hands:
-        """Return what steps call in a method that is not async."""
-        kv, name = self.place.kv, self.place.name
-        endpoint = endpoint_of(kv.bucket(name))
-        return Hands(name, functools.partial(kv.bucket, name), endpoint.call, sleep)
+    def run(self, steps: Callable[[], Steps]) -> Any:
+        """Run steps, and return their result. Without a bucket, create it and run them again."""
+        hands = self._hands()
+        try:
+            return _run(steps(), hands)
+        except BucketNotFoundError:
+            if not self.place.create():
+                raise
+        return _run(steps(), hands)
 
-    async def async_hands(self) -> Hands:
-        """Return what steps call in an async method."""
+    async def arun(self, steps: Callable[[], Steps]) -> Any:
+        """Do what `run` does, on an async client."""
+        hands = await self._async_hands()
+        try:
+            return await _arun(steps(), hands)
+        except BucketNotFoundError:
+            if not await self.place.acreate():
+                raise
+        return await _arun(steps(), hands)
+
+    def _hands(self) -> Hands:
+        kv, name = self.place.kv, self.place.name
+        call = endpoint_of(kv.bucket(name)).call
+        return Hands(name, self.place.infos, functools.partial(kv.bucket, name), call, sleep)
+
+    async def _async_hands(self) -> Hands:
         kv, name = await self.place.async_kv(), self.place.name
-        endpoint = async_endpoint_of(kv.bucket(name))
-        return Hands(name, functools.partial(kv.bucket, name), endpoint.call, async_sleep)
+        call = async_endpoint_of(kv.bucket(name)).call
+        return Hands(name, self.place.infos, functools.partial(kv.bucket, name), call, async_sleep)
 
     def should_try(self) -> bool:
         """Return whether to call the gateway now. Call `worked` or `ignores` afterwards."""
@@ -106,14 +127,8 @@ def both(steps: Callable[..., Steps], away: Callable[..., Any]) -> tuple[Any, An
         how: Stepwise = self.stepwise
         if not how.should_try():
             return away(self, *args, **kwargs)
-        hands = how.hands()
         try:
-            try:
-                result = _run(steps(self, *args, **kwargs), hands)
-            except BucketNotFoundError:
-                if not how.place.create():
-                    raise
-                result = _run(steps(self, *args, **kwargs), hands)
+            result = how.run(lambda: steps(self, *args, **kwargs))
         except Exception as error:
             if not how.ignores(error):
                 raise
@@ -126,14 +141,8 @@ def both(steps: Callable[..., Steps], away: Callable[..., Any]) -> tuple[Any, An
         how: Stepwise = self.stepwise
         if not how.should_try():
             return away(self, *args, **kwargs)
-        hands = await how.async_hands()
         try:
-            try:
-                result = await _arun(steps(self, *args, **kwargs), hands)
-            except BucketNotFoundError:
-                if not await how.place.acreate():
-                    raise
-                result = await _arun(steps(self, *args, **kwargs), hands)
+            result = await how.arun(lambda: steps(self, *args, **kwargs))
         except Exception as error:
             if not how.ignores(error):
                 raise

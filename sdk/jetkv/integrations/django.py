@@ -17,7 +17,6 @@ from jetkv.integrations._places import Place
 from jetkv.integrations._serializers import JSONSerializer, PickleSerializer
 from jetkv.integrations._steps import Steps, Stepwise, both
 from jetkv.integrations._values import JSON_TYPE
-from jetkv.models import TTL
 
 __all__ = ["JSONSerializer", "JetKVCache", "PickleSerializer"]
 
@@ -84,9 +83,9 @@ class JetKVCache(BaseCache):
         place = Place(location, settings, options)
         self.stepwise = Stepwise(place, ignores_outages=ignores_outages)
 
-    def get_backend_timeout(self, timeout: Any = DEFAULT_TIMEOUT) -> TTL:
-        """Return a timeout as a TTL: whole seconds, rounded up; 0 if no time is left."""
-        return cache.ttl_of(self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout)
+    def get_backend_timeout(self, timeout: Any = DEFAULT_TIMEOUT) -> int | None:
+        """Return a timeout in whole seconds, rounded up; 0 if no time is left, None for never."""
+        return cache.whole_seconds(self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout)
 
     def _key(self, key: str, version: int | None) -> str:
         return stored_key("", self.make_and_validate_key(key, version=version))
@@ -108,8 +107,8 @@ class JetKVCache(BaseCache):
     def _add(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> Steps:
-        ttl = self.get_backend_timeout(timeout)
-        return cache.add(self._key(key, version), self._stored(value), ttl)
+        seconds = self.get_backend_timeout(timeout)
+        return cache.add(self._key(key, version), self._stored(value), seconds)
 
     def _set(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None

@@ -1,21 +1,18 @@
 """A store for sessions of ASGI apps by starsessions (docs/integrations.md#starsessions)."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from starsessions.stores.base import SessionStore
 
-from jetkv._async.bucket import AsyncBucket
-from jetkv.errors import BucketNotFoundError
-from jetkv.integrations._cache import ttl_of
+from jetkv.integrations import _cache as cache
 from jetkv.integrations._keys import stored_key
 from jetkv.integrations._places import Place
-from jetkv.integrations._values import JSON_TYPE, Raw
+from jetkv.integrations._steps import Stepwise
+from jetkv.integrations._values import JSON_TYPE
 
 __all__ = ["JetKVStore"]
-
-R = TypeVar("R")
 
 _THIRTY_DAYS = 30 * 24 * 3600
 
@@ -55,10 +52,10 @@ class JetKVStore(SessionStore):
         bucket: Mapping[str, Any] | None = MappingProxyType({}),
         **options: Any,
     ) -> None:
-        self._place = Place(location, bucket, options)
+        self._stepwise = Stepwise(Place(location, bucket, options), ignores_outages=False)
         self._prefix = prefix
         self._gc_ttl = gc_ttl
-        self._codec = Raw(content_type)
+        self._content_type = content_type
         self._key("")
 
     async def read(self, session_id: str, lifetime: int) -> bytes:  # noqa: ARG002 - not ours to name
@@ -67,9 +64,8 @@ class JetKVStore(SessionStore):
         Raises:
             JetKVError: the session cannot be read now. It is not lost.
         """
-        key = self._key(session_id)
-        found = await self._with_bucket(lambda bucket: bucket.get_or_none(key))
-        return b"" if found is None else found.raw
+        raw: bytes | None = await self._stepwise.arun(lambda: cache.get(self._key(session_id)))
+        return raw or b""
 
     async def write(self, session_id: str, data: bytes, lifetime: int, ttl: int) -> str:
         """Store a session, and return its id.
@@ -82,11 +78,12 @@ class JetKVStore(SessionStore):
 
         Raises:
             ValueTooLargeError: the session is larger than a value may be.
-            JetKVError: the session may not be stored.
+            BucketUnsuitableError: the bucket cannot keep it for as long.
+        JetKVError: the session may not be stored.
         """
-        key = self._key(session_id)
-        seconds = ttl_of(max(1, ttl if lifetime else self._gc_ttl))
-        await self._with_bucket(lambda bucket: bucket.put(key, data, ttl=seconds))
+        key, value = self._key(session_id), cache.Stored(data, self._content_type)
+        seconds = cache.whole_seconds(max(1, ttl if lifetime else self._gc_ttl))
+        await self._stepwise.arun(lambda: cache.put(key, value, seconds))
         return session_id
 
     async def remove(self, session_id: str) -> None:
@@ -95,20 +92,9 @@ class JetKVStore(SessionStore):
         Raises:
             JetKVError: the session may still be there.
         """
-        key = self._key(session_id)
-        await self._with_bucket(lambda bucket: bucket.delete(key))
+        await self._stepwise.arun(lambda: cache.delete([self._key(session_id)]))
 
     def _key(self, session_id: str) -> str:
         if callable(self._prefix):
             return stored_key("", self._prefix(session_id))
         return stored_key(self._prefix, session_id)
-
-    async def _with_bucket(self, call: Callable[[AsyncBucket[bytes]], Awaitable[R]]) -> R:
-        kv = await self._place.async_kv()
-        bucket = kv.bucket(self._place.name, self._codec)
-        try:
-            return await call(bucket)
-        except BucketNotFoundError:
-            if not await self._place.acreate():
-                raise
-            return await call(bucket)
