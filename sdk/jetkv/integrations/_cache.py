@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import count
@@ -27,8 +26,9 @@ from jetkv.integrations._batches import (
     request,
     ttl_for,
 )
+from jetkv.integrations._remaining import seconds_left
 from jetkv.integrations._steps import Hands, Steps
-from jetkv.models import NEVER, Entry
+from jetkv.models import NEVER
 
 __all__ = [
     "Stored",
@@ -203,7 +203,7 @@ def remove(key: str) -> Steps:
 def replace(key: str, fn: Callable[[bytes], Stored]) -> Steps:
     """Replace a value by the result of a function, which may be called several times.
 
-    It expires when the old one would have, to a second by this machine's clock.
+    It expires when the old one would have, to about two seconds.
 
     Returns:
         Whether the key had a value.
@@ -221,8 +221,11 @@ def _change(key: str, fn: Callable[[bytes], Stored] | None) -> Steps:
             if fn is None:
                 yield hands.bucket().delete(key, revision=found.revision)
             else:
+                left = seconds_left(found)
+                if left == 0:
+                    return False
                 raw, content_type = fn(found.raw)
-                bucket, ttl = hands.bucket(content_type), (yield from _ttl(hands, _left(found)))
+                bucket, ttl = hands.bucket(content_type), (yield from _ttl(hands, left))
                 yield bucket.update(key, raw, found.revision, ttl=ttl)
         except RevisionMismatchError:
             if attempt == _ATTEMPTS:
@@ -252,20 +255,6 @@ def _ttl(hands: Hands, seconds: int | None) -> Steps:
     if info is None:
         info = hands.infos[hands.name] = yield hands.bucket().info()
     return ttl_for(info, seconds)
-
-
-def _left(entry: Entry[bytes]) -> int | None:
-    """Return the seconds that the value which takes the place of another one has to live.
-
-    It ends in the second that begins at the last full second before the old end. So a thousand
-    changes do not move the end further than one.
-    """
-    if entry.expires_at is None:
-        return None
-    left = math.ceil(math.floor(entry.expires_at.timestamp()) - time.time())
-    # This machine's clock may be wrong.
-    longest = math.ceil((entry.expires_at - entry.created_at).total_seconds())
-    return max(1, min(left, longest))
 
 
 def _log_too_large(key: str, error: ValueTooLargeError) -> None:
