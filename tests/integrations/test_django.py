@@ -266,7 +266,7 @@ def test_a_bucket_whose_values_expire_earlier_is_an_error(
     with pytest.raises(BucketUnsuitableError, match="expire after 0:01:00"):
         getattr(cache, through)(*arguments.get(through, ("b", 1, 61)))
     assert cache.incr("a") == 2
-    assert abs((seconds_left(bucket, "a") or 0) - 60) < 1.5
+    assert abs((seconds_left(bucket, "a") or 0) - 60) < 4
     cache.set("a", 1, 30)
     cache.touch("a", None)
     cache.set("b", 1, None)
