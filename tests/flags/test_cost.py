@@ -1,12 +1,16 @@
 """An evaluation asks NATS nothing (docs/flags.md#changes)."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
+import pytest
 from nats.aio.msg import Msg
 
 from jetkv.testing import LocalNats
-from tests.support.flags import flag_gateways
+from jetkv_gateway.flags import follower
+from tests.support.flags import flag_events, flag_gateways, stream_url
 from tests.support.native import Native
+from tests.support.waiting import eventually
 from tests.support.watching import SECONDS
 
 
@@ -39,3 +43,47 @@ async def test_a_thousand_evaluations_cost_no_request_to_nats(
     # The watch itself asks for more changes, and looks after its bucket now and then.
     assert len(requests) < 50, requests
     assert not [one for one in requests if "MSG.GET" in one or "DIRECT.GET" in one]
+
+
+async def test_a_worker_has_one_consumer_for_evaluations_and_all_streams(
+    nats: LocalNats, native: Native
+) -> None:
+    with flag_gateways(nats.url) as flags:
+        await asyncio.to_thread(flags.create_bucket)
+        url = stream_url(await asyncio.to_thread(flags.all))
+        async with AsyncExitStack() as stack:
+            for _ in range(5):
+                stream = await stack.enter_async_context(flag_events(flags.gateways[0], url))
+                assert stream.status == 200
+
+            async def one() -> bool:
+                state = await native.state(flags.bucket.name)
+                return bool(state["consumer_count"] == 1)
+
+            await eventually(one, "the streams have caught up")
+
+
+async def test_nobody_looks_for_a_bucket_that_is_not_there_and_not_asked_for(
+    nats: LocalNats, native: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "_UNASKED_SECONDS", 0.5)
+    looks: list[str] = []
+
+    async def on_look(message: Msg) -> None:
+        looks.append(message.subject)
+
+    with flag_gateways(nats.url) as flags:
+        subject = f"$JS.API.STREAM.INFO.KV_{flags.bucket.name}"
+        await native.client.subscribe(subject, cb=on_look)
+        await native.client.flush()
+        assert (await asyncio.to_thread(flags.one, "on")).status == 404
+
+        async def quiet() -> bool:
+            before = len(looks)
+            await asyncio.sleep(0.8)
+            return before > 0 and len(looks) == before
+
+        await eventually(quiet, "nobody looks")
+        await asyncio.to_thread(flags.create_bucket)
+        await asyncio.to_thread(flags.bucket.put, "on", "true")
+        assert (await asyncio.to_thread(flags.one, "on")).json["value"] is True

@@ -30,7 +30,7 @@ MAX_FLAGS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_FLAG_BYTES = 256 * 1024
 _PLACE_PARTS = 2
-_SHOWN = 2
+_SHOWN = 8
 """Evaluations of a flag whose JSON is kept."""
 
 
@@ -119,7 +119,7 @@ class NamedFlag:
         except EvaluationError as error:
             raise _failed(_parts(error)) from None
         if len(self._shown) < _SHOWN:
-            # The two evaluations of a rollout are always the same objects.
+            # A rollout has two evaluations, and a definition one for each variant: the same objects.
             self._shown.append((found, answer))
         return answer
 
