@@ -68,7 +68,10 @@ def run_dev(
     with (
         listen(settings.host, settings.port, hint.port) as server_socket,
         _data_dir_lock(data_dir),
-        _nats_server(data_dir, nats_port, sync_interval, hint) as (nats, remark),
+        _nats_server(data_dir, _nats_host(settings.host), nats_port, sync_interval, hint) as (
+            nats,
+            remark,
+        ),
         _restarted(nats),
     ):
         settings = settings.model_copy(update={"nats_url": nats.url})
@@ -135,9 +138,14 @@ def _data_dir_lock(data_dir: Path) -> Iterator[None]:
         yield
 
 
+def _nats_host(host: str) -> str:
+    """Return where NATS listens: where the gateway does if that is everywhere, else on loopback."""
+    return host if host in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared, not bound
+
+
 @contextmanager
 def _nats_server(
-    data_dir: Path, asked: int | None, sync_interval: str, hint: _Hint
+    data_dir: Path, host: str, asked: int | None, sync_interval: str, hint: _Hint
 ) -> Iterator[tuple[NatsServer, str]]:
     """Run a nats-server. Yield it and a remark about its port."""
     kept = data_dir / "nats-port"
@@ -152,7 +160,7 @@ def _nats_server(
         remark = f"   ({port}, its port so far, is in use)"
         port = 0
     jetstream = f"sync_interval: {sync_interval}"
-    with NatsServer(data_dir / "nats", port=port, jetstream=jetstream) as nats:
+    with NatsServer(data_dir / "nats", host=host, port=port, jetstream=jetstream) as nats:
         if not remark and asked != 0:
             kept.write_text(f"{nats.port}\n")
         yield nats, remark

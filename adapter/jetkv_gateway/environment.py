@@ -19,6 +19,7 @@ _OTHERS = frozenset(
         # Used by compose.yaml, the test kit and the project's own tests.
         "JETKV_BASE",
         "JETKV_IMAGE",
+        "JETKV_TEST_DEV_IMAGE",
         "JETKV_TEST_GATEWAY_IMAGE",
         "JETKV_TEST_NATS_IMAGE",
         "JETKV_TEST_TOKEN_LINE",

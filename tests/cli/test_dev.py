@@ -351,3 +351,30 @@ def test_dev_ends_when_its_nats_server_dies_again_and_again(start) -> None:
         "ERROR jetkv: the embedded nats-server was killed by SIGKILL right after its start, "
         "so jetkv stops"
     ) in dev.output
+
+
+def test_dev_stays_on_loopback_whatever_address_serve_has(start) -> None:
+    dev = start("dev", "--port", "0", JETKV_HOST="0.0.0.0")
+    http = dev.http()
+    ready(http)
+    for port in (http.port, nats_port(dev)):
+        with socket.socket() as one:
+            # On all addresses, the port would be taken on this one, too.
+            one.bind(("127.0.0.2", port))
+
+
+def test_dev_listens_everywhere_where_that_is_meant(start) -> None:
+    dev = start(
+        *("dev", "--port", "0"),
+        JETKV_HOST="0.0.0.0",
+        JETKV_INSECURE="true",
+        JETKV_ALLOWED_HOSTS="*",
+        JETKV_BUCKETS="users demo,history=5",
+    )
+    http = dev.http()
+    ready(http)
+    elsewhere = Http("127.0.0.2", http.port, Host="docker.example")
+    assert elsewhere.put(f"{BUCKETS}/users/keys/a", "1").status == 200
+    assert elsewhere.get(f"{BUCKETS}/demo").json["history"] == 5
+    with socket.create_connection(("127.0.0.2", nats_port(dev)), timeout=10) as nats:
+        assert nats.recv(4) == b"INFO"

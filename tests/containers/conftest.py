@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 
 IMAGE = os.environ.get(GATEWAY_IMAGE_VARIABLE)
 _NATS_IMAGE = os.environ.get(NATS_IMAGE_VARIABLE)
+DEV_IMAGE = os.environ.get("JETKV_TEST_DEV_IMAGE", "jetkv:dev")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

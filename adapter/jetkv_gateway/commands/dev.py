@@ -15,6 +15,7 @@ from jetkv_gateway.commands.common import (
 )
 from jetkv_gateway.commands.options import with_settings
 from jetkv_gateway.configuration.about import Panel
+from jetkv_gateway.configuration.bucket_setting import BucketSetting
 from jetkv_gateway.dev import run_dev
 from jetkv_gateway.embedded import NatsServerError
 from jetkv_gateway.http.origins import LOOPBACK
@@ -53,17 +54,20 @@ def dev(
     Creates the bucket `demo` and those of --bucket. Ctrl-C stops both.
     """
     fixed = {
-        "host": "127.0.0.1",
         "workers": 1,
         "auth": AuthMode.OFF,
         "cors_origins": [LOOPBACK],
-        "loopback_host": True,
         "context": "",  # its login and TLS are for another NATS
-        "buckets": ["demo", *(text for text in flags.get("buckets", ()) if text != "demo")],
     }
     settings = read_settings(flags | fixed, config)
+    if not settings.insecure:
+        # An address that is meant for `jetkv serve` must not open this gateway to a network.
+        settings = settings.model_copy(update={"host": "127.0.0.1", "loopback_host": True})
     start_logging(settings)
     try:
+        if "demo" not in (bucket.spec.name for bucket in settings.wanted_buckets()):
+            buckets = [BucketSetting.parse("demo"), *settings.buckets]
+            settings = settings.model_copy(update={"buckets": buckets})
         code = run_dev(settings, data_dir, nats_port, sync_interval, _say)
     except (CannotStart, NatsServerError) as error:
         fail(error, EXIT_INPUT)

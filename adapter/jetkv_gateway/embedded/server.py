@@ -52,7 +52,8 @@ class NatsServer(Process):
 
     Args:
         data_dir: the folder of JetStream's data.
-        port: on 127.0.0.1. 0 takes a free port at the first start and keeps it.
+        host: where it listens: on loopback, or everywhere (`0.0.0.0`, `::`).
+        port: its port. 0 takes a free port at the first start and keeps it.
         config: additional configuration of nats-server, such as `max_payload: 64KB`.
         jetstream: additional JetStream settings, such as `domain: hub`.
         binary: the server to run. None uses `find_nats_server`.
@@ -62,6 +63,7 @@ class NatsServer(Process):
         self,
         data_dir: Path,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         config: str = "",
         jetstream: str = "",
@@ -69,6 +71,7 @@ class NatsServer(Process):
     ) -> None:
         super().__init__(data_dir / "nats-server.log")
         self._data_dir = data_dir
+        self._host = host
         self._port = port
         self._config = config
         self._jetstream = jetstream
@@ -96,7 +99,7 @@ class NatsServer(Process):
         with tempfile.TemporaryDirectory(prefix="ports-", dir=self._data_dir) as folder:
             config = self._data_dir / "nats-server.conf"
             config.write_text(
-                f'listen: "127.0.0.1:{self._port or -1}"\n'
+                f'host: "{self._host}"\nport: {self._port or -1}\n'
                 f'jetstream {{ store_dir: "{self._data_dir.resolve()}"\n{self._jetstream} }}\n'
                 f'ports_file_dir: "{folder}"\n'
                 f"{self._config}\n"
