@@ -402,7 +402,7 @@ async def test_a_read_that_finds_no_room_in_time_is_429_and_asks_nats_nothing() 
     pool = ReadCredits(150).large
     held = pool.try_acquire(15)
     window = RetryWindow()
-    window._end -= window.left - 0.05
+    window.began -= window.left - 0.05
     with pytest.raises(TooManyRequests) as refused:
         await js.call("STREAM.MSG.GET.KV_b", credit=CreditRequest(pool, 5), window=window)
     assert refused.value.retry_after == 1
