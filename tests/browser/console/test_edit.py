@@ -124,6 +124,23 @@ def test_a_key_is_created_with_a_content_type_that_fits(
     assert stored_type(bucket, "new key") == "text/plain; charset=utf-8"
 
 
+def test_a_new_key_is_made_without_the_mouse_and_as_fast_as_one_types(
+    open_console: OpenConsole, bucket: Bucket, seen: Seen
+) -> None:
+    seen.expected.append("404")
+    page = open_console(f"#/b/{bucket.name}")
+    expect(page.get_by_role("button", name="New key…")).to_be_visible()
+    page.keyboard.press("n")
+    page.get_by_role("dialog").get_by_label("Key").press_sequentially("user:1")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("textbox", name="Value")).to_be_focused()
+    page.keyboard.type('{"a":1}')
+    page.keyboard.press("Control+s")
+    expect(page.get_by_role("region", name="Value")).to_contain_text('"a": 1')
+    assert stored_type(bucket, "user:1") == "application/json"
+    assert "new=" not in page.url
+
+
 def test_a_create_never_overwrites(open_console: OpenConsole, bucket: Bucket, seen: Seen) -> None:
     seen.expected += ["404", "412"]
     page = open_console(place(bucket, "k"))

@@ -188,6 +188,8 @@ export class Editor {
   }
 
   async #send() {
+    // Whoever types fast saves before the pause after which the type is chosen.
+    this.#look();
     const { bytes } = this;
     const ttl = this.#chosenTtl();
     if (bytes === null) return this.#problem.show("These are not pairs of hexadecimal digits.");

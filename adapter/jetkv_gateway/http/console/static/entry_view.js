@@ -364,6 +364,7 @@ class EntryView {
   async #saved(revision) {
     this.#newest = revision;
     this.#context.say(`Saved as revision ${revision}`);
+    router.replace(links.entry(this.#bucket, this.#key));
     await this.#leaveEditor(true);
   }
 

@@ -52,7 +52,7 @@ export async function historyPanel({ bucket, key, compared, kept, mayWrite, sign
     compare();
   };
   const radio = (/** @type {"from" | "to"} */ name, /** @type {number} */ value) =>
-    h("input", { type: "radio", name, value, "aria-label": name === "from" ? `Compare revision ${value}` : `with revision ${value}`,
+    entries.length > 1 && h("input", { type: "radio", name, value, "aria-label": name === "from" ? `Compare revision ${value}` : `with revision ${value}`,
       onchange: () => (name === "from" ? choose(value, to) : choose(from, value)) });
 
   const row = (/** @type {Entry} */ entry, /** @type {number} */ place) => {
