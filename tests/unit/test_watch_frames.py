@@ -14,12 +14,13 @@ from jetkv_gateway.http.frames import (
     FrameFormat,
     as_event,
     as_frame,
+    as_frames,
     as_json,
     bookmark_event,
     text_frame,
 )
 from jetkv_gateway.kv.errors import BucketDeleted, BucketNotFound, GatewayError, Resync
-from jetkv_gateway.kv.model import Change, Operation
+from jetkv_gateway.kv.model import Change, Operation, share
 from jetkv_gateway.watch.session import SnapshotEnd
 
 BASE64 = FrameFormat("b")
@@ -193,15 +194,26 @@ def test_the_largest_revision_is_a_number_in_full() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("make", [as_frame, as_event])
-def test_a_form_of_a_change_is_made_once(make: type(as_frame), form: FrameFormat) -> None:
+def test_a_form_of_a_shared_change_is_made_once(make: type(as_frame), form: FrameFormat) -> None:
     change = put(b"hello")
+    share([change])
     first = make(change, form)
     same = FrameFormat(form.bucket, text=form.text, meta_only=form.meta_only)
     assert make(change, same) is first
 
 
+@pytest.mark.parametrize("size", [0, 60, 200, 70_000])
+def test_the_frames_of_one_watcher_are_those_of_many(size: int) -> None:
+    changes = [put(b"v" * size, f"k{number}", number) for number in range(1, 4)]
+    alone = as_frames(changes, BASE64)
+    share(changes)
+    assert as_frames(changes, BASE64) == as_frames(changes, BASE64) == alone
+    assert alone == b"".join([as_frame(change, BASE64) for change in changes])
+
+
 def test_each_form_of_a_change_is_its_own() -> None:
     change = put(b"hello")
+    share([change])
     made = [make(change, form) for make in (as_frame, as_event) for form in FORMS]
     made += [make(change, FrameFormat("other")) for make in (as_frame, as_event)]
     # Neither shows the value: text or not is all the same to them.

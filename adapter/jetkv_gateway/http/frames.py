@@ -7,6 +7,7 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -109,9 +110,12 @@ def as_frame(item: Item, form: FrameFormat) -> bytes:
     """Return an item as a WebSocket text frame (RFC 6455 §5.2), unmasked, as a server sends it."""
     if isinstance(item, SnapshotEnd):
         return text_frame(as_json(item, form))
-    made = item.shown.get(form.cache_key)
+    shown = item.shown
+    made = None if shown is None else shown.get(form.cache_key)
     if made is None:
-        made = item.shown[form.cache_key] = text_frame(form.encode(item))
+        made = text_frame(form.encode(item))
+        if shown is not None:
+            shown[form.cache_key] = made
     return made
 
 
@@ -121,27 +125,41 @@ def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
     for item in items:
         if isinstance(item, Change):
             # Frames that were made for another watcher are taken without a call.
-            made = item.shown.get(name)
+            shown = item.shown
+            made = None if shown is None else shown.get(name)
             if made is None and put and item.operation is _PUT and item.expires_at is None:
                 # Nearly every frame: what `as_frame` does, without a call.
                 value = b2a_base64(item.value, newline=False)
                 text = put % (orjson.dumps(item.key), value, item.revision)
                 size = len(text)
                 if 125 < size < 65536:
-                    made = item.shown[name] = b"\x81\x7e%c%c%b" % (size >> 8, size & 255, text)
+                    if shown is None:
+                        # Joined below, without one more copy.
+                        frames.append(_head(size))
+                        frames.append(text)
+                        continue
+                    made = shown[name] = _head(size) + text
             frames.append(made or as_frame(item, form))
         else:
             frames.append(as_frame(item, form))
     return b"".join(frames)
 
 
+@lru_cache(maxsize=1024)
+def _head(size: int) -> bytes:
+    """Return the head of a text frame of 126 to 65,535 bytes."""
+    return b"\x81\x7e" + size.to_bytes(2, "big")
+
+
 def as_event(item: Item, form: FrameFormat) -> bytes:
     """Return an item as a server-sent event whose id is the revision to resume after."""
-    shown = item.shown if isinstance(item, Change) else {}
+    shown = item.shown if isinstance(item, Change) else None
     name = form.cache_key + " event"
-    made = shown.get(name)
+    made = None if shown is None else shown.get(name)
     if made is None:
-        made = shown[name] = b"id: %d\ndata: %s\n\n" % (item.revision, as_json(item, form))
+        made = b"id: %d\ndata: %s\n\n" % (item.revision, as_json(item, form))
+        if shown is not None:
+            shown[name] = made
     return made
 
 
@@ -154,11 +172,13 @@ def as_shared_json(item: Item | MergedSnapshotEnd, form: FrameFormat) -> bytes:
     """Return an item as JSON. It is made once for all watches over several buckets."""
     if isinstance(item, MergedSnapshotEnd):
         return orjson.dumps({"type": "kv_snapshot_end", "revisions": item.revisions})
-    shown = item.shown if isinstance(item, Change) else {}
+    shown = item.shown if isinstance(item, Change) else None
     name = form.cache_key + " json"
-    made = shown.get(name)
+    made = None if shown is None else shown.get(name)
     if made is None:
-        made = shown[name] = as_json(item, form)
+        made = as_json(item, form)
+        if shown is not None:
+            shown[name] = made
     return made
 
 
@@ -178,7 +198,7 @@ def text_frame(payload: bytes) -> bytes:
     if size < 126:
         head = bytes((0x81, size))
     elif size < 65536:
-        head = b"\x81\x7e" + size.to_bytes(2, "big")
+        head = _head(size)
     else:
         head = b"\x81\x7f" + size.to_bytes(8, "big")
     return head + payload

@@ -9,7 +9,6 @@ tell where the next message begins after them.
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = [
@@ -146,22 +145,25 @@ class WireReader:
                     place = end + 2
                     # What `_message` returns, without a call: every message comes here.
                     count = len(words)
-                    if count == 4 and verb == b"MSG":
-                        _, subject, sid, text = words
-                        reply, header_size, size = b"", 0, _size(text)
-                    elif count == 5:
-                        if verb == b"MSG":
-                            _, subject, sid, reply, text = words
-                            header_size, size = 0, _size(text)
+                    try:
+                        if count == 4 and verb == b"MSG":
+                            _, subject, sid, text = words
+                            reply, header_size, size = b"", 0, int(text)
+                        elif count == 5:
+                            if verb == b"MSG":
+                                _, subject, sid, reply, text = words
+                                header_size, size = 0, int(text)
+                            else:
+                                _, subject, sid, head, text = words
+                                reply, header_size, size = b"", int(head), int(text)
+                        elif count == 6 and verb == b"HMSG":
+                            _, subject, sid, reply, head, text = words
+                            header_size, size = int(head), int(text)
                         else:
-                            _, subject, sid, head, text = words
-                            reply, header_size, size = b"", _size(head), _size(text)
-                    elif count == 6 and verb == b"HMSG":
-                        _, subject, sid, reply, head, text = words
-                        header_size, size = _size(head), _size(text)
-                    else:
-                        sid, subject, reply, header_size, size = _message(words)
-                    if not 0 <= header_size <= size:
+                            sid, subject, reply, header_size, size = _message(words)
+                    except ValueError:
+                        raise _no_message(words) from None
+                    if not 0 <= header_size <= size <= MAX_MESSAGE:
                         raise _no_message(words)
                 else:
                     line = data[place:end]
@@ -244,9 +246,8 @@ def _message(words: list[bytes]) -> tuple[bytes, bytes, bytes, int, int]:
     return sid, b" ".join(parts), reply, header_size, size
 
 
-@lru_cache(maxsize=1024)
 def _size(text: bytes) -> int:
-    """Return a size in bytes, or -1 if it is none. Values often have the size of the last one."""
+    """Return a size in bytes, or -1 if it is none."""
     try:
         size = int(text)
     except ValueError:

@@ -2,7 +2,7 @@
 
 import binascii
 from base64 import b64decode
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,6 +18,7 @@ __all__ = [
     "KeyMeta",
     "Operation",
     "SilentLoss",
+    "share",
 ]
 
 MAX_REVISION = 2**63 - 1
@@ -132,7 +133,8 @@ class Change:
         content_encoding: of the PUT, or None.
         expires_at: as in an `Entry`.
         traceparent: the span of the write, as its message names it, or None.
-        shown: the encoded forms so far, so that each form is created only once.
+        shown: the encoded forms so far, so that each form is created only once. None while only one
+            watcher gets the change: nobody would look at them again.
     """
 
     key: str
@@ -144,11 +146,18 @@ class Change:
     content_encoding: str | None = None
     expires_at: str | None = None
     traceparent: str | None = None
-    shown: dict[Hashable, bytes] = field(default_factory=dict, repr=False)
+    shown: dict[Hashable, bytes] | None = field(default=None, repr=False)
 
     @property
     def live(self) -> bool:
         return self.operation is Operation.PUT
+
+
+def share(changes: Iterable[Change]) -> None:
+    """Let changes keep their encoded forms. Call it before several watchers get them."""
+    for change in changes:
+        if change.shown is None:
+            change.shown = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from jetkv_gateway.kv.errors import (
     WatchEnded,
 )
 from jetkv_gateway.kv.filters import EVERYTHING
-from jetkv_gateway.kv.model import BucketState, Change, SilentLoss
+from jetkv_gateway.kv.model import BucketState, Change, SilentLoss, share
 from jetkv_gateway.kv.store import Changes, Feed, FeedBatch
 from jetkv_gateway.telemetry.events import EVENTS
 from jetkv_gateway.watch.loss import (
@@ -346,6 +346,8 @@ class LiveFeed:
             self._no_feed_since = self.stalled = None
             if silent_loss is not None:
                 await self._check_gaps(batch, silent_loss)
+            if len(self._sessions) > 1:
+                share(batch.changes)
             for changes in self._parts(batch.changes):
                 self.newest_offered = changes[-1].revision
                 for some in self._offer(changes):

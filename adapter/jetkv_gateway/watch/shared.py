@@ -15,7 +15,7 @@ from math import inf
 from typing import NamedTuple
 
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
-from jetkv_gateway.kv.model import BucketState, Change
+from jetkv_gateway.kv.model import BucketState, Change, share
 from jetkv_gateway.kv.store import Changes, Feed, FeedBatch, NewestRevision, StoredRevision
 from jetkv_gateway.watch.coalescing import CoalescedLookups
 
@@ -165,6 +165,7 @@ class _SharedRead:
         if self.size + size > _MAX_READ_BYTES:
             return False
         self.size += size
+        share(batch.changes)
         self._changes += batch.changes
         self.reached, self.as_of = batch.reached, batch.as_of
         self.expired |= batch.expired
