@@ -310,8 +310,8 @@ class AtomicBatches:
             messages = [(to, value, with_trace_context(block)) for to, value, block in messages]
         check_messages(ops, plan, messages, work.limits.message_limit)
         try:
-            reply = await js.mux.ask_last(messages, timeout=js.try_timeout(window))
-            answer = read_answer(reply, stream)
+            data, _ = await js.mux.ask_last(messages, timeout=js.try_timeout(window))
+            answer = read_answer(data, stream)
             if "error" not in answer and type(answer.get("seq")) is not int:
                 raise Unreadable(stream)
         except NoResponders as signal:

@@ -24,7 +24,6 @@ from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NoResponders,
     NotConnected,
-    Reply,
     RequestFailed,
     RequestTimeout,
     Unreadable,
@@ -211,15 +210,15 @@ class JetStream:
                     taken = await self.acquire_credit(credit, window, credit_timeout)
                 epoch = credit.pool.epoch
             try:
-                message = await self.connection.mux.ask(
+                data, _ = await self.connection.mux.ask(
                     (self._api + verb).encode(),
                     payload,
                     timeout=wait,
                     operation=OPERATIONS.get(verb[:OPERATION_LETTERS], "other"),
                 )
-                if len(message.data) > SMALL and credit is not None:
+                if len(data) > SMALL and credit is not None:
                     self.read_sizes.record_large(credit, asyncio.get_running_loop().time())
-                reply = read_answer(message, verb.partition(".")[0])
+                reply = read_answer(data, verb.partition(".")[0])
                 if "error" not in reply:
                     return reply
                 failure = api_error(reply["error"])
@@ -340,10 +339,10 @@ class JetStream:
             headers = with_trace_context(headers)
         while True:
             try:
-                message = await self.connection.mux.ask(
+                data, _ = await self.connection.mux.ask(
                     subject, payload, headers, timeout=wait, operation="publish"
                 )
-                answer = read_answer(message, stream)
+                answer = read_answer(data, stream)
                 if "error" not in answer and type(answer.get("seq")) is not int:
                     raise Unreadable(stream)
             except NoResponders as failed:
@@ -372,7 +371,7 @@ class JetStream:
             message = await self.connection.mux.request(
                 f"{self._api}STREAM.INFO.{stream}", timeout=1, operation="stream_info"
             )
-            error = read_answer(message, stream).get("error")
+            error = read_answer(message.data, stream).get("error")
         except RequestFailed:
             return
         failure = None if error is None else api_error(error)
@@ -391,7 +390,7 @@ class JetStream:
             message = await self.connection.mux.request(
                 f"{self._api}INFO", timeout=2, operation="account_info"
             )
-            error = read_answer(message, "INFO").get("error")
+            error = read_answer(message.data, "INFO").get("error")
             if error is not None:
                 raise api_error(error)
         except RequestFailed as failed:
@@ -407,14 +406,14 @@ def _report_refusal(failure: GatewayError) -> None:
         EVENTS.nats_failed("jetstream")
 
 
-def read_answer(reply: Reply, where: str) -> dict[str, Any]:
+def read_answer(data: bytes, where: str) -> dict[str, Any]:
     """Parse a reply of the API. Another program may have sent it.
 
     Raises:
         Unreadable: it is not a reply of JetStream.
     """
     try:
-        answer = orjson.loads(reply.data)
+        answer = orjson.loads(data)
     except orjson.JSONDecodeError:
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("error", {}), dict):

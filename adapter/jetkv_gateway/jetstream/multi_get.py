@@ -1,7 +1,7 @@
 """A direct get of several messages: one request with several replies."""
 
 from jetkv_gateway.jetstream.headers import End, read_end
-from jetkv_gateway.jetstream.requests import Multiplexer, Reply, Request, Unreadable
+from jetkv_gateway.jetstream.requests import Multiplexer, Request, Unreadable
 
 __all__ = ["MultiGet"]
 
@@ -29,13 +29,14 @@ class MultiGet(Request):
         self, mux: Multiplexer, subject: bytes, deadline: float, operation: str, began: float
     ) -> None:
         super().__init__(mux, subject, deadline, operation, began)
-        self.replies: list[Reply] = []
+        self.replies: list[tuple[bytes, bytes]] = []
         self.final: End | None = None
 
-    def end(self, value: Reply) -> None:
+    def end(self, value: tuple[bytes, bytes]) -> None:
         """Handle one reply; the last one completes the request."""
-        if not value.data:
-            self.final = read_end(value.headers)
+        data, headers = value
+        if not data:
+            self.final = read_end(headers)
         if self.final is not None:
             super().end(value)
         elif len(self.replies) >= _REPLIES:

