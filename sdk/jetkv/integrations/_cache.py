@@ -120,7 +120,7 @@ def add(key: str, value: Stored, seconds: int | None) -> Steps:
     except KeyExistsError:
         return False
     except ValueTooLargeError as error:
-        _log_too_large(key, error)
+        _log_too_large(hands, value, error)
         return False
     return True
 
@@ -151,7 +151,7 @@ def write(values: Mapping[str, Stored], seconds: int | None) -> Steps:
     for key, result in zip(values, results, strict=True):
         if isinstance(result, ValueTooLargeError):
             # As in memcached, an old value does not stay in place of the new one.
-            _log_too_large(key, result)
+            _log_too_large(hands, values[key], result)
             yield hands.bucket().delete(key)
             refused.append(key)
         elif isinstance(result, JetKVError):
@@ -257,5 +257,11 @@ def _ttl(hands: Hands, seconds: int | None) -> Steps:
     return ttl_for(info, seconds)
 
 
-def _log_too_large(key: str, error: ValueTooLargeError) -> None:
-    log.warning("the value of %r is not cached: %s", key, error)
+def _log_too_large(hands: Hands, value: Stored, error: ValueTooLargeError) -> None:
+    # The text of the error has the key, which may be the id of a session.
+    log.warning(
+        "a value of %d bytes is too large for bucket %r, and is not cached; the limit is %s bytes",
+        len(value.raw),
+        hands.name,
+        "unknown" if error.limit_bytes is None else error.limit_bytes,
+    )

@@ -110,7 +110,10 @@ class Stepwise:
             if not isinstance(error, BucketFullError):
                 return False
         if self._ignores_outages:
-            log.warning("bucket %r is not used now: %s", self.place.name, error)
+            # Not the text of the error: it has the key, which may be the id of a session.
+            hint = getattr(error, "hint", None) or "see the log of the gateway"
+            what = type(error).__name__
+            log.warning("bucket %r is not used now: %s (%s)", self.place.name, what, hint)
         return self._ignores_outages
 
 
