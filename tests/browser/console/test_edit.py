@@ -219,6 +219,19 @@ def test_what_was_typed_is_there_after_a_way_to_another_page(
     expect(page.get_by_text("unsaved changes are still here")).to_be_visible()
 
 
+def test_the_browser_asks_before_it_closes_a_tab_with_something_that_is_not_stored(
+    open_console: OpenConsole, bucket: Bucket
+) -> None:
+    bucket.put("flag", "old")
+    page = open_console(place(bucket, "flag"))
+    edit(page, "typed")
+    with page.expect_event("dialog") as asked:
+        page.close(run_before_unload=True)
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    expect(page.get_by_role("textbox", name="Value")).to_have_value("typed")
+
+
 def test_leaving_the_form_asks_before_it_drops_what_was_typed(
     open_console: OpenConsole, bucket: Bucket
 ) -> None:

@@ -103,6 +103,9 @@ class EntryView {
     shortcut("a", "Copy as a command", () => this.#copyAs());
     shortcut("f", "Find in the value", () => this.#panel.focusFind());
     this.#timer = setInterval(() => this.#tick(), 1000);
+    // The browser asks before it closes a tab with something that is not stored.
+    const guard = (/** @type {Event} */ event) => this.#editor?.dirty && event.preventDefault();
+    window.addEventListener("beforeunload", guard, { signal });
     await this.#draw();
     const asked = drafts.has(this.#name) || (this.#place.query.has("new") && !this.#entry);
     if (asked && this.#may.write && this.#tab === "value") this.#edit();
