@@ -25,6 +25,7 @@ let firstView = true;
 export const shell = {
   /** @param {{reload: () => void}} actions */
   build({ reload }) {
+    document.querySelector(".boot")?.remove();
     document.body.append(
       h("a", { class: "skip", href: "#main", onclick: skip }, "Skip to the content"),
       h("header", { class: "bar" },
