@@ -14,6 +14,7 @@ import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
+from jetkv.testing import LocalNats
 from tests.mcp.conftest import (
     BEARER,
     ERAS,
@@ -274,3 +275,12 @@ def test_sigterm_ends_it(shop: Place) -> None:
         process.kill()
         process.stdin.close()
         process.stdout.close()
+
+
+async def test_an_address_of_nats_is_enough(own_nats: LocalNats) -> None:
+    own_nats.start()
+    async with over_stdio({"JETKV_URL": own_nats.url}) as client:
+        assert document(await client.call_tool("kv_list_buckets", {})) == {
+            "buckets": [],
+            "count": 0,
+        }
