@@ -1,8 +1,6 @@
 """A bucket as caches and stores use it: bytes under any key, each with a time to live."""
 
-import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +17,7 @@ from jetkv.errors import (
     ValueTooLargeError,
 )
 from jetkv.integrations import _batches
+from jetkv.integrations._remaining import seconds_left
 from jetkv.integrations._values import JSON_TYPE, Raw
 from jetkv.models import TTL, BucketInfo, Entry
 from jetkv.recipes._async.view import bucket_view
@@ -123,7 +122,8 @@ class AsyncStore(ProcessBound):
     ) -> bytes:
         """Replace a value by what `fn` returns for it, without losing another writer's change.
 
-        The value keeps its time to live. `seconds` is that of a new one, for which `fn` gets None.
+        The value keeps its end, to less than four seconds. `seconds` is the time to live of a new
+        one, for which `fn` gets None.
 
         Raises:
             RevisionMismatchError, KeyExistsError: another writer was faster each time.
@@ -134,8 +134,11 @@ class AsyncStore(ProcessBound):
         while True:
             attempt += 1
             found = await self.get(key)
-            raw = fn(None if found is None else found.value)
-            ttl = await self._ttl(seconds if found is None else _seconds_left(found))
+            left = None if found is None else seconds_left(found)
+            # With no time left, the value is over, though the server still has it.
+            new = found is None or left == 0
+            raw = fn(None if new or found is None else found.value)
+            ttl = await self._ttl(seconds if new else left)
             try:
                 if found is None:
                     await bucket.create(key, raw, ttl=ttl)
@@ -187,13 +190,3 @@ class AsyncStore(ProcessBound):
         except BucketNotFoundError:
             self._info = await self._kv.create_bucket(self.name, exist_ok=True)
         return await work()
-
-
-def _seconds_left(entry: Entry[bytes]) -> int | None:
-    """Return in how many seconds a value expires, at least 1; None for never."""
-    if entry.expires_at is None:
-        return None
-    # By this machine's clock. However wrong it is, one change adds no more than the value had.
-    left = (entry.expires_at - datetime.now(UTC)).total_seconds()
-    longest = (entry.expires_at - entry.created_at).total_seconds()
-    return max(1, math.ceil(min(left, longest)))
