@@ -264,4 +264,4 @@ def test_the_program_of_the_page_keeps_its_sessions(http: Http) -> None:
         assert browser.post("/cart/book").json() == {"user": None, "cart": ["book"]}
         assert browser.post("/login/ada").status_code == 200
         assert browser.post("/cart/pen").json() == {"user": "ada", "cart": ["book", "pen"]}
-    assert http.delete(f"{BUCKETS}/shop-sessions").status == 204
+    assert http.delete(f"{BUCKETS}/asgi-sessions").status == 204
