@@ -7,7 +7,6 @@ ratios within one run mean something. Rounds alternate between the servers, and 
 import argparse
 import platform
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -84,16 +83,10 @@ def progress(text: str) -> None:
 
 def headline(rounds: int, seconds: float) -> str:
     return (
-        f"{platform.machine()}, Python {platform.python_version()} {build()}, "
+        f"{platform.machine()}, Python {platform.python_version()} of {sys.base_prefix}, "
         f"load by {load.generator()}; "
         f"medians of {rounds} alternating rounds of {seconds:g} s"
     )
-
-
-def build() -> str:
-    """Say how this Python was built: by its profile it is a fifth faster."""
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return f"({'with' if optimised else 'without'} profile-guided optimisation)"
 
 
 def bar_table(heading: str, rows: Rows) -> list[str]:
