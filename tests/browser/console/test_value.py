@@ -106,6 +106,12 @@ def test_a_stored_value_never_runs(
     assert page.evaluate("window.ran") is None
 
 
+def test_no_key_looks_like_another_one(open_console: OpenConsole, bucket: Bucket) -> None:
+    bucket.put("user\u202egnp.exe", "x")
+    page = open_console(place(bucket, "user\u202egnp.exe"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("user⟨U+202E⟩gnp.exe")
+
+
 def test_a_value_of_a_mebibyte_does_not_freeze_the_page(
     open_console: OpenConsole, make_bucket
 ) -> None:

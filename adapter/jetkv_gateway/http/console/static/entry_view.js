@@ -15,7 +15,7 @@ import { links, router } from "./router.js";
 import { session } from "./session.js";
 import { tick, timeOf } from "./times.js";
 import { ValuePanel } from "./value_panel.js";
-import { decodeText, toBase64 } from "./values.js";
+import { decodeText, plainKey, toBase64 } from "./values.js";
 
 /** @typedef {import("./app.js").Context} Context */
 /** @typedef {import("./entries.js").Entry} Entry */
@@ -90,7 +90,7 @@ class EntryView {
     const link = (/** @type {string} */ tab, /** @type {string} */ text) =>
       h("a", { href: links.entry(bucket, key, tab === "history" ? { tab } : {}), "aria-current": this.#tab === tab ? "page" : null }, text);
     fill(this.#main,
-      h("header", { class: "entry-head" }, h("h1", null, h("bdi", null, key)), this.#tools, this.#facts),
+      h("header", { class: "entry-head" }, h("h1", null, h("bdi", null, plainKey(key))), this.#tools, this.#facts),
       this.#notice,
       h("nav", { class: "tabs", "aria-label": "Views of the key" }, link("value", "Value"), link("history", "History")),
       this.#body);
@@ -307,7 +307,7 @@ class EntryView {
     const purge = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
     const kept = this.#settings.history > 1;
     const sure = await confirm("Delete this key?", [
-      h("p", null, h("code", null, h("bdi", null, this.#key)), ` is deleted if it is still at revision ${entry.revision}.`,
+      h("p", null, h("code", null, h("bdi", null, plainKey(this.#key))), ` is deleted if it is still at revision ${entry.revision}.`,
         kept ? " Its history stays, so you can restore it." : " This bucket keeps no history, so its value is gone."),
       kept ? h("label", { class: "check" }, purge, " Delete its history, too") : null], "Delete");
     if (!sure) return;

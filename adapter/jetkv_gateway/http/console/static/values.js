@@ -75,6 +75,18 @@ export function visible(text) {
 }
 
 /**
+ * Name the characters of a key that are invisible or turn text round, so that no key looks like another.
+ *
+ * @param {string} key
+ */
+export function plainKey(key) {
+  return key.replace(
+    /[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    (character) => `⟨U+${character.charCodeAt(0).toString(16).toUpperCase()}⟩`,
+  );
+}
+
+/**
  * Return a dump of bytes: an offset, sixteen bytes, and what of them is ASCII, in each line.
  *
  * @param {Uint8Array} bytes
