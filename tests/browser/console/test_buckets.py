@@ -78,22 +78,6 @@ def test_a_bucket_with_a_warning_tells_what_to_do(open_console: OpenConsole, thr
     expect(warnings.get_by_text(re.compile("expiry_markers"))).to_be_visible()
 
 
-def test_buckets_are_sorted_by_a_column_and_the_address_says_so(
-    open_console: OpenConsole, three: Http
-) -> None:
-    page = open_console(at=three)
-    page.get_by_role("button", name="Size").click()
-    expect(names(page)).to_have_text(["large", "flags", "brief"])
-    expect(page.get_by_role("columnheader", name="Size")).to_have_attribute(
-        "aria-sort", "descending"
-    )
-    page.get_by_role("button", name="Size").click()
-    expect(names(page)).to_have_text(["brief", "flags", "large"])
-    page.get_by_role("button", name="Size").click()
-    page.reload()
-    expect(names(page)).to_have_text(["large", "flags", "brief"])
-
-
 def test_a_bucket_is_found_by_a_part_of_its_name(open_console: OpenConsole, three: Http) -> None:
     page = open_console(at=three)
     expect(names(page)).to_have_count(3)

@@ -18,9 +18,17 @@ _NOTES = re.compile(rb"/\*\*.*?\*/|^[ \t]*//[^\n]*$", re.DOTALL | re.MULTILINE)
 _EDGES = re.compile(rb"\s*\n\s*")
 _QUOTED = rb""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`"""
 _TEXTS = re.compile(_QUOTED)
-_GAPS = re.compile(rb"(" + _QUOTED + rb")|[ ]*([=<>!&|?:,;{}()\[\]*%]+)[ ]*")
+_GAPS = re.compile(
+    rb"(" + _QUOTED + rb")|\bconst\b|[ ]*([=<>!&|?:,;{}()\[\]*%]+)[ ]*"
+    rb"|(?<=[\w)\]\"'`])[ ]([+/-]=?)[ ](?=[\w(\"'`\[])"
+)
 _JOINED = (b"{", b"(", b"[", b",", b";", b"=>", b"&&", b"||")
+_ENDS = re.compile(rb"^((?:(?!//)[^\n])*)\n(?=[})\]])", re.MULTILINE)
+"""A line break before a bracket that closes, and not after a comment."""
+_PRIVATE = re.compile(rb"(?<=[.\s;{}])#([A-Za-z]\w*)")
 _CSS_GAPS = re.compile(rb"\s*([{};,])\s*|(?<=:)\s+")
+
+_LETTERS = [bytes([letter]) for letter in range(ord("a"), ord("z") + 1)]
 
 _TYPES = {
     "html": b"text/html; charset=utf-8",
@@ -63,16 +71,17 @@ def load_files() -> Mapping[str, StaticFile]:
 
 
 def without_notes(name: str, body: bytes) -> bytes:
-    """Return a script or a style without what is for people: comments, indentation, wide spaces.
+    """Return a script or a style without what is for people.
 
-    Names stay, and a line break where it may mean something.
+    These are comments, indentation, wide spaces and long names of private members.
     """
     if name.endswith(".css"):
-        return _CSS_GAPS.sub(rb"\1", body)
+        return _CSS_GAPS.sub(rb"\1", body).replace(b";}", b"}")
     if not name.endswith(".js"):
         return body
     lines = _EDGES.sub(b"\n", _NOTES.sub(b"", body)).strip().split(b"\n")
-    return b"".join(map(_without_gaps, lines))
+    short = _ENDS.sub(rb"\1", b"".join(map(_without_gaps, lines))).replace(b";}", b"}")
+    return _with_short_names(short)
 
 
 def _without_gaps(line: bytes) -> bytes:
@@ -80,11 +89,21 @@ def _without_gaps(line: bytes) -> bytes:
 
     A line stays as it is if it may have a pattern, a comment, or a template in a template.
     """
-    outside = _TEXTS.sub(b"", line)
+    outside = _TEXTS.sub(b"", line).replace(b" / ", b"")  # a division
     if b"/" in outside or b"`" in outside:
         return line + b"\n"
-    short = _GAPS.sub(lambda found: found[1] or found[2], line)
+    short = _GAPS.sub(lambda found: found[1] or found[2] or found[3] or b"let", line)
     return short if short.endswith(_JOINED) else short + b"\n"
+
+
+def _with_short_names(script: bytes) -> bytes:
+    """Give private members short names. Nobody outside of the file can know these names."""
+    names = dict.fromkeys(_PRIVATE.findall(script))
+    short = {
+        name: b"#%b%b" % (_LETTERS[n % 26], b"%d" % (n // 26) if n >= 26 else b"")
+        for n, name in enumerate(names)
+    }
+    return _PRIVATE.sub(lambda found: short[found[1]], script)
 
 
 def _read() -> Iterator[tuple[str, StaticFile]]:

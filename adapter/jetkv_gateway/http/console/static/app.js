@@ -131,7 +131,7 @@ function showError(main, error) {
     h("p", { class: "problem", role: "alert" }, describe(error)),
     known?.requestId && h("p", { class: "quiet" }, "Request ", h("code", null, known.requestId)),
     h("p", { class: "actions" },
-      h("button", { type: "button", onclick: reload }, "Try again"),
+      h("button", { onclick: reload }, "Try again"),
       h("a", { class: "button", href: links.buckets() }, "See all buckets")),
   );
   shell.focus();

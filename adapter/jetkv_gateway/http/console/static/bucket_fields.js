@@ -97,7 +97,7 @@ export class BucketFields {
   /** @param {Field} one */
   #row(one) {
     const first = this.#current ? (one.shown ?? ((value) => String(value ?? "")))(this.#current[one.name]) : "";
-    const props = { autocomplete: "off", spellcheck: "false" };
+    const props = {  };
     let control;
     if (one.choices) {
       const choices = this.#current && first ? one.choices : ["", ...one.choices];

@@ -120,7 +120,7 @@ export function mayCreateBuckets() {
 
 /** Ask for a new bucket, and create it. @param {Context} context */
 export async function showNewBucket(context) {
-  const name = /** @type {HTMLInputElement} */ (h("input", { required: true, pattern: "[A-Za-z0-9_\\-]{1,200}", maxlength: 200, autocomplete: "off", spellcheck: "false", "data-focus": true }));
+  const name = /** @type {HTMLInputElement} */ (h("input", { required: true, pattern: "[A-Za-z0-9_\\-]{1,200}", maxlength: 200, "data-focus": true }));
   const fields = new BucketFields(null);
   const made = await ask("New bucket", () => [field("Name", name, "Letters, digits, _ and -. It cannot be changed later."), fields.element], {
     action: "See what would be created…", wide: true,

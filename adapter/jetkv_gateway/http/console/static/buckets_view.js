@@ -12,8 +12,6 @@ import { links, router } from "./router.js";
 const COUNTED = 10_000;
 const POLL = 15_000;
 
-/** @typedef {{name: string, label: string, value: (info: any) => any, right?: boolean}} Column */
-
 export class BucketsView {
   /** @type {any[]} */
   buckets = [];
@@ -26,19 +24,16 @@ export class BucketsView {
   /** @param {import("./router.js").Place} place @param {import("./app.js").Context} context */
   constructor(place, context) {
     this.context = context;
-    this.sort = place.query.get("sort") ?? "name";
-    this.down = place.query.get("order") === "down";
-    this.input = /** @type {HTMLInputElement} */ (h("input", { type: "search", value: place.query.get("find") ?? "", "aria-label": "Find a bucket", placeholder: "Find a bucket", autocomplete: "off", spellcheck: "false", oninput: () => this.draw() }));
+    this.input = /** @type {HTMLInputElement} */ (h("input", { type: "search", value: place.query.get("find") ?? "", "aria-label": "Find a bucket", placeholder: "Find a bucket", oninput: () => this.draw() }));
     this.total = h("span", { class: "quiet", role: "status" });
     this.body = h("tbody");
-    this.heads = h("tr");
     this.empty = h("p", { class: "empty-state", hidden: true });
     const create = mayCreateBuckets();
-    this.table = h("table", { class: "buckets" }, h("caption", { class: "offscreen" }, "Buckets"), h("thead", null, this.heads), this.body);
+    this.table = h("table", { class: "buckets" }, h("caption", { class: "offscreen" }, "Buckets"), h("thead", null, h("tr", null, ["Name", "Keys", "Size", "TTL", "History", "Warnings"].map((name) => h("th", { scope: "col", class: /^[KSH]/.test(name) ? "right" : null }, name)))), this.body);
     this.frame = h("div", { class: "buckets-frame" }, this.table);
     this.element = h("div", null,
       h("div", { class: "head-line" }, h("h1", null, "Buckets"), this.total,
-        h("div", { class: "actions" }, this.input, create && h("button", { type: "button", onclick: () => showNewBucket(context) }, "New bucket…"))),
+        h("div", { class: "actions" }, this.input, create && h("button", { onclick: () => showNewBucket(context) }, "New bucket…"))),
       this.frame, this.empty);
     context.shortcut("/", "Find a bucket", () => this.input.select());
     if (create) context.shortcut("n", "Make a new bucket", () => showNewBucket(context));
@@ -97,18 +92,6 @@ export class BucketsView {
     if (!this.context.signal.aborted) this.draw();
   }
 
-  /** @returns {Column[]} */
-  get #columns() {
-    return [
-      { name: "name", label: "Name", value: (info) => info.name },
-      { name: "keys", label: "Keys", right: true, value: (info) => this.#keys(info) ?? info.values ?? -1 },
-      { name: "size", label: "Size", right: true, value: (info) => info.bytes ?? -1 },
-      { name: "ttl", label: "TTL", value: (info) => info.ttl_seconds ?? Infinity },
-      { name: "history", label: "History", right: true, value: (info) => info.history },
-      { name: "warnings", label: "Warnings", value: (info) => info.warnings?.length ?? 0 },
-    ];
-  }
-
   #keys(/** @type {any} */ { name, values }) {
     if (values === 0) return 0;
     const known = this.counts.get(name);
@@ -117,15 +100,9 @@ export class BucketsView {
 
   draw() {
     const find = this.input.value.trim().toLowerCase();
-    const column = this.#columns.find(({ name }) => name === this.sort) ?? this.#columns[0];
     const shown = this.buckets.filter((info) => `${info.name} ${info.description ?? ""}`.toLowerCase().includes(find));
-    shown.sort((a, b) => {
-      const [x, y] = [column.value(a), column.value(b)];
-      return (x < y ? -1 : x > y ? 1 : 0) * (this.down ? -1 : 1);
-    });
     const opened = new Set([...this.body.querySelectorAll("details[open]")].map((one) => one.closest("tr")?.dataset.bucket));
     const focused = document.activeElement?.closest?.("tr")?.dataset.bucket;
-    fill(this.heads, this.#columns.map((one) => this.#head(one)));
     fill(this.body, shown.map((info) => this.#row(info)));
     for (const row of this.body.querySelectorAll("tr")) {
       if (opened.has(row.dataset.bucket)) row.querySelector("details")?.setAttribute("open", "");
@@ -136,19 +113,7 @@ export class BucketsView {
     this.frame.hidden = shown.length === 0;
     this.empty.hidden = shown.length > 0;
     this.empty.textContent = this.buckets.length ? "No bucket matches." : "There is no bucket that you may read.";
-    router.replace(links.buckets({ find: this.input.value, sort: this.sort === "name" ? null : this.sort, order: this.down ? "down" : null }));
-  }
-
-  #head(/** @type {Column} */ { name, label, right }) {
-    const on = this.sort === name;
-    const choose = () => {
-      this.down = on ? !this.down : name === "keys" || name === "size";
-      this.sort = name;
-      this.draw();
-      this.heads.querySelector(`[data-sort="${name}"]`)?.focus();
-    };
-    return h("th", { scope: "col", class: right ? "right" : null, "aria-sort": on ? (this.down ? "descending" : "ascending") : null },
-      h("button", { type: "button", "data-sort": name, onclick: choose }, label, h("span", { "aria-hidden": "true" }, on ? (this.down ? " ↓" : " ↑") : "")));
+    router.replace(links.buckets({ find: this.input.value }));
   }
 
   #row(/** @type {any} */ info) {

@@ -20,7 +20,7 @@ const PART = 8 * 1024 * 1024;
  * @returns {{element: HTMLElement, read: () => Selection}}
  */
 function chooser({ filter = "", prefix = "" }) {
-  const input = /** @type {HTMLInputElement} */ (h("input", { value: filter || prefix, autocomplete: "off", spellcheck: "false", "data-focus": true }));
+  const input = /** @type {HTMLInputElement} */ (h("input", { value: filter || prefix, "data-focus": true }));
   const kind = /** @type {HTMLSelectElement} */ (h("select", { "aria-label": "Which keys" },
     h("option", { value: "prefix", selected: !filter }, "Keys that start with"), h("option", { value: "filter", selected: Boolean(filter) }, "Keys that match the filter")));
   const row = field("Keys", input, "Leave it empty for all keys of the bucket.");

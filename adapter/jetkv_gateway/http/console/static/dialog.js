@@ -138,7 +138,7 @@ export function words(error) {
  * @param {Record<string, any>} [more] attributes
  */
 export function button(text, run, kind = "", more) {
-  return h("button", { type: "button", class: kind, onclick: run, ...more }, text);
+  return h("button", { class: kind, onclick: run, ...more }, text);
 }
 
 /**
@@ -195,7 +195,7 @@ export function confirm(title, text, action, type) {
 export function typed(word, purpose, submit) {
   submit.disabled = true;
   const input = /** @type {HTMLInputElement} */ (
-    h("input", { autocomplete: "off", spellcheck: "false", "data-focus": true, oninput: () => (submit.disabled = input.value.trim() !== word) })
+    h("input", { "data-focus": true, oninput: () => (submit.disabled = input.value.trim() !== word) })
   );
   return field(`Type ${word} ${purpose}`, input);
 }

@@ -20,6 +20,11 @@ const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "selected"
  */
 export function h(tag, props, ...children) {
   const element = document.createElement(tag);
+  if (tag === "button" && props?.onclick) element.setAttribute("type", "button");
+  if (tag === "input" || tag === "textarea") {
+    // What is typed here is no prose, and no secret for the browser to keep.
+    for (const name of ["autocomplete", "autocapitalize", "spellcheck"]) element.setAttribute(name, name === "spellcheck" ? "false" : "off");
+  }
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || name === "ref") continue;
     if (name.startsWith("on")) {

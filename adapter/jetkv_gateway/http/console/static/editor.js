@@ -36,12 +36,12 @@ export class Editor {
   #check = debounced(250, () => this.#look());
   #area = /** @type {HTMLTextAreaElement} */ (
     h("textarea", {
-      rows: 14, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-label": "Value",
+      rows: 14, "aria-label": "Value",
       class: "code", oninput: () => this.#check(),
     })
   );
   #type = /** @type {HTMLInputElement} */ (
-    h("input", { list: "content-types", maxlength: 255, autocomplete: "off", oninput: () => { this.#typed = true; this.#check(); } })
+    h("input", { list: "content-types", maxlength: 255, oninput: () => { this.#typed = true; this.#check(); } })
   );
   #typed = false;
   /** Returns the revision that the text is based on. */

@@ -19,7 +19,7 @@ export class KeyTools {
     this.kind = query.has("filter") ? "filter" : "prefix";
     this.text = query.get(this.kind) ?? "";
     this.input = /** @type {HTMLInputElement} */ (h("input", {
-      type: "search", value: this.text, autocomplete: "off", autocapitalize: "off", spellcheck: "false",
+      type: "search", value: this.text,
       "aria-label": "Which keys", oninput: () => this.#later(), onchange: () => this.#filter(),
     }));
     this.choice = /** @type {HTMLSelectElement} */ (h("select", { "aria-label": "How keys are chosen", onchange: () => this.#filter() },
@@ -50,7 +50,7 @@ export class KeyTools {
 
   /** @param {string} bucket @param {any} info @param {import("./app.js").Context} context */
   actions(bucket, info, context) {
-    const button = (/** @type {string} */ text, /** @type {() => void} */ run) => h("button", { type: "button", onclick: run }, text);
+    const button = (/** @type {string} */ text, /** @type {() => void} */ run) => h("button", { onclick: run }, text);
     const make = () => showNewKey(bucket, this.kind === "prefix" ? this.text : "");
     const writes = session.mayTouch("write", bucket);
     if (writes) context.shortcut("n", "Make a new key", make);
@@ -91,7 +91,7 @@ export class KeyTools {
 
   #draw() {
     const choice = (/** @type {string} */ text, /** @type {string} */ label, /** @type {boolean} */ on, /** @type {() => void} */ run) =>
-      h("button", { type: "button", "aria-pressed": on, "aria-label": label, onclick: run }, text);
+      h("button", { "aria-pressed": on, "aria-label": label, onclick: run }, text);
     const focus = document.activeElement?.textContent;
     fill(this.views, ["tree", "list"].map((view) =>
       choice(view === "tree" ? "Tree" : "List", view === "tree" ? "Tree" : "List", this.view === view, () => this.#look(view, this.sep))));

@@ -52,7 +52,7 @@ class KeysView {
     this.range = h("span", { class: "range" });
     this.empty = h("div", { class: "empty-state", hidden: true });
     const page = (/** @type {string} */ text, /** @type {string} */ label, /** @type {() => number} */ to) =>
-      h("button", { type: "button", "aria-label": label, title: label, onclick: () => this.#page(to()) }, text);
+      h("button", { "aria-label": label, title: label, onclick: () => this.#page(to()) }, text);
     this.element = h("div", { class: "keys-view" },
       h("div", { class: "head-line" }, h("h1", null, bucket), this.facts, h("div", { class: "actions" }, tools.actions(bucket, info, context))),
       tools.element, this.list.element, this.empty,
@@ -118,7 +118,7 @@ class KeysView {
       await this.#settle();
       if (error) {
         this.#say("This list is not complete");
-        fill(this.empty, h("p", { class: "problem", role: "alert" }, error.message, " ", h("button", { type: "button", onclick: () => this.refresh() }, "Try again")));
+        fill(this.empty, h("p", { class: "problem", role: "alert" }, error.message, " ", h("button", { onclick: () => this.refresh() }, "Try again")));
         this.empty.hidden = false;
         return;
       }
@@ -183,7 +183,7 @@ class KeysView {
     const writes = ["write", "delete", "admin"].some((verb) => session.mayTouch(verb, this.bucket));
     fill(this.facts, bucketFacts(info, known).map((fact) => h("span", { class: "chip" }, fact)),
       !writes && h("span", { class: "chip" }, "Read only"),
-      loader?.filtered && h("span", { class: "chip warn", title: "Your scopes cover some keys of this bucket" }, "Some keys only"),
+      loader?.filtered && h("span", { class: "chip warn" }, "Some keys only"),
       warningsOf(info));
   }
 

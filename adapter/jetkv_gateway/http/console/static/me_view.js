@@ -12,7 +12,7 @@ const MEANINGS = {
   admin: "create, change and delete buckets",
   metrics: "read the metrics",
 };
-const METHODS = { none: "Open access: this gateway asks for no credential", tokens: "A token", token: "A token", jwt: "A JWT", nats: "A login of NATS" };
+const METHODS = { none: "Open access", token: "A token", jwt: "A JWT", nats: "A login of NATS" };
 
 /** @type {(main: HTMLElement, place: import("./router.js").Place, context: import("./app.js").Context) => Promise<import("./app.js").View>} */
 export async function show(main, place, context) {
@@ -23,7 +23,7 @@ export async function show(main, place, context) {
   fill(main, h("h1", null, "Your access"),
     h("dl", { class: "facts" }, fact("Name", name), fact("By", METHODS[method] ?? method),
       fact("Ends", end ? h("time", { datetime: end, title: timestamp(end) }, relative(end)) : "never")),
-    session.authRequired && h("p", null, h("button", { type: "button", onclick: () => session.signOut() }, "Sign out")),
+    session.authRequired && h("p", null, h("button", { onclick: () => session.signOut() }, "Sign out")),
     h("h2", null, "What you may do"),
     h("table", { class: "scopes" },
       h("thead", null, h("tr", null, ["Scope", "Meaning"].map((head) => h("th", { scope: "col" }, head)))),
@@ -45,8 +45,8 @@ function meaning(scope) {
 /** @param {URLSearchParams} query @param {import("./app.js").Context} context */
 function question(query, context) {
   const verb = /** @type {HTMLSelectElement} */ (h("select", null, Object.keys(MEANINGS).slice(0, 4).map((one) => h("option", { selected: query.get("verb") === one }, one))));
-  const bucket = /** @type {HTMLInputElement} */ (h("input", { required: true, value: query.get("bucket") ?? "", autocomplete: "off", spellcheck: "false" }));
-  const key = /** @type {HTMLInputElement} */ (h("input", { value: query.get("key") ?? "", autocomplete: "off", spellcheck: "false", placeholder: "all keys" }));
+  const bucket = /** @type {HTMLInputElement} */ (h("input", { required: true, value: query.get("bucket") ?? "" }));
+  const key = /** @type {HTMLInputElement} */ (h("input", { value: query.get("key") ?? "", placeholder: "all keys" }));
   const answer = h("p", { class: "answer", role: "status" });
   const ask = async (/** @type {Event} */ event) => {
     event.preventDefault();

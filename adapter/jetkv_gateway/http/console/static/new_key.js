@@ -12,7 +12,7 @@ const MOST_BYTES = 512;
  */
 export async function showNewKey(bucket, prefix = "") {
   const input = /** @type {HTMLInputElement} */ (
-    h("input", { value: prefix, autocomplete: "off", autocapitalize: "off", spellcheck: "false", "data-focus": true })
+    h("input", { value: prefix, "data-focus": true })
   );
   const key = await ask(`New key in ${bucket}`, () => [field("Key", input, "Any text of up to 512 bytes. It is not trimmed.")], {
     action: "Go on",

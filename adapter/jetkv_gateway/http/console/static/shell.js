@@ -18,7 +18,7 @@ const main = h("main", { id: "main", tabindex: "-1" });
 const said = h("div", { class: "said", role: "status", "aria-live": "polite" });
 const alerts = h("div", { class: "said", role: "alert" });
 const liveText = h("span", { class: "live-text" });
-const liveButton = h("button", { type: "button", class: "live", onclick: () => live.toggle() });
+const liveButton = h("button", { class: "live", onclick: () => live.toggle() });
 const account = h("span", { class: "account" });
 let firstView = true;
 
@@ -33,7 +33,7 @@ export const shell = {
           icon("M4 6h9M4 12h6M4 18h9M16 5l5 7-5 7"), h("span", { "aria-hidden": "true" }, "jetkv")),
         crumbs,
         h("div", { class: "tools" }, liveButton, themeButton(),
-          h("button", { type: "button", class: "tool", "aria-label": "Help and keyboard shortcuts", title: "Help (?)", onclick: showHelp }, "?"),
+          h("button", { class: "tool", "aria-label": "Help", title: "Help (?)", onclick: showHelp }, "?"),
           account)),
       main,
       h("div", { class: "messages" }, said, alerts),
@@ -92,7 +92,7 @@ export const shell = {
   say(text, kind = "info") {
     const place = kind === "error" ? alerts : said;
     const line = h("p", { class: kind }, h("span", null, text),
-      h("button", { type: "button", class: "close", "aria-label": "Close the message", onclick: () => line.remove() }, "×"));
+      h("button", { class: "close", "aria-label": "Close the message", onclick: () => line.remove() }, "×"));
     place.append(line);
     while (place.children.length > 3) place.firstChild?.remove();
     setTimeout(() => line.remove(), 1000 * SAID_SECONDS);
@@ -131,5 +131,5 @@ function drawLive() {
 
 function drawAccount() {
   const { caller, authRequired } = session;
-  fill(account, caller && h("a", { href: links.me(), title: "Who am I, and what may I do? (m)" }, authRequired ? caller.name : "open access"));
+  fill(account, caller && h("a", { href: links.me(), title: "Your access (m)" }, authRequired ? caller.name : "open access"));
 }

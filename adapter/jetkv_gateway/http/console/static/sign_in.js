@@ -40,13 +40,13 @@ export function show(main, done) {
   main.className = "narrow";
   fill(main,
     h("h1", { tabindex: "-1" }, "Sign in"),
-    h("p", { class: "quiet" }, "The console acts with your own credential. It is kept in this tab until you close it."),
+    h("p", { class: "quiet" }, "Your credential is kept in this tab until you close it."),
     h("form", { class: "sign-in", onsubmit: signIn, novalidate: true }, token.row, login, problem, h("p", { class: "actions" }, submit)));
   token.input.focus();
 }
 
 /** @param {string} id @param {string} label @param {string} type @param {string} [hint] */
 function field(id, label, type, hint) {
-  const input = /** @type {HTMLInputElement} */ (h("input", { id: `sign-in-${id}`, type, autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: hint }));
+  const input = /** @type {HTMLInputElement} */ (h("input", { id: `sign-in-${id}`, type, placeholder: hint }));
   return { input, row: h("p", { class: "field" }, h("label", { for: input.id }, label), input) };
 }

@@ -10,7 +10,7 @@ const ICONS = {
   dark: "M20 14.5A8 8 0 0 1 9.5 4 8 8 0 1 0 20 14.5z",
 };
 
-const button = h("button", { type: "button", class: "tool", onclick: nextTheme });
+const button = h("button", { class: "tool", onclick: nextTheme });
 
 function chosen() {
   const stored = localStorage.getItem(STORED) ?? "system";
