@@ -33,7 +33,7 @@ export function showHelp() {
     h("label", { class: "check" },
       h("input", { type: "checkbox", checked: shortcuts.on, onchange: (/** @type {any} */ event) => (shortcuts.on = event.target.checked) }),
       " Single keys work as shortcuts"),
-    h("p", { class: "quiet" }, `jetkv ${session.version}.`),
+    h("p", { class: "quiet" }, `jetkv ${session.version}`),
     h("form", { method: "dialog", class: "actions" }, h("button", { autofocus: true }, "Close"))));
   document.body.append(dialog);
   dialog.showModal();
