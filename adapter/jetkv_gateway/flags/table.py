@@ -119,7 +119,8 @@ class NamedFlag:
         except EvaluationError as error:
             raise _failed(_parts(error)) from None
         if len(self._shown) < _SHOWN:
-            # A rollout has two evaluations, and a definition one for each variant: the same objects.
+            # A rollout has two evaluations, and a definition one for each variant: the same
+            # objects.
             self._shown.append((found, answer))
         return answer
 

@@ -19,7 +19,9 @@ _EDGES = re.compile(rb"\s*\n\s*")
 _QUOTED = rb""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`"""
 _TEXTS = re.compile(_QUOTED)
 _GAPS = re.compile(
-    rb"(" + _QUOTED + rb")|\bconst\b|[ ]*([=<>!&|?:,;{}()\[\]*%]+)[ ]*"
+    rb"("
+    + _QUOTED
+    + rb")|\bconst\b|(?<![.\w$])(true|false)\b(?!\s*:)|[ ]*([=<>!&|?:,;{}()\[\]*%]+)[ ]*"
     rb"|(?<=[\w)\]\"'`])[ ]([+/-]=?)[ ](?=[\w(\"'`\[])"
 )
 _JOINED = (b"{", b"(", b"[", b",", b";", b"=>", b"&&", b"||")
@@ -92,8 +94,15 @@ def _without_gaps(line: bytes) -> bytes:
     outside = _TEXTS.sub(b"", line).replace(b" / ", b"")  # a division
     if b"/" in outside or b"`" in outside:
         return line + b"\n"
-    short = _GAPS.sub(lambda found: found[1] or found[2] or found[3] or b"let", line)
+    short = _GAPS.sub(_shorter, line)
     return short if short.endswith(_JOINED) else short + b"\n"
+
+
+def _shorter(found: re.Match[bytes]) -> bytes:
+    quoted, truth, sign, other_sign = found.groups()
+    if truth is not None:
+        return b"!0" if truth == b"true" else b"!1"
+    return quoted or sign or other_sign or b"let"
 
 
 def _with_short_names(script: bytes) -> bytes:

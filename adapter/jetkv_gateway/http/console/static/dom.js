@@ -23,7 +23,8 @@ export function h(tag, props, ...children) {
   if (tag === "button" && props?.onclick) element.setAttribute("type", "button");
   if (tag === "input" || tag === "textarea") {
     // What is typed here is no prose, and no secret for the browser to keep.
-    for (const name of ["autocomplete", "autocapitalize", "spellcheck"]) element.setAttribute(name, name === "spellcheck" ? "false" : "off");
+element.setAttribute("autocomplete", "off");
+    element.spellcheck = false;
   }
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || name === "ref") continue;

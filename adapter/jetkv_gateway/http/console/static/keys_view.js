@@ -117,7 +117,7 @@ class KeysView {
       if (signal.aborted) return;
       await this.#settle();
       if (error) {
-        this.#say("This list is not complete");
+        this.#say("Not complete");
         fill(this.empty, h("p", { class: "problem", role: "alert" }, error.message, " ", h("button", { onclick: () => this.refresh() }, "Try again")));
         this.empty.hidden = false;
         return;
@@ -214,7 +214,7 @@ class KeysView {
       name.append(icon(CHEVRON), h("bdi", null, row.label), h("span", { class: "quiet" }, counted(row.keys, "key")));
       return [name, cell("size"), cell("changed"), cell("expires")];
     }
-    name.append(h("a", { href: links.entry(this.bucket, row.key), tabindex: -1, title: row.key }, h("bdi", null, row.label || row.key)));
+    name.append(h("a", { href: links.entry(this.bucket, row.key), tabindex: -1}, h("bdi", null, row.label || row.key)));
     return [
       name,
       cell("size", meta && size(meta.size)),

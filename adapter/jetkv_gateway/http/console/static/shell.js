@@ -92,9 +92,8 @@ export const shell = {
   say(text, kind = "info") {
     const place = kind === "error" ? alerts : said;
     const line = h("p", { class: kind }, h("span", null, text),
-      h("button", { class: "close", "aria-label": "Close the message", onclick: () => line.remove() }, "×"));
+      h("button", { class: "close", "aria-label": "Close", onclick: () => line.remove() }, "×"));
     place.append(line);
-    while (place.children.length > 3) place.firstChild?.remove();
     setTimeout(() => line.remove(), 1000 * SAID_SECONDS);
   },
 };
