@@ -23,6 +23,7 @@ from jetkv.integrations._cachelib_serializer import JetKVSerializer, content_typ
 from jetkv.integrations._keys import stored_key
 from jetkv.integrations._soft import OnError, Soft
 from jetkv.integrations._sync.store import Store
+from jetkv.integrations._turns import Turns
 
 __all__ = ["JetKVCache", "JetKVSerializer"]
 
@@ -79,6 +80,7 @@ class JetKVCache(BaseCache):
             client = self._own = Client(client, token=token)
         self._store = Store(client, bucket, quick=on_error == "miss")
         self._soft = Soft(bucket, self._store.endpoint.transport, on_error)
+        self._turns = Turns()
         self.key_prefix = key_prefix or ""
         if isinstance(self.key_prefix, str):
             self._key("")
@@ -112,14 +114,10 @@ class JetKVCache(BaseCache):
     ) -> list[Any]:
         seconds = self._seconds(timeout)
         dumped = [(key, self.serializer.dumps(value)) for key, value in mapping.items()]
-        keys = [key for key, raw in dumped if raw is not None]
-        values = [
-            (self._key(key), raw, content_type(self.serializer, raw))
-            for key, raw in dumped
-            if raw is not None
-        ]
+        pairs = [(key, raw) for key, raw in dumped if raw is not None]
+        values = [(self._key(key), raw, content_type(self.serializer, raw)) for key, raw in pairs]
         results = self._soft.run(lambda: self._store.put_many(values, seconds), _no_results())
-        return _without_errors(keys, results)
+        return _without_errors([key for key, _ in pairs], results)
 
     def delete(self, key: str) -> bool:
         return self._soft.run(lambda: self._store.delete(self._key(key)), False)
@@ -155,9 +153,9 @@ class JetKVCache(BaseCache):
 
         media = content_type(self.serializer, b"0")
         seconds = self._seconds(None)
-        done = self._soft.run(
-            lambda: self._store.change(self._key(key), added, media, seconds), b""
-        )
+        stored = self._key(key)
+        with self._turns.of(stored):
+            done = self._soft.run(lambda: self._store.change(stored, added, media, seconds), b"")
         return total if done else None
 
     def dec(self, key: str, delta: int = 1) -> int | None:
