@@ -32,7 +32,9 @@ class Audited:
         found: list[dict[str, Any]] = []
 
         def are_there() -> bool:
-            lines = [json.loads(line) for line in self.file.read_bytes().splitlines() if line]
+            # The last line may be half written.
+            whole = self.file.read_bytes().rpartition(b"\n")[0]
+            lines = [json.loads(line) for line in whole.splitlines() if line]
             found[:] = [line for line in lines if line["request_id"] == request_id]
             return len(found) >= number
 

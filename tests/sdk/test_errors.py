@@ -237,6 +237,8 @@ SAID: dict[of_gateway.GatewayError, type[JetKVError]] = {
     # What follows, only a client that writes HTTP by hand meets.
     of_gateway.InvalidHandshake("no key"): errors.InvalidArgumentError,
     of_gateway.ExpectationFailed(): errors.InvalidArgumentError,
+    of_gateway.EvaluationFailed(): errors.InvalidArgumentError,
+    of_gateway.FlagNotFound(): errors.NotFoundError,
     of_gateway.UrlTooLong(): errors.InvalidArgumentError,
     of_gateway.HeadTooLarge(): errors.InvalidArgumentError,
     of_gateway.MethodUnknown(): errors.InvalidArgumentError,
