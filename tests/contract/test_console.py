@@ -15,7 +15,7 @@ from tests.support.http import Http
 
 STATIC = files("jetkv_gateway.http.console").joinpath("static")
 NAMES = sorted(one.name for one in STATIC.iterdir())
-MOST_BYTES = 152_000
+MOST_BYTES = 150_000
 CONSOLE = "/console"
 
 

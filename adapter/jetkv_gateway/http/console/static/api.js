@@ -72,12 +72,7 @@ async function request(method, path, options = {}) {
   try {
     const response = await fetch(url, { method, headers, body, signal, cache: "no-store", redirect: "error" });
     if (!response.ok && response.status !== 304) throw await errorOf(response);
-    if (options.as === "stream") return { status: response.status, headers: response.headers, body: response.body };
-    if (options.as === "bytes") {
-      return { status: response.status, headers: response.headers, body: new Uint8Array(await response.arrayBuffer()) };
-    }
-    const text = await response.text();
-    return { status: response.status, headers: response.headers, body: text === "" ? null : parse(response.status, text) };
+    return { status: response.status, headers: response.headers, body: await bodyOf(response, options.as) };
   } catch (error) {
     if (error instanceof ApiError || options.signal?.aborted) throw error;
     throw new ApiError(0, { error: "the gateway cannot be reached", code: "unavailable", hint: String(error) });
@@ -86,11 +81,14 @@ async function request(method, path, options = {}) {
   }
 }
 
-function parse(/** @type {number} */ status, /** @type {string} */ text) {
+async function bodyOf(/** @type {Response} */ response, /** @type {Options["as"]} */ as) {
+  if (as === "stream") return response.body;
+  if (as === "bytes") return new Uint8Array(await response.arrayBuffer());
+  const text = await response.text();
   try {
-    return JSON.parse(text);
+    return text && JSON.parse(text);
   } catch {
-    throw new ApiError(status, { error: "the answer is not JSON: is this address a jetkv gateway?" });
+    throw new ApiError(response.status, { error: "the answer is not JSON: is this address a jetkv gateway?" });
   }
 }
 

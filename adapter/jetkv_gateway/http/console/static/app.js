@@ -116,20 +116,20 @@ function reload() {
 
 /** @param {unknown} error */
 function describe(error) {
-  if (!(error instanceof Error)) return String(error);
-  return error instanceof ApiError && error.hint && error.status ? `${error.message}: ${error.hint}` : error.message;
+  const { message = String(error), hint, status } = /** @type {ApiError} */ (error);
+  return hint && status ? `${message}: ${hint}` : message;
 }
 
 /** @param {HTMLElement} main @param {unknown} error */
 function showError(main, error) {
   if (!(error instanceof ApiError)) console.error(error);
-  const known = error instanceof ApiError ? error : null;
+  const { status, requestId } = /** @type {ApiError} */ (error);
   shell.title("Error");
   fill(
     main,
-    h("h1", { tabindex: "-1" }, known?.status === 404 ? "Not found" : known?.status === 403 ? "You may not see this" : "This did not work"),
+    h("h1", { tabindex: "-1" }, status === 404 ? "Not found" : status === 403 ? "You may not see this" : "This did not work"),
     h("p", { class: "problem", role: "alert" }, describe(error)),
-    known?.requestId && h("p", { class: "quiet" }, "Request ", h("code", null, known.requestId)),
+    requestId && h("p", { class: "quiet" }, "Request ", h("code", null, requestId)),
     h("p", { class: "actions" },
       h("button", { onclick: reload }, "Try again"),
       h("a", { class: "button", href: links.buckets() }, "See all buckets")),
@@ -142,7 +142,7 @@ async function start() {
   try {
     await api.signIn();
   } catch (error) {
-    if (!(error instanceof ApiError && error.status === 401)) {
+    if (error.status !== 401) {
       showError(shell.freshMain(), error);
       return;
     }

@@ -22,9 +22,12 @@ export function bucketFacts(info, keys) {
   return facts;
 }
 
+/** @param {any} one a warning of the API @returns {import("./dom.js").Child} */
+export const warning = (one) => [h("strong", null, one.code.replaceAll("_", " ")), `: ${one.message}`];
+
 /** What to mind of a bucket, behind a button. @param {any} info */
 export function warningsOf(info) {
   if (!info.warnings?.length) return null;
   return h("details", { class: "warnings" }, h("summary", null, counted(info.warnings.length, "warning")),
-    h("ul", null, info.warnings.map((/** @type {any} */ one) => h("li", null, h("strong", null, one.code.replaceAll("_", " ")), `: ${one.message}`))));
+    h("ul", null, info.warnings.map((/** @type {any} */ one) => h("li", null, warning(one)))));
 }

@@ -19,12 +19,10 @@ import { size } from "./format.js";
  * @property {boolean} [fixed] whether a bucket that exists keeps it
  */
 
-const SWITCH = ["on", "off"];
-const list = (/** @type {string} */ text) => text.split(/[\s,]+/).filter(Boolean);
 const time = { shown: (/** @type {number} */ n) => (n ? exactDuration(n) : ""), read: (/** @type {string} */ text) => (text ? parseDuration(text) ?? undefined : 0) };
 const bytes = { shown: (/** @type {number} */ n) => (n ? (n % 1024 ? String(n) : size(n)) : ""), read: (/** @type {string} */ text) => (text ? parseSize(text) ?? undefined : 0) };
 const number = { read: (/** @type {string} */ text) => (/^\d+$/.test(text) ? Number(text) : undefined) };
-const flag = { choices: SWITCH, shown: (/** @type {boolean} */ on) => (on === undefined ? "" : on ? "on" : "off"), read: (/** @type {string} */ text) => text === "on" };
+const flag = { choices: ["on", "off"], shown: (/** @type {boolean} */ on) => (on === undefined ? "" : on ? "on" : "off"), read: (/** @type {string} */ text) => text === "on" };
 
 /** @type {Field[]} */
 export const FIELDS = [
@@ -56,7 +54,7 @@ export const FIELDS = [
     name: "placement", label: "Placement", note: "Tags of servers; a cluster as cluster:NAME.", rare: true,
     shown: (found) => [...(found?.cluster ? [`cluster:${found.cluster}`] : []), ...(found?.tags ?? [])].join(", "),
     read: (text) => {
-      const words = list(text);
+      const words = text.split(/[\s,]+/).filter(Boolean);
       const cluster = words.find((word) => word.startsWith("cluster:"))?.slice(8);
       const tags = words.filter((word) => !word.startsWith("cluster:"));
       return { ...(cluster ? { cluster } : {}), ...(tags.length ? { tags } : {}) };
@@ -97,13 +95,12 @@ export class BucketFields {
   /** @param {Field} one */
   #row(one) {
     const first = this.#current ? (one.shown ?? ((value) => String(value ?? "")))(this.#current[one.name]) : "";
-    const props = {  };
     let control;
     if (one.choices) {
       const choices = this.#current && first ? one.choices : ["", ...one.choices];
       control = h("select", null, choices.map((value) => h("option", { value, selected: value === first }, value || "by default")));
     } else {
-      control = one.lines ? h("textarea", { ...props, rows: 3 }) : h("input", props);
+      control = one.lines ? h("textarea", { rows: 3 }) : h("input");
     }
     const input = /** @type {HTMLInputElement} */ (control);
     input.value = first;

@@ -1,10 +1,11 @@
 /** The settings of a bucket: to look at, and to change after a look at the plan. */
 
-import { ApiError, api, paths } from "./api.js";
+import { api, paths } from "./api.js";
+import { warning } from "./bucket_facts.js";
 import { BucketFields, FIELDS, shownValue } from "./bucket_fields.js";
 import { showExport } from "./bulk.js";
-import { actions, ask, button, confirm, field, form, Problem } from "./dialog.js";
-import { debounced, fill, h } from "./dom.js";
+import { actions, ask, button, checkbox, confirm, field, form, Problem } from "./dialog.js";
+import { debounced, fact, fill, h, heads } from "./dom.js";
 import { count, counted, duration, size, timestamp } from "./format.js";
 import { links, router } from "./router.js";
 import { session } from "./session.js";
@@ -22,7 +23,6 @@ export async function show(main, place, context) {
     api.get(paths.bucket(bucket), { signal }), session.can("admin", bucket), session.can("read", bucket), session.can("delete", bucket),
   ]);
   const facts = h("dl", { class: "facts" });
-  const fact = (/** @type {string} */ name, /** @type {string} */ value) => h("div", null, h("dt", null, name), h("dd", null, value));
   const draw = (/** @type {Settings} */ info) => fill(facts,
     info.values === undefined ? null : fact("Stored messages", count(info.values)), info.bytes === undefined ? null : fact("Size", size(info.bytes)),
     fact("Created", timestamp(info.created_at)), info.marker_ttl_seconds ? fact("Expiry markers stay", duration(info.marker_ttl_seconds)) : null,
@@ -38,7 +38,7 @@ export async function show(main, place, context) {
         mayDelete && button("Remove tombstones…", () => compact(bucket, context)),
         admin && !body.protected && button("Delete bucket…", () => removeBucket(bucket, body.values, context), "danger")),
       facts),
-    (body.warnings ?? []).map((/** @type {any} */ one) => h("p", { class: "notice" }, h("strong", null, one.code.replaceAll("_", " ")), `: ${one.message}`)),
+    (body.warnings ?? []).map((/** @type {any} */ one) => h("p", { class: "notice" }, warning(one))),
     admin ? changeForm(bucket, body, context) : readOnly(body));
   return { update: again, refresh: again, close: again.cancel };
 }
@@ -46,7 +46,7 @@ export async function show(main, place, context) {
 /** @param {Settings} info */
 function readOnly(info) {
   return h("section", null, h("p", { class: "note" }, "You may look at these settings, and not change them."),
-    h("dl", { class: "facts" }, FIELDS.map(({ name, label }) => h("div", null, h("dt", null, label), h("dd", null, shownValue(name, info[name]))))));
+    h("dl", { class: "facts" }, FIELDS.map(({ name, label }) => fact(label, shownValue(name, info[name])))));
 }
 
 /** @param {string} bucket @param {Settings} info @param {Context} context */
@@ -86,7 +86,7 @@ async function showPlan(title, now, send, make = send) {
   try {
     plan = (await send({ dry_run: true })).body;
   } catch (error) {
-    if (!(error instanceof ApiError) || error.message !== "would lose data") throw error;
+    if (error.message !== "would lose data") throw error;
     losses = error.details;
     plan = (await send({ dry_run: true, allow_data_loss: true })).body;
   }
@@ -95,14 +95,14 @@ async function showPlan(title, now, send, make = send) {
     now && h("td", null, shownValue(name, now[name])), h("td", null, shownValue(name, plan[name])),
     losses && h("td", null, losses[name] ? h("strong", { class: "warning" }, "removes stored data") : ""));
   return ask(title, (submit) => {
-    const agree = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", onchange: () => (submit.disabled = !agree.checked) }));
+    const agree = checkbox("Remove the stored data that does not fit. It cannot be brought back.", { onchange: () => (submit.disabled = !agree.input.checked) });
     submit.disabled = losses !== null;
     submit.hidden = !names.length;
     return [
       names.length ? h("table", { class: "plan" },
-        h("thead", null, h("tr", null, ["Setting", ...(now ? ["Now", "Then"] : ["Value"]), ...(losses ? ["Effect"] : [])].map((name) => h("th", { scope: "col" }, name)))),
+        heads(["Setting", ...(now ? ["Now", "Then"] : ["Value"]), ...(losses ? ["Effect"] : [])]),
         h("tbody", null, names.map(row))) : h("p", null, "There is nothing to change: the bucket is like this already."),
-      losses ? h("label", { class: "check" }, agree, " Remove the stored data that does not fit. It cannot be brought back.") : null,
+      losses && agree.label,
     ];
   }, {
     action: now ? "Change it" : "Create it", kind: losses ? "danger" : "primary", wide: true,

@@ -3,7 +3,7 @@
 import { api, paths } from "./api.js";
 import { keysText, warningsOf } from "./bucket_facts.js";
 import { mayCreateBuckets, showNewBucket } from "./bucket_form.js";
-import { debounced, fill, h } from "./dom.js";
+import { debounced, fill, h, heads } from "./dom.js";
 import { count, counted, duration, size, timestamp } from "./format.js";
 import { live } from "./live.js";
 import { links, router } from "./router.js";
@@ -29,7 +29,7 @@ export class BucketsView {
     this.body = h("tbody");
     this.empty = h("p", { class: "empty-state", hidden: true });
     const create = mayCreateBuckets();
-    this.table = h("table", { class: "buckets" }, h("caption", { class: "offscreen" }, "Buckets"), h("thead", null, h("tr", null, ["Name", "Keys", "Size", "TTL", "History", "Warnings"].map((name) => h("th", { scope: "col", class: /^[KSH]/.test(name) ? "right" : null }, name)))), this.body);
+    this.table = h("table", { class: "buckets" }, h("caption", { class: "offscreen" }, "Buckets"), heads(["Name", "Keys", "Size", "TTL", "History", "Warnings"], ["Keys", "Size", "History"]), this.body);
     this.frame = h("div", { class: "buckets-frame" }, this.table);
     this.element = h("div", null,
       h("div", { class: "head-line" }, h("h1", null, "Buckets"), this.total,

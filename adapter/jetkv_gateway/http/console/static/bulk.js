@@ -2,7 +2,7 @@
 
 import { api, paths } from "./api.js";
 import { saveFile } from "./clipboard.js";
-import { actions, ask, button, field, form, openDialog, Problem, typed } from "./dialog.js";
+import { actions, ask, button, checkbox, field, form, openDialog, Problem, typed } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { ExportFile } from "./export_file.js";
 import { count, counted, size } from "./format.js";
@@ -40,12 +40,12 @@ export async function showDeleteMany(bucket, selection, context) {
   const stop = new AbortController();
   await openDialog(`Delete many keys of ${bucket}`, (close) => {
     const which = chooser(selection);
-    const purge = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
+    const purge = checkbox("Delete their histories, too");
     const problem = new Problem();
     const found = h("div", { "aria-live": "polite" });
     const parameters = () => {
       const chosen = which.read();
-      return { ...(chosen.prefix || chosen.filter ? chosen : { filter: ">" }), purge: purge.checked || undefined };
+      return { ...(chosen.prefix || chosen.filter ? chosen : { filter: ">" }), purge: purge.input.checked || undefined };
     };
 
     async function tally() {
@@ -99,7 +99,7 @@ export async function showDeleteMany(bucket, selection, context) {
       }
     }
 
-    const first = form(tally, which.element, h("label", { class: "check" }, purge, " Delete their histories, too"),
+    const first = form(tally, which.element, purge.label,
       actions(button("Close", () => close(null)), h("button", { class: "primary" }, "Count them")));
     first.addEventListener("input", () => fill(found));
     return [first, found, problem.element];
@@ -116,16 +116,15 @@ export async function showDeleteMany(bucket, selection, context) {
  */
 export async function showExport(bucket, selection, context) {
   const which = chooser(selection);
-  const history = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
+  const history = checkbox("All stored revisions, and tombstones");
   const packs = "CompressionStream" in window;
-  const pack = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", checked: packs, disabled: !packs }));
+  const pack = checkbox("Compressed (.gz)", { checked: packs, disabled: !packs });
   const state = h("p", { "aria-live": "polite" });
   const stop = new AbortController();
-  const file = await ask(`Export ${bucket}`, () => [which.element,
-    h("label", { class: "check" }, history, " All stored revisions, and tombstones"), h("label", { class: "check" }, pack, " Compressed (.gz)"),
+  const file = await ask(`Export ${bucket}`, () => [which.element, history.label, pack.label,
     h("p", { class: "note" }, "The file is one for `jetkv import`. It has a checksum in its last line."), state], {
     action: "Download",
-    run: () => download(bucket, { ...which.read(), history: history.checked, pack: pack.checked }, stop.signal,
+    run: () => download(bucket, { ...which.read(), history: history.input.checked, pack: pack.input.checked }, stop.signal,
       (entries, bytes) => (state.textContent = `${counted(entries, "entry", "entries")}, ${size(bytes)}`)),
   });
   stop.abort();

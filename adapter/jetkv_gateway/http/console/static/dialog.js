@@ -97,6 +97,17 @@ export function field(label, control, note) {
   );
 }
 
+/**
+ * A box to check, in its label.
+ *
+ * @param {string} text
+ * @param {Record<string, any>} [props]
+ */
+export function checkbox(text, props) {
+  const input = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", ...props }));
+  return { input, label: h("label", { class: "check" }, input, text) };
+}
+
 /** A place for what went wrong, which screen readers read out. */
 export class Problem {
   element = h("div", { role: "alert", class: "problem", hidden: true });

@@ -10,8 +10,7 @@ const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "selected"
  * Make an element.
  *
  * `class` and other attributes are set as such; `true` makes an empty attribute, `false`, `null` and
- * `undefined` none. `onclick` and the like take a function. `dataset` takes an object. `ref` is called
- * with the element.
+ * `undefined` none. `onclick` and the like take a function. `ref` is called with the element.
  *
  * @param {string} tag
  * @param {Record<string, any> | null} [props]
@@ -23,15 +22,13 @@ export function h(tag, props, ...children) {
   if (tag === "button" && props?.onclick) element.setAttribute("type", "button");
   if (tag === "input" || tag === "textarea") {
     // What is typed here is no prose, and no secret for the browser to keep.
-element.setAttribute("autocomplete", "off");
+    element.setAttribute("autocomplete", "off");
     element.spellcheck = false;
   }
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || name === "ref") continue;
     if (name.startsWith("on")) {
       element.addEventListener(name.slice(2), value);
-    } else if (name === "dataset") {
-      Object.assign(element.dataset, value);
     } else if (PROPERTIES.has(name)) {
       element[name] = value;
     } else if (name === "href" && !isOwnLink(value)) {
@@ -70,6 +67,21 @@ export function fill(parent, ...children) {
   parent.replaceChildren();
   append(parent, children);
 }
+
+/**
+ * A name and what it has, in a `dl`.
+ * @param {Child} name
+ * @param {Child} value
+ */
+export const fact = (name, value) => h("div", null, h("dt", null, name), h("dd", null, value));
+
+/**
+ * The heads of a table's columns.
+ * @param {string[]} names
+ * @param {string[]} [right] those of numbers
+ */
+export const heads = (names, right = []) =>
+  h("thead", null, h("tr", null, names.map((name) => h("th", { scope: "col", class: right.includes(name) ? "right" : null }, name))));
 
 /**
  * Make an icon from paths on a 24 by 24 grid. Screen readers skip it.

@@ -1,6 +1,6 @@
 /** One key: what the API says of it, and writes whose outcome is known. */
 
-import { api, ApiError, paths } from "./api.js";
+import { ApiError, api, paths } from "./api.js";
 import { fromBase64, toBase64 } from "./values.js";
 
 /**
@@ -44,7 +44,7 @@ export async function read(bucket, key, { revision, signal, large = false } = {}
       head = (await api.head(path, { query, signal, headers: RAW })).headers;
     } catch (error) {
       // An answer to HEAD does not say why, so a GET has to fail, too.
-      if (!(error instanceof ApiError) || error.status < 400) throw error;
+      if (!(error.status >= 400)) throw error;
     }
     const size = Number(head?.get("content-length") ?? 0);
     if (head && size > LARGE && !large) return ofHead(key, head, size);
@@ -204,7 +204,7 @@ async function batch(bucket, op) {
     const { body } = await keyed((headers) => api.post(path, { json, headers }));
     return body.results[0];
   } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 412) throw error;
+    if (error.status !== 412) throw error;
     const [failed] = error.details.failed ?? [{}];
     throw new ApiError(412, { error: "revision mismatch", code: error.code, details: failed });
   }
@@ -224,7 +224,7 @@ async function keyed(send) {
     try {
       return await send(headers);
     } catch (error) {
-      const unknown = error instanceof ApiError && [0, 503, 504].includes(error.status);
+      const unknown = [0, 503, 504].includes(error.status);
       if (!unknown || attempt === 2) throw error;
       await new Promise((resolve) => setTimeout(resolve, 500 * (attempt + 1)));
     }

@@ -1,10 +1,10 @@
 /** One key: its value, its history, and what can be done with it. */
 
-import { ApiError, api, paths } from "./api.js";
+import { api, paths } from "./api.js";
 import { copyText, saveFile } from "./clipboard.js";
 import { showCopyDialog } from "./copy_dialog.js";
-import { ask, button, confirm, field } from "./dialog.js";
-import { fill, h } from "./dom.js";
+import { ask, button, checkbox, confirm, field } from "./dialog.js";
+import { fact, fill, h } from "./dom.js";
 import { exactDuration, parseDuration } from "./durations.js";
 import { Editor } from "./editor.js";
 import { read, remove, touch, write } from "./entries.js";
@@ -118,7 +118,7 @@ class EntryView {
       this.#entry = await read(this.#bucket, this.#key, { revision, signal: this.#context.signal, large });
       if (!revision) this.#newest = this.#entry.revision;
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 404 || error.message === "bucket not found") throw error;
+      if (error.status !== 404 || error.message === "bucket not found") throw error;
       this.#entry = null;
     }
   }
@@ -215,7 +215,6 @@ class EntryView {
 
   #drawFacts() {
     const entry = this.#entry;
-    const fact = (/** @type {string} */ name, /** @type {import("./dom.js").Child} */ value) => h("div", null, h("dt", null, name), h("dd", null, value));
     fill(this.#facts, entry && [
       fact("Revision", entry.revision), fact("Written", timeOf(entry.createdAt)), fact("Size", size(entry.size)),
       fact("Type", entry.contentType ? h("bdi", null, entry.contentType) : "none"),
@@ -304,19 +303,19 @@ class EntryView {
   async #delete() {
     const entry = this.#entry;
     if (!entry || this.#rev) return;
-    const purge = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
+    const purge = checkbox("Delete its history, too");
     const kept = this.#settings.history > 1;
     const sure = await confirm("Delete this key?", [
       h("p", null, h("code", null, h("bdi", null, plainKey(this.#key))), ` is deleted if it is still at revision ${entry.revision}.`,
         kept ? " Its history stays, so you can restore it." : " This bucket keeps no history, so its value is gone."),
-      kept ? h("label", { class: "check" }, purge, " Delete its history, too") : null], "Delete");
+      kept && purge.label], "Delete");
     if (!sure) return;
     try {
-      await remove(this.#bucket, this.#key, { revision: entry.revision, purge: purge.checked });
+      await remove(this.#bucket, this.#key, { revision: entry.revision, purge: purge.input.checked });
       this.#context.say("Deleted");
       await this.#reread();
     } catch (error) {
-      const changed = error instanceof ApiError && error.status === 412;
+      const changed = error.status === 412;
       this.#context.fail(changed ? "Not deleted: somebody else has changed the key. Look at it, and try again." : error);
       if (changed) this.#reread();
     }
@@ -342,7 +341,7 @@ class EntryView {
           const saved = await write(this.#bucket, this.#key, { bytes, contentType, contentEncoding: entry?.contentEncoding, ttl, revision });
           this.#saved(saved);
         } catch (error) {
-          if (!(error instanceof ApiError) || error.status !== 412) throw error;
+          if (error.status !== 412) throw error;
           await this.#read();
           const choice = await askLostRace(this.#entry, bytes);
           if (choice) revision = this.#entry?.revision ?? 0;

@@ -1,6 +1,7 @@
 /** The help: which keys do what. */
 
-import { h } from "./dom.js";
+import { actions, button, checkbox, openDialog } from "./dialog.js";
+import { fact, h } from "./dom.js";
 import { session } from "./session.js";
 import { shortcuts } from "./shortcuts.js";
 
@@ -18,23 +19,19 @@ const IN_LISTS = [
 function table(title, rows) {
   return h("section", null, h("h3", null, title),
     h("dl", { class: "keys-help" },
-      rows.map(([keys, label]) => h("div", null, h("dt", null, keys.split(" ").map((one) => h("kbd", null, one))), h("dd", null, label)))));
+      rows.map(([keys, label]) => fact(keys.split(" ").map((one) => h("kbd", null, one)), label))));
 }
 
 export function showHelp() {
   if (document.querySelector("dialog[open]")) return;
   const rows = (/** @type {import("./shortcuts.js").Shortcut[]} */ some) => some.map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "help", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
-    h("h2", { id: "help-title" }, "Help"),
+  openDialog("Help", (close) => [
     h("div", { class: "columns" },
       shortcuts.local.length ? table("On this page", rows(shortcuts.local)) : null,
       table("Everywhere", rows(shortcuts.global)),
       table("Lists", IN_LISTS)),
-    h("label", { class: "check" },
-      h("input", { type: "checkbox", checked: shortcuts.on, onchange: (/** @type {any} */ event) => (shortcuts.on = event.target.checked) }),
-      " Single keys work as shortcuts"),
+    checkbox("Single keys work as shortcuts", { checked: shortcuts.on, onchange: (/** @type {any} */ event) => (shortcuts.on = event.target.checked) }).label,
     h("p", { class: "quiet" }, `jetkv ${session.version}`),
-    h("form", { method: "dialog", class: "actions" }, h("button", { autofocus: true }, "Close"))));
-  document.body.append(dialog);
-  dialog.showModal();
+    actions(button("Close", () => close(null), "", { "data-focus": true })),
+  ], { wide: true });
 }

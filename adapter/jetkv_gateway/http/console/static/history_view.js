@@ -2,7 +2,7 @@
 
 import { diffView } from "./diff_view.js";
 import { ask, button } from "./dialog.js";
-import { fill, h } from "./dom.js";
+import { fill, h, heads } from "./dom.js";
 import { relative, size } from "./format.js";
 import { history, read, write } from "./entries.js";
 import { links, router } from "./router.js";
@@ -69,7 +69,7 @@ export async function historyPanel({ bucket, key, compared, kept, mayWrite, sign
           ? button("Restore…", () => restore(bucket, key, entry, entries[0], restored, say), "small") : null));
   };
   const list = h("table", { class: "history" },
-    h("thead", null, h("tr", null, ["From", "To", "Revision", "When", "Size", "Actions"].map((name) => h("th", { scope: "col", class: name === "Size" ? "right" : "" }, name)))),
+    heads(["From", "To", "Revision", "When", "Size", "Actions"], ["Size"]),
     h("tbody", null, entries.map(row)));
   compare();
   return h("div", null,

@@ -3,11 +3,12 @@
 import { api, paths } from "./api.js";
 import { bucketFacts, warningsOf } from "./bucket_facts.js";
 import { debounced, fill, h, icon } from "./dom.js";
-import { count, counted, duration, relative, size, timestamp } from "./format.js";
+import { count, counted, size } from "./format.js";
 import { DETAILED, KeyLoader } from "./key_loader.js";
 import { KeyTools } from "./key_tools.js";
 import { links, router } from "./router.js";
 import { session } from "./session.js";
+import { tick, timeOf } from "./times.js";
 import { Tree } from "./tree.js";
 import { VirtualList } from "./virtual_list.js";
 
@@ -41,7 +42,7 @@ class KeysView {
     Object.assign(this, { bucket, info, context, tools });
     this.list = new VirtualList({
       label: `Keys of ${bucket}`,
-      heads: ["Key", "Size", "Changed", "Expires"].map((name) => h("div", { role: "columnheader" }, name)),
+      heads: ["Key", "Size", "Changed", "Expires in"].map((name) => h("div", { role: "columnheader" }, name)),
       row: (i) => this.#row(i),
       open: (i) => this.#open(i),
       side: (i, key) => this.#side(i, key),
@@ -218,15 +219,14 @@ class KeysView {
     return [
       name,
       cell("size", meta && size(meta.size)),
-      cell("changed", meta?.created_at && h("time", { datetime: meta.created_at, title: `${timestamp(meta.created_at)}, revision ${meta.revision}`, "data-since": meta.created_at }, relative(meta.created_at))),
-      cell("expires", meta?.expires_at && h("time", { datetime: meta.expires_at, title: timestamp(meta.expires_at), "data-until": meta.expires_at }, until(meta.expires_at))),
+      cell("changed", meta?.created_at && timeOf(meta.created_at)),
+      cell("expires", meta?.expires_at && timeOf(meta.expires_at, "left")),
     ];
   }
 
   #tick() {
     if (document.hidden) return;
-    for (const time of this.list.space.querySelectorAll("[data-until]")) time.textContent = until(time.getAttribute("data-until") ?? "");
-    for (const time of this.list.space.querySelectorAll("[data-since]")) time.textContent = relative(time.getAttribute("data-since") ?? "");
+    tick(this.list.space);
     if (this.loader.expire()) this.#settle();
   }
 
@@ -282,10 +282,6 @@ class KeysView {
     await Promise.all([next(), next(), next(), next()]);
     if (!signal.aborted) this.list.reset(this.tree.rows);
   });
-}
-
-function until(/** @type {string} */ time) {
-  return `in ${duration((Date.parse(time) - Date.now()) / 1000)}`;
 }
 
 /** The filter for a watch of these keys; none where it would say something else. */

@@ -3,7 +3,7 @@
  * says what state it is in.
  */
 
-import { ApiError, api, paths } from "./api.js";
+import { api, paths } from "./api.js";
 import { EventParser } from "./events.js";
 
 /** @typedef {{type: string, bucket: string, key: string, operation: "put" | "delete", reason?: string, revision: number, size?: number, expires_at?: string}} Change */
@@ -92,13 +92,9 @@ class Live extends EventTarget {
     this.#is("off");
   }
 
-  pause() {
-    this.paused = true;
-    this.#changed();
-  }
-
-  resume() {
-    this.paused = false;
+  /** Pause, or go on. */
+  toggle() {
+    this.paused = !this.paused;
     const cut = this.more;
     this.waiting = 0;
     this.more = false;
@@ -108,11 +104,6 @@ class Live extends EventTarget {
       this.#run(this.#round.signal, () => {});
     }
     this.#changed();
-  }
-
-  toggle() {
-    if (this.paused) this.resume();
-    else this.pause();
   }
 
   #is(/** @type {State} */ state) {
@@ -132,7 +123,7 @@ class Live extends EventTarget {
         await this.#read(signal, opened);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof ApiError && [400, 401, 403, 404].includes(error.status)) {
+        if ([400, 401, 403, 404].includes(error.status)) {
           if (error.status === 400 && this.#bookmark) {
             this.#loseBookmark();
           } else {

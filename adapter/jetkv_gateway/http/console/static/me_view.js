@@ -1,9 +1,10 @@
 /** Who am I, and what may I do? */
 
 import { api, paths } from "./api.js";
-import { fill, h } from "./dom.js";
-import { relative, timestamp } from "./format.js";
+import { field, form } from "./dialog.js";
+import { fact, fill, h, heads } from "./dom.js";
 import { session } from "./session.js";
+import { timeOf } from "./times.js";
 
 const MEANINGS = {
   read: "read keys, histories and changes",
@@ -19,14 +20,13 @@ export async function show(main, place, context) {
   context.title("Your access");
   const { name, method, scopes, expires_at: end } = (await api.get(paths.whoami, { signal: context.signal })).body;
   main.classList.add("narrow", "me");
-  const fact = (/** @type {string} */ label, /** @type {any} */ value) => h("div", null, h("dt", null, label), h("dd", null, value));
   fill(main, h("h1", null, "Your access"),
     h("dl", { class: "facts" }, fact("Name", name), fact("By", METHODS[method] ?? method),
-      fact("Ends", end ? h("time", { datetime: end, title: timestamp(end) }, relative(end)) : "never")),
+      fact("Ends", end ? timeOf(end) : "never")),
     session.authRequired && h("p", null, h("button", { onclick: () => session.signOut() }, "Sign out")),
     h("h2", null, "What you may do"),
     h("table", { class: "scopes" },
-      h("thead", null, h("tr", null, ["Scope", "Meaning"].map((head) => h("th", { scope: "col" }, head)))),
+      heads(["Scope", "Meaning"]),
       h("tbody", null, scopes.map((/** @type {string} */ scope) => h("tr", null, h("th", { scope: "row" }, h("code", null, scope)), h("td", null, meaning(scope)))))),
     h("h2", null, "Ask"), question(place.query, context));
   return {};
@@ -48,8 +48,7 @@ function question(query, context) {
   const bucket = /** @type {HTMLInputElement} */ (h("input", { required: true, value: query.get("bucket") ?? "" }));
   const key = /** @type {HTMLInputElement} */ (h("input", { value: query.get("key") ?? "", placeholder: "all keys" }));
   const answer = h("p", { class: "answer", role: "status" });
-  const ask = async (/** @type {Event} */ event) => {
-    event.preventDefault();
+  const ask = async () => {
     try {
       const asked = { verb: verb.value, bucket: bucket.value, key: key.value || undefined };
       const { allowed, scope, reason } = (await api.get(paths.can, { query: asked, signal: context.signal })).body;
@@ -60,6 +59,7 @@ function question(query, context) {
       context.fail(error);
     }
   };
-  const field = (/** @type {string} */ label, /** @type {HTMLElement} */ control) => h("label", null, h("span", null, label), control);
-  return h("form", { class: "ask", onsubmit: ask }, field("May I", verb), field("in bucket", bucket), field("the key", key), h("button", { class: "primary" }, "Ask"), answer);
+  const asking = form(ask, field("May I", verb), field("in bucket", bucket), field("the key", key), h("button", { class: "primary" }, "Ask"), answer);
+  asking.className = "ask";
+  return asking;
 }

@@ -35,7 +35,7 @@ export const links = {
  * @returns {Place}
  */
 export function parse(hash) {
-  const [path, search = ""] = split(hash.replace(/^#/, ""), "?");
+  const [, path, search] = /** @type {RegExpExecArray} */ (/^#?([^?]*)\??(.*)/s.exec(hash));
   const query = new URLSearchParams(search);
   const parts = path.split("/").slice(1);
   const place = (/** @type {Place["name"]} */ name, bucket = "", key = "") => ({ name, bucket, key, query });
@@ -55,11 +55,6 @@ export function parse(hash) {
   return place("unknown");
 }
 
-function split(/** @type {string} */ text, /** @type {string} */ at) {
-  const place = text.indexOf(at);
-  return place < 0 ? [text] : [text.slice(0, place), text.slice(place + 1)];
-}
-
 export const router = {
   /** @returns {Place} */
   get place() {
@@ -75,11 +70,5 @@ export const router = {
   /** Change the address without leaving the view: it has shown this already. */
   replace(/** @type {string} */ hash) {
     history.replaceState(null, "", hash);
-  },
-
-  /** @param {(place: Place) => void} show */
-  start(show) {
-    window.addEventListener("hashchange", () => show(this.place));
-    show(this.place);
   },
 };

@@ -17,7 +17,6 @@ const crumbs = h("nav", { class: "crumbs", "aria-label": "Place" });
 const main = h("main", { id: "main", tabindex: "-1" });
 const said = h("div", { class: "said", role: "status", "aria-live": "polite" });
 const alerts = h("div", { class: "said", role: "alert" });
-const liveText = h("span", { class: "live-text" });
 const liveButton = h("button", { class: "live", onclick: () => live.toggle() });
 const account = h("span", { class: "account" });
 let firstView = true;
@@ -53,7 +52,7 @@ export const shell = {
 
   /** @param {string} text */
   title(text) {
-    document.title = text ? `${text} · jetkv` : "jetkv";
+    document.title = `${text} · jetkv`;
   },
 
   /** @param {import("./router.js").Place} place */
@@ -124,8 +123,7 @@ function drawLive() {
   liveButton.setAttribute("aria-pressed", String(paused));
   liveButton.setAttribute("aria-label", `Pause live changes (${texts[shown]})`);
   liveButton.title = paused ? "Resume live changes (p)" : "Pause live changes (p)";
-  liveText.textContent = texts[shown];
-  fill(liveButton, h("span", { class: "dot" }), liveText, icon(paused ? PLAY : PAUSE));
+  fill(liveButton, h("span", { class: "dot" }), texts[shown], icon(paused ? PLAY : PAUSE));
 }
 
 function drawAccount() {

@@ -9,7 +9,7 @@ import { duration, relative, timestamp } from "./format.js";
  * @param {"ago" | "left"} [kind]
  */
 export function timeOf(at, kind = "ago") {
-  const element = h("time", { datetime: at, title: timestamp(at), dataset: { kind } });
+  const element = h("time", { datetime: at, title: timestamp(at), "data-kind": kind });
   draw(/** @type {HTMLTimeElement} */ (element));
   return element;
 }

@@ -1,6 +1,6 @@
 /** Shows a value as JSON, text or bytes, and finds text in it. */
 
-import { button } from "./dialog.js";
+import { button, checkbox } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { TextView } from "./text_view.js";
 import { describe, hexDump, visible } from "./values.js";
@@ -36,11 +36,10 @@ export class ValuePanel {
   constructor() {
     const step = (/** @type {1 | -1} */ way, /** @type {string} */ sign, /** @type {string} */ label) =>
       button(sign, () => this.#go(way), "small", { "aria-label": label, title: label });
-    const wrap = h("input", {
-      type: "checkbox",
+    const wrap = checkbox("Wrap lines", {
       checked: true,
       onchange: () => {
-        this.#wrap = /** @type {HTMLInputElement} */ (wrap).checked;
+        this.#wrap = wrap.input.checked;
         this.#draw();
       },
     });
@@ -51,7 +50,7 @@ export class ValuePanel {
         "div",
         { class: "toolbar" },
         this.#shapes,
-        h("label", { class: "check" }, wrap, " Wrap lines"),
+        wrap.label,
         h("span", { class: "find" }, this.#input, step(-1, "↑", "Previous"), step(1, "↓", "Next"), this.#found),
       ),
       this.#view.element,
