@@ -63,7 +63,7 @@ tier = @begun=$$(date +%s); $(1); code=$$?; echo "== $@: $$(( $$(date +%s) - beg
 test: $(VENV)/.client ## the tests, on the newest nats-server; under eight minutes on two cores
 	$(call tier,$(PYTEST) -m "not long")
 
-test-long: $(VENV)/.client ## faults on a cluster, upgrades, restarts under load, attacks and storms
+test-long: $(VENV)/.client ## faults on a cluster, processes that end or hang, upgrades, restarts under load, attacks
 	$(call tier,$(PYTEST) -m long)
 
 test-browser: $(VENV)/.browser ## the console and watches in headless Chromium (Debian's package chromium)

@@ -15,6 +15,8 @@ from tests.support.http import Http
 from tests.support.raw import Wire
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 CONNECTIONS = 64
 MOST = CONNECTIONS * 60 // 100
 STARVED = 2

@@ -16,6 +16,8 @@ from tests.support.raw import Wire
 from tests.support.tokens import new_token, token_line
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
 def workers(request: pytest.FixtureRequest) -> int:

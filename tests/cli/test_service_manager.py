@@ -13,6 +13,8 @@ import pytest
 from tests.cli.conftest import START_SECONDS, Serve
 from tests.cli.workers import both_serve
 
+pytestmark = pytest.mark.long
+
 
 class Manager:
     """What a service manager reads from the gateway."""

@@ -24,6 +24,8 @@ from tests.support.raw import Wire
 from tests.support.waiting import until
 from tests.support.watching import streaming, watching
 
+pytestmark = pytest.mark.long
+
 STOP_SECONDS = 21
 """What a stop may take by docs/deployment.md, with default settings."""
 
