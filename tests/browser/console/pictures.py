@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from jetkv.testing import LocalNats
 from tests.browser.console.conftest import ARGUMENTS
@@ -98,12 +98,11 @@ def _gateway() -> Iterator[Http]:
         yield http
 
 
-def make(folder: Path, chromium: str) -> list[Path]:
+def make(folder: Path, browser: Browser) -> list[Path]:
     """Make all pictures, and return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
-    with _gateway() as http, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with _gateway() as http:
         for theme in THEMES:
             context = browser.new_context(viewport=_SIZE, color_scheme=theme)
             for name, (place, prepare) in PICTURES.items():
@@ -115,10 +114,12 @@ def make(folder: Path, chromium: str) -> list[Path]:
                 made.append(file)
                 page.close()
             context.close()
-        browser.close()
     return made
 
 
 if __name__ == "__main__":
-    for picture in make(FOLDER, sys.argv[1] if len(sys.argv) > 1 else "/usr/bin/chromium"):
-        print(picture, picture.stat().st_size)
+    chromium = sys.argv[1] if len(sys.argv) > 1 else "/usr/bin/chromium"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        for picture in make(FOLDER, opened):
+            print(picture, picture.stat().st_size)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from playwright.sync_api import Browser
+
 from tests.browser.console.pictures import FOLDER, MOST_BYTES, PICTURES, THEMES, make
 
 PAGE = FOLDER.parent / "console.md"
@@ -19,7 +21,7 @@ def test_the_pictures_are_there_and_small() -> None:
     assert max(sizes.values()) < MOST_BYTES
 
 
-def test_the_pictures_can_be_made_again(chromium: str, tmp_path: Path) -> None:
-    for file in make(tmp_path, chromium):
+def test_the_pictures_can_be_made_again(browser: Browser, tmp_path: Path) -> None:
+    for file in make(tmp_path, browser):
         assert file.read_bytes().startswith(b"\x89PNG")
         assert (FOLDER / file.name).exists()
