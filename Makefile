@@ -58,6 +58,7 @@ ALONE = $(BIN)/python -m pytest -q --no-header --durations 10 --durations-min 1
 # By file, so that what a file's tests share is made once; more than two at a time, since many wait.
 # tests/conftest.py starts the slowest files first.
 PYTEST = $(ALONE) -n 4 --dist loadfile --no-loadscope-reorder
+FEW = $(ALONE) --dist loadfile
 tier = @begun=$$(date +%s); $(1); code=$$?; echo "== $@: $$(( $$(date +%s) - begun )) s"; exit $$code
 
 test: $(VENV)/.client ## the tests, on the newest nats-server; under eight minutes on two cores
@@ -67,7 +68,7 @@ test-long: $(VENV)/.client ## faults on a cluster, processes that end or hang, u
 	$(call tier,$(PYTEST) -m long)
 
 test-browser: $(VENV)/.browser ## the console and watches in headless Chromium (Debian's package chromium)
-	$(call tier,$(ALONE) tests/browser)
+	$(call tier,$(FEW) -n 2 tests/browser)
 
 test-openfeature: $(VENV)/.client ## OpenFeature's JavaScript providers (Debian's packages npm and chromium)
 	$(call tier,$(ALONE) tests/openfeature)
@@ -82,7 +83,7 @@ test-release: $(VENV)/.deploy ## what `make dist` makes: installed and used on t
 	$(call tier,$(ALONE) tests/release)
 
 test-integrations: $(VENV)/.integrations ## the adapters for other libraries, and those libraries' own tests
-	$(call tier,$(ALONE) tests/integrations)
+	$(call tier,$(FEW) -n 3 tests/integrations)
 
 test-python: $(VENV)/.client # the tests that a Python may break, on the one of VENV
 	$(call tier,$(PYTEST) -m "not long" tests/unit tests/contract tests/watch tests/sdk)
