@@ -95,7 +95,9 @@ class Text:
         return raw.decode()
 
 
-@pytest.mark.parametrize("serializer", [Text, Text(), f"{__name__}.Text"], ids=str)
+@pytest.mark.parametrize(
+    "serializer", [Text, Text(), f"{__name__}.Text"], ids=["a class", "an object", "a path"]
+)
 def test_a_serializer_is_a_class_an_object_or_a_path(
     make: Make, stored: Bucket, serializer: Any
 ) -> None:
