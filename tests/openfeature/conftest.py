@@ -19,7 +19,7 @@ __all__ = ["chromium", "open_page"]
 
 HERE = Path(__file__).parent
 _INSTALLED = HERE.parents[1] / ".venv" / "openfeature"
-_FILES = ("package.json", "package-lock.json")
+_PINS = HERE / "js" / "package.json"
 _SECONDS = 300
 
 
@@ -39,17 +39,17 @@ def node() -> str:
 
 @pytest.fixture(scope="session")
 def modules(node: str) -> Path:
-    """The folder of the installed packages, of the versions that the lock file has."""
-    wanted = {name: (HERE / "js" / name).read_bytes() for name in _FILES}
+    """The folder of the installed packages, of the versions that package.json has."""
+    wanted = _PINS.read_bytes()
     stamp = _INSTALLED / "installed"
-    if not stamp.is_file() or stamp.read_bytes() != wanted["package-lock.json"]:
+    if not stamp.is_file() or stamp.read_bytes() != wanted:
         shutil.rmtree(_INSTALLED, ignore_errors=True)
         _INSTALLED.mkdir(parents=True)
-        for name, content in wanted.items():
-            (_INSTALLED / name).write_bytes(content)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        (_INSTALLED / _PINS.name).write_bytes(wanted)
+        command = ["npm", "install", "--no-package-lock", "--ignore-scripts"]
+        command += ["--no-audit", "--no-fund"]
         subprocess.run(command, cwd=_INSTALLED, check=True, timeout=_SECONDS)
-        stamp.write_bytes(wanted["package-lock.json"])
+        stamp.write_bytes(wanted)
     return _INSTALLED / "node_modules"
 
 
