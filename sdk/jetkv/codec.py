@@ -9,7 +9,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 from jetkv._readback import difference
 from jetkv.errors import InvalidArgumentError
 
-__all__ = ["Codec", "codec_for"]
+__all__ = ["Codec", "TypedBytesCodec", "codec_for"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,19 @@ class JsonCodec:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+class TypedBytesCodec:
+    """Bytes, unchanged, with a content type of their own."""
+
+    def __init__(self, content_type: str) -> None:
+        self.content_type = content_type
+
+    def encode(self, value: bytes) -> bytes:
+        return value
+
+    def decode(self, raw: bytes) -> bytes:
+        return raw
 
 
 class BytesCodec:

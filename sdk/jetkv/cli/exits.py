@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from jetkv import errors
+from jetkv._core.hints import hint_of
 
 __all__ = ["CommandError", "Exit", "exit_of", "line_of"]
 
@@ -107,7 +108,7 @@ def exit_of(error: Exception) -> Exit:
 def line_of(error: Exception) -> str:
     """Return one line that says what went wrong and what to do."""
     if isinstance(error, errors.JetKVError):
-        message, hint = error.message, _hint_of(error)
+        message, hint = error.message, hint_of(error, _HINTS, _UNREACHABLE)
         if error.request_id and exit_of(error) is Exit.DEFECT:
             message = f"{message} [request {error.request_id}]"
     else:
@@ -118,12 +119,3 @@ def line_of(error: Exception) -> str:
         line = line.replace(name, option)
     # An answer may hold anything, and a terminal would obey its control characters.
     return _CONTROL.sub(" ", line).strip()
-
-
-def _hint_of(error: errors.JetKVError) -> str | None:
-    if isinstance(error, errors.UnavailableError) and error.status is None:
-        return _UNREACHABLE
-    for kind in type(error).__mro__:
-        if kind in _HINTS:
-            return _HINTS[kind]
-    return error.hint

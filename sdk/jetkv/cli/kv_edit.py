@@ -18,8 +18,9 @@ from jetkv import TTL, Entry, KeyExistsError, KeyNotFoundError, RevisionMismatch
 from jetkv.cli import documents, values
 from jetkv.cli.command import BucketName, Key, command
 from jetkv.cli.exits import CommandError, Exit
-from jetkv.cli.kv_write import Typed, parsed_ttl
+from jetkv.cli.kv_write import parsed_ttl
 from jetkv.cli.session import Session, say
+from jetkv.codec import TypedBytesCodec
 from jetkv.errors import JetKVError
 
 __all__ = ["register"]
@@ -115,7 +116,7 @@ class _Editing:
     def store(self, raw: bytes, over: _Version) -> int:
         """Store a value if the key is still at the version `over`, and return its revision."""
         kind = self.content_type or over.content_type or values.content_type_of(raw)
-        opened = self.session.kv.bucket(self.bucket, Typed(kind))
+        opened = self.session.kv.bucket(self.bucket, TypedBytesCodec(kind))
         self.session.writing = f"the edit of {self.key!r}"
         try:
             if over.entry is None:

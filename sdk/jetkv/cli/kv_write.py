@@ -16,9 +16,10 @@ from jetkv.cli.command import BucketName, DryRun, Key, Keys, Prefix, Yes, comman
 from jetkv.cli.documents import Selection
 from jetkv.cli.exits import CommandError, Exit
 from jetkv.cli.session import Session
+from jetkv.codec import TypedBytesCodec
 from jetkv.models import format_time
 
-__all__ = ["Typed", "register"]
+__all__ = ["register"]
 
 _MAX_BYTES = 64 * 1024 * 1024
 """NATS takes no larger message. A file that is larger is not read into memory."""
@@ -50,19 +51,6 @@ KeyFilter = Annotated[
     str | None, typer.Option(help="All keys that match, such as 'user.*'; '>' is every key.")
 ]
 Revision = Annotated[int | None, typer.Option(help="Only if the key is at this revision.", min=1)]
-
-
-class Typed:
-    """A codec that stores bytes with a content type of one's choice."""
-
-    def __init__(self, content_type: str) -> None:
-        self.content_type = content_type
-
-    def encode(self, value: bytes) -> bytes:
-        return value
-
-    def decode(self, raw: bytes) -> bytes:
-        return raw
 
 
 def register(app: typer.Typer) -> None:
@@ -205,7 +193,7 @@ def _value(
     else:
         raw = _from_stdin(explicit=value == "-")
     kind = content_type or values.content_type_of(raw, file)
-    return raw, session.kv.bucket(bucket, Typed(kind))
+    return raw, session.kv.bucket(bucket, TypedBytesCodec(kind))
 
 
 def _from_stdin(*, explicit: bool) -> bytes:

@@ -10,9 +10,10 @@ from jetkv._async.bucket import endpoint_of as async_endpoint_of
 from jetkv._async.runtime import sleep as async_sleep
 from jetkv._sync.bucket import endpoint_of
 from jetkv._sync.runtime import sleep
+from jetkv.codec import TypedBytesCodec
 from jetkv.errors import BucketFullError, BucketNotFoundError, JetKVError
 from jetkv.integrations._places import Place
-from jetkv.integrations._values import JSON_TYPE, Raw
+from jetkv.integrations._values import JSON_TYPE
 from jetkv.models import BucketInfo
 from jetkv.recipes._outage import is_outage
 
@@ -42,13 +43,13 @@ class Hands:
 
     name: str
     infos: dict[str, BucketInfo]
-    of_type: Callable[[Raw], Any]
+    of_type: Callable[[TypedBytesCodec], Any]
     call: Callable[[Any], Any]
     sleep: Callable[[float], Any]
 
     def bucket(self, content_type: str = JSON_TYPE) -> Any:
         """Return the bucket. What it stores has this content type."""
-        return self.of_type(Raw(content_type))
+        return self.of_type(TypedBytesCodec(content_type))
 
 
 class Stepwise:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jetkv.codec import JSON
 
-__all__ = ["JSON_TYPE", "PICKLE_TYPE", "UNPICKLING_ERRORS", "Raw", "dumps", "is_pickle", "loads"]
+__all__ = ["JSON_TYPE", "PICKLE_TYPE", "UNPICKLING_ERRORS", "dumps", "is_pickle", "loads"]
 
 JSON_TYPE = "application/json"
 PICKLE_TYPE = "application/x-python-serialize"
@@ -26,19 +26,6 @@ UNPICKLING_ERRORS = (
 )
 
 _MARK = b"\x80"
-
-
-class Raw:
-    """A codec that stores bytes with a content type."""
-
-    def __init__(self, content_type: str) -> None:
-        self.content_type = content_type
-
-    def encode(self, value: bytes) -> bytes:
-        return value
-
-    def decode(self, raw: bytes) -> bytes:
-        return raw
 
 
 def is_pickle(raw: bytes) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jetkv import errors
+from jetkv._core.hints import hint_of
 
 __all__ = ["document_of", "text_of"]
 
@@ -36,7 +37,7 @@ def document_of(error: errors.JetKVError | ValidationError) -> dict[str, Any]:
         "code": error.code,
         "retryable": error.retryable,
     }
-    hint = _hint_of(error)
+    hint = hint_of(error, _HINTS, _UNREACHABLE)
     if hint:
         found["hint"] = hint
     if isinstance(error, errors.RevisionMismatchError) and error.current_revision is not None:
@@ -46,17 +47,8 @@ def document_of(error: errors.JetKVError | ValidationError) -> dict[str, Any]:
 
 def text_of(error: errors.JetKVError) -> str:
     """Return an error as one line."""
-    hint = _hint_of(error)
+    hint = hint_of(error, _HINTS, _UNREACHABLE)
     return f"{error.message}; {hint}" if hint else error.message
-
-
-def _hint_of(error: errors.JetKVError) -> str | None:
-    if isinstance(error, errors.UnavailableError) and error.status is None:
-        return _UNREACHABLE
-    for kind in type(error).__mro__:
-        if kind in _HINTS:
-            return _HINTS[kind]
-    return error.hint
 
 
 def _invalid(error: ValidationError) -> str:

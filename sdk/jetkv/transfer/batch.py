@@ -11,6 +11,7 @@ from jetkv._core import batches, fields, requests
 from jetkv._core.answers import error_of, read_document
 from jetkv._core.messages import Answer, Kind, Request
 from jetkv._sync.endpoint import Endpoint
+from jetkv.codec import TypedBytesCodec
 from jetkv.errors import (
     BucketUnsuitableError,
     ConditionsFailedError,
@@ -186,7 +187,7 @@ class Batch:
             "create": requests.IF_ABSENT,
             "update": requests.if_revision(op.get("revision", 1)),
         }
-        codec = _Raw(op.get("content_type", "application/octet-stream"))
+        codec = TypedBytesCodec(op.get("content_type", "application/octet-stream"))
         value = b64decode(op["value"])
         made = requests.put_key(self._bucket, op["key"], value, codec, conditions[op["op"]])
         headers = dict(made.headers)
@@ -229,19 +230,6 @@ class Batch:
                 if time.monotonic() > deadline or self._stopped() or not _may_pass(error):
                     raise
             time.sleep(_PAUSE_SECONDS)
-
-
-class _Raw:
-    """A codec of bytes with a content type."""
-
-    def __init__(self, content_type: str) -> None:
-        self.content_type = content_type
-
-    def encode(self, value: bytes) -> bytes:
-        return value
-
-    def decode(self, raw: bytes) -> bytes:
-        return raw
 
 
 def _may_pass(error: JetKVError) -> bool:

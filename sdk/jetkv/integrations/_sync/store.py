@@ -10,6 +10,7 @@ from jetkv._core.retry import CONTENTION, jitter
 from jetkv._sync.bucket import endpoint_of
 from jetkv._sync.client import Client
 from jetkv._sync.runtime import now, sleep
+from jetkv.codec import TypedBytesCodec
 from jetkv.errors import (
     BucketNotFoundError,
     JetKVError,
@@ -19,7 +20,7 @@ from jetkv.errors import (
 )
 from jetkv.integrations import _batches
 from jetkv.integrations._remaining import seconds_left
-from jetkv.integrations._values import JSON_TYPE, Raw
+from jetkv.integrations._values import JSON_TYPE
 from jetkv.models import TTL, BucketInfo, Entry
 from jetkv.recipes._sync.view import bucket_view
 
@@ -46,10 +47,13 @@ class Store(ProcessBound):
 
     def __init__(self, client: Client, bucket: str, *, quick: bool = False) -> None:
         self._kv = client.kv()
-        self._bucket = self._kv.bucket(bucket, Raw(JSON_TYPE))
+        self._bucket = self._kv.bucket(bucket, TypedBytesCodec(JSON_TYPE))
         if quick:
             self._bucket = bucket_view(
-                self._bucket, Raw(JSON_TYPE), timeout=_QUICK_SECONDS, attempts=_QUICK_ATTEMPTS
+                self._bucket,
+                TypedBytesCodec(JSON_TYPE),
+                timeout=_QUICK_SECONDS,
+                attempts=_QUICK_ATTEMPTS,
             )
         self.name = bucket
         self.endpoint = endpoint_of(self._bucket)
@@ -75,14 +79,14 @@ class Store(ProcessBound):
 
     def put(self, key: str, raw: bytes, content_type: str, seconds: int | None) -> bool:
         """Store a value; return True."""
-        bucket = bucket_view(self._bucket, Raw(content_type))
+        bucket = bucket_view(self._bucket, TypedBytesCodec(content_type))
         ttl = self._ttl(seconds)
         self._made(lambda: bucket.put(key, raw, ttl=ttl))
         return True
 
     def create(self, key: str, raw: bytes, content_type: str, seconds: int | None) -> bool:
         """Store a value if the key has none; return whether it was stored."""
-        bucket = bucket_view(self._bucket, Raw(content_type))
+        bucket = bucket_view(self._bucket, TypedBytesCodec(content_type))
         ttl = self._ttl(seconds)
         try:
             self._made(lambda: bucket.create(key, raw, ttl=ttl))
@@ -129,7 +133,7 @@ class Store(ProcessBound):
         Raises:
             RevisionMismatchError, KeyExistsError: another writer was faster each time.
         """
-        bucket = bucket_view(self._bucket, Raw(content_type))
+        bucket = bucket_view(self._bucket, TypedBytesCodec(content_type))
         deadline = now() + _CONTENTION_SECONDS
         attempt = 0
         while True:
