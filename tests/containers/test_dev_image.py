@@ -121,7 +121,7 @@ def test_its_data_outlives_a_restart_of_the_container() -> None:
     with running(in_memory=False) as dev:
         dev.bucket("users").put("a", "1")
         dev.container.get_wrapped_container().restart(timeout=20)
-        # The engine publishes the ports anew.
+        # The engine publishes the ports again.
         until(lambda: is_ready(dev), "it is ready again", SECONDS)
         assert dev.bucket("users").get("a").value == b"1"
 

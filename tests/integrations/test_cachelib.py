@@ -185,7 +185,7 @@ def test_a_counter_keeps_the_time_it_has_left(
 
 def test_a_counter_that_never_rests_ends(cache: JetKVCache) -> None:
     cache.set("window", 1_000, timeout=3)
-    until(lambda: (cache.inc("window") or 0) < 1_000, "the counter begins anew", seconds=30)
+    until(lambda: (cache.inc("window") or 0) < 1_000, "the counter begins again", seconds=30)
 
 
 def test_a_text_is_not_counted(cache: JetKVCache) -> None:
