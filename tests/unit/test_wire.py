@@ -15,12 +15,13 @@ from nats.protocol.parser import Parser
 from jetkv_gateway.jetstream.headers import read_headers, write_headers
 from jetkv_gateway.jetstream.wire import (
     END,
+    FLUSH_AT,
+    LARGE,
     MAX_LINE,
     ProtocolBroken,
     Violation,
     WireReader,
-    publish,
-    publish_line,
+    WireWriter,
     violation,
 )
 
@@ -322,9 +323,46 @@ def test_a_message_is_sent_as_nats_py_sends_it(
     theirs = (
         hpub_cmd(subject, reply, block, payload) if headers else pub_cmd(subject, reply, payload)
     )
-    names = subject.encode(), reply.encode()
-    assert publish(*names, block, payload) == theirs
-    assert publish_line(*names, block, len(payload)) + payload + END == theirs
+    writer, _ = _writer()
+    writer.publish(subject.encode(), reply.encode(), block, payload)
+    assert writer.take() == [theirs]
+    assert writer.take() == []
+
+
+def _writer() -> tuple[WireWriter, list[str]]:
+    told: list[str] = []
+    return WireWriter(lambda: told.append("first"), lambda: told.append("much")), told
+
+
+@pytest.mark.parametrize("headers", [{}, {"Nats-Expected-Stream": "KV_b"}])
+def test_a_large_payload_is_a_piece_of_its_own(headers: dict[str, str]) -> None:
+    writer, _ = _writer()
+    block = write_headers(headers) if headers else b""
+    payload = b"v" * LARGE
+    writer.publish(b"a", b"", block, b"1")
+    writer.publish(b"b", b"r", block, payload)
+    writer.send(b"PING\r\n")
+    before, large, after = writer.take()
+    assert large is payload
+    assert after == END + b"PING\r\n"
+    command = hpub_cmd if headers else lambda *names: pub_cmd(names[0], names[1], names[3])
+    assert before + large + END == b"".join(
+        (command("a", "", block, b"1"), command("b", "r", block, payload))
+    )
+    writer.publish(b"a", b"", block, b"1")
+    assert len(writer.take()) == 1
+
+
+def test_the_first_command_is_told_and_so_is_a_payload_too_many() -> None:
+    writer, told = _writer()
+    writer.send(b"PING\r\n")
+    writer.publish(b"a", b"", b"", b"v" * FLUSH_AT)
+    assert told == ["first"]
+    writer.publish(b"a", b"", b"", b"v")
+    assert told == ["first", "much"]
+    writer.take()
+    writer.publish(b"a", b"", b"", b"v")
+    assert told == ["first", "much", "first"]
 
 
 def test_a_header_is_one_line_whatever_it_holds() -> None:

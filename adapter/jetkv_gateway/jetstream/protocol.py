@@ -14,6 +14,8 @@ import termios
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from time import perf_counter
 from typing import Any, cast
 
 from nats import errors as nats_errors
@@ -26,6 +28,7 @@ from jetkv_gateway.jetstream.wire import (
     ProtocolBroken,
     Violation,
     WireReader,
+    WireWriter,
     violation,
 )
 from jetkv_gateway.kv.unreadable import report_unreadable
@@ -37,10 +40,6 @@ HEADER_RESERVE = 1024
 """Bytes of max_payload that are reserved for headers, because the server counts them. The gateway's
 own headers are always shorter."""
 
-_LARGE = 16 * 1024
-"""Bytes. A payload of this size or more is sent without a copy."""
-
-_FLUSH_AT = 256 * 1024
 _HIGH, _LOW = 1024 * 1024, 256 * 1024
 """Bytes that wait to be sent: above `_HIGH` no more may be added until they fall below `_LOW`."""
 
@@ -71,6 +70,9 @@ class NatsProtocol(asyncio.Protocol):
         full: whether so many bytes wait to be sent that no message with a payload may be added.
         on_writable: called when `full` becomes False.
         error: the last error of the server or the network.
+        publish: sends a message; see `WireWriter.publish`. Call it only while `connected`, and with
+            a payload only while not `full`.
+        arrived: when the last bytes arrived, by `time.perf_counter`; 0 before the first ones.
     """
 
     def __init__(
@@ -93,9 +95,9 @@ class NatsProtocol(asyncio.Protocol):
         self._handlers: dict[bytes, MessageHandler] = {}
         self._reader = WireReader(self._handlers, self._on_line, self._on_failure)
         self._subscribed = 0
-        self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
-        self._heard = self._heard_before = 0
+        self._writer = WireWriter(partial(self._loop.call_soon, self._flush), self._flush)
+        self.publish = self._writer.publish
+        self.arrived = self._arrived_before = 0.0
         self._pongs: deque[asyncio.Future[bool] | None] = deque()
         self._pings = 0
         self._ping_timer: asyncio.TimerHandle | None = None
@@ -165,7 +167,7 @@ class NatsProtocol(asyncio.Protocol):
         self.connected = False
         if self._ping_timer is not None:
             self._ping_timer.cancel()
-        self._unsent.clear()
+        self._writer.take()
         self._handlers.clear()
         for pong in self._pongs:
             if pong is not None and not pong.done():
@@ -187,25 +189,6 @@ class NatsProtocol(asyncio.Protocol):
 
     # What is sent.
 
-    def publish(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        """Send a message. Call this only while `connected`.
-
-        A message with a payload must not be sent while `full`.
-        """
-        unsent = self._unsent
-        if not unsent:
-            self._loop.call_soon(self._flush)
-        size = len(payload)
-        if size < _LARGE:
-            unsent.append(wire.publish(subject, reply, headers, payload))
-        else:
-            unsent.append(wire.publish_line(subject, reply, headers, size))
-            unsent.append(payload)
-            unsent.append(wire.END)
-        self._unsent_bytes += size
-        if self._unsent_bytes > _FLUSH_AT:
-            self._flush()
-
     def subscribe(self, subject: bytes, on_message: MessageHandler) -> bytes:
         """Call `on_message` for each message on a subject; return the subscription id."""
         self._subscribed += 1
@@ -220,31 +203,13 @@ class NatsProtocol(asyncio.Protocol):
 
     def _send(self, command: bytes) -> None:
         if self.connected:
-            if not self._unsent:
-                self._loop.call_soon(self._flush)
-            self._unsent.append(command)
+            self._writer.send(command)
 
     def _flush(self) -> None:
-        unsent = self._unsent
-        if not unsent or not self.connected or self._transport is None:
-            return
-        self._unsent = []
-        size, self._unsent_bytes = self._unsent_bytes, 0
-        write = self._transport.write
-        if size < _LARGE:
-            write(b"".join(unsent))
-            return
-        # `writelines` of CPython 3.12 to 3.13.1 never calls `pause_writing`, so write each piece.
-        small: list[bytes] = []
-        for piece in unsent:
-            if len(piece) < _LARGE:
-                small.append(piece)
-            else:
-                write(b"".join(small))
-                small.clear()
-                write(piece)
-        if small:
-            write(b"".join(small))
+        if self.connected and self._transport is not None:
+            # `writelines` of CPython 3.12 to 3.13.1 never calls `pause_writing`.
+            for piece in self._writer.take():
+                self._transport.write(piece)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -257,7 +222,7 @@ class NatsProtocol(asyncio.Protocol):
     # What comes.
 
     def data_received(self, data: bytes) -> None:
-        self._heard += 1
+        self.arrived = perf_counter()
         try:
             self._reader.feed(data)
         except ProtocolBroken as error:
@@ -315,10 +280,10 @@ class NatsProtocol(asyncio.Protocol):
     # Signs of life.
 
     @property
-    def activity(self) -> tuple[int, int]:
+    def activity(self) -> tuple[float, int]:
         """A value that changes as long as the connection is alive.
 
-        It counts received bytes and not messages, because a large message takes seconds on a slow
+        It is when bytes arrived and not messages, because a large message takes seconds on a slow
         link. The second number is what this process and its kernel still have to send.
         """
         unsent = 0
@@ -329,7 +294,7 @@ class NatsProtocol(asyncio.Protocol):
                 with suppress(OSError, ValueError):
                     queued = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4))
                     unsent += int.from_bytes(queued, sys.byteorder)
-        return self._heard, unsent
+        return self.arrived, unsent
 
     async def barrier(self, pong: asyncio.Future[bool], timeout: float) -> None:
         """Wait until the server has processed everything sent and has reported its errors.
@@ -360,11 +325,11 @@ class NatsProtocol(asyncio.Protocol):
         Any received byte shows that the server is alive: on a slow link a PONG comes late, behind
         everything sent before it.
         """
-        self._pings = self._pings + 1 if self._heard == self._heard_before else 1
+        self._pings = self._pings + 1 if self.arrived == self._arrived_before else 1
         if self._pings > _PINGS:
             self._lose(nats_errors.StaleConnectionError())
             return
-        self._heard_before = self._heard
+        self._arrived_before = self.arrived
         self._pongs.append(None)
         self._send(wire.PING)
         self._ping_timer = self._loop.call_later(_PING_SECONDS, self._ping)

@@ -9,10 +9,10 @@ at most as many as the gateway admits. A request that times out there has certai
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
+from time import perf_counter
 from typing import NamedTuple
 
 from jetkv_gateway.jetstream.headers import NO_RESPONDERS, write_headers
@@ -78,8 +78,9 @@ class Request(Pending[tuple[bytes, bytes]]):
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
 
-    `operation` is the label of metrics; `began` is the time by `time.perf_counter`, or 0; `on_end`
-    is what `nats_call_began` returned.
+    `operation` is the label of metrics; `began` is when it was sent, or 0 once that is counted;
+    `on_end` is what `nats_call_began` returned. All times are by `time.perf_counter`, so that one
+    look at the clock serves the deadline and the metrics.
     """
 
     __slots__ = ("_mux", "began", "deadline", "on_end", "operation", "subject", "token")
@@ -110,6 +111,7 @@ class Multiplexer:
 
     def __init__(self, protocol: NatsProtocol, prefix: str) -> None:
         self._protocol = protocol
+        self._publish = protocol.publish
         self._prefix = prefix
         self._inbox = self.new_inbox().encode() + b"."
         self._cut = len(self._inbox)
@@ -177,10 +179,10 @@ class Multiplexer:
             raise unsent(PayloadTooLarge, protocol.max_value_bytes)
         if len(subject) > MAX_SUBJECT:
             raise unsent(PayloadTooLarge)
-        request = kind(self, subject, self._loop.time() + timeout, operation, time.perf_counter())
-        began = EVENTS.nats_call_began
-        if began is not None:
-            request.on_end = began()
+        now = perf_counter()
+        request = kind(self, subject, now + timeout, operation, now)
+        if EVENTS.nats_call_began is not None:
+            request.on_end = EVENTS.nats_call_began()
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if protocol.full:
@@ -189,7 +191,7 @@ class Multiplexer:
             request.token = token = b"%d" % self._sent
             self._sent += 1
             self._waiters[token] = request
-            protocol.publish(subject, self._inbox + token, headers, payload)
+            self._publish(subject, self._inbox + token, headers, payload)
         return request
 
     def ask_last(
@@ -214,7 +216,7 @@ class Multiplexer:
             if len(subject) > MAX_SUBJECT:
                 raise PayloadTooLarge
         for subject, payload, headers in messages[:-1]:
-            protocol.publish(subject, b"", headers, payload)
+            self._publish(subject, b"", headers, payload)
         subject, payload, headers = messages[-1]
         return self.ask(subject, payload, headers, timeout=timeout, operation="batch")
 
@@ -245,7 +247,7 @@ class Multiplexer:
             request.token = token = b"%d" % self._sent
             self._sent += 1
             self._waiters[token] = request
-            self._protocol.publish(request.subject, self._inbox + token, headers, payload)
+            self._publish(request.subject, self._inbox + token, headers, payload)
 
     def wait_on(self, request: Request, timeout: float) -> None:
         """Wait for one more reply to a request.
@@ -255,7 +257,7 @@ class Multiplexer:
         """
         assert request.token is not None, "it was sent"
         if timeout:
-            request.deadline = self._loop.time() + timeout
+            request.deadline = perf_counter() + timeout
         self._waiters[request.token] = request
 
     def forget(self, request: Request) -> None:
@@ -268,7 +270,7 @@ class Multiplexer:
     def _abandon(self, request: Request) -> None:
         # The server may still report it as refused, so it counts among the refused requests.
         assert request.token is not None, "it was sent"
-        self._abandoned[request.token] = request.subject, self._loop.time() + _REFUSED_WITHIN
+        self._abandoned[request.token] = request.subject, perf_counter() + _REFUSED_WITHIN
 
     async def subscribe(
         self, on_message: MessageHandler, on_lost: Callable[[], None] | None = None
@@ -305,7 +307,7 @@ class Multiplexer:
         """
         if self._lost:
             raise NotConnected
-        self._protocol.publish(subject.encode(), reply.encode(), b"", payload)
+        self._publish(subject.encode(), reply.encode(), b"", payload)
 
     @property
     def in_flight(self) -> int:
@@ -404,10 +406,9 @@ class Multiplexer:
             _fail(request, NoResponders, ())
         else:
             if request.began:
-                seconds = time.perf_counter() - request.began
-                ended = EVENTS.nats_call_ended
-                if ended is not None:
-                    ended(request.operation, seconds, None)
+                seconds = self._protocol.arrived - request.began
+                if EVENTS.nats_call_ended is not None:
+                    EVENTS.nats_call_ended(request.operation, seconds, None)
                 if request.on_end is not None:
                     request.on_end(request.operation, seconds, None)
                 request.began = 0.0
@@ -419,7 +420,7 @@ class Multiplexer:
         self._loop.call_soon(_fail, request, kind, args)
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = perf_counter()
         late = [request for request in self._waiters.values() if request.deadline <= now]
         unsent = [request for request in self._queue if request.deadline <= now]
         while self._abandoned:
@@ -442,7 +443,7 @@ class Multiplexer:
 
 def _fail(request: Request, kind: type[RequestFailed], args: tuple[str, ...]) -> None:
     if request.began:
-        seconds = time.perf_counter() - request.began
+        seconds = perf_counter() - request.began
         for ended in (EVENTS.nats_call_ended, request.on_end):
             if ended is not None:
                 ended(request.operation, seconds, kind.kind)

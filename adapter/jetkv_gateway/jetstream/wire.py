@@ -19,8 +19,7 @@ __all__ = [
     "ProtocolBroken",
     "Violation",
     "WireReader",
-    "publish",
-    "publish_line",
+    "WireWriter",
     "subscribe",
     "unsubscribe",
     "violation",
@@ -32,6 +31,12 @@ MAX_LINE = 1024 * 1024
 
 MAX_MESSAGE = 128 * 1024 * 1024
 """Bytes. No server accepts half as much, so a line with a larger size is not NATS protocol."""
+
+FLUSH_AT = 256 * 1024
+"""Bytes of payload that are kept at most before they are written."""
+
+LARGE = 16 * 1024
+"""Bytes. A payload of this size or more is sent without a copy."""
 
 END = b"\r\n"
 PING = b"PING\r\n"
@@ -114,72 +119,60 @@ class WireReader:
         Raises:
             ProtocolBroken: everything before the error has been handled.
         """
-        message = self._message
-        if self._kept:
-            seen = len(self._kept)
-            self._kept += data
-            if message is not None:
-                if len(self._kept) < message[4] + 2:
-                    return
-                data = self._whole(message)
-                message = None
-            elif self._kept.find(END, seen - 1) < 0:
-                if len(self._kept) > MAX_LINE:
-                    raise ProtocolBroken("a line without an end")
+        if self._kept or self._message is not None:
+            joined = self._join(data)
+            if joined is None:
                 return
-            else:
-                data = bytes(self._kept)
-                self._kept = bytearray()
+            data = joined
         place, length = 0, len(data)
         handlers = self._handlers
         while place < length:
-            if message is None:
-                end = data.find(END, place)
-                if end < 0:
-                    if length - place > MAX_LINE:
-                        raise ProtocolBroken("a line without an end")
-                    break
-                words = data[place:end].split(b" ")
-                verb = words[0]
-                if verb == b"MSG" or verb == b"HMSG":
-                    place = end + 2
-                    # What `_message` returns, without a call: every message comes here.
-                    count = len(words)
-                    try:
-                        if count == 4 and verb == b"MSG":
-                            _, subject, sid, text = words
-                            reply, header_size, size = b"", 0, int(text)
-                        elif count == 5:
-                            if verb == b"MSG":
-                                _, subject, sid, reply, text = words
-                                header_size, size = 0, int(text)
-                            else:
-                                _, subject, sid, head, text = words
-                                reply, header_size, size = b"", int(head), int(text)
-                        elif count == 6 and verb == b"HMSG":
-                            _, subject, sid, reply, head, text = words
-                            header_size, size = int(head), int(text)
-                        else:
-                            sid, subject, reply, header_size, size = _message(words)
-                    except ValueError:
-                        raise _no_message(words) from None
-                    if not 0 <= header_size <= size <= MAX_MESSAGE:
-                        raise _no_message(words)
-                else:
-                    line = data[place:end]
-                    place = end + 2
-                    if line:
-                        verb, _, rest = line.partition(b" ")
-                        self._on_line(verb.upper(), rest.strip())
-                    continue
-            else:
-                sid, subject, reply, header_size, size = message
-            end = place + size
-            if length < end + 2:
-                message = sid, subject, reply, header_size, size
+            end = data.find(END, place)
+            if end < 0:
+                if length - place > MAX_LINE:
+                    raise ProtocolBroken("a line without an end")
                 break
-            if data[end] != 13 or data[end + 1] != 10:
-                raise ProtocolBroken(_TOO_LONG)
+            words = data[place:end].split(b" ")
+            count = len(words)
+            place = end + 2
+            try:
+                # What `_message` returns, without a call: the first two are the replies of reads
+                # and of writes, the next two the messages of a watch.
+                if count == 5 and words[0] == b"HMSG":
+                    _, subject, sid, head, text = words
+                    reply = b""
+                    header_size = int(head)
+                    size = int(text)
+                elif count == 4 and words[0] == b"MSG":
+                    _, subject, sid, text = words
+                    reply = b""
+                    header_size = 0
+                    size = int(text)
+                elif count == 6 and words[0] == b"HMSG":
+                    _, subject, sid, reply, head, text = words
+                    header_size = int(head)
+                    size = int(text)
+                elif count == 5 and words[0] == b"MSG":
+                    _, subject, sid, reply, text = words
+                    header_size = 0
+                    size = int(text)
+                elif words[0] == b"MSG" or words[0] == b"HMSG":
+                    sid, subject, reply, header_size, size = _message(words)
+                else:
+                    self._line(words)
+                    continue
+            except ValueError:
+                raise _no_message(words) from None
+            if not 0 <= header_size <= size:
+                raise _no_message(words)
+            end = place + size
+            if data[end : end + 2] != END:
+                if size > MAX_MESSAGE:
+                    raise _no_message(words)
+                if length >= end + 2:
+                    raise ProtocolBroken(_TOO_LONG)
+                self._message = sid, subject, reply, header_size, size
+                break
             handle = handlers.get(sid)
             if handle is not None:
                 try:
@@ -191,10 +184,34 @@ class WireReader:
                 except BaseException as error:  # noqa: BLE001 - it is raised again if it must be
                     self._on_failure(subject, error)
             place = end + 2
-            message = None
-        self._message = message
         if place < length:
             self._kept = bytearray(memoryview(data)[place:])
+
+    def _join(self, data: bytes) -> bytes | None:
+        """Add bytes to those that are kept; return what can be parsed now, None to wait for more.
+
+        Raises:
+            ProtocolBroken: as `feed`.
+        """
+        message, seen = self._message, len(self._kept)
+        self._kept += data
+        if message is not None:
+            return None if len(self._kept) < message[4] + 2 else self._whole(message)
+        # The line end itself may have been cut.
+        if self._kept.find(END, seen - 1) < 0:
+            if len(self._kept) > MAX_LINE:
+                raise ProtocolBroken("a line without an end")
+            return None
+        data = bytes(self._kept)
+        self._kept = bytearray()
+        return data
+
+    def _line(self, words: list[bytes]) -> None:
+        """Handle a line that is no message."""
+        line = b" ".join(words)
+        if line:
+            verb, _, rest = line.partition(b" ")
+            self._on_line(verb.upper(), rest.strip())
 
     def _whole(self, message: tuple[bytes, bytes, bytes, int, int]) -> bytes:
         """Handle a message that arrived in several pieces; return the bytes behind it.
@@ -259,39 +276,82 @@ def _no_message(words: list[bytes]) -> ProtocolBroken:
     return ProtocolBroken(f"no message begins with {b' '.join(words)[:80]!r}")
 
 
-def publish(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> bytes:
-    """Return the command that publishes a message.
+class WireWriter:
+    """Formats what is sent to a server, and keeps it until `take`.
 
     Args:
-        reply: the subject for answers, b"" for none.
-        headers: a complete block, b"" for none.
+        on_first: called before something is kept while nothing else is.
+        on_much: called when `FLUSH_AT` bytes of payload are kept.
     """
+
+    def __init__(self, on_first: Callable[[], object], on_much: Callable[[], object]) -> None:
+        self._on_first = on_first
+        self._on_much = on_much
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._has_large = False
+
+    def publish(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        """Publish a message.
+
+        Args:
+            reply: the subject for answers, b"" for none.
+            headers: a complete block, b"" for none.
+        """
+        pieces, size = self._pieces, len(payload)
+        if not pieces:
+            self._on_first()
+        if size >= LARGE:
+            self._has_large = True
+            pieces += _large(subject, reply, headers, payload)
+        elif headers:
+            block = len(headers)
+            pieces.append(
+                b"HPUB %b %b %d %d\r\n%b%b\r\n"
+                % (subject, reply, block, block + size, headers, payload)
+            )
+        else:
+            pieces.append(b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, size, payload))
+        self._size = size = self._size + size
+        if size > FLUSH_AT:
+            self._on_much()
+
+    def send(self, command: bytes) -> None:
+        """Send another command, such as `PING`."""
+        if not self._pieces:
+            self._on_first()
+        self._pieces.append(command)
+
+    def take(self) -> list[bytes]:
+        """Return what is to be written, one piece each, and keep it no longer.
+
+        A payload of `LARGE` bytes or more is a piece of its own, so it is written without a copy.
+        """
+        pieces = self._pieces
+        self._pieces, self._size = [], 0
+        if not self._has_large:
+            return [b"".join(pieces)] if pieces else pieces
+        self._has_large = False
+        joined: list[bytes] = []
+        small: list[bytes] = []
+        for piece in pieces:
+            if len(piece) < LARGE:
+                small.append(piece)
+            else:
+                joined += b"".join(small), piece
+                small.clear()
+        if small:
+            joined.append(b"".join(small))
+        return joined
+
+
+def _large(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> tuple[bytes, ...]:
+    """Return the command that publishes a message, without a copy of its payload."""
     if headers:
-        return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
-            subject,
-            reply,
-            len(headers),
-            len(headers) + len(payload),
-            headers,
-            payload,
-        )
-    return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
-
-
-def publish_line(subject: bytes, reply: bytes, headers: bytes, size: int) -> bytes:
-    """Return the part of that command before the payload, which `END` follows.
-
-    With it, a large payload is sent without a copy.
-    """
-    if headers:
-        return b"HPUB %b %b %d %d\r\n%b" % (
-            subject,
-            reply,
-            len(headers),
-            len(headers) + size,
-            headers,
-        )
-    return b"PUB %b %b %d\r\n" % (subject, reply, size)
+        block = len(headers)
+        sizes = block, block + len(payload)
+        return b"HPUB %b %b %d %d\r\n%b" % (subject, reply, *sizes, headers), payload, END
+    return b"PUB %b %b %d\r\n" % (subject, reply, len(payload)), payload, END
 
 
 def subscribe(subject: bytes, sid: bytes) -> bytes:

@@ -225,7 +225,7 @@ class PrometheusListener:
             )
             for (method, template), at in timed.items()
         }
-        self._places: dict[tuple[str, str | None, int], tuple[int, int]] = {}
+        self._places: dict[tuple[str, str | None, int], tuple[int, int, int]] = {}
         self._in_flight = layout.first("jetkv_http_requests_in_flight")
         self._refusals = _by_label(layout, "jetkv_http_requests_refused")
         self._handshakes = _by_label(layout, "jetkv_tls_handshake_failures")
@@ -271,22 +271,22 @@ class PrometheusListener:
         cells, places, operations = self._cells, self._places, self._operations
         for method, route, status, seconds, _, _, _ in ended:
             place = places.get((method, route, status)) or self._place(method, route, status)
-            cells[place[0]] += 1.0
-            at = place[1]
-            cells[at + bisect_left(BUCKETS, seconds)] += 1.0
-            cells[at + _SUM] += seconds
+            count, first, total = place
+            cells[count] += 1.0
+            cells[first + bisect_left(BUCKETS, seconds)] += 1.0
+            cells[total] += seconds
         for operation, seconds, failure in called:
-            at = operations.get(operation, self._other)
-            cells[at + bisect_left(BUCKETS, seconds)] += 1.0
-            cells[at + _SUM] += seconds
+            first = operations.get(operation, self._other)
+            cells[first + bisect_left(BUCKETS, seconds)] += 1.0
+            cells[first + _SUM] += seconds
             if failure is not None:
                 cells[self._failures[failure]] += 1.0
 
-    def _place(self, method: str, route: str | None, status: int) -> tuple[int, int]:
-        """Return the cell that counts such requests, and the first one of their times."""
+    def _place(self, method: str, route: str | None, status: int) -> tuple[int, int, int]:
+        """Return the cell that counts such requests, and the first and last one of their times."""
         found = self._requests.get((method, route))
         first, times = found or self._requests[OTHER, route]
-        place = first + self._statuses.get(status, self._other_status), times
+        place = first + self._statuses.get(status, self._other_status), times, times + _SUM
         if found is not None and status in self._statuses:
             # Others are not kept, because clients choose them.
             self._places[method, route, status] = place
