@@ -142,7 +142,7 @@ WITH_IDS = (
 
 def test_a_head_with_other_ids_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed, reader = counted(monkeypatch), HeadReader()
-    for ids in ((b"one", b"r1"), (b"another", b"r2"), (b"x" * 255, b"r")):
+    for ids in ((b"one", b"r1"), (b"another", b"r2"), (b"x" * 300, b"r")):
         head = read(reader, WITH_IDS % ids)
         assert isinstance(head, Head)
         assert (head.headers[b"idempotency-key"], head.headers[b"x-request-id"]) == ids
@@ -150,7 +150,7 @@ def test_a_head_with_other_ids_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
     assert len(parsed) == 1
 
 
-@pytest.mark.parametrize("unusual", [b"o n e", b"", b"\xff", b"i" * 256, b"1\r\nX-B: 1", b"1\n"])
+@pytest.mark.parametrize("unusual", [b"o n e", b"", b"\xff", b"1\r\nX-B: 1", b"1\n"])
 def test_a_head_with_an_unusual_id_is_parsed(
     monkeypatch: pytest.MonkeyPatch, unusual: bytes
 ) -> None:

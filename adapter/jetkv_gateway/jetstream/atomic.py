@@ -142,7 +142,7 @@ class AtomicBatches:
             command,
             names_of(self._js.naming, command.bucket),
             limits,
-            command.identity or Idempotency(secrets.token_hex(12), ""),
+            command.identity or Idempotency(content="", scope=secrets.token_hex(12)),
             can_guard_others=limits.host.can(Capability.GUARDS_OTHER_KEYS),
         )
         try:

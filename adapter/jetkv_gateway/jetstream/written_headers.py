@@ -20,12 +20,13 @@ from jetkv_gateway.kv.ttl import written_ttl
 
 __all__ = ["headers_of", "with_first_id"]
 
-_IDS = f"{REQUEST}: %b\r\n{MESSAGE_ID}: %b\r\n\r\n".encode()
+_IDS = f"{REQUEST}: %s\r\n{MESSAGE_ID}: %s\r\n\r\n"
+"""The last lines of a block: what a retry has in common with the first try."""
 
 
 def with_first_id(block: bytes, identity: Idempotency) -> bytes:
     """Return the headers of the first try of a write with an idempotency key."""
-    return block[:-2] + _IDS % (identity.content.encode(), identity.scope.encode())
+    return block[:-2] + (_IDS % identity).encode()
 
 
 def headers_of(names: BucketNames, command: Write) -> bytes:

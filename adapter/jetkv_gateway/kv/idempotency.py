@@ -8,33 +8,34 @@ another key.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 __all__ = ["Idempotency"]
 
 _DIGEST_BYTES = 12
 
+# Calling this directly skips the named tuple's Python constructor, which costs time per request.
+_new = tuple.__new__
 
-@dataclass(slots=True)
-class Idempotency:
+
+class Idempotency(NamedTuple):
     """The identity of a write, equal for all its retries.
 
     Attributes:
-        scope: equal for all requests with the caller's name on this bucket, key and operation.
         content: equal for all requests with the same value, content type, content encoding,
             condition and TTL.
+        scope: equal for all requests with the caller's name on this bucket, key and operation.
     """
 
-    scope: str
     content: str
+    scope: str
 
     @classmethod
     def of(
         cls,
         name: str,
-        *,
         bucket: str,
         key: str,
         operation: str,
@@ -45,14 +46,15 @@ class Idempotency:
         ttl: int | None = None,
     ) -> "Idempotency":
         """Return the identity of a write with an idempotency key."""
-        scope = _EMPTY.copy()
-        scope.update(f"{len(bucket)}:{len(key)}:{operation}:{bucket}{key}{name}".encode())
-        if expected is None:
-            content = _unconditional(content_type, content_encoding, ttl).copy()
-        else:
-            content = _begun(content_type, content_encoding, ttl, expected)
+        begin = _unconditional if expected is None else _begin
+        begun, begun_content = begin(
+            bucket, len(key), operation, content_type, content_encoding, ttl, expected
+        )
+        scope = begun.copy()
+        scope.update((key + name).encode())
+        content = begun_content.copy()
         content.update(value)
-        return cls(scope.hexdigest(), content.hexdigest())
+        return _new(cls, (content.hexdigest(), scope.hexdigest()))
 
     @classmethod
     def of_many(cls, name: str, *, bucket: str, parts: Iterable[bytes]) -> "Idempotency":
@@ -61,39 +63,38 @@ class Idempotency:
         Args:
             parts: the content of each item.
         """
-        content = blake2b(digest_size=_DIGEST_BYTES)
+        content, scope = _EMPTY.copy(), _EMPTY.copy()
         for part in parts:
             content.update(b"%d:" % len(part))
             content.update(part)
-        scope = f"{len(bucket)}:batch:{bucket}{name}"
-        return cls(_digest(scope.encode()), content.hexdigest())
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+        scope.update(f"{len(bucket)}:batch:{bucket}{name}".encode())
+        return cls(content.hexdigest(), scope.hexdigest())
 
 
 # A copy of a hash that has begun takes less time than a new one.
 _EMPTY = blake2b(digest_size=_DIGEST_BYTES)
 
 
-def _begun(
-    content_type: str | None, content_encoding: str | None, ttl: int | None, expected: int | None
-) -> blake2b:
-    """Return the digest of a content that lacks its value."""
-    content = f"{expected}:{len(content_type or '')}:{content_type}:"
+def _begin(
+    bucket: str,
+    key_length: int,
+    operation: str,
+    content_type: str | None,
+    content_encoding: str | None,
+    ttl: int | None,
+    expected: int | None,
+) -> tuple[blake2b, blake2b]:
+    """Return the digests of a scope that lacks key and name, and of a content without its value."""
+    text = f"{expected}:{len(content_type or '')}:{content_type}:"
     if content_encoding is not None:
-        content = f"{len(content_encoding)}/{content_encoding}:{content}"
+        text = f"{len(content_encoding)}/{content_encoding}:{text}"
     if ttl is not None:
-        content = f"ttl {ttl}/{content}"
-    begun = _EMPTY.copy()
-    begun.update(content.encode())
-    return begun
+        text = f"ttl {ttl}/{text}"
+    scope, content = _EMPTY.copy(), _EMPTY.copy()
+    scope.update(f"{len(bucket)}:{key_length}:{operation}:{bucket}".encode())
+    content.update(text.encode())
+    return scope, content
 
 
-@lru_cache(maxsize=256)
-def _unconditional(
-    content_type: str | None, content_encoding: str | None, ttl: int | None
-) -> blake2b:
-    """Return what `_begun` returns without a condition, to be copied: many writes have it."""
-    return _begun(content_type, content_encoding, ttl, None)
+_unconditional = lru_cache(maxsize=256)(_begin)
+"""The same, to be copied: writes without a condition are alike, whatever their keys and names."""

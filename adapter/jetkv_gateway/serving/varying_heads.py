@@ -13,7 +13,6 @@ __all__ = ["VaryingHead", "varying_head"]
 _LINE = re.compile(
     rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
 )
-_LONGEST = 255
 _VISIBLE = bytes(range(0x21, 0x7F))
 
 
@@ -21,13 +20,14 @@ class VaryingHead(NamedTuple):
     """A head, cut at the values that vary.
 
     Attributes:
-        start: its bytes from the end of the path to the first value.
+        start, start_size: its bytes from the end of the path to the first value, and their number.
         rest: the name of each value in lower case, and the bytes from its end to the next value, or
             to the end of the head.
         headers: of the head that was parsed.
     """
 
     start: bytes
+    start_size: int
     rest: tuple[tuple[bytes, bytes], ...]
     headers: dict[bytes, bytes]
 
@@ -37,25 +37,18 @@ class VaryingHead(NamedTuple):
         Returns:
             None if the head differs in other bytes, too, or if an id is unusual.
         """
-        start, rest, known = self
-        size = raw.find(start)
-        if size < 0:
-            return None
-        at = size + len(start)
+        start, size, rest, known = self
+        place = raw.find(start)
+        left = raw[place + size :]
         headers = known.copy()
         for name, behind in rest:
-            end = raw.find(b"\r\n", at)
-            value = raw[at:end]
-            # What is left without the visible characters does not belong into an id.
-            if (
-                not raw.startswith(behind, end)
-                or not 0 < len(value) <= _LONGEST
-                or value.translate(None, _VISIBLE)
-            ):
+            value, _, left = left.partition(behind)
+            # What is left without the visible characters does not belong into an id. If the bytes
+            # behind it are others, the value has the end of its line.
+            if not value or value.translate(None, _VISIBLE):
                 return None
             headers[name] = value
-            at = end + len(behind)
-        return (size, headers) if at == len(raw) else None
+        return None if place < 0 or left else (place, headers)
 
 
 def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None:
@@ -73,4 +66,5 @@ def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None
         return None
     ends = [one.start(2) for one in found[1:]] + [len(tail)]
     rest = [(one[1].lower(), tail[one.end() : end]) for one, end in zip(found, ends, strict=True)]
-    return VaryingHead(tail[: found[0].start(2)], tuple(rest), headers)
+    start = tail[: found[0].start(2)]
+    return VaryingHead(start, len(start), tuple(rest), headers)
