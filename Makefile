@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without bytecode files, every process that a test starts compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev test test-long test-all test-browser test-openfeature test-containers test-deploy test-release test-integrations check advisories format bench attacks fuzz soak test-servers test-server test-peers requirements dist released clean

@@ -36,17 +36,16 @@ class Echo:
     def begin(self, request: Request) -> Call | None:
         call = Call(request)
         call.body_limit, call.limited = 1_000_000, False
-        if request.match is None:
+        if request.target.match is None:
             call.fail(NotFound())
             return None
         return call
 
     async def run(self, call: Call) -> None:
-        request = call.request
+        request, target = call.request, call.target
         await asyncio.sleep(0)
-        call.answer(
-            200, b"", repr((request.method, request.path, request.headers, request.body)).encode()
-        )
+        told = target.method, target.sent_path, target.query, request.headers, request.body
+        call.answer(200, b"", repr(told).encode())
 
 
 class Transport:

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import NoReturn
 
-from jetkv_gateway.http.request import WebSocket
-from jetkv_gateway.http.router import Match
+from jetkv_gateway.http.request import Findings, WebSocket
 from jetkv_gateway.http.routes import ROUTER
 
 
@@ -19,15 +18,13 @@ class DeadRequest:
         method: str = "GET",
         query: bytes = b"",
     ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
+        self.target = ROUTER.target(method, path, query or None)
         self.headers = dict(lines)
+        self.findings = Findings()
         self.version = "1.1"
         self.client = "127.0.0.1"
         self.scheme = "http"
         self.body = b""
-        self.match: Match | None = ROUTER.find(path)
         self.is_websocket = self.draining = False
         self.stopping: asyncio.Event | None = None
         self.leaving = asyncio.Event()

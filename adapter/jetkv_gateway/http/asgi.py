@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from jetkv_gateway.http.frames import frame_texts
-from jetkv_gateway.http.request import WebSocket
+from jetkv_gateway.http.request import Findings, WebSocket
 from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import CodingUnsupported, InvalidArgument, ValueTooLarge
 
@@ -65,17 +65,17 @@ class AsgiRequest:
         self._aborted = False
         self._socket: AsgiWebSocket | None = None
         self.is_websocket = scope["type"] == "websocket"
-        # ASGI gives a handshake no method. RFC 6455 §4.1 makes it a GET.
-        self.method: str = scope.get("method", "GET")
-        self.path: bytes = scope["raw_path"]
-        self.query: bytes = scope["query_string"]
+        # ASGI gives a handshake no method (RFC 6455 §4.1), and does not tell a URL that ends with a
+        # question mark.
+        method: str = scope.get("method", "GET")
+        self.target = ROUTER.target(method, scope["raw_path"], scope["query_string"] or None)
+        self.findings = Findings()
         self.version: str = scope.get("http_version", "1.1")
         client = scope.get("client")
         self.client: str = client[0] if client else ""
         self.limited = self.client not in _THIS_MACHINE
         self.scheme: str = scope.get("scheme", "http")
         self.body = b""
-        self.match = ROUTER.find(self.path)
         self.stopping: asyncio.Event | None = None
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
@@ -128,7 +128,7 @@ class AsgiRequest:
             await self._send({"type": self._kind("http.response.body"), "body": self._shown(body)})
 
     def _shown(self, body: bytes) -> bytes:
-        return b"" if self.method == "HEAD" else body
+        return b"" if self.target.method == "HEAD" else body
 
     def _kind(self, kind: str) -> str:
         # A refusal before the upgrade is an ordinary answer, but its ASGI messages have other

@@ -37,7 +37,7 @@ def report_audit(call: "Call", status: int, *, ended: bool = False) -> None:
         ended: whether this is the end of a watch, whose begin was reported before.
     """
     audited, route = EVENTS.audited, call.route
-    match = call.request.match
+    match = call.target.match
     if audited is None:
         return
     if route is None and match is not None:
@@ -66,7 +66,7 @@ def report_audit(call: "Call", status: int, *, ended: bool = False) -> None:
 
 def _subject(call: "Call", verb: Verb | None) -> Subject:
     """Return what the path and the query say that a request is about."""
-    match = call.request.match
+    match = call.target.match
     named = dict(zip(match[0].parameters, call.names, strict=False)) if match is not None else {}
     kind, text = "key", named.get("key")
     if verb in _BY_FILTER:

@@ -64,7 +64,7 @@ class BatchHandlers:
             if call.principal.grants is not FULL:
                 for op in command.ops:
                     call.require(_verb(op), bucket, op.key)
-            applied = await self._batches.apply(command, call.retries)
+            applied = await self._batches.apply(command, call)
             if bucket == self._flags.bucket:
                 self._flags.wrote(applied.revision)
             results = b",".join([b'{"revision":%d}' % one for one in applied.revisions])
@@ -87,7 +87,7 @@ class BatchHandlers:
                 ((verb, command.bucket, "key", key, None if may else 403) for key, may in keys),
             )
             command = command.only(readable)
-        async with self._batches.snapshot(command, call.retries) as snapshot:
+        async with self._batches.snapshot(command, call) as snapshot:
             if readable is not None:
                 entries = iter(snapshot.entries)
                 snapshot = Snapshot(
@@ -129,10 +129,10 @@ class BatchHandlers:
         try:
             call.require(_verb(op), op.bucket, op.key)
             if isinstance(op, Delete):
-                revision = await self._entries.delete(op, call.retries)
+                revision = await self._entries.delete(op, call)
             else:
                 assert not isinstance(op, Check), "refused when it was read"
-                revision = await self._entries.put(op, call.retries)
+                revision = await self._entries.put(op, call)
         except GatewayError as error:
             if first and isinstance(error, BucketNotFound):
                 raise

@@ -49,7 +49,7 @@ class BucketQuotas:
         except TimeoutError:
             raise Unavailable("too many changes of buckets at a time") from None
         try:
-            buckets = await self._buckets.list(call.retries)
+            buckets = await self._buckets.list(call)
             known = next((one for one in buckets if one.name == bucket), None)
             if known is None and creates:
                 check_buckets(quota, owner, buckets)

@@ -38,7 +38,7 @@ class BucketHandlers:
         # Only the body names the bucket, so the permission is checked here.
         call.require(verb, spec.name)
         async with self._quotas.checked(call, spec.name, spec.max_bytes, creates=True) as owner:
-            info = await self._buckets.create(replace(spec, owner=owner), call.retries)
+            info = await self._buckets.create(replace(spec, owner=owner), call)
         call.answer_json(201, BucketOut.of(info, call.principal.grants).json_bytes())
 
     async def list_buckets(self, call: Call) -> None:
@@ -47,7 +47,7 @@ class BucketHandlers:
             call.mark_filtered()
         found = [
             BucketOut.of(info, grants)
-            for info in await self._buckets.list(call.retries)
+            for info in await self._buckets.list(call)
             if grants.touches(ScopeVerb.READ, info.name)
         ]
         call.answer_json(200, BucketList(buckets=found, count=len(found)).json_bytes())
@@ -56,7 +56,7 @@ class BucketHandlers:
         grants = call.principal.grants
         if not grants.covers(ScopeVerb.READ, bucket):
             call.mark_filtered()
-        info = await self._buckets.info(bucket, call.retries)
+        info = await self._buckets.info(bucket, call)
         call.answer_json(200, BucketOut.of(info, grants).json_bytes())
 
     async def put_bucket(self, call: Call, bucket: str) -> None:
@@ -77,11 +77,11 @@ class BucketHandlers:
         )
         max_bytes = change.wanted.get("max_bytes")
         async with self._quotas.checked(call, bucket, max_bytes, creates=create) as owner:
-            changed = await self._changes.apply(replace(change, owner=owner), call.retries)
+            changed = await self._changes.apply(replace(change, owner=owner), call)
         status = 201 if changed.created and not dry_run else 200
         answer = BucketChanged.of_change(changed, call.principal.grants)
         call.answer_json(status, answer.json_bytes())
 
     async def delete_bucket(self, call: Call, bucket: str) -> None:
-        await self._buckets.delete(bucket, call.retries)
+        await self._buckets.delete(bucket, call)
         call.answer(204, b"", b"")

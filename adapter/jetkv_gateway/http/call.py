@@ -15,7 +15,7 @@ from jetkv_gateway.http.paths import parse_query
 from jetkv_gateway.http.rates import Rate
 from jetkv_gateway.http.reporting import report_error
 from jetkv_gateway.http.request import Request
-from jetkv_gateway.http.router import JSON_BASE, Route
+from jetkv_gateway.http.router import Route
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import ANONYMOUS, NEEDS, Verb, conceal_revisions, denial, is_allowed
 from jetkv_gateway.kv.errors import GatewayError, InvalidArgument, PreconditionFailed
@@ -38,9 +38,8 @@ Shown = tuple[ScopeVerb, str, tuple[Filter, ...]]
 
 JSON_LINE = b"content-type: application/json\r\n"
 
-# Looked up once: of an enum, that takes as long as a call before Python 3.12.
-_BASE64 = View.BASE64
 _NO_PARAMETERS: Mapping[str, list[str]] = {}
+_LOWEST_ERROR = 400
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _FILTERED_LINE = b"jetkv-filtered: true\r\n"
 _WITHOUT_LENGTH = frozenset({204, 304})
@@ -65,20 +64,19 @@ class ClientGone(Exception):
     """The client left, or its connection was cut. Nobody can receive an answer."""
 
 
-class Call:
+class Call(Retries):
     """A request, and how to answer it.
 
     Attributes:
         request: the request as the server received it.
-        path: as sent, percent-encoded, without the `/json` base.
-        headers: as in `Request`.
+        target: what it asks for.
+        method, headers: of the request.
         request_id: the caller's if it is well-formed, else a new one.
         started: whether the answer has started.
-        view: how values are shown, unless the request says otherwise.
+        count: the number of its retries.
         lines: header lines of every answer: the request id, the trace, and CORS headers if they
             apply.
         parameters: of the query, by name. The gateway reads them as the route allows.
-        retries: counts the retries of this request.
         route: that answers the request, None until it is known.
         handler: of that route. It takes the `names` that the path holds.
         principal: the caller.
@@ -95,69 +93,50 @@ class Call:
     """
 
     __slots__ = (
+        "__dict__",
         "began",
-        "body_limit",
         "handler",
-        "headers",
-        "limited",
         "lines",
-        "method",
+        "limited",
         "names",
         "on_end",
-        "parameters",
-        "path",
-        "pending",
         "principal",
-        "query",
-        "rates",
-        "reason",
         "request",
         "request_id",
-        "retries",
         "route",
-        "shown",
-        "standing",
-        "started",
         "streamed",
-        "subjects",
-        "view",
+        "target",
     )
+
+    # What few requests set has its value for all others here, since each assignment in `__init__`
+    # is a part of the cost of every request.
+    body_limit = 0
+    parameters = _NO_PARAMETERS
+    pending: Pending | None = None
+    rates: tuple[Rate, ...] = ()
+    reason: str | None = None
+    shown: tuple[Shown, ...] = ()
+    standing: "Standing | None" = None
+    started = False
+    subjects: tuple[Subject, ...] = ()
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.began = time.perf_counter()
-        self.streamed = 0
-        self.reason: str | None = None
-        self.subjects: tuple[Subject, ...] = ()
-        self.rates: tuple[Rate, ...] = ()
+        self.target = request.target
         self.principal = ANONYMOUS
-        self.pending: Pending | None = None
-        self.standing: Standing | None = None
-        self.shown: tuple[Shown, ...] = ()
-        self.started = False
-        self.parameters = _NO_PARAMETERS
-        self.retries = Retries()
+        self.count = self.streamed = 0
+        self.limited = True
+        self.names: tuple[str, ...] = ()
         self.route: Route | None = None
         self.handler: Handler | None = None
-        self.names: tuple[str, ...] = ()
-        self.body_limit = 0
-        self.limited = True
-        self.method = request.method
-        self.query = request.query
-        self.headers = headers = request.headers
-        path = request.path
-        if path.startswith(JSON_BASE):
-            path = path[len(JSON_BASE) - 1 :]
-            self.view = View.JSON
-        else:
-            self.view = _BASE64
-        self.path = path
+        self.on_end: RequestEvent | None = None
+        headers = request.headers
         if b"x-request-id" in headers:
             request_id = sane_request_id(headers[b"x-request-id"])
         else:
             request_id = _NEW_ID % next(_numbers)
         self.request_id = request_id
-        self.on_end: RequestEvent | None = None
         began = EVENTS.request_began
         if began is not None:
             continued = EVENTS.request_continued if b"traceparent" in headers else None
@@ -170,13 +149,47 @@ class Call:
             if b"traceparent" in headers:
                 self.lines += echo_traceparent(headers[b"traceparent"])
 
+    @property
+    def method(self) -> str:
+        return self.target.method
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return self.request.headers
+
+    @property
+    def path(self) -> bytes:
+        """As sent, percent-encoded, without the `/json` base."""
+        return self.target.path
+
+    @property
+    def query(self) -> bytes:
+        """The part of the URL after the first question mark."""
+        return self.target.query
+
+    @property
+    def view(self) -> View:
+        """How values are shown, unless the request says otherwise."""
+        return self.target.view
+
+    def drop_query(self) -> None:
+        """Free the query, which has been read and may be long."""
+        self.parameters = _NO_PARAMETERS
+        self.target = self.request.target = self.target.without_query()
+
+    def drop_headers(self) -> None:
+        """Free the headers, which have been read."""
+        self.request.headers = {}
+
     def read_query(self, allowed: frozenset[str], repeated: frozenset[str]) -> None:
         """Read the query's parameters. Raises as `parse_query` does."""
-        if self.query:
-            self.parameters = parse_query(self.query, allowed, repeated)
+        if self.target.query:
+            self.parameters = parse_query(self.target.query, allowed, repeated)
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter, or None if it is absent."""
+        if not self.target.query:
+            return None
         values = self.parameters.get(name)
         return values[0] if values else None
 
@@ -289,31 +302,30 @@ class Call:
             lines: its headers except the length and `self.lines`, each ended by CRLF. They must not
                 contain a caller's text that could hold a line break.
         """
-        if self.retries.count:
+        if self.count:
             self._show_retries()
-        if status in _WITHOUT_LENGTH:
-            lines += self.lines
-        else:
-            lines = b"%scontent-length: %d\r\n%s" % (lines, len(body), self.lines)
         self.started = True
-        request = self.request
         ended = EVENTS.request_ended
         if ended is not None:
-            match = request.match
+            target = self.target
             ended(
-                self.method,
-                match[0].template if match is not None else None,
+                target.method,
+                target.template,
                 status,
                 time.perf_counter() - self.began,
                 self.request_id,
-                self.reason,
+                None if status < _LOWEST_ERROR else self.reason,
                 self.names,
             )
         if EVENTS.audited is not None:
             report_audit(self, status)
         if self.on_end is not None:
             self._report(self.on_end, status)
-        request.answer(status, lines, body)
+        if status in _WITHOUT_LENGTH:
+            lines += self.lines
+        else:
+            lines = b"%scontent-length: %d\r\n%s" % (lines, len(body), self.lines)
+        self.request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
         """Write a complete answer whose body is JSON."""
@@ -321,7 +333,7 @@ class Call:
 
     async def begin(self, status: int, lines: bytes) -> None:
         """Start an answer whose body follows in parts, by `request.send` and `end`."""
-        if self.retries.count:
+        if self.count:
             self._show_retries()
         self.started = True
         self.streamed = status
@@ -339,7 +351,7 @@ class Call:
             conceal_revisions(error, grants, *self.names)
         self.reason = error.message
         report_error(error)
-        match = self.request.match
+        match = self.target.match
         flag = self.names if match is not None and match[0].evaluates else None
         status, lines, body = failure(error, self.request_id, flag)
         if EVENTS.request_failed is not None:
@@ -364,10 +376,9 @@ class Call:
                 self._report(event, status)
 
     def _report(self, event: RequestEvent, status: int) -> None:
-        match = self.request.match
         event(
             self.method,
-            match[0].template if match is not None else None,
+            self.target.template,
             status,
             time.perf_counter() - self.began,
             self.request_id,
@@ -376,7 +387,7 @@ class Call:
         )
 
     def _show_retries(self) -> None:
-        count = self.retries.count
+        count = self.count
         self.lines += b"jetkv-retries: %d\r\n" % count
         if EVENTS.retried is not None:
             EVENTS.retried(count)

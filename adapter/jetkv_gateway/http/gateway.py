@@ -116,11 +116,12 @@ class Gateway:
         """
         call = Call(request)
         try:
-            self._origins.check(call)
-            if call.method == "OPTIONS":
+            if request.findings.origins is not self._origins:
+                self._origins.check(call)
+            if call.target.method == "OPTIONS":
                 self._answer_options(call)
                 return None
-            self._resolve(call, request.match)
+            self._resolve(call)
         except Unauthenticated as error:
             if b"authorization" in call.headers or call.request.is_websocket:
                 return call if self._limits.refuse_login(call, error) else None
@@ -131,33 +132,31 @@ class Gateway:
             return None
         return call
 
-    def _resolve(self, call: Call, match: Match | None) -> None:
+    def _resolve(self, call: Call) -> None:
         """Find the handler of a call, and check that the caller may run it.
 
         Raises:
             GatewayError: the request is refused.
         """
+        target, request = call.target, call.request
+        match, route = target.match, target.route
         if self._looks_at_callers and (match is None or not match[0].public):
             self._look_at_caller(call, match)
         if match is None:
-            raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
-        resource, raw, names = match
-        if names is None:
-            names = decode_names(resource.parameters, raw)
-        call.names = names
-        route = resource.routes.get(call.method)
+            raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
         if route is None:
-            raise MethodNotAllowed(resource.allow)
-        if call.request.is_websocket and not route.websocket:
+            raise _no_route(match)
+        if request.is_websocket and not route.websocket:
             raise NotFound(hint=_ONLY_WATCHES)
+        call.names = names = target.names
         call.route = route
         call.limited = route.limited
         grants = call.principal.grants
         if grants is not FULL and route.verb is not None and call.pending is None:
             one_key = OF_ONE_KEY.get(route.verb)
             if one_key is None or not grants.allows(one_key, *names):
-                call.require(route.verb, *(names if resource.of_bucket else ()))
-        if call.query:
+                call.require(route.verb, *(names if match[0].of_bucket else ()))
+        if target.query:
             call.read_query(route.query, route.repeated)
         if route.body:
             self._limit_body(call, route)
@@ -213,7 +212,7 @@ class Gateway:
         if self._tickets is None or not takes_tickets(match[0]):
             return None
         route = match[0].routes["GET"]
-        url, ticket = ticket_url(call.request.path, match, route, call.query)
+        url, ticket = ticket_url(call.target.sent_path, match, route, call.query)
         if ticket is None:
             return None
         principal = self._authenticator.current(self._tickets.read(ticket, url))
@@ -238,7 +237,7 @@ class Gateway:
             raise Unavailable("the credentials cannot be checked now") from None
         route = call.route
         assert route is not None, "`begin` has found it"
-        self._limits.check_token(call, call.request.match)
+        self._limits.check_token(call, call.target.match)
         _require(call, route)
         if self._backends is not None:
             self._choose_backend(call, route)
@@ -284,10 +283,10 @@ class Gateway:
             raise InvalidArgument("a body over HTTP/1.0 needs a Content-Length")
 
     def _answer_options(self, call: Call) -> None:
-        match = call.request.match
+        match = call.target.match
         if match is not None:
             methods = match[0].allow
-        elif call.request.path == b"*":
+        elif call.target.sent_path == b"*":
             methods = ROUTER.allow
         else:
             raise NotFound
@@ -296,18 +295,20 @@ class Gateway:
 
     async def run(self, call: Call) -> None:
         """Answer the call that `begin` returned. `call.request.body` must be complete."""
-        handler = call.handler
-        assert handler is not None, "`begin` has found it"
+        route = call.route
         # A refused caller has no route.
-        counted = 0 if call.route is None or call.route.endless else 1
+        counted = route is not None and not route.endless
         self.in_flight += counted
         try:
-            if call.pending is not None:
-                await self._admit(call, call.pending)
-                handler = call.handler
-                assert handler is not None, "as above"
-            elif call.standing is not None and perf_counter() - call.began > _LOOK_AGAIN_SECONDS:
-                self._look_again(call)
+            if self._looks_at_callers:
+                if call.pending is not None:
+                    await self._admit(call, call.pending)
+                elif call.standing is not None and (
+                    perf_counter() - call.began > _LOOK_AGAIN_SECONDS
+                ):
+                    self._look_again(call)
+            handler = call.handler
+            assert handler is not None, "`begin` has found it"
             await handler(call, *call.names)
         except Unauthenticated as error:
             # I/O has told that the credential is wrong.
@@ -338,9 +339,20 @@ def refuse_body(call: Call) -> None:
     call.fail(ValueTooLarge(call.body_limit))
 
 
+def _no_route(match: Match) -> GatewayError:
+    """Return why a known path has no route: a name in it breaks a rule, or the method is unknown."""
+    resource, raw, names = match
+    if names is None:
+        try:
+            decode_names(resource.parameters, raw)
+        except GatewayError as error:
+            return error
+    return MethodNotAllowed(resource.allow)
+
+
 def _require(call: Call, route: Route) -> None:
     """Check that the caller may run a route. Raises PermissionDenied."""
-    match = call.request.match
+    match = call.target.match
     assert match is not None, "it has a route"
     if route.verb is not None:
         call.require(route.verb, *(call.names if match[0].of_bucket else ()))

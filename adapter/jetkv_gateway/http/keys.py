@@ -3,7 +3,6 @@
 Each handler reads a request into a command, runs the command, and writes the answer.
 """
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import orjson
@@ -13,30 +12,26 @@ from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.preconditions import (
-    expected_revision,
     idempotency_key,
     if_match,
     not_modified,
     parse_revision,
 )
+from jetkv_gateway.http.put_headers import PutHeaders, own_ttl
 from jetkv_gateway.http.views import (
     OCTET_STREAM,
     View,
+    accepts_raw,
     choose_view,
     entry_json,
     http_date,
 )
 from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch
 from jetkv_gateway.kv.errors import InvalidArgument, OutcomeUnknown, RevisionMismatch
-from jetkv_gateway.kv.media import storable_encoding, storable_type
 from jetkv_gateway.kv.model import Consistency
 from jetkv_gateway.kv.store import Entries
-from jetkv_gateway.kv.ttl import read_ttl
 
 __all__ = ["KeyHandlers"]
-
-_OUR_HEADER = b"jetkv-"
-_TTL_HEADER = b"jetkv-ttl-seconds"
 
 # Without no-cache, a browser may answer from its cache for a part of the age in Last-Modified.
 _READ_LINES = (
@@ -62,20 +57,19 @@ class KeyHandlers:
         self._flags = flags
 
     async def get_entry(self, call: Call, bucket: str, key: str) -> None:
-        headers = call.headers
-        revision = values = None
-        if call.parameters:
-            values = call.parameter("values")
-            wanted = call.parameter("revision")
-            if wanted is not None:
-                revision = parse_revision(wanted, "revision")
-            consistency = _consistency(call.parameter("consistency"))
-            command = Get.of(bucket, key, revision=revision, consistency=consistency)
+        request = call.request
+        headers, view = request.headers, None
+        if call.target.query:
+            command, view = _asked(call, bucket, key)
         else:
             command = _newest(bucket, key)
-        view = choose_view(values, headers.get(b"accept"), call.view)
+        if view is None:
+            raw = request.findings.raw
+            if raw is None:
+                raw = request.findings.raw = accepts_raw(headers.get(b"accept"))
+            view = _RAW if raw else call.target.view
         condition = if_match(headers) if b"if-match" in headers else None
-        entry = await self._entries.get(command, call.retries)
+        entry = await self._entries.get(command, call)
         if condition is not None and condition != entry.revision:
             raise RevisionMismatch(entry.revision)
         revision = entry.revision
@@ -97,31 +91,25 @@ class KeyHandlers:
         call.answer(200, lines, body)
 
     async def put_entry(self, call: Call, bucket: str, key: str) -> None:
-        headers = call.headers
-        ttl = None
-        for name in headers:
-            if name.startswith(_OUR_HEADER):
-                ttl = _ttl(name, headers)
-        media, coding = headers.get(b"content-type"), headers.get(b"content-encoding")
-        expected = identity = None
-        if b"if-match" in headers or b"if-none-match" in headers:
-            expected = expected_revision(headers)
-        if b"idempotency-key" in headers:
-            identity = idempotency_key(headers, call.principal.identity)
+        request = call.request
+        findings = request.findings
+        told = findings.put
+        if told is None:
+            told = findings.put = PutHeaders.read(call.headers)
+        ttl, content_type, content_encoding, expected, has_id = told
+        identity = idempotency_key(call.headers, call.principal.identity) if has_id else None
         command = Put.of(
             bucket,
             key,
-            call.request.body,
-            content_type=None if media is None else storable_type(media.decode("latin-1")),
-            content_encoding=None
-            if coding is None
-            else storable_encoding(coding.decode("latin-1")),
+            request.body,
+            content_type=content_type,
+            content_encoding=content_encoding,
             expected=expected,
             idempotency_key=identity,
             ttl=ttl,
         )
         try:
-            revision = await self._entries.put(command, call.retries)
+            revision = await self._entries.put(command, call)
         except OutcomeUnknown as error:
             _add_check_hint(error, call)
             raise
@@ -130,21 +118,18 @@ class KeyHandlers:
         call.answer(200, _WRITE_LINES % revision, b'{"revision":%d}' % revision)
 
     async def touch_entry(self, call: Call, bucket: str, key: str) -> None:
-        headers, ttl = call.headers, None
+        headers = call.headers
         if b"if-none-match" in headers:
             raise InvalidArgument("If-None-Match has no meaning on a touch")
-        for name in headers:
-            if name.startswith(_OUR_HEADER):
-                ttl = _ttl(name, headers)
         command = Touch.of(
             bucket,
             key,
-            ttl=ttl,
+            ttl=own_ttl(headers),
             expected=if_match(headers),
             idempotency_key=idempotency_key(headers, call.principal.identity),
         )
         try:
-            touched = await self._entries.touch(command, call.retries)
+            touched = await self._entries.touch(command, call)
         except OutcomeUnknown as error:
             _add_check_hint(error, call)
             raise
@@ -165,7 +150,7 @@ class KeyHandlers:
             idempotency_key=idempotency_key(call.headers, call.principal.identity),
         )
         try:
-            revision = await self._entries.delete(command, call.retries)
+            revision = await self._entries.delete(command, call)
         except OutcomeUnknown as error:
             _add_check_hint(error, call)
             raise
@@ -177,19 +162,21 @@ class KeyHandlers:
         view = choose_view(call.parameter("values"), None, call.view)
         if view is View.RAW:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
-        found = self._entries.history(History.of(bucket, key), call.retries)
+        found = self._entries.history(History.of(bucket, key), call)
         await HistoryAnswer(call, found, view).send()
 
 
-def _ttl(name: bytes, headers: Mapping[bytes, bytes]) -> int:
-    """Return the TTL that a header of ours asks for.
+def _asked(call: Call, bucket: str, key: str) -> tuple[Get, View | None]:
+    """Return the command and the view that the query of a GET asks for.
 
     Raises:
-        InvalidArgument: the header has another name, or its value is not a TTL.
+        InvalidArgument: a parameter breaks its rule.
     """
-    if name != _TTL_HEADER:
-        raise InvalidArgument(f"unknown header {name.decode('latin-1')[:100]!r}")
-    return read_ttl(headers[name].decode("latin-1"), "header JetKV-TTL-Seconds")
+    values, wanted = call.parameter("values"), call.parameter("revision")
+    revision = None if wanted is None else parse_revision(wanted, "revision")
+    consistency = _consistency(call.parameter("consistency"))
+    view = None if values is None else choose_view(values, None, call.view)
+    return Get.of(bucket, key, revision=revision, consistency=consistency), view
 
 
 def _add_check_hint(error: OutcomeUnknown, call: Call) -> None:

@@ -68,7 +68,7 @@ class ListingHandlers:
         if command.include is Include.KEYS and command.limit is None:
             keys = await self._listings.keys(ListKeys(command.bucket, command.key_filter))
             return await self._json_of("keys", keys, view)
-        page = await self._pages.page(command, call.retries)
+        page = await self._pages.page(command, call)
         name = "keys" if command.include is Include.KEYS else "entries"
         body = await self._json_of(name, page.items, view)
         if page.following is not None:
@@ -145,7 +145,7 @@ class ListingHandlers:
         loop = asyncio.get_running_loop()
         told = loop.time()
         progress = BulkDeleteProgress(0, 0, 0)
-        async with aclosing(self._bulk_deletes.delete_keys(command, call.retries)) as steps:
+        async with aclosing(self._bulk_deletes.delete_keys(command, call)) as steps:
             async for progress in steps:
                 if denials:
                     denials[0].details = progress._asdict()
@@ -160,7 +160,7 @@ class ListingHandlers:
     async def compact_bucket(self, call: Call, bucket: str) -> None:
         refuse_conditions(call.headers, "on a compaction")
         command = compact_command(call, bucket)
-        removed = await call.run_while_connected(self._bulk_deletes.compact(command, call.retries))
+        removed = await call.run_while_connected(self._bulk_deletes.compact(command, call))
         call.answer_json(200, b'{"removed":%d}' % removed)
 
 

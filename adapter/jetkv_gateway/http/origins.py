@@ -76,6 +76,8 @@ class AllowedOrigins:
             self._check_origin(call, headers[b"origin"])
         elif b"sec-fetch-site" in headers:
             self._check_site(call)
+        else:
+            call.request.findings.origins = self
 
     def _check_origin(self, call: Call, origin: bytes) -> None:
         if self._is_allowed(origin):
@@ -135,7 +137,7 @@ def _is_cross_site(call: Call) -> bool:
 
 def _is_page_navigation(call: Call) -> bool:
     """Return whether a user follows a link to one of the gateway's pages."""
-    headers, match = call.headers, call.request.match
+    headers, match = call.headers, call.target.match
     return (
         call.method == "GET"
         and headers.get(b"sec-fetch-mode") == b"navigate"

@@ -7,11 +7,35 @@ when the body is complete, so a slow client never holds a place among the reques
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from jetkv_gateway.http.router import Match
+from jetkv_gateway.http.router import Target
 
-__all__ = ["Request", "WebSocket"]
+if TYPE_CHECKING:
+    from jetkv_gateway.http.put_headers import PutHeaders
+
+__all__ = ["Findings", "Request", "WebSocket"]
+
+
+class Findings:
+    """What the headers of a request were found to say.
+
+    Requests of one connection with the same headers share it, so each finding is made once. Such
+    headers may differ in the values of ids (`serving/varying_heads.py`), so no finding depends on
+    those. What breaks a rule is no finding: it is refused each time.
+
+    Attributes:
+        origins: the `AllowedOrigins` that these headers satisfy, whatever the request asks for.
+        raw: whether `Accept` asks for raw values; None if nobody has looked.
+        put: what they say about a value that is stored; None if nobody has looked.
+    """
+
+    __slots__ = ("origins", "put", "raw")
+
+    def __init__(self) -> None:
+        self.origins: object = None
+        self.raw: bool | None = None
+        self.put: PutHeaders | None = None
 
 
 class WebSocket(Protocol):
@@ -50,34 +74,34 @@ class Request(Protocol):
     break.
 
     Attributes:
-        method: as sent; a WebSocket handshake is a GET (RFC 6455 §4.1).
-        path: as sent, still percent-encoded, the `/json` base included.
-        query: the part after the first question mark.
+        target: what it asks for.
         headers: by lower-case name, values trimmed; repeated lines are joined by a comma (RFC 9110
             §5.3).
+        findings: what those were found to say.
         version: of HTTP, `1.0` or `1.1`.
         client: the caller's address, as trusted proxies report it, or its network if that counts as
             one caller. Empty if there is no address.
         limited: whether limits by address apply to the caller.
         scheme: `http` or `https`, as the caller used it.
         body: complete and without its framing.
-        match: the resource that the table of routes has for the path.
         is_websocket: whether it is a valid WebSocket handshake, which `accept` can answer.
         draining: whether the server is about to stop, so that clients should use another one.
         stopping: set when the server stops, for answers without an end. None if the server cannot
             tell.
     """
 
-    method: str
-    path: bytes
-    query: bytes
+    target: Target
     headers: dict[bytes, bytes]
-    version: str
-    client: str
-    scheme: str
     body: bytes
-    match: Match | None
 
+    @property
+    def findings(self) -> Findings: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
     @property
     def limited(self) -> bool: ...
     @property

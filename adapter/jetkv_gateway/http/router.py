@@ -7,15 +7,16 @@ encoded slash in a bucket name cannot reach another route.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from jetkv_gateway.http.paths import decode_names
+from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import GatewayError
 
-__all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router"]
+__all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router", "Target"]
 
 _LONGEST_KEPT = 1024
 """Bytes of a path that is kept with what it was found to be."""
@@ -175,6 +176,39 @@ The last one is None if a name breaks its rule: then `paths.decode_names` raises
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asks for: its method, path and query, and what the table of routes has for it.
+
+    Requests with the same line share one, so what follows from the line is found out once.
+
+    Attributes:
+        method: as sent; a WebSocket handshake is a GET (RFC 6455 §4.1).
+        sent_path: as sent, percent-encoded, the `/json` base included.
+        path: the same without that base.
+        view: how values are shown, unless the request says otherwise: the base decides.
+        query: the part after the first question mark, empty without one.
+        match: the resource, None if the path is unknown.
+        route: that answers the request; None if there is none, or if a name breaks its rule.
+        names: in the path, decoded; empty if `route` is None.
+        template: of the resource, None if the path is unknown.
+    """
+
+    method: str
+    sent_path: bytes
+    path: bytes
+    view: View
+    query: bytes
+    match: Match | None
+    route: Route | None
+    names: tuple[str, ...]
+    template: str | None
+
+    def without_query(self) -> "Target":
+        """Return the same target without its query, which may be long."""
+        return replace(self, query=b"")
+
+
 class Router:
     """Looks up paths in a table of routes.
 
@@ -210,6 +244,29 @@ class Router:
             self._groups[group] = one, tuple(range(group + 1, group + 1 + count))
             group += 1 + count
         self._known = lru_cache(maxsize=2048)(self._look_up)
+
+    def target(self, method: str, path: bytes, query: bytes | None) -> Target:
+        """Return what a request asks for.
+
+        Args:
+            path: as sent.
+            query: None without a question mark, if the server can tell.
+        """
+        match, shown, view = self.find(path), path, View.BASE64
+        if path.startswith(JSON_BASE):
+            shown, view = path[len(JSON_BASE) - 1 :], View.JSON
+        if match is None:
+            return Target(method, path, shown, view, query or b"", None, None, (), None)
+        resource, _, names = match
+        if query == b"" and "key" in resource.parameters:
+            # Without the question mark, the path would be another key. As a parameter, it is
+            # refused.
+            query = b"?"
+        route = None if names is None else resource.routes.get(method)
+        found = () if names is None or route is None else names
+        return Target(
+            method, path, shown, view, query or b"", match, route, found, resource.template
+        )
 
     def find(self, path: bytes) -> Match | None:
         """Return the resource of a path as sent, with or without the JSON base."""

@@ -17,6 +17,7 @@ from jetkv_gateway.kv.timestamps import rfc3339
 
 __all__ = [
     "View",
+    "accepts_raw",
     "choose_view",
     "decoded_value",
     "entry_json",
@@ -63,9 +64,14 @@ def choose_view(parameter: str | None, accept: bytes | None, default: View) -> V
             return View(parameter)
         except ValueError:
             raise InvalidArgument("query parameter 'values' must be base64, json or raw") from None
-    if accept is not None and b"octet-stream" in accept.lower() and prefers(accept, OCTET_STREAM):
-        return View.RAW
-    return default
+    return View.RAW if accepts_raw(accept) else default
+
+
+def accepts_raw(accept: bytes | None) -> bool:
+    """Return whether an `Accept` asks for raw values."""
+    if accept is None or b"octet-stream" not in accept.lower():
+        return False
+    return prefers(accept, OCTET_STREAM)
 
 
 def prefers(accept: bytes, wanted: str) -> bool:

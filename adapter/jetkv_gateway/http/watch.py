@@ -137,9 +137,8 @@ async def serve_watch(
     Raises:
         GatewayError: before the upgrade, or before the answer has begun.
     """
-    # A watch may last for days. Its query has been read, and may be long, so free it.
-    call.parameters = {}
-    call.query = call.request.query = b""
+    # A watch may last for days, so free what it does not need.
+    call.drop_query()
     if call.method == "HEAD":
         await sink.begin()
         await sink.finish(None)
@@ -149,7 +148,7 @@ async def serve_watch(
         try:
             async with opening as watch:
                 await sink.begin()
-                call.headers = call.request.headers = {}
+                call.drop_headers()
                 # When the server stops, it closes WebSockets itself.
                 stopping = None if call.request.is_websocket else call.request.stopping
                 with _reported(call, sink.transport):

@@ -13,4 +13,7 @@ class Retries:
         count: the number of all retries, whatever their result was.
     """
 
-    count = 0
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0

@@ -263,7 +263,7 @@ class BaseConnection(asyncio.Protocol):
             status, lines, body = failure(error, request_id)
             report_refusal(error)
             self._report_end(request, status, request_id, error.message)
-            shown = b"" if request is not None and request.method == "HEAD" else body
+            shown = b"" if request is not None and request.target.method == "HEAD" else body
             if _lines.allows(str(status)):
                 _log.info("request %s: %s", request_id.decode("ascii"), error.message)
             self.transport.write(
@@ -277,7 +277,7 @@ class BaseConnection(asyncio.Protocol):
         self, request: Request | None, status: int, request_id: bytes, reason: str
     ) -> None:
         """Report the end of an incomplete request."""
-        match = None if request is None else request.match
+        target = None if request is None else request.target
         # The trace that the log names belongs to the request's context.
         run = Context().run if request is None else request.context.run
         names: tuple[str, ...] = () if self._call is None else self._call.names
@@ -286,8 +286,8 @@ class BaseConnection(asyncio.Protocol):
             if event is not None:
                 run(
                     event,
-                    "" if request is None else request.method,
-                    None if match is None else match[0].template,
+                    "" if target is None else target.method,
+                    None if target is None else target.template,
                     status,
                     0.0 if self._call is None else time.perf_counter() - self._call.began,
                     request_id,

@@ -35,12 +35,11 @@ class DispatchingConnection(BaseConnection):
         """Run a complete request as soon as it is admitted."""
         self._phase = _ANSWER
         if call.limited:
-            admission, now = self.worker.admission, self._loop.time()
-            account = request.account
-            token = None
+            account, token = request.account, None
             if account.limited:
                 # The account is kept alive for the next request of this connection.
                 token = self._token = self.worker.callers.of_token(account, call.principal)
+            admission, now = self.worker.admission, self._loop.time()
             if not admission.try_enter(request, now, account, token):
                 start = partial(self._start_soon, request, call)
                 refused = partial(request.context.run, refuse, call)
@@ -61,15 +60,15 @@ class DispatchingConnection(BaseConnection):
             self.worker.admission.release(request)
 
     def _start(self, request: Request, call: Call) -> None:
-        running, tasks = self._gateway.run(call), self._state.tasks
         self._is_running, self._running = True, request
         if self._is_buffered:
             self._update_buffered()
-        if call.route is not None and call.route.steps:
-            Stepper(running, request.context, tasks, self, request).step()
+        running, route = self._gateway.run(call), call.route
+        if route is not None and route.steps:
+            Stepper(running, request.context, self._state.tasks, self, request).step()
         else:
             done = partial(self.on_done, request)
-            self._task = start_task(running, request.context, tasks, done)
+            self._task = start_task(running, request.context, self._state.tasks, done)
 
     def on_stall(self, request: Request) -> None:
         """Handle that a request starts to wait for other requests."""
@@ -99,7 +98,8 @@ class DispatchingConnection(BaseConnection):
 
     def on_streaming(self, request: Request) -> None:
         """Handle that the answer to a request is sent in parts."""
-        if request.match is not None and request.match[0].streamed:
+        match = request.target.match
+        if match is not None and match[0].streamed:
             set_user_timeout(self.transport)
             if self._raw and self._is_endless:
                 self.transport.close()
@@ -110,7 +110,7 @@ class DispatchingConnection(BaseConnection):
         request, call = self._request, self._call
         if request is None or call is None or not is_watch(call):
             return False
-        return request.started and not request.complete and request.method != "HEAD"
+        return request.started and not request.complete and request.target.method != "HEAD"
 
     def on_answered(self, request: Request) -> None:
         """Continue after an answer is written."""
@@ -139,7 +139,7 @@ class DispatchingConnection(BaseConnection):
         Raises:
             ConnectionError: the client is gone.
         """
-        if self.lost or request.accept_key is None:
+        if self.lost or not request.is_websocket:
             raise ConnectionError
         state = self._state
         socket = WebSocket(

@@ -6,11 +6,15 @@ request. This module checks the rules that httptools does not.
 """
 
 import re
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import httptools
 
+from jetkv_gateway.http.request import Findings
+from jetkv_gateway.http.router import Target
+from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import (
     CodingUnsupported,
     ExpectationFailed,
@@ -26,6 +30,7 @@ __all__ = [
     "MAX_HEAD_BYTES",
     "MAX_HEAD_LINES",
     "Head",
+    "HeadFields",
     "HeadReader",
     "check_start",
     "invalid",
@@ -43,8 +48,8 @@ _BLANKS = (b" ", b"\t")
 _MOST_KEPT = 1024
 """The longest head that a connection keeps, and the longest request line that is looked up."""
 _VERSION_BYTES = len(b" HTTP/1.1\r\n")
-_NOTHING_KEPT = b" "
-"""A suffix that no head has."""
+_NOTHING_KEPT = b" \r\n\r\n"
+"""What stands in no head behind its path."""
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
@@ -61,27 +66,33 @@ _HOST = re.compile(
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ ")
 
 
-class Head(NamedTuple):
-    """A request's head.
+@dataclass(slots=True)
+class HeadFields:
+    """What the headers of a head say about the request and its connection.
 
     Attributes:
-        path: percent-encoded.
-        query: the part after the first question mark, None without one.
-        headers: by lower-case name; repeated lines are joined by a comma (RFC 9110 §5.3).
         version: `1.0` or `1.1`.
         keep_alive: whether the client wants to keep the connection.
         length: of the body in bytes, or `CHUNKED`.
         expects: whether the client waits for 100 Continue before it sends the body.
+        upgrades: whether there is an `Upgrade`.
+        findings: what handlers have found out about the headers.
     """
 
-    method: str
-    path: bytes
-    query: bytes | None
-    headers: dict[bytes, bytes]
     version: str
     keep_alive: bool
     length: int
     expects: bool
+    upgrades: bool
+    findings: Findings = field(default_factory=Findings, compare=False)
+
+
+Head = tuple[Target, dict[bytes, bytes], HeadFields]
+"""A request's head: what it asks for, and its headers by lower-case name (repeated lines are joined
+by a comma, RFC 9110 §5.3). Heads with the same headers share all of it; do not change it.
+"""
+
+_NO_FIELDS = HeadFields("", keep_alive=False, length=0, expects=False, upgrades=False)
 
 
 class HeadReader:
@@ -91,15 +102,18 @@ class HeadReader:
     and query of the last head, with the parsed result. A head with the same bytes is not parsed
     again, and neither is one that differs only in ids (`varying_heads.py`). The result is the same,
     since a head that is kept leaves the parser at the start of the next one.
+
+    Attributes:
+        waits_for_body: whether the parser has to see the body of the last head; see `skip`.
     """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._waits_for_body = False
+        self.waits_for_body = False
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._kept = _NOTHING_KEPT
-        self._kept_fields: tuple[dict[bytes, bytes], str, bool, int, bool] = {}, "", False, 0, False
+        self._fields = _NO_FIELDS
         self._varying: VaryingHead | None = None
 
     # httptools calls these methods. They do nothing else, since it swallows any exception.
@@ -113,29 +127,40 @@ class HeadReader:
             value = value.rstrip(b" \t")
         headers[name] = headers[name] + b", " + value if name in headers else value
 
+    def known(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Read a head that is known, at the start of `data`, without its parser.
+
+        Returns:
+            The head and the bytes behind it; None if `read` has to read it.
+        """
+        # An ordinary request line has no line end, so the first place is the end of this head.
+        kept = self._kept
+        size = data.find(kept, 0, 2 * _MOST_KEPT)
+        if not 0 < size <= _MOST_KEPT:
+            return None
+        target = _known_target(data[:size])
+        if target is None:
+            return None
+        self.waits_for_body = False
+        return (target, self._headers, self._fields), data[size + len(kept) :]
+
     def read(self, raw: bytes) -> Head:
         """Read a head that ends with its empty line.
-
-        Do not change the returned headers.
 
         Raises:
             GatewayError: the head breaks a rule, or asks for an unsupported feature.
         """
-        kept = self._kept
-        if raw.endswith(kept):
-            size = len(raw) - len(kept)
-            request = _plain_request(raw[:size]) if size <= _MOST_KEPT else None
-            if request is not None:
-                self._waits_for_body = False
-                return tuple.__new__(Head, request + self._kept_fields)
-        elif self._varying is not None and len(raw) <= _MOST_KEPT:
-            # Only the ids differ from those of the last head.
-            found = self._varying.read(raw)
-            request = None if found is None else _plain_request(raw[: found[0]])
-            if found is not None and request is not None:
-                self._waits_for_body = False
-                return tuple.__new__(Head, (*request, found[1], *self._kept_fields[1:]))
-        return self._parse(raw)
+        known = self.known(raw)
+        if known is not None and not known[1]:
+            return known[0]
+        # Perhaps only the ids differ from those of the last head.
+        varying = self._varying
+        found = None if varying is None or len(raw) > _MOST_KEPT else varying.read(raw)
+        target = None if found is None else _known_target(raw[: found[0]])
+        if found is None or target is None:
+            return self._parse(raw)
+        self.waits_for_body = False
+        return target, found[1], self._fields
 
     def _parse(self, raw: bytes) -> Head:
         self._kept, self._varying = _NOTHING_KEPT, None
@@ -145,7 +170,7 @@ class HeadReader:
         headers: dict[bytes, bytes] = {}
         self._headers = headers
         self._target = b""
-        self._waits_for_body = True
+        self.waits_for_body = True
         parser = self._parser
         try:
             parser.feed_data(raw)
@@ -174,23 +199,26 @@ class HeadReader:
         if b"connection" in headers and _closes(headers[b"connection"]):
             keep_alive = False
         expects = b"expect" in headers and self._expects(version)
-        if plain is not None and keep_alive and length >= 0 and b"upgrade" not in headers:
+        self._fields = fields = HeadFields(
+            version, keep_alive, length, expects, upgrades=b"upgrade" in headers
+        )
+        unusual = fields.upgrades or expects or not keep_alive or length == CHUNKED
+        if plain is not None and not unusual:
             start = plain.end() - _VERSION_BYTES
             if len(raw) - start <= _MOST_KEPT:
                 self._kept = raw[start:]
-                self._kept_fields = headers, version, keep_alive, length, expects
                 self._varying = varying_head(self._kept, headers)
-        return Head(method, path, query, headers, version, keep_alive, length, expects)
+        return ROUTER.target(method, path, query), headers, fields
 
     def skip(self, body: bytes | memoryview) -> None:
         """Pass a part of a body with a length to the parser, so that it reaches the next head."""
-        if self._waits_for_body:
+        if self.waits_for_body:
             self._parser.feed_data(body)
 
     def renew(self) -> None:
         """Replace the parser if it cannot know where the last request ended."""
         self._parser = httptools.HttpRequestParser(self)
-        self._waits_for_body = False
+        self.waits_for_body = False
 
     def close(self) -> None:
         """Drop the parser, which refers back to this object."""
@@ -285,13 +313,11 @@ class HeadReader:
 
 
 @lru_cache(maxsize=2048)
-def _plain_request(line: bytes) -> tuple[str, bytes, bytes | None] | None:
-    """Return method, path and query of an ordinary request line, or None for an unusual one."""
+def _known_target(line: bytes) -> Target | None:
+    """Return what an ordinary request line asks for, or None for an unusual one."""
     plain = _PLAIN_LINE.fullmatch(line)
     method = None if plain is None else _METHODS.get(plain[1])
-    if plain is None or method is None:
-        return None
-    return method, plain[2], plain[3]
+    return None if plain is None or method is None else ROUTER.target(method, plain[2], plain[3])
 
 
 def check_start(raw: bytes | bytearray, start: int, end: int) -> None:

@@ -17,14 +17,13 @@ from typing import cast
 
 from jetkv_gateway.http.call import Call
 from jetkv_gateway.http.gateway import refuse, refuse_body
-from jetkv_gateway.http.routes import ROUTER
 from jetkv_gateway.kv.errors import GatewayError, InternalError
 from jetkv_gateway.serving.bodies import Body
 from jetkv_gateway.serving.connection import SMALL
 from jetkv_gateway.serving.deadlines import Phase
 from jetkv_gateway.serving.dispatch import MAX_DISCARDED_BYTES, DispatchingConnection
 from jetkv_gateway.serving.handshake import check_handshake, offers_websocket
-from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, invalid
+from jetkv_gateway.serving.heads import CHUNKED, MAX_HEAD_BYTES, Head, invalid
 from jetkv_gateway.serving.proxy_protocol import MOST_BYTES, Broken, proxy_header
 from jetkv_gateway.serving.receive_buffer import check_size
 from jetkv_gateway.serving.request import Request
@@ -100,7 +99,14 @@ class HttpConnection(DispatchingConnection):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._receive(data)
+            if self._phase is _IDLE and not self._raw and not self._write_paused:
+                known = self._reader.known(data)
+                if known is not None:
+                    self._begin(known[0], known[1])
+                else:
+                    self._take_head(data)
+            else:
+                self._receive(data)
         except Exception as error:  # noqa: BLE001 - a defect ends this connection only
             self._refuse(error)
 
@@ -121,19 +127,20 @@ class HttpConnection(DispatchingConnection):
 
     # --- from bytes to requests
 
+    def _take_head(self, data: bytes) -> None:
+        """Take the first bytes of a request on an idle connection."""
+        end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4) + 4
+        if end < 4 or data[0] in b"\r\n":
+            self._raw += data
+            self._read_head()
+        else:
+            self._open(data[:end], data[end:])
+
     def _receive(self, data: bytes) -> None:
+        """Take bytes that do not begin a request on an idle connection."""
         phase, raw = self._phase, self._raw
         if phase is _BODY:
             self._take_body(data)
-        elif phase is _IDLE and not raw and not self._write_paused:
-            end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4) + 4
-            if end < 4 or data[0] in b"\r\n":
-                raw += data
-                self._read_head()
-            elif end == len(data):
-                self._open(data, b"")
-            else:
-                self._open(data[:end], data[end:])
         elif phase is Phase.HEAD:
             raw += data
             self._read_head()
@@ -180,34 +187,34 @@ class HttpConnection(DispatchingConnection):
             self._update_buffered(len(raw))
 
     def _open(self, raw: bytes, behind: bytes) -> None:
-        """Read a head, and pass it to the gateway."""
+        """Read a head, and begin its request."""
         if len(raw) > MAX_HEAD_BYTES:
             check_size(raw, len(raw))
         head = self._reader.read(raw)
-        _, path, query, headers, _, _, length, self._expects = head
-        match = ROUTER.find(path)
-        request = self._request = Request(self, head, match)
-        if query == b"" and match is not None and "key" in match[0].parameters:
-            # Without the question mark, the path would be another key. As a parameter, it is
-            # refused.
-            request.query = b"?"
+        accept_key = None
+        target, headers, fields = head
+        if fields.upgrades and offers_websocket(target.method, headers):
+            accept_key = check_handshake(fields.version, raw.split(b" ", 2)[1], headers)
+        self._begin(head, behind, accept_key)
+
+    def _begin(self, head: Head, behind: bytes, accept_key: bytes | None = None) -> None:
+        """Pass a request to the gateway, and run it as soon as its body is here.
+
+        Args:
+            behind: the bytes behind the head.
+            accept_key: of a WebSocket's handshake.
+        """
+        _, headers, fields = head
+        request = self._request = Request(self, head)
         if self.peer.trusted:
             callers = self.worker.callers
-            caller, request.account = callers.forwarded(self.peer, headers, self.scheme)
-            request.client, request.scheme = caller
-        # Nearly always, and then nothing is buffered. Who waits for 100 Continue is answered as if
-        # the body had not come yet, whether it came with the head or not.
-        whole = length == len(behind) and not self._expects
-        if behind and not whole:
-            self._raw += behind
-        if length and not whole:
-            self._body = Body(length)
-        if b"upgrade" in headers and offers_websocket(head.method, headers):
-            target = raw.split(b" ", 2)[1]
-            request.accept_key = check_handshake(head.version, target, headers)
-            request.is_websocket = True
-        if whole:
-            if length:
+            request.caller, request.account = callers.forwarded(self.peer, headers, self.scheme)
+        if accept_key is not None:
+            request.accept_key, request.is_websocket = accept_key, True
+        length = fields.length
+        if length == len(behind) and not fields.expects:
+            # Nearly always the whole request is here, and then nothing is buffered.
+            if self._reader.waits_for_body:
                 self._reader.skip(behind)
             request.body = behind
             call = request.context.run(self._gateway.begin, request)
@@ -215,6 +222,12 @@ class HttpConnection(DispatchingConnection):
                 self._call = call
                 self._admit(request, call)
             return
+        # Who waits for 100 Continue is answered as if the body had not come yet, whether it came
+        # with the head or not.
+        self._raw += behind
+        if length:
+            self._body = Body(length)
+            self._expects = fields.expects
         call = request.context.run(self._gateway.begin, request)
         if length:
             self._open_body(call)

@@ -6,7 +6,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from jetkv_gateway.http.request import WebSocket
-from jetkv_gateway.http.router import Match
+from jetkv_gateway.serving.addresses import Caller
 from jetkv_gateway.serving.heads import Head
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ class Request:
     Attributes:
         context: the context that it runs in, separate from other requests.
         account: the caller's account.
-        accept_key: the value of `Sec-WebSocket-Accept`, or None if it is not a handshake.
+        caller: the caller that a trusted proxy names; None if that is the other end of the
+            connection.
+        accept_key: the value of `Sec-WebSocket-Accept`, if it is a handshake.
         is_last: whether the connection ends with this answer.
         started: whether the answer has started.
         complete: whether the answer is written completely.
@@ -40,39 +42,40 @@ class Request:
         "accept_key",
         "account",
         "body",
-        "client",
+        "caller",
         "complete",
         "context",
+        "findings",
         "headers",
         "is_last",
         "is_websocket",
-        "match",
-        "method",
-        "path",
-        "query",
-        "scheme",
         "started",
+        "target",
         "version",
     )
 
-    def __init__(
-        self, connection: "DispatchingConnection", head: Head, match: Match | None
-    ) -> None:
-        self.method, self.path, query, self.headers, self.version, keep_alive, _, _ = head
+    _chunked: bool
+    accept_key: bytes
+
+    def __init__(self, connection: "DispatchingConnection", head: Head) -> None:
         self._connection = connection
-        self._chunked = True
-        self.accept_key: bytes | None = None
-        self.is_websocket = False
-        self.is_last = not keep_alive
-        self.started = self.complete = False
+        self.target, self.headers, fields = head
+        self.version = fields.version
+        self.findings = fields.findings
+        self.is_last = not fields.keep_alive
+        self.is_websocket = self.started = self.complete = False
         self.body = b""
         self.context = Context()
-        peer = connection.peer
-        self.account = peer.account
-        self.client = peer.block
-        self.scheme = connection.scheme
-        self.query = query or b""
-        self.match = match
+        self.account = connection.peer.account
+        self.caller: Caller | None = None
+
+    @property
+    def client(self) -> str:
+        return self._connection.peer.block if self.caller is None else self.caller.address
+
+    @property
+    def scheme(self) -> str:
+        return self._connection.scheme if self.caller is None else self.caller.scheme
 
     @property
     def limited(self) -> bool:
@@ -93,7 +96,7 @@ class Request:
         connection = self._connection
         if connection.lost:
             return  # the transport is closed
-        if self.method == "HEAD":
+        if self.target.method == "HEAD":
             body = b""
         close = _CLOSE if connection.is_last_answer(self) else b""
         start, date = STATUS_LINES[status], connection.worker.date
@@ -125,7 +128,7 @@ class Request:
         connection = self._connection
         if connection.lost or self.complete:
             raise ConnectionError
-        if part and self.method != "HEAD":
+        if part and self.target.method != "HEAD":
             framed = b"%x\r\n%s\r\n" % (len(part), part) if self._chunked else part
             connection.transport.write(framed)
         await connection.wait_writable()
@@ -134,7 +137,7 @@ class Request:
         if self.complete or self._connection.lost:
             return
         self.complete = True
-        if self._chunked and self.method != "HEAD":
+        if self._chunked and self.target.method != "HEAD":
             self._connection.transport.write(b"0\r\n\r\n")
         self._connection.on_answered(self)
 
