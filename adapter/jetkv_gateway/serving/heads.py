@@ -134,15 +134,22 @@ class HeadReader:
             The head and the bytes behind it; None if `read` has to read it.
         """
         # An ordinary request line has no line end, so the first place is the end of this head.
-        kept = self._kept
+        kept, headers = self._kept, self._headers
         size = data.find(kept, 0, 2 * _MOST_KEPT)
-        if not 0 < size <= _MOST_KEPT:
-            return None
-        target = _known_target(data[:size])
+        if size >= 0:
+            behind = data[size + len(kept) :]
+        else:
+            # Perhaps only the ids differ from those of the last head.
+            varying = self._varying
+            found = None if varying is None else varying.read(data)
+            if found is None:
+                return None
+            size, headers, behind = found
+        target = _known_target(data[:size]) if size <= _MOST_KEPT else None
         if target is None:
             return None
         self.waits_for_body = False
-        return (target, self._headers, self._fields), data[size + len(kept) :]
+        return (target, headers, self._fields), behind
 
     def read(self, raw: bytes) -> Head:
         """Read a head that ends with its empty line.
@@ -151,16 +158,7 @@ class HeadReader:
             GatewayError: the head breaks a rule, or asks for an unsupported feature.
         """
         known = self.known(raw)
-        if known is not None and not known[1]:
-            return known[0]
-        # Perhaps only the ids differ from those of the last head.
-        varying = self._varying
-        found = None if varying is None or len(raw) > _MOST_KEPT else varying.read(raw)
-        target = None if found is None else _known_target(raw[: found[0]])
-        if found is None or target is None:
-            return self._parse(raw)
-        self.waits_for_body = False
-        return target, found[1], self._fields
+        return self._parse(raw) if known is None or known[1] else known[0]
 
     def _parse(self, raw: bytes) -> Head:
         self._kept, self._varying = _NOTHING_KEPT, None

@@ -13,6 +13,8 @@ __all__ = ["VaryingHead", "varying_head"]
 _LINE = re.compile(
     rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
 )
+_WITHIN = 2048
+"""Bytes in which a known head has its first id."""
 _VISIBLE = bytes(range(0x21, 0x7F))
 
 
@@ -31,15 +33,16 @@ class VaryingHead(NamedTuple):
     rest: tuple[tuple[bytes, bytes], ...]
     headers: dict[bytes, bytes]
 
-    def read(self, raw: bytes) -> tuple[int, dict[bytes, bytes]] | None:
-        """Return the size of the request line without its version, and the headers of a head.
+    def read(self, data: bytes) -> tuple[int, dict[bytes, bytes], bytes] | None:
+        """Read the head at the start of `data`.
 
         Returns:
+            The size of its request line without the version, its headers, and the bytes behind it;
             None if the head differs in other bytes, too, or if an id is unusual.
         """
         start, size, rest, known = self
-        place = raw.find(start)
-        left = raw[place + size :]
+        place = data.find(start, 0, _WITHIN)
+        left = data[place + size :]
         headers = known.copy()
         for name, behind in rest:
             value, _, left = left.partition(behind)
@@ -48,7 +51,7 @@ class VaryingHead(NamedTuple):
             if not value or value.translate(None, _VISIBLE):
                 return None
             headers[name] = value
-        return None if place < 0 or left else (place, headers)
+        return None if place < 0 else (place, headers, left)
 
 
 def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None:
