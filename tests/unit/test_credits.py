@@ -394,7 +394,7 @@ def test_what_was_seen_is_forgotten_in_time_and_bounded_in_number() -> None:
     assert reads.credit("a.", BOUND, "a.k").pool is credits.large
     for number in range(50_000):
         reads.record("b.", f"b.{number}", 100, now=41.0)
-    assert len(reads._seen) + len(reads._seen_before) < 10_000
+    assert len(reads.seen) + len(reads._seen_before) < 10_000
 
 
 async def test_a_read_that_finds_no_room_in_time_is_429_and_asks_nats_nothing() -> None:

@@ -10,6 +10,7 @@ from jetkv_gateway.jetstream.capabilities import Host, host_of
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.configs import shortest_ttl, stream_value_limit
 from jetkv_gateway.jetstream.credits import CreditRequest
+from jetkv_gateway.jetstream.direct_read import DirectRead
 from jetkv_gateway.jetstream.expiry import Lifetime, lifetime_of, seconds_of
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.standalone import ConnectedServer
@@ -34,9 +35,9 @@ _LIMITS_SECONDS = 5.0
 _LIMITS_KEPT = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class WriteLimits:
-    """What reads and writes need to know about a bucket.
+    """What reads and writes need to know about a bucket. Only `direct_read` changes.
 
     Attributes:
         value_limit: the largest value in bytes; None for no limit.
@@ -55,6 +56,8 @@ class WriteLimits:
         connected_server: the server whose connection delivered this information.
         direct_server: the same server if its direct reads are leader reads; else None.
         until: the time of the event loop after which to refresh this information.
+        direct_read: how to read any key's newest value directly; None if that is not worked out.
+            `DirectReads` keeps it here, so it is gone when these limits are.
     """
 
     value_limit: int | None
@@ -73,6 +76,7 @@ class WriteLimits:
     connected_server: ConnectedServer
     direct_server: ConnectedServer | None
     until: float
+    direct_read: DirectRead | None = None
 
 
 def _servers_of(info: dict[str, Any]) -> frozenset[str]:
@@ -83,13 +87,18 @@ def _servers_of(info: dict[str, Any]) -> frozenset[str]:
 
 
 class BucketCache:
-    """Reads the streams of buckets and caches their limits."""
+    """Reads the streams of buckets and caches their limits.
+
+    Attributes:
+        cached: bucket → its limits as they were read last. `known_limits` refreshes them too.
+    """
 
     def __init__(self, js: JetStream) -> None:
         self._js = js
+        self._connection = js.connection
         self._naming = js.naming
         self._loop = asyncio.get_running_loop()
-        self._limits: dict[str, WriteLimits] = {}
+        self.cached: dict[str, WriteLimits] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
     async def newest(self, name: str, *, timeout: float | None = None) -> NewestRevision | None:
@@ -125,7 +134,7 @@ class BucketCache:
             subject: the subject whose newest message is read; None for any message of the bucket.
             direct: whether the reply is raw bytes, not base64 in JSON.
         """
-        limits, js = self._limits.get(names.bucket), self._js
+        limits, js = self.cached.get(names.bucket), self._js
         if limits is None:
             return js.read_sizes.credit(
                 names.subject_prefix, js.max_answer_bytes(None, direct=direct), subject
@@ -143,12 +152,12 @@ class BucketCache:
         write must not wait for the refresh: while the leader is away, the wait would make it slower
         than a plain publish.
         """
-        limits = self._limits.get(name)
+        limits = self.cached.get(name)
         if limits is not None:
             # A new connection may lead to another server, so check direct reads again.
-            here = self._js.connection.connected_server
+            here = self._connection.connected_server
             if limits.until < (self._loop.time() if now is None else now) or (
-                here.standalone and here is not limits.connected_server
+                here is not limits.connected_server and here.standalone
             ):
                 self._refresh(name)
         return limits
@@ -161,25 +170,25 @@ class BucketCache:
         task.add_done_callback(lambda _: self._refreshing.pop(name, None))
 
     async def _read_limits(self, name: str) -> None:
-        before = self._limits.get(name)
+        before = self.cached.get(name)
         try:
             await self.stream(name)
         except (BucketNotFound, BucketUnsuitable):
-            if self._limits.get(name) is before:
+            if self.cached.get(name) is before:
                 self.forget(name)
         except GatewayError as error:
             _log.debug("cannot read the limits of bucket %s: %s", name, error.message)
 
     async def fresh_limits(self, name: str, window: RetryWindow | None = None) -> WriteLimits:
         """Read a bucket's limits from the leader; raises as `limits`."""
-        before = self._limits.get(name)
+        before = self.cached.get(name)
         try:
             await self.stream(name, window=window)
         except (BucketNotFound, BucketUnsuitable):
-            if self._limits.get(name) is before:
+            if self.cached.get(name) is before:
                 self.forget(name)
             raise
-        return self._limits[name]
+        return self.cached[name]
 
     def _remember(self, name: str, info: dict[str, Any], asked_on: ConnectedServer) -> None:
         config = info["config"]
@@ -207,9 +216,9 @@ class BucketCache:
             direct_server=asked_on if here else None,
             until=self._loop.time() + _LIMITS_SECONDS,
         )
-        if len(self._limits) >= _LIMITS_KEPT:
-            self._limits.clear()
-        self._limits[name] = limits
+        if len(self.cached) >= _LIMITS_KEPT:
+            self.cached.clear()
+        self.cached[name] = limits
 
     async def is_expired(
         self, name: str, entry: Entry, headers: str | bytes | None, window: RetryWindow
@@ -242,11 +251,11 @@ class BucketCache:
 
     def lifetime(self, name: str) -> Lifetime | None:
         """Return how long a bucket's values live, by the last look at it."""
-        limits = self._limits.get(name)
+        limits = self.cached.get(name)
         return None if limits is None else limits.lifetime
 
     def forget(self, name: str) -> None:
-        self._limits.pop(name, None)
+        self.cached.pop(name, None)
 
     async def stream(
         self,
@@ -286,6 +295,6 @@ class BucketCache:
 
         This uses the cached limits: every caller has just read the stream's info.
         """
-        limits = self._limits.get(name)
+        limits = self.cached.get(name)
         allowed = limits.max_inactive_seconds if limits is not None else None
         return wished if allowed is None else min(wished, allowed)

@@ -71,6 +71,9 @@ class Connection:
         max_value_bytes: the largest payload that fits with the gateway's headers, by the newest
             INFO.
         connected_server: the server at the other end; a new object for each connection.
+        era: a new object whenever there is another connection or none, and whenever the server
+            says something new about itself. What is worked out from a connection holds as long as
+            this is the same object.
     """
 
     def __init__(self, options: NatsOptions, service: Service | None = None) -> None:
@@ -92,6 +95,7 @@ class Connection:
         self.server_version: tuple[int, int, int] = (0, 0, 0)
         self.server_info: dict[str, Any] = {}
         self.connected_server = ConnectedServer()
+        self.era = object()
 
     def start(self) -> None:
         """Connect, and stay connected until `close`."""
@@ -299,6 +303,7 @@ class Connection:
         """Process what a server says about itself and its cluster, at first and later."""
         if server_connection is not self._current:
             return
+        self.era = object()
         self.server_info = server_connection.info
         self.max_value_bytes = server_connection.mux.max_value_bytes
         places = server_connection.info.get("connect_urls")
@@ -357,4 +362,5 @@ class Connection:
         if server_connection is self._current:
             self._connected.clear()
             self._mux = self._current = None
+            self.era = object()
             self.connected_server = ConnectedServer()

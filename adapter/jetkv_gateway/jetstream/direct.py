@@ -12,8 +12,9 @@ asked too.
 import asyncio
 
 from jetkv_gateway.jetstream.api import block_kind
+from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
-from jetkv_gateway.jetstream.credits import CreditRequest
+from jetkv_gateway.jetstream.direct_read import DirectRead
 from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.headers import read_direct, read_direct_of, status
 from jetkv_gateway.jetstream.names import KeyNames
@@ -34,35 +35,79 @@ _REPLICA_TIMEOUT = 1.0
 """Seconds. A frozen replica never answers, but the leader may still do so."""
 
 _NOT_FOUND = b"404"
+_NOTHING_BLOCKED: dict[str, tuple[float, float]] = {}
 _ABSENT_KEPT = 4096
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
-_STRONG = Consistency.STRONG
+_STRONG, _EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
 
 
 class DirectReads:
-    """Reads of single messages that any server with the stream may answer."""
+    """Reads of single messages that any server with the stream may answer.
 
-    def __init__(self, js: JetStream) -> None:
+    A read chooses its way, acquires the credit for it, asks, and has the answer judged.
+
+    Attributes:
+        absent: subjects of which the leader had no message when it was last asked.
+    """
+
+    def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
+        self._buckets = buckets
         self._loop = asyncio.get_running_loop()
-        self._absent: set[str] = set()
+        self.absent: set[str] = set()
 
-    def usable(self, stream: str, subject: str, direct_server: ConnectedServer | None) -> bool:
+    def choose(
+        self, names: KeyNames, limits: WriteLimits | None, *, strong: bool, newest: bool
+    ) -> DirectRead | None:
+        """Return how to read a message directly; None if the leader must be asked.
+
+        The way of strong reads of newest messages is kept in `limits.direct_read` if it is the same
+        for all keys. It holds as long as the connection has the same `era`, for a subject that is
+        not in `absent`, and if the bucket is not in `ReadSizes.large_in`.
+
+        Args:
+            limits: the bucket's limits as far as they are known.
+            strong: whether the answer must be the leader's state.
+            newest: whether the newest message of the subject is read, or one by its revision.
+        """
+        js, bucket = self._js, names.bucket
+        server, blocked = None, _NOTHING_BLOCKED
+        if strong:
+            server = limits.direct_server if limits is not None else None
+            if server is None or not self._usable(bucket.stream, names.subject, server):
+                return None
+            blocked = server.backoff.streams
+        try:
+            mux = js.connection.mux
+        except NotConnected:
+            return None  # the read of the leader reports the reason
+        credit = self._buckets.credit(bucket, names.subject if newest else None, direct=True)
+        way = DirectRead(
+            credit=credit,
+            mux=mux,
+            timeout=js.retry_timeout if strong else min(_REPLICA_TIMEOUT, js.retry_timeout),
+            server=server,
+            blocked=blocked,
+            consistency=_STRONG if strong else _EVENTUAL,
+            era=js.connection.era,
+        )
+        if limits is not None and strong and newest and bucket.stream not in blocked:
+            # Whatever counts as small without being known does so for all keys.
+            unknown = self._buckets.credit(bucket, direct=True)
+            if credit is unknown and credit.pool is js.credits.small:
+                limits.direct_read = way
+        return way
+
+    def _usable(self, stream: str, subject: str, server: ConnectedServer) -> bool:
         """Return whether direct reads of a stream are leader reads and have not failed recently.
 
         Args:
-            direct_server: the server whose direct reads were leader reads when the stream was last
-                read.
+            server: the server whose direct reads were leader reads when the stream was last read.
         """
-        connected_server = self._js.connection.connected_server
-        if (
-            direct_server is not connected_server
-            or not connected_server.standalone
-            or subject in self._absent
-        ):
+        here = self._js.connection.connected_server
+        if server is not here or not here.standalone or subject in self.absent:
             return False
-        backoff = connected_server.backoff
-        return not backoff.streams or not backoff.blocks(stream, self._loop.time())
+        return not here.backoff.streams or not here.backoff.blocks(stream, self._loop.time())
 
     def record_absence(self, subject: str, *, there: bool) -> None:
         """Remember whether the leader has a message of this subject.
@@ -71,116 +116,93 @@ class DirectReads:
         next read goes to the leader at once.
         """
         if there:
-            self._absent.discard(subject)
+            self.absent.discard(subject)
             return
-        if len(self._absent) >= _ABSENT_KEPT:
-            self._absent.clear()
-        self._absent.add(subject)
+        if len(self.absent) >= _ABSENT_KEPT:
+            self.absent.clear()
+        self.absent.add(subject)
 
-    async def read(
-        self,
-        names: KeyNames,
-        key: str,
-        query: bytes,
-        credit: CreditRequest,
-        window: RetryWindow,
-        direct_server: ConnectedServer | None = None,
+    async def wait_for_credit(self, way: DirectRead, names: KeyNames, window: RetryWindow) -> int:
+        """Wait for the credit of a read, and return the amount; 0 if the leader must be asked.
+
+        Raises:
+            TooManyRequests: there was no credit in time.
+        """
+        pool, server = way.credit.pool, way.server
+        taken = await self._js.acquire_credit(way.credit, window, None)
+        # The connection or the stream may have changed meanwhile.
+        if server is not None and not self._usable(names.bucket.stream, names.subject, server):
+            pool.release(taken, pool.epoch)
+            return 0
+        return taken
+
+    def judge(
+        self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
     ) -> tuple[Entry, bytes] | None:
         """Return a message and its stored headers; None if the leader must be asked.
+
+        Args:
+            data, block: the answer.
+        """
+        if len(data) > SMALL:
+            self._js.read_sizes.record_large(way.credit, self._loop.time())
+        found = read_direct_of(block, names.direct, names.subject_bytes)
+        if found is None:
+            found = read_direct(block, names.bucket.stream_name)
+            if found is None:
+                if status(block).code != _NOT_FOUND:
+                    self._block(way, names)
+                return None
+        if way.blocked and way.server is not None:
+            way.server.backoff.worked(names.bucket.stream)
+        stored, told, sequence, time = found
+        if told != names.subject_bytes:
+            return None
+        operation, media, coding = block_kind(stored)
+        entry = Entry(key, data, sequence, time, operation, media, coding, way.consistency)
+        return entry, stored
+
+    def failed(
+        self, error: RequestFailed, way: DirectRead, names: KeyNames, taken: int
+    ) -> tuple[int, GatewayError | None]:
+        """Handle that there was no answer.
 
         Without direct gets in the bucket no server answers. A frozen server does not answer in
         time, and a missing permission can look the same.
 
         Args:
-            credit: the credit to acquire.
-            direct_server: as for `usable`, which has just returned True; None if any server may
-                answer.
+            taken: the credit of the read.
+
+        Returns:
+            The credit to release, and the error of a read to retry; None to ask the leader at once.
+        """
+        if isinstance(error, NotConnected):
+            return taken, None  # nothing was sent; the read of the leader reports the reason
+        if isinstance(error, ConnectionLost):
+            return taken, request_error(error, None)
+        self._block(way, names)
+        if not isinstance(error, RequestTimeout):
+            return taken, None
+        self._js.abandon(way.credit.pool, taken)
+        return 0, None if way.server is None else request_error(error, None)
+
+    async def prepare_retry(self, failure: GatewayError, window: RetryWindow) -> None:
+        """Wait until the leader can be asked after a read that was in flight, and count the retry.
 
         Raises:
-            TooManyRequests: there was no credit in time.
-            GatewayError: the connection broke while the read was in flight, and there is no other
-                one.
+            GatewayError: `failure`, if the connection broke and there is no other one.
         """
-        js, pool, stream = self._js, credit.pool, names.bucket.stream
-        taken, waited = pool.try_acquire(credit.amount), False
-        if not taken:
-            taken, waited = await js.acquire_credit(credit, window, None), True
-        epoch = pool.epoch
-        failure: GatewayError
-        try:
-            if (
-                waited
-                and direct_server is not None
-                and not self.usable(stream, names.subject, direct_server)
-            ):
-                return None
-            timeout = (
-                js.retry_timeout
-                if direct_server is not None
-                else min(_REPLICA_TIMEOUT, js.retry_timeout)
-            )
-            reply = await js.connection.mux.ask(
-                names.bucket.direct, query, timeout=timeout, operation="direct_get"
-            )
-        except (RequestTimeout, asyncio.CancelledError) as late:
-            js.abandon(pool, taken)
-            taken = 0
-            if not isinstance(late, RequestTimeout):
-                raise
-            self._failed(stream, direct_server)
-            if direct_server is None:
-                return None
-            failure = request_error(late, None)
-        except ConnectionLost as failed:
-            failure = request_error(failed, None)
-        except NotConnected:
-            return None  # nothing was sent; the read of the leader reports the reason
-        except RequestFailed:
-            self._failed(stream, direct_server)
-            return None
-        else:
-            return self._judge(reply, names, key, credit, direct_server)
-        finally:
-            if taken:
-                pool.release(taken, epoch)
-        # Retry a read that was in flight, and count it, as `JetStream.call` does.
-        if not await js.wait_reconnected(window):
+        # As `JetStream.call` does it.
+        if not await self._js.wait_reconnected(window):
             try:
                 raise failure
             finally:
                 del failure  # the error references this frame: this avoids a cycle
         await window.pause()
-        return None
 
-    def _judge(
-        self,
-        reply: tuple[bytes, bytes],
-        names: KeyNames,
-        key: str,
-        credit: CreditRequest,
-        direct_server: ConnectedServer | None,
-    ) -> tuple[Entry, bytes] | None:
-        data, block = reply
-        if len(data) > SMALL:
-            self._js.read_sizes.record_large(credit, self._loop.time())
-        subject, bucket = names.subject_bytes, names.bucket
-        found = read_direct_of(block, names.direct, subject)
-        if found is None:
-            found = read_direct(block, bucket.stream_name)
-        if found is None:
-            if status(block).code != _NOT_FOUND:
-                self._failed(bucket.stream, direct_server)
-            return None
-        if direct_server is not None and direct_server.backoff.streams:
-            direct_server.backoff.worked(bucket.stream)
-        stored, told, sequence, time = found
-        if told != subject:
-            return None
-        operation, content_type, coding = block_kind(stored)
-        who = Consistency.EVENTUAL if direct_server is None else _STRONG
-        entry = Entry(key, data, sequence, time, operation, content_type, coding, who)
-        return entry, stored
-
-    def _failed(self, stream: str, direct_server: ConnectedServer | None) -> None:
-        if direct_server is not None:
-            direct_server.backoff.failed(stream, self._loop.time())
+    def _block(self, way: DirectRead, names: KeyNames) -> None:
+        if way.server is not None:
+            way.server.backoff.failed(names.bucket.stream, self._loop.time())
+            limits = self._buckets.cached.get(names.bucket.bucket)
+            if limits is not None:
+                limits.direct_read = None

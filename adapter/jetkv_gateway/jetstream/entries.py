@@ -8,12 +8,13 @@ from jetkv_gateway.jetstream.api import (
     get_sequence,
     read_entry,
 )
-from jetkv_gateway.jetstream.bucket_cache import BucketCache
+from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.names import BucketNames, key_names_of, names_of
+from jetkv_gateway.jetstream.names import BucketNames, KeyNames, key_names_of, names_of
 from jetkv_gateway.jetstream.read_sizes import SMALL
+from jetkv_gateway.jetstream.request_errors import RequestFailed
 from jetkv_gateway.jetstream.ttl import Touches, check_ttl
 from jetkv_gateway.jetstream.writes import Writes
 from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch, Touched
@@ -43,58 +44,106 @@ class JetStreamEntries:
     def __init__(self, js: JetStream, buckets: BucketCache) -> None:
         self._js = js
         self._naming = js.naming
+        self._connection = js.connection
+        self._sizes = js.read_sizes
         self._buckets = buckets
-        self._direct = DirectReads(js)
+        self._limits = buckets.cached
+        self._direct = DirectReads(js, buckets)
         self._writes = Writes(js, buckets)
         self._touches = Touches(js, buckets, self._writes)
         self._loop = asyncio.get_running_loop()
 
     async def get(self, command: Get, retries: Retries) -> Entry:
         bucket, key, tokens, revision, consistency = command
-        key_names = key_names_of(self._naming, bucket, tokens)
-        names, subject = key_names.bucket, key_names.subject
-        newest = subject if revision is None else None
-        query = key_names.newest if revision is None else get_sequence(revision)
-        window = RetryWindow(retries, self._loop)
-        js, buckets = self._js, self._buckets
-        strong = consistency is _STRONG
-        limits = buckets.known_limits(bucket, window.began)
-        direct_server = limits.direct_server if limits is not None and strong else None
-        found = None
-        if not strong or (
-            direct_server is not None and self._direct.usable(names.stream, subject, direct_server)
+        names = key_names_of(self._naming, bucket, tokens)
+        of_bucket, subject = names.bucket, names.subject
+        prefix = of_bucket.subject_prefix
+        direct, sizes, began = self._direct, self._sizes, self._loop.time()
+        limits = self._limits.get(bucket)
+        if (
+            limits is None
+            or limits.until < began
+            or (way := limits.direct_read) is None
+            or way.era is not self._connection.era
+            or prefix in sizes.large_in
+            or subject in direct.absent
+            or revision is not None
+            or consistency is not _STRONG
         ):
-            credit = buckets.credit(names, newest, direct=True)
-            found = await self._direct.read(key_names, key, query, credit, window, direct_server)
-        entry: Entry | None
-        headers: bytes | str | None = None
-        if found is not None:
-            entry, headers = found
-        else:
-            credit = buckets.credit(names, newest)
-            try:
-                reply = await js.call(names.get, query, window=window, credit=credit)
-                entry = read_entry(reply["message"], subject, key)
-                headers = reply["message"].get("hdrs")
-            except KeyNotFound:
-                entry = None
-            if direct_server is not None and revision is None:
-                self._direct.record_absence(subject, there=entry is not None)
+            limits = self._buckets.known_limits(bucket, began)
+            strong, newest = consistency is _STRONG, revision is None
+            way = direct.choose(names, limits, strong=strong, newest=newest)
+        window: RetryWindow | None = None  # most reads need none
+        found: tuple[Entry | None, bytes | str | None] | None = None
+        if way is not None:
+            pool, amount = way.credit
+            taken = pool.try_acquire(amount)
+            if not taken:
+                window = RetryWindow(retries, self._loop, began)
+                taken = await direct.wait_for_credit(way, names, window)
+            if taken:
+                epoch, failure = pool.epoch, None
+                query = names.newest if revision is None else get_sequence(revision)
+                try:
+                    data, block = await way.mux.ask(
+                        of_bucket.direct, query, timeout=way.timeout, operation="direct_get"
+                    )
+                except asyncio.CancelledError:
+                    self._js.abandon(pool, taken)
+                    taken = 0
+                    raise
+                except RequestFailed as error:
+                    taken, failure = direct.failed(error, way, names, taken)
+                else:
+                    found = direct.judge(data, block, way, names, key)
+                finally:
+                    if taken:
+                        pool.release(taken, epoch)
+                if failure is not None:
+                    window = window or RetryWindow(retries, self._loop, began)
+                    try:
+                        await direct.prepare_retry(failure, window)
+                    finally:
+                        del failure  # the error references this frame: this avoids a cycle
+        if found is None:
+            window = window or RetryWindow(retries, self._loop, began)
+            found = await self._ask_leader(command, names, limits, window)
+        entry, headers = found
         if revision is None:
             size = len(entry.data) if entry is not None else 0
-            js.read_sizes.record(names.subject_prefix, subject, size, window.began)
+            if sizes.seen.get(subject) is not (size > SMALL) or began > sizes.until:
+                sizes.record(prefix, subject, size, began)
         if entry is None or entry.operation is not _PUT:
-            await buckets.limits(bucket, window)
+            await self._buckets.limits(bucket, window or RetryWindow(retries, self._loop, began))
             raise KeyNotFound
-        lifetime = None if limits is None else limits.lifetime
-        if (
-            limits is None or (lifetime is not None and lifetime.concerns(headers))
-        ) and await self._has_expired(bucket, entry, headers, window):
-            if entry.consistency is _STRONG:
-                raise KeyNotFound
-            # The replica may be behind, and the key may have a newer value.
-            return await self.get(command._replace(consistency=_STRONG), retries)
+        if limits is None or (limits.lifetime is not None and limits.lifetime.concerns(headers)):
+            window = window or RetryWindow(retries, self._loop, began)
+            if await self._has_expired(bucket, entry, headers, window):
+                if entry.consistency is _STRONG:
+                    raise KeyNotFound
+                # The replica may be behind, and the key may have a newer value.
+                return await self.get(command._replace(consistency=_STRONG), retries)
         return entry
+
+    async def _ask_leader(
+        self, command: Get, names: KeyNames, limits: WriteLimits | None, window: RetryWindow
+    ) -> tuple[Entry | None, str | None]:
+        """Return a message as the leader has it, None if it has none, and its headers as base64."""
+        newest = command.revision is None
+        query = names.newest if command.revision is None else get_sequence(command.revision)
+        credit = self._buckets.credit(names.bucket, names.subject if newest else None)
+        entry: Entry | None = None
+        headers = None
+        try:
+            reply = await self._js.call(names.bucket.get, query, window=window, credit=credit)
+            entry = read_entry(reply["message"], names.subject, command.key)
+            headers = reply["message"].get("hdrs")
+        except KeyNotFound:
+            pass
+        strong = command.consistency is _STRONG
+        if newest and strong and limits is not None and limits.direct_server is not None:
+            self._direct.record_absence(names.subject, there=entry is not None)
+        return entry, headers
 
     async def _has_expired(
         self, bucket: str, entry: Entry, headers: str | bytes | None, window: RetryWindow

@@ -210,12 +210,11 @@ def read_direct_of(block: bytes, start: bytes, subject: bytes) -> Direct | None:
     # The server's lines are the last ones, because stored headers come before them. So nothing may
     # follow the time.
     stored, _, rest = block.rpartition(start)
-    sequence, _, time = rest.partition(_TIME)
-    if not stored or not sequence.isdigit() or time.find(_END) != len(time) - 4:
+    sequence, _, last = rest.partition(_TIME)
+    time, _, end = last.partition(_END)
+    if end != _END or not sequence.isdigit() or not stored:
         return None
-    if not time.endswith(_LAST):
-        return None
-    return stored + _LAST, subject, int(sequence), time[:-4].decode("latin-1")
+    return stored + _LAST, subject, int(sequence), time.decode("latin-1")
 
 
 def read_several(block: bytes, stream_line: bytes) -> Direct | None:

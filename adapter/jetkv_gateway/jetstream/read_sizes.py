@@ -24,16 +24,22 @@ class ReadSizes:
 
     Args:
         credits: the pools that reads acquire credit from.
+
+    Attributes:
+        seen: subject → whether its newest message is large, from the reads of this period.
+        until: the time of the event loop at which the period ends.
+        large_in: the buckets in which this period or the one before has seen a large message.
     """
 
     def __init__(self, credits: ReadCredits) -> None:
         self._credits = credits
         self._requests: dict[int, tuple[CreditRequest, CreditRequest]] = {}
-        self._seen: dict[str, bool] = {}
+        self.seen: dict[str, bool] = {}
         self._seen_before: dict[str, bool] = {}
+        self.large_in: set[str] = set()
         self._has_large: dict[str, bool] = {}
         self._had_large: dict[str, bool] = {}
-        self._until = self._careful_until = 0.0
+        self.until = self._careful_until = 0.0
 
     def credit(
         self, bucket: str, bound: int, subject: str | None = None, average_size: int | None = None
@@ -51,30 +57,36 @@ class ReadSizes:
         """
         requests = self._requests.get(bound) or self._requests_of(bound)
         if subject is not None:
-            is_large = self._seen.get(subject)
+            is_large = self.seen.get(subject)
             if is_large is None:
                 is_large = self._seen_before.get(subject)
             if is_large is not None:
                 return requests[is_large]
-        has, had = self._has_large.get(bucket), self._had_large.get(bucket)
-        if has or had:
+        if bucket in self.large_in:
             return requests[True]
         if average_size is not None:
             return requests[average_size > SMALL // 4]
-        return requests[has is None and had is None]
+        return requests[bucket not in self._has_large and bucket not in self._had_large]
 
     def record(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Remember the size of a subject's newest message, as bytes of a reply.
 
+        There is nothing to do if `seen` has it and `until` is not over.
+
         Args:
             now: the time of the event loop, in seconds.
         """
-        if now > self._until or len(self._seen) >= _KNOWN:
+        if now > self.until or len(self.seen) >= _KNOWN:
             self._age(now)
         is_large = size > SMALL
-        if self._seen.get(subject) is not is_large:
-            self._seen[subject] = is_large
-            self._has_large[bucket] = is_large or self._has_large.get(bucket, False)
+        if self.seen.get(subject) is not is_large:
+            self.seen[subject] = is_large
+            self._note(bucket, is_large=is_large)
+
+    def _note(self, bucket: str, *, is_large: bool) -> None:
+        if is_large:
+            self.large_in.add(bucket)
+        self._has_large[bucket] = is_large or self._has_large.get(bucket, False)
 
     def record_large(self, credit: CreditRequest, now: float) -> None:
         """Remember that a reply was large, whatever it counted as."""
@@ -86,17 +98,18 @@ class ReadSizes:
         """Remember that a message of `size` bytes is being written."""
         if size <= SMALL:
             return
-        if subject in self._seen or subject in self._seen_before:
-            self._seen[subject] = True
+        if subject in self.seen or subject in self._seen_before:
+            self.seen[subject] = True
         if bucket in self._has_large or bucket in self._had_large:
-            self._has_large[bucket] = True
+            self._note(bucket, is_large=True)
 
     def _age(self, now: float) -> None:
-        is_old = now > self._until + _KNOWN_SECONDS
-        self._seen_before = {} if is_old else self._seen
+        is_old = now > self.until + _KNOWN_SECONDS
+        self._seen_before = {} if is_old else self.seen
         self._had_large = {} if is_old else self._has_large
-        self._seen, self._has_large = {}, {}
-        self._until = now + _KNOWN_SECONDS
+        self.large_in = {bucket for bucket, is_large in self._had_large.items() if is_large}
+        self.seen, self._has_large = {}, {}
+        self.until = now + _KNOWN_SECONDS
         if now > self._careful_until:
             self._credits.lift_restriction()
 

@@ -22,6 +22,7 @@ class RetryWindow:
     Args:
         retries: counts the retries.
         loop: the running loop; None looks it up, which costs a system call before Python 3.12.
+        began: the time of the event loop when the request began; None for now.
 
     Attributes:
         began: the time of the event loop when the request began.
@@ -30,11 +31,14 @@ class RetryWindow:
     __slots__ = ("_loop", "_pause", "_retries", "began")
 
     def __init__(
-        self, retries: Retries | None = None, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        retries: Retries | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        began: float | None = None,
     ) -> None:
         self._retries = retries
         self._loop = loop = loop or asyncio.get_running_loop()
-        self.began = loop.time()
+        self.began = loop.time() if began is None else began
         self._pause = _FIRST_PAUSE
 
     @property

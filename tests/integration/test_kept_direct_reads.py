@@ -1,0 +1,126 @@
+"""How a bucket is read directly is worked out once, and kept as long as that holds."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from jetkv.testing import LocalNats
+from jetkv_gateway.jetstream.api import Naming
+from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
+from jetkv_gateway.jetstream.buckets import JetStreamBuckets
+from jetkv_gateway.jetstream.client import JetStream
+from jetkv_gateway.jetstream.connection import Connection
+from jetkv_gateway.jetstream.entries import JetStreamEntries
+from jetkv_gateway.kv.buckets import BucketSpec
+from jetkv_gateway.kv.commands import Get, Put
+from jetkv_gateway.kv.model import Entry
+from jetkv_gateway.kv.retries import Retries
+from tests.support.link import connected
+from tests.support.waiting import eventually, soon
+
+LARGE = bytes(200_000)
+
+
+class Reader:
+    """The bucket `b`, whose key `k` has been read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.js = JetStream(connection, Naming(), 5.0)
+        self.buckets = BucketCache(self.js)
+        self.entries = JetStreamEntries(self.js, self.buckets)
+
+    @property
+    def limits(self) -> WriteLimits:
+        return self.buckets.cached["b"]
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self.entries.put(Put.of("b", key, value), Retries())
+
+    async def get(self, key: str = "k") -> Entry:
+        return await self.entries.get(Get.of("b", key), Retries())
+
+
+@asynccontextmanager
+async def reader(nats: LocalNats) -> AsyncIterator[Reader]:
+    async with connected(nats.url) as connection:
+        reader = Reader(connection)
+        await JetStreamBuckets(reader.js, reader.buckets).create(BucketSpec("b"))
+        await reader.put("k", b"v")
+        await reader.get()
+        assert reader.limits.direct_read is not None
+        yield reader
+
+
+async def test_all_keys_of_a_bucket_are_read_in_the_way_that_is_kept(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        kept = bucket.limits.direct_read
+        await bucket.put("other", b"w")
+        for key, value in (("other", b"w"), ("k", b"v")):
+            assert (await bucket.get(key)).value == value
+        assert bucket.limits.direct_read is kept
+
+
+async def test_it_is_worked_out_again_when_the_limits_were_read_again(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        await bucket.buckets.fresh_limits("b")
+        assert bucket.limits.direct_read is None
+        assert (await bucket.get()).value == b"v"
+        assert bucket.limits.direct_read is not None
+
+
+async def test_a_key_that_nobody_has_read_is_not_small_beside_a_large_one(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        await bucket.put("large", LARGE)
+        await bucket.put("unknown", b"w")
+        assert len((await bucket.get("large")).value) == len(LARGE)
+        large = bucket.js.credits.large
+        taken = large.try_acquire(large.capacity)
+        assert taken
+        assert (await bucket.get("k")).value == b"v"
+        reading = asyncio.create_task(bucket.get("unknown"))
+        await soon(lambda: len(large.waiters) == 1, "it waits with the large ones")
+        large.release(taken)
+        assert (await reading).value == b"w"
+        assert bucket.js.credits.free == bucket.js.credits.total
+
+
+async def test_a_bucket_of_large_values_keeps_no_way(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        for number in range(3):
+            await bucket.put(f"large{number}", LARGE)
+        await bucket.buckets.fresh_limits("b")
+        assert (await bucket.get()).value == b"v"
+        assert bucket.limits.direct_read is None
+
+
+async def test_a_bucket_that_no_longer_answers_keeps_no_way(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        limits = bucket.limits
+        config = (await bucket.js.call("STREAM.INFO.KV_b"))["config"]
+        payload = json.dumps({**config, "allow_direct": False}).encode()
+        await bucket.js.call("STREAM.UPDATE.KV_b", payload)
+        for _ in range(2):
+            assert (await bucket.get()).value == b"v"
+            assert bucket.limits is limits
+            assert limits.direct_read is None
+
+
+async def test_it_is_worked_out_again_for_another_connection(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        kept, before = bucket.limits.direct_read, bucket.connection.connected_server
+        await asyncio.to_thread(solo.restart)
+        await soon(
+            lambda: (
+                bucket.connection.connected and bucket.connection.connected_server is not before
+            ),
+            "there is another connection",
+        )
+
+        async def is_another() -> bool:
+            assert (await bucket.get()).value == b"v"
+            way = bucket.limits.direct_read
+            return way is not kept and way is not None and way.mux is bucket.connection.mux
+
+        await eventually(is_another, "it is the one of this connection")
