@@ -104,6 +104,7 @@ class Call(Retries):
         "request",
         "request_id",
         "route",
+        "started",
         "streamed",
         "target",
     )
@@ -117,7 +118,6 @@ class Call(Retries):
     reason: str | None = None
     shown: tuple[Shown, ...] = ()
     standing: "Standing | None" = None
-    started = False
     subjects: tuple[Subject, ...] = ()
 
     def __init__(self, request: Request) -> None:
@@ -126,6 +126,7 @@ class Call(Retries):
         self.target = request.target
         self.principal = ANONYMOUS
         self.count = self.streamed = 0
+        self.started = False
         self.limited = True
         self.names: tuple[str, ...] = ()
         self.route: Route | None = None
