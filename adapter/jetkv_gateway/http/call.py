@@ -74,8 +74,8 @@ class Call(Retries):
         request_id: the caller's if it is well-formed, else a new one.
         started: whether the answer has started.
         count: the number of its retries.
-        lines: header lines of every answer: the request id, the trace, and CORS headers if they
-            apply.
+        lines: header lines of every answer besides the request id: the trace, and CORS headers if
+            they apply.
         parameters: of the query, by name. The gateway reads them as the route allows.
         route: that answers the request, None until it is known.
         handler: of that route. It takes the `names` that the path holds.
@@ -96,8 +96,8 @@ class Call(Retries):
         "__dict__",
         "began",
         "handler",
-        "lines",
         "limited",
+        "lines",
         "names",
         "on_end",
         "principal",
@@ -142,13 +142,18 @@ class Call(Retries):
         if began is not None:
             continued = EVENTS.request_continued if b"traceparent" in headers else None
             lines, start = began() if continued is None else continued(headers)
-            self.lines = b"x-request-id: %b\r\n%b" % (request_id, lines)
+            self.lines = lines
             if start is not None:
                 self.on_end = start()
+        elif b"traceparent" in headers:
+            self.lines = echo_traceparent(headers[b"traceparent"])
         else:
-            self.lines = b"x-request-id: %b\r\n" % request_id
-            if b"traceparent" in headers:
-                self.lines += echo_traceparent(headers[b"traceparent"])
+            self.lines = b""
+
+    @property
+    def own_lines(self) -> bytes:
+        """The header lines of every answer."""
+        return b"x-request-id: %b\r\n%b" % (self.request_id, self.lines)
 
     @property
     def method(self) -> str:
@@ -300,7 +305,7 @@ class Call(Retries):
         """Write a complete answer.
 
         Args:
-            lines: its headers except the length and `self.lines`, each ended by CRLF. They must not
+            lines: its headers except the length and `own_lines`, each ended by CRLF. They must not
                 contain a caller's text that could hold a line break.
         """
         if self.count:
@@ -323,9 +328,10 @@ class Call(Retries):
         if self.on_end is not None:
             self._report(self.on_end, status)
         if status in _WITHOUT_LENGTH:
-            lines += self.lines
+            lines += self.own_lines
         else:
-            lines = b"%scontent-length: %d\r\n%s" % (lines, len(body), self.lines)
+            told = lines, len(body), self.request_id, self.lines
+            lines = b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b" % told
         self.request.answer(status, lines, body)
 
     def answer_json(self, status: int, body: bytes) -> None:
@@ -338,7 +344,7 @@ class Call(Retries):
             self._show_retries()
         self.started = True
         self.streamed = status
-        await self.request.begin(status, lines + self.lines)
+        await self.request.begin(status, lines + self.own_lines)
 
     async def end(self) -> None:
         """End an answer in parts."""

@@ -340,7 +340,7 @@ def refuse_body(call: Call) -> None:
 
 
 def _no_route(match: Match) -> GatewayError:
-    """Return why a known path has no route: a name in it breaks a rule, or the method is unknown."""
+    """Return why a known path has no route: a bad name in it, or an unknown method."""
     resource, raw, names = match
     if names is None:
         try:

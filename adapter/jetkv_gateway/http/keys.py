@@ -10,6 +10,7 @@ import orjson
 from jetkv_gateway.flags.follower import FlagFollower
 from jetkv_gateway.http.call import JSON_LINE, Call
 from jetkv_gateway.http.histories import HistoryAnswer
+from jetkv_gateway.http.key_headers import GetHeaders, PutHeaders, own_ttl
 from jetkv_gateway.http.origins import isolation_headers
 from jetkv_gateway.http.preconditions import (
     idempotency_key,
@@ -17,11 +18,9 @@ from jetkv_gateway.http.preconditions import (
     not_modified,
     parse_revision,
 )
-from jetkv_gateway.http.put_headers import PutHeaders, own_ttl
 from jetkv_gateway.http.views import (
     OCTET_STREAM,
     View,
-    accepts_raw,
     choose_view,
     entry_json,
     http_date,
@@ -57,35 +56,33 @@ class KeyHandlers:
         self._flags = flags
 
     async def get_entry(self, call: Call, bucket: str, key: str) -> None:
-        request = call.request
-        headers, view = request.headers, None
-        if call.target.query:
-            command, view = _asked(call, bucket, key)
+        request, target = call.request, call.target
+        told = request.findings.get
+        if told is None:
+            told = request.findings.get = GetHeaders.read(request.headers)
+        raw, expected, has_tags = told
+        view = _RAW if raw else target.view
+        if target.query:
+            command, view = _asked(call, bucket, key, view)
         else:
             command = _newest(bucket, key)
-        if view is None:
-            raw = request.findings.raw
-            if raw is None:
-                raw = request.findings.raw = accepts_raw(headers.get(b"accept"))
-            view = _RAW if raw else call.target.view
-        condition = if_match(headers) if b"if-match" in headers else None
         entry = await self._entries.get(command, call)
-        if condition is not None and condition != entry.revision:
-            raise RevisionMismatch(entry.revision)
         revision = entry.revision
-        told = revision, http_date(entry.created_at), _CONSISTENCY[entry.consistency]
-        if b"if-none-match" in headers and not_modified(headers, revision):
-            call.answer(304, _READ_LINES % told, b"")
+        if expected is not None and expected != revision:
+            raise RevisionMismatch(revision)
+        shown = revision, http_date(entry.created_at), _CONSISTENCY[entry.consistency]
+        if has_tags and not_modified(request.headers, revision):
+            call.answer(304, _READ_LINES % shown, b"")
             return
         if view is _RAW:
-            lines = _READ_LINES % told
+            lines = _READ_LINES % shown
             lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
             lines += isolation_headers(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
             body = entry.value
         else:
-            lines = _READ_JSON_LINES % told
+            lines = _READ_JSON_LINES % shown
             body = entry_json(entry, view)
         del entry  # free a large value before its answer is sent
         call.answer(200, lines, body)
@@ -166,8 +163,11 @@ class KeyHandlers:
         await HistoryAnswer(call, found, view).send()
 
 
-def _asked(call: Call, bucket: str, key: str) -> tuple[Get, View | None]:
+def _asked(call: Call, bucket: str, key: str, view: View) -> tuple[Get, View]:
     """Return the command and the view that the query of a GET asks for.
+
+    Args:
+        view: without `values` in the query.
 
     Raises:
         InvalidArgument: a parameter breaks its rule.
@@ -175,7 +175,8 @@ def _asked(call: Call, bucket: str, key: str) -> tuple[Get, View | None]:
     values, wanted = call.parameter("values"), call.parameter("revision")
     revision = None if wanted is None else parse_revision(wanted, "revision")
     consistency = _consistency(call.parameter("consistency"))
-    view = None if values is None else choose_view(values, None, call.view)
+    if values is not None:
+        view = choose_view(values, None, view)
     return Get.of(bucket, key, revision=revision, consistency=consistency), view
 
 

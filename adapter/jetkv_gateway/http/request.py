@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from jetkv_gateway.http.router import Target
 
 if TYPE_CHECKING:
-    from jetkv_gateway.http.put_headers import PutHeaders
+    from jetkv_gateway.http.key_headers import GetHeaders, PutHeaders
 
 __all__ = ["Findings", "Request", "WebSocket"]
 
@@ -26,15 +26,15 @@ class Findings:
 
     Attributes:
         origins: the `AllowedOrigins` that these headers satisfy, whatever the request asks for.
-        raw: whether `Accept` asks for raw values; None if nobody has looked.
+        get: what they say about a value that is read; None if nobody has looked.
         put: what they say about a value that is stored; None if nobody has looked.
     """
 
-    __slots__ = ("origins", "put", "raw")
+    __slots__ = ("get", "origins", "put")
 
     def __init__(self) -> None:
         self.origins: object = None
-        self.raw: bool | None = None
+        self.get: GetHeaders | None = None
         self.put: PutHeaders | None = None
 
 

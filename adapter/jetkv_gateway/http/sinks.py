@@ -117,7 +117,7 @@ class FrameSink:
         offered = call.headers.get(b"sec-websocket-protocol", b"").split(b",")
         chosen = SUBPROTOCOL if SUBPROTOCOL.encode() in [one.strip() for one in offered] else None
         call.started = True
-        self._socket = await call.request.accept(chosen, call.lines)
+        self._socket = await call.request.accept(chosen, call.own_lines)
         call.streamed = 101
         call.report_streamed()
 

@@ -1,17 +1,42 @@
-"""What the headers of a PUT say about the value (docs/http-api.md)."""
+"""What the headers of a GET and of a PUT say about the value (docs/http-api.md)."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jetkv_gateway.http.preconditions import expected_revision
+from jetkv_gateway.http.preconditions import expected_revision, if_match
+from jetkv_gateway.http.views import accepts_raw
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.media import storable_encoding, storable_type
 from jetkv_gateway.kv.ttl import read_ttl
 
-__all__ = ["PutHeaders", "own_ttl"]
+__all__ = ["GetHeaders", "PutHeaders", "own_ttl"]
 
 _OUR_HEADER = b"jetkv-"
 _TTL_HEADER = b"jetkv-ttl-seconds"
+
+
+class GetHeaders(NamedTuple):
+    """How a value is shown, and under which condition.
+
+    Attributes:
+        raw: whether `Accept` asks for raw values.
+        expected: the revision that the value must have, None for any.
+        has_tags: whether there is an `If-None-Match`.
+    """
+
+    raw: bool
+    expected: int | None
+    has_tags: bool
+
+    @classmethod
+    def read(cls, headers: dict[bytes, bytes]) -> "GetHeaders":
+        """Read the headers.
+
+        Raises:
+            InvalidArgument: one of them breaks its rule.
+        """
+        raw = accepts_raw(headers.get(b"accept"))
+        return cls(raw, if_match(headers), b"if-none-match" in headers)
 
 
 class PutHeaders(NamedTuple):
