@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jetkv_gateway.jetstream.answers import read_ack
 from jetkv_gateway.jetstream.batch_ids import BatchIds
 from jetkv_gateway.jetstream.batch_messages import check_messages, check_sizes, messages_of
 from jetkv_gateway.jetstream.batch_plan import (
@@ -30,7 +31,7 @@ from jetkv_gateway.jetstream.batch_plan import (
 )
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.capabilities import Capability, since, since_each
-from jetkv_gateway.jetstream.client import JetStream, RetryWindow, read_answer
+from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.decisions import KeyState
 from jetkv_gateway.jetstream.errors import (
     IN_PROCESS,
@@ -311,9 +312,7 @@ class AtomicBatches:
         check_messages(ops, plan, messages, work.limits.message_limit)
         try:
             data, _ = await js.mux.ask_last(messages, timeout=js.try_timeout(window))
-            answer = read_answer(data, stream)
-            if "error" not in answer and type(answer.get("seq")) is not int:
-                raise Unreadable(stream)
+            answer = read_ack(data, stream)
         except NoResponders as signal:
             await js.require_stream(stream)
             return _Result(Outcome.INCOMPLETE, error=request_error(signal, _HOW_TO_CHECK))

@@ -9,8 +9,7 @@ reading twice does no harm. The pauses between tries grow, and no try begins lat
 import asyncio
 from typing import Any
 
-import orjson
-
+from jetkv_gateway.jetstream.answers import read_ack, read_answer
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.capabilities import Host
 from jetkv_gateway.jetstream.connection import Connection
@@ -24,19 +23,18 @@ from jetkv_gateway.jetstream.requests import (
     Multiplexer,
     NoResponders,
     NotConnected,
+    Request,
     RequestFailed,
     RequestTimeout,
-    Unreadable,
 )
 from jetkv_gateway.jetstream.retry_window import RETRY_SECONDS, RetryWindow
 from jetkv_gateway.jetstream.trace_headers import with_trace_context
 from jetkv_gateway.kv.errors import DeadlineExceeded, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.retries import Retries
-from jetkv_gateway.kv.unreadable import report_unreadable
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
 from jetkv_gateway.telemetry.events import EVENTS
 
-__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow", "read_answer"]
+__all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
 
 _AROUND_A_MESSAGE = 1024
 """Bytes of a reply besides value and headers, mostly of the subject."""
@@ -334,29 +332,47 @@ class JetStream:
             OutcomeUnknown: there was no answer in time; the hint is `check`.
             Unavailable, PermissionDenied, ValueTooLarge: nothing was applied.
         """
-        wait = timeout or self._timeout
-        if EVENTS.write_context is not None:
-            headers = with_trace_context(headers)
         while True:
             try:
-                data, _ = await self.connection.mux.ask(
-                    subject, payload, headers, timeout=wait, operation="publish"
-                )
-                answer = read_answer(data, stream)
-                if "error" not in answer and type(answer.get("seq")) is not int:
-                    raise Unreadable(stream)
-            except NoResponders as failed:
-                await self.require_stream(stream)
-                if not await window.pause():
-                    raise request_error(failed, check) from failed
+                data, _ = await self.send(subject, payload, headers, timeout)
+                answer = read_ack(data, stream)
             except RequestFailed as failed:
-                raise request_error(failed, check) from failed
+                await self.prepare_retry(failed, stream, check, window)
             else:
-                if "error" not in answer or answer["error"].get("err_code") not in TRANSIENT:
+                if "error" not in answer or not await self.may_repeat(answer, window):
                     return answer
-                _report_refusal(api_error(answer["error"]))
-                if not await window.pause():
-                    return answer
+
+    def send(
+        self, subject: bytes, payload: bytes, headers: bytes, timeout: float | None = None
+    ) -> Request:
+        """Send one try of a `publish`, and return the request; `read_ack` parses its reply.
+
+        Raises:
+            NotConnected, PayloadTooLarge: nothing was sent.
+        """
+        if EVENTS.write_context is not None:
+            headers = with_trace_context(headers)
+        return self.connection.ask(
+            subject, payload, headers, timeout=timeout or self._timeout, operation="publish"
+        )
+
+    async def prepare_retry(
+        self, failed: RequestFailed, stream: str, check: str, window: RetryWindow
+    ) -> None:
+        """Wait until another try of a `publish` may be made; raise its error if none may be."""
+        if isinstance(failed, NoResponders):
+            await self.require_stream(stream)
+            if await window.pause():
+                return
+        raise request_error(failed, check) from failed
+
+    async def may_repeat(self, answer: dict[str, Any], window: RetryWindow) -> bool:
+        """Return whether a `publish` with this answer may be tried again, after a pause."""
+        error = answer.get("error")
+        if error is None or error.get("err_code") not in TRANSIENT:
+            return False
+        _report_refusal(api_error(error))
+        return await window.pause()
 
     async def require_stream(self, stream: str) -> None:
         """Raise the reason if a stream will never answer; return if only its leader may be away.
@@ -404,19 +420,3 @@ def _report_refusal(failure: GatewayError) -> None:
     """Report an error that JetStream answered, unless it is about the request itself."""
     if failure.status >= _SERVER_ERROR and EVENTS.nats_failed is not None:
         EVENTS.nats_failed("jetstream")
-
-
-def read_answer(data: bytes, where: str) -> dict[str, Any]:
-    """Parse a reply of the API. Another program may have sent it.
-
-    Raises:
-        Unreadable: it is not a reply of JetStream.
-    """
-    try:
-        answer = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        answer = None
-    if isinstance(answer, dict) and isinstance(answer.get("error", {}), dict):
-        return answer
-    report_unreadable("answer", where, "the outcome of the request is unknown")
-    raise Unreadable(where)

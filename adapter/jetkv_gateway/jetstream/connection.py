@@ -9,6 +9,7 @@ and are certainly not sent.
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from jetkv_gateway.jetstream.requests import (
     HEADER_RESERVE,
     Multiplexer,
     NotConnected,
+    Request,
 )
 from jetkv_gateway.jetstream.server_connection import (
     ConnectFailed,
@@ -61,6 +63,11 @@ class Service(Protocol):
         ...
 
 
+def _refuse(*_message: Any, **_options: Any) -> Request:
+    """Refuse a request while there is no connection."""
+    raise unsent(NotConnected)
+
+
 class Connection:
     """A connection that is replaced whenever it ends. `start()` returns at once.
 
@@ -74,6 +81,7 @@ class Connection:
         era: a new object whenever there is another connection or none, and whenever the server
             says something new about itself. What is worked out from a connection holds as long as
             this is the same object.
+        ask: sends a request on the current connection; see `Multiplexer.ask`.
     """
 
     def __init__(self, options: NatsOptions, service: Service | None = None) -> None:
@@ -85,6 +93,7 @@ class Connection:
         self._quiet = options.of_caller
         self._current: ServerConnection | None = None
         self._mux: Multiplexer | None = None
+        self.ask: Callable[..., Request] = _refuse
         self._connected = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[Any]] = set()
@@ -286,6 +295,7 @@ class Connection:
 
     def _use(self, server_connection: ServerConnection) -> None:
         self._current, self._mux = server_connection, server_connection.mux
+        self.ask = self._mux.ask
         self.server_version = server_connection.version
         self.connected_server = server_connection.connected_server
         self._failures.clear()
@@ -363,4 +373,5 @@ class Connection:
             self._connected.clear()
             self._mux = self._current = None
             self.era = object()
+            self.ask = _refuse
             self.connected_server = ConnectedServer()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+from jetkv_gateway.jetstream.answers import read_ack
 from jetkv_gateway.jetstream.api import (
     get_next,
     get_sequence,
@@ -16,7 +17,9 @@ from jetkv_gateway.jetstream.names import BucketNames, KeyNames, key_names_of, n
 from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.request_errors import RequestFailed
 from jetkv_gateway.jetstream.ttl import Touches, check_ttl
+from jetkv_gateway.jetstream.write_replies import is_new
 from jetkv_gateway.jetstream.writes import Writes
+from jetkv_gateway.jetstream.written_headers import shared_headers, with_first_id
 from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch, Touched
 from jetkv_gateway.kv.errors import (
     BucketNotFound,
@@ -33,6 +36,9 @@ from jetkv_gateway.kv.timestamps import nanoseconds_of, rfc3339
 __all__ = ["JetStreamEntries"]
 
 _STARTED_CREDIT_SECONDS = 30.0
+
+_SMALL_VALUE = SMALL // 2
+"""Bytes. The sizes of larger values are recorded when they are written, for the next read."""
 
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
 _STRONG, _PUT = Consistency.STRONG, Operation.PUT
@@ -162,14 +168,43 @@ class JetStreamEntries:
         )
 
     async def put(self, command: Put, retries: Retries) -> int:
-        bucket, value = command.bucket, command.value
-        window = RetryWindow(retries, self._loop)
+        bucket, value, identity = command.bucket, command.value, command.identity
+        began = self._loop.time()
+        buckets = self._buckets
+        limits = buckets.known_limits(bucket, began)
         try:
-            buckets = self._buckets
-            limits = buckets.known_limits(bucket, window.began)
+            if (
+                limits is not None
+                and len(value) <= _SMALL_VALUE
+                and (limits.value_limit is None or len(value) <= limits.value_limit)
+                and command.expected is None
+                and command.ttl is None
+                and not command.rolls_up
+            ):
+                # Nearly every write: one try, and no state of it. The rest is for all others, and
+                # goes on from what came of such a try.
+                names = key_names_of(self._naming, bucket, command.tokens)
+                stream = names.bucket.stream
+                headers = shared_headers(stream, command.content_type, command.content_encoding)
+                wait = None
+                if identity is not None:
+                    headers = with_first_id(headers, identity)
+                    wait = self._js.retry_timeout
+                try:
+                    data, _ = await self._js.send(names.publish, value, headers, wait)
+                    answer = read_ack(data, stream)
+                    if is_new(answer, identity):
+                        stored: int = answer["seq"]
+                        return stored
+                except RequestFailed as failed:
+                    window = RetryWindow(retries, self._loop, began)
+                    return await self._writes.go_on(command, limits, window, failed)
+                window = RetryWindow(retries, self._loop, began)
+                return await self._writes.go_on(command, limits, window, answer)
+            window = RetryWindow(retries, self._loop, began)
             if limits is None:
                 limits = await buckets.fresh_limits(bucket, window)
-            if len(value) > SMALL // 2:
+            if len(value) > _SMALL_VALUE:
                 prefix = names_of(self._naming, bucket).subject_prefix
                 size = len(value) * 4 // 3
                 self._js.read_sizes.record_write(prefix, prefix + command.tokens, size)

@@ -430,9 +430,7 @@ class Multiplexer:
                 break
             del self._abandoned[token]
         for request in late:
-            assert request.token is not None, "it was sent"
-            del self._waiters[request.token]
-            self._abandon(request)
+            self.forget(request)
             self._fail_soon(request, RequestTimeout, request.subject.decode())
         for request in unsent:
             del self._queue[request]

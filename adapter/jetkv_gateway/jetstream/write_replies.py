@@ -18,7 +18,7 @@ from jetkv_gateway.kv.errors import GatewayError, IdempotencyConflict, OutcomeUn
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.model import Entry
 
-__all__ = ["LastMessage", "judge", "key_state_of", "parse_reply"]
+__all__ = ["LastMessage", "is_new", "judge", "key_state_of", "parse_reply"]
 
 
 @dataclass(slots=True)
@@ -46,6 +46,11 @@ class LastMessage:
         if headers.get(REQUEST) != identity.content:
             raise IdempotencyConflict(self.entry.revision)
         return True
+
+
+def is_new(answer: dict[str, Any], identity: Idempotency | None) -> bool:
+    """Return whether an answer says that this try stored the write."""
+    return "error" not in answer and (identity is None or not answer.get("duplicate"))
 
 
 def parse_reply(answer: dict[str, Any]) -> tuple[Outcome, int]:

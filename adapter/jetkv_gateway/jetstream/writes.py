@@ -48,9 +48,16 @@ from jetkv_gateway.jetstream.decisions import (
 )
 from jetkv_gateway.jetstream.errors import MISMATCHES, api_error
 from jetkv_gateway.jetstream.headers import with_line, write_headers
-from jetkv_gateway.jetstream.names import BucketNames, key_names_of
+from jetkv_gateway.jetstream.names import BucketNames, key_names_of, names_of
 from jetkv_gateway.jetstream.replica_versions import can_probe
-from jetkv_gateway.jetstream.write_replies import LastMessage, judge, key_state_of, parse_reply
+from jetkv_gateway.jetstream.request_errors import RequestFailed
+from jetkv_gateway.jetstream.write_replies import (
+    LastMessage,
+    is_new,
+    judge,
+    key_state_of,
+    parse_reply,
+)
 from jetkv_gateway.jetstream.written_headers import headers_of, with_first_id
 from jetkv_gateway.kv.commands import Touch, Write
 from jetkv_gateway.kv.errors import (
@@ -109,8 +116,43 @@ class Writes:
         self._js = js
         self._buckets = buckets
 
-    async def apply(self, command: Write, limits: WriteLimits, window: RetryWindow) -> int:
+    async def go_on(
+        self,
+        command: Write,
+        limits: WriteLimits,
+        window: RetryWindow,
+        tried: dict[str, Any] | RequestFailed,
+    ) -> int:
+        """Do the work of `apply` after the first try of a write without a condition.
+
+        Args:
+            tried: the answer to the try, or its failure.
+        """
+        first: dict[str, Any] | GatewayError | None = None
+        if isinstance(tried, RequestFailed):
+            stream = names_of(self._js.naming, command.bucket).stream
+            try:
+                await self._js.prepare_retry(tried, stream, _HOW_TO_CHECK, window)
+            except (OutcomeUnknown, Unavailable) as error:
+                if command.identity is None:
+                    raise
+                first = error
+        elif not await self._js.may_repeat(tried, window):
+            first = tried
+        return await self.apply(command, limits, window, first)
+
+    async def apply(
+        self,
+        command: Write,
+        limits: WriteLimits,
+        window: RetryWindow,
+        first: dict[str, Any] | GatewayError | None = None,
+    ) -> int:
         """Write, and return the revision; a retry returns the revision of the first try.
+
+        Args:
+            first: the answer to the first try of a write without a condition, or its error, if it
+                was made.
 
         Raises:
             KeyExists, RevisionMismatch: the condition does not hold, as the leader shows.
@@ -121,9 +163,7 @@ class Writes:
         key_names = key_names_of(self._js.naming, command.bucket, command.tokens)
         names, subject = key_names.bucket, key_names.publish
         headers, identity = headers_of(names, command), command.identity
-        first: dict[str, Any] | GatewayError | None = None
-        if command.expected is None:
-            # Nearly every write ends here, without a state. The loop below goes on from its answer.
+        if command.expected is None and first is None:
             tried, wait = headers, None
             if identity is not None:
                 tried = with_first_id(headers, identity)
@@ -136,12 +176,13 @@ class Writes:
                 if identity is None:
                     raise
                 first = error
-            else:
-                if "error" not in first and (identity is None or not first.get("duplicate")):
-                    stored: int = first["seq"]
-                    return stored
-                if identity is None:
-                    raise await self._explained(command, api_error(first["error"]), window)
+        if isinstance(first, dict):
+            # Nearly every write ends here, without a state. The loop below goes on from its answer.
+            if is_new(first, identity):
+                stored: int = first["seq"]
+                return stored
+            if identity is None:
+                raise await self._explained(command, api_error(first["error"]), window)
         write = _Publish(names, subject, command, limits)
         if identity is not None:
             headers = with_line(headers, REQUEST, identity.content)

@@ -14,11 +14,11 @@ from jetkv_gateway.jetstream.api import (
 )
 from jetkv_gateway.jetstream.headers import with_line, write_headers
 from jetkv_gateway.jetstream.names import BucketNames
-from jetkv_gateway.kv.commands import Delete, Put, Write
+from jetkv_gateway.kv.commands import Delete, Write
 from jetkv_gateway.kv.idempotency import Idempotency
 from jetkv_gateway.kv.ttl import written_ttl
 
-__all__ = ["headers_of", "with_first_id"]
+__all__ = ["headers_of", "shared_headers", "with_first_id"]
 
 _IDS = f"{REQUEST}: %s\r\n{MESSAGE_ID}: %s\r\n\r\n"
 """The last lines of a block: what a retry has in common with the first try."""
@@ -31,21 +31,22 @@ def with_first_id(block: bytes, identity: Idempotency) -> bytes:
 
 def headers_of(names: BucketNames, command: Write) -> bytes:
     """Return the headers of a write, without those of its condition and its idempotency key."""
-    operation = None
     if isinstance(command, Delete):
-        operation = "PURGE" if command.purge else "DEL"
-    block = _shared_headers(names.stream, command.content_type, command.content_encoding, operation)
-    if isinstance(command, Put):
-        if command.ttl is not None:
-            block = with_line(block, TTL, written_ttl(command.ttl))
-        if command.rolls_up:
-            block = with_line(block, ROLLUP, "sub")
+        return shared_headers(names.stream, None, None, "PURGE" if command.purge else "DEL")
+    block = shared_headers(names.stream, command.content_type, command.content_encoding)
+    if command.ttl is not None:
+        block = with_line(block, TTL, written_ttl(command.ttl))
+    if command.rolls_up:
+        block = with_line(block, ROLLUP, "sub")
     return block
 
 
 @lru_cache(maxsize=4096)
-def _shared_headers(
-    stream: str, content_type: str | None, content_encoding: str | None, operation: str | None
+def shared_headers(
+    stream: str,
+    content_type: str | None,
+    content_encoding: str | None,
+    operation: str | None = None,
 ) -> bytes:
     """Return the headers that many writes have in common; most writes have no others."""
     headers = {EXPECTED_STREAM: stream}
