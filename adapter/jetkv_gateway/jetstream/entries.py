@@ -169,9 +169,14 @@ class JetStreamEntries:
 
     async def put(self, command: Put, retries: Retries) -> int:
         bucket, value, identity = command.bucket, command.value, command.identity
-        began = self._loop.time()
-        buckets = self._buckets
-        limits = buckets.known_limits(bucket, began)
+        buckets, began = self._buckets, self._loop.time()
+        limits = self._limits.get(bucket)
+        if (
+            limits is None
+            or limits.until < began
+            or limits.connected_server is not self._connection.connected_server
+        ):
+            limits = buckets.known_limits(bucket, began)
         try:
             if (
                 limits is not None
