@@ -27,7 +27,7 @@ from jetkv_gateway.jetstream.requests import (
 )
 from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.model import Consistency, Entry
+from jetkv_gateway.kv.model import Consistency, Entry, Operation
 
 __all__ = ["DirectReads"]
 
@@ -36,7 +36,14 @@ _REPLICA_TIMEOUT = 1.0
 
 _NOT_FOUND = b"404"
 _NOTHING_BLOCKED: dict[str, tuple[float, float]] = {}
-_ABSENT_KEPT = 4096
+_ABSENT_KEPT = _TOLD_KEPT = 4096
+_LONGEST_TOLD = 1024
+"""Bytes. Longer blocks are not kept, because whoever writes a value decides their length."""
+
+_Told = tuple[bytes, bytes, int, str, Operation, str | None, str | None]
+"""What an answer says about its message: the answer's block, the stored block, the revision, the
+time, and the kind."""
+
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
 _STRONG, _EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
 
@@ -55,6 +62,8 @@ class DirectReads:
         self._buckets = buckets
         self._loop = asyncio.get_running_loop()
         self.absent: set[str] = set()
+        # The newest answer for each subject. It is the same until the key is written again.
+        self._told: dict[str, _Told] = {}
 
     def choose(
         self, names: KeyNames, limits: WriteLimits | None, *, strong: bool, newest: bool
@@ -146,21 +155,37 @@ class DirectReads:
         """
         if len(data) > SMALL:
             self._js.read_sizes.record_large(way.credit, self._loop.time())
+        told = self._told.get(names.subject)
+        if told is None or told[0] != block:
+            told = self._read_block(block, way, names)
+            if told is None:
+                return None
+        if way.blocked:
+            self._unblock(way, names)
+        _, stored, revision, time, operation, media, coding = told
+        entry = Entry(key, data, revision, time, operation, media, coding, way.consistency)
+        return entry, stored
+
+    def _read_block(self, block: bytes, way: DirectRead, names: KeyNames) -> _Told | None:
+        """Read what an answer says about its message; None if the leader must be asked."""
         found = read_direct_of(block, names.direct, names.subject_bytes)
         if found is None:
             found = read_direct(block, names.bucket.stream_name)
-            if found is None:
-                if status(block).code != _NOT_FOUND:
-                    self._block(way, names)
-                return None
-        if way.blocked and way.server is not None:
-            way.server.backoff.worked(names.bucket.stream)
-        stored, told, sequence, time = found
-        if told != names.subject_bytes:
+        if found is None:
+            if status(block).code != _NOT_FOUND:
+                self._block(way, names)
+            return None
+        stored, subject, revision, time = found
+        if subject != names.subject_bytes:
+            self._unblock(way, names)
             return None
         operation, media, coding = block_kind(stored)
-        entry = Entry(key, data, sequence, time, operation, media, coding, way.consistency)
-        return entry, stored
+        told = block, stored, revision, time, operation, media, coding
+        if len(block) <= _LONGEST_TOLD:
+            if len(self._told) >= _TOLD_KEPT:
+                self._told.clear()
+            self._told[names.subject] = told
+        return told
 
     def failed(
         self, error: RequestFailed, way: DirectRead, names: KeyNames, taken: int
@@ -206,3 +231,7 @@ class DirectReads:
             limits = self._buckets.cached.get(names.bucket.bucket)
             if limits is not None:
                 limits.direct_read = None
+
+    def _unblock(self, way: DirectRead, names: KeyNames) -> None:
+        if way.server is not None:
+            way.server.backoff.worked(names.bucket.stream)
