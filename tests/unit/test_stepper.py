@@ -20,18 +20,20 @@ class Run:
         self.tasks: set[Any] = set()
         self.ends = 0
         self.stalls = 0
-        self.steps = Stepper(coroutine, Context(), self.tasks, self, self)
+        self.steps = Stepper()
+        self.steps.context, self.steps.owner = Context(), self
+        self._coroutine = coroutine
 
-    def on_done(self, of: "Run") -> None:
-        assert of is self
+    def on_done(self, of: Stepper) -> None:
+        assert of is self.steps
         self.ends += 1
 
-    def on_stall(self, of: "Run") -> None:
-        assert of is self
+    def on_stall(self, of: Stepper) -> None:
+        assert of is self.steps
         self.stalls += 1
 
     async def begin(self) -> None:
-        await call_back(self.steps.step)
+        await call_back(lambda: self.steps.run(self._coroutine, self.tasks))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -95,6 +95,7 @@ class Call(Retries):
     __slots__ = (
         "__dict__",
         "began",
+        "body_limit",
         "handler",
         "limited",
         "lines",
@@ -104,6 +105,7 @@ class Call(Retries):
         "request",
         "request_id",
         "route",
+        "standing",
         "started",
         "streamed",
         "target",
@@ -111,13 +113,11 @@ class Call(Retries):
 
     # What few requests set has its value for all others here, since each assignment in `__init__`
     # is a part of the cost of every request.
-    body_limit = 0
     parameters = _NO_PARAMETERS
     pending: Pending | None = None
     rates: tuple[Rate, ...] = ()
     reason: str | None = None
     shown: tuple[Shown, ...] = ()
-    standing: "Standing | None" = None
     subjects: tuple[Subject, ...] = ()
 
     def __init__(self, request: Request) -> None:
@@ -125,7 +125,8 @@ class Call(Retries):
         self.began = time.perf_counter()
         self.target = request.target
         self.principal = ANONYMOUS
-        self.count = self.streamed = 0
+        self.count = self.streamed = self.body_limit = 0
+        self.standing: Standing | None = None
         self.started = False
         self.limited = True
         self.names: tuple[str, ...] = ()

@@ -100,7 +100,6 @@ class BaseConnection(asyncio.Protocol):
         # State of the request that is read or answered:
         self._request: Request | None = None
         self._call: Call | None = None
-        self._is_running = False
         self._body: Body | None = None
         self._expects = False
         self._task: asyncio.Task[None] | None = None
@@ -175,6 +174,11 @@ class BaseConnection(asyncio.Protocol):
     @property
     def since(self) -> float:
         return self._progress.since
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether the present request runs."""
+        return self._request is not None and self._running is self._request
 
     def can_evict(self) -> bool:
         return self._phase is not Phase.IDLE or not has_unread_data(self.transport)
@@ -403,7 +407,6 @@ class BaseConnection(asyncio.Protocol):
 
     def _forget_request(self) -> None:
         self._request = self._call = self._body = None
-        self._is_running = False
         if self._is_buffered:
             self._update_buffered()
 

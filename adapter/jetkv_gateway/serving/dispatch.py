@@ -11,7 +11,7 @@ from jetkv_gateway.serving.connection import BaseConnection, is_watch
 from jetkv_gateway.serving.deadlines import Phase
 from jetkv_gateway.serving.request import Request
 from jetkv_gateway.serving.shares import Account
-from jetkv_gateway.serving.stepper import Stepper, start_task
+from jetkv_gateway.serving.stepper import start_task
 from jetkv_gateway.serving.websockets import WebSocket
 from jetkv_gateway.serving.worker_state import WorkerState
 
@@ -60,12 +60,12 @@ class DispatchingConnection(BaseConnection):
             self.worker.admission.release(request)
 
     def _start(self, request: Request, call: Call) -> None:
-        self._is_running, self._running = True, request
+        self._running = request
         if self._is_buffered:
             self._update_buffered()
         running, route = self._gateway.run(call), call.route
         if route is not None and route.steps:
-            Stepper(running, request.context, self._state.tasks, self, request).step()
+            request.run(running, self._state.tasks)
         else:
             done = partial(self.on_done, request)
             self._task = start_task(running, request.context, self._state.tasks, done)
@@ -122,7 +122,6 @@ class DispatchingConnection(BaseConnection):
         if self._body is not None and not self._body.done:
             return
         self._request = self._call = self._body = None
-        self._is_running = False
         if self._is_buffered:
             self._update_buffered()
         self._phase = _IDLE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jetkv_gateway.http.request import WebSocket
 from jetkv_gateway.serving.addresses import Caller
 from jetkv_gateway.serving.heads import Head
+from jetkv_gateway.serving.stepper import Stepper
 
 if TYPE_CHECKING:
     from jetkv_gateway.serving.dispatch import DispatchingConnection
@@ -22,11 +23,11 @@ _CLOSE = b"connection: close\r\n"
 _LARGE = 64 * 1024
 
 
-class Request:
+class Request(Stepper):
     """A request whose head has been read; see `http.request.Request`.
 
     Attributes:
-        context: the context that it runs in, separate from other requests.
+        owner: its connection.
         account: the caller's account.
         caller: the caller that a trusted proxy names; None if that is the other end of the
             connection.
@@ -38,13 +39,11 @@ class Request:
 
     __slots__ = (
         "_chunked",
-        "_connection",
         "accept_key",
         "account",
         "body",
         "caller",
         "complete",
-        "context",
         "findings",
         "headers",
         "is_last",
@@ -54,11 +53,12 @@ class Request:
         "version",
     )
 
+    owner: "DispatchingConnection"
     _chunked: bool
     accept_key: bytes
 
     def __init__(self, connection: "DispatchingConnection", head: Head) -> None:
-        self._connection = connection
+        self.owner = connection
         self.target, self.headers, fields = head
         self.version = fields.version
         self.findings = fields.findings
@@ -71,11 +71,11 @@ class Request:
 
     @property
     def client(self) -> str:
-        return self._connection.peer.block if self.caller is None else self.caller.address
+        return self.owner.peer.block if self.caller is None else self.caller.address
 
     @property
     def scheme(self) -> str:
-        return self._connection.scheme if self.caller is None else self.caller.scheme
+        return self.owner.scheme if self.caller is None else self.caller.scheme
 
     @property
     def limited(self) -> bool:
@@ -83,17 +83,17 @@ class Request:
 
     @property
     def draining(self) -> bool:
-        return self._connection.worker.draining
+        return self.owner.worker.draining
 
     @property
     def stopping(self) -> asyncio.Event | None:
-        return self._connection.worker.stopping
+        return self.owner.worker.stopping
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         if self.started:
             return
         self.started = self.complete = True
-        connection = self._connection
+        connection = self.owner
         if connection.lost:
             return  # the transport is closed
         if self.target.method == "HEAD":
@@ -113,7 +113,7 @@ class Request:
         if self.started:
             return
         self.started = True
-        connection = self._connection
+        connection = self.owner
         if connection.lost:
             raise ConnectionError
         # HTTP/1.0 has no chunks, so the answer ends with the connection.
@@ -125,7 +125,7 @@ class Request:
         connection.on_streaming(self)
 
     async def send(self, part: bytes) -> None:
-        connection = self._connection
+        connection = self.owner
         if connection.lost or self.complete:
             raise ConnectionError
         if part and self.target.method != "HEAD":
@@ -134,18 +134,18 @@ class Request:
         await connection.wait_writable()
 
     async def end(self) -> None:
-        if self.complete or self._connection.lost:
+        if self.complete or self.owner.lost:
             return
         self.complete = True
         if self._chunked and self.target.method != "HEAD":
-            self._connection.transport.write(b"0\r\n\r\n")
-        self._connection.on_answered(self)
+            self.owner.transport.write(b"0\r\n\r\n")
+        self.owner.on_answered(self)
 
     async def wait_closed(self) -> None:
-        await self._connection.wait_closed()
+        await self.owner.wait_closed()
 
     def abort(self) -> None:
-        self._connection.reset()
+        self.owner.reset()
 
     async def accept(self, subprotocol: str | None, lines: bytes) -> WebSocket:
-        return self._connection.open_websocket(self, subprotocol, lines)
+        return self.owner.open_websocket(self, subprotocol, lines)

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from jetkv_gateway.stepping import WAITS_FOR_ROOM, NeedsTask, Pending
 
@@ -18,7 +18,6 @@ __all__ = ["Owner", "Stepper", "start_task"]
 
 _log = logging.getLogger("jetkv.http")
 
-T = TypeVar("T")
 Of = TypeVar("Of", contravariant=True)
 
 Tasks = set[asyncio.Task[None]]
@@ -36,40 +35,41 @@ class Owner(Protocol[Of]):
         ...
 
 
-class Stepper(Generic[T]):
-    """Runs a coroutine. While it waits, it is one of the server's tasks and can be cancelled.
+class Stepper:
+    """The base of what runs one coroutine. It sets `context` and `owner`, then calls `run`.
 
-    Args:
-        coroutine: must handle its own errors.
+    While the coroutine waits, this is one of the server's tasks and can be cancelled.
+
+    Attributes:
         context: the context that the coroutine runs in.
-        tasks: the server's tasks. It waits for them when it stops.
-        owner: its methods are called with `of`.
-        of: the request that the coroutine runs.
+        owner: its methods are called with this object.
     """
 
-    __slots__ = ("_context", "_coroutine", "_of", "_owner", "_tasks")
+    __slots__ = ("_coroutine", "_tasks", "context", "owner")
 
-    def __init__(
-        self,
-        coroutine: Coroutine[Any, Any, None],
-        context: Context,
-        tasks: Tasks,
-        owner: Owner[T],
-        of: T,
-    ) -> None:
+    _coroutine: Coroutine[Any, Any, None]
+    _tasks: Tasks
+    context: Context
+    owner: Owner[Any]
+
+    def run(self, coroutine: Coroutine[Any, Any, None], tasks: Tasks) -> None:
+        """Run a coroutine until it waits or ends.
+
+        Args:
+            coroutine: must handle its own errors.
+            tasks: the server's tasks. It waits for them when it stops.
+        """
         self._coroutine = coroutine
-        self._context = context
         self._tasks = tasks
-        self._owner = owner
-        self._of = of
+        self.step()
 
     def step(self) -> None:
         """Run the coroutine until it waits again or ends."""
         try:
-            awaited = self._context.run(self._coroutine.send, None)
+            awaited = self.context.run(self._coroutine.send, None)
         except StopIteration:
             self._tasks.discard(self)
-            self._owner.on_done(self._of)
+            self.owner.on_done(self)
         except BaseException as error:  # noqa: BLE001 - no caller could handle it
             self._fail(error)
         else:
@@ -82,10 +82,10 @@ class Stepper(Generic[T]):
     def cancel(self) -> bool:
         """Cancel the coroutine as `asyncio.Task.cancel` does, but at once."""
         try:
-            awaited = self._context.run(self._coroutine.throw, asyncio.CancelledError())
+            awaited = self.context.run(self._coroutine.throw, asyncio.CancelledError())
         except StopIteration:
             self._tasks.discard(self)
-            self._owner.on_done(self._of)
+            self.owner.on_done(self)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
         else:
@@ -96,14 +96,14 @@ class Stepper(Generic[T]):
     def _become_task(self, awaited: Any) -> None:
         self._tasks.discard(self)
         rest = _in_task(self._coroutine, awaited)
-        start_task(rest, self._context, self._tasks, partial(self._owner.on_done, self._of))
+        start_task(rest, self.context, self._tasks, partial(self.owner.on_done, self))
         if awaited is WAITS_FOR_ROOM:
-            self._owner.on_stall(self._of)
+            self.owner.on_stall(self)
 
     def _fail(self, error: BaseException) -> None:
         self._tasks.discard(self)
         _log.error("a request broke off", exc_info=error)
-        self._owner.on_done(self._of)
+        self.owner.on_done(self)
 
 
 def start_task(
@@ -115,7 +115,8 @@ def start_task(
     """Run a coroutine as a Task, and return the Task.
 
     Args:
-        coroutine, context, tasks: as for a `Stepper`.
+        coroutine, tasks: as in `Stepper.run`.
+        context: the context that it runs in.
         on_done: called when the coroutine has ended, in any way.
     """
 
