@@ -122,6 +122,7 @@ def as_frame(item: Item, form: FrameFormat) -> bytes:
 def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
     """Return items as consecutive frames."""
     name, put, frames = form.cache_key, form.put, []
+    dumps, before, head = orjson.dumps, 0, b""
     for item in items:
         if isinstance(item, Change):
             # Frames that were made for another watcher are taken without a call.
@@ -130,15 +131,16 @@ def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
             if made is None and put and item.operation is _PUT and item.expires_at is None:
                 # Nearly every frame: what `as_frame` does, without a call.
                 value = b2a_base64(item.value, newline=False)
-                text = put % (orjson.dumps(item.key), value, item.revision)
+                text = put % (dumps(item.key), value, item.revision)
                 size = len(text)
-                if 125 < size < 65536:
-                    if shown is None:
-                        # Joined below, without one more copy.
-                        frames.append(_head(size))
-                        frames.append(text)
-                        continue
-                    made = shown[name] = _head(size) + text
+                if size != before:
+                    head, before = _head(size), size
+                if shown is None:
+                    # Joined below, without one more copy.
+                    frames.append(head)
+                    frames.append(text)
+                    continue
+                made = shown[name] = head + text
             frames.append(made or as_frame(item, form))
         else:
             frames.append(as_frame(item, form))
@@ -147,8 +149,12 @@ def as_frames(items: Iterable[Item], form: FrameFormat) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _head(size: int) -> bytes:
-    """Return the head of a text frame of 126 to 65,535 bytes."""
-    return b"\x81\x7e" + size.to_bytes(2, "big")
+    """Return the head of a text frame with so many bytes."""
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")
 
 
 def as_event(item: Item, form: FrameFormat) -> bytes:
@@ -194,14 +200,7 @@ def marked_event(made: bytes, bookmark: str) -> bytes:
 
 def text_frame(payload: bytes) -> bytes:
     """Return a WebSocket text frame."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((0x81, size))
-    elif size < 65536:
-        head = _head(size)
-    else:
-        head = b"\x81\x7f" + size.to_bytes(8, "big")
-    return head + payload
+    return _head(len(payload)) + payload
 
 
 def frame_texts(frames: bytes) -> Iterator[str]:

@@ -304,8 +304,11 @@ class Feed:
             self._take_status(headers)
             return
         words = reply.split(b".")
-        place = 5 if len(words) == 9 else 7
-        revision, number, stored_at = int(words[place]), int(words[place + 1]), words[place + 2]
+        if len(words) == 9:
+            _, _, _, _, _, sequence, count, stored_at, _ = words
+        else:
+            sequence, count, stored_at = words[7:10]
+        revision, number = int(sequence), int(count)
         if number != self._delivered + 1:
             self._finish("a gap")
             return
@@ -322,13 +325,14 @@ class Feed:
         self._reached = revision
         if not self._has_news:
             self._wake()
-        if not subject.startswith(self._subject_prefix):
+        tokens = subject.removeprefix(self._subject_prefix)
+        size = len(tokens)
+        if size == len(subject):
             # If the bucket has sources, servers deliver subjects of the source bucket too.
             return
         self._stored_at = stored_at
-        tokens = subject[self._cut :]
         # Most keys are letters and digits, and that check takes a tenth of the other one.
-        if (tokens.isalnum() and len(tokens) <= MAX_KEY_BYTES) or plain(tokens):
+        if (tokens.isalnum() and size <= MAX_KEY_BYTES) or plain(tokens):
             key = tokens.decode("ascii")
         else:
             key = display(subject_text(subject)[self._cut :])

@@ -18,9 +18,12 @@ only a reader that cannot keep up with new changes is too slow. A session compar
 with the last one that it handed out, so repeated changes do no harm, whatever their source.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, islice
+from typing import ClassVar
 
 from jetkv_gateway.kv.errors import GatewayError, SlowConsumer
 from jetkv_gateway.kv.filters import EVERYTHING, Filter
@@ -29,7 +32,7 @@ from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["Item", "Limits", "MergedSnapshotEnd", "Session", "SnapshotEnd", "State", "weight"]
 
-_CHANGE_WEIGHT = 256
+_ITEM_WEIGHT = 256
 
 
 class State(StrEnum):
@@ -40,9 +43,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEnd:
-    """Every value that was current at `revision` has been handed out (docs/watch.md#frames)."""
+    """Every value that was current at `revision` has been handed out (docs/watch.md#frames).
+
+    It has no value; in the queue it counts like a change without one.
+    """
 
     revision: int
+    value: ClassVar[bytes] = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +216,7 @@ class Session:
         self.state = State.LIVE
         if self._snapshot_end:
             self._waiting.append(SnapshotEnd(self.position))
+            self._waiting_bytes += _ITEM_WEIGHT
             self._on_news()
         return True
 
@@ -240,16 +248,13 @@ class Session:
             taken, self._waiting = self._waiting, []
             self._waiting_bytes = 0
             return taken
-        count = size = 0
-        for item in self._waiting:
-            more = weight((item,)) if isinstance(item, Change) else 0
-            if count and size + more > max_bytes:
-                break
-            count += 1
-            size += more
+        most = max_bytes // _ITEM_WEIGHT + 1
+        some = islice(self._waiting, most)
+        ends = [*accumulate([_ITEM_WEIGHT + len(item.value) for item in some])]
+        count = max(1, bisect_right(ends, max_bytes))
         taken = self._waiting[:count]
         del self._waiting[:count]
-        self._waiting_bytes -= size
+        self._waiting_bytes -= ends[count - 1]
         return taken
 
     def _hand_out(self, changes: Sequence[Change]) -> None:
@@ -276,9 +281,9 @@ class Session:
         self._kept_bytes = 0
 
 
-def weight(changes: Sequence[Change]) -> int:
-    """Return the bytes that changes count for in the queue."""
-    return _CHANGE_WEIGHT * len(changes) + sum([len(change.value) for change in changes])
+def weight(items: Sequence[Item]) -> int:
+    """Return the bytes that items count for in the queue."""
+    return _ITEM_WEIGHT * len(items) + sum([len(item.value) for item in items])
 
 
 def _nobody() -> None:
