@@ -107,6 +107,31 @@ async def test_a_bucket_that_no_longer_answers_keeps_no_way(solo: LocalNats) -> 
             assert limits.direct_read is None
 
 
+async def test_it_is_worked_out_again_when_the_server_has_said_something_new(
+    solo: LocalNats,
+) -> None:
+    async with reader(solo) as bucket:
+        kept = bucket.limits.direct_read
+        bucket.connection.era = object()
+        assert (await bucket.get()).value == b"v"
+        assert bucket.limits.direct_read not in (None, kept)
+
+
+async def test_a_server_that_has_a_cluster_now_is_not_read_directly(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        bucket.connection.connected_server.update({"server_name": "solo", "cluster": "c"})
+        bucket.connection.era = object()
+        assert isinstance((await bucket.get()).data, str)  # base64, as the leader sends it
+
+
+async def test_limits_that_are_over_are_read_again(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        limits = bucket.limits
+        limits.until = 0.0
+        assert (await bucket.get()).value == b"v"
+        await soon(lambda: bucket.limits is not limits, "they are read again")
+
+
 async def test_it_is_worked_out_again_for_another_connection(solo: LocalNats) -> None:
     async with reader(solo) as bucket:
         kept, before = bucket.limits.direct_read, bucket.connection.connected_server
