@@ -168,7 +168,7 @@ class JetStreamEntries:
         )
 
     async def put(self, command: Put, retries: Retries) -> int:
-        bucket, value, identity = command.bucket, command.value, command.identity
+        bucket, _, tokens, value, content_type, coding, expected, identity, ttl, rolls_up = command
         buckets, began = self._buckets, self._loop.time()
         limits = self._limits.get(bucket)
         if (
@@ -182,15 +182,15 @@ class JetStreamEntries:
                 limits is not None
                 and len(value) <= _SMALL_VALUE
                 and (limits.value_limit is None or len(value) <= limits.value_limit)
-                and command.expected is None
-                and command.ttl is None
-                and not command.rolls_up
+                and expected is None
+                and ttl is None
+                and not rolls_up
             ):
                 # Nearly every write: one try, and no state of it. The rest is for all others, and
                 # goes on from what came of such a try.
-                names = key_names_of(self._naming, bucket, command.tokens)
+                names = key_names_of(self._naming, bucket, tokens)
                 stream = names.bucket.stream
-                headers = shared_headers(stream, command.content_type, command.content_encoding)
+                headers = shared_headers(stream, content_type, coding)
                 wait = None
                 if identity is not None:
                     headers = with_first_id(headers, identity)
@@ -212,10 +212,10 @@ class JetStreamEntries:
             if len(value) > _SMALL_VALUE:
                 prefix = names_of(self._naming, bucket).subject_prefix
                 size = len(value) * 4 // 3
-                self._js.read_sizes.record_write(prefix, prefix + command.tokens, size)
+                self._js.read_sizes.record_write(prefix, prefix + tokens, size)
             if limits.value_limit is not None and len(value) > limits.value_limit:
                 await self._check_size(bucket, len(value), window)
-            if command.ttl is not None:
+            if ttl is not None:
                 command = await check_ttl(command, limits, buckets, window)
             return await self._writes.apply(command, limits, window)
         except BucketNotFound:
