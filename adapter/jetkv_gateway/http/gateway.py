@@ -145,10 +145,12 @@ class Gateway:
         if match is None:
             raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
         if route is None:
+            # Metrics and logs name the bucket all the same.
+            call.names = match[2] or ()
             raise _no_route(match)
+        call.names = names = target.names
         if request.is_websocket and not route.websocket:
             raise NotFound(hint=_ONLY_WATCHES)
-        call.names = names = target.names
         call.route = route
         call.limited = route.limited
         grants = call.principal.grants
