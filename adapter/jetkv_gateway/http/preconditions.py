@@ -23,7 +23,9 @@ __all__ = [
 _CONDITIONS = (b"if-match", b"if-none-match")
 _REVISION = re.compile(r"[1-9][0-9]{0,18}")
 _IF_MATCH = re.compile(rb'(?:"([1-9][0-9]{0,18})"|([1-9][0-9]{0,18}))')
-_BARE_KEY = re.compile(rb"[!#-~]{1,255}")
+_LONGEST_KEY = 255
+_BARE = bytes({*range(0x21, 0x7F)} - {ord('"')})
+"""The characters of an idempotency key without quotes."""
 _QUOTED_KEY = re.compile(rb'"([!#-\[\]-~]{1,255})"')
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
 # A list may have empty elements (RFC 9110 §5.6.1.2), but a comma must separate two tags.
@@ -93,7 +95,7 @@ def idempotency_key(headers: dict[bytes, bytes], identity: bytes = b"") -> str |
     value = headers.get(b"idempotency-key")
     if value is None:
         return None
-    if _BARE_KEY.fullmatch(value) is None:
+    if not 0 < len(value) <= _LONGEST_KEY or value.translate(None, _BARE):
         match = _QUOTED_KEY.fullmatch(value)
         if match is None:
             raise InvalidArgument(
@@ -101,7 +103,7 @@ def idempotency_key(headers: dict[bytes, bytes], identity: bytes = b"") -> str |
                 hint="use a random id for each write, and repeat it in all retries of that write",
             )
         value = match[1]
-    name = value.decode("ascii")
+    name = value.decode()
     return f"\0{identity.hex()}\0{name}" if identity else name
 
 

@@ -133,15 +133,17 @@ class HeadReader:
         Returns:
             The head and the bytes behind it; None if `read` has to read it.
         """
-        # An ordinary request line has no line end, so the first place is the end of this head.
-        kept, headers = self._kept, self._headers
-        size = data.find(kept, 0, 2 * _MOST_KEPT)
-        if size >= 0:
-            behind = data[size + len(kept) :]
+        varying = self._varying
+        if varying is None:
+            # An ordinary request line has no line end, so the first place is the end of this head.
+            kept = self._kept
+            size = data.find(kept, 0, 2 * _MOST_KEPT)
+            if size < 0:
+                return None
+            headers, behind = self._headers, data[size + len(kept) :]
         else:
             # Perhaps only the ids differ from those of the last head.
-            varying = self._varying
-            found = None if varying is None else varying.read(data)
+            found = varying.read(data)
             if found is None:
                 return None
             size, headers, behind = found
