@@ -136,18 +136,17 @@ class HeadReader:
         varying = self._varying
         if varying is None:
             # An ordinary request line has no line end, so the first place is the end of this head.
-            kept = self._kept
-            size = data.find(kept, 0, 2 * _MOST_KEPT)
-            if size < 0:
+            line, kept, behind = data.partition(self._kept)
+            if not kept:
                 return None
-            headers, behind = self._headers, data[size + len(kept) :]
+            headers = self._headers
         else:
             # Perhaps only the ids differ from those of the last head.
             found = varying.read(data)
             if found is None:
                 return None
-            size, headers, behind = found
-        target = _known_target(data[:size]) if size <= _MOST_KEPT else None
+            line, headers, behind = found
+        target = _known_target(line) if len(line) <= _MOST_KEPT else None
         if target is None:
             return None
         self.waits_for_body = False

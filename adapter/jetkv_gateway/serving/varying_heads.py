@@ -6,52 +6,51 @@ needs no parser: an id of visible ASCII neither ends its line nor changes what a
 """
 
 import re
-from typing import NamedTuple
 
 __all__ = ["VaryingHead", "varying_head"]
 
 _LINE = re.compile(
     rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
 )
-_WITHIN = 2048
-"""Bytes in which a known head has its first id."""
 _VISIBLE = bytes(range(0x21, 0x7F))
 
 
-class VaryingHead(NamedTuple):
+class VaryingHead:
     """A head, cut at the values that vary.
 
-    Attributes:
-        start, start_size: its bytes from the end of the path to the first value, and their number.
+    Args:
+        start: its bytes from the end of the path to the first value.
         rest: the name of each value in lower case, and the bytes from its end to the next value, or
             to the end of the head.
         headers: of the head that was parsed.
     """
 
-    start: bytes
-    start_size: int
-    rest: tuple[tuple[bytes, bytes], ...]
-    headers: dict[bytes, bytes]
+    __slots__ = ("_headers", "_rest", "_start")
 
-    def read(self, data: bytes) -> tuple[int, dict[bytes, bytes], bytes] | None:
+    def __init__(
+        self, start: bytes, rest: tuple[tuple[bytes, bytes], ...], headers: dict[bytes, bytes]
+    ) -> None:
+        self._start = start
+        self._rest = rest
+        self._headers = headers
+
+    def read(self, data: bytes) -> tuple[bytes, dict[bytes, bytes], bytes] | None:
         """Read the head at the start of `data`.
 
         Returns:
-            The size of its request line without the version, its headers, and the bytes behind it;
-            None if the head differs in other bytes, too, or if an id is unusual.
+            Its request line without the version, its headers, and the bytes behind it; None if the
+            head differs in other bytes, too, or if an id is unusual.
         """
-        start, size, rest, known = self
-        place = data.find(start, 0, _WITHIN)
-        left = data[place + size :]
-        headers = known.copy()
-        for name, behind in rest:
+        line, _, left = data.partition(self._start)
+        headers = self._headers.copy()
+        for name, behind in self._rest:
             value, _, left = left.partition(behind)
             # What is left without the visible characters does not belong into an id. If the bytes
-            # behind it are others, the value has the end of its line.
+            # around it are others, there is no value, or one with the end of its line.
             if not value or value.translate(None, _VISIBLE):
                 return None
             headers[name] = value
-        return None if place < 0 else (place, headers, left)
+        return line, headers, left
 
 
 def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None:
@@ -69,5 +68,4 @@ def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None
         return None
     ends = [one.start(2) for one in found[1:]] + [len(tail)]
     rest = [(one[1].lower(), tail[one.end() : end]) for one, end in zip(found, ends, strict=True)]
-    start = tail[: found[0].start(2)]
-    return VaryingHead(start, len(start), tuple(rest), headers)
+    return VaryingHead(tail[: found[0].start(2)], tuple(rest), headers)
