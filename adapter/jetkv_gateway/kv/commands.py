@@ -126,8 +126,8 @@ class Put(NamedTuple):
                 expected,
                 ttl,
             )
-        types = content_type, content_encoding
-        fields = (_bucket(bucket), key, tokens, value, *types, expected, identity, ttl, False)
+        name, coding = _bucket(bucket), content_encoding
+        fields = (name, key, tokens, value, content_type, coding, expected, identity, ttl, False)
         return _new(cls, fields)
 
     @property
