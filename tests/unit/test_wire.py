@@ -323,26 +323,31 @@ def test_a_message_is_sent_as_nats_py_sends_it(
     theirs = (
         hpub_cmd(subject, reply, block, payload) if headers else pub_cmd(subject, reply, payload)
     )
-    writer, _ = _writer()
+    writer, written, _ = _writer()
     writer.publish(subject.encode(), reply.encode(), block, payload)
-    assert writer.take() == [theirs]
-    assert writer.take() == []
+    writer.flush()
+    writer.flush()
+    assert written == [theirs]
 
 
-def _writer() -> tuple[WireWriter, list[str]]:
-    told: list[str] = []
-    return WireWriter(lambda: told.append("first"), lambda: told.append("much")), told
+def _writer() -> tuple[WireWriter, list[bytes], list[Callable[[], None]]]:
+    written: list[bytes] = []
+    soon: list[Callable[[], None]] = []
+    writer = WireWriter(soon.append)
+    writer.write = written.append
+    return writer, written, soon
 
 
 @pytest.mark.parametrize("headers", [{}, {"Nats-Expected-Stream": "KV_b"}])
 def test_a_large_payload_is_a_piece_of_its_own(headers: dict[str, str]) -> None:
-    writer, _ = _writer()
+    writer, written, _ = _writer()
     block = write_headers(headers) if headers else b""
     payload = b"v" * LARGE
     writer.publish(b"a", b"", block, b"1")
     writer.publish(b"b", b"r", block, payload)
     writer.send(b"PING\r\n")
-    before, large, after = writer.take()
+    writer.flush()
+    before, large, after = written
     assert large is payload
     assert after == END + b"PING\r\n"
     command = hpub_cmd if headers else lambda *names: pub_cmd(names[0], names[1], names[3])
@@ -350,19 +355,36 @@ def test_a_large_payload_is_a_piece_of_its_own(headers: dict[str, str]) -> None:
         (command("a", "", block, b"1"), command("b", "r", block, payload))
     )
     writer.publish(b"a", b"", block, b"1")
-    assert len(writer.take()) == 1
+    writer.flush()
+    assert len(written) == 4
 
 
-def test_the_first_command_is_told_and_so_is_a_payload_too_many() -> None:
-    writer, told = _writer()
+def test_what_is_sent_is_written_soon_and_a_payload_too_many_at_once() -> None:
+    writer, written, soon = _writer()
     writer.send(b"PING\r\n")
     writer.publish(b"a", b"", b"", b"v" * FLUSH_AT)
-    assert told == ["first"]
+    assert soon == [writer.flush]
+    assert written == []
     writer.publish(b"a", b"", b"", b"v")
-    assert told == ["first", "much"]
-    writer.take()
+    assert b"".join(written).endswith(b"v\r\nPUB a  1\r\nv\r\n")
+    assert len(soon) == 1
     writer.publish(b"a", b"", b"", b"v")
-    assert told == ["first", "much", "first"]
+    assert soon == [writer.flush] * 2
+
+
+def test_nothing_is_written_before_there_is_a_connection_nor_after_its_end() -> None:
+    writer, written, _ = _writer()
+    write, writer.write = writer.write, None
+    writer.send(b"PING\r\n")
+    writer.flush()
+    assert written == []
+    writer.write = write
+    writer.flush()
+    assert written == [b"PING\r\n"]
+    writer.send(b"PONG\r\n")
+    writer.close()
+    writer.flush()
+    assert written == [b"PING\r\n"]
 
 
 def test_a_header_is_one_line_whatever_it_holds() -> None:

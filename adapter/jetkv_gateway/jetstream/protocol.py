@@ -14,7 +14,6 @@ import termios
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from time import perf_counter
 from typing import Any, cast
 
@@ -95,7 +94,7 @@ class NatsProtocol(asyncio.Protocol):
         self._handlers: dict[bytes, MessageHandler] = {}
         self._reader = WireReader(self._handlers, self._on_line, self._on_failure)
         self._subscribed = 0
-        self._writer = WireWriter(partial(self._loop.call_soon, self._flush), self._flush)
+        self._writer = WireWriter(self._loop.call_soon)
         self.publish = self._writer.publish
         self.arrived = self._arrived_before = 0.0
         self._pongs: deque[asyncio.Future[bool] | None] = deque()
@@ -133,6 +132,9 @@ class NatsProtocol(asyncio.Protocol):
         # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(_HIGH, _LOW)
+        if self.connected:
+            self._writer.write = self._transport.write
+            self._writer.flush()
 
     async def close(self) -> None:
         """Close the connection in any state, and send what was written before if possible."""
@@ -140,7 +142,7 @@ class NatsProtocol(asyncio.Protocol):
         if transport is None:
             await self._connector.close()
             return
-        self._flush()
+        self._writer.flush()
         self._end()
         transport.close()
         try:
@@ -167,7 +169,7 @@ class NatsProtocol(asyncio.Protocol):
         self.connected = False
         if self._ping_timer is not None:
             self._ping_timer.cancel()
-        self._writer.take()
+        self._writer.close()
         self._handlers.clear()
         for pong in self._pongs:
             if pong is not None and not pong.done():
@@ -204,12 +206,6 @@ class NatsProtocol(asyncio.Protocol):
     def _send(self, command: bytes) -> None:
         if self.connected:
             self._writer.send(command)
-
-    def _flush(self) -> None:
-        if self.connected and self._transport is not None:
-            # `writelines` of CPython 3.12 to 3.13.1 never calls `pause_writing`.
-            for piece in self._writer.take():
-                self._transport.write(piece)
 
     def pause_writing(self) -> None:
         self.full = True

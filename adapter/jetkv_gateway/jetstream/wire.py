@@ -277,16 +277,18 @@ def _no_message(words: list[bytes]) -> ProtocolBroken:
 
 
 class WireWriter:
-    """Formats what is sent to a server, and keeps it until `take`.
+    """Formats what is sent to a server, and keeps it until `flush` or for `FLUSH_AT` bytes.
 
     Args:
-        on_first: called before something is kept while nothing else is.
-        on_much: called when `FLUSH_AT` bytes of payload are kept.
+        call_soon: of the event loop; calls `flush` behind what is handled now.
+
+    Attributes:
+        write: called with the bytes that are sent, a piece each time; None to keep them.
     """
 
-    def __init__(self, on_first: Callable[[], object], on_much: Callable[[], object]) -> None:
-        self._on_first = on_first
-        self._on_much = on_much
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self.write: Callable[[bytes], object] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
         self._has_large = False
@@ -300,7 +302,7 @@ class WireWriter:
         """
         pieces, size = self._pieces, len(payload)
         if not pieces:
-            self._on_first()
+            self._call_soon(self.flush)
         if size >= LARGE:
             self._has_large = True
             pieces += _large(subject, reply, headers, payload)
@@ -314,35 +316,44 @@ class WireWriter:
             pieces.append(b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, size, payload))
         self._size = size = self._size + size
         if size > FLUSH_AT:
-            self._on_much()
+            self.flush()
 
     def send(self, command: bytes) -> None:
         """Send another command, such as `PING`."""
         if not self._pieces:
-            self._on_first()
+            self._call_soon(self.flush)
         self._pieces.append(command)
 
-    def take(self) -> list[bytes]:
-        """Return what is to be written, one piece each, and keep it no longer.
+    def flush(self) -> None:
+        """Write what is kept, if it can be written.
 
         A payload of `LARGE` bytes or more is a piece of its own, so it is written without a copy.
         """
-        pieces = self._pieces
-        self._pieces, self._size = [], 0
+        pieces, write = self._pieces, self.write
+        if not pieces or write is None:
+            return
+        self._pieces = []
+        self._size = 0
         if not self._has_large:
-            return [b"".join(pieces)] if pieces else pieces
+            write(b"".join(pieces))
+            return
         self._has_large = False
-        joined: list[bytes] = []
+        # `writelines` of CPython 3.12 to 3.13.1 never calls `pause_writing`, so write each piece.
         small: list[bytes] = []
         for piece in pieces:
             if len(piece) < LARGE:
                 small.append(piece)
             else:
-                joined += b"".join(small), piece
+                write(b"".join(small))
                 small.clear()
+                write(piece)
         if small:
-            joined.append(b"".join(small))
-        return joined
+            write(b"".join(small))
+
+    def close(self) -> None:
+        """Drop what is kept, and write nothing more."""
+        self.write = None
+        self._pieces.clear()
 
 
 def _large(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> tuple[bytes, ...]:

@@ -214,7 +214,6 @@ class PrometheusListener:
     def __init__(self, layout: Layout, cells: Cells) -> None:
         self._cells = cells.own
         self._unsettled: list[_Series] = []
-        self._settles_soon = False
         self.call_soon: Callable[[Callable[[], None]], object] | None = None
         cells.settle = self.settle
         self._statuses = {int(s): at for at, s in enumerate(STATUSES) if s != OTHER}
@@ -266,30 +265,26 @@ class PrometheusListener:
         series = self._requests.get((method, route, status)) or self._add(method, route, status)
         times = series[2]
         if not times:
-            self._unsettled.append(series)
-            if not self._settles_soon:
-                self._settle_soon()
+            unsettled = self._unsettled
+            if not unsettled and self.call_soon is not None:
+                self.call_soon(self.settle)
+            unsettled.append(series)
         times.append(seconds)
 
     def nats_call_ended(self, operation: str, seconds: float, failure: str | None) -> None:
         series = self._calls.get(operation) or self._calls[OTHER]
         times = series[2]
         if not times:
-            self._unsettled.append(series)
-            if not self._settles_soon:
-                self._settle_soon()
+            unsettled = self._unsettled
+            if not unsettled and self.call_soon is not None:
+                self.call_soon(self.settle)
+            unsettled.append(series)
         times.append(seconds)
         if failure is not None:
             self._cells[self._failures[failure]] += 1.0
 
-    def _settle_soon(self) -> None:
-        if self.call_soon is not None:
-            self._settles_soon = True
-            self.call_soon(self.settle)
-
     def settle(self) -> None:
         """Count what has ended since the last call."""
-        self._settles_soon = False
         cells = self._cells
         unsettled, self._unsettled = self._unsettled, []
         for count, first, times in unsettled:
