@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetkv_gateway.jetstream.headers import direct_start, read_direct, read_direct_of
+from jetkv_gateway.jetstream.headers import read_direct, read_direct_of
 
 STREAM, SUBJECT = b"KV_b", b"$KV.b.k"
-START = direct_start(STREAM, SUBJECT)
 LINES = [
     b"Nats-Stream: KV_b",
     b"Nats-Stream: KV_other",
@@ -36,14 +35,14 @@ def test_the_fast_way_reads_what_the_other_one_reads_or_leaves_it_to_that(
     stored: list[bytes], theirs: bytes, end: bytes
 ) -> None:
     block = b"\r\n".join([b"NATS/1.0", *stored, theirs]) + end
-    found = read_direct_of(block, START, SUBJECT)
+    found = read_direct_of(block, STREAM, SUBJECT)
     assert found is None or found == read_direct(block, STREAM)
 
 
 @pytest.mark.parametrize("forged", [b"", THEIRS.replace(b"7", b"9") + b"\r\n", b"X: y\r\n"])
 def test_the_fast_way_reads_what_a_server_answers(forged: bytes) -> None:
     block = b"NATS/1.0\r\n" + forged + THEIRS + b"\r\n\r\n"
-    found = read_direct_of(block, START, SUBJECT)
+    found = read_direct_of(block, STREAM, SUBJECT)
     assert found == read_direct(block, STREAM)
     assert found is not None
     assert found[2] == 7

@@ -3,8 +3,6 @@
 Each handler reads a request into a command, runs the command, and writes the answer.
 """
 
-from functools import lru_cache
-
 import orjson
 
 from jetkv_gateway.flags.follower import FlagFollower
@@ -44,9 +42,6 @@ _RAW_LINE = b"content-type: %s\r\n"
 _RAW = View.RAW
 _CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
 
-_newest = lru_cache(maxsize=4096)(Get.of)
-"""The command that nearly all reads are."""
-
 
 class KeyHandlers:
     """Handlers of the rows below `/api/v1/kv/buckets/{bucket}` that are about one key."""
@@ -62,10 +57,11 @@ class KeyHandlers:
             told = request.findings.get = GetHeaders.read(request.headers)
         raw, expected, has_tags = told
         view = _RAW if raw else target.view
+        command: Get | None = target.command
         if target.query:
             command, view = _asked(call, bucket, key, view)
-        else:
-            command = _newest(bucket, key)
+        elif command is None:
+            command = target.command = Get.of(bucket, key)
         entry = await self._entries.get(command, call)
         revision = entry.revision
         if expected is not None and expected != revision:

@@ -10,12 +10,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jetkv_gateway.http.paths import decode_names
+from jetkv_gateway.http.paths import decode_names, key_name
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import GatewayError
 
 __all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router", "Target"]
+
+_KEYS = b"/keys/"
+_KEY_TEMPLATE = "/buckets/{bucket}/keys/{key...}"
+_MOST_KEPT = 1024
+_LONGEST_KEPT = 1024
+"""Paths in front of a key that are kept with what they are, and the bytes of each."""
+
+# Looked up once: of an enum, that takes as long as a call before Python 3.12.
+_BASE64 = View.BASE64
 
 JSON_BASE = b"/json/"
 """The base URL whose GETs return decoded values by default (docs/http-api.md)."""
@@ -189,6 +198,7 @@ class Target:
         route: that answers the request; None if there is none, or if a name breaks its rule.
         names: in the path, decoded; empty if `route` is None.
         template: of the resource, None if the path is unknown.
+        command: what the handler has made of it, if that follows from the target alone.
     """
 
     method: str
@@ -200,6 +210,7 @@ class Target:
     route: Route | None
     names: tuple[str, ...]
     template: str | None
+    command: Any = None
 
     def without_query(self) -> "Target":
         """Return the same target without its query, which may be long."""
@@ -218,6 +229,7 @@ class Router:
         rows: dict[str, list[Route]] = {}
         for route in routes:
             rows.setdefault(route.template, []).append(route)
+        self._before_keys: dict[bytes, tuple[Resource, bytes, str]] = {}
         self.names = {route.name for some in rows.values() for route in some}
         self.resources = [Resource(template, some) for template, some in rows.items()]
         self.allow = _allow({method for one in self.resources for method in one.routes})
@@ -248,30 +260,42 @@ class Router:
             path: as sent.
             query: None without a question mark, if the server can tell.
         """
-        match, shown, view = self.find(path), path, View.BASE64
+        match, shown, view = self.find(path), path, _BASE64
         if path.startswith(JSON_BASE):
             shown, view = path[len(JSON_BASE) - 1 :], View.JSON
         if match is None:
             return Target(method, path, shown, view, query or b"", None, None, (), None)
         resource, _, names = match
-        if query == b"" and "key" in resource.parameters:
+        if query is None:
+            query = b""
+        elif not query and "key" in resource.parameters:
             # Without the question mark, the path would be another key. As a parameter, it is
             # refused.
             query = b"?"
         route = None if names is None else resource.routes.get(method)
-        found = () if names is None or route is None else names
-        return Target(
-            method, path, shown, view, query or b"", match, route, found, resource.template
-        )
+        if names is None or route is None:
+            names = ()
+        return Target(method, path, shown, view, query, match, route, names, resource.template)
 
     def find(self, path: bytes) -> Match | None:
         """Return the resource of a path as sent, with or without the JSON base."""
-        if path.startswith(JSON_BASE):
-            path = path[len(JSON_BASE) - 1 :]
-        fixed = self._fixed.get(path)
+        before, keys, raw_key = path.partition(_KEYS)
+        known = self._before_keys.get(before)
+        if known is None or not keys:
+            return self._look_up(path)
+        resource, raw_bucket, bucket = known
+        try:
+            return resource, (raw_bucket, raw_key), (bucket, key_name(raw_key))
+        except GatewayError:
+            # The caller has to be checked before it is told that a name is wrong.
+            return resource, (raw_bucket, raw_key), None
+
+    def _look_up(self, path: bytes) -> Match | None:
+        shown = path[len(JSON_BASE) - 1 :] if path.startswith(JSON_BASE) else path
+        fixed = self._fixed.get(shown)
         if fixed is not None:
             return fixed
-        found = self._match(path)
+        found = self._match(shown)
         if found is None:
             return None
         # The group of the whole template is the last one to close.
@@ -280,8 +304,14 @@ class Router:
         try:
             names = decode_names(resource.parameters, raw)
         except GatewayError:
-            # The caller has to be checked before it is told that a name is wrong.
-            return resource, raw, None
+            return resource, raw, None  # as in `find`
+        if resource.template.endswith(_KEY_TEMPLATE):
+            # Whatever key follows, other paths that begin like this have the same resource.
+            before = path.partition(_KEYS)[0]
+            if len(before) <= _LONGEST_KEPT:
+                if len(self._before_keys) >= _MOST_KEPT:
+                    self._before_keys.clear()
+                self._before_keys[before] = resource, raw[0], names[0]
         return resource, raw, names
 
 

@@ -168,7 +168,7 @@ class DirectReads:
 
     def _read_block(self, block: bytes, way: DirectRead, names: KeyNames) -> _Told | None:
         """Read what an answer says about its message; None if the leader must be asked."""
-        found = read_direct_of(block, names.direct, names.subject_bytes)
+        found = read_direct_of(block, names.bucket.stream_name, names.subject_bytes)
         if found is None:
             found = read_direct(block, names.bucket.stream_name)
         if found is None:

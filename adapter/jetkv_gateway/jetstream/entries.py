@@ -117,7 +117,7 @@ class JetStreamEntries:
         entry, headers = found
         if revision is None:
             size = len(entry.data) if entry is not None else 0
-            if sizes.seen.get(subject) is not (size > SMALL) or began > sizes.until:
+            if size > SMALL or prefix in sizes.large_in or began > sizes.until:
                 sizes.record(prefix, subject, size, began)
         if entry is None or entry.operation is not _PUT:
             await self._buckets.limits(bucket, window or RetryWindow(retries, self._loop, began))

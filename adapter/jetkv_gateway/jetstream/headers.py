@@ -28,7 +28,6 @@ __all__ = [
     "End",
     "Status",
     "bucket_of",
-    "direct_start",
     "is_block",
     "read_direct",
     "read_direct_of",
@@ -190,25 +189,17 @@ def read_end(block: bytes) -> End | None:
     return End(None, 0) if pending is None else End(int(pending), int(reached))
 
 
-def direct_start(stream: bytes, subject: bytes) -> bytes:
-    """Return what the server adds to a message that it answers a direct get with, up to its number.
-
-    Args:
-        stream: the name of the stream.
-    """
-    return b"%s%s\r\nNats-Subject: %s\r\nNats-Sequence: " % (_STREAM, stream, subject)
-
-
-def read_direct_of(block: bytes, start: bytes, subject: bytes) -> Direct | None:
+def read_direct_of(block: bytes, stream: bytes, subject: bytes) -> Direct | None:
     """Read what a direct get answers where it is a message of the subject.
 
     It takes half the time of `read_direct`, which has to read whatever this returns None for.
 
     Args:
-        start: what `direct_start` returns.
+        stream: the name of the stream.
     """
     # The server's lines are the last ones, because stored headers come before them. So nothing may
     # follow the time.
+    start = b"%s%s\r\nNats-Subject: %s\r\nNats-Sequence: " % (_STREAM, stream, subject)
     stored, _, rest = block.rpartition(start)
     sequence, _, last = rest.partition(_TIME)
     time, _, end = last.partition(_END)

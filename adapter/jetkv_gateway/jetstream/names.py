@@ -1,10 +1,9 @@
 """The NATS names of a bucket, and subject filters for its messages. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from jetkv_gateway.jetstream.api import Naming, get_last
-from jetkv_gateway.jetstream.headers import direct_start
 from jetkv_gateway.kv.filters import covers, disjoint
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.store import NewestRevision
@@ -12,11 +11,16 @@ from jetkv_gateway.kv.store import NewestRevision
 __all__ = ["BucketNames", "KeyNames", "filters_including", "key_names_of", "names_of"]
 
 _NO_TEXT = "\ufffd"
+_KEYS_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class BucketNames:
-    """The NATS names of one bucket. Append a key's tokens to the prefixes."""
+    """The NATS names of one bucket. Append a key's tokens to the prefixes.
+
+    Attributes:
+        keys: the names of some of its keys, by their tokens; see `key_names_of`.
+    """
 
     bucket: str
     stream: str
@@ -25,6 +29,7 @@ class BucketNames:
     get: str
     direct: bytes
     stream_name: bytes
+    keys: "dict[str, KeyNames]" = field(default_factory=dict, compare=False)
 
 
 @lru_cache(maxsize=4096)
@@ -47,9 +52,11 @@ def names_of(naming: Naming, bucket: str) -> BucketNames:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyNames:
-    """The NATS names of one key, and what each read of its newest value sends and expects.
+    """The NATS names of one key, and what a read of its newest value sends. Do not change it.
+
+    It is not frozen, since making a frozen one takes three times as long.
 
     Attributes:
         bucket: the names of its bucket.
@@ -57,7 +64,6 @@ class KeyNames:
         subject_bytes: the same.
         publish: the subject to publish to.
         newest: the query for its newest message.
-        direct: how the answer to a direct get of such a message goes on; see `read_direct_of`.
     """
 
     bucket: BucketNames
@@ -65,12 +71,13 @@ class KeyNames:
     subject_bytes: bytes
     publish: bytes
     newest: bytes
-    direct: bytes
 
 
-@lru_cache(maxsize=4096)
 def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
-    """Return a key's names. They are kept, since most requests are for few keys.
+    """Return a key's names.
+
+    They are kept with the bucket's names, since most requests are for few keys. If there are too
+    many, all are dropped: to find the least recently used ones takes longer than to make new ones.
 
     Args:
         tokens: the key as NATS stores it.
@@ -79,15 +86,18 @@ def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
         InvalidBucketName
     """
     names = names_of(naming, bucket)
+    found = names.keys.get(tokens)
+    if found is not None:
+        return found
     subject = names.subject_prefix + tokens
-    return KeyNames(
-        bucket=names,
-        subject=subject,
-        subject_bytes=subject.encode(),
-        publish=(names.publish_prefix + tokens).encode(),
-        newest=get_last(subject),
-        direct=direct_start(names.stream_name, subject.encode()),
-    )
+    subject_bytes = publish = subject.encode()
+    if names.publish_prefix != names.subject_prefix:
+        publish = (names.publish_prefix + tokens).encode()
+    found = KeyNames(names, subject, subject_bytes, publish, get_last(subject))
+    if len(names.keys) >= _KEYS_KEPT:
+        names.keys.clear()
+    names.keys[tokens] = found
+    return found
 
 
 def filters_including(subjects: tuple[str, ...], newest: NewestRevision) -> tuple[str, ...]:

@@ -71,7 +71,8 @@ class ReadSizes:
     def record(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Remember the size of a subject's newest message, as bytes of a reply.
 
-        There is nothing to do if `seen` has it and `until` is not over.
+        A small one in a bucket without large ones needs no record until the period ends: unknown
+        subjects of such a bucket count as small.
 
         Args:
             now: the time of the event loop, in seconds.

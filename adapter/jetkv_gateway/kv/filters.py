@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from jetkv_gateway.kv.errors import InvalidArgument
-from jetkv_gateway.kv.keys import check_text, encode
+from jetkv_gateway.kv.keys import check_text, encode, encode_once
 
 __all__ = [
     "EVERYTHING",
@@ -42,9 +42,6 @@ _LITERAL = "\0"
 """Stands before the text of a literal prefix, so that no filter has the same text."""
 
 _Matches = Callable[[str], bool]
-
-_encode = encode.__wrapped__
-"""Without the cache, so that parts of filters do not push keys out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +207,7 @@ def _wildcard_subjects(tokens: list[str]) -> tuple[str, ...]:
         if token in ("*", ">"):
             out.append(token)
         elif token and "*" not in token:
-            out.append(_encode(token))
+            out.append(encode_once(token))
         else:
             return (".".join([*out, ">"]),)
     return (".".join(out),)
@@ -223,7 +220,7 @@ def _prefix_subjects(text: str, tokens: list[str]) -> tuple[str, ...]:
     elif tokens[-1] == "" and len(complete) <= _MOST_TOKENS:
         # The prefix itself is a key too; there its final dot is escaped.
         return (encode(text[:-1]) + ".>", encode(text))
-    return (".".join([*map(_encode, complete[:_MOST_TOKENS]), ">"]),)
+    return (".".join([*map(encode_once, complete[:_MOST_TOKENS]), ">"]),)
 
 
 def disjoint(subjects: Iterable[str]) -> tuple[str, ...]:

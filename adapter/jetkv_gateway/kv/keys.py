@@ -16,7 +16,6 @@ an encoding, such as `a=2Eb`. It decodes to None: it exists, but has no key here
 """
 
 import re
-from functools import lru_cache
 
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
 
@@ -27,10 +26,14 @@ __all__ = [
     "decode",
     "display",
     "encode",
+    "encode_once",
     "plain",
 ]
 
 MAX_KEY_BYTES = 512
+
+_MOST_KEPT = 4096
+_kept: dict[str, str] = {}
 
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -84,13 +87,24 @@ def check_text(text: str, what: str) -> bytes:
     return raw
 
 
-@lru_cache(maxsize=4096)
 def encode(key: str) -> str:
-    """Return the subject tokens that store `key`, without the bucket's prefix.
+    """Return the subject tokens that store `key`, without the bucket's prefix. They are kept.
 
     Raises:
         InvalidArgument: the key is invalid (docs/http-api.md#keys).
     """
+    tokens = _kept.get(key)
+    if tokens is None:
+        tokens = encode_once(key)
+        if len(_kept) >= _MOST_KEPT:
+            # To find the least recently used ones takes longer than to encode them again.
+            _kept.clear()
+        _kept[key] = tokens
+    return tokens
+
+
+def encode_once(key: str) -> str:
+    """Return what `encode` returns, for a key that is not soon needed again. Raises as `encode`."""
     if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
         return key
     text = check_text(key, "key").decode("latin-1")

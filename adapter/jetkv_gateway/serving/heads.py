@@ -47,6 +47,7 @@ _BLANKS = (b" ", b"\t")
 
 _MOST_KEPT = 1024
 """The longest head that a connection keeps, and the longest request line that is looked up."""
+_TARGETS_KEPT = 4096
 _VERSION_BYTES = len(b" HTTP/1.1\r\n")
 _NOTHING_KEPT = b" \r\n\r\n"
 """What stands in no head behind its path."""
@@ -146,9 +147,11 @@ class HeadReader:
             if found is None:
                 return None
             line, headers, behind = found
-        target = _known_target(line) if len(line) <= _MOST_KEPT else None
+        target = _known_targets.get(line)
         if target is None:
-            return None
+            target = _target_of(line) if len(line) <= _MOST_KEPT else None
+            if target is None:
+                return None
         self.waits_for_body = False
         return (target, headers, self._fields), behind
 
@@ -311,12 +314,24 @@ class HeadReader:
         )
 
 
-@lru_cache(maxsize=2048)
-def _known_target(line: bytes) -> Target | None:
-    """Return what an ordinary request line asks for, or None for an unusual one."""
+_known_targets: dict[bytes, Target | None] = {}
+
+
+def _target_of(line: bytes) -> Target | None:
+    """Return what an ordinary request line asks for, or None for an unusual one.
+
+    It is kept in `_known_targets`. That is emptied when it is full, since the least recently used
+    one costs more to find than a new one to make.
+    """
     plain = _PLAIN_LINE.fullmatch(line)
     method = None if plain is None else _METHODS.get(plain[1])
-    return None if plain is None or method is None else ROUTER.target(method, plain[2], plain[3])
+    target = None
+    if plain is not None and method is not None:
+        target = ROUTER.target(method, plain[2], plain[3])
+    if len(_known_targets) >= _TARGETS_KEPT:
+        _known_targets.clear()
+    _known_targets[line] = target
+    return target
 
 
 def check_start(raw: bytes | bytearray, start: int, end: int) -> None:
