@@ -176,7 +176,7 @@ class Gateway:
         if limits.per_address:
             limits.check_address(call, match)
         if self._authenticator.required:
-            caller = self._recent.find(call.headers.get(b"authorization"))
+            caller = self._recent.find(call.request.headers.get(b"authorization"))
             if caller is None:
                 self._identify(call, match)
             else:
@@ -277,7 +277,7 @@ class Gateway:
             InvalidArgument: a body over HTTP/1.0 has no length (RFC 1945 §7.2.2).
         """
         call.body_limit = limit = self._body_limits[route.name]()
-        declared = call.headers.get(b"content-length")
+        declared = call.request.headers.get(b"content-length")
         if declared is not None:
             if int(declared) > limit:
                 raise ValueTooLarge(limit)

@@ -88,9 +88,9 @@ class KeyHandlers:
         findings = request.findings
         told = findings.put
         if told is None:
-            told = findings.put = PutHeaders.read(call.headers)
+            told = findings.put = PutHeaders.read(request.headers)
         ttl, content_type, content_encoding, expected, has_id = told
-        identity = idempotency_key(call.headers, call.principal.identity) if has_id else None
+        identity = idempotency_key(request.headers, call.principal.identity) if has_id else None
         command = Put.of(
             bucket,
             key,
@@ -132,15 +132,15 @@ class KeyHandlers:
         call.answer(200, _WRITE_LINES % touched.revision, orjson.dumps(fields))
 
     async def delete_entry(self, call: Call, bucket: str, key: str) -> None:
-        purge = call.flag("purge")
-        if b"if-none-match" in call.headers:
+        purge, headers = call.flag("purge"), call.request.headers
+        if b"if-none-match" in headers:
             raise InvalidArgument("If-None-Match has no meaning on DELETE")
         command = Delete.of(
             bucket,
             key,
             purge=purge,
-            expected=if_match(call.headers),
-            idempotency_key=idempotency_key(call.headers, call.principal.identity),
+            expected=if_match(headers),
+            idempotency_key=idempotency_key(headers, call.principal.identity),
         )
         try:
             revision = await self._entries.delete(command, call)
