@@ -153,31 +153,21 @@ async def test_no_task_of_nats_py_is_left_and_none_of_ours_after_the_end(nats: L
 # What is sent.
 
 
-class _Spy:
-    """A transport that counts the writes to it."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.writes: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-        self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
 @contextmanager
 def _writes(link: NatsProtocol) -> Iterator[list[bytes]]:
-    transport = link._transport
-    assert transport is not None
-    spy = _Spy(transport)
-    link._transport = spy  # type: ignore[assignment]
+    writer, writes = link._writer, []
+    write = writer.write
+    assert write is not None
+
+    def written(data: bytes) -> None:
+        writes.append(data)
+        write(data)
+
+    writer.write = written
     try:
-        yield spy.writes
+        yield writes
     finally:
-        link._transport = transport
+        writer.write = write
 
 
 async def test_what_one_turn_sends_goes_out_in_one_write(nats: LocalNats) -> None:
