@@ -22,7 +22,7 @@ class Run:
         self.stalls = 0
         self.steps = Stepper()
         self.steps.context, self.steps.owner = Context(), self
-        self._coroutine = coroutine
+        self.steps.coroutine, self.steps.tasks = coroutine, self.tasks
 
     def on_done(self, of: Stepper) -> None:
         assert of is self.steps
@@ -33,7 +33,7 @@ class Run:
         self.stalls += 1
 
     async def begin(self) -> None:
-        await call_back(lambda: self.steps.run(self._coroutine, self.tasks))
+        await call_back(self.steps.step)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -115,15 +115,37 @@ class Gateway:
         The body may arrive later; it is not needed here.
         """
         call = Call(request)
+        target = call.target
+        match, route = target.match, target.route
         try:
             if request.findings.origins is not self._origins:
                 self._origins.check(call)
-            if call.target.method == "OPTIONS":
+            if target.method == "OPTIONS":
                 self._answer_options(call)
                 return None
-            self._resolve(call)
+            if self._looks_at_callers and (match is None or not match[0].public):
+                self._look_at_caller(call, match)
+            if match is None:
+                raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
+            if route is None:
+                raise _no_route(match)
+            if request.is_websocket and not route.websocket:
+                raise NotFound(hint=_ONLY_WATCHES)
+            call.names = target.names
+            call.route = route
+            call.limited = route.limited
+            grants = call.principal.grants
+            if grants is not FULL and route.verb is not None and call.pending is None:
+                _require(call, route)
+            if target.query:
+                call.read_query(route.query, route.repeated)
+            if route.body:
+                self._limit_body(call, route)
+            call.handler = self._handlers[route.name]
+            if self._backends is not None and call.pending is None:
+                self._choose_backend(call, route)
         except Unauthenticated as error:
-            if b"authorization" in call.headers or call.request.is_websocket:
+            if b"authorization" in call.headers or request.is_websocket:
                 return call if self._limits.refuse_login(call, error) else None
             call.fail(error)
             return None
@@ -131,40 +153,6 @@ class Gateway:
             _answer_error(call, error)
             return None
         return call
-
-    def _resolve(self, call: Call) -> None:
-        """Find the handler of a call, and check that the caller may run it.
-
-        Raises:
-            GatewayError: the request is refused.
-        """
-        target, request = call.target, call.request
-        match, route = target.match, target.route
-        if self._looks_at_callers and (match is None or not match[0].public):
-            self._look_at_caller(call, match)
-        if match is None:
-            raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
-        if route is None:
-            # Metrics and logs name the bucket all the same.
-            call.names = match[2] or ()
-            raise _no_route(match)
-        call.names = names = target.names
-        if request.is_websocket and not route.websocket:
-            raise NotFound(hint=_ONLY_WATCHES)
-        call.route = route
-        call.limited = route.limited
-        grants = call.principal.grants
-        if grants is not FULL and route.verb is not None and call.pending is None:
-            one_key = OF_ONE_KEY.get(route.verb)
-            if one_key is None or not grants.allows(one_key, *names):
-                call.require(route.verb, *(names if match[0].of_bucket else ()))
-        if target.query:
-            call.read_query(route.query, route.repeated)
-        if route.body:
-            self._limit_body(call, route)
-        call.handler = self._handlers[route.name]
-        if self._backends is not None and call.pending is None:
-            self._choose_backend(call, route)
 
     def _look_at_caller(self, call: Call, match: Match | None) -> None:
         """Find out who the caller is, and count the request for its rates.
@@ -354,10 +342,12 @@ def _no_route(match: Match) -> GatewayError:
 
 def _require(call: Call, route: Route) -> None:
     """Check that the caller may run a route. Raises PermissionDenied."""
-    match = call.target.match
+    match, names = call.target.match, call.names
     assert match is not None, "it has a route"
     if route.verb is not None:
-        call.require(route.verb, *(call.names if match[0].of_bucket else ()))
+        one_key = OF_ONE_KEY.get(route.verb)
+        if one_key is None or not call.principal.grants.allows(one_key, *names):
+            call.require(route.verb, *(names if match[0].of_bucket else ()))
 
 
 def _subprotocols(call: Call) -> list[str]:

@@ -156,7 +156,7 @@ class AdmissionQueue:
             address.places -= 1
             if token is not None:
                 token.places -= 1
-            return bool(self._waiting)
+            return len(self._waiting) > 0
         stalled = self._stalled.pop(request, None)
         if stalled is not None:
             address, token = stalled

@@ -65,7 +65,8 @@ class DispatchingConnection(BaseConnection):
             self._update_buffered()
         running, route = self._gateway.run(call), call.route
         if route is not None and route.steps:
-            request.run(running, self._state.tasks)
+            request.coroutine, request.tasks = running, self._state.tasks
+            request.step()
         else:
             done = partial(self.on_done, request)
             self._task = start_task(running, request.context, self._state.tasks, done)

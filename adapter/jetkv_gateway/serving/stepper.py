@@ -36,55 +36,46 @@ class Owner(Protocol[Of]):
 
 
 class Stepper:
-    """The base of what runs one coroutine. It sets `context` and `owner`, then calls `run`.
+    """The base of what runs one coroutine. Set all attributes, then call `step`.
 
     While the coroutine waits, this is one of the server's tasks and can be cancelled.
 
     Attributes:
-        context: the context that the coroutine runs in.
+        coroutine: must handle its own errors.
+        context: the context that it runs in.
+        tasks: the server's tasks. It waits for them when it stops.
         owner: its methods are called with this object.
     """
 
-    __slots__ = ("_coroutine", "_tasks", "context", "owner")
+    __slots__ = ("context", "coroutine", "owner", "tasks")
 
-    _coroutine: Coroutine[Any, Any, None]
-    _tasks: Tasks
+    coroutine: Coroutine[Any, Any, None]
     context: Context
+    tasks: Tasks
     owner: Owner[Any]
-
-    def run(self, coroutine: Coroutine[Any, Any, None], tasks: Tasks) -> None:
-        """Run a coroutine until it waits or ends.
-
-        Args:
-            coroutine: must handle its own errors.
-            tasks: the server's tasks. It waits for them when it stops.
-        """
-        self._coroutine = coroutine
-        self._tasks = tasks
-        self.step()
 
     def step(self) -> None:
         """Run the coroutine until it waits again or ends."""
         try:
-            awaited = self.context.run(self._coroutine.send, None)
+            awaited = self.context.run(self.coroutine.send, None)
         except StopIteration:
-            self._tasks.discard(self)
+            self.tasks.discard(self)
             self.owner.on_done(self)
         except BaseException as error:  # noqa: BLE001 - no caller could handle it
             self._fail(error)
         else:
             if isinstance(awaited, Pending):
                 awaited.resume = self.step
-                self._tasks.add(self)  # type: ignore[arg-type] # it acts as a task
+                self.tasks.add(self)  # type: ignore[arg-type] # it acts as a task
             else:
                 self._become_task(awaited)
 
     def cancel(self) -> bool:
         """Cancel the coroutine as `asyncio.Task.cancel` does, but at once."""
         try:
-            awaited = self.context.run(self._coroutine.throw, asyncio.CancelledError())
+            awaited = self.context.run(self.coroutine.throw, asyncio.CancelledError())
         except StopIteration:
-            self._tasks.discard(self)
+            self.tasks.discard(self)
             self.owner.on_done(self)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
@@ -94,14 +85,14 @@ class Stepper:
         return True
 
     def _become_task(self, awaited: Any) -> None:
-        self._tasks.discard(self)
-        rest = _in_task(self._coroutine, awaited)
-        start_task(rest, self.context, self._tasks, partial(self.owner.on_done, self))
+        self.tasks.discard(self)
+        rest = _in_task(self.coroutine, awaited)
+        start_task(rest, self.context, self.tasks, partial(self.owner.on_done, self))
         if awaited is WAITS_FOR_ROOM:
             self.owner.on_stall(self)
 
     def _fail(self, error: BaseException) -> None:
-        self._tasks.discard(self)
+        self.tasks.discard(self)
         _log.error("a request broke off", exc_info=error)
         self.owner.on_done(self)
 
@@ -115,8 +106,7 @@ def start_task(
     """Run a coroutine as a Task, and return the Task.
 
     Args:
-        coroutine, tasks: as in `Stepper.run`.
-        context: the context that it runs in.
+        coroutine, context, tasks: as for a `Stepper`.
         on_done: called when the coroutine has ended, in any way.
     """
 
