@@ -103,7 +103,7 @@ def test_a_request_stands_in_the_modules_of_the_page_when_it_leaves_for_nats(
     visited: tuple[Visitor, Bucket], request_of: Callable[[Bucket], Answer], modules: list[Module]
 ) -> None:
     visitor, bucket = visited
-    with visitor.at("jetstream/protocol.py", "publish") as seen:
+    with visitor.at("jetstream/wire.py", "publish") as seen:
         assert request_of(bucket).status == 200
     assert modules in seen
     assert len(set(modules)) == len(modules), "it turns back into no module"
