@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
+from typing import NoReturn
 
 from jetkv_gateway.auth.authenticator import Authenticator, Pending
 from jetkv_gateway.auth.tickets import Tickets
@@ -125,12 +126,8 @@ class Gateway:
                 return None
             if self._looks_at_callers and (match is None or not match[0].public):
                 self._look_at_caller(call, match)
-            if match is None:
-                raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
-            if route is None:
-                raise _no_route(match)
-            if request.is_websocket and not route.websocket:
-                raise NotFound(hint=_ONLY_WATCHES)
+            if match is None or route is None or (request.is_websocket and not route.websocket):
+                _refuse_target(request)
             call.names = target.names
             call.route = route
             call.limited = route.limited
@@ -329,15 +326,22 @@ def refuse_body(call: Call) -> None:
     call.fail(ValueTooLarge(call.body_limit))
 
 
-def _no_route(match: Match) -> GatewayError:
-    """Return why a known path has no route: a bad name in it, or an unknown method."""
-    resource, raw, names = match
-    if names is None:
-        try:
+def _refuse_target(request: Request) -> NoReturn:
+    """Refuse a request that no route answers.
+
+    Raises:
+        NotFound: the path is unknown, or it is not that of a WebSocket.
+        MethodNotAllowed
+        GatewayError: a name in the path breaks its rule.
+    """
+    match = request.target.match
+    if match is not None:
+        resource, raw, names = match
+        if names is None:
             decode_names(resource.parameters, raw)
-        except GatewayError as error:
-            return error
-    return MethodNotAllowed(resource.allow)
+        if request.target.route is None:
+            raise MethodNotAllowed(resource.allow)
+    raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
 
 
 def _require(call: Call, route: Route) -> None:
