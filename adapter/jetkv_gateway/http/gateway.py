@@ -128,12 +128,14 @@ class Gateway:
                 self._look_at_caller(call, match)
             if match is None or route is None or (request.is_websocket and not route.websocket):
                 _refuse_target(request)
-            call.names = target.names
+            call.names = names = target.names
             call.route = route
             call.limited = route.limited
             grants = call.principal.grants
             if grants is not FULL and route.verb is not None and call.pending is None:
-                _require(call, route)
+                one_key = OF_ONE_KEY.get(route.verb)
+                if one_key is None or not grants.allows(one_key, *names):
+                    _require(call, route)
             if target.query:
                 call.read_query(route.query, route.repeated)
             if route.body:
@@ -346,12 +348,10 @@ def _refuse_target(request: Request) -> NoReturn:
 
 def _require(call: Call, route: Route) -> None:
     """Check that the caller may run a route. Raises PermissionDenied."""
-    match, names = call.target.match, call.names
+    match = call.target.match
     assert match is not None, "it has a route"
     if route.verb is not None:
-        one_key = OF_ONE_KEY.get(route.verb)
-        if one_key is None or not call.principal.grants.allows(one_key, *names):
-            call.require(route.verb, *(names if match[0].of_bucket else ()))
+        call.require(route.verb, *(call.names if match[0].of_bucket else ()))
 
 
 def _subprotocols(call: Call) -> list[str]:
