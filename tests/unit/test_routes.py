@@ -69,6 +69,30 @@ def test_allow_names_all_methods_of_a_path_and_options() -> None:
     assert match[0].allow == "GET, HEAD, PUT, DELETE, OPTIONS"
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"", b"/json"]),
+            st.sampled_from([b"b", b"c", b"b%2Fc", b"a.b", b"b/keys/k/keys"]),
+            st.sampled_from([b"", b"/keys", b"/keys/", b"/touch/", b"/history/", b"/keysx/"]),
+            st.sampled_from([b"", b"k", b"k/keys/l", b"%2F", b"%FF", b"../keys/k"]),
+        ),
+        max_size=6,
+    )
+)
+def test_a_path_is_found_the_same_whatever_was_looked_up_before(
+    paths: list[tuple[bytes, bytes, bytes, bytes]],
+) -> None:
+    router = Router(ROUTES)
+    for base, bucket, between, key in paths:
+        path = b"%b/api/v1/kv/buckets/%b%b%b" % (base, bucket, between, key)
+        found, fresh = router.find(path), Router(ROUTES).find(path)
+        assert (found is None) == (fresh is None)
+        if found is not None and fresh is not None:
+            assert found[0].template == fresh[0].template
+            assert found[1:] == fresh[1:]
+
+
 @given(st.binary(max_size=80))
 def test_whatever_a_path_is_it_is_found_or_it_is_not(path: bytes) -> None:
     for start in (b"", b"/", b"/api/v1/kv/buckets/", b"/api/v1/kv/buckets/b/keys/"):
