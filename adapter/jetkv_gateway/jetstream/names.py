@@ -1,25 +1,24 @@
 """The NATS names of a bucket, and subject filters for its messages. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from jetkv_gateway.jetstream.api import Naming, get_last
 from jetkv_gateway.kv.filters import covers, disjoint
+from jetkv_gateway.kv.kept import make_room
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.store import NewestRevision
 
 __all__ = ["BucketNames", "KeyNames", "filters_including", "key_names_of", "names_of"]
 
 _NO_TEXT = "\ufffd"
-_KEYS_KEPT = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BucketNames:
     """The NATS names of one bucket. Append a key's tokens to the prefixes.
 
-    Attributes:
-        keys: the names of some of its keys, by their tokens; see `key_names_of`.
+    Instances compare by identity, because they are part of a cache key on the hot path.
     """
 
     bucket: str
@@ -29,7 +28,6 @@ class BucketNames:
     get: str
     direct: bytes
     stream_name: bytes
-    keys: "dict[str, KeyNames]" = field(default_factory=dict, compare=False)
 
 
 @lru_cache(maxsize=4096)
@@ -73,11 +71,13 @@ class KeyNames:
     newest: bytes
 
 
+_key_names: dict[tuple[BucketNames, str], KeyNames] = {}
+
+
 def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
     """Return a key's names.
 
-    They are kept with the bucket's names, since most requests are for few keys. If there are too
-    many, all are dropped: to find the least recently used ones takes longer than to make new ones.
+    They are kept, since most requests are for few keys.
 
     Args:
         tokens: the key as NATS stores it.
@@ -86,7 +86,7 @@ def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
         InvalidBucketName
     """
     names = names_of(naming, bucket)
-    found = names.keys.get(tokens)
+    found = _key_names.get((names, tokens))
     if found is not None:
         return found
     subject = names.subject_prefix + tokens
@@ -94,9 +94,8 @@ def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
     if names.publish_prefix != names.subject_prefix:
         publish = (names.publish_prefix + tokens).encode()
     found = KeyNames(names, subject, subject_bytes, publish, get_last(subject))
-    if len(names.keys) >= _KEYS_KEPT:
-        names.keys.clear()
-    names.keys[tokens] = found
+    make_room(_key_names)
+    _key_names[names, tokens] = found
     return found
 
 

@@ -18,6 +18,7 @@ an encoding, such as `a=2Eb`. It decodes to None: it exists, but has no key here
 import re
 
 from jetkv_gateway.kv.errors import InvalidArgument, InvalidBucketName
+from jetkv_gateway.kv.kept import make_room
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -32,7 +33,6 @@ __all__ = [
 
 MAX_KEY_BYTES = 512
 
-_MOST_KEPT = 4096
 _kept: dict[str, str] = {}
 
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -96,9 +96,7 @@ def encode(key: str) -> str:
     tokens = _kept.get(key)
     if tokens is None:
         tokens = encode_once(key)
-        if len(_kept) >= _MOST_KEPT:
-            # To find the least recently used ones takes longer than to encode them again.
-            _kept.clear()
+        make_room(_kept)
         _kept[key] = tokens
     return tokens
 

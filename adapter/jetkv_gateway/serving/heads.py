@@ -23,6 +23,7 @@ from jetkv_gateway.kv.errors import (
     InvalidArgument,
     MethodUnknown,
 )
+from jetkv_gateway.kv.kept import make_room
 from jetkv_gateway.serving.varying_heads import VaryingHead, varying_head
 
 __all__ = [
@@ -47,7 +48,6 @@ _BLANKS = (b" ", b"\t")
 
 _MOST_KEPT = 1024
 """The longest head that a connection keeps, and the longest request line that is looked up."""
-_TARGETS_KEPT = 4096
 _VERSION_BYTES = len(b" HTTP/1.1\r\n")
 _NOTHING_KEPT = b" \r\n\r\n"
 """What stands in no head behind its path."""
@@ -318,18 +318,13 @@ _known_targets: dict[bytes, Target | None] = {}
 
 
 def _target_of(line: bytes) -> Target | None:
-    """Return what an ordinary request line asks for, or None for an unusual one.
-
-    It is kept in `_known_targets`. That is emptied when it is full, since the least recently used
-    one costs more to find than a new one to make.
-    """
+    """Return what an ordinary request line asks for, or None for an unusual one, and keep it."""
     plain = _PLAIN_LINE.fullmatch(line)
     method = None if plain is None else _METHODS.get(plain[1])
     target = None
     if plain is not None and method is not None:
         target = ROUTER.target(method, plain[2], plain[3])
-    if len(_known_targets) >= _TARGETS_KEPT:
-        _known_targets.clear()
+    make_room(_known_targets)
     _known_targets[line] = target
     return target
 

