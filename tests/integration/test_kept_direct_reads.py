@@ -14,7 +14,7 @@ from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.entries import JetStreamEntries
 from jetkv_gateway.kv.buckets import BucketSpec
 from jetkv_gateway.kv.commands import Get, Put
-from jetkv_gateway.kv.model import Entry
+from jetkv_gateway.kv.model import Consistency, Entry
 from jetkv_gateway.kv.retries import Retries
 from tests.support.link import connected
 from tests.support.waiting import eventually, soon
@@ -149,3 +149,48 @@ async def test_it_is_worked_out_again_for_another_connection(solo: LocalNats) ->
             return way is not kept and way is not None and way.mux is bucket.connection.mux
 
         await eventually(is_another, "it is the one of this connection")
+
+
+async def test_reads_of_one_revision_share_what_answers_show_of_it(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        entry = await bucket.get()
+        assert entry is await bucket.get()
+        assert entry.shown == {}
+        await bucket.put("k", b"v")
+        assert (await bucket.get()).revision == entry.revision + 1
+
+
+async def test_a_value_that_is_too_long_to_keep_is_not_shared(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        await bucket.put("k", bytes(2000))
+        for _ in range(3):
+            entry = await bucket.get()
+            assert (entry.value, entry.shown) == (bytes(2000), None)
+
+
+async def test_a_read_of_any_server_is_not_taken_for_one_of_the_leader(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        for consistency in (Consistency.EVENTUAL, Consistency.STRONG) * 2:
+            command = Get.of("b", "k", consistency=consistency)
+            entry = await bucket.entries.get(command, Retries())
+            assert (entry.value, entry.consistency) == (b"v", consistency)
+
+
+async def test_what_is_shown_of_a_value_follows_the_ttl_of_its_bucket(solo: LocalNats) -> None:
+    async with reader(solo) as bucket:
+        config = (await bucket.js.call("STREAM.INFO.KV_b"))["config"]
+        expiries: list[str | None] = [None]
+        for hours in (0, 1, 2, 2, 0):
+            for _ in range(2):
+                await bucket.get()
+            shown = (await bucket.get()).shown
+            assert shown is not None
+            shown["json"] = b"", b""
+            payload = json.dumps({**config, "max_age": hours * 3600 * 10**9}).encode()
+            await bucket.js.call("STREAM.UPDATE.KV_b", payload)
+            await bucket.buckets.fresh_limits("b")
+            entry = await bucket.get()
+            assert (entry.expires_at is None) is (hours == 0)
+            assert (entry.shown == {}) is (entry.expires_at != expiries[-1])
+            expiries.append(entry.expires_at)
+        assert len(set(expiries)) == 3

@@ -16,6 +16,7 @@ from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct_read import DirectRead
 from jetkv_gateway.jetstream.errors import request_error
+from jetkv_gateway.jetstream.expiry import may_have_ttl
 from jetkv_gateway.jetstream.headers import read_direct, read_direct_of, status
 from jetkv_gateway.jetstream.names import KeyNames
 from jetkv_gateway.jetstream.read_sizes import SMALL
@@ -27,7 +28,8 @@ from jetkv_gateway.jetstream.requests import (
 )
 from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.model import Consistency, Entry, Operation
+from jetkv_gateway.kv.kept import make_room
+from jetkv_gateway.kv.model import Consistency, Entry
 
 __all__ = ["DirectReads"]
 
@@ -36,13 +38,13 @@ _REPLICA_TIMEOUT = 1.0
 
 _NOT_FOUND = b"404"
 _NOTHING_BLOCKED: dict[str, tuple[float, float]] = {}
-_ABSENT_KEPT = _TOLD_KEPT = 4096
+_ABSENT_KEPT = 4096
 _LONGEST_TOLD = 1024
-"""Bytes. Longer blocks are not kept, because whoever writes a value decides their length."""
+"""Bytes. More is not kept of an answer, because whoever writes a value decides its length."""
 
-_Told = tuple[bytes, bytes, int, str, Operation, str | None, str | None]
-"""What an answer says about its message: the answer's block, the stored block, the revision, the
-time, and the kind."""
+_Told = tuple[bytes, Entry, bytes | None]
+"""The block of an answer, and what it says about its message: the entry, which has no value if
+there is too much to keep, and the stored block if there may be a TTL in it."""
 
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
 _STRONG, _EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
@@ -92,6 +94,7 @@ class DirectReads:
             return None  # the read of the leader reports the reason
         credit = self._buckets.credit(bucket, names.subject if newest else None, direct=True)
         way = DirectRead(
+            bucket=bucket,
             credit=credit,
             mux=mux,
             timeout=js.retry_timeout if strong else min(_REPLICA_TIMEOUT, js.retry_timeout),
@@ -147,8 +150,10 @@ class DirectReads:
 
     def judge(
         self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
-    ) -> tuple[Entry, bytes] | None:
-        """Return a message and its stored headers; None if the leader must be asked.
+    ) -> tuple[Entry, bytes | None] | None:
+        """Return a message, and its stored headers if there may be a TTL in them.
+
+        It is None if the leader must be asked.
 
         Args:
             data, block: the answer.
@@ -157,16 +162,22 @@ class DirectReads:
             self._js.read_sizes.record_large(way.credit, self._loop.time())
         told = self._told.get(names.subject)
         if told is None or told[0] != block:
-            told = self._read_block(block, way, names)
-            if told is None:
+            found = self._read_block(data, block, way, names, key)
+            if found is None:
                 return None
+        else:
+            _, entry, headers = found = told
+            if entry.data != data or entry.key != key or entry.consistency is not way.consistency:
+                found = block, _with(entry, data, key, way.consistency), headers
+            elif entry.shown is None:
+                entry.shown = {}  # it is read again: the next ones may find what this one shows
         if way.blocked:
             self._unblock(way, names)
-        _, stored, revision, time, operation, media, coding = told
-        entry = Entry(key, data, revision, time, operation, media, coding, way.consistency)
-        return entry, stored
+        return found[1:]
 
-    def _read_block(self, block: bytes, way: DirectRead, names: KeyNames) -> _Told | None:
+    def _read_block(
+        self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
+    ) -> _Told | None:
         """Read what an answer says about its message; None if the leader must be asked."""
         found = read_direct_of(block, names.bucket.stream_name, names.subject_bytes)
         if found is None:
@@ -180,11 +191,15 @@ class DirectReads:
             self._unblock(way, names)
             return None
         operation, media, coding = block_kind(stored)
-        told = block, stored, revision, time, operation, media, coding
+        entry = Entry(key, data, revision, time, operation, media, coding, way.consistency)
+        headers = stored if may_have_ttl(stored) else None
+        told = block, entry, headers
         if len(block) <= _LONGEST_TOLD:
-            if len(self._told) >= _TOLD_KEPT:
-                self._told.clear()
-            self._told[names.subject] = told
+            make_room(self._told)
+            if len(block) + len(data) > _LONGEST_TOLD:
+                self._told[names.subject] = block, _with(entry, b"", key, way.consistency), headers
+            else:
+                self._told[names.subject] = told
         return told
 
     def failed(
@@ -235,3 +250,9 @@ class DirectReads:
     def _unblock(self, way: DirectRead, names: KeyNames) -> None:
         if way.server is not None:
             way.server.backoff.worked(names.bucket.stream)
+
+
+def _with(entry: Entry, data: bytes, key: str, consistency: Consistency) -> Entry:
+    """Return an entry with what an answer says of itself, and nothing that was found out later."""
+    about = entry.revision, entry.created_at, entry.operation
+    return Entry(key, data, *about, entry.content_type, entry.content_encoding, consistency)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jetkv_gateway.jetstream.credits import CreditRequest
+from jetkv_gateway.jetstream.names import BucketNames
 from jetkv_gateway.jetstream.requests import Multiplexer
 from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.kv.model import Consistency
@@ -15,6 +16,7 @@ class DirectRead:
     """How to read from a bucket directly, and how to judge the answer.
 
     Attributes:
+        bucket: the names of the bucket.
         credit: the credit to acquire.
         mux: the multiplexer to ask.
         timeout: seconds to wait for the answer.
@@ -25,6 +27,7 @@ class DirectRead:
         era: the connection's `era` for which this holds.
     """
 
+    bucket: BucketNames
     credit: CreditRequest
     mux: Multiplexer
     timeout: float

@@ -1,6 +1,7 @@
 """Single keys on JetStream: get, put, delete, history. The hot path."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 
 from jetkv_gateway.jetstream.answers import read_ack
@@ -13,7 +14,14 @@ from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.client import JetStream, RetryWindow
 from jetkv_gateway.jetstream.direct import DirectReads
 from jetkv_gateway.jetstream.errors import nothing_applied
-from jetkv_gateway.jetstream.names import BucketNames, KeyNames, key_names_of, names_of
+from jetkv_gateway.jetstream.expiry import may_have_ttl
+from jetkv_gateway.jetstream.names import (
+    BucketNames,
+    KeyNames,
+    kept_key_names,
+    key_names_of,
+    names_of,
+)
 from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.request_errors import RequestFailed
 from jetkv_gateway.jetstream.ttl import Touches, check_ttl
@@ -61,9 +69,6 @@ class JetStreamEntries:
 
     async def get(self, command: Get, retries: Retries) -> Entry:
         bucket, key, tokens, revision, consistency = command
-        names = key_names_of(self._naming, bucket, tokens)
-        of_bucket, subject = names.bucket, names.subject
-        prefix = of_bucket.subject_prefix
         direct, sizes, began = self._direct, self._sizes, self._loop.time()
         limits = self._limits.get(bucket)
         if (
@@ -71,11 +76,16 @@ class JetStreamEntries:
             or limits.until < began
             or (way := limits.direct_read) is None
             or way.era is not self._connection.era
-            or prefix in sizes.large_in
-            or subject in direct.absent
+            or way.bucket.subject_prefix in sizes.large_in
             or revision is not None
             or consistency is not _STRONG
+            or (
+                names := kept_key_names.get((way.bucket, tokens))
+                or key_names_of(self._naming, bucket, tokens)
+            ).subject
+            in direct.absent
         ):
+            names = key_names_of(self._naming, bucket, tokens)
             limits = self._buckets.known_limits(bucket, began)
             strong, newest = consistency is _STRONG, revision is None
             way = direct.choose(names, limits, strong=strong, newest=newest)
@@ -92,7 +102,7 @@ class JetStreamEntries:
                 query = names.newest if revision is None else get_sequence(revision)
                 try:
                     data, block = await way.mux.ask(
-                        of_bucket.direct, query, timeout=way.timeout, operation="direct_get"
+                        way.bucket.direct, query, timeout=way.timeout, operation="direct_get"
                     )
                 except asyncio.CancelledError:
                     self._js.abandon(pool, taken)
@@ -117,12 +127,20 @@ class JetStreamEntries:
         entry, headers = found
         if revision is None:
             size = len(entry.data) if entry is not None else 0
+            prefix = names.bucket.subject_prefix
             if size > SMALL or prefix in sizes.large_in or began > sizes.until:
-                sizes.record(prefix, subject, size, began)
+                sizes.record(prefix, names.subject, size, began)
         if entry is None or entry.operation is not _PUT:
             await self._buckets.limits(bucket, window or RetryWindow(retries, self._loop, began))
             raise KeyNotFound
-        if limits is None or (limits.lifetime is not None and limits.lifetime.concerns(headers)):
+        if (
+            limits is None
+            or (
+                limits.lifetime is not None
+                and (headers is not None or limits.lifetime.max_age != math.inf)
+            )
+            or entry.expires_at is not None  # by an earlier read of the same entry
+        ):
             window = window or RetryWindow(retries, self._loop, began)
             if await self._has_expired(bucket, entry, headers, window):
                 if entry.consistency is _STRONG:
@@ -134,7 +152,10 @@ class JetStreamEntries:
     async def _ask_leader(
         self, command: Get, names: KeyNames, limits: WriteLimits | None, window: RetryWindow
     ) -> tuple[Entry | None, str | None]:
-        """Return a message as the leader has it, None if it has none, and its headers as base64."""
+        """Return a message as the leader has it, None if it has none.
+
+        And its headers as base64, if there may be a TTL in them.
+        """
         newest = command.revision is None
         query = names.newest if command.revision is None else get_sequence(command.revision)
         credit = self._buckets.credit(names.bucket, names.subject if newest else None)
@@ -144,6 +165,7 @@ class JetStreamEntries:
             reply = await self._js.call(names.bucket.get, query, window=window, credit=credit)
             entry = read_entry(reply["message"], names.subject, command.key)
             headers = reply["message"].get("hdrs")
+            headers = headers if may_have_ttl(headers) else None
         except KeyNotFound:
             pass
         strong = command.consistency is _STRONG
@@ -157,12 +179,16 @@ class JetStreamEntries:
         """Set when a value expires; return whether that time is past."""
         buckets = self._buckets
         limits = await buckets.limits(bucket, window)
-        if limits.lifetime is None:
+        end = None
+        if limits.lifetime is not None:
+            end = limits.lifetime.expires_at(nanoseconds_of(entry.created_at), headers)
+        expires_at = None if end is None else rfc3339(end)
+        if expires_at != entry.expires_at:
+            entry.expires_at = expires_at
+            if entry.shown is not None:
+                entry.shown = {}
+        if limits.lifetime is None or end is None:
             return False
-        end = limits.lifetime.expires_at(nanoseconds_of(entry.created_at), headers)
-        if end is None:
-            return False
-        entry.expires_at = rfc3339(end)
         return limits.lifetime.clock + self._loop.time() >= end / 1e9 and (
             await buckets.is_expired(bucket, entry, headers, window)
         )

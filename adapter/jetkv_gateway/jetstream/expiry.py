@@ -16,7 +16,7 @@ from typing import Any
 from jetkv_gateway.jetstream.headers import read_headers
 from jetkv_gateway.kv.timestamps import rfc3339
 
-__all__ = ["Lifetime", "lifetime_of", "own_ttl", "seconds_of", "ttl_of"]
+__all__ = ["Lifetime", "lifetime_of", "may_have_ttl", "own_ttl", "seconds_of", "ttl_of"]
 
 _TTL = "Nats-TTL"
 _TTL_BYTES = _TTL.encode()
@@ -56,14 +56,7 @@ class Lifetime:
         Args:
             headers: base64 as the API has them, or the block itself.
         """
-        if self.max_age != math.inf:
-            return True
-        if not headers:
-            return False
-        if isinstance(headers, bytes):
-            return _TTL_BYTES in headers
-        zero, one, two = _TTL_CODED
-        return zero in headers or one in headers or two in headers
+        return self.max_age != math.inf or may_have_ttl(headers)
 
     def is_expired(
         self, stored: float, headers: Mapping[str, str] | str | bytes | None, now: float
@@ -120,6 +113,20 @@ class Lifetime:
         if not self.own or not headers:
             return None
         return own_ttl(headers) if isinstance(headers, str | bytes) else ttl_of(headers)
+
+
+def may_have_ttl(headers: str | bytes | None) -> bool:
+    """Return whether a message may have its own TTL: a quick look, for what is read often.
+
+    Args:
+        headers: base64 as the API has them, or the block itself.
+    """
+    if not headers:
+        return False
+    if isinstance(headers, bytes):
+        return _TTL_BYTES in headers
+    zero, one, two = _TTL_CODED
+    return zero in headers or one in headers or two in headers
 
 
 def own_ttl(headers: str | bytes | None) -> float | None:

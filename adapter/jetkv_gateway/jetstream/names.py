@@ -9,7 +9,14 @@ from jetkv_gateway.kv.kept import make_room
 from jetkv_gateway.kv.keys import check_bucket
 from jetkv_gateway.kv.store import NewestRevision
 
-__all__ = ["BucketNames", "KeyNames", "filters_including", "key_names_of", "names_of"]
+__all__ = [
+    "BucketNames",
+    "KeyNames",
+    "filters_including",
+    "kept_key_names",
+    "key_names_of",
+    "names_of",
+]
 
 _NO_TEXT = "\ufffd"
 
@@ -71,7 +78,8 @@ class KeyNames:
     newest: bytes
 
 
-_key_names: dict[tuple[BucketNames, str], KeyNames] = {}
+kept_key_names: dict[tuple[BucketNames, str], KeyNames] = {}
+"""By the names of the bucket and the key as NATS stores it. Only `key_names_of` adds to it."""
 
 
 def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
@@ -86,7 +94,7 @@ def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
         InvalidBucketName
     """
     names = names_of(naming, bucket)
-    found = _key_names.get((names, tokens))
+    found = kept_key_names.get((names, tokens))
     if found is not None:
         return found
     subject = names.subject_prefix + tokens
@@ -94,8 +102,8 @@ def key_names_of(naming: Naming, bucket: str, tokens: str) -> KeyNames:
     if names.publish_prefix != names.subject_prefix:
         publish = (names.publish_prefix + tokens).encode()
     found = KeyNames(names, subject, subject_bytes, publish, get_last(subject))
-    make_room(_key_names)
-    _key_names[names, tokens] = found
+    make_room(kept_key_names)
+    kept_key_names[names, tokens] = found
     return found
 
 

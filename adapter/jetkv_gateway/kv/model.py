@@ -49,7 +49,7 @@ class Consistency(StrEnum):
 
 @dataclass(slots=True)
 class Entry:
-    """One revision of a key.
+    """One revision of a key. Reads of the same revision may share one object.
 
     Attributes:
         key: decoded.
@@ -64,6 +64,8 @@ class Entry:
         consistency: who answered the read.
         expires_at: RFC 3339, UTC: when the value expires, by its own TTL or the bucket's, whichever
             comes first; None if it does not expire.
+        shown: what answers show of it so far, so that each form is created only once. None while
+            only one read has it: nobody would look at them again.
     """
 
     key: str
@@ -75,6 +77,9 @@ class Entry:
     content_encoding: str | None = None
     consistency: Consistency = Consistency.STRONG
     expires_at: str | None = None
+    shown: dict[Hashable, tuple[bytes, bytes]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def value(self) -> bytes:
