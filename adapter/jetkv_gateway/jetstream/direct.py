@@ -42,9 +42,12 @@ _ABSENT_KEPT = 4096
 _LONGEST_TOLD = 1024
 """Bytes. More is not kept of an answer, because whoever writes a value decides its length."""
 
-_Told = tuple[bytes, Entry, bytes | None]
-"""The block of an answer, and what it says about its message: the entry, which has no value if
-there is too much to keep, and the stored block if there may be a TTL in it."""
+_Found = tuple[Entry, bytes | None]
+"""What an answer says about its message: the entry, and the stored block if there may be a TTL in
+it."""
+
+_Told = tuple[bytes, _Found]
+"""The block of an answer, and what it says; the entry has no value if there is too much to keep."""
 
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
 _STRONG, _EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
@@ -150,7 +153,7 @@ class DirectReads:
 
     def judge(
         self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
-    ) -> tuple[Entry, bytes | None] | None:
+    ) -> _Found | None:
         """Return a message, and its stored headers if there may be a TTL in them.
 
         It is None if the leader must be asked.
@@ -158,49 +161,56 @@ class DirectReads:
         Args:
             data, block: the answer.
         """
-        if len(data) > SMALL:
-            self._js.read_sizes.record_large(way.credit, self._loop.time())
         told = self._told.get(names.subject)
-        if told is None or told[0] != block:
+        found: _Found | None
+        if told is not None and told[0] == block:
+            found = told[1]
+            entry = found[0]
+            if entry.data != data or entry.key != key or entry.consistency is not way.consistency:
+                found = _with(entry, data, key, way.consistency), found[1]
+                self._note_size(data, way)
+            elif entry.shown is None:
+                entry.shown = {}  # it is read again: the next ones may find what this one shows
+        else:
+            self._note_size(data, way)
             found = self._read_block(data, block, way, names, key)
             if found is None:
                 return None
-        else:
-            _, entry, headers = found = told
-            if entry.data != data or entry.key != key or entry.consistency is not way.consistency:
-                found = block, _with(entry, data, key, way.consistency), headers
-            elif entry.shown is None:
-                entry.shown = {}  # it is read again: the next ones may find what this one shows
         if way.blocked:
             self._unblock(way, names)
-        return found[1:]
+        return found
+
+    def _note_size(self, data: bytes, way: DirectRead) -> None:
+        if len(data) > SMALL:
+            self._js.read_sizes.record_large(way.credit, self._loop.time())
 
     def _read_block(
         self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
-    ) -> _Told | None:
+    ) -> _Found | None:
         """Read what an answer says about its message; None if the leader must be asked."""
-        found = read_direct_of(block, names.bucket.stream_name, names.subject_bytes)
-        if found is None:
-            found = read_direct(block, names.bucket.stream_name)
-        if found is None:
-            if status(block).code != _NOT_FOUND:
-                self._block(way, names)
-            return None
-        stored, subject, revision, time = found
-        if subject != names.subject_bytes:
-            self._unblock(way, names)
-            return None
+        direct = read_direct_of(block, names.bucket.stream_name, names.subject_bytes)
+        if direct is None:
+            direct = read_direct(block, names.bucket.stream_name)
+            if direct is None:
+                if status(block).code != _NOT_FOUND:
+                    self._block(way, names)
+                return None
+            if direct[1] != names.subject_bytes:
+                self._unblock(way, names)
+                return None
+        stored, _, revision, time = direct
         operation, media, coding = block_kind(stored)
         entry = Entry(key, data, revision, time, operation, media, coding, way.consistency)
         headers = stored if may_have_ttl(stored) else None
-        told = block, entry, headers
+        found = entry, headers
         if len(block) <= _LONGEST_TOLD:
             make_room(self._told)
-            if len(block) + len(data) > _LONGEST_TOLD:
-                self._told[names.subject] = block, _with(entry, b"", key, way.consistency), headers
+            if len(block) + len(data) <= _LONGEST_TOLD:
+                self._told[names.subject] = block, found
             else:
-                self._told[names.subject] = told
-        return told
+                kept = _with(entry, b"", key, way.consistency)
+                self._told[names.subject] = block, (kept, headers)
+        return found
 
     def failed(
         self, error: RequestFailed, way: DirectRead, names: KeyNames, taken: int

@@ -76,7 +76,7 @@ class JetStreamEntries:
             or limits.until < began
             or (way := limits.direct_read) is None
             or way.era is not self._connection.era
-            or way.bucket.subject_prefix in sizes.large_in
+            or (sizes.large_in and way.bucket.subject_prefix in sizes.large_in)
             or revision is not None
             or consistency is not _STRONG
             or (
@@ -127,9 +127,12 @@ class JetStreamEntries:
         entry, headers = found
         if revision is None:
             size = len(entry.data) if entry is not None else 0
-            prefix = names.bucket.subject_prefix
-            if size > SMALL or prefix in sizes.large_in or began > sizes.until:
-                sizes.record(prefix, names.subject, size, began)
+            if (
+                size > SMALL
+                or began > sizes.until
+                or (sizes.large_in and names.bucket.subject_prefix in sizes.large_in)
+            ):
+                sizes.record(names.bucket.subject_prefix, names.subject, size, began)
         if entry is None or entry.operation is not _PUT:
             await self._buckets.limits(bucket, window or RetryWindow(retries, self._loop, began))
             raise KeyNotFound
