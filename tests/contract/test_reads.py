@@ -38,6 +38,31 @@ def test_a_browser_must_ask_again_before_it_reuses_an_entry(bucket: Bucket) -> N
     assert bucket.get("k").headers["cache-control"] == "no-cache"
 
 
+def test_a_value_that_is_read_again_is_shown_as_at_first_whoever_asks_how(bucket: Bucket) -> None:
+    asked: list[tuple[str, dict[str, str]]] = [
+        ("", {}),
+        ("?values=json", {}),
+        ("?values=raw", {}),
+        ("?consistency=eventual", {}),
+        ("", {"If_None_Match": '"7"'}),
+        ("", {"Accept": "application/octet-stream"}),
+    ]
+
+    def read() -> list[tuple[object, ...]]:
+        answers = [bucket.get("k", query, **headers) for query, headers in asked]
+        names = ("content-type", "etag", "last-modified", "jetkv-consistency", "cache-control")
+        return [(a.status, a.body, *(a.headers.get(name) for name in names)) for a in answers]
+
+    bucket.put("k", '{"a": 1}', Content_Type="application/json")
+    first = read()
+    assert len(set(first)) == 4, "base64, json, raw, and of any server"
+    assert [read() for _ in range(3)] == [first] * 3
+    bucket.put("k", '{"a": 2}', Content_Type="application/json")
+    second = read()
+    assert not set(first) & set(second)
+    assert [read() for _ in range(3)] == [second] * 3
+
+
 def test_head_has_the_headers_of_get_and_no_body(bucket: Bucket) -> None:
     bucket.put("k", "some value")
     get = bucket.get("k")

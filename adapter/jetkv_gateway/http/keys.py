@@ -25,7 +25,7 @@ from jetkv_gateway.http.views import (
 )
 from jetkv_gateway.kv.commands import Delete, Get, History, Put, Touch
 from jetkv_gateway.kv.errors import InvalidArgument, OutcomeUnknown, RevisionMismatch
-from jetkv_gateway.kv.model import Consistency, Entry
+from jetkv_gateway.kv.model import Consistency
 from jetkv_gateway.kv.store import Entries
 
 __all__ = ["KeyHandlers"]
@@ -66,25 +66,26 @@ class KeyHandlers:
         revision = entry.revision
         if expected is not None and expected != revision:
             raise RevisionMismatch(revision)
+        shown = entry.shown
+        if shown is not None and not has_tags and (made := shown.get(view)) is not None:
+            call.answer(200, *made)
+            return
+        facts = revision, http_date(entry.created_at), _CONSISTENCY[entry.consistency]
         if has_tags and not_modified(request.headers, revision):
-            call.answer(304, _READ_LINES % _facts(entry), b"")
+            call.answer(304, _READ_LINES % facts, b"")
             return
         if view is _RAW:
-            lines = _READ_LINES % _facts(entry)
+            lines = _READ_LINES % facts
             lines += _RAW_LINE % (entry.content_type or OCTET_STREAM).encode("ascii")
             lines += isolation_headers(call)
             if entry.content_encoding is not None:
                 lines += b"content-encoding: %s\r\n" % entry.content_encoding.encode("ascii")
             body = entry.value
         else:
-            shown = entry.shown
-            made = None if shown is None else shown.get(view)
-            if made is None:
-                made = _READ_JSON_LINES % _facts(entry), entry_json(entry, view)
-                if shown is not None:
-                    shown[view] = made
-            lines, body = made
-            del made
+            lines = _READ_JSON_LINES % facts
+            body = entry_json(entry, view)
+            if shown is not None:
+                shown[view] = lines, body
         del entry  # free a large value before its answer is sent
         call.answer(200, lines, body)
 
@@ -162,11 +163,6 @@ class KeyHandlers:
             raise InvalidArgument("query parameter 'values' must be base64 or json here")
         found = self._entries.history(History.of(bucket, key), call)
         await HistoryAnswer(call, found, view).send()
-
-
-def _facts(entry: Entry) -> tuple[int, bytes, bytes]:
-    """Return what the headers of each answer to a read say."""
-    return entry.revision, http_date(entry.created_at), _CONSISTENCY[entry.consistency]
 
 
 def _asked(call: Call, bucket: str, key: str, view: View) -> tuple[Get, View]:

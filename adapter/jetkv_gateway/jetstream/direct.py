@@ -161,6 +161,8 @@ class DirectReads:
         Args:
             data, block: the answer.
         """
+        if len(data) > SMALL:
+            self._js.read_sizes.record_large(way.credit, self._loop.time())
         told = self._told.get(names.subject)
         found: _Found | None
         if told is not None and told[0] == block:
@@ -168,21 +170,15 @@ class DirectReads:
             entry = found[0]
             if entry.data != data or entry.key != key or entry.consistency is not way.consistency:
                 found = _with(entry, data, key, way.consistency), found[1]
-                self._note_size(data, way)
             elif entry.shown is None:
                 entry.shown = {}  # it is read again: the next ones may find what this one shows
         else:
-            self._note_size(data, way)
             found = self._read_block(data, block, way, names, key)
             if found is None:
                 return None
         if way.blocked:
             self._unblock(way, names)
         return found
-
-    def _note_size(self, data: bytes, way: DirectRead) -> None:
-        if len(data) > SMALL:
-            self._js.read_sizes.record_large(way.credit, self._loop.time())
 
     def _read_block(
         self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
