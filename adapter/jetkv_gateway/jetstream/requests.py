@@ -78,9 +78,9 @@ class Request(Pending[tuple[bytes, bytes]]):
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
 
-    `operation` is the label of metrics; `began` is when it was sent, or 0 once that is counted;
-    `on_end` is what `nats_call_began` returned. All times are by `time.perf_counter`, so that one
-    look at the clock serves the deadline and the metrics.
+    `token` is the subject of its reply, None until it is sent; `operation` is the label of metrics;
+    `began` is when it was sent, or 0 once that is counted; `on_end` is what `nats_call_began`
+    returned. All times are by `time.perf_counter`: one look serves the deadline and the metrics.
     """
 
     __slots__ = ("_mux", "began", "deadline", "on_end", "operation", "subject", "token")
@@ -115,6 +115,7 @@ class Multiplexer:
         self._prefix = prefix
         self._inbox = self.new_inbox().encode() + b"."
         self._cut = len(self._inbox)
+        self._token = self._inbox.replace(b"%", b"%%") + b"%d"
         self._loop = asyncio.get_running_loop()
         self._sent = 0
         self._waiters: dict[bytes, Request] = {}
@@ -188,10 +189,10 @@ class Multiplexer:
         if protocol.full:
             self._queue[request] = payload, headers
         else:
-            request.token = token = b"%d" % self._sent
+            request.token = token = self._token % self._sent
             self._sent += 1
             self._waiters[token] = request
-            self._publish(subject, self._inbox + token, headers, payload)
+            self._publish(subject, token, headers, payload)
         return request
 
     def ask_last(
@@ -244,10 +245,10 @@ class Multiplexer:
         while self._queue and not self._protocol.full:
             request = next(iter(self._queue))
             payload, headers = self._queue.pop(request)
-            request.token = token = b"%d" % self._sent
+            request.token = token = self._token % self._sent
             self._sent += 1
             self._waiters[token] = request
-            self._publish(request.subject, self._inbox + token, headers, payload)
+            self._publish(request.subject, token, headers, payload)
 
     def wait_on(self, request: Request, timeout: float) -> None:
         """Wait for one more reply to a request.
@@ -362,8 +363,8 @@ class Multiplexer:
 
     def on_violation(self, refused: Violation) -> None:
         """Handle the refusal of a publish; see `PermissionViolations`."""
-        if refused.kind == "reply" and refused.subject.encode().startswith(self._inbox):
-            request = self._waiters.pop(refused.subject.encode()[self._cut :], None)
+        if refused.kind == "reply":
+            request = self._waiters.pop(refused.subject.encode(), None)
             if request is not None:
                 _fail(request, self.not_permitted, (request.subject.decode(),))
         elif refused.kind == "publish":
@@ -382,12 +383,13 @@ class Multiplexer:
         waiting: dict[bytes, list[Request]] = {subject.encode(): [] for subject in complaints}
         left = dict.fromkeys(waiting, 0)
         for token, request in self._waiters.items():
-            if request.subject in waiting and first <= int(token) < end:
+            if request.subject in waiting and first <= int(token[self._cut :]) < end:
                 waiting[request.subject].append(request)
         for token, (subject, _) in list(self._abandoned.items()):
-            if int(token) < end:
+            number = int(token[self._cut :])
+            if number < end:
                 del self._abandoned[token]
-                if subject in left and int(token) >= first:
+                if subject in left and number >= first:
                     left[subject] += 1
         for text, count in complaints.items():
             subject = text.encode()
@@ -397,8 +399,7 @@ class Multiplexer:
                     del self._waiters[request.token]
                     self._fail_soon(request, self.not_permitted, text)
 
-    def _take(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
-        token = subject[self._cut :]
+    def _take(self, token: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
         request = self._waiters.pop(token, None)
         if request is None:
             self._abandoned.pop(token, None)
