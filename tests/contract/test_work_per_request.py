@@ -9,6 +9,7 @@ A bound that is passed by a change which is worth it is raised with that change,
 
 import http.client
 import secrets
+import socket
 import sys
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from tests.support.tokens import new_token, token_line
 
 REQUESTS = 300
 
-BOUNDS = {"GET": 56, "PUT": 52, "PUT with an id": 51, "DELETE": 113}
+BOUNDS = {"GET": 57, "PUT": 52, "PUT with an id": 51, "DELETE": 116}
 """Calls for each request: what was measured last, and a twentieth more."""
 
 ACCESS = 4
@@ -89,14 +90,20 @@ def test_a_request_that_is_not_recorded_in_a_trace_is_no_more_calls(
 
 def work(bucket: Bucket, calls: Calls, request: str) -> float:
     """Return the calls of one request: a method, and what comes with it."""
-    client = http.client.HTTPConnection(bucket.http.host, bucket.http.port, timeout=20)
+    client = socket.create_connection((bucket.http.host, bucket.http.port), timeout=20)
     method, _, more = request.partition(" with ")
-    body = b"v" * 128 if method == "PUT" else None
+    body = b"v" * 128 if method == "PUT" else b""
 
     def ask(number: int) -> None:
-        headers = {"Idempotency-Key": secrets.token_urlsafe(16)} if more else {}
-        client.request(method, bucket.key(f"k{number}"), body, {**bucket.http.headers, **headers})
-        answer = client.getresponse()
+        headers = {"Host": "localhost", "Content-Length": str(len(body)), **bucket.http.headers}
+        if more:
+            headers["Idempotency-Key"] = secrets.token_urlsafe(16)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        # In one piece: a body that comes behind its head is some calls more.
+        head = f"{method} {bucket.key(f'k{number}')} HTTP/1.1\r\n{lines}\r\n"
+        client.sendall(head.encode() + body)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
         answer.read()
         assert answer.status in (200, 204)
 
