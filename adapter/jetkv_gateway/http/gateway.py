@@ -127,7 +127,7 @@ class Gateway:
             if self._looks_at_callers and (match is None or not match[0].public):
                 self._look_at_caller(call, match)
             if match is None or route is None or (request.is_websocket and not route.websocket):
-                _refuse_target(request)
+                _refuse_target(call)
             call.names = names = target.names
             call.route = route
             call.limited = route.limited
@@ -328,7 +328,7 @@ def refuse_body(call: Call) -> None:
     call.fail(ValueTooLarge(call.body_limit))
 
 
-def _refuse_target(request: Request) -> NoReturn:
+def _refuse_target(call: Call) -> NoReturn:
     """Refuse a request that no route answers.
 
     Raises:
@@ -336,14 +336,14 @@ def _refuse_target(request: Request) -> NoReturn:
         MethodNotAllowed
         GatewayError: a name in the path breaks its rule.
     """
-    match = request.target.match
+    match = call.target.match
     if match is not None:
         resource, raw, names = match
-        if names is None:
-            decode_names(resource.parameters, raw)
-        if request.target.route is None:
+        # Metrics and logs name the bucket all the same.
+        call.names = decode_names(resource.parameters, raw) if names is None else names
+        if call.target.route is None:
             raise MethodNotAllowed(resource.allow)
-    raise NotFound(hint=_ONLY_WATCHES if request.is_websocket else None)
+    raise NotFound(hint=_ONLY_WATCHES if call.request.is_websocket else None)
 
 
 def _require(call: Call, route: Route) -> None:
