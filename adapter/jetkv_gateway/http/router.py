@@ -14,6 +14,7 @@ from jetkv_gateway.http.paths import decode_names, key_name
 from jetkv_gateway.http.views import View
 from jetkv_gateway.kv.access import Verb
 from jetkv_gateway.kv.errors import GatewayError
+from jetkv_gateway.kv.kept import make_room
 
 __all__ = ["JSON_BASE", "Answer", "Match", "Parameter", "Resource", "Route", "Router", "Target"]
 
@@ -185,8 +186,8 @@ The last one is None if a name breaks its rule: then `paths.decode_names` raises
 class Target:
     """What a request asks for: its method, path and query, and what the table of routes has for it.
 
-    Requests with the same line share one, so what follows from the line is found out once. Do not
-    change it. It is not frozen, since making a frozen one takes three times as long.
+    Requests with the same line share one, so what follows from the line is found out once. Change
+    nothing but `command`. It is not frozen, since making a frozen one takes three times as long.
 
     Attributes:
         method: as sent; a WebSocket handshake is a GET (RFC 6455 §4.1).
@@ -309,8 +310,7 @@ class Router:
             # Whatever key follows, other paths that begin like this have the same resource.
             before = path.partition(_KEYS)[0]
             if len(before) <= _LONGEST_KEPT:
-                if len(self._before_keys) >= _MOST_KEPT:
-                    self._before_keys.clear()
+                make_room(self._before_keys, _MOST_KEPT)
                 self._before_keys[before] = resource, raw[0], names[0]
         return resource, raw, names
 
