@@ -10,7 +10,10 @@ import pytest
 
 from jetkv import AsyncClient, Client, ClientClosedError, JetKVError, OutcomeUnknownError
 from jetkv._async import transport as async_transport
+from jetkv._core.address import Address
 from jetkv._sync import transport as sync_transport
+from jetkv._sync.connections import Connections
+from jetkv._sync.streams import Call
 from tests.sdk.calls import INFO
 from tests.sdk.test_retry import GET
 from tests.support.scripted import Scripted, after, deaf, http, scripted, silent, unreachable
@@ -158,6 +161,23 @@ async def test_a_call_that_waits_for_a_connection_fails_when_the_client_is_close
         with pytest.raises(OutcomeUnknownError):
             await ended(first)
     assert len(server.asked) == 1
+
+
+def test_every_call_knows_that_its_client_is_closed_before_one_ends() -> None:
+    """The call that ends first would else lend its connection to one that still waits."""
+    connections = Connections(Address("http", "127.0.0.1", 1), 1)
+    calls: list[Call] = []
+    known: list[bool] = []
+
+    class Ending(Call):
+        def abort(self) -> None:
+            known.extend(call.aborted for call in calls)
+            super().abort()
+
+    calls += [Ending(1), Ending(1)]
+    connections.running.update(calls)
+    connections.close()
+    assert known == [True] * 4
 
 
 async def test_closing_an_async_client_cancels_no_task() -> None:

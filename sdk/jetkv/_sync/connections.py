@@ -162,7 +162,11 @@ class Connections:
         for stream in streams:
             stream.abort()
         # `tuple` copies in one step, so that other threads may add calls meanwhile.
-        for call in tuple(self.running):
+        calls = tuple(self.running)
+        # All know it before one ends: its connection would go to a call that waits for one.
+        for call in calls:
+            call.aborted = True
+        for call in calls:
             call.abort()
         self._give_back(None)
 
