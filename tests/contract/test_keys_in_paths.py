@@ -245,6 +245,22 @@ def test_a_percent_escape_in_a_bucket_name_is_decoded(bucket: Bucket) -> None:
     assert bucket.http.get(f"{BUCKETS}/{name}/keys/k").value == b"v"
 
 
+@pytest.mark.parametrize("name", ["keys", "buckets", "touch", "history", "watch"])
+def test_a_bucket_that_is_called_like_a_part_of_a_path_has_its_own_keys(
+    http: Http, name: str
+) -> None:
+    assert http.post(BUCKETS, {"name": name}).status == 201
+    bucket = Bucket(http, name)
+    try:
+        for key in ("k", "keys/k", "k"):
+            assert bucket.put(key, key).status == 200
+            assert bucket.get(key).json["key"] == key
+        assert bucket.keys() == ["k", "keys/k"]
+        assert http.get(f"{BUCKETS}/{name}/k").status == 404
+    finally:
+        http.delete(bucket.path)
+
+
 # --- too long
 
 

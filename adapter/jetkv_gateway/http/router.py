@@ -307,9 +307,10 @@ class Router:
         except GatewayError:
             return resource, raw, None  # as in `find`
         if resource.template.endswith(_KEY_TEMPLATE):
-            # Whatever key follows, other paths that begin like this have the same resource.
-            before = path.partition(_KEYS)[0]
-            if len(before) <= _LONGEST_KEPT:
+            # Whatever key follows, other paths that begin like this have the same resource, unless
+            # the bucket itself is called "keys": then `find` would cut them in front of its name.
+            before, _, raw_key = path.partition(_KEYS)
+            if raw_key == raw[1] and len(before) <= _LONGEST_KEPT:
                 make_room(self._before_keys, _MOST_KEPT)
                 self._before_keys[before] = resource, raw[0], names[0]
         return resource, raw, names
