@@ -161,6 +161,21 @@ def test_nothing_but_the_bytes_decides_byte_by_byte(
     assert asyncio.run(answers_to(pieces, turns)) == asyncio.run(answers_to([data], [0]))
 
 
+WITH_IDS = (
+    b"PUT /api/v1/kv/buckets/b/keys/k HTTP/1.1\r\nHost: a\r\nTraceparent: 00-%d\r\n"
+    b"Idempotency-Key: id-%d\r\nContent-Length: 5\r\n\r\nvalue"
+)
+
+
+def test_a_head_with_ids_that_comes_in_two_pieces_is_what_it_is_in_one() -> None:
+    first, second = WITH_IDS % (1, 1), WITH_IDS % (22, 22)
+    whole = asyncio.run(answers_to([first, second], [5]))
+    assert whole[0].count(b"HTTP/1.1 200") == 2
+    for cut in range(1, len(second)):
+        pieces = [first, second[:cut], second[cut:]]
+        assert asyncio.run(answers_to(pieces, [5])) == whole, second[:cut]
+
+
 BITS = [
     b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b"\x00", b"\xff", b":", b";", b",", b"0", b"5",
     b"HTTP/1.1", b"chunked", b"close", b"Host: a\r\n", b"Content-Length: 3\r\n",

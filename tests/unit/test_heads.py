@@ -156,7 +156,7 @@ def test_a_head_with_other_ids_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
     assert len(parsed) == 1
 
 
-@pytest.mark.parametrize("unusual", [b"o n e", b"", b"\xff", b"1\r\nX-B: 1", b"1\n"])
+@pytest.mark.parametrize("unusual", [b"o n e", b"", b"\xff", b"1\r\nX-B: 1", b"1\n", b"x" * 2000])
 def test_a_head_with_an_unusual_id_is_parsed(
     monkeypatch: pytest.MonkeyPatch, unusual: bytes
 ) -> None:
@@ -164,6 +164,14 @@ def test_a_head_with_an_unusual_id_is_parsed(
     read(reader, WITH_IDS % (b"one", b"r1"))
     read(reader, WITH_IDS % (unusual, b"r2"))
     assert len(parsed) == 2
+
+
+def test_a_part_of_a_head_is_no_known_head() -> None:
+    reader = HeadReader()
+    read(reader, WITH_IDS % (b"one", b"r1"))
+    head = WITH_IDS % (b"another", b"r2")
+    assert all(reader.known(head[:size]) is None for size in range(len(head)))
+    assert reader.known(head) is not None
 
 
 def test_a_large_head_is_not_kept() -> None:

@@ -13,6 +13,8 @@ _LINE = re.compile(
     rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
 )
 _VISIBLE = bytes(range(0x21, 0x7F))
+_LONGEST = 1024
+"""Bytes of a value that is read without a parser, which would refuse a head that is too long."""
 
 
 class VaryingHead:
@@ -39,15 +41,15 @@ class VaryingHead:
 
         Returns:
             Its request line without the version, its headers, and the bytes behind it; None if the
-            head differs in other bytes, too, or if an id is unusual.
+            head differs in other bytes, too, if an id is unusual, or if a part has not come yet.
         """
         line, _, left = data.partition(self._start)
         headers = self._headers.copy()
         for name, behind in self._rest:
-            value, _, left = left.partition(behind)
+            value, whole, left = left.partition(behind)
             # What is left without the visible characters does not belong into an id. If the bytes
-            # around it are others, there is no value, or one with the end of its line.
-            if not value or value.translate(None, _VISIBLE):
+            # behind it are others, they are not found, or the value has the end of its line in it.
+            if not whole or not 0 < len(value) <= _LONGEST or value.translate(None, _VISIBLE):
                 return None
             headers[name] = value
         return line, headers, left
