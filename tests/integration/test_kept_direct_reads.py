@@ -6,20 +6,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from jetkv.testing import LocalNats
+from jetkv_gateway.http.views import View
 from jetkv_gateway.jetstream.api import Naming
 from jetkv_gateway.jetstream.bucket_cache import BucketCache, WriteLimits
 from jetkv_gateway.jetstream.buckets import JetStreamBuckets
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.entries import JetStreamEntries
+from jetkv_gateway.jetstream.names import kept_key_names
 from jetkv_gateway.kv.buckets import BucketSpec
 from jetkv_gateway.kv.commands import Get, Put
 from jetkv_gateway.kv.model import Consistency, Entry
 from jetkv_gateway.kv.retries import Retries
+from tests.support.gateway import running_gateway
+from tests.support.http import Bucket
 from tests.support.link import connected
 from tests.support.waiting import eventually, soon
 
 LARGE = bytes(200_000)
+NAMING = Naming()
 
 
 class Reader:
@@ -27,7 +32,7 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.js = JetStream(connection, Naming(), 5.0)
+        self.js = JetStream(connection, NAMING, 5.0)
         self.buckets = BucketCache(self.js)
         self.entries = JetStreamEntries(self.js, self.buckets)
 
@@ -158,6 +163,31 @@ async def test_reads_of_one_revision_share_what_answers_show_of_it(solo: LocalNa
         assert entry.shown == {}
         await bucket.put("k", b"v")
         assert (await bucket.get()).revision == entry.revision + 1
+
+
+async def test_connections_share_what_is_kept_so_one_bound_holds_for_all(solo: LocalNats) -> None:
+    async with reader(solo) as bucket, connected(solo.url) as connection:
+        other = Reader(connection)
+        await other.buckets.fresh_limits("b")
+        assert await other.get() is await bucket.get()
+
+
+async def test_a_body_that_is_far_longer_than_its_value_is_not_kept(solo: LocalNats) -> None:
+    def read_often() -> None:
+        with running_gateway(solo.url, buckets="long") as http:
+            bucket = Bucket(http, "long")
+            for key, value in (("short", "v"), ("control", "\x01" * 600)):
+                assert bucket.put(key, value).status == 200
+                for view in ("base64", "json") * 3:
+                    assert bucket.get(key, f"?values={view}").status == 200
+
+    await asyncio.to_thread(read_often)
+    shown = {
+        names.told[1][0].key: set(names.told[1][0].shown or ())
+        for names in kept_key_names.values()
+        if names.bucket.bucket == "long" and names.told is not None
+    }
+    assert shown == {"short": {View.BASE64, View.JSON}, "control": {View.BASE64}}
 
 
 async def test_a_value_that_is_too_long_to_keep_is_not_shared(solo: LocalNats) -> None:

@@ -42,6 +42,9 @@ _RAW_LINE = b"content-type: %s\r\n"
 _RAW = View.RAW
 _CONSISTENCY = {kind: kind.value.encode() for kind in Consistency}
 
+_LONGEST_SHOWN = 2048
+"""Bytes of a body that is kept with its entry. JSON may be six times as long as the value."""
+
 
 class KeyHandlers:
     """Handlers of the rows below `/api/v1/kv/buckets/{bucket}` that are about one key."""
@@ -84,7 +87,7 @@ class KeyHandlers:
         else:
             lines = _READ_JSON_LINES % facts
             body = entry_json(entry, view)
-            if shown is not None:
+            if shown is not None and len(body) <= _LONGEST_SHOWN:
                 shown[view] = lines, body
         del entry  # free a large value before its answer is sent
         call.answer(200, lines, body)

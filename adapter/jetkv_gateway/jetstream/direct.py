@@ -18,7 +18,7 @@ from jetkv_gateway.jetstream.direct_read import DirectRead
 from jetkv_gateway.jetstream.errors import request_error
 from jetkv_gateway.jetstream.expiry import may_have_ttl
 from jetkv_gateway.jetstream.headers import read_direct, read_direct_of, status
-from jetkv_gateway.jetstream.names import KeyNames
+from jetkv_gateway.jetstream.names import Found, KeyNames
 from jetkv_gateway.jetstream.read_sizes import SMALL
 from jetkv_gateway.jetstream.requests import (
     ConnectionLost,
@@ -28,7 +28,6 @@ from jetkv_gateway.jetstream.requests import (
 )
 from jetkv_gateway.jetstream.standalone import ConnectedServer
 from jetkv_gateway.kv.errors import GatewayError
-from jetkv_gateway.kv.kept import make_room
 from jetkv_gateway.kv.model import Consistency, Entry
 
 __all__ = ["DirectReads"]
@@ -41,13 +40,6 @@ _NOTHING_BLOCKED: dict[str, tuple[float, float]] = {}
 _ABSENT_KEPT = 4096
 _LONGEST_TOLD = 1024
 """Bytes. More is not kept of an answer, because whoever writes a value decides its length."""
-
-_Found = tuple[Entry, bytes | None]
-"""What an answer says about its message: the entry, and the stored block if there may be a TTL in
-it."""
-
-_Told = tuple[bytes, _Found]
-"""The block of an answer, and what it says; the entry has no value if there is too much to keep."""
 
 # Looked up once: of an enum, that takes as long as a call before Python 3.12.
 _STRONG, _EVENTUAL = Consistency.STRONG, Consistency.EVENTUAL
@@ -67,8 +59,6 @@ class DirectReads:
         self._buckets = buckets
         self._loop = asyncio.get_running_loop()
         self.absent: set[str] = set()
-        # The newest answer for each subject. It is the same until the key is written again.
-        self._told: dict[str, _Told] = {}
 
     def choose(
         self, names: KeyNames, limits: WriteLimits | None, *, strong: bool, newest: bool
@@ -153,7 +143,7 @@ class DirectReads:
 
     def judge(
         self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
-    ) -> _Found | None:
+    ) -> Found | None:
         """Return a message, and its stored headers if there may be a TTL in them.
 
         It is None if the leader must be asked.
@@ -163,9 +153,10 @@ class DirectReads:
         """
         if len(data) > SMALL:
             self._js.read_sizes.record_large(way.credit, self._loop.time())
-        told = self._told.get(names.subject)
-        found: _Found | None
+        told = names.told
+        found: Found | None
         if told is not None and told[0] == block:
+            # The answer is the same until the key is written again.
             found = told[1]
             entry = found[0]
             if entry.data != data or entry.key != key or entry.consistency is not way.consistency:
@@ -182,7 +173,7 @@ class DirectReads:
 
     def _read_block(
         self, data: bytes, block: bytes, way: DirectRead, names: KeyNames, key: str
-    ) -> _Found | None:
+    ) -> Found | None:
         """Read what an answer says about its message; None if the leader must be asked."""
         direct = read_direct_of(block, names.bucket.stream_name, names.subject_bytes)
         if direct is None:
@@ -200,12 +191,10 @@ class DirectReads:
         headers = stored if may_have_ttl(stored) else None
         found = entry, headers
         if len(block) <= _LONGEST_TOLD:
-            make_room(self._told)
             if len(block) + len(data) <= _LONGEST_TOLD:
-                self._told[names.subject] = block, found
+                names.told = block, found
             else:
-                kept = _with(entry, b"", key, way.consistency)
-                self._told[names.subject] = block, (kept, headers)
+                names.told = block, (_with(entry, b"", key, way.consistency), headers)
         return found
 
     def failed(

@@ -7,11 +7,14 @@ from jetkv_gateway.jetstream.api import Naming, get_last
 from jetkv_gateway.kv.filters import covers, disjoint
 from jetkv_gateway.kv.kept import make_room
 from jetkv_gateway.kv.keys import check_bucket
+from jetkv_gateway.kv.model import Entry
 from jetkv_gateway.kv.store import NewestRevision
 
 __all__ = [
     "BucketNames",
+    "Found",
     "KeyNames",
+    "Told",
     "filters_including",
     "kept_key_names",
     "key_names_of",
@@ -57,9 +60,17 @@ def names_of(naming: Naming, bucket: str) -> BucketNames:
     )
 
 
+Found = tuple[Entry, bytes | None]
+"""What an answer to a direct read says about its message: the entry, and the stored block if there
+may be a TTL in it."""
+
+Told = tuple[bytes, Found]
+"""The block of an answer, and what it says; the entry has no value if there is too much to keep."""
+
+
 @dataclass(slots=True)
 class KeyNames:
-    """The NATS names of one key, and what a read of its newest value sends. Do not change it.
+    """The NATS names of one key, and what a read of its newest value sends. Only `told` changes.
 
     It is not frozen, since making a frozen one takes three times as long.
 
@@ -69,6 +80,8 @@ class KeyNames:
         subject_bytes: the same.
         publish: the subject to publish to.
         newest: the query for its newest message.
+        told: the last answer to a direct read. `DirectReads` keeps it here, so that one bound holds
+            for the connections of all callers together.
     """
 
     bucket: BucketNames
@@ -76,6 +89,7 @@ class KeyNames:
     subject_bytes: bytes
     publish: bytes
     newest: bytes
+    told: Told | None = None
 
 
 kept_key_names: dict[tuple[BucketNames, str], KeyNames] = {}
