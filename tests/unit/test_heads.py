@@ -1,5 +1,7 @@
 """Heads on one connection: what is kept of one changes nothing of what the next one is."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,3 +183,22 @@ def test_a_large_head_is_not_kept() -> None:
     assert first == again
     assert again[1] is not first[1]
     assert again[2].findings is not first[2].findings
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /a HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"v" * 60_000),
+        b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"a" * 60_000),
+    ],
+)
+def test_a_connection_holds_nothing_of_a_large_head(raw: bytes) -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        reader = HeadReader()
+        assert reader.read(raw)[0].method == "GET"
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 10_000

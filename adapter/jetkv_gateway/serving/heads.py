@@ -210,6 +210,10 @@ class HeadReader:
             if len(raw) - start <= _MOST_KEPT:
                 self._kept = raw[start:]
                 self._varying = varying_head(self._kept, headers)
+        # Else each idle connection could hold a head of the greatest length.
+        self._target = b""
+        if self._kept is _NOTHING_KEPT:
+            self._headers = {}
         return ROUTER.target(method, path, query), headers, fields
 
     def skip(self, body: bytes | memoryview) -> None:
