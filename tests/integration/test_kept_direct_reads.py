@@ -91,6 +91,19 @@ async def test_a_key_that_nobody_has_read_is_not_small_beside_a_large_one(solo: 
         assert bucket.js.credits.free == bucket.js.credits.total
 
 
+async def test_a_large_value_that_was_just_written_is_read_beside_small_ones(
+    solo: LocalNats,
+) -> None:
+    async with reader(solo) as bucket:
+        await JetStreamBuckets(bucket.js, bucket.buckets).create(BucketSpec("c"))
+        for value in (b"v", LARGE):
+            await bucket.entries.put(Put.of("c", "k", value), Retries())
+            entry = await bucket.entries.get(Get.of("c", "k"), Retries())
+            assert entry.value == value
+        small = bucket.js.credits.small
+        assert small.capacity == bucket.js.credits.total, "no read waits for another"
+
+
 async def test_a_bucket_of_large_values_keeps_no_way(solo: LocalNats) -> None:
     async with reader(solo) as bucket:
         for number in range(3):

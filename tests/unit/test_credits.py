@@ -355,6 +355,16 @@ def test_a_message_waits_with_those_of_its_size_until_a_larger_one_is_written() 
     assert reads.credit("b.", BOUND, "b.k").pool is credits.large
 
 
+def test_what_is_written_large_is_read_as_large_in_a_bucket_of_small_messages() -> None:
+    credits = ReadCredits()
+    reads = ReadSizes(credits)
+    assert reads.credit("b.", BOUND, "b.k", 200).pool is credits.small
+    reads.record_write("b.", "b.k", 100)
+    assert reads.credit("b.", BOUND, "b.k", 200).pool is credits.small
+    reads.record_write("b.", "b.k", MIB)
+    assert reads.credit("b.", BOUND, "b.k", 200).pool is credits.large
+
+
 def test_a_message_that_nobody_has_read_is_as_large_as_what_was_seen_in_its_bucket() -> None:
     credits = ReadCredits()
     reads = ReadSizes(credits)

@@ -101,8 +101,8 @@ class ReadSizes:
             return
         if subject in self.seen or subject in self._seen_before:
             self.seen[subject] = True
-        if bucket in self._has_large or bucket in self._had_large:
-            self._note(bucket, is_large=True)
+        # Small messages leave no record, so it is unknown whether anybody reads the bucket.
+        self._note(bucket, is_large=True)
 
     def _age(self, now: float) -> None:
         is_old = now > self.until + _KNOWN_SECONDS
