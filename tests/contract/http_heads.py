@@ -1,8 +1,10 @@
 """What a head may say, and what it may not: rows about the part before the body."""
 
 from tests.contract.http_cases import (
+    END,
     HEAD_LIMIT,
     HOST,
+    chunks,
     closed,
     first_line,
     get,
@@ -108,6 +110,9 @@ REQUEST_LINES = [
     closed("a star by another method", first_line(b"GET * HTTP/1.1"), 400),
     closed("a star that goes on", first_line(b"OPTIONS *x HTTP/1.1"), 400),
     closed("a path without its slash", first_line(b"GET health HTTP/1.1"), 400),
+    closed("a path and nothing else", b"GET /health \r\n\r\n", 400),
+    closed("a path and a line end", b"GET /health\r\n\r\n", 400),
+    closed("a path alone behind chunks", chunks(END) + b"GET @K \r\n\r\n", 200, 400, stored=b""),
     # white space
     closed("two spaces before the path", first_line(b"GET  /health HTTP/1.1"), 400),
     closed("two spaces behind the path", first_line(b"GET /health  HTTP/1.1"), 400),

@@ -176,6 +176,15 @@ def test_a_part_of_a_head_is_no_known_head() -> None:
     assert reader.known(head) is not None
 
 
+@pytest.mark.parametrize("before", [b"", b"Transfer-Encoding: chunked\r\n", b"X-A: 1\r\n"])
+@pytest.mark.parametrize("rest", [b" \r\n\r\n", b"\r\n\r\n", b"", b"\0", b" HTTP/1.1\r\n\r\n"])
+def test_a_path_without_its_head_is_no_known_head(before: bytes, rest: bytes) -> None:
+    reader = HeadReader()
+    assert reader.known(b"GET /a" + rest) is None
+    accepted(read(reader, b"PUT /a HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % before))
+    assert reader.known(b"GET /a" + rest) is None
+
+
 def test_a_large_head_is_not_kept() -> None:
     reader = HeadReader()
     raw = b"GET /a HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"v" * 1024)

@@ -24,7 +24,7 @@ from jetkv_gateway.kv.errors import (
     MethodUnknown,
 )
 from jetkv_gateway.kv.kept import make_room
-from jetkv_gateway.serving.varying_heads import VaryingHead, varying_head
+from jetkv_gateway.serving.varying_heads import NO_HEAD, VaryingHead, varying_head
 
 __all__ = [
     "CHUNKED",
@@ -49,8 +49,6 @@ _BLANKS = (b" ", b"\t")
 _MOST_KEPT = 1024
 """The longest head that a connection keeps, and the longest request line that is looked up."""
 _VERSION_BYTES = len(b" HTTP/1.1\r\n")
-_NOTHING_KEPT = b" \r\n\r\n"
-"""What stands in no head behind its path."""
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 }
@@ -113,9 +111,9 @@ class HeadReader:
         self.waits_for_body = False
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._kept = _NOTHING_KEPT
+        self._kept = b""
         self._fields = _NO_FIELDS
-        self._varying: VaryingHead | None = None
+        self._varying: VaryingHead | None = NO_HEAD
 
     # httptools calls these methods. They do nothing else, since it swallows any exception.
 
@@ -142,7 +140,7 @@ class HeadReader:
                 return None
             headers = self._headers
         else:
-            # Perhaps only the ids differ from those of the last head.
+            # Perhaps only the ids differ from those of the last head, if that is kept.
             found = varying.read(data)
             if found is None:
                 return None
@@ -165,7 +163,7 @@ class HeadReader:
         return self._parse(raw) if known is None or known[1] else known[0]
 
     def _parse(self, raw: bytes) -> Head:
-        self._kept, self._varying = _NOTHING_KEPT, None
+        self._kept, self._varying = b"", NO_HEAD
         if len(raw) > _FEW_BYTES and raw.count(b"\n") > MAX_HEAD_LINES + 2:
             check_start(raw, 0, len(raw) - 1)
             raise HeadTooLarge(f"a request has at most {MAX_HEAD_LINES} header lines")
@@ -212,7 +210,7 @@ class HeadReader:
                 self._varying = varying_head(self._kept, headers)
         # Else each idle connection could hold a head of the greatest length.
         self._target = b""
-        if self._kept is _NOTHING_KEPT:
+        if self._varying is NO_HEAD:
             self._headers = {}
         return ROUTER.target(method, path, query), headers, fields
 

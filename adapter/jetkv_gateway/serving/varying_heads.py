@@ -7,7 +7,7 @@ needs no parser: an id of visible ASCII neither ends its line nor changes what a
 
 import re
 
-__all__ = ["VaryingHead", "varying_head"]
+__all__ = ["NO_HEAD", "VaryingHead", "varying_head"]
 
 _LINE = re.compile(
     rb"\r\n(idempotency-key|traceparent|x-request-id): ([!-~]{1,255})(?=\r\n)", re.IGNORECASE
@@ -53,6 +53,17 @@ class VaryingHead:
                 return None
             headers[name] = value
         return line, headers, left
+
+
+class _NoHead(VaryingHead):
+    __slots__ = ()
+
+    def read(self, data: bytes) -> None:  # noqa: ARG002 - it takes what the others take
+        return None
+
+
+NO_HEAD = _NoHead(b"", (), {})
+"""Where no head is kept. It reads nothing, whatever a client sends: no bytes would do for that."""
 
 
 def varying_head(tail: bytes, headers: dict[bytes, bytes]) -> VaryingHead | None:
