@@ -9,6 +9,7 @@ the order has become wrong:
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,11 +26,19 @@ def seconds_by_file(report: Path) -> Counter[str]:
     return found
 
 
-def table(seconds: Counter[str]) -> str:
+def known(text: str) -> dict[str, float]:
+    """Return the seconds of each file of a table."""
+    rows = (line.split("\t") for line in text.splitlines())
+    return {path: float(took) for took, path in rows}
+
+
+def table(seconds: Mapping[str, float]) -> str:
     """Return a line for each slow file, slowest first: whole seconds, a tab, the path."""
     rows = [(round(took), path) for path, took in seconds.items() if took >= LEAST_SECONDS]
     return "".join(f"{took}\t{path}\n" for took, path in sorted(rows, key=lambda row: -row[0]))
 
 
 if __name__ == "__main__":
-    TABLE.write_text(table(seconds_by_file(Path(sys.argv[1]))))
+    # Of one tier, a report names only some of the files.
+    before = known(TABLE.read_text())
+    TABLE.write_text(table(before | seconds_by_file(Path(sys.argv[1]))))

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -38,8 +39,9 @@ def caller(http: Http, token: str) -> Bucket:
     return Bucket(Http(http.host, http.port, Authorization=f"Bearer {token}"), "limited")
 
 
-def make_token(http: Http, name: str, rate: int) -> str:
-    body = {"name": name, "allow": ["*:*"], "requests_per_second": rate}
+def make_token(http: Http, rate: int) -> str:
+    """Create a token with a name of its own: other tests use the same NATS."""
+    body = {"name": f"limited-{uuid4().hex[:12]}", "allow": ["*:*"], "requests_per_second": rate}
     answer = http.post(TOKENS, body, Authorization=f"Bearer {ROOT}")
     assert answer.status == 201, answer
     token: str = answer.json["token"]
@@ -52,7 +54,7 @@ def batch(bucket: Bucket, number: int) -> Answer:
 
 
 def test_a_token_over_its_rate_is_refused_and_told_when_to_come_back(limited: Http) -> None:
-    bucket = caller(limited, make_token(limited, "slow", 5))
+    bucket = caller(limited, make_token(limited, 5))
     answers = [bucket.get("k") for _ in range(20)]
     refused = [answer for answer in answers if answer.status == 429]
     assert 10 <= len(refused) <= 15
@@ -62,13 +64,13 @@ def test_a_token_over_its_rate_is_refused_and_told_when_to_come_back(limited: Ht
 
 
 def test_another_token_is_not_refused(limited: Http) -> None:
-    slow = caller(limited, make_token(limited, "slow-2", 1))
+    slow = caller(limited, make_token(limited, 1))
     assert 429 in [slow.get("k").status for _ in range(5)]
     assert caller(limited, OTHER).get("k").status == 404
 
 
 def test_a_batch_counts_its_items_and_leaves_a_debt(limited: Http) -> None:
-    bucket = caller(limited, make_token(limited, "batches", 10))
+    bucket = caller(limited, make_token(limited, 10))
     assert batch(bucket, 100).status == 200
     refused = batch(bucket, 1)
     assert refused.status == 429
@@ -77,7 +79,7 @@ def test_a_batch_counts_its_items_and_leaves_a_debt(limited: Http) -> None:
 
 
 def test_a_batch_that_is_refused_is_not_run(limited: Http) -> None:
-    bucket = caller(limited, make_token(limited, "batches-2", 10))
+    bucket = caller(limited, make_token(limited, 10))
     bucket.get("k")
     assert batch(bucket, 50).status == 429
     assert caller(limited, OTHER).keys("b-4?") == []

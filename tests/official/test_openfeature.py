@@ -136,7 +136,7 @@ def test_a_scoped_token_evaluates_its_flags_and_no_others(nats: LocalNats, tmp_p
         bucket = Bucket(guarded.client(root), name)
         bucket.put("web.new", "true")
         bucket.put("secret", "true")
-        token = guarded.create("page", f"read:{name}/web.*")
+        token = guarded.create(f"page-{name}", f"read:{name}/web.*")
         client = client_of(flags.gateways[0], token)
         assert client.get_boolean_value("web.new", False) is True
         details = client.get_boolean_details("secret", False)
@@ -151,7 +151,8 @@ def test_a_caller_over_its_rate_pauses_as_retry_after_says(nats: LocalNats, tmp_
     file.write_text(token_line("root", root))
     with flag_gateways(nats.url, auth="tokens", auth_tokens=file) as flags:
         guarded = Guarded(flags.gateways, root)
-        token = guarded.create("slow", f"read:{flags.bucket.name}", requests_per_second=1)
+        name = flags.bucket.name
+        token = guarded.create(f"slow-{name}", f"read:{name}", requests_per_second=1)
         client = client_of(flags.gateways[0], token)
         texts = [str(client.get_boolean_details("on", False).error_message) for _ in range(4)]
         assert any("Rate limited, retry after: 1" in text for text in texts), texts

@@ -131,7 +131,7 @@ def test_a_scoped_token_evaluates_its_flags_and_no_others(
         guarded.ask("POST", BUCKETS, {"name": name})
         for flag in ("web.new", "secret"):
             Bucket(guarded.client(root), name).put(flag, "true")
-        token = guarded.create("server", f"read:{name}/web.*")
+        token = guarded.create(f"server-{name}", f"read:{name}/web.*")
         script = """
         tell(await client.getBooleanDetails("web.new", false));
         tell(await client.getBooleanDetails("secret", false));

@@ -97,7 +97,7 @@ def test_a_page_with_a_scoped_token_survives_a_restart_and_ends_with_its_token(
         bucket = Bucket(guarded.client(root), name)
         bucket.put("size", "10")
         bucket.put("secret", "1")
-        token = guarded.create("page", f"read:{name}/size")
+        token = guarded.create(f"page-{name}", f"read:{name}/size")
         page = open_page(script(_PROVIDER), modules, gateway=http.url, token=token)
         ready = page.next()
         assert (ready["what"], ready["names"]) == ("ready", ["size"]), ready
@@ -113,7 +113,7 @@ def test_a_page_with_a_scoped_token_survives_a_restart_and_ends_with_its_token(
         Bucket(guarded.client(root), name).put("size", "12")
         changed = page.next()
         assert (changed["what"], changed["value"]) == ("changed", 12)
-        guarded.ask("DELETE", f"{TOKENS}/page")
+        guarded.ask("DELETE", f"{TOKENS}/page-{name}")
         guarded.ask("DELETE", f"{BUCKETS}/{name}")
 
 

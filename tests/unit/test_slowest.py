@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from tools.slowest import TABLE, seconds_by_file, table
+from tools.slowest import TABLE, known, seconds_by_file, table
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.unit.test_a" name="test_one" time="4.0"/>
@@ -21,6 +21,11 @@ def test_the_seconds_of_a_file_are_those_of_its_tests(tmp_path: Path) -> None:
 def test_slow_files_alone_are_recorded_slowest_first() -> None:
     seconds = Counter({"tests/a.py": 4.0, "tests/b.py": 6.0, "tests/c.py": 43.2})
     assert table(seconds) == "43\ttests/c.py\n6\ttests/b.py\n"
+
+
+def test_a_table_is_read_as_it_is_written() -> None:
+    text = "43\ttests/c.py\n6\ttests/b.py\n"
+    assert table(known(text)) == text
 
 
 def test_the_slowest_ten_of_the_table_exist() -> None:
