@@ -24,6 +24,7 @@ from jetkv_gateway.settings import BucketSetting
 SETTINGS = BucketSettings()
 
 _WORDS = st.text("abc-", max_size=3)
+_TAGS = st.lists(_WORDS.filter(bool), max_size=32)
 _REPUBLISHED = [
     Republish(),
     Republish("copies.>"),
@@ -43,7 +44,7 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
         "storage": draw(st.sampled_from(list(Storage))),
         "replicas": draw(st.integers(1, 5)),
         "compression": draw(st.sampled_from(list(Compression))),
-        "placement": Placement(draw(_WORDS), tuple(draw(st.lists(_WORDS.filter(bool))))),
+        "placement": Placement(draw(_WORDS), tuple(draw(_TAGS))),
         "metadata": draw(st.dictionaries(_WORDS, _WORDS)),
         "republish": draw(st.sampled_from(_REPUBLISHED)),
         "batches": draw(st.booleans()),
