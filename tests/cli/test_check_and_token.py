@@ -18,16 +18,16 @@ def test_check_says_what_it_found(finish, nats: NatsServer, bucket) -> None:
     assert output.strip().endswith("works")
 
 
-def test_check_as_json_is_for_scripts(finish, nats: NatsServer, bucket) -> None:
-    code, output = finish("check", "--nats-url", nats.url, "--json")
+def test_check_as_json_is_for_scripts(run, nats: NatsServer, bucket) -> None:
+    code, output = run("check", "--nats-url", nats.url, "--json")
     report = json.loads(output)
     assert (code, report["exit_code"], report["missing"]) == (0, 0, [])
     assert bucket.name in report["buckets"]
 
 
-def test_check_warns_of_a_bucket_and_still_works(finish, nats: NatsServer, make_bucket) -> None:
+def test_check_warns_of_a_bucket_and_still_works(run, nats: NatsServer, make_bucket) -> None:
     bucket = make_bucket(storage="memory")
-    code, output = finish("check", "--nats-url", nats.url)
+    code, output = run("check", "--nats-url", nats.url)
     assert code == 0
     warnings = output.partition("\nwarnings\n")[2]
     assert f"  {bucket.name}: memory_storage: kept in memory only" in warnings
@@ -36,12 +36,12 @@ def test_check_warns_of_a_bucket_and_still_works(finish, nats: NatsServer, make_
 
 
 def test_check_names_buckets_whose_expiry_markers_some_clients_do_not_know(
-    finish, nats: NatsServer, make_bucket
+    run, nats: NatsServer, make_bucket
 ) -> None:
     made = make_bucket(ttl_seconds=300)
     plain = make_bucket(expiry_markers=False, key_ttl=False)
-    code, output = finish("check", "--nats-url", nats.url)
-    json_code, document = finish("check", "--nats-url", nats.url, "--json")
+    code, output = run("check", "--nats-url", nats.url)
+    json_code, document = run("check", "--nats-url", nats.url, "--json")
     marked = json.loads(document)["expiry_markers"]
     assert (code, json_code) == (0, 0)
     assert (made.name in marked) is made.info()["expiry_markers"]
@@ -53,10 +53,10 @@ def test_check_names_buckets_whose_expiry_markers_some_clients_do_not_know(
 
 
 def test_check_as_json_has_the_warnings_of_each_bucket(
-    finish, nats: NatsServer, bucket, make_bucket
+    run, nats: NatsServer, bucket, make_bucket
 ) -> None:
     weak = make_bucket(ttl_seconds=30)
-    code, output = finish("check", "--nats-url", nats.url, "--json")
+    code, output = run("check", "--nats-url", nats.url, "--json")
     report = json.loads(output)
     (warning,) = report["warnings"][weak.name]
     assert warning["code"] == "short_duplicate_window"
@@ -65,21 +65,21 @@ def test_check_as_json_has_the_warnings_of_each_bucket(
     assert (code, report["exit_code"], report["clusters"]) == (0, 0, [])
 
 
-def test_check_without_nats_is_3_try_again(finish) -> None:
-    code, output = finish("check", "--nats-url", f"nats://127.0.0.1:{free_port()}")
+def test_check_without_nats_is_3_try_again(run) -> None:
+    code, output = run("check", "--nats-url", f"nats://127.0.0.1:{free_port()}")
     assert code == 3
     assert "is NATS running?" in output
     assert "Traceback" not in output
 
 
-def test_check_with_wrong_credentials_is_5(finish, tmp_path: Path) -> None:
+def test_check_with_wrong_credentials_is_5(run, tmp_path: Path) -> None:
     with Server(tmp_path / "nats", config=PASSWORD) as server:
         login = ("--nats-url", server.url, "--nats-user", "app")
-        code, output = finish("check", *login, JETKV_NATS_PASSWORD="wrong")
+        code, output = run("check", *login, JETKV_NATS_PASSWORD="wrong")
         assert code == 5
         assert "check --nats-user" in output
         assert (
-            finish(
+            run(
                 "check",
                 "--nats-url",
                 server.url,
@@ -90,7 +90,7 @@ def test_check_with_wrong_credentials_is_5(finish, tmp_path: Path) -> None:
         )
 
 
-def test_check_shows_no_login_of_an_address(finish, tmp_path: Path) -> None:
+def test_check_shows_no_login_of_an_address(run, tmp_path: Path) -> None:
     with Server(tmp_path / "nats", config=PASSWORD) as server:
         for scheme, login, code in (
             ("nats", "app:secret", 0),
@@ -98,27 +98,27 @@ def test_check_shows_no_login_of_an_address(finish, tmp_path: Path) -> None:
             ("tls", "app:secret", 6),
         ):
             url = server.url.replace("nats://", f"{scheme}://{login}@")
-            found, output = finish("check", "--nats-url", url)
+            found, output = run("check", "--nats-url", url)
             assert (found, "secret" in output) == (code, False), output
             assert f"{scheme}://127.0.0.1:{server.port}" in output
 
 
-def test_check_takes_an_inbox_prefix_and_a_handshake_first(finish, nats: NatsServer) -> None:
-    assert finish("check", "--nats-url", nats.url, "--nats-inbox-prefix", "_GATEWAY")[0] == 0
-    code, output = finish("check", "--nats-url", nats.url, "--nats-tls-first")
+def test_check_takes_an_inbox_prefix_and_a_handshake_first(run, nats: NatsServer) -> None:
+    assert run("check", "--nats-url", nats.url, "--nats-inbox-prefix", "_GATEWAY")[0] == 0
+    code, output = run("check", "--nats-url", nats.url, "--nats-tls-first")
     assert (code, "unset nats_tls_first" in output) == (6, True)
 
 
-def test_check_refuses_half_a_login(finish, nats: NatsServer) -> None:
-    code, output = finish("check", "--nats-url", nats.url, JETKV_NATS_PASSWORD="p")
+def test_check_refuses_half_a_login(run, nats: NatsServer) -> None:
+    code, output = run("check", "--nats-url", nats.url, JETKV_NATS_PASSWORD="p")
     assert (code, output.strip()) == (4, "jetkv: nats_password needs nats_user")
 
 
-def test_check_without_jetstream_is_6(finish, tmp_path: Path) -> None:
+def test_check_without_jetstream_is_6(run, tmp_path: Path) -> None:
     accounts = 'accounts { A { users: [{ user: "a", password: "a" }] } }'
     with Server(tmp_path / "nats", config=accounts) as server:
         url = server.url.replace("nats://", "nats://a:a@")
-        code, output = finish("check", "--nats-url", url)
+        code, output = run("check", "--nats-url", url)
     assert code == 6
     assert "JetStream" in output
 

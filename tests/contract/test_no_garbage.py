@@ -18,7 +18,7 @@ from tests.support.raw import Wire
 from tests.support.waiting import until
 from tests.support.watching import UPGRADE
 
-COUNT = 1000
+COUNT = 400
 
 
 def check_nothing_left(do: Callable[[], None], count: int = COUNT) -> None:

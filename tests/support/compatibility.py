@@ -5,13 +5,15 @@ narrower. What a client receives must still be what it knows: a field of an answ
 never wider, and stays. New paths, methods, optional parameters, statuses and fields are fine.
 """
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 Document = Mapping[str, Any]
 Schema = Mapping[str, Any]
+Rule = Callable[[Schema, Schema], Iterator[str]]
 
 _LEAST = {"minimum": -inf, "exclusiveMinimum": -inf, "minLength": 0, "minItems": 0}
 _MOST = {"maximum": inf, "exclusiveMaximum": inf, "maxLength": inf, "maxItems": inf}
@@ -27,6 +29,8 @@ def breaks(released: Document, served: Document) -> list[str]:
 class _Comparison:
     released: Document
     served: Document
+    known: dict[tuple[str, str, str], list[str]] = dataclasses.field(default_factory=dict)
+    """What was found of two named schemas: the same ones are in most answers."""
 
     def breaks(self) -> Iterator[str]:
         for path, item in self.released["paths"].items():
@@ -100,16 +104,32 @@ class _Comparison:
 
     def _taken(self, where: str, old: Schema, new: Schema) -> Iterator[str]:
         """Whatever the old schema accepts, the new one has to accept."""
-        choices = list(_choices(new, self.served))
-        for one in _choices(old, self.released):
-            found = [list(self._one_taken(where, one, choice)) for choice in choices]
-            yield from _nearest(found)
+        for text in self._of(self._all_taken, old, new):
+            yield where + text
 
     def _given(self, where: str, old: Schema, new: Schema) -> Iterator[str]:
         """Whatever the new schema describes, the old one has to describe."""
+        for text in self._of(self._all_given, old, new):
+            yield where + text
+
+    def _of(self, rule: Rule, old: Schema, new: Schema) -> list[str]:
+        if "$ref" not in old or "$ref" not in new:
+            return list(rule(old, new))
+        names = (rule.__name__, old["$ref"], new["$ref"])
+        if names not in self.known:
+            self.known[names] = list(rule(old, new))
+        return self.known[names]
+
+    def _all_taken(self, old: Schema, new: Schema) -> Iterator[str]:
+        choices = list(_choices(new, self.served))
+        for one in _choices(old, self.released):
+            found = [list(self._one_taken("", one, choice)) for choice in choices]
+            yield from _nearest(found)
+
+    def _all_given(self, old: Schema, new: Schema) -> Iterator[str]:
         choices = list(_choices(old, self.released))
         for one in _choices(new, self.served):
-            found = [list(self._one_given(where, choice, one)) for choice in choices]
+            found = [list(self._one_given("", choice, one)) for choice in choices]
             yield from _nearest(found)
 
     def _one_taken(self, where: str, old: Schema, new: Schema) -> Iterator[str]:
