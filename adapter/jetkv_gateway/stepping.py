@@ -152,7 +152,9 @@ class NeedsTask:
 
 NEEDS_TASK = NeedsTask()
 WAITS_FOR_ROOM = NeedsTask()
-"""Await this before waiting for other requests to end. The stepper may then start others."""
+"""Await this before waiting for other requests to end. The stepper may then start others. The
+coroutine goes on without a Task.
+"""
 
 
 @asynccontextmanager

@@ -92,23 +92,21 @@ async def test_one_that_waits_for_something_else_goes_on_in_a_task(reply: Pendin
     assert (seen, run.tasks) == ([True, "here"], set())
 
 
-async def test_one_that_waits_for_others_says_so_and_goes_on_in_a_task(
+async def test_one_that_waits_for_others_says_so_and_goes_on_without_a_task(
     reply: Pending[str],
 ) -> None:
-    seen: list[str] = []
+    seen: list[object] = []
 
     async def work() -> None:
         await WAITS_FOR_ROOM
-        async with deadline(5):
-            seen.append(await reply)
+        seen.append(asyncio.current_task())
+        seen.append(await reply)
 
     run = Run(work())
     await run.begin()
-    assert run.stalls == 1
-    (task,) = run.tasks
+    assert (run.stalls, seen) == (1, [None])
     await call_back(lambda: reply.end("here"))
-    await task
-    assert (seen, run.stalls) == (["here"], 1)
+    assert (seen, run.stalls, run.ends) == ([None, "here"], 1, 1)
 
 
 async def test_one_that_waits_for_a_reply_or_a_moment_keeps_its_place(reply: Pending[str]) -> None:

@@ -31,7 +31,7 @@ from jetkv_gateway.jetstream.retry_window import RETRY_SECONDS, RetryWindow
 from jetkv_gateway.jetstream.trace_headers import with_trace_context
 from jetkv_gateway.kv.errors import DeadlineExceeded, GatewayError, TooManyRequests, Unavailable
 from jetkv_gateway.kv.retries import Retries
-from jetkv_gateway.stepping import WAITS_FOR_ROOM, deadline
+from jetkv_gateway.stepping import WAITS_FOR_ROOM
 from jetkv_gateway.telemetry.events import EVENTS
 
 __all__ = ["RETRY_SECONDS", "JetStream", "RetryWindow"]
@@ -270,8 +270,7 @@ class JetStream:
             wait = min(wait, window.left)
         await WAITS_FOR_ROOM
         try:
-            async with deadline(wait):
-                taken = await credit.pool.acquire(credit.amount)
+            taken = await credit.pool.acquire(credit.amount, wait)
         except TimeoutError:
             if self.credits.has_abandoned:
                 # The credit is in use because NATS does not answer earlier requests: report that.

@@ -20,7 +20,10 @@ waiting.
 
 import asyncio
 from collections import deque
+from math import inf
 from typing import NamedTuple
+
+from jetkv_gateway.stepping import Pending
 
 __all__ = ["IN_FLIGHT_BYTES", "CreditPool", "CreditRequest", "ReadCredits"]
 
@@ -45,10 +48,33 @@ _FEED_MOST = 256 * 1024
 _FEED_LEAST = 384
 
 
-class _Waiter(NamedTuple):
-    number: int
-    amount: int
-    turn: asyncio.Future[None]
+_SWEEP_SECONDS = 0.05
+"""The precision of the time that a request waits."""
+
+
+class _Waiter(Pending[int]):
+    """A request that waits for credit. Await it for the amount.
+
+    Attributes:
+        number: its place in the order of arrival in all pools.
+        deadline: when the wait ends with a `TimeoutError`, by the time of the event loop.
+        granted: whether it has its credit; it goes on in a later callback of the event loop.
+    """
+
+    __slots__ = ("_pool", "amount", "deadline", "granted", "number")
+
+    def __init__(self, pool: "CreditPool", number: int, amount: int, deadline: float) -> None:
+        super().__init__()
+        self._pool = pool
+        self.number = number
+        self.amount = amount
+        self.deadline = deadline
+        self.granted = False
+
+    def forgotten(self) -> None:
+        # If the credit was granted at the same moment, return it. If not, the next waiter may fit
+        # now.
+        self._pool.release(self.amount if self.granted else 0)
 
 
 class CreditPool:
@@ -100,28 +126,15 @@ class CreditPool:
         self._free -= amount
         return amount
 
-    async def acquire(self, amount: int) -> int:
+    async def acquire(self, amount: int, seconds: float = inf) -> int:
         """Wait for credit, and return the amount to `release`.
 
-        The amount is at most `ReadCredits.max_request`.
+        The amount is at most `ReadCredits.max_request`. The wait needs no Task.
+
+        Raises:
+            TimeoutError: there was no credit within `seconds`.
         """
-        taken = self.try_acquire(amount)
-        if taken:
-            return taken
-        credits = self._credits
-        amount = min(amount, credits.max_request)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(credits.next_number(), amount, turn)
-        self.waiters.append(waiter)
-        credits.waiting += 1
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # If the credit was granted at the same moment, return it. If not, the next waiter may
-            # fit now.
-            self.release(0 if turn.cancelled() else amount)
-            raise
-        return amount
+        return self.try_acquire(amount) or await self._credits.wait(self, amount, seconds)
 
     def release(self, amount: int, epoch: int | None = None) -> None:
         """Return credit, or a part of it, because the reply is here or will not come.
@@ -184,16 +197,17 @@ class CreditPool:
         self._free += capacity - self.capacity
         self.capacity = capacity
 
-    def grant_first(self) -> None:
-        """Grant credit to the first waiter."""
-        _, amount, turn = self._pop()
-        self._credits.free -= amount
-        self._free -= amount
-        turn.set_result(None)
+    def grant_first(self) -> _Waiter:
+        """Grant credit to the first waiter, and return it."""
+        waiter = self._pop()
+        waiter.granted = True
+        self._credits.free -= waiter.amount
+        self._free -= waiter.amount
+        return waiter
 
     def drop_cancelled(self) -> bool:
-        """Remove cancelled waiters from the front; return whether a waiter is left."""
-        while self.waiters and self.waiters[0].turn.done():
+        """Remove waiters that left from the front; return whether a waiter is left."""
+        while self.waiters and self.waiters[0].done:
             self._pop()
         return bool(self.waiters)
 
@@ -228,6 +242,8 @@ class ReadCredits:
         self.waiting = 0
         self._pools = self.small, self.large, self.bulk, self.live
         self._number = 0
+        self._granted: list[_Waiter] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._feeds = 0
         self._draining = False
 
@@ -258,9 +274,28 @@ class ReadCredits:
         self._feeds -= 1
         self.live.release(amount)
 
-    def next_number(self) -> int:
+    def wait(self, pool: CreditPool, amount: int, seconds: float) -> Pending[int]:
+        """Let a request wait for credit of a pool; see `CreditPool.acquire`."""
+        loop = asyncio.get_running_loop()
         self._number += 1
-        return self._number
+        amount = min(amount, self.max_request)
+        waiter = _Waiter(pool, self._number, amount, loop.time() + seconds)
+        pool.waiters.append(waiter)
+        self.waiting += 1
+        if self._timer is None and seconds != inf:
+            self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
+        return waiter
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the waits that took too long."""
+        now, ends = loop.time(), False
+        for pool in self._pools:
+            for waiter in tuple(pool.waiters):
+                if waiter.deadline <= now:
+                    waiter.fail(TimeoutError())
+                ends = ends or waiter.deadline != inf
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop) if ends else None
+        self.grant()
 
     def restrict_small(self) -> None:
         """Restrict the pool of small replies, because one of its replies was large.
@@ -306,6 +341,12 @@ class ReadCredits:
     def grant(self) -> None:
         """Grant credit to every waiter whose turn has come."""
         self._end_drain()
+        pools = [pool for pool in self._pools if pool.waiters]
+        if len(pools) == 1:  # nearly always: nobody else's turn can come
+            pool = pools[0]
+            while pool.drop_cancelled() and pool.fits(pool.waiters[0].amount, self.free):
+                self._go_on_soon(pool.grant_first())
+            return
         while self._grant_one():
             pass
 
@@ -313,11 +354,22 @@ class ReadCredits:
         free = self.free
         for pool in sorted((pool for pool in self._pools if pool.drop_cancelled()), key=_first):
             if pool.fits(pool.waiters[0].amount, free):
-                pool.grant_first()
+                self._go_on_soon(pool.grant_first())
                 return True
             # A later request must not take the credit that this one waits for.
             free -= pool.reserved()
         return False
+
+    def _go_on_soon(self, waiter: _Waiter) -> None:
+        # Not here: the credit may come from a Task, and a stepped request must not run inside it.
+        if not self._granted:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._granted.append(waiter)
+
+    def _go_on(self) -> None:
+        granted, self._granted = self._granted, []
+        for waiter in granted:
+            waiter.end(waiter.amount)
 
 
 def _first(pool: CreditPool) -> int:

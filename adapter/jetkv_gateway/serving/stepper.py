@@ -67,6 +67,9 @@ class Stepper:
             if isinstance(awaited, Pending):
                 awaited.resume = self.step
                 self.tasks.add(self)  # type: ignore[arg-type] # it acts as a task
+            elif awaited is WAITS_FOR_ROOM:
+                self.owner.on_stall(self)
+                self.step()
             else:
                 self._become_task(awaited)
 
