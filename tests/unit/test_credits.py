@@ -178,6 +178,7 @@ def test_the_sum_never_goes_over_the_total_and_everybody_is_served(
             if held and chance.random() < 0.4:
                 pool, amount = held.pop(chance.randrange(len(held)))
                 pool.release(amount)
+                await turns()
             if chance.random() < 0.1 and tasks[number].cancel():
                 cancelled.add(number)
         for _ in range(20 * len(asks)):
@@ -418,6 +419,14 @@ def test_a_bucket_that_nobody_has_read_is_taken_by_what_it_usually_holds() -> No
     assert reads.credit("b.", BOUND, "b.k", MIB).pool is credits.large
     reads.record("b.", "b.large", MIB, now=0.0)
     assert reads.credit("b.", BOUND, "b.k", 200).pool is credits.large
+
+
+@pytest.mark.parametrize(("average", "is_small"), [(16 * 1024 + 100, True), (24 * 1024, False)])
+def test_messages_are_mostly_small_where_their_average_is(average: int, is_small: bool) -> None:
+    credits = ReadCredits()
+    reads = ReadSizes(credits)
+    assert (reads.credit("b.", BOUND, "b.k", average).pool is credits.small) is is_small
+    assert reads.tells_apart("b.", average) is not is_small
 
 
 def test_small_messages_that_were_read_say_nothing_of_others_in_a_bucket_of_large_ones() -> None:

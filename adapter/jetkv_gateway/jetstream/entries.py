@@ -70,7 +70,7 @@ class JetStreamEntries:
     async def get(self, command: Get, retries: Retries) -> Entry:
         bucket, key, tokens, revision, consistency = command
         direct, sizes, began = self._direct, self._sizes, self._loop.time()
-        limits = self._limits.get(bucket)
+        limits, is_recorded = self._limits.get(bucket), False
         if (
             limits is None
             or limits.until < began
@@ -89,6 +89,8 @@ class JetStreamEntries:
             limits = self._buckets.known_limits(bucket, began)
             strong, newest = consistency is _STRONG, revision is None
             way = direct.choose(names, limits, strong=strong, newest=newest)
+            average = None if limits is None else limits.average_size
+            is_recorded = sizes.tells_apart(names.bucket.subject_prefix, average)
         window: RetryWindow | None = None  # most reads need none
         found: tuple[Entry | None, bytes | str | None] | None = None
         if way is not None:
@@ -127,11 +129,7 @@ class JetStreamEntries:
         entry, headers = found
         if revision is None:
             size = len(entry.data) if entry is not None else 0
-            if (
-                size > SMALL
-                or began > sizes.until
-                or (sizes.large_in and names.bucket.subject_prefix in sizes.large_in)
-            ):
+            if is_recorded or size > SMALL or began > sizes.until:
                 sizes.record(names.bucket.subject_prefix, names.subject, size, began)
         if entry is None or entry.operation is not _PUT:
             await self._buckets.limits(bucket, window or RetryWindow(retries, self._loop, began))

@@ -14,6 +14,11 @@ __all__ = ["SMALL", "ReadSizes"]
 SMALL = 64 * 1024
 """The largest reply in bytes that counts as small."""
 
+_USUALLY_SMALL = SMALL // 3
+"""The largest average in bytes at which most messages of a bucket are small: by Markov's inequality
+at most a third of them is larger than `SMALL`.
+"""
+
 _KNOWN = 4096
 _KNOWN_SECONDS = 10.0
 _BOUNDS_KEPT = 256
@@ -65,8 +70,18 @@ class ReadSizes:
         if bucket in self.large_in:
             return requests[True]
         if average_size is not None:
-            return requests[average_size > SMALL // 4]
+            return requests[average_size > _USUALLY_SMALL]
         return requests[bucket not in self._has_large and bucket not in self._had_large]
+
+    def tells_apart(self, bucket: str, average_size: int | None) -> bool:
+        """Return whether small messages of a bucket need a record: unknown ones count as large.
+
+        Args:
+            average_size: as for `credit`.
+        """
+        return bucket in self.large_in or (
+            average_size is not None and average_size > _USUALLY_SMALL
+        )
 
     def record(self, bucket: str, subject: str, size: int, now: float) -> None:
         """Remember the size of a subject's newest message, as bytes of a reply.
