@@ -3,13 +3,15 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import pytest
 
 from jetkv import (
+    AsyncClient,
     DeadlineExceededError,
     JetKVError,
     OutcomeUnknownError,
@@ -139,6 +141,32 @@ async def test_a_connection_that_is_neither_made_nor_refused_ends_with_the_deadl
     with unreachable() as port:
         async with impatient(make, f"http://127.0.0.1:{port}") as client:
             error = await error_in_time(client.kv().bucket("b").put("k", 1))
+    assert type(error) is UnavailableError
+
+
+@pytest.mark.parametrize("waits_for", ["an answer to the handshake", "a free connection"])
+async def test_a_loop_that_is_busy_when_the_deadline_comes_makes_no_call_unknown(
+    waits_for: str,
+) -> None:
+    def be_busy() -> None:
+        time.sleep(0.3)
+
+    with ExitStack() as stack:
+        if waits_for == "a free connection":
+            url, most = stack.enter_context(scripted(silent)).url, 1
+        else:
+            url, most = f"http://127.0.0.1:{stack.enter_context(unreachable())}", 2
+        async with AsyncClient(url, timeout=30, retry=ONCE, max_connections=most) as client:
+            bucket = client.kv().bucket("b")
+            first = asyncio.create_task(bucket.put("k1", 1))
+            await asyncio.sleep(0)
+            client._endpoint.timeout = 0.4
+            # From before the time for a connection is over until after the deadline.
+            asyncio.get_running_loop().call_later(0.2, be_busy)
+            error = await error_in_time(bucket.put("k2", 1))
+            first.cancel()
+            with suppress(asyncio.CancelledError):
+                await first
     assert type(error) is UnavailableError
 
 

@@ -5,9 +5,12 @@ import ssl
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from jetkv._core.address import Address
@@ -34,6 +37,31 @@ _CHUNK = 256 * 1024
 # The part of the timeout for getting a connection. It is less than 1, so that a request that only
 # waited for a connection ends with "not sent" and not with "no answer".
 _CONNECT_SHARE = 0.95
+
+
+class _Progress:
+    """How far a call has come.
+
+    Attributes:
+        connected: whether it has had a connection. From then on, it may have been sent.
+    """
+
+    connected = False
+
+
+_progress: ContextVar[_Progress] = ContextVar("jetkv_progress")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that tells a call when it has a connection."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if (progress := _progress.get(None)) is not None:
+            progress.connected = True
+        return connection
 
 
 class _CallSession:
@@ -117,6 +145,8 @@ class Transport:
             sock_connect=min(CONNECT_SECONDS, timeout * _CONNECT_SHARE),
             sock_read=read_timeout,
         )
+        progress = _Progress()
+        outer = _progress.set(progress)
         try:
             async with session.request(**self.arguments(request), timeout=limits) as response:
                 body = Body(response.status, response.headers, request, self._max_bytes)
@@ -132,6 +162,12 @@ class Transport:
             if self._closed and task is not None and not task.cancelling():
                 self.ready()
             raise
+        finally:
+            _progress.reset(outer)
+        if isinstance(failed, TimeoutError) and not progress.connected:
+            # If the event loop was busy while `connect` and `total` ended, both end the call at
+            # once, and aiohttp raises the error of `total`.
+            raise _not_connected(timeout)
         timed_out_reading = isinstance(failed, aiohttp.SocketTimeoutError)
         raise _translated(failed, read_timeout if timed_out_reading else timeout)
 
@@ -202,9 +238,7 @@ class Transport:
     def _session(self, limit: int) -> aiohttp.ClientSession:
         context: ssl.SSLContext | bool = self._address.ssl_context or True
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=limit, keepalive_timeout=IDLE_SECONDS, ssl=context
-            ),
+            connector=_Connector(limit=limit, keepalive_timeout=IDLE_SECONDS, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
             read_bufsize=_CHUNK,
@@ -353,7 +387,7 @@ def _translated(error: Exception, seconds: float) -> TransportError:
 
 def _error_of(error: Exception, seconds: float) -> TransportError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NotSent(f"no connection was free or could be made within {seconds:.3g} s")
+        return _not_connected(seconds)
     if isinstance(error, TimeoutError):
         return NoAnswer(f"no answer within {seconds:.3g} s")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
@@ -362,6 +396,10 @@ def _error_of(error: Exception, seconds: float) -> TransportError:
         )
         return NotSent(_reason(error), permanent=permanent)
     return Broken(f"the connection broke: {_reason(error)}")
+
+
+def _not_connected(seconds: float) -> NotSent:
+    return NotSent(f"no connection was free or could be made within {seconds:.3g} s")
 
 
 def _reason(error: Exception) -> str:
