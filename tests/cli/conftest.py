@@ -1,6 +1,7 @@
 """Running `jetkv` as a user does: as a process."""
 
 import io
+import logging
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -106,13 +107,14 @@ def finish(start: Callable[..., Process]) -> Callable[..., tuple[int, str]]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Run `jetkv` as `finish` does, but in this process: for what neither logs nor serves."""
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Run `jetkv` as `finish` does, but in this process: for what does not come to serve."""
 
     def run(*arguments: str, **environment: str) -> tuple[int, str]:
         output = io.StringIO()
         jetkv = command({"gateway": lambda: register})
-        with monkeypatch.context() as patch:
+        with monkeypatch.context() as patch, logging_as_before():
+            patch.chdir(tmp_path)
             for name in os.environ.keys() - ENVIRONMENT.keys():
                 patch.delenv(name)
             for name, value in environment.items():
@@ -126,6 +128,26 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
         return end.value.code, output.getvalue()
 
     return run
+
+
+@contextmanager
+def logging_as_before() -> Iterator[None]:
+    """Undo what the block sets up for logs."""
+
+    def loggers() -> Iterator[logging.Logger]:
+        yield logging.root
+        for name in list(logging.root.manager.loggerDict):
+            yield logging.getLogger(name)
+
+    before = {one: (one.level, one.handlers[:], one.propagate) for one in loggers()}
+    try:
+        yield
+    finally:
+        for one in loggers():
+            level, handlers, propagate = before.get(one, (logging.NOTSET, [], True))
+            one.setLevel(level)
+            one.handlers[:] = handlers
+            one.propagate = propagate
 
 
 Serve = Callable[..., tuple[Process, Http]]

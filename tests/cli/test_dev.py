@@ -4,12 +4,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from jetkv_gateway.embedded import find_nats_server
+from tests.cli.conftest import Process
 from tests.docs.test_examples import ROOT
 from tests.support.http import BUCKETS, Http
 from tests.support.ports import free_port as any_free_port
@@ -42,6 +44,17 @@ def is_running(pid: int) -> bool:
 
 def ready(http) -> None:
     until(lambda: http.get("/ready").status == 200, "the gateway is ready")
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """`jetkv dev` without further options, ready."""
+    dev = Process(["dev", "--port", "0"], tmp_path_factory.mktemp("usual") / "jetkv-dev.log", {})
+    try:
+        ready(dev.http())
+        yield dev
+    finally:
+        dev.stop()
 
 
 def test_dev_serves_and_says_what_to_paste(start) -> None:
@@ -93,20 +106,22 @@ def test_dev_leaves_no_process_no_port_and_no_file_outside_of_its_folder(
     assert refuses(free_port)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "syncs"), [((), "always"), (("--sync-interval", "2m"), "2m")], ids=str
-)
-def test_dev_syncs_each_write_unless_told_otherwise(
-    start, tmp_path: Path, arguments: tuple[str, ...], syncs: str
-) -> None:
-    ready(start("dev", "--port", "0", *arguments).http())
-    settings = (tmp_path / ".jetkv" / "nats" / "nats-server.conf").read_text()
-    assert f"sync_interval: {syncs}" in settings
+def settings_of_nats(folder: Path) -> str:
+    return (folder / ".jetkv" / "nats" / "nats-server.conf").read_text()
+
+
+def test_dev_syncs_each_write(usual: Process) -> None:
+    assert "sync_interval: always" in settings_of_nats(usual.log.parent)
+
+
+def test_dev_syncs_as_often_as_it_is_told(start, tmp_path: Path) -> None:
+    ready(start("dev", "--port", "0", "--sync-interval", "2m").http())
+    assert "sync_interval: 2m" in settings_of_nats(tmp_path)
 
 
 @pytest.mark.parametrize("interval", ["never", "always }"])
-def test_dev_takes_no_interval_that_nats_does_not_know(finish, interval: str) -> None:
-    code, output = finish("dev", "--port", "0", "--sync-interval", interval)
+def test_dev_takes_no_interval_that_nats_does_not_know(run, interval: str) -> None:
+    code, output = run("dev", "--port", "0", "--sync-interval", interval)
     assert code == 4
     assert output.startswith("jetkv: --sync-interval must be `always` or a time such as 30s or 2m")
 
@@ -135,47 +150,43 @@ def test_a_busy_port_is_one_clear_line(finish) -> None:
     ]
 
 
-def test_a_missing_nats_server_is_one_clear_line(finish) -> None:
-    code, output = finish("dev", "--port", "0", JETKV_NATS_SERVER="/nowhere/nats-server")
+def test_a_missing_nats_server_is_one_clear_line(run) -> None:
+    code, output = run("dev", "--port", "0", JETKV_NATS_SERVER="/nowhere/nats-server")
     assert code == 4
     assert output == "jetkv: JETKV_NATS_SERVER is not a file: /nowhere/nats-server\n"
 
 
-def test_a_nats_server_that_does_not_start_is_one_clear_line(finish, tmp_path) -> None:
+def test_a_nats_server_that_does_not_start_is_one_clear_line(run, tmp_path) -> None:
     broken = tmp_path / "nats-server"
     broken.write_text("#!/bin/sh\necho no such thing; exit 1\n")
     broken.chmod(0o755)
-    code, output = finish("dev", "--port", "0", JETKV_NATS_SERVER=str(broken))
+    code, output = run("dev", "--port", "0", JETKV_NATS_SERVER=str(broken))
     assert (code, output) == (4, "jetkv: nats-server ended at once: no such thing\n")
 
 
-def test_a_second_dev_on_the_same_data_is_refused(start, finish, tmp_path) -> None:
-    folder = str(tmp_path / "data")
-    ready(start("dev", "--port", "0", "--data-dir", folder).http())
-    code, output = finish("dev", "--port", "0", "--data-dir", folder)
+def test_a_second_dev_on_the_same_data_is_refused(usual: Process, run) -> None:
+    folder = str(usual.log.parent / ".jetkv")
+    code, output = run("dev", "--port", "0", "--data-dir", folder)
     assert code == 4
     assert f"another `jetkv dev` uses {folder}" in output
 
 
-def test_a_data_folder_that_cannot_be_made_is_one_clear_line(finish, tmp_path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_one_clear_line(run, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    code, output = finish("dev", "--port", "0", "--data-dir", str(tmp_path / "file" / "data"))
+    code, output = run("dev", "--port", "0", "--data-dir", str(tmp_path / "file" / "data"))
     assert code == 4
     assert output.startswith("jetkv: cannot use the data folder")
 
 
-def test_a_page_of_another_site_cannot_reach_dev(start) -> None:
-    http = start("dev", "--port", "0", "--bucket", "demo").http()
-    ready(http)
+def test_a_page_of_another_site_cannot_reach_dev(usual: Process) -> None:
+    http = usual.http()
     assert http.put(PATH, "x", Origin="https://evil.example").status == 403
     assert http.get(PATH, Host=f"rebound.example:{http.port}").status == 403
     assert http.put(PATH, "x", Origin="http://localhost:5173").status == 200
 
 
-def test_dev_runs_alone_in_its_folder_by_default(start, tmp_path) -> None:
-    dev = start("dev", "--port", "0")
-    ready(dev.http())
-    assert (tmp_path / ".jetkv" / "nats").is_dir()
+def test_dev_runs_alone_in_its_folder_by_default(usual: Process) -> None:
+    assert (usual.log.parent / ".jetkv" / "nats").is_dir()
 
 
 def test_the_first_request_that_gets_through_finds_its_bucket(start, free_port) -> None:
@@ -229,12 +240,12 @@ def test_the_port_of_nats_stays_the_same_while_it_is_free(start, tmp_path) -> No
     assert run()[0] == kept, "and is taken again"
 
 
-def test_a_busy_port_of_nats_is_one_clear_line(finish) -> None:
+def test_a_busy_port_of_nats_is_one_clear_line(run) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        code, output = finish("dev", "--port", "0", "--nats-port", str(port))
+        code, output = run("dev", "--port", "0", "--nats-port", str(port))
     assert (code, output) == (
         4,
         f"jetkv: cannot listen on 127.0.0.1:{port} for NATS: Address already in use; "

@@ -186,8 +186,8 @@ def test_a_misspelt_variable_is_named_at_start_and_refused_by_nobody(
 
 
 def test_check_names_a_misspelt_variable_too(
-    finish: Callable[..., tuple[int, str]], nats: LocalNats
+    run: Callable[..., tuple[int, str]], nats: LocalNats
 ) -> None:
-    code, output = finish("check", "--nats-url", nats.url, JETKV_NATS_DOMIAN="hub")
+    code, output = run("check", "--nats-url", nats.url, JETKV_NATS_DOMIAN="hub")
     assert code == 0
     assert "JETKV_NATS_DOMIAN is no setting and does nothing; did you" in output

@@ -31,9 +31,9 @@ def test_serve_refuses_to_start_until_somebody_says_who_may_come_in(finish) -> N
     assert output.startswith("jetkv: choose who may call: --auth off (everybody) or --auth tokens")
 
 
-def test_without_tokens_other_machines_are_let_in_only_when_asked_for(finish) -> None:
+def test_without_tokens_other_machines_are_let_in_only_when_asked_for(run) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):
-        code, output = finish("serve", "--port", "0", "--auth", "off", "--host", host)
+        code, output = run("serve", "--port", "0", "--auth", "off", "--host", host)
         assert code == 4
         assert output.startswith(f"jetkv: with --auth off, everybody who reaches {host} may read")
         assert "--insecure" in output
@@ -44,13 +44,13 @@ def test_insecure_lets_a_gateway_without_tokens_listen_on_every_address(serve) -
     assert process.stop() == 0
 
 
-def test_tokens_need_a_file_or_the_bucket(finish) -> None:
-    code, output = finish("serve", "--port", "0", "--auth", "tokens", "--no-token-bucket")
+def test_tokens_need_a_file_or_the_bucket(run) -> None:
+    code, output = run("serve", "--port", "0", "--auth", "tokens", "--no-token-bucket")
     assert (code, output) == (4, "jetkv: --auth tokens needs --auth-tokens FILE or token_bucket\n")
 
 
-def test_a_token_file_that_is_not_there_is_one_clear_line(finish) -> None:
-    code, output = finish("serve", "--port", "0", "--auth", "tokens", "--auth-tokens", "/none")
+def test_a_token_file_that_is_not_there_is_one_clear_line(run) -> None:
+    code, output = run("serve", "--port", "0", "--auth", "tokens", "--auth-tokens", "/none")
     assert code == 4
     assert output.startswith("jetkv: cannot read the token file /none")
     assert len(output.splitlines()) == 1
@@ -66,14 +66,14 @@ def test_a_token_opens_the_door(serve, tmp_path: Path) -> None:
     assert token not in process.output
 
 
-def test_a_credentials_file_that_is_not_there_is_one_clear_line(finish) -> None:
-    code, output = finish("serve", "--port", "0", "--auth", "off", "--nats-creds", "/none")
+def test_a_credentials_file_that_is_not_there_is_one_clear_line(run) -> None:
+    code, output = run("serve", "--port", "0", "--auth", "off", "--nats-creds", "/none")
     assert (code, output) == (4, "jetkv: no such file: /none\n")
 
 
-def test_tls_files_that_cannot_be_used_are_one_clear_line(finish, tmp_path: Path) -> None:
+def test_tls_files_that_cannot_be_used_are_one_clear_line(run, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
-    code, output = finish(
+    code, output = run(
         "serve", "--port", "0", "--auth", "off", "--nats-tls-ca", str(tmp_path / "ca.pem")
     )
     assert code == 4
@@ -114,8 +114,8 @@ def test_a_bucket_that_exists_with_other_settings_is_left_alone(serve, bucket) -
         ("b,history", "'history' is not setting=value"),
     ],
 )
-def test_a_bucket_that_cannot_be_is_one_clear_line(finish, text: str, complaint: str) -> None:
-    code, output = finish("serve", "--auth", "off", "--port", "0", "--bucket", text)
+def test_a_bucket_that_cannot_be_is_one_clear_line(run, text: str, complaint: str) -> None:
+    code, output = run("serve", "--auth", "off", "--port", "0", "--bucket", text)
     assert code == 4
     assert complaint in output
     assert len(output.splitlines()) == 1
