@@ -110,11 +110,8 @@ def settings_of_nats(folder: Path) -> str:
     return (folder / ".jetkv" / "nats" / "nats-server.conf").read_text()
 
 
-def test_dev_syncs_each_write(usual: Process) -> None:
+def test_dev_syncs_each_write_unless_told_otherwise(usual: Process, start, tmp_path: Path) -> None:
     assert "sync_interval: always" in settings_of_nats(usual.log.parent)
-
-
-def test_dev_syncs_as_often_as_it_is_told(start, tmp_path: Path) -> None:
     ready(start("dev", "--port", "0", "--sync-interval", "2m").http())
     assert "sync_interval: 2m" in settings_of_nats(tmp_path)
 
