@@ -24,8 +24,11 @@ def puts(http: Http) -> float:
 
 
 def write(http: Http, bucket: Bucket, times: int) -> None:
+    """Write, and wait until all of it is counted: the last answer comes before its count."""
+    before = puts(http)
     for number in range(times):
         assert http.put(bucket.key(f"k{number}"), "v").status == 200
+    until(lambda: puts(http) >= before + times, "every write is counted")
 
 
 def test_every_worker_answers_with_the_requests_of_all(serve: Serve, bucket: Bucket) -> None:
