@@ -183,4 +183,4 @@ def test_a_bucket_comes_goes_and_comes_again(nats: LocalNats) -> None:
             until_seen(second, "on", True)
             flags.delete_bucket()
             for at in (0, 1):
-                until(lambda at=at: flags.one("on", at=at).status == 404, "it is gone", 2)
+                until(lambda at=at: flags.one("on", at=at).status == 404, "it is gone")
