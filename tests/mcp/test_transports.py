@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from urllib.error import HTTPError
@@ -14,6 +15,7 @@ import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
+from jetkv.cli.root import command
 from jetkv.testing import LocalNats
 from tests.mcp.conftest import (
     BEARER,
@@ -94,29 +96,37 @@ async def test_a_process_serves_a_client_over_stdio(shop: Place, mode: str) -> N
             await listening(client, shop)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mcp")
+
+
+@pytest.fixture(scope="module")
+def url(shop: Place, folder: Path) -> Iterator[str]:
+    """The URL of one process that all clients over HTTP share."""
+    with http_server(folder, shop.environment(), "--allow-writes") as url:
+        yield url
+
+
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_process_serves_clients_over_http(shop: Place, tmp_path: Path, mode: str) -> None:
+async def test_a_process_serves_clients_over_http(shop: Place, url: str, mode: str) -> None:
     told = Told()
-    with http_server(tmp_path, shop.environment(), "--allow-writes") as url:
-        async with over_http(url, mode=mode, on_message=told) as client:
-            await everything(client)
-            if mode == "legacy":
-                await subscribed_by_handshake(client, told, shop)
-            else:
-                await listening(client, shop)
+    async with over_http(url, mode=mode, on_message=told) as client:
+        await everything(client)
+        if mode == "legacy":
+            await subscribed_by_handshake(client, told, shop)
+        else:
+            await listening(client, shop)
 
 
-async def test_a_client_that_leaves_takes_its_subscriptions_with_it(
-    shop: Place, tmp_path: Path
-) -> None:
+async def test_a_client_that_leaves_takes_its_subscriptions_with_it(url: str) -> None:
     def place(number: int) -> str:
         return f"jetkv://buckets/shop/keys/k{number}"
 
-    with http_server(tmp_path, shop.environment()) as url:
-        for first in (0, 40):
-            async with over_http(url, mode="legacy") as client:
-                places = map(place, range(first, first + 40))
-                await asyncio.gather(*map(client.subscribe_resource, places))
+    for first in (0, 40):
+        async with over_http(url, mode="legacy") as client:
+            places = map(place, range(first, first + 40))
+            await asyncio.gather(*map(client.subscribe_resource, places))
 
 
 def watches(shop: Place) -> float:
@@ -125,22 +135,21 @@ def watches(shop: Place) -> float:
     return float(count)
 
 
-async def test_clients_share_a_watch_and_are_told_each(shop: Place, tmp_path: Path) -> None:
-    with http_server(tmp_path, shop.environment()) as url:
-        async with AsyncExitStack() as stack:
-            clients = []
-            for _ in range(3):
-                told = Told()
-                opened: AbstractAsyncContextManager[Client] = over_http(
-                    url, mode="legacy", on_message=told
-                )
-                client = await stack.enter_async_context(opened)
-                await client.subscribe_resource(URI)
-                clients.append(told)
-            shop.bucket.put("user.1", "2")
-            assert [await told.next() for told in clients] == [URI] * 3
-            # Those of earlier tests may not have ended yet.
-            until(lambda: watches(shop) == 1, "there is one watch")
+async def test_clients_share_a_watch_and_are_told_each(shop: Place, url: str) -> None:
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(3):
+            told = Told()
+            opened: AbstractAsyncContextManager[Client] = over_http(
+                url, mode="legacy", on_message=told
+            )
+            client = await stack.enter_async_context(opened)
+            await client.subscribe_resource(URI)
+            clients.append(told)
+        shop.bucket.put("user.1", "2")
+        assert [await told.next() for told in clients] == [URI] * 3
+        # Those of earlier tests may not have ended yet.
+        until(lambda: watches(shop) == 1, "there is one watch")
 
 
 async def test_a_subscription_goes_on_after_the_bucket_is_created_again(shop: Place) -> None:
@@ -189,32 +198,17 @@ def post(url: str, **headers: str) -> int:
         return error.code
 
 
-def test_nobody_gets_in_without_the_token(shop: Place, tmp_path: Path) -> None:
-    with http_server(tmp_path, shop.environment()) as url:
-        good = {"Authorization": f"Bearer {BEARER}"}
-        assert post(url, **good) == 200
-        assert post(url) == 401
-        assert post(url, Authorization=f"Bearer {BEARER}x") == 401
-        assert post(url, Authorization=f"Basic {BEARER}") == 401
-        assert post(url, **good, Host="page.example") == 421
-        assert post(url, **good, Origin="http://page.example") == 403
-        assert post(url.replace("/mcp", "/other"), **good) == 404
-        assert post(url.replace("/mcp", "/other")) == 401
-    assert BEARER not in (tmp_path / "mcp.log").read_text()
-
-
-def failed(*arguments: str, **environment: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [PROGRAM, "mcp", *arguments],
-        env={**plain(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.stdout == ""
-    return done.returncode, done.stderr
+def test_nobody_gets_in_without_the_token(url: str, folder: Path) -> None:
+    good = {"Authorization": f"Bearer {BEARER}"}
+    assert post(url, **good) == 200
+    assert post(url) == 401
+    assert post(url, Authorization=f"Bearer {BEARER}x") == 401
+    assert post(url, Authorization=f"Basic {BEARER}") == 401
+    assert post(url, **good, Host="page.example") == 421
+    assert post(url, **good, Origin="http://page.example") == 403
+    assert post(url.replace("/mcp", "/other"), **good) == 404
+    assert post(url.replace("/mcp", "/other")) == 401
+    assert BEARER not in (folder / "mcp.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -236,12 +230,19 @@ def failed(*arguments: str, **environment: str) -> tuple[int, str]:
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(
-    arguments: list[str], environment: dict[str, str], words: str
+    arguments: list[str],
+    environment: dict[str, str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, said = failed(*arguments, **environment)
-    assert code == 2
-    assert words in said
-    assert said.count("\n") == 1
+    monkeypatch.setattr("os.environ", {**plain(), **environment})
+    with pytest.raises(SystemExit) as ended:
+        command({})(["mcp", *arguments])
+    printed = capfd.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    assert words in printed.err
+    assert printed.err.count("\n") == 1
 
 
 async def test_a_server_without_a_gateway_starts_and_says_what_is_missing() -> None:
@@ -253,7 +254,16 @@ async def test_a_server_without_a_gateway_starts_and_says_what_is_missing() -> N
 
 
 def test_the_end_of_its_input_ends_it(shop: Place) -> None:
-    assert failed(**shop.environment()) == (0, "")
+    done = subprocess.run(
+        [PROGRAM, "mcp"],
+        env={**plain(), **shop.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_sigterm_ends_it(shop: Place) -> None:
