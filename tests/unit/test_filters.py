@@ -1,5 +1,6 @@
 """Filters (docs/http-api.md#filters): which keys they keep, what the server is asked for."""
 
+import itertools
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -70,10 +71,10 @@ def overlap(one: Sequence[str], other: Sequence[str]) -> bool:
 # --- keys and filters that often meet
 
 _ALPHABET = "ab:=/-é "
-_tokens = st.one_of(
-    st.sampled_from(["", "a", "b", "=3A", "=3D3A", "a:", "é", "*", ">"]),
-    st.text(_ALPHABET, max_size=4),
-)
+_texts = st.text(_ALPHABET, max_size=4)
+_tokens = st.sampled_from(["", "a", "b", "=3A", "=3D3A", "a:", "é", "*", ">"]) | _texts
+_for_a_star = st.text("ab:=", max_size=3)
+_yes_no = st.booleans()
 keys = st.lists(_tokens, min_size=1, max_size=4).map(".".join).filter(bool)
 _filter_tokens = st.one_of(
     st.just("*"),
@@ -93,8 +94,8 @@ def filters_with_a_key(draw: st.DrawFn) -> tuple[str, str]:
     """A filter, and a key that it was made to keep, or nearly."""
     filter = draw(filters)
     stem = filter.removesuffix(">")
-    key = "".join(draw(st.text("ab:=", max_size=3)) if char == "*" else char for char in stem)
-    if stem != filter or draw(st.booleans()):
+    key = "".join(draw(_for_a_star) if char == "*" else char for char in stem)
+    if stem != filter or draw(_yes_no):
         key += draw(keys)
     return filter, key or "a"
 
@@ -391,12 +392,12 @@ _subject_tokens = st.sampled_from(["a", "b", "c"])
 subjects = st.lists(_subject_tokens, min_size=1, max_size=4)
 
 
-@st.composite
-def subject_filters(draw: st.DrawFn) -> str:
-    parts = draw(st.lists(st.one_of(_subject_tokens, st.just("*")), max_size=3))
-    if not parts or draw(st.booleans()):
-        parts.append(draw(st.one_of(_subject_tokens, st.sampled_from(["*", ">", ">"]))))
-    return ".".join(parts)
+_of_each_length = [
+    [".".join(parts) for parts in itertools.product(*["abc*"] * (size - 1), "abc*>")]
+    for size in range(1, 5)
+]
+# Short ones more often than they are many, since they meet more often.
+_subject_filters = st.one_of(*map(st.sampled_from, _of_each_length))
 
 
 @st.composite
@@ -412,7 +413,7 @@ def made_to_pass(draw: st.DrawFn, subject_filter: str) -> list[str]:
 
 
 @settings(max_examples=300)
-@given(st.data(), st.lists(subject_filters(), min_size=1, max_size=5))
+@given(st.data(), st.lists(_subject_filters, min_size=1, max_size=5))
 def test_disjoint_filters_let_through_all_that_was_asked_for(
     data: st.DataObject, asked: list[str]
 ) -> None:
@@ -421,7 +422,7 @@ def test_disjoint_filters_let_through_all_that_was_asked_for(
 
 
 @settings(max_examples=300)
-@given(st.lists(subject_filters(), max_size=6))
+@given(st.lists(_subject_filters, max_size=6))
 @example(["a.*", "*.b"])
 @example(["a.>", "a.b.c", "a"])
 @example([">", "*", "a"])
@@ -433,7 +434,7 @@ def test_no_subject_passes_two_disjoint_filters(asked: list[str]) -> None:
         assert not any(overlap(one, other) for other in given[number + 1 :]), given
 
 
-@given(st.lists(subject_filters(), max_size=6))
+@given(st.lists(_subject_filters, max_size=6))
 def test_filters_that_do_not_overlap_stay_as_they_are(asked: list[str]) -> None:
     parts = [subject_filter.split(".") for subject_filter in asked]
     if not any(
@@ -442,7 +443,7 @@ def test_filters_that_do_not_overlap_stay_as_they_are(asked: list[str]) -> None:
         assert sorted(disjoint(asked)) == sorted(asked)
 
 
-@given(st.lists(subject_filters(), max_size=6), st.randoms(use_true_random=False))
+@given(st.lists(_subject_filters, max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_filters_does_not_matter(asked: list[str], random: Random) -> None:
     shuffled = random.sample(asked, len(asked))
     assert disjoint(shuffled) == disjoint(asked)
@@ -470,35 +471,32 @@ def test_overlapping_filters_are_joined(asked: list[str], given: tuple[str, ...]
     assert disjoint(asked) == given
 
 
-@settings(max_examples=300)
-@given(st.data(), subject_filters(), subject_filters())
-def test_a_filter_that_covers_another_lets_through_all_that_it_does(
-    data: st.DataObject, pattern: str, other: str
-) -> None:
-    subject = data.draw(made_to_pass(other))
-    if covers(pattern, other):
-        assert passes(pattern.split("."), subject)
+SHORT = [
+    ".".join(parts)
+    for size, tokens in ((1, "ab*"), (2, "ab*"), (3, "ab*"), (4, "a*"))
+    for head in itertools.product(tokens, repeat=size - 1)
+    for parts in itertools.product(*([part] for part in head), [*tokens, ">"])
+]
+"""All subject filters of up to three tokens, and some of four."""
 
 
-@settings(max_examples=300)
-@given(subject_filters(), subject_filters())
-def test_a_filter_that_covers_no_other_drops_some_of_what_it_lets_through(
-    pattern: str, other: str
-) -> None:
-    # A token that no filter names stands for all others; `>` is one of them or many.
-    strange = [
-        [
-            part
-            for given in other.split(".")
-            for part in (["x"] * length if given == ">" else ["x" if given == "*" else given])
-        ]
-        for length in (1, 2, 5)
-    ]
-    dropped = not all(passes(pattern.split("."), subject) for subject in strange)
-    assert covers(pattern, other) is not dropped
+def let_through(subject_filter: str) -> list[list[str]]:
+    """Subjects that a filter lets through. No filter names `x`, so it stands for all others."""
+    choices = {"*": [["a"], ["b"], ["x"]], ">": [["a"], ["x"], ["a", "b"], ["x"] * 5]}
+    parts = (choices.get(part, [[part]]) for part in subject_filter.split("."))
+    return [list(itertools.chain(*chosen)) for chosen in itertools.product(*parts)]
 
 
-@given(subject_filters(), subjects)
+def test_a_filter_covers_exactly_those_whose_every_subject_it_lets_through() -> None:
+    assert len(SHORT) == len(set(SHORT)) == 76
+    for other in SHORT:
+        subjects = let_through(other)
+        for pattern in SHORT:
+            whole = all(passes(pattern.split("."), subject) for subject in subjects)
+            assert covers(pattern, other) is whole, (pattern, other)
+
+
+@given(_subject_filters, subjects)
 def test_a_filter_covers_a_subject_that_it_lets_through(pattern: str, subject: list[str]) -> None:
     assert covers(pattern, ".".join(subject)) == passes(pattern.split("."), subject)
 
