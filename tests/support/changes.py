@@ -59,7 +59,6 @@ class MemoryBucket:
         overdue: the revisions of values that have expired and are still stored.
         lazy: whether feeds look at what is new only when they are read, and miss what is written
             over until then, as feeds do that are behind.
-        silent: whether feeds do not report that nothing has happened.
     """
 
     def __init__(self, created_at: str = "2026-01-01T00:00:00Z") -> None:
@@ -74,7 +73,6 @@ class MemoryBucket:
         self.overdue: set[int] = set()
         self.feeds: set[MemoryFeed] = set()
         self.lazy = False
-        self.silent = False
 
     @property
     def first(self) -> int:
@@ -165,9 +163,7 @@ class MemoryFeed:
                 async with asyncio.timeout(1):
                     await self.news.wait()
             except TimeoutError:
-                if self._bucket.silent:
-                    await self.news.wait()
-                elif not self._arrived:
+                if not self._arrived:
                     return self._batch([])
             await self._changes.step()
             self.look()

@@ -79,23 +79,6 @@ async def test_a_bucket_that_is_deleted_ends_all_its_watches() -> None:
 
 
 @simulated
-async def test_a_deletion_that_no_feed_is_told_of_ends_watches_within_two_seconds() -> None:
-    changes = MemoryChanges(b=MemoryBucket())
-    bucket = changes.buckets["b"]
-    async with a_hub(changes) as hub, watching(hub) as seen:
-        # After a silence of a bucket that goes on, too.
-        bucket.silent = True
-        await asyncio.sleep(5)
-        bucket.put("k")
-        await seen.got(1)
-        assert not seen.over
-        del changes.buckets["b"]
-        began = asyncio.get_running_loop().time()
-        assert isinstance(await seen.closed(), BucketDeleted)
-        assert asyncio.get_running_loop().time() - began < 2
-
-
-@simulated
 async def test_a_bucket_that_is_created_again_ends_all_watches_of_the_old_one() -> None:
     changes = MemoryChanges(b=MemoryBucket())
     async with a_hub(changes) as hub, watching(hub) as seen:

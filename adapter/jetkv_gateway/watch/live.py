@@ -57,10 +57,6 @@ _NO_FEED_SECONDS = 60.0
 LOOK_SECONDS = 15.0
 """Seconds between two checks of a watched bucket. Feeds do not report changes of its stream."""
 
-SILENT_SECONDS = 1.4
-"""Seconds without news of a feed after which its bucket is checked. Feeds report at least once a
-second. When a bucket is deleted, nats-server does not always tell that to those who read it."""
-
 _PAUSE_FIRST = 0.05
 _PAUSE_LAST = 1.0
 _OFFERS_PER_TURN = 8000
@@ -127,7 +123,6 @@ class LiveFeed:
         self._moved = asyncio.Event()
         self._opened_once = asyncio.Event()
         self._as_of = -inf
-        self._heard_at = -inf
         self._answers = False
         self._no_feed_since: float | None = None
         self._forgets: SilentLoss | None = None
@@ -276,15 +271,11 @@ class LiveFeed:
             Unavailable: the feed has not reached the bucket's revision of the last check.
         """
         behind: tuple[int, int] | None = None
-        looked_at = self._heard_at = asyncio.get_running_loop().time()
         while True:
-            is_silent = await self._wait_for_check(looked_at)
+            await asyncio.sleep(LOOK_SECONDS)
             position = self.position or 0
-            if is_silent:
-                behind = None
-            elif behind is not None and position == behind[0] and position < behind[1]:
+            if behind is not None and position == behind[0] and position < behind[1]:
                 raise Unavailable("the feed stands still")
-            looked_at = asyncio.get_running_loop().time()
             try:
                 found = await self._changes.state(self.bucket)
             except GatewayError as error:
@@ -294,23 +285,8 @@ class LiveFeed:
                 continue
             if found.created_at != state.created_at:
                 raise BucketDeleted
-            behind = None if is_silent else (position, found.last)
+            behind = position, found.last
             self._behind = max(0, found.last - (self.position or 0))
-
-    async def _wait_for_check(self, checked_at: float) -> bool:
-        """Wait until the bucket has to be checked; return whether the feed is silent."""
-        loop = asyncio.get_running_loop()
-        while True:
-            # It has been checked since the last news, so more silence is no reason.
-            silent_at = inf if self._heard_at < checked_at else self._heard_at + SILENT_SECONDS
-            now = loop.time()
-            if now >= silent_at:
-                return True
-            if now >= checked_at + LOOK_SECONDS:
-                return False
-            await asyncio.sleep(
-                min(silent_at, checked_at + LOOK_SECONDS, now + SILENT_SECONDS) - now
-            )
 
     async def _check(self, state: BucketState) -> None:
         """Check that the changes after `position` can be complete.
@@ -364,10 +340,8 @@ class LiveFeed:
 
     async def _read(self, feed: Feed, pauses: Pauses, silent_loss: SilentLoss | None) -> None:
         offers = 0
-        loop = asyncio.get_running_loop()
         while True:
             batch = await feed.read()
-            self._heard_at = loop.time()
             pauses.reset()
             self._no_feed_since = self.stalled = None
             if silent_loss is not None:
