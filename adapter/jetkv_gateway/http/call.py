@@ -112,7 +112,7 @@ class Call(Retries):
     )
 
     # What few requests set has its value for all others here, since each assignment in `__init__`
-    # is a part of the cost of every request.
+    # is a part of the cost of every request. Where it is set, it is kept in `__dict__`.
     parameters = _NO_PARAMETERS
     pending: Pending | None = None
     rates: tuple[Rate, ...] = ()

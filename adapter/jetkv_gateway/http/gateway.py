@@ -133,6 +133,7 @@ class Gateway:
             call.limited = route.limited
             grants = call.principal.grants
             if grants is not FULL and route.verb is not None and call.pending is None:
+                # A quick look at one key; `_require` decides the rest, and raises.
                 one_key = OF_ONE_KEY.get(route.verb)
                 if one_key is None or not grants.allows(one_key, *names):
                     _require(call, route)

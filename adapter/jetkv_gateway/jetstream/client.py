@@ -259,7 +259,7 @@ class JetStream:
     async def acquire_credit(
         self, credit: CreditRequest, window: RetryWindow | None, credit_timeout: float | None
     ) -> int:
-        """Wait for credit, and return the amount; see `call`.
+        """Wait for credit that `try_acquire` has not given, and return the amount; see `call`.
 
         Raises:
             TooManyRequests: there was no credit in time.
@@ -270,7 +270,7 @@ class JetStream:
             wait = min(wait, window.left)
         await WAITS_FOR_ROOM
         try:
-            taken = await credit.pool.acquire(credit.amount, wait)
+            taken = await credit.pool.wait(credit.amount, wait)
         except TimeoutError:
             if self.credits.has_abandoned:
                 # The credit is in use because NATS does not answer earlier requests: report that.

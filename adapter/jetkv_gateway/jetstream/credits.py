@@ -56,25 +56,27 @@ class _Waiter(Pending[int]):
     """A request that waits for credit. Await it for the amount.
 
     Attributes:
+        pool, amount: what it waits for.
         number: its place in the order of arrival in all pools.
         deadline: when the wait ends with a `TimeoutError`, by the time of the event loop.
         granted: whether it has its credit; it goes on in a later callback of the event loop.
     """
 
-    __slots__ = ("_pool", "amount", "deadline", "granted", "number")
+    __slots__ = ("amount", "deadline", "granted", "number", "pool")
 
-    def __init__(self, pool: "CreditPool", number: int, amount: int, deadline: float) -> None:
+    number: int
+    deadline: float
+
+    def __init__(self, pool: "CreditPool", amount: int) -> None:
         super().__init__()
-        self._pool = pool
-        self.number = number
+        self.pool = pool
         self.amount = amount
-        self.deadline = deadline
         self.granted = False
 
     def forgotten(self) -> None:
         # If the credit was granted at the same moment, return it. If not, the next waiter may fit
         # now.
-        self._pool.release(self.amount if self.granted else 0)
+        self.pool.release(self.amount if self.granted else 0)
 
 
 class CreditPool:
@@ -134,7 +136,12 @@ class CreditPool:
         Raises:
             TimeoutError: there was no credit within `seconds`.
         """
-        return self.try_acquire(amount) or await self._credits.wait(self, amount, seconds)
+        return self.try_acquire(amount) or await self.wait(amount, seconds)
+
+    def wait(self, amount: int, seconds: float) -> Pending[int]:
+        """Return what a request awaits that `try_acquire` has given nothing; see `acquire`."""
+        credits = self._credits
+        return credits.add(_Waiter(self, min(amount, credits.max_request)), seconds)
 
     def release(self, amount: int, epoch: int | None = None) -> None:
         """Return credit, or a part of it, because the reply is here or will not come.
@@ -274,13 +281,12 @@ class ReadCredits:
         self._feeds -= 1
         self.live.release(amount)
 
-    def wait(self, pool: CreditPool, amount: int, seconds: float) -> Pending[int]:
-        """Let a request wait for credit of a pool; see `CreditPool.acquire`."""
+    def add(self, waiter: _Waiter, seconds: float) -> _Waiter:
+        """Put a request at the end of its pool's line, and return it."""
         loop = asyncio.get_running_loop()
         self._number += 1
-        amount = min(amount, self.max_request)
-        waiter = _Waiter(pool, self._number, amount, loop.time() + seconds)
-        pool.waiters.append(waiter)
+        waiter.number, waiter.deadline = self._number, loop.time() + seconds
+        waiter.pool.waiters.append(waiter)
         self.waiting += 1
         if self._timer is None and seconds != inf:
             self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)

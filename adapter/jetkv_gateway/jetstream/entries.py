@@ -71,6 +71,7 @@ class JetStreamEntries:
         bucket, key, tokens, revision, consistency = command
         direct, sizes, began = self._direct, self._sizes, self._loop.time()
         limits, is_recorded = self._limits.get(bucket), False
+        # `way` and `names` are set, and hold, if no condition is true.
         if (
             limits is None
             or limits.until < began
@@ -198,6 +199,7 @@ class JetStreamEntries:
         bucket, _, tokens, value, content_type, coding, expected, identity, ttl, rolls_up = command
         buckets, began = self._buckets, self._loop.time()
         limits = self._limits.get(bucket)
+        # What `known_limits` looks at first, without a call.
         if (
             limits is None
             or limits.until < began

@@ -78,12 +78,12 @@ class Request(Pending[tuple[bytes, bytes]]):
     Raises:
         RequestFailed: one of its subclasses; each one tells whether anything was sent.
 
-    `token` is the subject of its reply, None until it is sent; `operation` is the label of metrics;
+    `reply` is the subject of its reply, None until it is sent; `operation` is the label of metrics;
     `began` is when it was sent, or 0 once that is counted; `on_end` is what `nats_call_began`
     returned. All times are by `time.perf_counter`: one look serves the deadline and the metrics.
     """
 
-    __slots__ = ("_mux", "began", "deadline", "on_end", "operation", "subject", "token")
+    __slots__ = ("_mux", "began", "deadline", "on_end", "operation", "reply", "subject")
 
     def __init__(
         self, mux: "Multiplexer", subject: bytes, deadline: float, operation: str, began: float
@@ -97,7 +97,7 @@ class Request(Pending[tuple[bytes, bytes]]):
         self.deadline = deadline
         self.operation = operation
         self.began = began
-        self.token: bytes | None = None
+        self.reply: bytes | None = None
         self.on_end: NatsCallEvent | None = None
 
     def forgotten(self) -> None:
@@ -115,7 +115,7 @@ class Multiplexer:
         self._prefix = prefix
         self._inbox = self.new_inbox().encode() + b"."
         self._cut = len(self._inbox)
-        self._token = self._inbox.replace(b"%", b"%%") + b"%d"
+        self._reply_format = self._inbox.replace(b"%", b"%%") + b"%d"
         self._loop = asyncio.get_running_loop()
         self._sent = 0
         self._waiters: dict[bytes, Request] = {}
@@ -189,7 +189,7 @@ class Multiplexer:
         if protocol.full:
             self._queue[request] = payload, headers
         else:
-            request.token = token = self._token % self._sent
+            request.reply = token = self._reply_format % self._sent
             self._sent += 1
             self._waiters[token] = request
             self._publish(subject, token, headers, payload)
@@ -245,7 +245,7 @@ class Multiplexer:
         while self._queue and not self._protocol.full:
             request = next(iter(self._queue))
             payload, headers = self._queue.pop(request)
-            request.token = token = self._token % self._sent
+            request.reply = token = self._reply_format % self._sent
             self._sent += 1
             self._waiters[token] = request
             self._publish(request.subject, token, headers, payload)
@@ -256,22 +256,22 @@ class Multiplexer:
         Args:
             timeout: seconds from now, 0 to leave the deadline as it is.
         """
-        assert request.token is not None, "it was sent"
+        assert request.reply is not None, "it was sent"
         if timeout:
             request.deadline = perf_counter() + timeout
-        self._waiters[request.token] = request
+        self._waiters[request.reply] = request
 
     def forget(self, request: Request) -> None:
         """Stop waiting for the reply to a request."""
-        if request.token is None:
+        if request.reply is None:
             self._queue.pop(request, None)
-        elif self._waiters.pop(request.token, None) is not None:
+        elif self._waiters.pop(request.reply, None) is not None:
             self._abandon(request)
 
     def _abandon(self, request: Request) -> None:
         # The server may still report it as refused, so it counts among the refused requests.
-        assert request.token is not None, "it was sent"
-        self._abandoned[request.token] = request.subject, perf_counter() + _REFUSED_WITHIN
+        assert request.reply is not None, "it was sent"
+        self._abandoned[request.reply] = request.subject, perf_counter() + _REFUSED_WITHIN
 
     async def subscribe(
         self, on_message: MessageHandler, on_lost: Callable[[], None] | None = None
@@ -395,8 +395,8 @@ class Multiplexer:
             subject = text.encode()
             if count >= len(waiting[subject]) + left[subject]:
                 for request in waiting[subject]:
-                    assert request.token is not None, "it was sent"
-                    del self._waiters[request.token]
+                    assert request.reply is not None, "it was sent"
+                    del self._waiters[request.reply]
                     self._fail_soon(request, self.not_permitted, text)
 
     def _take(self, token: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:

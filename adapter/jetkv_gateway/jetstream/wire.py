@@ -136,7 +136,7 @@ class WireReader:
             count = len(words)
             place = end + 2
             try:
-                # What `_message` returns, without a call: the first two are the replies of reads
+                # What `_message` parses, without a call: the first two are the replies of reads
                 # and of writes, the next two the messages of a watch.
                 if count == 5 and words[0] == b"HMSG":
                     _, subject, sid, head, text = words

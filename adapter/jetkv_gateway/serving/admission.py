@@ -30,7 +30,7 @@ delay everything else, including `/health`.
 Refuse = Callable[[TooManyRequests], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
     start: Callable[[], None]
     refuse: Refuse

@@ -51,7 +51,7 @@ Request = Hashable
 """A request. Only its identity matters here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     address: Account
     token: Account | None

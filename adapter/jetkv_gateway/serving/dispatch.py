@@ -65,6 +65,7 @@ class DispatchingConnection(BaseConnection):
             self._update_buffered()
         running, route = self._gateway.run(call), call.route
         if route is not None and route.steps:
+            # A request is its own stepper, one object less, and gets what that needs here.
             request.coroutine, request.tasks = running, self._state.tasks
             request.step()
         else:

@@ -129,6 +129,9 @@ class HeadReader:
     def known(self, data: bytes) -> tuple[Head, bytes] | None:
         """Read a head that is known, at the start of `data`, without its parser.
 
+        Args:
+            data: the bytes that are there; the head may not have arrived completely.
+
         Returns:
             The head and the bytes behind it; None if `read` has to read it.
         """

@@ -214,7 +214,7 @@ class HttpConnection(DispatchingConnection):
         length = fields.length
         if length == len(behind) and not fields.expects:
             # Nearly always the whole request is here, and then nothing is buffered.
-            if self._reader.waits_for_body:
+            if self._reader.waits_for_body:  # as `skip` checks, without a call
                 self._reader.skip(behind)
             request.body = behind
             call = request.context.run(self._gateway.begin, request)

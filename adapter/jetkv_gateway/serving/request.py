@@ -27,7 +27,7 @@ class Request(Stepper):
     """A request whose head has been read; see `http.request.Request`.
 
     Attributes:
-        owner: its connection.
+        owner: its connection, which the stepper tells of the end.
         account: the caller's account.
         caller: the caller that a trusted proxy names; None if that is the other end of the
             connection.
