@@ -81,13 +81,16 @@ async def test_one_that_gives_up_waiting_lets_the_next_one_by() -> None:
         assert await small == 2
 
 
-async def test_one_that_is_cancelled_as_its_turn_comes_takes_nothing_along() -> None:
+@pytest.mark.parametrize("later", range(2))
+async def test_one_that_is_cancelled_as_its_turn_comes_takes_nothing_along(later: int) -> None:
     credits = ReadCredits(150)
     await credits.large.acquire(15)
     waiting = asyncio.create_task(credits.large.acquire(15))
     await turns()
     credits.large.release(15)
-    waiting.cancel()
+    for _ in range(later):
+        await asyncio.sleep(0)
+    assert waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert credits.large.try_acquire(15) == 15

@@ -20,8 +20,9 @@ waiting.
 
 import asyncio
 from collections import deque
+from collections.abc import Generator
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jetkv_gateway.stepping import Pending
 
@@ -73,10 +74,20 @@ class _Waiter(Pending[int]):
         self.amount = amount
         self.granted = False
 
+    def __await__(self) -> Generator[Any, None, int]:
+        try:
+            return (yield from super().__await__())
+        except BaseException:
+            # A Task may be cancelled after its turn has come and before it goes on.
+            if self.granted:
+                self.forgotten()
+            raise
+
     def forgotten(self) -> None:
         # If the credit was granted at the same moment, return it. If not, the next waiter may fit
         # now.
-        self.pool.release(self.amount if self.granted else 0)
+        granted, self.granted = self.granted, False
+        self.pool.release(self.amount if granted else 0)
 
 
 class CreditPool:
