@@ -1,7 +1,6 @@
 """The formats of an entry: base64, decoded JSON, or raw bytes (docs/http-api.md#values)."""
 
 import re
-from binascii import b2a_base64
 from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
@@ -10,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import orjson
+from pybase64 import b64encode
 
 from jetkv_gateway.kv.errors import InvalidArgument
 from jetkv_gateway.kv.model import Entry, KeyMeta
@@ -103,7 +103,7 @@ def entry_json(entry: Entry, view: View) -> bytes:
             return _in_pieces(entry, value)
         made = _WHOLE % (
             orjson.dumps(entry.key),
-            b2a_base64(value, newline=False),
+            b64encode(value),
             entry.revision,
             entry.created_at.encode(),
             entry.operation.encode(),
@@ -149,7 +149,7 @@ def _in_pieces(entry: Entry, value: bytes) -> bytes:
     answer.write(_BEFORE % orjson.dumps(entry.key))
     with memoryview(value) as view:
         for start in range(0, len(value), _PIECE):
-            answer.write(b2a_base64(view[start : start + _PIECE], newline=False))
+            answer.write(b64encode(view[start : start + _PIECE]))
     after = _AFTER % (entry.revision, entry.created_at.encode(), entry.operation.encode())
     answer.write(after if entry.expires_at is None else _expiring(after, entry.expires_at))
     return answer.getvalue()

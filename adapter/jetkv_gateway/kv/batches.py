@@ -4,12 +4,12 @@ The JSON body becomes one command. Every item is validated here, once, and an er
 and the rule. So nothing of an invalid batch is sent.
 """
 
-import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
 import orjson
+from pybase64 import b64decode
 
 from jetkv_gateway.kv.commands import Delete, Put
 from jetkv_gateway.kv.errors import InvalidArgument
@@ -256,9 +256,7 @@ def _value(
     if name == "text":
         return content.encode(), _TEXT
     try:
-        # Python accepts too much padding, so check it here.
-        if len(content) % 4 == 0 and not content.endswith("==="):
-            return binascii.a2b_base64(content, strict_mode=True), None
+        return b64decode(content, validate=True), None
     except ValueError:
         pass
     raise InvalidArgument(f"{where}.value: must be standard base64 with padding")

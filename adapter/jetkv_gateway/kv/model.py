@@ -1,11 +1,11 @@
 """The data types of buckets and entries. Plain values, no I/O."""
 
-import binascii
-from base64 import b64decode
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from pybase64 import b64decode, b64encode_as_string
 
 __all__ = [
     "MAX_REVISION",
@@ -84,7 +84,7 @@ class Entry:
     @property
     def value(self) -> bytes:
         data = self.data
-        return data if isinstance(data, bytes) else b64decode(data)
+        return data if isinstance(data, bytes) else b64decode(data, validate=True)
 
     @property
     def base64(self) -> str:
@@ -207,4 +207,4 @@ class BucketState:
 
 
 def to_base64(value: bytes) -> str:
-    return binascii.b2a_base64(value, newline=False).decode("ascii")
+    return b64encode_as_string(value)
