@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -33,6 +34,10 @@ Another gateway of the same process hears the same events, which is some calls m
 
 ACCESS = 4
 """Calls more for a token of three scopes."""
+
+CROWD = 240
+IN_A_CROWD = {"GET": 80, "PUT": 54}
+"""Calls for each request while `CROWD` run at a time: more than there are places and credit for."""
 
 SCOPES = ("read:other*/x.*", "read,write,delete:work-per-request*/k*", "admin:work-per-request*")
 """The second one covers the keys; the last one lets the test create its bucket."""
@@ -89,6 +94,40 @@ def test_a_request_that_is_not_recorded_in_a_trace_is_no_more_calls(
 ) -> None:
     bucket, calls = counted_with_traces
     assert work(bucket, calls, method) <= BOUNDS[method], calls.most(60, REQUESTS)
+
+
+@pytest.mark.parametrize("method", list(IN_A_CROWD))
+def test_a_request_that_waits_for_others_is_little_more_work(
+    counted: tuple[Bucket, Calls], method: str
+) -> None:
+    bucket, calls = counted
+    bucket.put("k", "v")
+    body = b"v" * 128 if method == "PUT" else b""
+    head = f"{method} {bucket.key('k')} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as stack:
+        address = bucket.http.host, bucket.http.port
+        crowd = [
+            stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(CROWD)
+        ]
+
+        def ask() -> None:
+            for client in crowd:
+                client.sendall(head.encode() + body)
+            for client in crowd:
+                answer = http.client.HTTPResponse(client)
+                answer.begin()
+                answer.read()
+                assert answer.status == 200
+
+        ask()
+        calls.seen.clear()
+        calls.counting = True
+        for _ in range(5):
+            ask()
+        calls.counting = False
+    each = sum(calls.seen.values()) / (5 * CROWD)
+    print(f"{method} in a crowd: {each:.1f} calls")
+    assert 5 < each <= IN_A_CROWD[method], calls.most(60, 5 * CROWD)
 
 
 def work(bucket: Bucket, calls: Calls, request: str) -> float:
