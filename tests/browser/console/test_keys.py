@@ -273,3 +273,56 @@ def test_a_bucket_that_is_deleted_while_it_is_shown_says_so(
     bucket.http.delete(bucket.path)
     expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
     expect(page.get_by_role("alert").filter(has_text="bucket not found")).to_be_visible()
+
+
+def test_a_link_leads_on_while_the_view_before_is_still_being_read(
+    open_console: OpenConsole, bucket: Bucket, fill_bucket: Fill
+) -> None:
+    fill_bucket(bucket, VALUES)
+    page = open_console()
+    for wait in (0, 5, 10, 20, 40, 80, 160):
+        page.evaluate(
+            """async ([there, ms]) => {
+                location.hash = "#/";
+                await new Promise((resolve) => setTimeout(resolve, ms));
+                location.hash = there;
+            }""",
+            [place(bucket), wait],
+        )
+        expect(names(page)).to_have_count(4)
+    page.wait_for_timeout(1500)  # a view that was left waits this long for its watch
+    expect(names(page)).to_have_count(4)
+    expect(page.get_by_role("heading", level=1)).to_have_text(bucket.name)
+
+
+SORTED_SLOWLY = """
+async () => {
+  const { KeyLoader } = await import(new URL("console/key_loader.js", location.origin));
+  const { read, settle } = KeyLoader.prototype;
+  const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  KeyLoader.prototype.read = async function (detailed) {
+    await read.call(this, detailed);
+    this.done = false;
+    await rest(200);
+    this.done = true;
+  };
+  KeyLoader.prototype.settle = async function () {
+    await rest(400);
+    return settle.call(this);
+  };
+}
+"""
+
+
+def test_the_number_of_keys_is_said_last_where_they_take_longer_to_sort_than_to_read(
+    open_console: OpenConsole, bucket: Bucket, fill_bucket: Fill
+) -> None:
+    fill_bucket(bucket, VALUES)
+    page = open_console()
+    page.evaluate(SORTED_SLOWLY)
+    page.evaluate("(place) => { location.hash = place }", place(bucket))
+    state = page.get_by_role("status").filter(has_text="keys")
+    expect(state).to_have_text("6 keys")
+    expect(names(page)).to_have_count(4)
+    page.wait_for_timeout(1000)  # nothing that is under way may say less
+    expect(state).to_have_text("6 keys")

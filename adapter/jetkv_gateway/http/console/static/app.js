@@ -28,7 +28,7 @@ import * as signIn from "./sign_in.js";
  * @property {(text: string) => void} title set the title of the window
  * @property {(text: string, kind?: "info" | "error") => void} say tell the user, screen readers too
  * @property {(error: unknown) => void} fail tell the user about an error
- * @property {(targets: import("./live.js").Target[]) => Promise<void>} follow watch for changes; call it before you read
+ * @property {(targets: import("./live.js").Target[]) => Promise<void>} follow watch for changes; call it before you read. It throws when the view is left
  * @property {(key: string, label: string, run: () => void) => void} shortcut a key that works while the view is open
  * @property {() => void} reload show the place again
  */
@@ -98,20 +98,26 @@ function contextOf(signal) {
     signal,
     title: shell.title,
     say: shell.say,
-    fail: (error) => shell.say(describe(error), "error"),
-    follow: (targets) =>
-      live.follow(targets, {
+    fail: (error) => {
+      if (error !== signal.reason) shell.say(describe(error), "error");
+    },
+    follow: async (targets) => {
+      // The one watch belongs to the view that is open now.
+      signal.throwIfAborted();
+      await live.follow(targets, {
         changes: (changes) => tell(() => open?.update?.(changes)),
         gap: () => tell(() => open?.refresh?.()),
         ended: (bucket, code) => tell(() => (open?.ended ? open.ended(bucket, code) : reload())),
-      }),
+      });
+      signal.throwIfAborted();
+    },
     shortcut: shortcuts.add,
     reload,
   };
 }
 
 function reload() {
-  show(router.place);
+  show(router.arrive());
 }
 
 /** @param {unknown} error */

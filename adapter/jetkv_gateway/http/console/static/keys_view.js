@@ -29,7 +29,8 @@ export async function show(main, place, context) {
 
 class KeysView {
   #reading = new AbortController();
-  #working = false;
+  /** @type {Promise<void> | null} */
+  #settling = null;
   #again = false;
   #looked = new AbortController();
   /** @type {KeyLoader} */
@@ -102,21 +103,24 @@ class KeysView {
     await this.context.follow([{ bucket: this.bucket, filter: watched(which) }]);
     const began = performance.now();
     const done = this.loader.read((this.info.values ?? 0) <= DETAILED).then(() => null, (error) => error);
+    let over = false;
     const show = async () => {
       let wait = 60;
-      while (!this.loader.done && !signal.aborted) {
+      while (true) {
         await Promise.race([done, new Promise((resolve) => setTimeout(resolve, wait))]);
         const start = performance.now();
         await this.#settle();
+        if (over || signal.aborted) break;
         wait = Math.max(200, 3 * (performance.now() - start));
         this.#say(`Reading… ${counted(this.loader.count, "key")} so far`);
-        if (await Promise.race([done, null])) break;
       }
     };
     show();
     done.then(async (error) => {
+      over = true;
       if (signal.aborted) return;
       await this.#settle();
+      if (signal.aborted) return;
       if (error) {
         this.#say("Not complete");
         fill(this.empty, h("p", { class: "problem", role: "alert" }, error.message, " ", h("button", { onclick: () => this.refresh() }, "Try again")));
@@ -148,26 +152,35 @@ class KeysView {
   }
 
   /** Bring the rows up to date; one time after the other. */
-  async #settle() {
+  #settle() {
     this.#again = true;
-    if (this.#working) return;
-    this.#working = true;
-    while (this.#again) {
-      this.#again = false;
-      const { tree, loader, list } = this;
-      const top = list.top;
-      const anchor = top >= 1 ? tree.row(Math.floor(top))?.key : undefined;
-      const active = tree.row(list.active)?.key;
-      await loader.settle();
-      if (!(await tree.build()) || tree !== this.tree) continue;
-      if (active !== undefined) list.active = Math.max(0, tree.find(active));
-      list.element.classList.toggle("expiring", loader.expiring);
-      list.reset(tree.rows);
-      const moved = anchor === undefined ? -1 : tree.find(anchor);
-      if (moved >= 0 && moved !== Math.floor(top)) list.top = moved + (top % 1);
+    return (this.#settling ??= this.#settleAll());
+  }
+
+  async #settleAll() {
+    try {
+      while (this.#again) {
+        this.#again = false;
+        await this.#settleOnce();
+      }
+      this.#drawEmpty();
+    } finally {
+      this.#settling = null;
     }
-    this.#working = false;
-    this.#drawEmpty();
+  }
+
+  async #settleOnce() {
+    const { tree, loader, list } = this;
+    const top = list.top;
+    const anchor = top >= 1 ? tree.row(Math.floor(top))?.key : undefined;
+    const active = tree.row(list.active)?.key;
+    await loader.settle();
+    if (!(await tree.build()) || tree !== this.tree) return;
+    if (active !== undefined) list.active = Math.max(0, tree.find(active));
+    list.element.classList.toggle("expiring", loader.expiring);
+    list.reset(tree.rows);
+    const moved = anchor === undefined ? -1 : tree.find(anchor);
+    if (moved >= 0 && moved !== Math.floor(top)) list.top = moved + (top % 1);
   }
 
   #drawEmpty() {

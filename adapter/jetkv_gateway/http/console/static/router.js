@@ -55,10 +55,14 @@ export function parse(hash) {
   return place("unknown");
 }
 
+/** The address of the view that is open. */
+let shown = "";
+
 export const router = {
-  /** @returns {Place} */
-  get place() {
-    return parse(location.hash);
+  /** The place of the address, which is going to be shown. @returns {Place} */
+  arrive() {
+    shown = location.hash;
+    return parse(shown);
   },
 
   /** Go to a place, as a link does. */
@@ -69,6 +73,8 @@ export const router = {
 
   /** Change the address without leaving the view: it has shown this already. */
   replace(/** @type {string} */ hash) {
+    if (location.hash !== shown) return; // a link was followed just now
     history.replaceState(null, "", hash);
+    shown = location.hash;
   },
 };

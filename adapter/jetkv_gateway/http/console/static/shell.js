@@ -14,7 +14,7 @@ const PAUSE = "M8 5v14M16 5v14";
 const PLAY = "M8 5l11 7-11 7z";
 
 const crumbs = h("nav", { class: "crumbs", "aria-label": "Place" });
-const main = h("main", { id: "main", tabindex: "-1" });
+let main = h("main", { id: "main", tabindex: "-1" });
 const said = h("div", { class: "said", role: "status", "aria-live": "polite" });
 const alerts = h("div", { class: "said", role: "alert" });
 const liveButton = h("button", { class: "live", onclick: () => live.toggle() });
@@ -66,11 +66,11 @@ export const shell = {
     fill(crumbs, h("ol", null, ...steps.map((step) => h("li", null, step))));
   },
 
-  /** The main part, empty. */
+  /** An empty main part. What a view that was left still draws is not seen. */
   freshMain() {
-    main.replaceChildren();
-    main.scrollTop = 0;
-    main.className = "";
+    const before = main;
+    main = h("main", { id: "main", tabindex: "-1" });
+    before.replaceWith(main);
     return main;
   },
 
