@@ -17,7 +17,7 @@ from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.credits import ReadCredits
 from jetkv_gateway.jetstream.feed import Feed
 from jetkv_gateway.jetstream.names import names_of
-from jetkv_gateway.kv.errors import BucketUnsuitable
+from jetkv_gateway.kv.errors import BucketUnsuitable, Unavailable
 from jetkv_gateway.watch import catch_up, live
 from tests.cluster.proxy import proxied
 from tests.support.gateway import running_gateway
@@ -112,7 +112,12 @@ async def test_a_watch_goes_on_when_its_consumer_is_given_a_limit(
 
 @asynccontextmanager
 async def feed_with(
-    nats: NatsServer, bucket: str, limits: dict[str, Any]
+    nats: NatsServer,
+    bucket: str,
+    limits: dict[str, Any],
+    credits: ReadCredits | None = None,
+    *,
+    catch_up: bool = False,
 ) -> AsyncIterator[tuple[Feed, dict[str, Any]]]:
     """A feed on a consumer that has limits, and what the server says of its consumer."""
     naming = Naming()
@@ -125,9 +130,9 @@ async def feed_with(
             connection.mux,
             stored,
             consumer,
-            credits=ReadCredits(),
-            catch_up=False,
-            latest=False,
+            credits=credits or ReadCredits(),
+            catch_up=catch_up,
+            latest=None,
             heartbeat=1.0,
         )
         await feed.open()
@@ -135,7 +140,30 @@ async def feed_with(
             yield feed, reply["config"]
         finally:
             await feed.close()
+            feed.release()
             await consumer.remove(5)
+
+
+async def test_a_feed_that_ends_before_its_last_messages_are_read_gives_its_credit_back(
+    make_bucket, nats: NatsServer
+) -> None:
+    bucket: Bucket = make_bucket()
+    bucket.put("k", "v")
+    credits = ReadCredits()
+    async with feed_with(nats, bucket.name, {}, credits, catch_up=True) as (feed, _):
+        assert [change.key for change in (await feed.read()).changes] == ["k"]
+        bucket.put("l", "v")
+
+        async def arrived() -> bool:
+            return bool(feed._arrived)
+
+        await eventually(arrived, "the batch goes on")
+        feed._finish("the connection to NATS was lost")
+        assert [change.key for change in (await feed.read()).changes] == ["l"]
+        async with asyncio.timeout(1):  # it has nothing to wait for
+            with pytest.raises(Unavailable):
+                await feed.read()
+    assert credits.free == credits.total
 
 
 LIMITS: list[dict[str, Any]] = [

@@ -3,8 +3,8 @@
 import asyncio
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -12,6 +12,7 @@ from jetkv.testing import LocalNats
 from jetkv_gateway.app import gateway as make_gateway
 from jetkv_gateway.app import server_options
 from jetkv_gateway.auth.authenticator import Authenticator
+from jetkv_gateway.jetstream.credits import CreditPool, ReadCredits
 from jetkv_gateway.serving.server import GatewayServer, config_for, listen
 from jetkv_gateway.settings import load
 from tests.support.http import Bucket, Http
@@ -62,7 +63,9 @@ def running_gateway(
     started = threading.Event()
     server = GatewayServer(config, started.set)
     with listen("127.0.0.1", port) as server_socket:
-        thread = threading.Thread(target=_serve, args=(server, config, server_socket), daemon=True)
+        left: list[str] = []
+        arguments = (server, config, server_socket, left)
+        thread = threading.Thread(target=_serve, args=arguments, daemon=True)
         thread.start()
         assert started.wait(10), "the gateway did not start"
         http = Http("127.0.0.1", server_socket.getsockname()[1], tls=tls)
@@ -74,6 +77,7 @@ def running_gateway(
             server.should_exit = True
             thread.join(25)
             assert not thread.is_alive(), "the gateway did not stop"
+            assert left == [], "credit that nobody gives back is missing until the next restart"
 
 
 @contextmanager
@@ -89,6 +93,31 @@ def running_bucket(
         yield Bucket(http, "b")
 
 
-def _serve(server, config, server_socket) -> None:
+def _serve(server, config, server_socket, left: list[str]) -> None:
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        made = _credits[runner.get_loop()] = []
         runner.run(server.serve(sockets=[server_socket]))
+        del _credits[runner.get_loop()]
+        for credits in made:
+            for name in ("bulk", "live"):
+                pool: CreditPool = getattr(credits, name)
+                # What was abandoned comes back with the reply to a later request.
+                taken = pool.taken - pool._abandoned - pool._abandoned_before
+                if taken:
+                    left.append(f"{name}: {taken} bytes")
+
+
+_credits: dict[asyncio.AbstractEventLoop, list[ReadCredits]] = {}
+"""The credits that each running gateway has made, by its event loop."""
+
+
+def _noted(make: Callable[..., None]) -> Callable[..., None]:
+    def note(self: ReadCredits, *arguments: int) -> None:
+        make(self, *arguments)
+        with suppress(RuntimeError):
+            _credits.get(asyncio.get_running_loop(), []).append(self)
+
+    return note
+
+
+ReadCredits.__init__ = _noted(ReadCredits.__init__)  # type: ignore[method-assign] - for `_serve`

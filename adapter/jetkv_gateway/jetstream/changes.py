@@ -17,7 +17,13 @@ from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
 from jetkv_gateway.jetstream.expired_values import ExpiredValues
 from jetkv_gateway.jetstream.expiry import Lifetime, seconds_of
-from jetkv_gateway.jetstream.feed import HEARTBEAT_SECONDS, Feed
+from jetkv_gateway.jetstream.feed import (
+    CATCH_UP_BATCH,
+    HEARTBEAT_SECONDS,
+    Feed,
+    largest_message,
+)
+from jetkv_gateway.jetstream.latest_batches import LatestBatch
 from jetkv_gateway.jetstream.names import filters_including, names_of
 from jetkv_gateway.jetstream.silent_loss import silent_loss_of
 from jetkv_gateway.kv.errors import GatewayError, KeyNotFound, TooManyRequests, Unavailable
@@ -111,6 +117,7 @@ class JetStreamChanges:
                 start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
             inactive = _INACTIVE_SECONDS if through is None else _CATCH_UP_INACTIVE_SECONDS
             mux = self._js.mux
+            batch = await self._latest_batch(bucket) if latest else None
             consumer = Consumer(self._js, mux, names, "watch")
             feed = Feed(
                 mux,
@@ -118,7 +125,7 @@ class JetStreamChanges:
                 consumer,
                 credits=self._js.credits,
                 catch_up=through is not None,
-                latest=latest,
+                latest=batch,
                 heartbeat=HEARTBEAT_SECONDS / 2 if fast_heartbeat else HEARTBEAT_SECONDS,
             )
             try:
@@ -147,6 +154,8 @@ class JetStreamChanges:
                 lost = True
                 raise
             finally:
+                if feed.exceeded:
+                    self._js.latest_batches.note_exceeded(bucket)
                 # Close it even if its creation got no answer, because the server may have created
                 # it.
                 closing = asyncio.create_task(self._close(feed, consumer, lost))
@@ -156,6 +165,12 @@ class JetStreamChanges:
                     # After a lost connection the server no longer knows the consumer, so do not
                     # wait.
                     await asyncio.shield(closing)
+
+    async def _latest_batch(self, bucket: str) -> LatestBatch:
+        average = (await self._buckets.limits(bucket)).average_size
+        return self._js.latest_batches.batch(
+            bucket, CATCH_UP_BATCH, largest_message(self._js.mux), average
+        )
 
     async def _lifetime(self, bucket: str) -> Lifetime | None:
         """Ask the leader how long a bucket's values live."""

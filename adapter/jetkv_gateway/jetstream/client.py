@@ -15,6 +15,7 @@ from jetkv_gateway.jetstream.capabilities import Host
 from jetkv_gateway.jetstream.connection import Connection
 from jetkv_gateway.jetstream.credits import IN_FLIGHT_BYTES, CreditPool, CreditRequest, ReadCredits
 from jetkv_gateway.jetstream.errors import TRANSIENT, api_error, request_error
+from jetkv_gateway.jetstream.latest_batches import LatestBatches
 from jetkv_gateway.jetstream.operations import OPERATION_LETTERS, OPERATIONS
 from jetkv_gateway.jetstream.read_sizes import SMALL, ReadSizes
 from jetkv_gateway.jetstream.requests import (
@@ -67,6 +68,7 @@ class JetStream:
         retry_timeout: seconds that a try waits for its reply if another try is safe.
         credits: the credit for bytes in flight.
         read_sizes: chooses the credit of a read.
+        latest_batches: chooses the batches of readers of the newest message of each key.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class JetStream:
         self.retry_timeout = min(timeout, RETRY_TIMEOUT)
         self.credits = credits or ReadCredits(in_flight_bytes)
         self.read_sizes = ReadSizes(self.credits)
+        self.latest_batches = LatestBatches(self.credits)
         self._reclaiming: asyncio.Task[None] | None = None
         self._info: dict[str, Any] = {}
         self._bounds: dict[int | None, int] = {}

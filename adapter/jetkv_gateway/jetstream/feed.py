@@ -27,6 +27,7 @@ from jetkv_gateway.jetstream.headers import (
     subject_text,
     value_of,
 )
+from jetkv_gateway.jetstream.latest_batches import LatestBatch
 from jetkv_gateway.jetstream.requests import HEADER_RESERVE, Inbox, Multiplexer, RequestFailed
 from jetkv_gateway.jetstream.trace_headers import TRACEPARENT
 from jetkv_gateway.kv.errors import BucketUnsuitable, GatewayError, TooManyRequests, Unavailable
@@ -35,7 +36,7 @@ from jetkv_gateway.kv.model import Change, Operation
 from jetkv_gateway.kv.store import FeedBatch
 from jetkv_gateway.kv.timestamps import rfc3339
 
-__all__ = ["HEARTBEAT_SECONDS", "Feed"]
+__all__ = ["CATCH_UP_BATCH", "HEARTBEAT_SECONDS", "Feed", "largest_message"]
 
 _SECOND = 1_000_000_000
 _BATCH = 256
@@ -43,11 +44,10 @@ _BATCH_BYTES = 64 * 1024
 """The batch of a busy live feed whose own credit is smaller."""
 _CATCH_UP_BATCH_BYTES = 128 * 1024
 """The first batch. A value that does not fit doubles it, as often as necessary."""
-_CATCH_UP_BATCH = 64
+CATCH_UP_BATCH = 64
 _CATCH_UP_IN_FLIGHT = 256
 """Messages of all feeds that catch up, if nothing else uses their credit pool. Replies to requests
 come behind them."""
-_LATEST_BYTES = 8 * 1024 * 1024
 _AROUND_A_MESSAGE = 4096
 """The subject of a message and of its acknowledgement. The server counts their bytes too."""
 _EXPIRES_SECONDS = 30.0
@@ -90,13 +90,15 @@ class Feed:
         consumer: where to request messages.
         credits: the credit for bytes in flight.
         catch_up: whether this feed reads old messages.
-        latest: whether the consumer selects the newest message of each key.
+        latest: the batches of a consumer that selects the newest message of each key; else None.
         heartbeat: seconds without a message after which the server reports that nothing happened.
 
     Attributes:
         clock: the event loop's time minus the server's.
         lifetime: how long the bucket's values live; None if they do not expire.
         expired_values: finds expired values for a feed that catches up; None for a live feed.
+        exceeded: whether the messages exceeded the limit of bytes of a `latest` batch, and one is
+            lost.
     """
 
     _inbox: Inbox
@@ -110,7 +112,7 @@ class Feed:
         *,
         credits: ReadCredits,
         catch_up: bool,
-        latest: bool,
+        latest: LatestBatch | None,
         heartbeat: float,
     ) -> None:
         self._mux = mux
@@ -120,15 +122,13 @@ class Feed:
         self._credits = credits
         self._catch_up = catch_up
         self._live_credit = self._extra_credit = 0
-        self._batch = _CATCH_UP_BATCH if catch_up else _BATCH
+        self._batch = CATCH_UP_BATCH if catch_up else _BATCH
         self._batch_bytes: int | None = _CATCH_UP_BATCH_BYTES
-        self._max_message = mux.max_value_bytes + HEADER_RESERVE + _AROUND_A_MESSAGE
-        if latest:
-            # Such a consumer loses the message that exceeds max_bytes, without a gap in its numbers
-            # (seen up to nats-server 2.15.1). So limit the number of messages instead.
-            most = min(_LATEST_BYTES, credits.bulk.capacity)
-            self._batch = max(1, min(self._batch, most // self._max_message))
-            self._batch_bytes = None
+        self._max_message = largest_message(mux)
+        self._is_latest = latest is not None
+        self.exceeded = False
+        if latest is not None:
+            self._batch, self._batch_bytes = latest
         self._request = _BatchRequest(0, None)
         self._too_small = 0
         self._busy = False
@@ -194,9 +194,9 @@ class Feed:
     async def read(self) -> FeedBatch:
         while self._double_batches and not self._next_pending:
             await self._pull()
-        if self._pending <= 0 and not self._arrived:
+        if self._pending <= 0 and not self._arrived and self._end is None:
             await self._pull()
-        if not self._arrived and not self._has_news:
+        if not self._arrived and not self._has_news and self._end is None:
             await self._wait()
         self._has_news = False
         if not self._arrived and self._end is not None:
@@ -369,6 +369,9 @@ class Feed:
             return
         elif code == _BAD_REQUEST or text.startswith(_EXCEEDED):
             self._refuse(text)
+        elif self._is_latest and _MAX_BYTES in text:
+            self.exceeded = True
+            self._finish("messages exceeded the limit of a batch")
         elif code in _WAITED_LONG_ENOUGH or _MAX_BYTES in text:
             self._busy = _MAX_BYTES in text
             if self._busy and self._pending == self._request.batch:
@@ -405,6 +408,11 @@ class Feed:
                 hint="a limit on the bucket's consumers is too low",
             )
         self._finish(said)
+
+
+def largest_message(mux: Multiplexer) -> int:
+    """Return the size of the largest possible message in bytes, as the server counts it."""
+    return mux.max_value_bytes + HEADER_RESERVE + _AROUND_A_MESSAGE
 
 
 def _nanoseconds(text: bytes) -> int:

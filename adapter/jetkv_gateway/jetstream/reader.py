@@ -53,7 +53,6 @@ _IN_FLIGHT = 128
 """Messages of all readings together, if nothing else uses their credit pool."""
 _BATCH_BYTES = 128 * 1024
 """Bytes of values in the first batch. A larger value doubles it, as often as necessary."""
-_LATEST_BYTES = 8 * 1024 * 1024
 _AROUND_A_MESSAGE = 4096
 _GIVE_WAY_SECONDS = 0.001
 _MOMENT_SECONDS = 0.1
@@ -123,7 +122,7 @@ class BucketReader:
         self._expected = 0
         self._drained = self._exactly = self._is_tail = False
         self._latest = self._is_replicated = self._is_open = False
-        self._is_unheard = False
+        self._is_unheard = self._has_exceeded = False
         self._target = 0
         self._error: GatewayError | None = None
         self._moved = asyncio.Event()
@@ -184,11 +183,10 @@ class BucketReader:
         elif self._latest:
             start = {"deliver_policy": "last_per_subject"}
             if self._values:
-                # Such a consumer loses the message that goes over max_bytes, without a gap in its
-                # numbers (seen up to nats-server 2.15.1): so its batches are small instead.
-                most = min(_LATEST_BYTES, self._pool.capacity)
-                self._batch = max(1, min(_BATCH, most // self._largest))
-                self._batch_bytes = None
+                average = (await self._cache.limits(self._bucket)).average_size
+                self._batch, self._batch_bytes = self._js.latest_batches.batch(
+                    self._bucket, _BATCH, self._largest, average
+                )
         if subjects == EVERYTHING.subjects and not self._latest:
             # Of a million keys, the server looks at each where it has a filter that passes all.
             subjects = ()
@@ -237,22 +235,30 @@ class BucketReader:
         async with aclosing(self._delivered_parts()) as parts:
             async for part in parts:
                 yield part
-        if self._latest:
-            since = BucketReader(
-                self._js,
-                self._cache,
-                self._bucket,
-                self._filter,
-                values=self._values,
-                after=self.as_of,
-            )
-            async with since.opened():
-                if since.created_at != self.created_at:
-                    raise Unavailable("the bucket was created again")
-                async with aclosing(since.parts()) as parts:
-                    async for part in parts:
+        if not self._latest:
+            return
+        delivered, after = 0, self.as_of
+        if self._has_exceeded:
+            # A message is lost, so everything is read again, and only what is new is delivered.
+            delivered, after = min(self.reached, self.as_of), 0
+        rest = BucketReader(
+            self._js,
+            self._cache,
+            self._bucket,
+            self._filter,
+            values=self._values,
+            after=after,
+        )
+        async with rest.opened():
+            if rest.created_at != self.created_at:
+                raise Unavailable("the bucket was created again")
+            async with aclosing(rest.parts()) as parts:
+                async for part in parts:
+                    if part[0][1] <= delivered:
+                        part = [message for message in part if message[1] > delivered]
+                    if part:
                         yield part
-            self.reached = since.revision
+        self.reached = rest.revision
 
     async def _delivered_parts(self) -> AsyncGenerator[list[Message], None]:
         loop = asyncio.get_running_loop()
@@ -268,7 +274,9 @@ class BucketReader:
                 if loop.time() - moved > patience:
                     raise Unavailable("NATS does not deliver what is asked for")
                 await asyncio.sleep(_UNHEARD_SECONDS)
-            if not self._drained:
+            if self._has_exceeded and not self._arrived:
+                return
+            if not (self._drained or self._has_exceeded):
                 await self._pull_ahead(waits=waits)
                 waits = False
             await self._wait()
@@ -406,7 +414,10 @@ class BucketReader:
             self._exactly = self._exactly or not slot.is_untouched or slot.waits
             self._pull_is_over(slot)
         elif _MAX_BYTES in text and self._batch_bytes is not None:
-            if slot.is_untouched:
+            if self._latest:
+                self._has_exceeded = True
+                self._js.latest_batches.note_exceeded(self._bucket)
+            elif slot.is_untouched:
                 if self._batch_bytes >= min(self._max_batch_bytes, 2 * self._largest):
                     self._refuse(text)
                     return
