@@ -93,10 +93,15 @@ def test_half_sent_puts_of_a_few_bytes_hold_no_place(attacked: Stand) -> None:
 def test_half_sent_large_puts_are_held_up_to_the_limit_alone_and_others_are_served() -> None:
     with stand(environment={"JETKV_MAX_HELD_BYTES": str(8 * MEBIBYTE)}) as attacked:
         attacked.put("probe", b"v")
-        tally, seen, grown = attack(attacked, HalfSent(attacked.port, 0, 1, count=300, size=LARGE))
-        assert tally.outcomes["429"]
-        assert_served(seen)
-        assert grown < 48 * MEBIBYTE
+        for seconds in (SECONDS, 2 * SECONDS, 4 * SECONDS, 8 * SECONDS):
+            half_sent = HalfSent(attacked.port, 0, 1, count=300, size=LARGE)
+            tally, seen, grown = attack(attacked, half_sent, seconds)
+            assert_served(seen)
+            assert grown < 48 * MEBIBYTE
+            if tally.outcomes["429"]:
+                break  # on a busy machine it takes a while to send so much
+        else:
+            pytest.fail("none was refused")
 
 
 def test_more_silent_connections_than_descriptors_do_not_keep_others_out() -> None:
