@@ -153,7 +153,7 @@ async def test_what_other_tools_have_set_survives_every_change_of_ours(
         answer = await asyncio.to_thread(lambda change=change: patch(bucket, **change))
         assert answer.status == 200, answer
     after = (await native.api(f"STREAM.INFO.KV_{bucket_name}"))["config"]
-    # What a feature needs of a server is said there anew.
+    # The server writes the API level that the config needs with each change.
     for config in (after, before):
         config["metadata"].pop("_nats.req.level", None)
     ours = {

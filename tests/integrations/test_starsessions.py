@@ -1,6 +1,6 @@
 """The store for starsessions: its promises, by itself and under the middleware in apps.
 
-The sdist of starsessions has no tests. These say anew what those of its repository ask of a store.
+The sdist of starsessions has no tests, so these check what its repository's tests ask of a store.
 """
 
 import asyncio

@@ -223,7 +223,7 @@ class CreditPool:
         self._free -= waiter.amount
         return waiter
 
-    def drop_cancelled(self) -> bool:
+    def drop_gone(self) -> bool:
         """Remove waiters that left from the front; return whether a waiter is left."""
         while self.waiters and self.waiters[0].done:
             self._pop()
@@ -338,7 +338,7 @@ class ReadCredits:
     def unreserved(self) -> int:
         """Return the free bytes that no waiting request needs."""
         self._end_drain()
-        return self.free - sum(pool.reserved() for pool in self._pools if pool.drop_cancelled())
+        return self.free - sum(pool.reserved() for pool in self._pools if pool.drop_gone())
 
     @property
     def has_abandoned(self) -> bool:
@@ -361,7 +361,7 @@ class ReadCredits:
         pools = [pool for pool in self._pools if pool.waiters]
         if len(pools) == 1:  # nearly always: nobody else's turn can come
             pool = pools[0]
-            while pool.drop_cancelled() and pool.fits(pool.waiters[0].amount, self.free):
+            while pool.drop_gone() and pool.fits(pool.waiters[0].amount, self.free):
                 self._go_on_soon(pool.grant_first())
             return
         while self._grant_one():
@@ -369,7 +369,7 @@ class ReadCredits:
 
     def _grant_one(self) -> bool:
         free = self.free
-        for pool in sorted((pool for pool in self._pools if pool.drop_cancelled()), key=_first):
+        for pool in sorted((pool for pool in self._pools if pool.drop_gone()), key=_first):
             if pool.fits(pool.waiters[0].amount, free):
                 self._go_on_soon(pool.grant_first())
                 return True
