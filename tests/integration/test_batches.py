@@ -236,3 +236,17 @@ def test_a_batch_while_nats_is_down_is_certainly_not_applied(own_nats: NatsServe
         until(lambda: http.get("/ready").status == 200, "the gateway is back")
         assert bucket.keys() == ["a"]
         assert bucket.get("a").value == b"v"
+
+
+async def test_many_keys_of_a_bucket_with_large_values_are_read_at_once(
+    any_bucket: Bucket,
+) -> None:
+    assert any_bucket.put("large", b"v" * 100_000).status == 200
+    keys = ["large", *(f"absent.{number}" for number in range(200))]
+
+    def read() -> Answer:
+        return post(any_bucket, {"get": keys})
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = [each.result() for each in [pool.submit(read) for _ in range(6)]]
+    assert [answer.status for answer in answers] == [200] * 6

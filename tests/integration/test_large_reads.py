@@ -76,9 +76,9 @@ async def test_many_deletes_of_large_values_at_once_cost_nobody_the_connection(
         large = Bucket(http, "large")
         large.put("k", VALUE * 7)
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(24))
+        loop.set_default_executor(ThreadPoolExecutor(12))
         # The condition holds for none of them, and is looked at by a read of the value.
-        calls = (asyncio.to_thread(large.delete, "k", If_Match="7") for _ in range(24))
+        calls = (asyncio.to_thread(large.delete, "k", If_Match="7") for _ in range(12))
         assert {answer.status for answer in await asyncio.gather(*calls)} == {412}
     assert slow_consumers(tmp_path) == 0
 

@@ -280,6 +280,36 @@ async def test_small_ones_that_are_late_keep_out_nobody() -> None:
     assert credits.small.taken == 0
 
 
+async def test_what_is_granted_while_late_ones_are_reclaimed_counts_once() -> None:
+    credits = ReadCredits(100)
+    pool = credits.small
+    late = pool.epoch
+    assert filled(pool, 10) == 10
+
+    async def read(until: asyncio.Event) -> None:
+        taken = await pool.acquire(10)
+        epoch = pool.epoch
+        await until.wait()
+        pool.release(taken, epoch)
+
+    answered = asyncio.Event()
+    reads = [asyncio.create_task(read(answered)) for _ in range(12)]
+    await turns()
+    credits.begin_reclaim()
+    credits.reclaim()  # ten have their turn, and go on later
+    credits.begin_reclaim()  # since two still wait
+    reads[0].cancel()  # its turn has come, and it does not go on
+    await turns()
+    answered.set()
+    await asyncio.gather(*reads, return_exceptions=True)
+    credits.reclaim()
+    for _ in range(10):
+        pool.release(10, late)
+    assert credits.free == credits.total
+    assert pool.taken == 0
+    assert filled(pool, 10) == 10
+
+
 def test_what_was_left_is_kept_until_it_is_known_not_to_be_under_way() -> None:
     credits = ReadCredits(150)
     pool = credits.large
@@ -294,6 +324,15 @@ def test_what_was_left_is_kept_until_it_is_known_not_to_be_under_way() -> None:
     pool.release(15)
     assert credits.free == 150
     assert not credits.has_abandoned
+
+
+async def test_nothing_is_reclaimed_on_a_connection_that_is_closed() -> None:
+    js = JetStream(Connection(NatsOptions(("nats://127.0.0.1:1",))), Naming(), 5.0)
+    taken = js.credits.large.try_acquire(10)
+    js.abandon(js.credits.large, taken)
+    assert js._reclaiming is not None
+    async with asyncio.timeout(5):
+        await js._reclaiming
 
 
 # --- live feeds

@@ -304,6 +304,8 @@ class JetStream:
             except NoResponders:
                 pass  # this is a reply too
             except RequestFailed:
+                if self.connection.is_closed:
+                    return
                 continue
             self.credits.reclaim()
             if not self.credits.has_abandoned:

@@ -128,6 +128,11 @@ class Connection:
                 self._supervisor.result()
             self._supervisor = None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed, and will not connect again."""
+        return self._supervisor is None
+
     async def wait_connected(self, timeout: float) -> bool:
         """Wait for a connection, at most `timeout` seconds; return whether there is one."""
         with suppress(TimeoutError):

@@ -60,7 +60,8 @@ class _Waiter(Pending[int]):
         pool, amount: what it waits for.
         number: its place in the order of arrival in all pools.
         deadline: when the wait ends with a `TimeoutError`, by the time of the event loop.
-        granted: whether it has its credit; it goes on in a later callback of the event loop.
+        granted: whether its credit is there and it has not gone on; it goes on in a later callback
+            of the event loop.
     """
 
     __slots__ = ("amount", "deadline", "granted", "number", "pool")
@@ -76,18 +77,25 @@ class _Waiter(Pending[int]):
 
     def __await__(self) -> Generator[Any, None, int]:
         try:
-            return (yield from super().__await__())
+            amount = yield from super().__await__()
         except BaseException:
             # A Task may be cancelled after its turn has come and before it goes on.
             if self.granted:
                 self.forgotten()
             raise
+        self._claim()
+        return amount
 
     def forgotten(self) -> None:
         # If the credit was granted at the same moment, return it. If not, the next waiter may fit
         # now.
+        self.pool.release(self.amount if self._claim() else 0)
+
+    def _claim(self) -> bool:
         granted, self.granted = self.granted, False
-        self.pool.release(self.amount if granted else 0)
+        if granted:
+            self.pool.unclaimed -= self.amount
+        return granted
 
 
 class CreditPool:
@@ -97,6 +105,7 @@ class CreditPool:
         capacity: bytes in use at a time. A single request may exceed it if it is alone in the pool.
         waiters: the waiting requests, in order.
         epoch: identifies the credit acquired now; pass it to `release`.
+        unclaimed: bytes in use of requests that have not gone on, and so have not read `epoch`.
     """
 
     __slots__ = (
@@ -108,6 +117,7 @@ class CreditPool:
         "_reclaimed_epoch",
         "capacity",
         "epoch",
+        "unclaimed",
         "waiters",
     )
 
@@ -116,7 +126,7 @@ class CreditPool:
         self._free = self.capacity = capacity
         self.waiters: deque[_Waiter] = deque()
         self.epoch = self._reclaimed_epoch = 0
-        self._late = self._abandoned = self._abandoned_before = 0
+        self._late = self._abandoned = self._abandoned_before = self.unclaimed = 0
 
     @property
     def taken(self) -> int:
@@ -187,7 +197,7 @@ class CreditPool:
     def begin_reclaim(self) -> None:
         if self is self._credits.small:
             self.epoch += 1
-            self._late = self.taken
+            self._late = self.taken - self.unclaimed
         else:
             self._abandoned_before += self._abandoned
             self._abandoned = 0
@@ -219,6 +229,7 @@ class CreditPool:
         """Grant credit to the first waiter, and return it."""
         waiter = self._pop()
         waiter.granted = True
+        self.unclaimed += waiter.amount
         self._credits.free -= waiter.amount
         self._free -= waiter.amount
         return waiter

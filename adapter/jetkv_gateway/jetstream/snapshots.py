@@ -32,7 +32,13 @@ from jetkv_gateway.jetstream.multi_get import MultiGet
 from jetkv_gateway.jetstream.names import BucketNames, names_of
 from jetkv_gateway.jetstream.requests import RequestFailed, RequestTimeout
 from jetkv_gateway.kv.batches import MAX_VALUE_BYTES
-from jetkv_gateway.kv.errors import AnswerTooLarge, KeyNotFound, TooManyRequests, Unavailable
+from jetkv_gateway.kv.errors import (
+    AnswerTooLarge,
+    GatewayError,
+    KeyNotFound,
+    TooManyRequests,
+    Unavailable,
+)
 from jetkv_gateway.kv.model import Entry, Operation
 from jetkv_gateway.stepping import deadline
 
@@ -232,7 +238,12 @@ class Snapshots:
         js, pool = self._js, credit.pool
         connected_server = js.connection.connected_server
         is_leader = limits.direct_server is connected_server and connected_server.standalone
-        taken = pool.try_acquire(credit.amount) or await js.acquire_credit(credit, window, None)
+        amount = credit.amount
+        if not is_leader:
+            # For both replies at once: who holds credit must not wait for more.
+            amount += self._buckets.credit(names).amount
+        credit = CreditRequest(pool, amount)
+        taken = pool.try_acquire(amount) or await js.acquire_credit(credit, window, None)
         epoch = pool.epoch
         newest, request = 0, None
         try:
@@ -245,7 +256,7 @@ class Snapshots:
             )
             if not is_leader:
                 # Ask at the same time, so that both take one round trip.
-                newest = await self._newest(names, window)
+                newest = await self._newest(names, window, has_credit=True)
             await request
         except (RequestTimeout, asyncio.CancelledError) as late:
             js.abandon(pool, taken)
@@ -255,6 +266,10 @@ class Snapshots:
             return newest, None
         except RequestFailed:
             return newest, None  # the read of the leader reports the reason
+        except GatewayError:
+            js.abandon(pool, taken)
+            taken = 0
+            raise
         finally:
             if request is not None and not request.done:
                 js.abandon(pool, taken)
@@ -317,9 +332,16 @@ class Snapshots:
         most = min(count * message, page + message) + count * _AROUND_A_MESSAGE
         return CreditRequest(pool, most), page
 
-    async def _newest(self, names: BucketNames, window: RetryWindow) -> int:
-        """Return the leader's newest revision, 0 in an empty bucket."""
-        query, credit = get_last(names.subject_prefix + ">"), self._buckets.credit(names)
+    async def _newest(
+        self, names: BucketNames, window: RetryWindow, *, has_credit: bool = False
+    ) -> int:
+        """Return the leader's newest revision, 0 in an empty bucket.
+
+        Args:
+            has_credit: whether you have acquired credit for the reply.
+        """
+        query = get_last(names.subject_prefix + ">")
+        credit = None if has_credit else self._buckets.credit(names)
         try:
             reply = await self._js.call(names.get, query, window=window, credit=credit)
         except KeyNotFound:
