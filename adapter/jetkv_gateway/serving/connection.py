@@ -219,7 +219,8 @@ class BaseConnection(asyncio.Protocol):
 
     def drop_slow(self) -> None:
         """Drop this client's buffered bytes, since slow clients hold too many."""
-        self._is_buffered = False
+        # `_is_buffered` stays true. In the turn before, more bytes may have been counted, or the
+        # request may have started. Whatever ends it sets the count to 0.
         call, request = self._call, self._request
         if self.lost:
             return
@@ -401,9 +402,9 @@ class BaseConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Answer nothing more, and let go of what has come."""
-        self._forget_request()
         self._phase = Phase.CLOSING
         self._raw.clear()
+        self._forget_request()
 
     def _forget_request(self) -> None:
         self._request = self._call = self._body = None
