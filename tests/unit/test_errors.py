@@ -1,5 +1,6 @@
 """The error tree (docs/http-api.md#errors): each class by status, code, text and answer."""
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,7 @@ from jetkv_gateway.kv.errors import (
     OutcomeUnknown,
     PermissionDenied,
     PreconditionFailed,
+    Resync,
     RevisionMismatch,
     TooManyRequests,
     Unauthenticated,
@@ -216,6 +218,21 @@ def test_an_unknown_outcome_says_how_to_check_and_forbids_the_blind_retry() -> N
     body = orjson.loads(failure(OutcomeUnknown("GET the key and compare"), b"r").body)
     assert body["hint"] == "GET the key and compare"
     assert body["retryable"] is False
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BucketProtected(), Resync("a change may be missing"), RevisionMismatch(7), Unavailable()],
+    ids=repr,
+)
+def test_a_copy_of_an_error_says_the_same_and_has_no_traceback(error: GatewayError) -> None:
+    with pytest.raises(type(error)):
+        raise error
+    again = copy.copy(error)
+    assert type(again) is type(error)
+    assert vars(again) == vars(error)
+    assert str(again) == str(error)
+    assert again.__traceback__ is None
 
 
 @pytest.mark.parametrize("kind", [TooManyRequests, Unavailable])

@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+from traceback import walk_tb
 
 import pytest
 
 from jetkv_gateway.kv.errors import (
+    BucketDeleted,
     BucketNotFound,
     BucketUnsuitable,
     GatewayError,
@@ -15,7 +17,8 @@ from jetkv_gateway.kv.errors import (
 )
 from jetkv_gateway.kv.filters import compile_filter
 from jetkv_gateway.watch.catch_up import WatchRequest
-from jetkv_gateway.watch.hub import Hub, WatchLimits
+from jetkv_gateway.watch.hub import Hub, Watch, WatchLimits
+from jetkv_gateway.watch.merged import watch_buckets
 from jetkv_gateway.watch.session import Limits
 from tests.support.changes import MemoryBucket, MemoryChanges
 from tests.support.hubs import a_hub, watching
@@ -77,6 +80,41 @@ async def test_a_patient_watcher_of_no_bucket_hears_that_there_is_none() -> None
     request = WatchRequest(resume_after=1, wait_for_nats=True)
     async with a_hub(changes) as hub, watching(hub, request) as seen:
         assert isinstance(await seen.closed(), BucketNotFound)
+
+
+def frames_kept(watch: Watch) -> list[str]:
+    """Return the functions whose frames the error of a watch's feed keeps in memory."""
+    error = watch.live_feed.error
+    assert error is not None
+    return [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
+
+
+@simulated
+async def test_watchers_that_are_refused_leave_nothing_in_the_error_of_the_feed() -> None:
+    changes = MemoryChanges(b=MemoryBucket())
+    changes.down = Unavailable("no leader")
+    request = WatchRequest(resume_after=1, wait_for_nats=True)
+    async with a_hub(changes) as hub, hub.watch("b", request) as patient:
+        await patient.live_feed.wait_opened()
+        before = frames_kept(patient)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="no leader") as refused:
+                async with watching(hub):
+                    pytest.fail("it was opened")
+            assert refused.value is not patient.live_feed.error
+        assert frames_kept(patient) == before
+
+
+@simulated
+async def test_a_watcher_that_waits_for_nats_leaves_nothing_in_the_error_of_the_feed() -> None:
+    changes = MemoryChanges(b=MemoryBucket())
+    changes.down = Unavailable()
+    request = WatchRequest(resume_after=1, wait_for_nats=True)
+    async with a_hub(changes) as hub, watching(hub, request) as seen:
+        await asyncio.sleep(1)
+        kept = frames_kept(seen.watch)
+        assert "_follow" in kept
+        assert "_round" not in kept
 
 
 @simulated
@@ -209,3 +247,34 @@ async def test_the_end_is_told_to_one_who_asks_later() -> None:
         told: list[None] = []
         seen.watch.on_end(lambda: told.append(None))
         assert told == [None]
+
+
+@simulated
+async def test_only_the_watch_of_several_buckets_hears_in_which_of_them_it_ended() -> None:
+    changes = MemoryChanges(b=MemoryBucket(), c=MemoryBucket())
+    several = {"b": WatchRequest(), "c": WatchRequest()}
+    async with (
+        a_hub(changes) as hub,
+        watching(hub, bucket="c") as one,
+        watch_buckets(hub, several) as merged,
+    ):
+        changes.delete("c")
+        await eventually(lambda: merged.closed)
+        assert isinstance(merged.end, BucketDeleted)
+        assert merged.end.details == {"bucket": "c"}
+        assert (await one.closed()).details is None
+
+
+@simulated
+async def test_only_the_watch_of_several_buckets_hears_which_of_them_refused_it() -> None:
+    changes = MemoryChanges(b=MemoryBucket())
+    changes.down = Unavailable()
+    request = WatchRequest(resume_after=1, wait_for_nats=True)
+    async with a_hub(changes) as hub, hub.watch("b", request) as patient:
+        await patient.live_feed.wait_opened()
+        with pytest.raises(Unavailable) as refused:
+            async with watch_buckets(hub, {"b": WatchRequest()}):
+                pytest.fail("it was opened")
+        assert refused.value.details == {"bucket": "b"}
+        assert patient.live_feed.error is not None
+        assert patient.live_feed.error.details is None

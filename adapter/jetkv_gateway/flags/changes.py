@@ -5,6 +5,7 @@ without a loss, this goes on with one more such event.
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -147,7 +148,7 @@ class FlagChanges:
                         self._unsent = False
             finally:
                 self._watch = None
-            raise watch.end or Unavailable
+            raise copy.copy(watch.end) or Unavailable
 
     async def _table(self) -> FlagTable:
         """Return the flags, after however long."""

@@ -87,8 +87,8 @@ class FlagFollower:
             self._written, self.current = 0, self._table
         if self._table is not None:
             return self._table
-        # Each caller gets an error of its own: a shared one collects the tracebacks of all.
-        raise copy.copy(self._error) if self._error is not None else Unavailable()
+        # All callers get this error.
+        raise copy.copy(self._error) or Unavailable
 
     def wrote(self, revision: int) -> None:
         """Note that this worker has written to the bucket: later evaluations see that."""
@@ -195,7 +195,7 @@ class FlagFollower:
                 self._watch = None
             end = watch.end
         if end is not None and end.retryable:
-            raise end
+            raise copy.copy(end)
 
     def _load(self, table: FlagTable, watch: Watch) -> None:
         if self._table is None or self._table.place.bucket != table.place.bucket:

@@ -1,7 +1,7 @@
 """The base class of all errors. `kv.errors` has the whole tree."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 __all__ = ["GatewayError"]
 
@@ -35,3 +35,14 @@ class GatewayError(Exception):
         self.details = dict(details) if details else None
         self.retry_after = retry_after
         super().__init__(self.message)
+
+    def __copy__(self) -> Self:
+        """Return an equal error without a traceback.
+
+        Raise and change only a copy of an error that others hold too: each raise adds its frames to
+        the traceback, so the object would keep everything that all those requests were working on.
+        """
+        cls = type(self)
+        twin = cls.__new__(cls, *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin

@@ -12,6 +12,7 @@ since only a gap between revisions shows a loss.
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -124,7 +125,8 @@ class CatchUp:
         session = self._session
         await self._live_feed.wait_opened()
         if self._live_feed.position is None:
-            raise self._live_feed.error or Unavailable
+            # All sessions of the feed get this error.
+            raise copy.copy(self._live_feed.error) or Unavailable
         session.restart()
         kept_from = self._live_feed.newest_offered
         asked = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """All watches of a worker: a live feed for each bucket, and a session for each watcher."""
 
 import asyncio
+import copy
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -197,11 +198,12 @@ class Hub:
         await live_feed.wait_opened()
         error = live_feed.error
         if live_feed.position is None or isinstance(error, TooManyRequests):
-            raise error or Unavailable
+            # Other watchers get this error, too.
+            raise copy.copy(error) or Unavailable
         if live_feed.ended and error is not None:
             if isinstance(error, BucketDeleted):
                 return False
-            raise error
+            raise copy.copy(error)
         state = await self._changes.state(live_feed.bucket)
         if state.created_at != live_feed.created_at:
             # The bucket was re-created, and the feed has not noticed yet. The next try opens a new

@@ -5,6 +5,7 @@ with the first of them.
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
@@ -64,8 +65,7 @@ async def watch_buckets(
             try:
                 watches[bucket] = await stack.enter_async_context(opening)
             except GatewayError as error:
-                error.details = {**(error.details or {}), "bucket": bucket}
-                raise
+                raise _naming(bucket, error) from error.__cause__
         yield MergedWatch(watches)
 
 
@@ -103,8 +103,7 @@ class MergedWatch:
         """Why it ended; `details` names the bucket."""
         for bucket, watch in zip(self._buckets, self._watches, strict=True):
             if watch.closed and watch.end is not None:
-                watch.end.details = {**(watch.end.details or {}), "bucket": bucket}
-                return watch.end
+                return _naming(bucket, watch.end)
         return None
 
     @property
@@ -176,3 +175,10 @@ class MergedWatch:
         created_at = self._watches[number].live_feed.created_at
         place = self._places[number] = Place(revision, created_at, in_snapshot=in_snapshot)
         self._bookmark.move(number, place)
+
+
+def _naming(bucket: str, error: GatewayError) -> GatewayError:
+    """Return an error that names a bucket. Watches of that bucket alone may get the error, too."""
+    named = copy.copy(error)
+    named.details = {**(error.details or {}), "bucket": bucket}
+    return named
