@@ -7,6 +7,7 @@ import asyncio
 import random
 from bisect import bisect, bisect_left
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -122,13 +123,14 @@ class KeyWindow:
         """Return the list for what a reading delivers."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        async for part in reader.parts():
-            now = loop.time()
-            for message in part:
-                self._take(message, reader.lifetime, now)
-            if self._most is not None and len(self._found) > self._most * 3 // 2:
-                await self._shrink(self._most)
-            await asyncio.sleep(0)
+        async with aclosing(reader.parts()) as parts:
+            async for part in parts:
+                now = loop.time()
+                for message in part:
+                    self._take(message, reader.lifetime, now)
+                if self._most is not None and len(self._found) > self._most * 3 // 2:
+                    await self._shrink(self._most)
+                await asyncio.sleep(0)
         keys = await self._sorted()
         if self._most is not None and len(keys) > self._most:
             await self._shrink(self._most)

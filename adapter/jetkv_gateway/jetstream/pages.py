@@ -12,6 +12,7 @@ that deleted keys are left out.
 import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
@@ -154,8 +155,8 @@ class JetStreamPages:
             reader = BucketReader(
                 self._js, self._cache, command.bucket, command.key_filter, after=kept.followed
             )
-            async with reader.opened():
-                async for part in reader.parts():
+            async with reader.opened(), aclosing(reader.parts()) as parts:
+                async for part in parts:
                     for message in part:
                         kept.take(message, self._loop.time())
             kept.followed = reader.revision
