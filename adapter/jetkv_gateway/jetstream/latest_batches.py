@@ -4,8 +4,8 @@ Such a consumer loses the message that exceeds the `max_bytes` of a request, wit
 numbers (seen up to nats-server 2.15.1; docs/nats.md). The server does report that a message was too
 large. So a batch has one of two forms:
 
-- Many messages and a limit of bytes that they rarely reach. A reader that reaches it starts again
-  with the other form, behind what it has delivered.
+- Many messages and a limit of bytes that they rarely reach. A reader that reaches it reads again
+  from the beginning with the other form, and drops what it has delivered.
 - As few messages as fit even if all of them are as large as possible, and no limit of bytes.
 """
 
