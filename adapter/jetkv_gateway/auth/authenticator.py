@@ -9,10 +9,10 @@ from jetkv_gateway.auth.token_logins import TokenLogins
 from jetkv_gateway.kv.access import ANONYMOUS, Principal
 from jetkv_gateway.kv.errors import Unauthenticated
 
-__all__ = ["Authenticator", "Chain", "Link", "NoAuth", "Pending"]
+__all__ = ["Authenticator", "Chain", "Link", "NoAuth", "PendingLogin"]
 
 
-class Pending(Protocol):
+class PendingLogin(Protocol):
     """A caller that is known only after I/O, such as a login at NATS."""
 
     async def resolve(self) -> Principal:
@@ -46,7 +46,7 @@ class Link(Protocol):
         """
         ...
 
-    def authenticate(self, authorization: bytes) -> Principal | Pending | None:
+    def authenticate(self, authorization: bytes) -> Principal | PendingLogin | None:
         """Return the caller that an `Authorization` header identifies.
 
         None means that this is another kind of credential.
@@ -96,7 +96,7 @@ class Authenticator(Protocol):
         """As in `Link`."""
         ...
 
-    def authenticate(self, authorization: bytes | None) -> Principal | Pending:
+    def authenticate(self, authorization: bytes | None) -> Principal | PendingLogin:
         """Return the caller that an `Authorization` header identifies.
 
         Raises:
@@ -166,7 +166,7 @@ class Chain:
         for link in self._links:
             link.refresh(force=force, quiet=quiet)
 
-    def authenticate(self, authorization: bytes | None) -> Principal | Pending:
+    def authenticate(self, authorization: bytes | None) -> Principal | PendingLogin:
         if authorization:
             for link in self._links:
                 found = link.authenticate(authorization)

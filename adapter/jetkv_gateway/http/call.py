@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jetkv_gateway.auth.authenticator import Pending
+from jetkv_gateway.auth.authenticator import PendingLogin
 from jetkv_gateway.http.auditing import Subject, report_audit
 from jetkv_gateway.http.failures import failure
 from jetkv_gateway.http.paths import parse_query
@@ -114,7 +114,7 @@ class Call(Retries):
     # What few requests set has its value for all others here, since each assignment in `__init__`
     # is a part of the cost of every request. Where it is set, it is kept in `__dict__`.
     parameters = _NO_PARAMETERS
-    pending: Pending | None = None
+    pending: PendingLogin | None = None
     rates: tuple[Rate, ...] = ()
     reason: str | None = None
     shown: tuple[Shown, ...] = ()

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import NoReturn
 
-from jetkv_gateway.auth.authenticator import Authenticator, Pending
+from jetkv_gateway.auth.authenticator import Authenticator, PendingLogin
 from jetkv_gateway.auth.tickets import Tickets
 from jetkv_gateway.http.asgi import Receive, Scope, Send, run_lifespan, serve_request
 from jetkv_gateway.http.auth import socket_credential
@@ -212,7 +212,7 @@ class Gateway:
             )
         return principal
 
-    async def _admit(self, call: Call, pending: Pending) -> None:
+    async def _admit(self, call: Call, pending: PendingLogin) -> None:
         """Wait until it is known who the caller is, and check that the caller may run the call.
 
         Raises:

@@ -71,7 +71,7 @@ class JetStreamEntries:
         bucket, key, tokens, revision, consistency = command
         direct, sizes, began = self._direct, self._sizes, self._loop.time()
         limits, is_recorded = self._limits.get(bucket), False
-        # `way` and `names` are set, and hold, if no condition is true.
+        # If every condition below is false, `way` and `names` are set and still valid.
         if (
             limits is None
             or limits.until < began

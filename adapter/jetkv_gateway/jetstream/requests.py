@@ -423,7 +423,7 @@ class Multiplexer:
     def _sweep(self) -> None:
         now = perf_counter()
         late = [request for request in self._waiters.values() if request.deadline <= now]
-        unsent = [request for request in self._queue if request.deadline <= now]
+        never_sent = [request for request in self._queue if request.deadline <= now]
         while self._abandoned:
             # All are kept for the same time, so the oldest one expires first.
             token, (_, until) = next(iter(self._abandoned.items()))
@@ -433,7 +433,7 @@ class Multiplexer:
         for request in late:
             self.forget(request)
             self._fail_soon(request, RequestTimeout, request.subject.decode())
-        for request in unsent:
+        for request in never_sent:
             del self._queue[request]
             self._fail_soon(request, NotConnected, _STALLED)
         again = self._waiters or self._abandoned or self._queue
