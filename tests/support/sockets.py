@@ -155,3 +155,37 @@ async def connected(behind: bytes = b"", *, small: bool = False) -> AsyncIterato
     finally:
         raw.close()
         server.close()
+
+
+_UNREAD = 32 * 1024
+
+
+@asynccontextmanager
+async def behind_answers(room: int, behind: bytes = b"") -> AsyncIterator[tuple[Peer, int]]:
+    """Open a WebSocket behind answers that its peer has not read; also gives their size.
+
+    Args:
+        room: bytes that can be written before the transport pauses writing.
+        behind: bytes that came with the handshake.
+    """
+    loop = asyncio.get_running_loop()
+    one, raw = socket.socketpair()
+    raw.setblocking(False)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)
+    lost: list[WebSocket] = []
+    transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, one)
+    sent = 0
+    try:
+        while (size := transport.get_write_buffer_size()) < _UNREAD:
+            part = bytes(min(1024, _UNREAD - size))
+            transport.write(part)
+            sent += len(part)
+            await asyncio.sleep(0)  # the kernel takes what it can
+        transport.set_write_buffer_limits(_UNREAD + room)
+        server = WebSocket(transport, loop, ping_seconds=PING_SECONDS, on_lost=lost.append)
+        server.open(ACCEPT, None, b"x-request-id: r\r\n", behind=behind)
+        yield Peer(raw, server, lost), sent
+        server.expire()
+        await soon(lambda: bool(lost), "the connection is lost")
+    finally:
+        raw.close()

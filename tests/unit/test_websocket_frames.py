@@ -22,6 +22,7 @@ from tests.support.sockets import (
     PING_SECONDS,
     PONG,
     TEXT,
+    behind_answers,
     closing,
     connected,
     masked,
@@ -153,6 +154,19 @@ async def test_pings_of_a_peer_that_reads_nothing_fill_no_memory_and_none_is_los
         assert most < 80 * 1024
         passing.cancel()
         await sending
+
+
+async def test_pings_behind_a_handshake_wait_until_the_peer_reads_and_keep_their_order() -> None:
+    pings = [b"%0125d" % number for number in range(200)]
+    sent = b"".join([masked(PING, ping) for ping in pings[:100]])
+    async with behind_answers(4096, sent) as (peer, size):
+        assert peer.server._unread, "pongs wait to be read, and pings for them"
+        await peer.send(b"".join([masked(PING, ping) for ping in pings[100:]]))
+        await peer.read(size)
+        assert await peer.read(len(HEAD)) == HEAD
+        for ping in pings:
+            assert await peer.frame() == (PONG, ping)
+        assert not peer.server._unread
 
 
 PARTS = st.one_of(

@@ -287,8 +287,9 @@ class WebSocket(asyncio.BufferedProtocol):
         if self._pong_by is not None:
             # The ping may have waited behind all these frames.
             self._pong_by = self._now + self._ping_seconds
-        self._pongs_unread = False
-        self._update_reading()
+        if self._pongs_unread and not self._lost:
+            # Not at once, since the transport may call this method while it writes.
+            self._loop.call_soon(self._continue_receiving)
 
     @property
     def _closing(self) -> bool:
@@ -298,8 +299,15 @@ class WebSocket(asyncio.BufferedProtocol):
     def _may_read(self) -> bool:
         return not (self._rate_limited or self._pongs_unread)
 
+    def _continue_receiving(self) -> None:
+        """Process and read further data, since the peer has read its pongs."""
+        if self._writable is None and not self._lost:
+            self._pongs_unread = False
+            self._receive_unread()
+            self._update_reading()
+
     def _receive_unread(self) -> None:
-        """Process the bytes after the handshake, as far as the rate limit allows."""
+        """Process the bytes after the handshake, as far as rate limit and unread pongs allow."""
         while self._unread and self._may_read:
             data, self._unread = self._unread[:_READ], self._unread[_READ:]
             self._receive(data)
