@@ -13,11 +13,13 @@ from jetkv_gateway.serving.websockets import WebSocket
 from tests.support import loops
 from tests.support.sockets import (
     ACCEPT,
+    HEAD,
     HEADERS,
     PING,
     PING_SECONDS,
     PONG,
     TEXT,
+    behind_answers,
     closing,
     connected,
     masked,
@@ -126,6 +128,18 @@ async def test_a_write_waits_for_a_reader_who_is_behind_and_for_no_other_that_wa
         assert len((await peer.frame())[1]) == 500_000
         async with asyncio.timeout(10):
             await asyncio.gather(writes[0], writes[2])
+
+
+async def test_a_write_waits_for_a_reader_whose_connection_was_full_with_the_handshake() -> None:
+    async with behind_answers(len(HEAD) - 1) as (peer, size):
+        write = asyncio.create_task(peer.server.write(text_frame(b"x")))
+        await asyncio.wait([write], timeout=0.05)
+        assert not write.done()
+        await peer.read(size)
+        assert await peer.read(len(HEAD)) == HEAD
+        assert await peer.frame() == (TEXT, b"x")
+        async with asyncio.timeout(10):
+            await write
 
 
 async def test_a_write_that_waits_ends_when_the_peer_is_gone() -> None:

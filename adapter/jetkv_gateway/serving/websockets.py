@@ -149,8 +149,9 @@ class WebSocket(asyncio.BufferedProtocol):
         if paused:
             self.pause_writing()
         set_user_timeout(transport)
-        transport.write(switching_protocols(accept, subprotocol, lines))
+        # The answer may fill the transport, which then has to pause this protocol.
         transport.set_protocol(self)
+        transport.write(switching_protocols(accept, subprotocol, lines))
         self._reading = transport.is_reading()
         self._unread = behind
         self._receive_unread()
