@@ -231,8 +231,8 @@ def _operation(headers: Mapping[str, str]) -> Operation:
 def delivery(reply: bytes) -> tuple[int, int, int]:
     """Parse the reply subject of a delivered message: (stream sequence, consumer sequence, time).
 
-    The time is the server's, in nanoseconds since 1970 (ADR-15). The subject has 9 tokens, or 11
-    and more with a domain and an account.
+    The time is when the message was stored, in nanoseconds since 1970. The subject has 9 tokens, or
+    11 and more with a domain and an account (ADR-15). `Feed` inlines this.
     """
     tokens = reply.split(b".")
     first = 5 if len(tokens) == 9 else 7

@@ -24,6 +24,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+from jetkv_gateway.jetstream.api import delivery
 from jetkv_gateway.jetstream.bucket_cache import BucketCache
 from jetkv_gateway.jetstream.client import JetStream
 from jetkv_gateway.jetstream.consumer import Consumer
@@ -385,16 +386,13 @@ class BucketReader:
         if not reply:
             self._take_status(slot, headers)
             return
-        words = reply.split(b".")
-        place = 5 if len(words) == 9 else 7
-        number = int(words[place + 1])
+        revision, number, stored_at = delivery(reply)
         if number != self._delivered + 1:
             self._fail(Unavailable("a message is missing"))
             return
         self._delivered = number
-        self.reached = revision = int(words[place])
+        self.reached = revision
         if subject.startswith(self._stored):
-            stored_at = int(words[place + 2])
             self._arrived.append((subject[self._cut :], revision, stored_at, headers, data))
         else:
             # Of a bucket that sources another one, servers deliver that one's subjects, too, and
