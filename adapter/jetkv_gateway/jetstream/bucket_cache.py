@@ -255,6 +255,10 @@ class BucketCache:
         return None if limits is None else limits.lifetime
 
     def forget(self, name: str) -> None:
+        """Forget the limits of a bucket that does not exist, or may be another one by now.
+
+        Otherwise, the answer to a read would be that the key is missing, not the bucket.
+        """
         self.cached.pop(name, None)
 
     async def stream(

@@ -248,7 +248,7 @@ class JetStreamEntries:
                 command = await check_ttl(command, limits, buckets, window)
             return await self._writes.apply(command, limits, window)
         except BucketNotFound:
-            await self._buckets.fresh_limits(bucket)
+            self._buckets.forget(bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
@@ -257,7 +257,7 @@ class JetStreamEntries:
         try:
             return await self._touches.touch(command, RetryWindow(retries, self._loop))
         except BucketNotFound:
-            await self._buckets.fresh_limits(command.bucket)
+            self._buckets.forget(command.bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
@@ -266,7 +266,7 @@ class JetStreamEntries:
         try:
             return await self._delete(command, RetryWindow(retries, self._loop))
         except BucketNotFound:
-            await self._buckets.fresh_limits(command.bucket)
+            self._buckets.forget(command.bucket)
             raise
         except DeadlineExceeded as error:
             raise nothing_applied(error) from error.__cause__
