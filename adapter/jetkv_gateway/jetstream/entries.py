@@ -220,9 +220,10 @@ class JetStreamEntries:
                 names = key_names_of(self._naming, bucket, tokens)
                 stream = names.bucket.stream
                 headers = shared_headers(stream, content_type, coding)
-                wait = None
+                wait = None  # without an id, there is no other try after this time
                 if identity is not None:
                     headers = with_first_id(headers, identity)
+                    # What `try_timeout` returns for a window that begins now.
                     wait = self._js.retry_timeout
                 try:
                     data, _ = await self._js.send(names.publish, value, headers, wait)

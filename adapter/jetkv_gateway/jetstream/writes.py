@@ -1,4 +1,8 @@
-"""Applies one write to one key and finds out its outcome. The hot path.
+"""Applies one write to one key and finds out its outcome.
+
+`JetStreamEntries.put` makes the first try of most puts itself: small ones without a condition and
+without a TTL. They come here (`go_on`) if the answer is anything but the acknowledgement of a new
+message. All other writes begin here (`apply`): other puts, deletes and touches.
 
 Every write names its stream (`Nats-Expected-Stream`). Without that header, another stream that
 captures the subject could acknowledge a put to a deleted bucket. If only a read can explain a
@@ -167,6 +171,7 @@ class Writes:
             tried, wait = headers, None
             if identity is not None:
                 tried = with_first_id(headers, identity)
+                # This may be the last try, too, if reads before it took most of the window.
                 wait = self._js.try_timeout(window)
             try:
                 first = await self._js.publish(
@@ -177,7 +182,7 @@ class Writes:
                     raise
                 first = error
         if isinstance(first, dict):
-            # Nearly every write ends here, without a state. The loop below goes on from its answer.
+            # Most writes without a condition end here. The loop below goes on from other answers.
             if is_new(first, identity):
                 stored: int = first["seq"]
                 return stored
