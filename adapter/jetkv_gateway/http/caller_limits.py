@@ -65,7 +65,8 @@ class CallerLimits:
         """Answer a refused credential, now or later.
 
         Returns:
-            Whether the answer comes later, so that the call has to be run.
+            Whether the answer comes later, so that the call has to be run. Its handler is then one
+            that waits and refuses. It has no route and no names, and nothing is left to check.
         """
         address = call.request.client
         delay = self._failures.note(address, call.began) if call.request.limited else 0.0
@@ -85,7 +86,7 @@ class CallerLimits:
             call.fail(refusal)
 
         call.handler, call.names, call.route, call.standing = answer, (), None, None
-        # It waits without a place among the requests in flight.
+        # A call that does not run yet will run without a place. One that runs keeps its place.
         call.limited = False
         return True
 

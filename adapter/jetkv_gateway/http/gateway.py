@@ -301,8 +301,11 @@ class Gateway:
             assert handler is not None, "`begin` has found it"
             await handler(call, *call.names)
         except Unauthenticated as error:
-            # I/O has told that the credential is wrong.
+            # NATS has refused the login, or the credential was withdrawn since `begin`.
             if self._limits.refuse_login(call, error):
+                # The call has another handler now, which waits and refuses, and no check is left.
+                # Called from here, its errors would get no answer, if the client leaves or the
+                # server stops meanwhile.
                 await self.run(call)
         except asyncio.CancelledError:
             # The server stops and cannot wait any longer. Nothing else cancels a request.
