@@ -15,8 +15,10 @@ from jetkv_gateway.http.gateway import Gateway
 from jetkv_gateway.http.request import Request
 from jetkv_gateway.serving.http1 import HttpConnection
 from jetkv_gateway.serving.options import ServerOptions
+from jetkv_gateway.serving.websockets import WebSocket
 from jetkv_gateway.serving.worker_state import WorkerState
 from tests.support import loops
+from tests.support.sockets import HEADERS, PING, masked
 from tests.support.waiting import soon
 
 LOOPS = loops.BOTH
@@ -28,6 +30,15 @@ HEAD = (
     % SIZE
 )
 FIRST, LAST = HEAD + bytes(SIZE - KIB), bytes(KIB)
+HANDSHAKE = b"\r\n".join(
+    [
+        b"GET /api/v1/kv/buckets/b/watch HTTP/1.1",
+        *[b"%b: %b" % line for line in HEADERS.items()],
+        b"\r\n",
+    ]
+)
+# More frames than the rate limit allows at once.
+PINGS = masked(PING, bytes(125)) * 400
 
 
 class Slow:
@@ -43,6 +54,9 @@ class Slow:
 
     async def run(self, call: Call) -> None:
         await self.answers.wait()
+        if call.request.is_websocket:
+            await (await call.request.accept(None, b"")).wait_closed()
+            return
         call.answer(200, b"", b"")
 
 
@@ -145,3 +159,24 @@ async def test_a_head_that_is_dropped_counts_no_longer() -> None:
         await soon(lambda: all(head.server.lost for head in kept), "the others are lost")
         assert not any(head.server.lost for head in dropped)
         assert at.held == (SIZE, 1)
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["processed", "gone"])
+async def test_frames_behind_a_handshake_count_until_they_are_processed(leaves: bool) -> None:
+    async with stand() as at:
+        client = await at.connect()
+        client.server.data_received(HANDSHAKE)
+        client.server.data_received(PINGS)
+        assert at.held == (len(PINGS), 1)
+        at.slow.answers.set()
+        assert await client.status() == b"HTTP/1.1 101"
+        opened = client.server.transport.get_protocol()
+        assert isinstance(opened, WebSocket)
+        total, holders = at.held
+        assert 0 < total < len(PINGS) / 2
+        assert holders == 1
+        if leaves:
+            client.server.transport.abort()
+        else:
+            opened.tick(asyncio.get_running_loop().time() + 2)
+        await soon(lambda: at.held == (0, 0), "nothing is counted any more")

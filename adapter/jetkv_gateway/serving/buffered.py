@@ -1,7 +1,8 @@
 """Counts the bytes that a worker buffers, and selects slow clients to drop. Pure.
 
-These bytes are buffered: incomplete or waiting requests, running requests, and answers that the
-client has not read. A small request with a small answer is never counted, so it costs nothing here.
+These bytes are buffered: incomplete or waiting requests, running requests, answers that the client
+has not read, and frames behind a handshake that are not processed yet. A small request with a small
+answer is never counted, so it costs nothing here.
 
 If the total exceeds the limit, the slowest client is dropped first: the one whose last progress is
 the longest ago, and among equals the one with the most bytes. Progress needs a minimum size, so one

@@ -151,12 +151,15 @@ class DispatchingConnection(BaseConnection):
             on_lost=partial(_on_lost, self.worker, state),
         )
         behind = self._raw.take()
+        paused, self._write_paused = self._write_paused, False
+        if self._is_buffered:
+            self._update_buffered()  # from here on, the WebSocket counts its bytes
         socket.open(
             request.accept_key,
             subprotocol,
             self.worker.date + lines,
             behind=behind,
-            paused=self._write_paused,
+            paused=paused,
         )
         state.connections.add(socket)  # type: ignore[arg-type] # uvicorn lists only its own types
         request.started = request.complete = True

@@ -55,8 +55,8 @@ class WebSocket(asyncio.BufferedProtocol):
         transport: of the connection; `open` takes it over.
         loop: its event loop.
         ping_seconds: the time between pings, and for the answer to one.
-        on_buffered: called with the bytes that the peer has not read yet, and the bytes that it
-            has read since the last call.
+        on_buffered: called with the bytes that the peer has not read or that wait behind its
+            handshake, and the bytes that it has read since the last call.
         on_lost: called once when the connection is closed.
     """
 
@@ -264,8 +264,10 @@ class WebSocket(asyncio.BufferedProtocol):
         if self._lost:
             return
         self._lost = True
-        self._unread = b""
+        unread, self._unread = self._unread, b""
         self.resume_writing()
+        if unread:
+            self._update_buffered()
         self._notify_closed()
         # The protocol and the traceback of its error refer to each other. Break this cycle.
         if self._protocol is not None:
@@ -277,12 +279,12 @@ class WebSocket(asyncio.BufferedProtocol):
             self._writable = self._loop.create_future()
             self._stalled_at = self._now
             self._unsent_bytes = self.transport.get_write_buffer_size()
-            self._on_buffered(self, self._unsent_bytes, 0)
+            self._update_buffered()
 
     def resume_writing(self) -> None:
         room, self._writable = self._writable, None
         if room is not None:
-            self._on_buffered(self, 0, 0)
+            self._update_buffered()
         if room is not None and not room.done():
             room.set_result(None)
         if self._pong_by is not None:
@@ -309,9 +311,21 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def _receive_unread(self) -> None:
         """Process the bytes after the handshake, as far as rate limit and unread pongs allow."""
+        if not self._unread:
+            return
         while self._unread and self._may_read:
             data, self._unread = self._unread[:_READ], self._unread[_READ:]
             self._receive(data)
+        self._update_buffered()
+
+    def _update_buffered(self, moved: int = 0) -> None:
+        """Report the number of buffered bytes.
+
+        Args:
+            moved: bytes that the peer has read since.
+        """
+        unsent = 0 if self._writable is None else self._unsent_bytes
+        self._on_buffered(self, unsent + len(self._unread), moved)
 
     def _receive(self, data: bytes) -> None:
         if self._discard_left is not None:
@@ -378,7 +392,9 @@ class WebSocket(asyncio.BufferedProtocol):
         """
         self._discard_left = _LINGER_BYTES
         self._rate_limited = self._pongs_unread = False
-        self._unread = b""
+        if self._unread:
+            self._unread = b""
+            self._update_buffered()
         self._start_close_timer()
         self._notify_closed()
         if answered or not self.transport.can_write_eof():
@@ -404,7 +420,7 @@ class WebSocket(asyncio.BufferedProtocol):
         size = self.transport.get_write_buffer_size()
         if size != self._unsent_bytes:
             taken, self._stalled_at, self._unsent_bytes = self._unsent_bytes - size, now, size
-            self._on_buffered(self, size, max(0, taken))
+            self._update_buffered(max(0, taken))
         elif now - self._stalled_at >= STALL_SECONDS:
             self.transport.abort()
 
