@@ -283,6 +283,15 @@ async def test_a_change_is_known_in_gateways_on_every_server_of_a_cluster(
             stack.enter_context(running_gateway(member.url, auth="tokens")) for member in members
         ]
         guarded = Guarded(gateways, root)
+        async with native_client(members[0].url) as native:
+
+            async def has_grown() -> bool:
+                cluster = (await native.api(f"STREAM.INFO.{STREAM}")).get("cluster", {})
+                replicas = cluster.get("replicas") or []
+                return len(replicas) == 2 and all(one["current"] for one in replicas)
+
+            # A write that meets the election of its new leader is left without an answer.
+            await eventually(has_grown, "it has three replicas that are up to date", 60)
         for turn in range(5):
             token = await asyncio.to_thread(guarded.create, f"app{turn}", "read:b")
             for at in range(3):
