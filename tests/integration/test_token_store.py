@@ -34,6 +34,18 @@ async def state(native: Native, stream: str = STREAM) -> dict[str, Any]:
     return {**info["state"], "created": info["created"], **info["config"]}
 
 
+async def three_replicas(native: Native) -> None:
+    """Wait until the stream has three replicas that are up to date."""
+
+    async def has_grown() -> bool:
+        info = await native.api(f"STREAM.INFO.{STREAM}")
+        followers = info["cluster"].get("replicas", [])
+        # A replica that is behind does not count for a majority yet.
+        return len(followers) == 2 and all(one["current"] for one in followers)
+
+    await eventually(has_grown, "it has three replicas", 60)
+
+
 @pytest.fixture
 def root(own_nats: LocalNats) -> str:
     own_nats.start()
@@ -248,14 +260,7 @@ async def test_the_bucket_gets_three_replicas_when_the_cluster_has_three_servers
             assert (await state(native))["num_replicas"] == 1
             stack.callback(members[2].stop)
             members[2].start()
-
-            async def has_grown() -> bool:
-                info = await native.api(f"STREAM.INFO.{STREAM}")
-                followers = info["cluster"].get("replicas", [])
-                # A replica that is behind does not count for a majority yet.
-                return len(followers) == 2 and all(one["current"] for one in followers)
-
-            await eventually(has_grown, "it has three replicas", 60)
+            await three_replicas(native)
         guarded = Guarded([http], root)
         members[1].stop()
         until(
@@ -284,14 +289,8 @@ async def test_a_change_is_known_in_gateways_on_every_server_of_a_cluster(
         ]
         guarded = Guarded(gateways, root)
         async with native_client(members[0].url) as native:
-
-            async def has_grown() -> bool:
-                cluster = (await native.api(f"STREAM.INFO.{STREAM}")).get("cluster", {})
-                replicas = cluster.get("replicas") or []
-                return len(replicas) == 2 and all(one["current"] for one in replicas)
-
-            # A write that meets the election of its new leader is left without an answer.
-            await eventually(has_grown, "it has three replicas that are up to date", 60)
+            # A write that meets the election of its new leader gets no answer.
+            await three_replicas(native)
         for turn in range(5):
             token = await asyncio.to_thread(guarded.create, f"app{turn}", "read:b")
             for at in range(3):

@@ -258,7 +258,7 @@ class Snapshots:
                 # Ask at the same time, so that both take one round trip.
                 newest = await self._newest(names, window, has_credit=True)
             await request
-        except (RequestTimeout, asyncio.CancelledError) as late:
+        except (RequestTimeout, GatewayError, asyncio.CancelledError) as late:
             js.abandon(pool, taken)
             taken = 0
             if not isinstance(late, RequestTimeout):
@@ -266,10 +266,6 @@ class Snapshots:
             return newest, None
         except RequestFailed:
             return newest, None  # the read of the leader reports the reason
-        except GatewayError:
-            js.abandon(pool, taken)
-            taken = 0
-            raise
         finally:
             if request is not None and not request.done:
                 js.abandon(pool, taken)
