@@ -14,6 +14,11 @@ from typing import Any
 CONNECTING_AT_ONCE = 256
 
 
+async def pause() -> None:
+    """Pause between two tries, as a client does. An attack that never pauses measures itself."""
+    await asyncio.sleep(0.1)
+
+
 @dataclass
 class Tally:
     """What attackers got.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.attacks.attackers import Attacker, close
+from tests.attacks.attackers import Attacker, close, pause
 from tests.attacks.stand import KEYS
 
 MEBIBYTE = 1024 * 1024
@@ -48,7 +48,7 @@ class HalfSent(Attacker):
                 outcome = await self.status(connection, max(0.01, end - time.perf_counter()))
                 self.tally.outcomes["stood" if outcome == "no answer" else outcome] += 1
                 if outcome != "no answer":
-                    await asyncio.sleep(0.1)
+                    await pause()
             finally:
                 self.open -= 1
                 sending.cancel()

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 
-from tests.attacks.attackers import Attacker, close, send_all
+from tests.attacks.attackers import Attacker, close, pause, send_all
 from tests.attacks.stand import GREEDY, KEYS
 
 SOURCE = "127.0.0.2"
@@ -32,7 +32,7 @@ class Callers(Attacker):
                 connection = await self.connect(source=SOURCE)
             except (OSError, TimeoutError) as error:
                 self.tally.outcomes[type(error).__name__] += 1
-                await asyncio.sleep(0.1)
+                await pause()
                 continue
             try:
                 outcome = "200"

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.attacks.attackers import Attacker, close, send_all
+from tests.attacks.attackers import Attacker, close, pause, send_all
 from tests.attacks.stand import KEYS, WATCH
 
 GLOBS = 64
@@ -44,7 +44,7 @@ class Globs(Attacker):
                 connection = await self.connect()
             except (OSError, TimeoutError) as error:
                 self.tally.outcomes[type(error).__name__] += 1
-                await asyncio.sleep(0.1)
+                await pause()
                 continue
             await send_all(connection, self._request())
             outcome = await self.status(connection, 20)
@@ -81,9 +81,9 @@ class Globs(Attacker):
             try:
                 connection = await self.connect()
             except (OSError, TimeoutError):
-                await asyncio.sleep(0.1)
+                await pause()
                 continue
             await send_all(connection, request)
             self.tally.outcomes[f"PUT: {await self.status(connection)}"] += 1
             close(connection)
-            await asyncio.sleep(0.1)
+            await pause()

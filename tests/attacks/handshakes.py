@@ -5,7 +5,7 @@ import os
 import ssl
 import time
 
-from tests.attacks.attackers import Attacker, close, send_all
+from tests.attacks.attackers import Attacker, close, pause, send_all
 
 KINDS = ("silent", "garbage", "endless")
 
@@ -49,7 +49,7 @@ class Handshakes(Attacker):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
             except (OSError, TimeoutError) as error:
                 self.tally.outcomes[type(error).__name__] += 1
-                await asyncio.sleep(0.1)
+                await pause()
                 continue
             self.tally.outcomes["complete"] += 1
             writer.transport.abort()

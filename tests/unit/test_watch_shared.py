@@ -16,7 +16,7 @@ from tests.support.changes import Unasked
 
 
 class Stored(Unasked):
-    """A bucket; it counts who reads it, and hands out some changes at a time."""
+    """A bucket that counts its reads and returns a few changes at a time."""
 
     def __init__(self, keys: Sequence[str], *, size: int = 10) -> None:
         self.changes = [

@@ -31,7 +31,7 @@ WEB_SOCKET = "WebSocket"
 EVENT_STREAM = "event stream"
 
 _PATIENCE = 60.0
-_BEGINS_ANEW = ("bucket_deleted", "resync")
+_STARTS_OVER = ("bucket_deleted", "resync")
 
 
 def digest(value: str) -> str:
@@ -129,9 +129,9 @@ class Recorder:
             await self._task
 
     async def _run(self) -> None:
-        anew = True
+        starts_over = True
         while True:
-            if anew:
+            if starts_over:
                 await self._begin()
             session = Session(
                 snapshot=self._snapshot and not self._resumes,
@@ -152,7 +152,7 @@ class Recorder:
                 # A connection that broke says so by having no other end.
                 if not self._connected(session):
                     self._refuse(type(error).__name__)
-            anew = session.end in _BEGINS_ANEW
+            starts_over = session.end in _STARTS_OVER
             if session.end != DROPPED and self._connected(session):
                 self._ended.set()
             if self._away and session.end == DROPPED:

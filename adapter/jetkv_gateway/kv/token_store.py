@@ -68,7 +68,7 @@ class TokenStore(Protocol):
         ...
 
     async def create(self, key: str, value: bytes) -> int:
-        """Store a record under a key that has none; return its revision.
+        """Store a record under a new key, and return its revision.
 
         Raises:
             KeyExists
